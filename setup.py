@@ -1,0 +1,56 @@
+"""Builds the Cython data plane; all metadata lives in pyproject.toml.
+
+PYWG_DEBUG=1 turns on bounds checks, C assertions and debug symbols. A `performance hint:` from Cython fails the build: in
+this code every hint is a hidden GIL or a hidden Python object on the packet path.
+"""
+
+import contextlib
+import io
+import os
+import sys
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+DEBUG = os.environ.get("PYWG_DEBUG", "0") not in ("", "0")
+COMPILE = ["-O1", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-g1", "-fno-semantic-interposition", "-DNDEBUG"]
+DIRECTIVES = {
+    "language_level": "3",
+    "boundscheck": DEBUG,
+    "wraparound": False,
+    "initializedcheck": False,
+    "cdivision": True,
+    "embedsignature": True,
+    "auto_pickle": False,  # keys and threads are not to be copied
+}
+
+
+def extensions() -> list[Extension]:
+    """One extension per .pyx: the entry `pywg._fastpath`, and the stages below it."""
+    sources = [Path("pywg/_fastpath.pyx"), *sorted(Path("pywg/_native").glob("*.pyx"))]
+    return [
+        Extension(
+            ".".join(source.with_suffix("").parts),
+            [str(source)],
+            libraries=["crypto"],
+            extra_compile_args=[*COMPILE, "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-unused-function"],
+        )
+        for source in sources
+    ]
+
+
+def build() -> list[Extension]:
+    """Runs Cython, repeating what it says, and refuses to go on past a performance hint."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            modules = cythonize(extensions(), compiler_directives=DIRECTIVES, build_dir="build/cython")
+    finally:
+        sys.stderr.write(said.getvalue())
+    if "performance hint:" in said.getvalue():
+        raise SystemExit("setup.py: Cython gave a performance hint (above); the data plane is built without any")
+    return modules
+
+
+setup(ext_modules=build())
