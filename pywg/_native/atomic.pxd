@@ -1,0 +1,24 @@
+"""The few atomic operations that the threads and the control plane share data with (GCC/Clang builtins)."""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+cdef extern from * nogil:
+    """
+    #define pywg_load(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+    #define pywg_store(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+    #define pywg_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+    #define pywg_store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+    #define pywg_swap(p, v) __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL)
+    #define pywg_add(p, v) __atomic_fetch_add((p), (v), __ATOMIC_RELAXED)
+    #define pywg_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
+    """
+    uint64_t load64 "pywg_load" (const uint64_t *p)
+    void store64 "pywg_store" (uint64_t *p, uint64_t value)
+    uint64_t load64_acquire "pywg_load_acquire" (const uint64_t *p)
+    void store64_release "pywg_store_release" (uint64_t *p, uint64_t value)
+    void add64 "pywg_add" (uint64_t *p, uint64_t value)
+    uint8_t load8 "pywg_load" (const uint8_t *p)
+    void store8 "pywg_store" (uint8_t *p, uint8_t value)
+    uint8_t swap8 "pywg_swap" (uint8_t *p, uint8_t value)
+    uint32_t load32 "pywg_load" (const uint32_t *p)
+    void store32 "pywg_store" (uint32_t *p, uint32_t value)
+    void fence "pywg_fence" ()

@@ -1,0 +1,12 @@
+"""The one clock: CLOCK_BOOTTIME, which goes on while a machine sleeps, so that keys expire in wall time."""
+from libc.stdint cimport uint64_t
+from pywg._native.linux cimport CLOCK_BOOTTIME, clock_gettime, timespec
+
+cdef enum:
+    NS_PER_MS = 1000000
+
+
+cdef inline uint64_t now_ns() noexcept nogil:
+    cdef timespec ts
+    clock_gettime(CLOCK_BOOTTIME, &ts)
+    return <uint64_t>ts.tv_sec * 1000000000ULL + <uint64_t>ts.tv_nsec

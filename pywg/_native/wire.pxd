@@ -1,0 +1,62 @@
+"""The bytes on both sides of the data plane: WireGuard's transport header and the TUN's virtio header.
+
+Paper section 5.4.6 (transport data); linux/virtio_net.h. Packed structs are read in place: x86-64 and AArch64 are
+little-endian, as WireGuard's wire is, and load from any alignment.
+"""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef extern from *:
+    """
+    #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+    #error "pywg's data plane reads WireGuard's little-endian fields in place"
+    #endif
+    """
+
+cdef enum:
+    MESSAGE_INITIATION = 1
+    MESSAGE_RESPONSE = 2
+    MESSAGE_COOKIE_REPLY = 3
+    MESSAGE_TRANSPORT = 4
+    INITIATION_LEN = 148
+    RESPONSE_LEN = 92
+    COOKIE_REPLY_LEN = 64
+    WG_HEADER_LEN = 16
+    TAG_LEN = 16
+    TRANSPORT_MIN_LEN = 32
+    MAC_LEN = 16
+    KEY_LEN = 32
+
+cdef enum:
+    VNET_F_NEEDS_CSUM = 1
+    VNET_F_DATA_VALID = 2
+    VNET_GSO_NONE = 0
+    VNET_GSO_TCPV4 = 1
+    VNET_GSO_UDP = 3
+    VNET_GSO_TCPV6 = 4
+    VNET_GSO_UDP_L4 = 5
+    VNET_GSO_ECN = 0x80
+    VNET_HDR_LEN = 10
+
+
+cdef packed struct VnetHdr:
+    uint8_t flags
+    uint8_t gso_type
+    uint16_t hdr_len
+    uint16_t gso_size
+    uint16_t csum_start
+    uint16_t csum_offset
+
+
+cdef packed struct TransportHeader:
+    uint8_t type
+    uint8_t reserved[3]
+    uint32_t receiver_index
+    uint64_t counter
+
+
+cdef inline uint32_t padded_len(uint32_t inner_len, uint32_t mtu) noexcept nogil:
+    """`inner_len` rounded up to 16, but never past the MTU (paper section 5.4.6; the kernel's rule for the MTU)."""
+    cdef uint32_t rounded = (inner_len + 15) & ~<uint32_t>15
+    if rounded <= mtu:
+        return rounded
+    return inner_len if inner_len > mtu else mtu

@@ -1,0 +1,61 @@
+"""One tree for everything pywg raises on purpose.
+
+Hostile datagrams are not among the causes: the tunnel turns a `RemoteProtocolError` into one counted reason and goes
+on.
+"""
+
+
+class PywgError(Exception):
+    """The root of the tree."""
+
+
+class ConfigError(PywgError, ValueError):
+    """A setting that can't be: names the key, address or number that is wrong."""
+
+
+class WgQuickError(ConfigError):
+    """A wg-quick file that can't be read.
+
+    `file` is the file's name as it was given, `line` is 1-based.
+    """
+
+    def __init__(self, message: str, *, file: str, line: int) -> None:
+        super().__init__(f"{file}:{line}: {message}")
+        self.file = file
+        self.line = line
+
+
+class UapiError(ConfigError):
+    """A UAPI request that is refused. `errno` is positive here; the wire has its negative."""
+
+    def __init__(self, message: str, *, errno: int) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+
+class ProtocolError(PywgError):
+    """A rule of the protocol was broken, by one of the two ends."""
+
+
+class LocalProtocolError(ProtocolError):
+    """The caller's mistake: a peer added twice, our own key as a peer, an unknown peer."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The other end's mistake, or a forgery. `reason` is the short fixed name it is counted under."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class DeviceError(PywgError, OSError):
+    """The system refused something: `errno`, and a message that says what to do about it."""
+
+
+class TunError(DeviceError):
+    """The TUN interface can't be had, or failed."""
+
+
+class BindError(DeviceError):
+    """The UDP sockets can't be had."""
