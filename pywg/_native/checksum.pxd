@@ -1,0 +1,68 @@
+"""The Internet checksum (RFC 1071), as 64-bit sums that are folded at the end.
+
+Sums are made of native 32-bit words: the one's complement sum does not depend on the byte order, so a folded sum is
+stored as it is and stands in network order. Pieces may be chained through `initial`; only the last may have an odd
+length. Nothing here knows about headers, except the pseudo headers' fields.
+"""
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+
+cdef inline uint64_t csum_tail(const uint8_t *data, size_t len) noexcept nogil:
+    """Sum of the last 0..7 bytes of a piece, padded with zeros as RFC 1071 pads an odd byte."""
+    cdef uint64_t word = 0
+    cdef size_t i
+    for i in range(len):
+        word |= <uint64_t>data[i] << (8 * i)
+    return <uint64_t><uint32_t>word + (word >> 32)
+
+
+cdef inline uint64_t csum_partial(const uint8_t *data, size_t len, uint64_t initial) noexcept nogil:
+    """`initial` plus the sum of `len` bytes (< 2^31) at any alignment. Two sums, so that it vectorizes."""
+    cdef uint64_t low = initial, high = 0, word
+    cdef size_t words = len >> 3
+    cdef size_t i
+    for i in range(words):
+        memcpy(&word, data + 8 * i, 8)
+        low += <uint32_t>word
+        high += word >> 32
+    return low + high + csum_tail(data + 8 * words, len & 7)
+
+
+cdef inline uint64_t csum_copy(uint8_t *to, const uint8_t *data, size_t len, uint64_t initial) noexcept nogil:
+    """csum_partial() that also copies: one pass over memory instead of two. `to` and `data` do not overlap."""
+    cdef uint64_t low = initial, high = 0, word
+    cdef size_t words = len >> 3
+    cdef size_t i
+    for i in range(words):
+        memcpy(&word, data + 8 * i, 8)
+        memcpy(to + 8 * i, &word, 8)
+        low += <uint32_t>word
+        high += word >> 32
+    memcpy(to + 8 * words, data + 8 * words, len & 7)
+    return low + high + csum_tail(data + 8 * words, len & 7)
+
+
+cdef inline uint16_t csum_fold(uint64_t total) noexcept nogil:
+    """The checksum field, in network order, for a sum: its fold, complemented. 0 where a right one is included."""
+    total = <uint32_t>total + (total >> 32)
+    total = <uint32_t>total + (total >> 32)
+    total = (total & 0xFFFF) + (total >> 16)
+    total = (total & 0xFFFF) + (total >> 16)
+    return <uint16_t>(~total & 0xFFFF)
+
+
+cdef inline uint64_t csum_pseudo(uint8_t protocol, uint32_t l4_len) noexcept nogil:
+    """What both pseudo headers add to the addresses: protocol and length, big-endian (RFC 9293 3.1, RFC 8200 8.1)."""
+    return (<uint64_t>protocol << 8) + ((l4_len & 0xFF) << 8) + ((l4_len >> 8) & 0xFF) + ((l4_len >> 16 & 0xFF) << 8)
+
+
+cdef inline uint64_t csum_pseudo4(const uint8_t *addresses, uint8_t protocol, uint32_t l4_len) noexcept nogil:
+    """Sum of the IPv4 pseudo header. `addresses`: source and destination, 8 bytes, as they stand in the header."""
+    return csum_partial(addresses, 8, csum_pseudo(protocol, l4_len))
+
+
+cdef inline uint64_t csum_pseudo6(const uint8_t *addresses, uint8_t protocol, uint32_t l4_len) noexcept nogil:
+    """Sum of the IPv6 pseudo header. `addresses`: source and destination, 32 bytes, as they stand in the header."""
+    return csum_partial(addresses, 32, csum_pseudo(protocol, l4_len))
