@@ -1,0 +1,107 @@
+"""Peers and keypairs, from the control plane's side (control.pxd)."""
+from libc.stdint cimport uint8_t, uint32_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+from pywg._native.aead cimport aead_free, aead_opener, aead_sealer
+from pywg._native.allowedips cimport allowedips_remove_owner
+from pywg._native.dataplane cimport Dataplane
+from pywg._native.events cimport events_forget
+from pywg._native.index_table cimport IndexEntry, index_table_find, index_table_put, index_table_remove
+from pywg._native.linux cimport pthread_mutex_destroy, pthread_mutex_init
+from pywg._native.secret cimport secret_alloc, secret_free
+from pywg._native.session cimport Keypair, Peer
+from pywg._native.staged cimport staged_drop_all
+from pywg._native.wire cimport KEY_LEN
+
+
+cdef Peer *peer_new(uint32_t id) noexcept nogil:
+    """NULL: no memory."""
+    cdef Peer *peer = <Peer *>calloc(1, sizeof(Peer))
+    if peer != NULL:
+        peer.id = id
+        peer.activity_armed = True
+        pthread_mutex_init(&peer.endpoint_lock, NULL)
+    return peer
+
+
+cdef void peer_free(Dataplane *dp, Peer *peer) noexcept nogil:
+    """Takes the peer out of everything that can lead to it, then frees it."""
+    handshake_close(dp, peer)
+    while peer.keypairs != NULL:
+        keypair_retire(dp, peer.keypairs)
+    staged_drop_all(dp, peer)
+    allowedips_remove_owner(dp.allowed, &peer.allowed)
+    events_forget(&dp.events, peer)
+    pthread_mutex_destroy(&peer.endpoint_lock)
+    free(peer)
+
+
+cdef Keypair *keypair_new(Peer *peer, const uint8_t *send_key, const uint8_t *receive_key) noexcept nogil:
+    """Not published yet: needs no gate. NULL: no memory, or libcrypto failed."""
+    cdef Keypair *keypair = <Keypair *>calloc(1, sizeof(Keypair))
+    if keypair == NULL:
+        return NULL
+    keypair.peer = peer
+    keypair.keys = secret_alloc()
+    if keypair.keys != NULL:
+        memcpy(keypair.keys, send_key, KEY_LEN)
+        memcpy(keypair.keys + KEY_LEN, receive_key, KEY_LEN)
+        keypair.sealer = aead_sealer(keypair.keys)
+        keypair.opener = aead_opener(keypair.keys + KEY_LEN)
+    if keypair.sealer == NULL or keypair.opener == NULL:
+        keypair_free(keypair)
+        return NULL
+    return keypair
+
+
+cdef int keypair_publish(Dataplane *dp, Keypair *keypair) noexcept nogil:
+    """From now on RX opens with it. 0, or -1: no memory."""
+    if index_table_put(&dp.indices, keypair.local_index, keypair.peer, keypair) < 0:
+        return -1
+    keypair.next_of_peer = keypair.peer.keypairs
+    keypair.peer.keypairs = keypair
+    if keypair.peer.has_handshake and keypair.peer.handshake_index == keypair.local_index:
+        keypair.peer.has_handshake = False
+    return 0
+
+
+cdef void keypair_retire(Dataplane *dp, Keypair *keypair) noexcept nogil:
+    """Takes a published keypair back and wipes it."""
+    cdef Keypair **link = &keypair.peer.keypairs
+    while link[0] != keypair:
+        link = &link[0].next_of_peer
+    link[0] = keypair.next_of_peer
+    if keypair.peer.sending == keypair:
+        keypair.peer.sending = NULL
+    index_table_remove(&dp.indices, keypair.local_index)
+    keypair_free(keypair)
+
+
+cdef void keypair_free(Keypair *keypair) noexcept nogil:
+    if keypair.sealer != NULL:
+        aead_free(keypair.sealer)
+    if keypair.opener != NULL:
+        aead_free(keypair.opener)
+    if keypair.keys != NULL:
+        secret_free(keypair.keys)
+    free(keypair)
+
+
+cdef int handshake_open(Dataplane *dp, Peer *peer, uint32_t index) noexcept nogil:
+    """The index of our initiation in flight; a peer has one at a time. 0, or -1: no memory."""
+    handshake_close(dp, peer)
+    if index_table_put(&dp.indices, index, peer, NULL) < 0:
+        return -1
+    peer.handshake_index = index
+    peer.has_handshake = True
+    return 0
+
+
+cdef void handshake_close(Dataplane *dp, Peer *peer) noexcept nogil:
+    cdef IndexEntry *entry
+    if not peer.has_handshake:
+        return
+    peer.has_handshake = False
+    entry = index_table_find(&dp.indices, peer.handshake_index)
+    if entry != NULL and entry.keypair == NULL:
+        index_table_remove(&dp.indices, peer.handshake_index)

@@ -1,0 +1,32 @@
+"""What the two threads and the control plane share. Who may touch what is said in gate.pxd and session.pxd."""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from pywg._native.allowedips cimport AllowedIps
+from pywg._native.counters cimport COUNTERS
+from pywg._native.events cimport EventQueue
+from pywg._native.gate cimport Gate
+from pywg._native.index_table cimport IndexTable
+from pywg._native.mac cimport Mac1
+
+
+cdef struct Dataplane:
+    Gate tx_gate
+    Gate rx_gate
+    uint8_t stop                # atomic: the threads end
+    int tx_kick                 # eventfds that wake a thread out of poll()
+    int rx_kick
+
+    AllowedIps *allowed
+    IndexTable indices
+    Mac1 mac1                   # RX
+    EventQueue events
+    uint64_t counters[COUNTERS]
+
+    int tun_fd                  # -1: none
+    int vnet_hdr_len            # 0, 10 or 12
+    uint32_t mtu
+    int fd4                     # -1: none
+    int fd6
+    uint8_t gso4                # on now: TX turns them off when the kernel refuses
+    uint8_t gso6
+    uint8_t coalesce            # COALESCE_* features that the TUN takes
+    uint64_t staged_bytes       # TX: of all peers together

@@ -1,0 +1,112 @@
+"""A peer and its keypairs as the threads see them.
+
+Ownership: everything here changes only under both gates (gate.pxd), but for the fields marked with a thread's name,
+which that thread alone writes while it holds its own gate, and the activity fields, which are relaxed atomics.
+"""
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp
+from pywg._native.allowedips cimport AllowedOwner
+from pywg._native.libcrypto cimport EVP_CIPHER_CTX
+from pywg._native.linux cimport pthread_mutex_t
+from pywg._native.replay cimport REJECT_AFTER_MESSAGES, ReplayWindow
+
+cdef extern from * nogil:
+    """
+    /* Paper section 6.1 and 6.4; the receiver's 165 s is REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT. */
+    #define PYWG_SECOND 1000000000ULL
+    #define PYWG_REKEY_AFTER_MESSAGES (1ULL << 60)
+    """
+    const uint64_t SECOND_NS "PYWG_SECOND"
+    const uint64_t REKEY_AFTER_MESSAGES "PYWG_REKEY_AFTER_MESSAGES"
+
+cdef enum:
+    REKEY_AFTER_TIME_S = 120
+    REJECT_AFTER_TIME_S = 180
+    REKEY_ON_RECEIVE_S = 165
+    BATCH_DATAGRAMS = 64 * 64   # the most that one TX batch seals: runs times datagrams
+
+# What the control plane hears of a peer: bits of Peer.events.
+cdef enum:
+    EVENT_HANDSHAKE_WANTED = 1
+    EVENT_REKEY_WANTED = 2
+    EVENT_CONFIRMED = 4
+    EVENT_ACTIVITY = 8
+    EVENT_ENDPOINT_MOVED = 16
+
+
+cdef struct Endpoint:
+    # The outer address of a peer, and the local address and interface that it spoke to (the sticky source).
+    uint8_t ip_len              # 0 none, 4, 16
+    uint8_t local_len           # 0 unknown, else as ip_len
+    uint16_t port               # network byte order
+    uint32_t scope_id
+    uint32_t local_ifindex
+    uint8_t ip[16]
+    uint8_t local_ip[16]
+
+
+cdef struct Keypair:
+    Peer *peer
+    Keypair *next_of_peer
+    uint8_t *keys               # secret arena: 32 bytes to seal with, 32 bytes to open with
+    uint64_t birth_ns
+    uint32_t local_index        # names it in what we receive
+    uint32_t remote_index       # names it in what we send
+    uint8_t initiator
+    uint8_t unconfirmed         # RX: the responder's, until its first authentic packet
+    EVP_CIPHER_CTX *sealer      # TX
+    uint64_t next_counter       # TX
+    EVP_CIPHER_CTX *opener      # RX
+    ReplayWindow window         # RX
+
+
+cdef struct StagedPacket:
+    StagedPacket *next
+    uint32_t len
+    uint8_t data[1]
+
+
+cdef struct Peer:
+    AllowedOwner allowed        # first: the trie's owner pointer is the peer
+    uint32_t id
+    Keypair *sending            # the keypair to seal with, or NULL
+    Keypair *keypairs           # all that can open, linked by next_of_peer
+    uint32_t handshake_index    # of our handshake in flight
+    bint has_handshake
+    pthread_mutex_t endpoint_lock
+    Endpoint endpoint           # under endpoint_lock (RX moves it, TX reads it)
+
+    StagedPacket *staged_first  # TX
+    StagedPacket *staged_last   # TX
+    uint32_t staged_count       # TX
+
+    uint64_t tx_bytes           # relaxed
+    uint64_t rx_bytes           # relaxed
+
+    # Activity, in ns of CLOCK_BOOTTIME, 0 for "not"; relaxed. See core/timers for what hangs on them.
+    uint64_t unanswered_since
+    uint64_t keepalive_owed_since
+    uint64_t last_sent
+    uint64_t last_received
+    uint64_t last_data_sent
+    uint8_t activity_armed
+
+    uint64_t handshake_asked_ns     # TX: when HANDSHAKE_WANTED was last raised
+    uint64_t tx_rekey_asked_ns  # TX
+    uint64_t rx_rekey_asked_ns  # RX
+
+    # Waiting for the control plane: guarded by the event queue's lock.
+    Peer *next_with_events
+    uint32_t events
+    uint32_t confirmed_index
+
+
+cdef inline bint same_endpoint(const Endpoint *a, const Endpoint *b) noexcept nogil:
+    """Both zero-initialized before they were filled, so that unused address bytes compare equal."""
+    return memcmp(a, b, sizeof(Endpoint)) == 0
+
+
+cdef inline bint can_seal(const Keypair *keypair, uint64_t now) noexcept nogil:
+    """Reject-After-Time and Reject-After-Messages (paper section 6.1), looked at once a batch: with one to spare."""
+    return (keypair != NULL and now - keypair.birth_ns < REJECT_AFTER_TIME_S * SECOND_NS
+            and keypair.next_counter < REJECT_AFTER_MESSAGES - BATCH_DATAGRAMS)

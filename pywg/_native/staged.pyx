@@ -1,0 +1,59 @@
+"""Staged packets (staged.pxd)."""
+from libc.stdint cimport uint8_t, uint32_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+from pywg._native.counters cimport TX_STAGED_DROPPED, count
+from pywg._native.dataplane cimport Dataplane
+from pywg._native.libcrypto cimport OPENSSL_cleanse
+from pywg._native.session cimport Peer, StagedPacket
+
+
+cdef void stage_packet(Dataplane *dp, Peer *peer, const uint8_t *packet, uint32_t packet_len) noexcept nogil:
+    """Copies a packet to the end of the peer's queue; a full queue loses its oldest."""
+    cdef StagedPacket *staged
+    if peer.staged_count == STAGED_PER_PEER:
+        staged_free(staged_take(dp, peer))
+        count(dp.counters, TX_STAGED_DROPPED)
+    if dp.staged_bytes + packet_len > STAGED_BYTES_MAX:
+        count(dp.counters, TX_STAGED_DROPPED)
+        return
+    staged = <StagedPacket *>malloc(sizeof(StagedPacket) + packet_len)
+    if staged == NULL:
+        count(dp.counters, TX_STAGED_DROPPED)
+        return
+    staged.next = NULL
+    staged.len = packet_len
+    memcpy(staged.data, packet, packet_len)
+    if peer.staged_last != NULL:
+        peer.staged_last.next = staged
+    else:
+        peer.staged_first = staged
+    peer.staged_last = staged
+    peer.staged_count += 1
+    dp.staged_bytes += packet_len
+
+
+cdef StagedPacket *staged_take(Dataplane *dp, Peer *peer) noexcept nogil:
+    """The oldest, which is then the caller's to free; NULL when there is none."""
+    cdef StagedPacket *staged = peer.staged_first
+    if staged != NULL:
+        peer.staged_first = staged.next
+        if staged.next == NULL:
+            peer.staged_last = NULL
+        peer.staged_count -= 1
+        dp.staged_bytes -= staged.len
+    return staged
+
+
+cdef void staged_free(StagedPacket *packet) noexcept nogil:
+    """Wiped: it is plain text."""
+    OPENSSL_cleanse(packet.data, packet.len)
+    free(packet)
+
+
+cdef void staged_drop_all(Dataplane *dp, Peer *peer) noexcept nogil:
+    cdef StagedPacket *staged = staged_take(dp, peer)
+    while staged != NULL:
+        staged_free(staged)
+        count(dp.counters, TX_STAGED_DROPPED)
+        staged = staged_take(dp, peer)

@@ -1,0 +1,292 @@
+"""Batched UDP (udp.pxd)."""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free
+from libc.string cimport memcpy, memset
+from pywg._native cimport linux
+from pywg._native.counters cimport TX_DATAGRAMS, TX_GSO_REFUSED, TX_MESSAGE_TOO_LONG, TX_SEND_ERROR, TX_SENDS
+from pywg._native.counters cimport TX_SOURCE_CLEARED, count
+from pywg._native.dataplane cimport Dataplane
+from pywg._native.linux cimport AF_INET, AF_INET6, EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, EPERM
+from pywg._native.linux cimport CMSG_DATA, CMSG_FIRSTHDR, CMSG_LEN, CMSG_NXTHDR, CMSG_SPACE, MSG_DONTWAIT, MSG_TRUNC
+from pywg._native.linux cimport IP_PKTINFO, IP_TOS, IPPROTO_IP, IPPROTO_IPV6, IPV6_PKTINFO, IPV6_TCLASS
+from pywg._native.linux cimport SOL_UDP, UDP_GRO, UDP_SEGMENT, cmsghdr, in6_pktinfo, in_pktinfo, msghdr
+from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_unlock, recvmmsg, sendmmsg, sockaddr_in, sockaddr_in6
+from pywg._native.session cimport Endpoint, Peer
+
+cdef extern from "stdlib.h" nogil:
+    int posix_memalign(void **memory, size_t alignment, size_t size)
+
+
+# ---- out
+
+cdef bint udp_queue(Sender *sender, Peer *peer, const Endpoint *to, uint8_t *base, uint32_t len, uint32_t stride,
+                    uint8_t tos) noexcept nogil:
+    """Adds `len` bytes for `to`, cut into datagrams of `stride` if that is not 0. False: full, flush first."""
+    cdef Outgoing *out
+    if sender.count == SEND_BATCH:
+        return False
+    out = &sender.queue[sender.count]
+    out.to = to[0]
+    out.peer = peer
+    out.base = base
+    out.len = len
+    out.stride = <uint16_t>stride
+    out.tos = tos
+    sender.count += 1
+    return True
+
+
+cdef void udp_forget_peers(Sender *sender) noexcept nogil:
+    """Before the gate is left with messages unsent: their peers may be gone when it is entered again."""
+    cdef int i
+    for i in range(sender.sent, sender.count):
+        sender.queue[i].peer = NULL
+
+
+cdef uint8_t *put_control(msghdr *message, uint8_t *at, int level, int kind, const void *value,
+                          size_t size) noexcept nogil:
+    cdef cmsghdr *control = <cmsghdr *>at
+    control.cmsg_level = level
+    control.cmsg_type = kind
+    control.cmsg_len = CMSG_LEN(size)
+    memcpy(CMSG_DATA(control), value, size)
+    message.msg_controllen += CMSG_SPACE(size)
+    return at + CMSG_SPACE(size)
+
+
+cdef void prepare(Sender *sender, int i, bint with_segments, bint with_source) noexcept nogil:
+    """Writes the i-th message's header, address and control data from its Outgoing."""
+    cdef Outgoing *out = &sender.queue[i]
+    cdef msghdr *message = &sender.messages[i].msg_hdr
+    cdef sockaddr_in *in4
+    cdef sockaddr_in6 *in6 = &sender.names[i]
+    cdef in_pktinfo info4
+    cdef in6_pktinfo info6
+    cdef uint8_t *at = <uint8_t *>sender.control[i]
+    cdef int tos = out.tos
+    memset(message, 0, sizeof(msghdr))
+    memset(in6, 0, sizeof(sockaddr_in6))
+    memset(at, 0, CONTROL_WORDS * 8)
+    sender.iov[i].iov_base = out.base
+    sender.iov[i].iov_len = out.len
+    message.msg_iov = &sender.iov[i]
+    message.msg_iovlen = 1
+    message.msg_name = in6
+    message.msg_control = at
+    if with_segments and out.stride != 0:
+        at = put_control(message, at, SOL_UDP, UDP_SEGMENT, &out.stride, sizeof(uint16_t))
+    if out.to.ip_len == 4:
+        in4 = <sockaddr_in *>in6
+        in4.sin_family = AF_INET
+        in4.sin_port = out.to.port
+        memcpy(&in4.sin_addr, out.to.ip, 4)
+        message.msg_namelen = sizeof(sockaddr_in)
+        if with_source and out.to.local_len == 4:
+            memset(&info4, 0, sizeof(info4))
+            memcpy(&info4.ipi_spec_dst, out.to.local_ip, 4)
+            at = put_control(message, at, IPPROTO_IP, IP_PKTINFO, &info4, sizeof(info4))
+        if tos:
+            at = put_control(message, at, IPPROTO_IP, IP_TOS, &tos, sizeof(tos))
+    else:
+        in6.sin6_family = AF_INET6
+        in6.sin6_port = out.to.port
+        in6.sin6_scope_id = out.to.scope_id
+        memcpy(&in6.sin6_addr, out.to.ip, 16)
+        message.msg_namelen = sizeof(sockaddr_in6)
+        if with_source and out.to.local_len == 16:
+            memset(&info6, 0, sizeof(info6))
+            memcpy(&info6.ipi6_addr, out.to.local_ip, 16)
+            # A link-local source means nothing without its interface; for others the route decides.
+            if out.to.scope_id:
+                info6.ipi6_ifindex = out.to.local_ifindex
+            at = put_control(message, at, IPPROTO_IPV6, IPV6_PKTINFO, &info6, sizeof(info6))
+        if tos:
+            at = put_control(message, at, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof(tos))
+    if message.msg_controllen == 0:
+        message.msg_control = NULL
+
+
+cdef bint send_one_by_one(Sender *sender, int fd, int i, uint64_t *counters) noexcept nogil:
+    """Sends the datagrams of a message that the kernel did not take as a whole. True: the kernel took at least one."""
+    cdef Outgoing whole = sender.queue[i]
+    cdef uint32_t at = 0, stride = whole.stride
+    cdef bint any_sent = False
+    while at < whole.len:
+        sender.iov[i].iov_base = whole.base + at
+        sender.iov[i].iov_len = stride if whole.len - at > stride else whole.len - at
+        if sendmmsg(fd, &sender.messages[i], 1, MSG_DONTWAIT) == 1:
+            any_sent = True
+            count(counters, TX_DATAGRAMS)
+        else:
+            count(counters, TX_MESSAGE_TOO_LONG if linux.errno == EMSGSIZE else TX_SEND_ERROR)
+        at += stride
+    return any_sent
+
+
+cdef uint32_t datagrams_in(const Outgoing *out) noexcept nogil:
+    return 1 if out.stride == 0 else (out.len + out.stride - 1) // out.stride
+
+
+cdef void clear_source(Peer *peer) noexcept nogil:
+    if peer != NULL:
+        pthread_mutex_lock(&peer.endpoint_lock)
+        peer.endpoint.local_len = 0
+        peer.endpoint.local_ifindex = 0
+        memset(peer.endpoint.local_ip, 0, 16)
+        pthread_mutex_unlock(&peer.endpoint_lock)
+
+
+cdef void resend(Sender *sender, Dataplane *dp, int fd, int i, int error) noexcept nogil:
+    """The kernel refused message i. What may be wrong, in turn: a source address that is gone, then segmentation."""
+    cdef Outgoing *out = &sender.queue[i]
+    cdef uint8_t *gso = &dp.gso4 if out.to.ip_len == 4 else &dp.gso6
+    cdef bint segmented = out.stride != 0 and gso[0]
+    if out.to.local_len != 0 and error != EMSGSIZE:
+        prepare(sender, i, segmented, False)
+        if sendmmsg(fd, &sender.messages[i], 1, MSG_DONTWAIT) == 1:
+            clear_source(out.peer)
+            count(dp.counters, TX_SOURCE_CLEARED)
+            count(dp.counters, TX_DATAGRAMS, datagrams_in(out))
+            return
+        error = linux.errno
+    if segmented and (error == EIO or error == EINVAL or error == EPERM or error == EMSGSIZE):
+        count(dp.counters, TX_GSO_REFUSED)
+        prepare(sender, i, False, True)
+        # EMSGSIZE is the path's MTU, which the kernel gets around by fragments; the others, if single datagrams pass,
+        # are a device or a driver that can't segment (known for EIO: no checksum offload on the way out).
+        if send_one_by_one(sender, fd, i, dp.counters) and error != EMSGSIZE:
+            gso[0] = False
+        return
+    sender.failed += 1
+    count(dp.counters, TX_MESSAGE_TOO_LONG if error == EMSGSIZE else TX_SEND_ERROR)
+
+
+cdef bint udp_flush(Sender *sender, Dataplane *dp) noexcept nogil:
+    """Sends what is queued, in order. False: the socket is full, and the rest waits for the next flush."""
+    cdef int i, n, fd, done
+    cdef bint segmented
+    while sender.sent < sender.count:
+        i = sender.sent
+        fd = dp.fd4 if sender.queue[i].to.ip_len == 4 else dp.fd6
+        segmented = (dp.gso4 if sender.queue[i].to.ip_len == 4 else dp.gso6) != 0
+        if fd < 0:
+            count(dp.counters, TX_SEND_ERROR)
+            sender.failed += 1
+            sender.sent += 1
+            continue
+        if sender.queue[i].stride != 0 and not segmented:
+            prepare(sender, i, False, True)
+            send_one_by_one(sender, fd, i, dp.counters)
+            sender.sent += 1
+            continue
+        n = 0
+        while (i + n < sender.count and sender.queue[i + n].to.ip_len == sender.queue[i].to.ip_len
+               and (segmented or sender.queue[i + n].stride == 0)):
+            prepare(sender, i + n, segmented, True)
+            n += 1
+        done = sendmmsg(fd, &sender.messages[i], n, MSG_DONTWAIT)
+        count(dp.counters, TX_SENDS)
+        if done > 0:
+            for i in range(sender.sent, sender.sent + done):
+                count(dp.counters, TX_DATAGRAMS, datagrams_in(&sender.queue[i]))
+            sender.sent += done
+        elif linux.errno == EAGAIN:
+            return False
+        elif linux.errno != EINTR:
+            resend(sender, dp, fd, i, linux.errno)
+            sender.sent += 1
+    sender.count = 0
+    sender.sent = 0
+    return True
+
+
+# ---- in
+
+cdef Receiver *udp_receiver_new() noexcept nogil:
+    """NULL: no memory."""
+    cdef void *memory = NULL
+    cdef Receiver *receiver
+    if posix_memalign(&memory, 64, sizeof(Receiver)) != 0:
+        return NULL
+    receiver = <Receiver *>memory
+    memset(receiver, 0, sizeof(Receiver))
+    if posix_memalign(&memory, 4096, <size_t>RECEIVE_BATCH * RECEIVE_LEN) != 0:
+        free(receiver)
+        return NULL
+    receiver.buffers = <uint8_t *>memory
+    return receiver
+
+
+cdef void udp_receiver_free(Receiver *receiver) noexcept nogil:
+    if receiver != NULL:
+        free(receiver.buffers)
+        free(receiver)
+
+
+cdef int udp_receive(Receiver *receiver, int fd) noexcept nogil:
+    """Takes what is there, up to RECEIVE_BATCH messages. The number, 0 when there is nothing, or -1 with errno."""
+    cdef int i, n
+    cdef msghdr *message
+    for i in range(RECEIVE_BATCH):
+        receiver.iov[i].iov_base = receiver.buffers + <size_t>i * RECEIVE_LEN
+        receiver.iov[i].iov_len = RECEIVE_LEN
+        message = &receiver.messages[i].msg_hdr
+        message.msg_name = &receiver.names[i]
+        message.msg_namelen = sizeof(sockaddr_in6)
+        message.msg_iov = &receiver.iov[i]
+        message.msg_iovlen = 1
+        message.msg_control = receiver.control[i]
+        message.msg_controllen = CONTROL_WORDS * 8
+        message.msg_flags = 0
+    n = recvmmsg(fd, receiver.messages, RECEIVE_BATCH, MSG_DONTWAIT, NULL)
+    if n < 0 and (linux.errno == EAGAIN or linux.errno == EINTR):
+        return 0
+    return n
+
+
+cdef void udp_received(Receiver *receiver, int i, Received *message) noexcept nogil:
+    """What the i-th message of the last udp_receive() holds and where it came from."""
+    cdef msghdr *header = &receiver.messages[i].msg_hdr
+    cdef sockaddr_in *in4 = <sockaddr_in *>&receiver.names[i]
+    cdef sockaddr_in6 *in6 = &receiver.names[i]
+    cdef Endpoint *source = &message.source
+    cdef cmsghdr *control
+    cdef in_pktinfo *info4
+    cdef in6_pktinfo *info6
+    cdef int size
+    memset(source, 0, sizeof(Endpoint))
+    message.data = <uint8_t *>receiver.iov[i].iov_base
+    message.len = receiver.messages[i].msg_len
+    message.stride = message.len
+    message.tos = 0
+    message.truncated = (header.msg_flags & MSG_TRUNC) != 0
+    if in6.sin6_family == AF_INET6:
+        source.ip_len = 16
+        source.port = in6.sin6_port
+        source.scope_id = in6.sin6_scope_id
+        memcpy(source.ip, &in6.sin6_addr, 16)
+    else:
+        source.ip_len = 4
+        source.port = in4.sin_port
+        memcpy(source.ip, &in4.sin_addr, 4)
+    control = CMSG_FIRSTHDR(header)
+    while control != NULL:
+        if control.cmsg_level == SOL_UDP and control.cmsg_type == UDP_GRO:
+            memcpy(&size, CMSG_DATA(control), sizeof(size))
+            if size > 0:
+                message.stride = <uint32_t>size
+        elif control.cmsg_level == IPPROTO_IP and control.cmsg_type == IP_PKTINFO:
+            info4 = <in_pktinfo *>CMSG_DATA(control)
+            source.local_len = 4
+            source.local_ifindex = <uint32_t>info4.ipi_ifindex
+            memcpy(source.local_ip, &info4.ipi_spec_dst, 4)
+        elif control.cmsg_level == IPPROTO_IPV6 and control.cmsg_type == IPV6_PKTINFO:
+            info6 = <in6_pktinfo *>CMSG_DATA(control)
+            source.local_len = 16
+            source.local_ifindex = info6.ipi6_ifindex
+            memcpy(source.local_ip, &info6.ipi6_addr, 16)
+        elif control.cmsg_level == IPPROTO_IP and control.cmsg_type == IP_TOS:
+            message.tos = CMSG_DATA(control)[0]
+        elif control.cmsg_level == IPPROTO_IPV6 and control.cmsg_type == IPV6_TCLASS:
+            message.tos = CMSG_DATA(control)[0]
+        control = CMSG_NXTHDR(header, control)
