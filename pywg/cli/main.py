@@ -1,0 +1,206 @@
+"""Which subcommand is meant, and its arguments. No daemon and no cryptography is imported to find that out."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from pywg import __version__
+from pywg.errors import DeviceError, PywgError
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+MAX_INTERFACE_LEN = 15
+
+_HELP = """\
+Usage: pywg [OPTION]... IFACE   make the interface IFACE and serve it
+       pywg COMMAND [ARGUMENT]...
+
+WireGuard in user space. The interface is configured with wg, wg-quick and ip.
+
+Commands:
+  run [OPTION]... IFACE  the same as no command; for an interface named like one
+  stats IFACE            show the counters and offloads of a running interface
+  genkey                 write a new private key
+  genpsk                 write a new preshared key
+  pubkey                 read a private key and write its public key
+
+Options of run:
+  -f, --foreground       stay in the foreground
+      --no-udp-gso       send UDP datagrams one by one
+      --no-udp-gro       receive UDP datagrams one by one
+      --no-tun-offload   exchange packets with the interface one by one
+
+Other options:
+  -h, --help             show this help
+      --version          show the version
+
+Environment:
+  LOG_LEVEL              verbose (or debug), info, warning, error or silent;
+                         default: error
+  WG_TUN_FD              a file descriptor: the TUN interface, already open
+  WG_UAPI_FD             a file descriptor: the configuration socket, listening
+  WG_PROCESS_FOREGROUND  1: as --foreground
+  PYWG_UDP_GSO           0: as --no-udp-gso
+  PYWG_UDP_GRO           0: as --no-udp-gro
+  PYWG_TUN_OFFLOAD       0: as --no-tun-offload
+"""
+
+_HELP_OPTIONS = ("-h", "--help")
+_FOREGROUND_OPTIONS = ("-f", "--foreground")
+_OFFLOAD_OPTIONS = {"--no-udp-gso": "udp_gso", "--no-udp-gro": "udp_gro", "--no-tun-offload": "tun_offload"}
+
+
+class _UsageError(Exception):
+    """A command line that means nothing; its text is the one line to show."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the command line `argv` (without the program's name) and return the exit status.
+
+    0: done. 1: it failed. 2: the command line is wrong. Whatever goes wrong is one line on standard error.
+    """
+    try:
+        status = _dispatch(argv)
+        if sys.stdout:
+            sys.stdout.flush()
+    except _UsageError as error:
+        return _fail(f"{error} (see pywg --help)", EXIT_USAGE)
+    except DeviceError as error:
+        return _fail(error.strerror or str(error), EXIT_FAILURE)
+    except PywgError as error:
+        return _fail(str(error), EXIT_FAILURE)
+    except OSError as error:
+        _drop_output()
+        return _fail(str(error), EXIT_FAILURE)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return status
+
+
+def check_interface_name(name: str) -> str:
+    """The name, when the kernel would take it for an interface. _UsageError otherwise."""
+    if not name:
+        raise _UsageError("an interface needs a name")
+    if len(os.fsencode(name)) > MAX_INTERFACE_LEN:
+        raise _UsageError(f"an interface's name has at most {MAX_INTERFACE_LEN} bytes")
+    if name in {".", ".."} or any(character in "/:" or character.isspace() for character in name):
+        raise _UsageError("an interface's name is not '.' or '..', and has no '/', no ':' and no space")
+    return name
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv:
+        raise _UsageError("which interface?")
+    command = _COMMANDS.get(argv[0])
+    return command(argv[1:]) if command else _run(argv)
+
+
+def _run(arguments: list[str]) -> int:
+    foreground = False
+    offloads: dict[str, bool | None] = dict.fromkeys(_OFFLOAD_OPTIONS.values())
+    names: list[str] = []
+    options = True
+    for argument in arguments:
+        if not options or not argument.startswith("-"):
+            names.append(argument)
+        elif argument == "--":
+            options = False
+        elif argument in _FOREGROUND_OPTIONS:
+            foreground = True
+        elif argument in _OFFLOAD_OPTIONS:
+            offloads[_OFFLOAD_OPTIONS[argument]] = False
+        elif argument in _HELP_OPTIONS:
+            return _show_help()
+        elif argument == "--version":
+            return _show_version()
+        else:
+            raise _UsageError(f"unknown option {argument!a}")
+    interface = check_interface_name(_only(names))
+    from pywg.cli.run import run
+
+    return run(
+        interface,
+        foreground=foreground,
+        udp_gso=offloads["udp_gso"],
+        udp_gro=offloads["udp_gro"],
+        tun_offload=offloads["tun_offload"],
+    )
+
+
+def _stats(arguments: list[str]) -> int:
+    if _wants_help(arguments):
+        return _show_help()
+    interface = check_interface_name(_only(arguments))
+    from pywg.cli.stats import stats
+
+    return stats(interface)
+
+
+def _genkey(arguments: list[str]) -> int:
+    from pywg.cli.genkey import genkey
+
+    return _without_arguments(genkey, arguments)
+
+
+def _genpsk(arguments: list[str]) -> int:
+    from pywg.cli.genpsk import genpsk
+
+    return _without_arguments(genpsk, arguments)
+
+
+def _pubkey(arguments: list[str]) -> int:
+    from pywg.cli.pubkey import pubkey
+
+    return _without_arguments(pubkey, arguments)
+
+
+def _without_arguments(command: Callable[[], int], arguments: list[str]) -> int:
+    if _wants_help(arguments):
+        return _show_help()
+    if arguments:
+        raise _UsageError(f"{command.__name__} takes no arguments")
+    return command()
+
+
+def _only(names: list[str]) -> str:
+    if not names:
+        raise _UsageError("which interface?")
+    if len(names) > 1:
+        raise _UsageError("one interface at a time")
+    return names[0]
+
+
+def _wants_help(arguments: list[str]) -> bool:
+    return any(argument in _HELP_OPTIONS for argument in arguments)
+
+
+def _show_help() -> int:
+    sys.stdout.write(_HELP)
+    return 0
+
+
+def _show_version() -> int:
+    print(f"pywg {__version__}")
+    return 0
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"pywg: {message}", file=sys.stderr)
+    return status
+
+
+def _drop_output() -> None:
+    """Forget what could not be written, or the interpreter would try once more, and complain, on its way out."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+_COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "run": _run,
+    "stats": _stats,
+    "genkey": _genkey,
+    "genpsk": _genpsk,
+    "pubkey": _pubkey,
+}

@@ -1,0 +1,127 @@
+"""IP addresses, prefixes and endpoints: text to packed bytes and back.
+
+Strict as inet_pton is: no leading zeros in IPv4, no zone in a prefix. The errors don't repeat the text.
+"""
+
+from socket import AF_INET, AF_INET6, if_nametoindex, inet_ntop, inet_pton
+from typing import Final
+
+from pywg.config.model import Prefix, SockAddr
+from pywg.errors import ConfigError
+
+V4_LEN = 4
+V6_LEN = 16
+MAX_PORT = 65535
+_MAX_SCOPE_ID = 2**32 - 1
+_MAPPED_PREFIX = bytes(10) + b"\xff\xff"
+
+# Canonical decimal text only: "+8", "08" and " 8" are not in here.
+_CIDRS = {str(cidr): cidr for cidr in range(V6_LEN * 8 + 1)}
+_V4_MASKS: Final = tuple((2**32 - 1) & ~((1 << (32 - cidr)) - 1) for cidr in range(33))
+_V6_MASKS: Final = tuple((2**128 - 1) & ~((1 << (128 - cidr)) - 1) for cidr in range(129))
+
+
+def parse_ip(text: str) -> bytes:
+    """A packed address, 4 or 16 bytes. ConfigError when it is none."""
+    try:
+        return inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+    except (OSError, ValueError):
+        raise ConfigError("not an IP address") from None
+
+
+def format_ip(ip: bytes) -> str:
+    """The text of a packed address. ConfigError when it is not 4 or 16 bytes long."""
+    if len(ip) == V4_LEN:
+        return inet_ntop(AF_INET, ip)
+    if len(ip) == V6_LEN:
+        return inet_ntop(AF_INET6, ip)
+    raise ConfigError("an IP address has 4 or 16 bytes")
+
+
+def parse_prefix(text: str) -> Prefix:
+    """ADDRESS/CIDR with host bits cleared. ConfigError when it is no such thing."""
+    address, _slash, length = text.partition("/")
+    try:
+        cidr = _CIDRS[length]
+        if ":" in address:
+            bits = int.from_bytes(inet_pton(AF_INET6, address), "big") & _V6_MASKS[cidr]
+            return bits.to_bytes(V6_LEN, "big"), cidr
+        bits = int.from_bytes(inet_pton(AF_INET, address), "big") & _V4_MASKS[cidr]
+        return bits.to_bytes(V4_LEN, "big"), cidr
+    except (OSError, ValueError, LookupError):
+        raise ConfigError("not an IP address, a slash and a prefix length") from None
+
+
+def parse_interface_address(text: str) -> Prefix:
+    """ADDRESS or ADDRESS/CIDR with host bits kept; without a length it is the whole address. ConfigError otherwise."""
+    address, slash, length = text.partition("/")
+    ip = parse_ip(address)
+    cidr = _CIDRS.get(length.lstrip("0") or length[:1]) if slash else len(ip) * 8
+    if cidr is None or cidr > len(ip) * 8:
+        raise ConfigError("not a prefix length")
+    return ip, cidr
+
+
+def mask(ip: bytes, cidr: int) -> bytes:
+    """The address with its host bits cleared."""
+    masks = _V4_MASKS if len(ip) == V4_LEN else _V6_MASKS
+    bits = int.from_bytes(ip, "big") & masks[cidr]
+    return bits.to_bytes(len(ip), "big")
+
+
+def format_prefix(prefix: Prefix) -> str:
+    """ADDRESS/CIDR."""
+    return f"{format_ip(prefix[0])}/{prefix[1]}"
+
+
+def parse_sock_addr(text: str) -> SockAddr:
+    """IPv4:PORT or [IPv6]:PORT or [IPv6%ZONE]:PORT, the zone an interface's name or index.
+
+    An IPv4-mapped IPv6 address becomes the IPv4 address it means. ConfigError when it is no such thing.
+    """
+    host, port = split_host_port(text)
+    bracketed = text.startswith("[")
+    host, percent, zone = host.partition("%")
+    ip = parse_ip(host)
+    if bracketed != (len(ip) == V6_LEN) or (percent and not bracketed):
+        raise ConfigError("not IPv4:PORT or [IPv6]:PORT")
+    if ip.startswith(_MAPPED_PREFIX):
+        return ip[-V4_LEN:], port, 0
+    return ip, port, _scope_id(zone) if percent else 0
+
+
+def format_sock_addr(address: SockAddr) -> str:
+    """The inverse of `parse_sock_addr`; a scope is written as the interface's index, which needs no look-up to read."""
+    ip, port, scope_id = address
+    if len(ip) == V4_LEN:
+        return f"{format_ip(ip)}:{port}"
+    return f"[{format_ip(ip)}%{scope_id}]:{port}" if scope_id else f"[{format_ip(ip)}]:{port}"
+
+
+def split_host_port(text: str) -> tuple[str, int]:
+    """HOST:PORT or [HOST]:PORT, the port a number in 0..65535. ConfigError when it is no such thing."""
+    if text.startswith("["):
+        host, bracket, port = text[1:].partition("]:")
+        separated = bool(bracket)
+    else:
+        host, colon, port = text.rpartition(":")
+        separated = bool(colon)
+    if not separated or not host:
+        raise ConfigError("not an address, a colon and a port")
+    return host, parse_number(port, MAX_PORT)
+
+
+def parse_number(text: str, most: int) -> int:
+    """Decimal digits, 0..`most`. ConfigError for anything else: signs, spaces, underscores, other scripts' digits."""
+    digits = text.lstrip("0") or text[:1]
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > len(str(most)) or int(digits) > most:
+        raise ConfigError(f"not a number in 0..{most}")
+    return int(digits)
+
+
+def _scope_id(zone: str) -> int:
+    """The index of an interface named in a zone; a name goes before a number, as in getaddrinfo(3)."""
+    try:
+        return if_nametoindex(zone)
+    except (OSError, ValueError):
+        return parse_number(zone, _MAX_SCOPE_ID)

@@ -1,0 +1,91 @@
+"""What a device can be told and what it can tell, as plain data.
+
+Nothing here knows a text format, a socket or a clock. Keys are 32 raw bytes. Addresses are packed in network order:
+4 bytes are IPv4, 16 are IPv6. The printed form of these classes never contains a secret.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+Prefix: TypeAlias = tuple[bytes, int]
+"""(packed address with its host bits cleared, prefix length)"""
+
+SockAddr: TypeAlias = tuple[bytes, int, int]
+"""(packed address, UDP port, scope id: the index of the interface of an IPv6 link-local address, otherwise 0)"""
+
+ZERO_KEY = bytes(32)
+"""As a private or preshared key in a change: "there is none any more"."""
+
+
+class AllowedIpChange(NamedTuple):
+    """One prefix given to a peer (and so taken from its present owner), or taken from this peer."""
+
+    ip: bytes
+    cidr: int
+    remove: bool = False
+
+
+@dataclass(slots=True)
+class PeerChange:
+    """One peer's part of a change; None leaves the present value alone.
+
+    `remove` wins over everything else here. With `update_only` an unknown peer is left unknown. `replace_allowed_ips`
+    comes before `allowed_ips`, whose entries apply in order.
+    """
+
+    public_key: bytes
+    remove: bool = False
+    update_only: bool = False
+    preshared_key: bytes | None = field(default=None, repr=False)
+    endpoint: SockAddr | None = None
+    persistent_keepalive: int | None = None
+    """seconds, 0..65535; 0 turns it off"""
+    replace_allowed_ips: bool = False
+    allowed_ips: list[AllowedIpChange] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class DeviceChange:
+    """A UAPI set operation. None leaves the present value alone; `replace_peers` comes before `peers`.
+
+    `peers` is in the order given, and the same peer may appear more than once.
+    """
+
+    private_key: bytes | None = field(default=None, repr=False)
+    """as it was given, not clamped; ZERO_KEY clears it"""
+    listen_port: int | None = None
+    """0..65535; 0 asks for any free port"""
+    fwmark: int | None = None
+    """0..2^32-1; 0 turns it off"""
+    replace_peers: bool = False
+    peers: list[PeerChange] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class PeerStatus:
+    """One peer as a UAPI get operation shows it."""
+
+    public_key: bytes
+    preshared_key: "ReadableBuffer" = field(default=ZERO_KEY, repr=False)
+    """32 bytes, all zero when there is none; any object with the buffer protocol"""
+    endpoint: SockAddr | None = None
+    last_handshake_ns: int = 0
+    """wall clock, nanoseconds since the epoch; 0 means never"""
+    tx_bytes: int = 0
+    rx_bytes: int = 0
+    persistent_keepalive: int = 0
+    allowed_ips: list[Prefix] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class DeviceStatus:
+    """A device as a UAPI get operation shows it; zero and None mean "not set"."""
+
+    private_key: "ReadableBuffer | None" = field(default=None, repr=False)
+    """32 bytes; any object with the buffer protocol"""
+    listen_port: int = 0
+    fwmark: int = 0
+    peers: list[PeerStatus] = field(default_factory=list)

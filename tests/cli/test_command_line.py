@@ -1,0 +1,212 @@
+"""What each command line means: dropin 1. Only usage is tested here; the daemon itself is faked."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import pywg
+from pywg.cli.main import main
+from pywg.errors import ConfigError, TunError
+
+ROOT = Path(__file__).parents[2]
+
+
+class Calls(list):
+    """What the faked daemon and statistics were called with; what they return or raise is `outcome`."""
+
+    outcome: int | Exception = 0
+
+    def record(self, *arguments: object) -> int:
+        self.append(arguments)
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    recorded = Calls()
+    run = ModuleType("pywg.cli.run")
+    stats = ModuleType("pywg.cli.stats")
+    run.run = lambda interface, **options: recorded.record("run", interface, options)
+    stats.stats = lambda interface: recorded.record("stats", interface)
+    monkeypatch.setitem(sys.modules, "pywg.cli.run", run)
+    monkeypatch.setitem(sys.modules, "pywg.cli.stats", stats)
+    return recorded
+
+
+def options(**given: bool) -> dict[str, bool | None]:
+    return {"foreground": False, "udp_gso": None, "udp_gro": None, "tun_offload": None} | given
+
+
+@pytest.mark.parametrize(
+    ("arguments", "interface", "given"),
+    [
+        (["wg0"], "wg0", {}),
+        (["-f", "wg0"], "wg0", {"foreground": True}),
+        (["--foreground", "wg0"], "wg0", {"foreground": True}),
+        (["wg0", "-f"], "wg0", {"foreground": True}),
+        (["run", "wg0"], "wg0", {}),
+        (["run", "-f", "wg0"], "wg0", {"foreground": True}),
+        (["run", "run"], "run", {}),
+        (["-f", "genkey"], "genkey", {"foreground": True}),
+        (["--", "-odd"], "-odd", {}),
+        (["run", "--", "-f"], "-f", {}),
+        (["--no-udp-gso", "wg0"], "wg0", {"udp_gso": False}),
+        (["--no-udp-gro", "wg0"], "wg0", {"udp_gro": False}),
+        (["--no-tun-offload", "wg0"], "wg0", {"tun_offload": False}),
+        (["wg%d"], "wg%d", {}),
+        (["a" * 15], "a" * 15, {}),
+        (["\N{LATIN SMALL LETTER E WITH ACUTE}" * 7], "\N{LATIN SMALL LETTER E WITH ACUTE}" * 7, {}),
+        (["..."], "...", {}),
+    ],
+)
+def test_run(calls: Calls, arguments: list[str], interface: str, given: dict[str, bool]):
+    assert main(arguments) == 0
+    assert calls == [("run", interface, options(**given))]
+
+
+def test_stats(calls: Calls):
+    assert main(["stats", "wg0"]) == 0
+    assert calls == [("stats", "wg0")]
+
+
+@pytest.mark.parametrize("status", [0, 1, 77])
+def test_the_daemons_status_is_ours(calls: Calls, status: int):
+    calls.outcome = status
+    assert main(["wg0"]) == status
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ConfigError("LOG_LEVEL must be a level"), "pywg: LOG_LEVEL must be a level\n"),
+        (TunError(1, "needs CAP_NET_ADMIN"), "pywg: needs CAP_NET_ADMIN\n"),
+    ],
+)
+def test_an_error_is_one_line_and_status_1(
+    calls: Calls, capsys: pytest.CaptureFixture[str], error: Exception, message: str
+):
+    calls.outcome = error
+    assert main(["wg0"]) == 1
+    assert capsys.readouterr() == ("", message)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        [""],
+        ["-f"],
+        ["run"],
+        ["--"],
+        ["stats"],
+        ["stats", "a", "b"],
+        ["stats", "a/b"],
+        ["wg0", "wg1"],
+        ["-x", "wg0"],
+        ["--foreground=1", "wg0"],
+        ["-"],
+        ["-\n", "wg0"],
+        ["."],
+        [".."],
+        ["a/b"],
+        ["a b"],
+        ["a\tb"],
+        ["a:b"],
+        ["a" * 16],
+        ["\N{LATIN SMALL LETTER E WITH ACUTE}" * 8],
+        ["genkey", "x"],
+        ["genpsk", "x"],
+        ["pubkey", "-x"],
+    ],
+)
+def test_bad_usage_is_one_line_and_status_2(calls: Calls, capsys: pytest.CaptureFixture[str], arguments: list[str]):
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("pywg: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert calls == []
+
+
+def test_version(capsys: pytest.CaptureFixture[str]):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr() == (f"pywg {pywg.__version__}\n", "")
+
+
+def test_version_is_the_packages():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert pywg.__version__ == project["version"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["-h"], ["run", "-h"], ["-f", "--help"], ["genkey", "--help"], ["stats", "-h"]]
+)
+def test_help(calls: Calls, capsys: pytest.CaptureFixture[str], arguments: list[str]):
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert calls == []
+    for what in (
+        *("--foreground", "--no-udp-gso", "--no-udp-gro", "--no-tun-offload"),
+        *("run", "stats", "genkey", "genpsk", "pubkey"),
+        *("LOG_LEVEL", "WG_TUN_FD", "WG_UAPI_FD", "WG_PROCESS_FOREGROUND"),
+        *("PYWG_UDP_GSO", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD"),
+    ):
+        assert what in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_usage_needs_nothing_heavy():
+    heavy = {
+        "asyncio",
+        "cryptography",
+        "uvloop",
+        "pyroute2",
+        "argparse",
+        "socket",
+        "subprocess",
+        "logging",
+        "importlib.metadata",
+    }
+    code = (
+        "import sys; from pywg.cli.main import main\n"
+        "main(['--version']); main(['--help']); main(['genkey']); main(['genpsk'])\n"
+        f"print(sorted({heavy!r} & sys.modules.keys()), file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stderr.splitlines()[-1] == "[]"
+
+
+def test_python_m_pywg():
+    result = subprocess.run(
+        [sys.executable, "-m", "pywg", "--version"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert result.stdout == f"pywg {pywg.__version__}\n"
+
+
+def test_python_m_pywg_fails_with_mains_status():
+    result = subprocess.run([sys.executable, "-m", "pywg"], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (result.returncode, result.stdout) == (2, "")
+
+
+def test_full_disk_is_status_1_and_one_line():
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "pywg", "genkey"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=ROOT,
+        )
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert os.strerror(28) in result.stderr

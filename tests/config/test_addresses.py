@@ -1,0 +1,63 @@
+"""Addresses and prefixes as text, against the standard library's own reading."""
+
+from ipaddress import ip_address, ip_interface
+
+import pytest
+from hypothesis import given
+
+from pywg.config import addresses
+from pywg.errors import ConfigError
+from tests.config.strategies import addresses_with_length, prefixes, sock_addrs
+
+
+@given(prefixes)
+def test_prefix_round_trip(prefix: tuple[bytes, int]):
+    text = addresses.format_prefix(prefix)
+    assert addresses.parse_prefix(text) == prefix
+    network = ip_interface(text).network
+    assert (network.network_address.packed, network.prefixlen) == prefix
+
+
+@given(addresses_with_length)
+def test_host_bits(address: tuple[bytes, int]):
+    ip, cidr = address
+    text = f"{ip_address(ip)}/{cidr}"
+    network = ip_interface(text).network.network_address.packed
+    assert addresses.parse_prefix(text) == (network, cidr)
+    assert addresses.parse_interface_address(text) == address
+    assert addresses.mask(ip, cidr) == network
+
+
+@given(sock_addrs)
+def test_sock_addr_round_trip(address: tuple[bytes, int, int]):
+    assert addresses.parse_sock_addr(addresses.format_sock_addr(address)) == address
+
+
+def test_a_mapped_address_is_the_ipv4_address_it_means():
+    assert addresses.parse_sock_addr("[::ffff:192.0.2.1]:7") == (bytes([192, 0, 2, 1]), 7, 0)
+    assert addresses.parse_sock_addr("[::ffff:192.0.2.1%1]:7") == (bytes([192, 0, 2, 1]), 7, 0)
+
+
+def test_a_zone_is_an_interfaces_name_or_index():
+    loopback = b"\xfe\x80" + bytes(13) + b"\x01"
+    assert addresses.parse_sock_addr("[fe80::1%lo]:7") == (loopback, 7, 1)
+    assert addresses.parse_sock_addr("[fe80::1%77]:7") == (loopback, 7, 77)
+
+
+@pytest.mark.parametrize("ip", [b"", bytes(3), bytes(5), bytes(17)])
+def test_other_lengths_are_no_addresses(ip: bytes):
+    with pytest.raises(ConfigError):
+        addresses.format_ip(ip)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-", "1 ", " 1", "+1", "1_0", "1.0", "0x1", "\N{SUPERSCRIPT TWO}", "256", "0" * 9 + "256"]
+)
+def test_not_a_number(text: str):
+    with pytest.raises(ConfigError):
+        addresses.parse_number(text, 255)
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), ("000", 0), ("0255", 255), ("0" * 5000 + "7", 7)])
+def test_number(text: str, number: int):
+    assert addresses.parse_number(text, 255) == number

@@ -1,0 +1,446 @@
+"""UAPI text: the cross-platform protocol's page, wireguard-go's errnos, and no secret in any error."""
+
+import errno
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pywg.config import uapi
+from pywg.config.model import ZERO_KEY, AllowedIpChange, DeviceChange, DeviceStatus, PeerChange, PeerStatus
+from pywg.errors import ConfigError, UapiError
+from tests.config.strategies import device_changes, device_statuses
+
+KEY = bytes(range(32))
+HEX = KEY.hex()
+BASE64 = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+PEER = f"public_key={HEX}\n"
+
+
+def set_error(request: str | bytes) -> UapiError:
+    with pytest.raises(UapiError) as caught:
+        uapi.parse_set(request.encode() if isinstance(request, str) else request)
+    return caught.value
+
+
+def errno_of(parse, text: bytes) -> int:
+    try:
+        parse(text)
+    except UapiError as error:
+        return error.errno
+    return 0
+
+
+@given(device_changes)
+def test_set_round_trip(change: DeviceChange):
+    assert uapi.parse_set(uapi.format_set(change)) == change
+
+
+@given(device_statuses)
+def test_get_round_trip(status: DeviceStatus):
+    assert uapi.parse_get(uapi.format_get(status)) == status
+
+
+def test_set_of_the_protocols_page():
+    request = (
+        "private_key=e84b5a6d2717c1003a13b431570353dbaca9146cf150c5f8575680feba52027a\n"
+        "fwmark=0\n"
+        "listen_port=12912\n"
+        "public_key=b85996fecc9c7f1fc6d2572a76eda11d59bcd20be8e543b15ce4bd85a8e75a33\n"
+        "preshared_key=188515093e952f5f22e865cef3012e72f8b5f0b598ac0309d5dacce3b70fcf52\n"
+        "replace_allowed_ips=true\n"
+        "allowed_ip=192.168.4.4/32\n"
+        "endpoint=[abcd:23::33%2]:51820\n"
+        "public_key=58402e695ba1772b1cc9309755f043251ea77fdcf10fbe63989ceb7e19321376\n"
+        "replace_allowed_ips=true\n"
+        "allowed_ip=192.168.4.6/32\n"
+        "persistent_keepalive_interval=111\n"
+        "endpoint=182.122.22.19:3233\n"
+        "public_key=662e14fd594556f522604703340351258903b64f35553763f19426ab2a515c58\n"
+        "endpoint=5.152.198.39:51820\n"
+        "replace_allowed_ips=true\n"
+        "allowed_ip=192.168.4.10/32\n"
+        "allowed_ip=192.168.4.11/32\n"
+        "public_key=e818b58db5274087fcc1be5dc728cf53d3b5726b4cef6b9bab8f8f8c2452c25c\n"
+        "remove=true\n"
+        "\n"
+    )
+    change = uapi.parse_set(request.encode())
+    assert change.private_key == bytes.fromhex("e84b5a6d2717c1003a13b431570353dbaca9146cf150c5f8575680feba52027a")
+    assert (change.fwmark, change.listen_port, change.replace_peers) == (0, 12912, False)
+    first, second, third, fourth = change.peers
+    scoped = (bytes.fromhex("abcd0023") + bytes(10) + b"\x00\x33", 51820, 2)
+    psk = bytes.fromhex("188515093e952f5f22e865cef3012e72f8b5f0b598ac0309d5dacce3b70fcf52")
+    assert first == PeerChange(
+        bytes.fromhex("b85996fecc9c7f1fc6d2572a76eda11d59bcd20be8e543b15ce4bd85a8e75a33"),
+        preshared_key=psk,
+        endpoint=scoped,
+        replace_allowed_ips=True,
+        allowed_ips=[AllowedIpChange(bytes([192, 168, 4, 4]), 32)],
+    )
+    assert (second.endpoint, second.persistent_keepalive) == ((bytes([182, 122, 22, 19]), 3233, 0), 111)
+    assert [entry.ip[3] for entry in third.allowed_ips] == [10, 11]
+    assert fourth.remove
+
+
+def test_get_as_wg_reads_it():
+    status = DeviceStatus(
+        private_key=b"\x80" + bytes(30) + b"\x01",
+        listen_port=51820,
+        fwmark=0xCA6C,
+        peers=[
+            PeerStatus(
+                KEY,
+                endpoint=(b"\xfe\x80" + bytes(13) + b"\x01", 7, 3),
+                last_handshake_ns=1_700_000_000_000_000_042,
+                tx_bytes=1,
+                rx_bytes=2**64 - 1,
+                persistent_keepalive=25,
+                allowed_ips=[(bytes(4), 0), (bytes(16), 0)],
+            )
+        ],
+    )
+    assert uapi.format_get(status).decode() == (
+        f"private_key=80{'00' * 30}01\n"
+        "listen_port=51820\n"
+        "fwmark=51820\n"
+        f"public_key={HEX}\n"
+        f"preshared_key={'00' * 32}\n"
+        "protocol_version=1\n"
+        "endpoint=[fe80::1%3]:7\n"
+        "last_handshake_time_sec=1700000000\n"
+        "last_handshake_time_nsec=42\n"
+        "tx_bytes=1\n"
+        "rx_bytes=18446744073709551615\n"
+        "persistent_keepalive_interval=25\n"
+        "allowed_ip=0.0.0.0/0\n"
+        "allowed_ip=::/0\n"
+    )
+
+
+@pytest.mark.parametrize("private_key", [None, ZERO_KEY])
+def test_get_leaves_out_what_is_not_set(private_key: bytes | None):
+    assert uapi.format_get(DeviceStatus(private_key=private_key)) == b""
+
+
+def test_get_shows_every_peer_its_zero_values():
+    text = uapi.format_get(DeviceStatus(peers=[PeerStatus(KEY)])).decode()
+    assert [line.partition("=")[0] for line in text.split()] == [
+        "public_key",
+        "preshared_key",
+        "protocol_version",
+        "last_handshake_time_sec",
+        "last_handshake_time_nsec",
+        "tx_bytes",
+        "rx_bytes",
+        "persistent_keepalive_interval",
+    ]
+
+
+@pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview])
+def test_set_takes_any_buffer(wrap):
+    assert uapi.parse_set(wrap(b"listen_port=7\n")) == DeviceChange(listen_port=7)
+
+
+@pytest.mark.parametrize("request_text", ["", "\n", "\nlisten_port=7\n"])
+def test_set_ends_at_the_blank_line(request_text: str):
+    assert uapi.parse_set(request_text.encode()) == DeviceChange()
+
+
+def test_set_without_a_last_newline():
+    assert uapi.parse_set(b"fwmark=1\nlisten_port=7") == DeviceChange(fwmark=1, listen_port=7)
+
+
+def test_set_of_the_same_peer_twice_keeps_both_in_order():
+    change = uapi.parse_set(f"{PEER}remove=true\n{PEER}allowed_ip=10.0.0.0/8\n".encode())
+    assert change.peers == [
+        PeerChange(KEY, remove=True),
+        PeerChange(KEY, allowed_ips=[AllowedIpChange(bytes([10, 0, 0, 0]), 8)]),
+    ]
+
+
+def test_the_last_of_a_single_value_counts():
+    assert uapi.parse_set(b"listen_port=1\nlisten_port=2\n").listen_port == 2
+
+
+def test_replace_allowed_ips_also_drops_what_the_request_gave_before():
+    change = uapi.parse_set(f"{PEER}allowed_ip=10.0.0.0/8\nreplace_allowed_ips=true\nallowed_ip=10.1.0.0/16\n".encode())
+    assert change.peers[0].replace_allowed_ips
+    assert change.peers[0].allowed_ips == [AllowedIpChange(bytes([10, 1, 0, 0]), 16)]
+
+
+def test_a_leading_minus_removes_an_allowed_ip():
+    change = uapi.parse_set(f"{PEER}allowed_ip=10.0.0.0/8\nallowed_ip=-10.0.0.0/8\n".encode())
+    assert [entry.remove for entry in change.peers[0].allowed_ips] == [False, True]
+
+
+def test_allowed_ips_lose_their_host_bits():
+    change = uapi.parse_set(f"{PEER}allowed_ip=10.1.2.3/12\nallowed_ip=2001:db8::ff/127\n".encode())
+    v6 = bytes.fromhex("20010db8") + bytes(11) + b"\xfe"
+    assert change.peers[0].allowed_ips == [AllowedIpChange(bytes([10, 0, 0, 0]), 12), AllowedIpChange(v6, 127)]
+
+
+def test_keys_may_be_in_capitals_and_zero():
+    request = f"private_key={'0' * 64}\npublic_key={HEX.upper()}\npreshared_key={'0' * 64}\n"
+    assert uapi.parse_set(request.encode()) == DeviceChange(
+        private_key=ZERO_KEY, peers=[PeerChange(KEY, preshared_key=ZERO_KEY)]
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "private_key=",
+        f"private_key={HEX[:-1]}",
+        f"private_key={HEX}0",
+        f"private_key={HEX[:-1]}g",
+        f"private_key={HEX[:-1]} ",
+        f"private_key={BASE64}",
+        f"public_key={HEX[:-2]}",
+        "listen_port=",
+        "listen_port=-1",
+        "listen_port=+1",
+        "listen_port=65536",
+        "listen_port=0x1",
+        "listen_port= 1",
+        "listen_port=1_0",
+        "listen_port=\N{ARABIC-INDIC DIGIT ONE}",
+        "listen_port=" + "9" * 5000,
+        "fwmark=4294967296",
+        "fwmark=0x10",
+        "fwmark=off",
+        "replace_peers=false",
+        "replace_peers=",
+        "replace_peers=1",
+        "update_only=true",
+        "remove=true",
+        "allowed_ip=10.0.0.0/8",
+        "protocol_version=1",
+        "LISTEN_PORT=1",
+        "listen_port =1",
+        "=1",
+        "=",
+        "nonsense=1",
+        "errno=0",
+    ],
+)
+def test_bad_device_line_is_einval(line: str):
+    error = set_error(f"fwmark=1\n{line}\nlisten_port=1\n")
+    assert error.errno == errno.EINVAL
+    assert str(error).startswith("line 2: ")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "listen_port=1",
+        f"private_key={HEX}",
+        "fwmark=1",
+        "replace_peers=true",
+        "update_only=false",
+        "remove=false",
+        "remove=",
+        "replace_allowed_ips=false",
+        "protocol_version=2",
+        "protocol_version=",
+        f"preshared_key={HEX}00",
+        "preshared_key=",
+        "endpoint=",
+        "endpoint=1.2.3.4",
+        "endpoint=1.2.3.4:",
+        "endpoint=1.2.3.4:65536",
+        "endpoint=1.2.3:1",
+        "endpoint=1.2.3.04:1",
+        "endpoint=[1.2.3.4]:1",
+        "endpoint=::1:1",
+        "endpoint=[::1]",
+        "endpoint=[::1]1",
+        "endpoint=[::1:1",
+        "endpoint=[::1%]:1",
+        "endpoint=[fe80::1%no-such-link]:1",
+        "endpoint=[fe80::1%4294967296]:1",
+        "endpoint=[fe80::1%a\0b]:1",
+        "endpoint=1.2.3.4%1:1",
+        "endpoint=example.com:1",
+        "endpoint=\N{FULLWIDTH DIGIT ONE}.2.3.4:1",
+        "persistent_keepalive_interval=65536",
+        "persistent_keepalive_interval=off",
+        "persistent_keepalive_interval=",
+        "allowed_ip=",
+        "allowed_ip=-",
+        "allowed_ip=--10.0.0.0/8",
+        "allowed_ip=+10.0.0.0/8",
+        "allowed_ip=10.0.0.0",
+        "allowed_ip=10.0.0.0/",
+        "allowed_ip=10.0.0.0/33",
+        "allowed_ip=10.0.0.0/-1",
+        "allowed_ip=10.0.0.0/08",
+        "allowed_ip=10.0.0.0/8/8",
+        "allowed_ip=10.0.0/8",
+        "allowed_ip=010.0.0.0/8",
+        "allowed_ip=::/129",
+        "allowed_ip=fe80::1%lo/64",
+        "allowed_ip=10.0.0.0\0/8",
+        "nonsense=1",
+    ],
+)
+def test_bad_peer_line_is_einval(line: str):
+    error = set_error(f"listen_port=1\n{PEER}persistent_keepalive_interval=1\n{line}\nremove=true\n")
+    assert error.errno == errno.EINVAL
+    assert str(error).startswith("line 4: ")
+
+
+def test_good_peer_lines_around_the_bad_ones_above_are_good():
+    uapi.parse_set(f"listen_port=1\n{PEER}persistent_keepalive_interval=1\nprotocol_version=1\nremove=true\n".encode())
+
+
+@pytest.mark.parametrize("line", ["nonsense", "listen_port", HEX, "\x00", "\xff", " "])
+def test_line_without_an_equals_sign_is_eproto(line: str):
+    error = set_error(f"fwmark=1\nfwmark=2\n{line}\n")
+    assert error.errno == errno.EPROTO
+    assert str(error).startswith("line 3: ")
+
+
+def test_error_names_the_setting():
+    assert "listen_port" in str(set_error("listen_port=x\n"))
+    assert "endpoint" in str(set_error(f"{PEER}endpoint=x\n"))
+
+
+def test_after_an_error_the_request_can_be_resized():
+    request = bytearray(f"private_key={HEX}\nlisten_port=x\n".encode())
+    with pytest.raises(UapiError) as caught:
+        uapi.parse_set(request)
+    request.clear()
+    assert caught.value.__context__ is None
+
+
+def test_after_a_set_the_request_can_be_resized():
+    request = bytearray(f"private_key={HEX}\n".encode())
+    change = uapi.parse_set(request)
+    request.clear()
+    assert change.private_key == KEY
+
+
+SECRET_PLACES = [
+    "{}",
+    "{}=",
+    "={}",
+    "{}=true",
+    "listen_port={}",
+    "fwmark={}",
+    "replace_peers={}",
+    "private_key={} ",
+    "private_key=x{}",
+    "privatekey={}",
+    "endpoint={}",
+    PEER + "endpoint={}",
+    PEER + "endpoint=[fe80::1%{}]:1",
+    PEER + "endpoint=1.2.3.4:{}",
+    PEER + "allowed_ip={}",
+    PEER + "allowed_ip=10.0.0.0/{}",
+    PEER + "persistent_keepalive_interval={}",
+    PEER + "preshared_key={}=",
+    PEER + "remove={}",
+    PEER + "update_only={}",
+    PEER + "replace_allowed_ips={}",
+    PEER + "protocol_version={}",
+    PEER + "private_key={}",
+    PEER + "{}=1",
+    PEER + "{}",
+]
+
+
+@pytest.mark.parametrize("secret", [HEX.replace("00", "ab", 1), BASE64])
+@pytest.mark.parametrize("place", SECRET_PLACES)
+def test_no_error_repeats_a_secret(place: str, secret: str):
+    error = set_error(place.format(secret))
+    assert not any(secret[start : start + 8] in repr(error) for start in range(len(secret) - 7))
+
+
+def test_no_repr_shows_a_secret():
+    secret = bytes([0xC5]) * 32
+    shown = repr(
+        [
+            DeviceChange(private_key=secret, peers=[PeerChange(KEY, preshared_key=secret)]),
+            DeviceStatus(private_key=secret, peers=[PeerStatus(KEY, secret)]),
+        ]
+    )
+    assert "xc5" not in shown
+
+
+@given(st.binary(max_size=200))
+@example(b"public_key")
+@example(b"public_key=" + b"\xff" * 64)
+@example(b"\xff=\xff")
+def test_set_of_anything_raises_nothing_else(request_bytes: bytes):
+    assert errno_of(uapi.parse_set, request_bytes) in {0, errno.EINVAL, errno.EPROTO}
+
+
+NAMES = [
+    "private_key", "listen_port", "fwmark", "replace_peers", "public_key", "remove", "update_only", "preshared_key",
+    "endpoint", "persistent_keepalive_interval", "replace_allowed_ips", "allowed_ip", "protocol_version", "errno",
+    "last_handshake_time_sec", "last_handshake_time_nsec", "tx_bytes", "rx_bytes",
+]  # fmt: skip
+noisy_lines = st.lists(
+    st.tuples(
+        st.sampled_from(NAMES),
+        st.sampled_from([HEX, "true", "1", "10.0.0.0/8", "[::1]:1"])
+        | st.text(max_size=30).filter(lambda t: "\n" not in t),
+    ).map("=".join),
+    max_size=8,
+).map(lambda lines: "\n".join(lines).encode())
+
+
+@given(noisy_lines)
+def test_set_of_wrong_values_raises_nothing_else(request_bytes: bytes):
+    assert errno_of(uapi.parse_set, request_bytes) in {0, errno.EINVAL}
+
+
+@given(st.binary(max_size=200) | noisy_lines)
+def test_get_of_anything_raises_nothing_else(reply: bytes):
+    assert errno_of(uapi.parse_get, reply) >= 0
+
+
+def test_get_that_failed_has_the_devices_errno():
+    with pytest.raises(UapiError) as caught:
+        uapi.parse_get(b"errno=-5\n\n")
+    assert caught.value.errno == errno.EIO
+
+
+def test_get_with_its_errno_line():
+    assert uapi.parse_get(b"listen_port=9\nerrno=0\n\n") == DeviceStatus(listen_port=9)
+
+
+def test_get_skips_what_a_later_version_may_say():
+    reply = f"colour=blue\n{PEER}shape=round\ntx_bytes=9\n".encode()
+    assert uapi.parse_get(reply) == DeviceStatus(peers=[PeerStatus(KEY, tx_bytes=9)])
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, b"errno=0\n\n"), (errno.EINVAL, b"errno=-22\n\n"), (errno.EADDRINUSE, b"errno=-98\n\n")]
+)
+def test_errno_is_negative_on_the_wire(number: int, text: bytes):
+    assert uapi.format_errno(number) == text
+
+
+@pytest.mark.parametrize("length", [0, 31, 33, 64])
+def test_a_key_of_another_length_is_not_written(length: int):
+    with pytest.raises(ConfigError):
+        uapi.format_get(DeviceStatus(private_key=b"\1" * length, peers=[PeerStatus(KEY, b"\1" * length)]))
+
+
+def test_status_takes_any_buffer_as_a_secret():
+    status = DeviceStatus(private_key=memoryview(bytearray(KEY)))
+    assert uapi.format_get(status) == f"private_key={HEX}\n".encode()
+
+
+def test_131072_allowed_ips():
+    count = 131_072
+    request = bytearray(PEER.encode())
+    for number in range(count):
+        request += b"allowed_ip=10.%d.%d.%d/32\n" % (number >> 16, number >> 8 & 255, number & 255)
+    (peer,) = uapi.parse_set(request).peers
+    assert len(peer.allowed_ips) == count
+    assert peer.allowed_ips[-1] == AllowedIpChange(bytes([10, 1, 255, 255]), 32)
+    status = DeviceStatus(peers=[PeerStatus(KEY, allowed_ips=[entry[:2] for entry in peer.allowed_ips])])
+    assert uapi.parse_get(uapi.format_get(status)) == status
