@@ -1,0 +1,72 @@
+"""The keypairs of one peer: previous, current and next. The rules are those of Linux's noise.c.
+
+    current     what we send with; what the peer sends with
+    previous    the one before: packets may still be on their way under it
+    next        a responder's new one, until the first packet under it proves that the initiator has it too
+
+The keys themselves are with the data plane: this is about which keypair has which role, and when one goes.
+"""
+
+from dataclasses import dataclass
+
+from pywg.constants import REJECT_AFTER_TIME
+
+
+@dataclass(slots=True)
+class Keypair:
+    """One session. `may_send` turns False when our static key changes: what was under way may still come in."""
+
+    local_index: int
+    initiator: bool
+    created_at: float
+    may_send: bool = True
+
+    def usable(self, now: float) -> bool:
+        """Whether data may be sent under it, by its age."""
+        return self.may_send and now < self.created_at + REJECT_AFTER_TIME
+
+
+class Keypairs:
+    """The three roles. Every method that moves a keypair returns those that lost theirs and must be retired."""
+
+    __slots__ = ("current", "next", "previous")
+
+    def __init__(self) -> None:
+        self.previous: Keypair | None = None
+        self.current: Keypair | None = None
+        self.next: Keypair | None = None
+
+    def all(self) -> list[Keypair]:
+        """Those there are, oldest role first."""
+        return [keypair for keypair in (self.previous, self.current, self.next) if keypair is not None]
+
+    def add(self, keypair: Keypair) -> list[Keypair]:
+        """A session has been derived: an initiator's is current at once, a responder's is next."""
+        before = self.all()
+        if not keypair.initiator:
+            self.previous = None
+            self.next = keypair
+        else:
+            # An unconfirmed next may be what the peer uses already: it outlives the current one.
+            self.previous = self.next if self.next is not None else self.current
+            self.next = None
+            self.current = keypair
+        return self._without_role(before)
+
+    def confirm(self, local_index: int) -> list[Keypair] | None:
+        """The first authentic packet under `local_index`: next becomes current. None when it is not next."""
+        if self.next is None or self.next.local_index != local_index:
+            return None
+        before = self.all()
+        self.previous, self.current, self.next = self.current, self.next, None
+        return self._without_role(before)
+
+    def clear(self) -> list[Keypair]:
+        """All of them go."""
+        before = self.all()
+        self.previous = self.current = self.next = None
+        return before
+
+    def _without_role(self, before: list[Keypair]) -> list[Keypair]:
+        kept = {keypair.local_index for keypair in self.all()}
+        return [keypair for keypair in before if keypair.local_index not in kept]

@@ -1,0 +1,244 @@
+"""One peer: its handshake, keypairs, cookie, timers and endpoint, and the steps that involve several of them.
+
+The steps and their order are those of Linux's send.c, receive.c and noise.c. Results go to the tunnel's context as
+events and datagrams. Nothing here asks whether a message may be answered (cookies, load): the tunnel has done so.
+"""
+
+from typing import NamedTuple
+
+from pywg._native.secret import Secret
+from pywg.constants import REKEY_TIMEOUT
+from pywg.core import events, handshake
+from pywg.core.context import Context
+from pywg.core.cookie import CookieJar
+from pywg.core.events import Datagram, Endpoint
+from pywg.core.handshake import Handshake
+from pywg.core.keypair import Keypair, Keypairs
+from pywg.core.messages import Response
+from pywg.core.timers import Timer, Timers
+from pywg.errors import RemoteProtocolError
+
+_LONG_AGO = float("-inf")
+
+
+class PeerState(NamedTuple):
+    """A snapshot for status reports. `preshared_key` is the live handle, not a copy; None when there is none."""
+
+    public_key: bytes
+    preshared_key: Secret | None
+    endpoint: Endpoint | None
+    last_handshake_wall_ns: int
+    """Nanoseconds since the epoch of the last completed handshake; 0 for never."""
+    persistent_keepalive: int
+
+
+class Peer:
+    """`id` names it in events; it is never used again for another."""
+
+    __slots__ = (
+        "_context",
+        "cookies",
+        "endpoint",
+        "handshake",
+        "id",
+        "keypairs",
+        "last_handshake_wall_ns",
+        "last_sent_handshake",
+        "public_key",
+        "timers",
+    )
+
+    def __init__(self, peer: int, public_key: bytes, context: Context) -> None:
+        self._context = context
+        self.id = peer
+        self.public_key = public_key
+        self.handshake = Handshake(peer, public_key)
+        self.keypairs = Keypairs()
+        self.cookies = CookieJar(public_key)
+        self.timers = Timers(context.random)
+        self.endpoint: Endpoint | None = None
+        self.last_handshake_wall_ns = 0
+        self.last_sent_handshake = _LONG_AGO
+
+    def state(self) -> PeerState:
+        return PeerState(
+            self.public_key,
+            self.handshake.preshared_key,
+            self.endpoint,
+            self.last_handshake_wall_ns,
+            self.timers.persistent_keepalive,
+        )
+
+    # Initiator
+
+    def want_handshake(self, now: float) -> None:
+        """Data waits for a session. If it is too early for an initiation now, one goes as soon as it may."""
+        self.timers.attempts = 0
+        current = self.keypairs.current
+        waiting = self.timers.retransmit_pending or (current is not None and current.usable(now))
+        if not self.send_initiation(now) and not waiting and self._context.identity is not None:
+            self.timers.retransmit_after(self.last_sent_handshake)
+
+    def want_rekey(self, now: float) -> None:
+        """The session gets old, or nothing comes back under it."""
+        self.timers.attempts = 0
+        self.send_initiation(now)
+
+    def send_initiation(self, now: float) -> bool:
+        """Whether it was time for one: no more than one per REKEY_TIMEOUT, counting responses; none without a key."""
+        identity = self._context.identity
+        if identity is None or now < self.last_sent_handshake + REKEY_TIMEOUT:
+            return False
+        index = self._context.indices.insert(self.id)
+        old_index = self.handshake.local_index
+        try:
+            timestamp = self.handshake.next_timestamp(self._context.wall_ns())
+            message = handshake.create_initiation(self.handshake, identity, index, timestamp, self._context.random)
+        except RemoteProtocolError:
+            # A public key of low order: nothing can be sent, so that nobody answers, and it is given up like any other.
+            self._context.indices.remove(index)
+            self.last_sent_handshake = now
+            self.timers.handshake_initiated(now)
+            return True
+        if old_index is not None:
+            self._close_index(old_index)
+        self._context.events.append(events.HandshakeIndexOpened(self.id, index))
+        self._send(message.pack(), now)
+        self.timers.handshake_initiated(now)
+        return True
+
+    def consume_response(self, message: Response, source: Endpoint, now: float) -> None:
+        """Ends our handshake, or raises RemoteProtocolError and leaves it waiting."""
+        identity = self._context.identity
+        if identity is None or self.handshake.local_index != message.receiver_index:
+            raise RemoteProtocolError(events.UNKNOWN_INDEX)
+        handshake.consume_response(message, self.handshake, identity)
+        self.timers.handshake_received(now)
+        self.move(source)
+        self._context.events.append(events.HandshakeIndexClosed(message.receiver_index))
+        self._begin_session(now)
+        self._complete_handshake()
+        self._context.events.append(events.KeepaliveWanted(self.id))
+
+    # Responder
+
+    def respond(self, source: Endpoint, now: float) -> None:
+        """Answers the initiation that the handshake has just consumed, with an unconfirmed session."""
+        self.timers.handshake_received(now)
+        self.move(source)
+        if self.handshake.local_index is not None:
+            # Ours was under way too: theirs takes its place, as both ends can't be the initiator of one handshake.
+            self._close_index(self.handshake.local_index)
+            self.handshake.local_index = None
+        index = self._context.indices.insert(self.id)
+        message = handshake.create_response(self.handshake, index, self._context.random)
+        self._begin_session(now)
+        self._send(message.pack(), now)
+
+    def confirm(self, local_index: int) -> None:
+        """The first authentic packet came under a responder's keypair: it may send with it now."""
+        retired = self.keypairs.confirm(local_index)
+        if retired is None:
+            return
+        self._announce_sending()
+        self._retire(retired)
+        self._complete_handshake()
+        self._context.events.append(events.SendStaged(self.id))
+
+    # Both
+
+    def move(self, source: Endpoint) -> None:
+        """An authentic handshake message came from `source`."""
+        if source != self.endpoint:
+            self.endpoint = source
+            self._context.events.append(events.EndpointMoved(self.id, source))
+
+    def fire(self, timer: Timer, now: float) -> None:
+        """Does what a timer that has fired asks for."""
+        match timer:
+            case Timer.RETRANSMIT_HANDSHAKE:
+                self._clear_source()
+                if not self.send_initiation(now) and self._context.identity is not None:
+                    self.timers.retransmit_after(self.last_sent_handshake)
+            case Timer.GIVE_UP:
+                self._context.events += (events.DropStaged(self.id), events.HandshakeGivenUp(self.id))
+            case Timer.NEW_HANDSHAKE:
+                self._clear_source()
+                self.want_rekey(now)
+            case Timer.PASSIVE_KEEPALIVE | Timer.PERSISTENT_KEEPALIVE:
+                self._context.events.append(events.KeepaliveWanted(self.id))
+            case Timer.ZERO_KEY_MATERIAL:
+                self.forget_keys()
+
+    def forget_keys(self) -> None:
+        """Closes the handshake and retires every keypair."""
+        self._forget_handshake()
+        if self.keypairs.current is not None:
+            self._context.events.append(events.SendingKeypairChanged(self.id, None))
+        self._retire(self.keypairs.clear())
+
+    def expire_sessions(self) -> None:
+        """Our static key has changed: nothing is sent under the old one. What is on its way to us may still come in."""
+        self._forget_handshake()
+        self.handshake.forget_identity()
+        self.last_sent_handshake = _LONG_AGO
+        for keypair in self.keypairs.all():
+            keypair.may_send = False
+        if self.keypairs.current is not None:
+            self._context.events.append(events.SendingKeypairChanged(self.id, None))
+
+    def stop(self) -> None:
+        """The interface goes down, or the peer goes: no timers, no keys, nothing staged."""
+        self.timers.stop()
+        self.forget_keys()
+        self.last_sent_handshake = _LONG_AGO
+        self._context.events.append(events.DropStaged(self.id))
+
+    def _clear_source(self) -> None:
+        if self.endpoint is not None:
+            self.endpoint = self.endpoint._replace(local_ip=b"", local_ifindex=0)
+        self._context.events.append(events.SourceCleared(self.id))
+
+    def _begin_session(self, now: float) -> None:
+        session = handshake.begin_session(self.handshake)
+        old_current = self.keypairs.current
+        retired = self.keypairs.add(Keypair(session.local_index, session.initiator, now))
+        # No more than three at a time, and none retired that is still sent with.
+        self._retire([keypair for keypair in retired if keypair is not old_current])
+        self._context.events.append(
+            events.KeypairDerived(self.id, *session, created_at=now, confirmed=session.initiator)
+        )
+        if session.initiator:
+            self._announce_sending()
+        self._retire([keypair for keypair in retired if keypair is old_current])
+        self.timers.session_derived(now)
+
+    def _complete_handshake(self) -> None:
+        self.timers.handshake_complete()
+        self.last_handshake_wall_ns = self._context.wall_ns()
+        self._context.events.append(events.HandshakeCompleted(self.id, self.last_handshake_wall_ns))
+
+    def _announce_sending(self) -> None:
+        current = self.keypairs.current
+        index = current.local_index if current is not None and current.may_send else None
+        self._context.events.append(events.SendingKeypairChanged(self.id, index))
+
+    def _send(self, body: bytes, now: float) -> None:
+        self.last_sent_handshake = now
+        self.timers.handshake_sent(now)
+        self._context.datagrams.append(Datagram(self.cookies.add_macs(body, now), self.id, None))
+
+    def _forget_handshake(self) -> None:
+        self.handshake.clear()
+        if self.handshake.local_index is not None:
+            self._close_index(self.handshake.local_index)
+            self.handshake.local_index = None
+
+    def _close_index(self, index: int) -> None:
+        self._context.indices.remove(index)
+        self._context.events.append(events.HandshakeIndexClosed(index))
+
+    def _retire(self, keypairs: list[Keypair]) -> None:
+        for keypair in keypairs:
+            self._context.indices.remove(keypair.local_index)
+            self._context.events.append(events.KeypairRetired(self.id, keypair.local_index))

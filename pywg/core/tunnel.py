@@ -1,0 +1,270 @@
+"""The core's surface: datagrams and signals in, datagrams and events out, and the moment it wants to be called again.
+
+A thin composition: it finds the peer that something is about, keeps strangers out (mac1, mac2, rate limit) and lets
+the peer do the rest. It never blocks, never reads a clock and never raises for what came from the network.
+
+Between two calls that take input the owner drains `events()`, then `datagrams_to_send()`: an answer must not leave
+before the data plane has the keypair that it announces.
+"""
+
+from collections.abc import Callable
+
+from pywg._native.secret import Secret
+from pywg.constants import KEY_LEN
+from pywg.core import events, messages
+from pywg.core.context import Context
+from pywg.core.cookie import CookieChecker
+from pywg.core.events import Activity, Datagram, Dropped, Endpoint, Event
+from pywg.core.handshake import Handshake, Identity, consume_initiation
+from pywg.core.messages import CookieReply, Initiation, Response
+from pywg.core.peer import Peer, PeerState
+from pywg.core.ratelimiter import RateLimiter
+from pywg.core.timers import DeadlineQueue
+from pywg.errors import LocalProtocolError, RemoteProtocolError
+
+__all__ = ["Activity", "Datagram", "Endpoint", "PeerState", "Tunnel"]
+
+
+class Tunnel:
+    """One WireGuard interface's protocol, for any number of peers. It starts down and without a private key.
+
+    `random(n)` gives n unpredictable bytes in a new object, which may be wiped; `wall_ns()` nanoseconds since the
+    epoch; `activity(peer)` what the data plane knows. `now` is monotonic seconds, greater than 0. A peer that does
+    not exist is a LocalProtocolError; signals from the data plane about one that is gone are ignored, as they may
+    have been under way.
+    """
+
+    def __init__(
+        self, *, random: Callable[[int], bytes], wall_ns: Callable[[], int], activity: Callable[[int], Activity]
+    ) -> None:
+        self._context = Context(random, wall_ns, activity)
+        self._checker: CookieChecker | None = None
+        self._limiter = RateLimiter()
+        self._peers: dict[int, Peer] = {}
+        self._by_key: dict[bytes, Peer] = {}
+        self._deadlines = DeadlineQueue()
+        self._last_id = 0
+
+    # Configuration
+
+    @property
+    def public_key(self) -> bytes | None:
+        """Our public key, None without a private key."""
+        identity = self._context.identity
+        return identity.public_key if identity is not None else None
+
+    def set_private_key(self, private_key: Secret | None, now: float) -> None:
+        """Changes who we are: every session expires. LocalProtocolError while a peer has our new public key."""
+        identity = Identity(private_key) if private_key is not None else None
+        if identity is not None and identity.public_key in self._by_key:
+            raise LocalProtocolError("a peer has the public key of this private key: remove it first")
+        self._context.identity = identity
+        self._checker = CookieChecker(identity.public_key, self._context.random) if identity is not None else None
+        for peer in self._peers.values():
+            peer.expire_sessions()
+            self._reschedule(peer, now)
+
+    def add_peer(self, public_key: bytes, now: float) -> int:
+        """The new peer's number, which is never used again."""
+        if len(public_key) != KEY_LEN:
+            raise LocalProtocolError(f"a public key has {KEY_LEN} bytes, not {len(public_key)}")
+        if public_key == self.public_key:
+            raise LocalProtocolError("the public key is our own")
+        if public_key in self._by_key:
+            raise LocalProtocolError("there is a peer with this public key")
+        self._last_id += 1
+        peer = Peer(self._last_id, bytes(public_key), self._context)
+        self._peers[peer.id] = self._by_key[peer.public_key] = peer
+        return peer.id
+
+    def remove_peer(self, peer: int, now: float) -> None:
+        """Retires everything of the peer's."""
+        gone = self._peer(peer)
+        gone.stop()
+        gone.handshake.forget_identity()
+        del self._peers[peer], self._by_key[gone.public_key]
+        self._deadlines.schedule(peer, float("inf"))
+
+    def peer_by_key(self, public_key: bytes) -> int | None:
+        """The number of the peer with this public key."""
+        peer = self._by_key.get(public_key)
+        return peer.id if peer is not None else None
+
+    def peer_state(self, peer: int) -> PeerState:
+        """What there is to report about the peer."""
+        return self._peer(peer).state()
+
+    def set_preshared_key(self, peer: int, preshared_key: Secret | None) -> None:
+        """From the next handshake on. Takes the Secret over: it must not be wiped while it is in use here."""
+        self._peer(peer).handshake.preshared_key = preshared_key
+
+    def set_endpoint(self, peer: int, endpoint: Endpoint | None) -> None:
+        """Where the peer is said to be; authentic messages from elsewhere move it."""
+        self._peer(peer).endpoint = endpoint
+
+    def set_persistent_keepalive(self, peer: int, seconds: int, now: float) -> None:
+        """0 for off. Turned on while the interface is up, it sends one at once."""
+        changed = self._peer(peer)
+        was_off = not changed.timers.persistent_keepalive
+        changed.timers.persistent_keepalive = seconds
+        if was_off and seconds and self._context.running:
+            self._send_persistent_keepalive(changed, now)
+        self._reschedule(changed, now)
+
+    def up(self, now: float) -> None:
+        """The interface is up: sends the persistent keepalives, which start sessions where they are wanted."""
+        if self._context.running:
+            return
+        self._context.running = True
+        for peer in self._peers.values():
+            if peer.timers.persistent_keepalive:
+                self._send_persistent_keepalive(peer, now)
+                self._reschedule(peer, now)
+
+    def down(self, now: float) -> None:
+        """The interface is down: every handshake is closed, every keypair retired, what is staged dropped."""
+        self._context.running = False
+        for peer in self._peers.values():
+            peer.stop()
+            self._deadlines.schedule(peer.id, float("inf"))
+
+    # Signals from the data plane
+
+    def handshake_wanted(self, peer: int, now: float) -> None:
+        """Data is staged and there is no usable keypair. Also starts a handshake again that was given up."""
+        self._signal(peer, now, lambda it: it.want_handshake(now))
+
+    def rekey_wanted(self, peer: int, now: float) -> None:
+        """The sending keypair gets old or used up, by age or messages sent or received."""
+        self._signal(peer, now, lambda it: it.want_rekey(now))
+
+    def keypair_confirmed(self, peer: int, local_index: int, now: float) -> None:
+        """The first authentic transport packet came under an unconfirmed keypair."""
+        self._signal(peer, now, lambda it: it.confirm(local_index))
+
+    def activity_started(self, peer: int, now: float) -> None:
+        """Some `*_since` of the peer's activity went from 0 to a time."""
+        self._signal(peer, now, lambda it: None)
+
+    def endpoint_learned(self, peer: int, endpoint: Endpoint) -> None:
+        """A transport packet moved the peer; the data plane knows, so no event comes of it."""
+        if peer in self._peers:
+            self._peers[peer].endpoint = endpoint
+
+    # Network
+
+    def receive_datagram(self, data: bytes, source: Endpoint, now: float, *, under_load: bool = False) -> int | None:
+        """A handshake message or cookie reply, or what claims to be one. Never raises for what it holds.
+
+        Returns the peer whose authentic handshake message it was; else None, and unless it was a good cookie reply
+        there is one Dropped event that says why.
+        """
+        try:
+            if not self._context.running:
+                raise RemoteProtocolError(events.DOWN)
+            kind = messages.message_type(data)
+            if kind not in messages.MESSAGE_LEN:
+                raise RemoteProtocolError(events.BAD_TYPE)
+            if len(data) != messages.MESSAGE_LEN[kind]:
+                raise RemoteProtocolError(events.BAD_LENGTH)
+            if kind == messages.COOKIE_REPLY:
+                self._receive_cookie_reply(CookieReply.unpack(data), now)
+                return None
+            identity = self._screen(data, source, now, under_load)
+            if kind == messages.HANDSHAKE_INITIATION:
+                peer = self._receive_initiation(Initiation.unpack(data), identity, source, now)
+            else:
+                peer = self._receive_response(Response.unpack(data), source, now)
+        except RemoteProtocolError as error:
+            self._context.events.append(Dropped(error.reason, source))
+            return None
+        self._reschedule(peer, now)
+        return peer.id
+
+    def datagrams_to_send(self) -> list[Datagram]:
+        """Takes out what is to be sent, in order."""
+        datagrams, self._context.datagrams = self._context.datagrams, []
+        return datagrams
+
+    def events(self) -> list[Event]:
+        """Takes out what has happened, in order."""
+        happened, self._context.events = self._context.events, []
+        return happened
+
+    # Time
+
+    def next_deadline(self) -> float | None:
+        """When to call `handle_deadline`, in seconds of `now`; None: not before something else happens."""
+        deadlines = [self._deadlines.next_deadline(), self._limiter.next_deadline()]
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def handle_deadline(self, now: float) -> None:
+        """Does everything that is due by now; calling it early or late is harmless."""
+        self._limiter.forget_idle(now)
+        due = []
+        while (peer := self._deadlines.pop_due(now)) is not None:
+            due.append(self._peers[peer])
+        for it in due:
+            activity = self._context.activity(it.id)
+            for timer in it.timers.expire(now, activity):
+                it.fire(timer, now)
+            self._deadlines.schedule(it.id, it.timers.next_deadline(now, activity))
+
+    def _screen(self, data: bytes, source: Endpoint, now: float, under_load: bool) -> Identity:
+        """Lets through what is worth the public-key operations; under load that takes a cookie and moderation."""
+        identity, checker = self._context.identity, self._checker
+        if identity is None or checker is None:
+            raise RemoteProtocolError(events.NO_PRIVATE_KEY)
+        if not checker.valid_mac1(data):
+            raise RemoteProtocolError(events.BAD_MAC1)
+        if under_load:
+            if not checker.valid_mac2(data, source, now):
+                self._context.datagrams.append(Datagram(checker.make_reply(data, source, now), None, source))
+                raise RemoteProtocolError(events.BAD_MAC2)
+            if not self._limiter.allow(source.ip, now):
+                raise RemoteProtocolError(events.RATE_LIMITED)
+        return identity
+
+    def _receive_initiation(self, message: Initiation, identity: Identity, source: Endpoint, now: float) -> Peer:
+        peer = self._peers[consume_initiation(message, identity, self._find_handshake, now).peer]
+        peer.respond(source, now)
+        return peer
+
+    def _receive_response(self, message: Response, source: Endpoint, now: float) -> Peer:
+        peer = self._owner_of(message.receiver_index)
+        peer.consume_response(message, source, now)
+        return peer
+
+    def _receive_cookie_reply(self, reply: CookieReply, now: float) -> None:
+        # No endpoint moves here: the key is public, so that anyone on the path could have sent it.
+        self._owner_of(reply.receiver_index).cookies.consume_reply(reply, now)
+
+    def _owner_of(self, index: int) -> Peer:
+        peer = self._context.indices.find(index)
+        if peer is None:
+            raise RemoteProtocolError(events.UNKNOWN_INDEX)
+        return self._peers[peer]
+
+    def _find_handshake(self, public_key: bytes) -> Handshake | None:
+        peer = self._by_key.get(public_key)
+        return peer.handshake if peer is not None else None
+
+    def _peer(self, peer: int) -> Peer:
+        try:
+            return self._peers[peer]
+        except KeyError:
+            raise LocalProtocolError(f"there is no peer {peer}") from None
+
+    def _signal(self, peer: int, now: float, act: Callable[[Peer], None]) -> None:
+        it = self._peers.get(peer)
+        if it is not None and self._context.running:
+            act(it)
+            self._reschedule(it, now)
+
+    def _send_persistent_keepalive(self, peer: Peer, now: float) -> None:
+        peer.timers.persistent_keepalive_sent(now)
+        self._context.events.append(events.KeepaliveWanted(peer.id))
+
+    def _reschedule(self, peer: Peer, now: float) -> None:
+        if self._context.running:
+            self._deadlines.schedule(peer.id, peer.timers.next_deadline(now, self._context.activity(peer.id)))
