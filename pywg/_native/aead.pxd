@@ -14,6 +14,7 @@ from pywg._native.wire cimport TAG_LEN
 cdef EVP_CIPHER_CTX *aead_sealer(const uint8_t *key) noexcept nogil
 cdef EVP_CIPHER_CTX *aead_opener(const uint8_t *key) noexcept nogil
 cdef void aead_free(EVP_CIPHER_CTX *ctx) noexcept nogil
+cdef uint64_t open_batch(EVP_CIPHER_CTX *ctx, uint8_t **datagrams, const uint32_t *wire_lens, int n) noexcept nogil
 cdef int seal_run(EVP_CIPHER_CTX *ctx, Run *run, uint32_t receiver_index, uint64_t first_counter) noexcept nogil
 
 

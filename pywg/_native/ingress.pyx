@@ -3,7 +3,8 @@
 1. `ingress_thread` waits for the sockets, enters its gate and runs one `step`: up to 16 UDP messages of each socket.
 2. `inbound` cuts a message that GRO merged into datagrams and tells handshake messages from transport data.
 3. `handshake_message` checks length, MAC1 or index, and queues the message for the control plane.
-4. `transport_message` finds the keypair, opens in place, asks the replay window, and notes what the packet tells.
+4. `transport_message` finds the keypair and gathers what waits for it; `open_pending` opens up to 64 in place, asks the
+   replay window, and notes what each tells.
 5. `deliver` checks that the peer owns the inner source; `write_frames` writes what the coalescer made of the batch.
 
 Nothing is believed of a datagram before its tag holds: the window, the endpoint and the timers move only after that.
@@ -12,7 +13,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from pywg._native cimport linux
-from pywg._native.aead cimport open_in_place
+from pywg._native.aead cimport open_batch
 from pywg._native.allowedips cimport allowedips_lookup4, allowedips_lookup6
 from pywg._native.atomic cimport add64, load8, load64, store64, swap8
 from pywg._native.clock cimport now_ns
@@ -107,7 +108,7 @@ cdef bint renew_coalescer(Ingress *e) noexcept nogil:
 
 
 cdef bint receive(Ingress *e, int fd) noexcept nogil:
-    cdef Received message
+    cdef Received *message
     cdef int i, n
     cdef uint64_t now
     n = udp_receive(e.receiver, fd)
@@ -120,11 +121,13 @@ cdef bint receive(Ingress *e, int fd) noexcept nogil:
     count(e.dp.counters, RX_RECEIVES)
     now = now_ns()
     for i in range(n):
-        udp_received(e.receiver, i, &message)
+        message = &e.messages[i]
+        udp_received(e.receiver, i, message)
         if message.truncated:
             count(e.dp.counters, RX_TRUNCATED)
         else:
-            inbound(e, &message, now)
+            inbound(e, message, now)
+    open_pending(e, now)
     write_frames(e)
     return True
 
@@ -134,7 +137,6 @@ cdef bint receive(Ingress *e, int fd) noexcept nogil:
 cdef void inbound(Ingress *e, Received *message, uint64_t now) noexcept nogil:
     cdef uint32_t at = 0, n = 0, len, kind
     cdef uint8_t *datagram
-    cdef Peer *moved = NULL
     while at < message.len:
         datagram = message.data + at
         len = message.len - at if message.len - at < message.stride else message.stride
@@ -145,7 +147,7 @@ cdef void inbound(Ingress *e, Received *message, uint64_t now) noexcept nogil:
             continue
         memcpy(&kind, datagram, 4)      # the type, and three bytes that are zero
         if kind == MESSAGE_TRANSPORT:
-            moved = transport_message(e, message, datagram, len, moved, now)
+            transport_message(e, message, datagram, len, now)
         else:
             handshake_message(e, &message.source, datagram, len, kind, now)
     count(e.dp.counters, RX_DATAGRAMS, n)
@@ -179,46 +181,61 @@ cdef void handshake_message(Ingress *e, const Endpoint *source, uint8_t *datagra
 
 # ---- 4. transport data
 
-cdef Peer *transport_message(Ingress *e, Received *message, uint8_t *datagram, uint32_t len, Peer *moved,
-                             uint64_t now) noexcept nogil:
-    """Returns the peer whose endpoint is known to be this message's source: it need not be compared again."""
+cdef void transport_message(Ingress *e, Received *message, uint8_t *datagram, uint32_t len,
+                            uint64_t now) noexcept nogil:
+    """Adds the message to those that wait for the same keypair, if there is any hope for it."""
     cdef Dataplane *dp = e.dp
     cdef TransportHeader *header = <TransportHeader *>datagram
-    cdef uint32_t text_len
+    cdef Pending *pending = &e.pending
     cdef IndexEntry *entry
-    cdef Keypair *keypair
-    cdef Peer *peer
     if len < TRANSPORT_MIN_LEN:
         count(dp.counters, RX_MALFORMED)
-        return moved
+        return
     entry = index_table_find(&dp.indices, header.receiver_index)
     if entry == NULL or entry.keypair == NULL:
         count(dp.counters, RX_UNKNOWN_INDEX)
-        return moved
-    keypair = entry.keypair
-    if now - keypair.birth_ns >= REJECT_AFTER_TIME_S * SECOND_NS:
+        return
+    if now - entry.keypair.birth_ns >= REJECT_AFTER_TIME_S * SECOND_NS:
         count(dp.counters, RX_EXPIRED)
-        return moved
-    if not replay_plausible(&keypair.window, header.counter):
+        return
+    if not replay_plausible(&entry.keypair.window, header.counter):
         count(dp.counters, RX_REPLAYED)
-        return moved
-    text_len = len - WG_HEADER_LEN - TAG_LEN
-    if not open_in_place(keypair.opener, header.counter, datagram + WG_HEADER_LEN, text_len):
-        count(dp.counters, RX_FORGED)
-        return moved
-    if not replay_accept(&keypair.window, header.counter):
-        count(dp.counters, RX_REPLAYED)
-        return moved
-    peer = keypair.peer
-    if peer != moved:
-        note_source(dp, peer, &message.source)
-    note_received(dp, peer, keypair, text_len != 0, now)
-    if text_len == 0:
-        count(dp.counters, RX_KEEPALIVES)
-        add64(&peer.rx_bytes, len)
-    else:
-        deliver(e, peer, datagram + WG_HEADER_LEN, text_len, len)
-    return peer
+        return
+    if pending.count == PENDING_MAX or pending.keypair != entry.keypair:
+        open_pending(e, now)
+    pending.keypair = entry.keypair
+    pending.datagrams[pending.count] = datagram
+    pending.wire_lens[pending.count] = len
+    pending.messages[pending.count] = message
+    pending.count += 1
+
+
+cdef void open_pending(Ingress *e, uint64_t now) noexcept nogil:
+    """Opens what waits, and takes what is authentic and new in its order."""
+    cdef Dataplane *dp = e.dp
+    cdef Pending *pending = &e.pending
+    cdef Keypair *keypair = pending.keypair
+    cdef Received *known = NULL
+    cdef uint8_t *datagram
+    cdef uint64_t authentic
+    cdef int i
+    if pending.count == 0:
+        return
+    authentic = open_batch(keypair.opener, pending.datagrams, pending.wire_lens, pending.count)
+    for i in range(pending.count):
+        datagram = pending.datagrams[i]
+        if not (authentic >> i) & 1:
+            count(dp.counters, RX_FORGED)
+            continue
+        if not replay_accept(&keypair.window, (<TransportHeader *>datagram).counter):
+            count(dp.counters, RX_REPLAYED)
+            continue
+        if pending.messages[i] != known:
+            known = pending.messages[i]
+            note_source(dp, keypair.peer, &known.source)
+        note_received(dp, keypair, pending.wire_lens[i] != TRANSPORT_MIN_LEN, now)
+        deliver(e, keypair.peer, datagram + WG_HEADER_LEN, pending.wire_lens[i])
+    pending.count = 0
 
 
 cdef void note_source(Dataplane *dp, Peer *peer, const Endpoint *source) noexcept nogil:
@@ -231,7 +248,8 @@ cdef void note_source(Dataplane *dp, Peer *peer, const Endpoint *source) noexcep
     events_raise(&dp.events, peer, EVENT_ENDPOINT_MOVED)
 
 
-cdef void note_received(Dataplane *dp, Peer *peer, Keypair *keypair, bint data, uint64_t now) noexcept nogil:
+cdef void note_received(Dataplane *dp, Keypair *keypair, bint data, uint64_t now) noexcept nogil:
+    cdef Peer *peer = keypair.peer
     if keypair.unconfirmed:
         keypair.unconfirmed = False
         events_confirmed(&dp.events, peer, keypair.local_index)
@@ -249,11 +267,16 @@ cdef void note_received(Dataplane *dp, Peer *peer, Keypair *keypair, bint data, 
 
 # ---- 5. to the TUN
 
-cdef void deliver(Ingress *e, Peer *peer, uint8_t *packet, uint32_t text_len, uint32_t wire_len) noexcept nogil:
+cdef void deliver(Ingress *e, Peer *peer, uint8_t *packet, uint32_t wire_len) noexcept nogil:
     """Cryptokey routing: the inner source must be the peer's. Padding is cut off by the IP header's own length."""
     cdef Dataplane *dp = e.dp
+    cdef uint32_t text_len = wire_len - WG_HEADER_LEN - TAG_LEN
     cdef uint32_t len
     cdef Peer *owner
+    if text_len == 0:
+        count(dp.counters, RX_KEEPALIVES)
+        add64(&peer.rx_bytes, wire_len)
+        return
     if text_len >= 20 and packet[0] >> 4 == 4:
         len = (<uint32_t>packet[2] << 8) | packet[3]
         owner = <Peer *>allowedips_lookup4(dp.allowed, packet + 12)
