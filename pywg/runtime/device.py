@@ -1,0 +1,353 @@
+"""One WireGuard device: the configuration's view of a core, a data plane and a pair of sockets.
+
+A change is first resolved as a whole, with everything that can fail done beside what is in use; then it is applied,
+and applying can't fail. The semantics are those of the kernel's netlink and of wireguard-go's UAPI. This module knows
+no socket call and no loop.
+"""
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pywg._fastpath import Plane
+from pywg._native.secret import Secret, locked
+from pywg.config.model import ZERO_KEY, DeviceChange, DeviceStatus, PeerChange, PeerStatus, Prefix
+from pywg.core.crypto import private_key_from, public_key_of
+from pywg.core.events import Activity, Endpoint
+from pywg.core.tunnel import Tunnel
+from pywg.errors import BindError, UapiError
+from pywg.runtime import clock
+from pywg.runtime.bind import Sockets, open_sockets
+from pywg.runtime.log import Log, peer_name
+from pywg.runtime.pump import CallLater, Pump, TimerHandle, addr_of
+
+BIND_RETRY = 1.0
+"""Seconds between two attempts to open the sockets of an interface that is up."""
+
+OpenSockets = Callable[[int, int], Sockets]
+"""(port, fwmark) -> open sockets; raises BindError."""
+
+
+@dataclass(slots=True)
+class _Peer:
+    """What neither the core nor the plane can tell a UAPI client."""
+
+    public_key: bytes
+    preshared_key: Secret | None = None
+
+
+@dataclass(slots=True)
+class _NewKey:
+    """A private key to be set: None clears it."""
+
+    private: Secret | None
+    public: bytes | None
+
+
+class Device:
+    """Everything about one interface but the interface itself. `tun_gone` is called when the plane finds it deleted."""
+
+    def __init__(
+        self,
+        plane: Plane,
+        *,
+        log: Log,
+        call_later: CallLater,
+        tun_gone: Callable[[], None],
+        now: Callable[[], float] = clock.now,
+        wall_ns: Callable[[], int] = clock.wall_ns,
+        random: Callable[[int], bytes] = os.urandom,
+        open_sockets: OpenSockets = open_sockets,
+    ) -> None:
+        self._plane = plane
+        self._log = log
+        self._call_later = call_later
+        self._now = now
+        self._open_sockets = open_sockets
+        self._tunnel = Tunnel(random=random, wall_ns=wall_ns, activity=lambda peer: Activity(*plane.activity(peer)))
+        self._pump = Pump(self._tunnel, plane, call_later=call_later, now=now, log=log, tun_gone=tun_gone)
+        self._peers: dict[int, _Peer] = {}
+        self._private_key: Secret | None = None
+        self._port = 0
+        self._fwmark = 0
+        self._mtu = 0
+        self._wanted_up = False
+        self._sockets: Sockets | None = None
+        self._retry: TimerHandle | None = None
+        self._bind_trouble = ""
+
+    # The interface
+
+    def up(self) -> None:
+        """The interface was set up: open the sockets, send the keepalives that are due.
+
+        Tried again while the port can't be had.
+        """
+        if self._wanted_up:
+            return
+        self._wanted_up = True
+        self._log.info("interface is up")
+        self._try_up()
+
+    def down(self) -> None:
+        """The interface was set down: close the sockets, wipe the sessions, drop what waits for one."""
+        if not self._wanted_up:
+            return
+        self._wanted_up = False
+        self._log.info("interface is down")
+        self._cancel_retry()
+        if self._sockets is None:
+            return
+        self._tunnel.down(self._now())
+        self._pump.move()
+        self._plane.detach_sockets()
+        self._sockets.close()
+        self._sockets = None
+
+    def set_mtu(self, mtu: int) -> None:
+        """The interface's MTU in bytes."""
+        self._mtu = mtu
+        self._plane.set_mtu(mtu)
+
+    def on_plane_ready(self) -> None:
+        """The plane's event descriptor is readable."""
+        self._pump.on_plane_ready()
+
+    def close(self) -> None:
+        """Down, and all secrets wiped. The plane stays the caller's to close."""
+        self.down()
+        self._pump.close()
+        self._tunnel.set_private_key(None, self._now())
+        self._pump.move_events()
+        self._plane.set_identity(None)
+        if self._private_key is not None:
+            self._private_key.wipe()
+        for peer in self._peers.values():
+            if peer.preshared_key is not None:
+                peer.preshared_key.wipe()
+
+    # The configuration
+
+    def apply(self, change: DeviceChange) -> None:
+        """Carries out a UAPI set operation, whole or not at all. The key bytes in `change` are taken, and wiped.
+
+        UapiError: the port or the mark can't be had (EADDRINUSE, EACCES, EPERM, ...), and nothing has changed.
+        """
+        new_key = self._resolve_key(change)
+        sockets = self._resolve_sockets(change)
+        now = self._now()
+        if change.fwmark is not None:
+            self._fwmark = change.fwmark
+        if change.listen_port is not None:
+            self._port = change.listen_port
+        if sockets is not None:
+            self._swap_sockets(sockets)
+        elif change.fwmark is not None:
+            self._clear_sources()
+        if change.replace_peers:
+            self._remove_peers(list(self._peers), now)
+        if new_key is not None:
+            self._set_key(new_key, now)
+        for peer_change in change.peers:
+            self._apply_peer(peer_change, now)
+        self._pump.move()
+
+    def status(self) -> DeviceStatus:
+        """What a UAPI get operation shows; the keys in it are the device's own, not copies.
+
+        Peers are in the order they were added.
+        """
+        return DeviceStatus(
+            private_key=self._private_key,
+            listen_port=self._port,
+            fwmark=self._fwmark,
+            peers=[self._peer_status(peer, record) for peer, record in self._peers.items()],
+        )
+
+    def stats(self) -> dict[str, int]:
+        """Counters and switches by name: `counter_*` grow, `offload_*` are 0 or 1, the rest are what is now."""
+        stats = {
+            "up": int(self._wanted_up),
+            "sockets_open": int(self._sockets is not None),
+            "mtu": self._mtu,
+            "peers": len(self._peers),
+            "secrets_locked": int(locked()),
+            "offload_udp_gro": int(self._sockets is not None and self._sockets.udp_gro),
+        }
+        stats.update((f"offload_{name}", int(on)) for name, on in self._plane.offloads().items())
+        stats.update((f"counter_{_word(name)}", count) for name, count in self._plane.counters().items())
+        stats.update((f"counter_handshake_{_word(name)}", count) for name, count in self._pump.dropped.items())
+        return stats
+
+    # Resolving: may fail, changes nothing
+
+    def _resolve_key(self, change: DeviceChange) -> _NewKey | None:
+        """The key to set; None when it stays as it is."""
+        if change.private_key is None:
+            return None
+        if change.private_key == ZERO_KEY:
+            return _NewKey(None, None) if self._private_key is not None else None
+        private = Secret.take(change.private_key)
+        _clamp(private)
+        if self._private_key is not None and private == self._private_key:
+            private.wipe()
+            return None
+        return _NewKey(private, public_key_of(private_key_from(private)))
+
+    def _resolve_sockets(self, change: DeviceChange) -> Sockets | None:
+        """New sockets, open beside the present ones; None when those stay (a new mark is then on them)."""
+        port = self._port if change.listen_port is None else change.listen_port
+        fwmark = self._fwmark if change.fwmark is None else change.fwmark
+        if not self._wanted_up or (port, fwmark) == (self._port, self._fwmark):
+            return None
+        try:
+            if self._sockets is None or port != self._sockets.port:
+                return self._open_sockets(port, fwmark)
+            self._sockets.set_mark(fwmark)
+        except BindError as error:
+            raise UapiError(str(error.strerror), errno=error.errno or errno.EIO) from error
+        return None
+
+    # Applying: can't fail
+
+    def _set_key(self, new_key: _NewKey, now: float) -> None:
+        if new_key.public is not None:
+            own = self._tunnel.peer_by_key(new_key.public)
+            if own is not None:
+                self._remove_peers([own], now)
+        self._tunnel.set_private_key(new_key.private, now)
+        self._pump.move_events()
+        self._plane.set_identity(new_key.public)
+        if self._private_key is not None:
+            self._private_key.wipe()
+        self._private_key = new_key.private
+        self._log.debug("private key set" if new_key.private is not None else "private key cleared")
+
+    def _apply_peer(self, change: PeerChange, now: float) -> None:
+        peer = self._tunnel.peer_by_key(change.public_key)
+        if change.remove:
+            if peer is not None:
+                self._remove_peers([peer], now)
+            return
+        if peer is None:
+            if change.update_only or change.public_key == self._tunnel.public_key:
+                return
+            peer = self._add_peer(change.public_key, now)
+        if change.preshared_key is not None:
+            self._set_preshared_key(peer, change.preshared_key)
+        if change.endpoint is not None:
+            endpoint = Endpoint(*change.endpoint)
+            self._tunnel.set_endpoint(peer, endpoint)
+            self._plane.set_endpoint(peer, addr_of(endpoint))
+        if change.replace_allowed_ips:
+            self._plane.clear_allowed(peer)
+        self._change_allowed_ips(peer, change)
+        if change.persistent_keepalive is not None:
+            self._tunnel.set_persistent_keepalive(peer, change.persistent_keepalive, now)
+        if self._sockets is not None:
+            self._plane.send_staged(peer)
+
+    def _add_peer(self, public_key: bytes, now: float) -> int:
+        peer = self._tunnel.add_peer(public_key, now)
+        self._plane.add_peer(peer)
+        self._peers[peer] = _Peer(public_key)
+        self._log.debug(f"{peer_name(public_key)} added as peer {peer}")
+        return peer
+
+    def _remove_peers(self, peers: list[int], now: float) -> None:
+        for peer in peers:
+            self._tunnel.remove_peer(peer, now)
+        self._pump.move_events()
+        for peer in peers:
+            self._plane.remove_peer(peer)
+            record = self._peers.pop(peer)
+            if record.preshared_key is not None:
+                record.preshared_key.wipe()
+            self._log.debug(f"{peer_name(record.public_key)} removed")
+
+    def _set_preshared_key(self, peer: int, key: bytes) -> None:
+        record = self._peers[peer]
+        secret = None if key == ZERO_KEY else Secret.take(key)
+        self._tunnel.set_preshared_key(peer, secret)
+        if record.preshared_key is not None:
+            record.preshared_key.wipe()
+        record.preshared_key = secret
+
+    def _change_allowed_ips(self, peer: int, change: PeerChange) -> None:
+        """In the order given, with each run of additions in one call."""
+        run: list[Prefix] = []
+        for ip, cidr, remove in change.allowed_ips:
+            if not remove:
+                run.append((ip, cidr))
+                continue
+            self._plane.allow_many(peer, run)
+            run = []
+            self._plane.disallow(peer, ip, cidr)
+        self._plane.allow_many(peer, run)
+
+    def _peer_status(self, peer: int, record: _Peer) -> PeerStatus:
+        state = self._tunnel.peer_state(peer)
+        addr = self._plane.endpoint(peer)
+        tx_bytes, rx_bytes = self._plane.peer_stats(peer)
+        return PeerStatus(
+            public_key=record.public_key,
+            preshared_key=ZERO_KEY if record.preshared_key is None else record.preshared_key,
+            endpoint=None if addr is None else addr[:3],
+            last_handshake_ns=state.last_handshake_wall_ns,
+            tx_bytes=tx_bytes,
+            rx_bytes=rx_bytes,
+            persistent_keepalive=state.persistent_keepalive,
+            allowed_ips=self._plane.allowed_ips(peer),
+        )
+
+    # The sockets
+
+    def _try_up(self) -> None:
+        self._retry = None
+        try:
+            sockets = self._open_sockets(self._port, self._fwmark)
+        except BindError as error:
+            trouble = str(error.strerror)
+            if trouble != self._bind_trouble:
+                self._log.error(f"{trouble}; trying again each {BIND_RETRY:g} s")
+            self._bind_trouble = trouble
+            self._retry = self._call_later(BIND_RETRY, self._try_up)
+            return
+        self._swap_sockets(sockets)
+        self._pump.move()
+
+    def _swap_sockets(self, sockets: Sockets) -> None:
+        """Sessions go on over new sockets; where there were none, the device comes up."""
+        old, self._sockets = self._sockets, sockets
+        self._port = sockets.port
+        self._bind_trouble = ""
+        self._cancel_retry()
+        self._plane.attach_sockets(sockets.fd4, sockets.fd6)
+        self._log.debug(f"UDP port {sockets.port}")
+        if old is None:
+            self._tunnel.up(self._now())
+        else:
+            old.close()
+            self._clear_sources()
+
+    def _clear_sources(self) -> None:
+        """Another port or mark may mean another route: let the routing table choose again."""
+        for peer in self._peers:
+            self._plane.clear_source(peer)
+
+    def _cancel_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+
+def _clamp(private_key: Secret) -> None:
+    """In place, RFC 7748 section 5."""
+    with memoryview(private_key) as key:
+        key[0] &= 248
+        key[31] = (key[31] & 127) | 64
+
+
+def _word(name: str) -> str:
+    return name.replace(" ", "_").replace("-", "_")

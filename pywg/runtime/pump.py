@@ -1,0 +1,177 @@
+"""Carries between the core and the data plane.
+
+Events and datagrams go one way, handshake messages and signs of life the other.
+One call of `move` after each input leaves nothing behind. No transport packet comes this way.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+from pywg import _fastpath as flags
+from pywg._fastpath import Plane
+from pywg.core import events
+from pywg.core.events import Endpoint
+from pywg.core.tunnel import Tunnel
+from pywg.runtime.log import Log
+
+DRAIN_LIMIT = 64
+"""Messages a wake-up: a flood leaves the loop time for the rest. The descriptor stays readable while there is more."""
+LONGEST_SLEEP = 15.0
+"""Seconds. The loop's timers stand still while the machine sleeps and the protocol's clock doesn't, so a deadline that
+passed in the meantime is found at most so much later."""
+
+
+class TimerHandle(Protocol):
+    """What `call_later` returns."""
+
+    def cancel(self) -> None:
+        """Don't call."""
+
+
+CallLater = Callable[[float, Callable[[], None]], TimerHandle]
+
+
+def addr_of(endpoint: Endpoint) -> tuple[bytes, int, int, bytes, int]:
+    """An endpoint as the data plane takes it: the same as a plain tuple."""
+    return endpoint[:]
+
+
+class Pump:
+    """Joins one Tunnel and one Plane. `tun_gone` is called when the plane finds its interface deleted."""
+
+    def __init__(
+        self,
+        tunnel: Tunnel,
+        plane: Plane,
+        *,
+        call_later: CallLater,
+        now: Callable[[], float],
+        log: Log,
+        tun_gone: Callable[[], None],
+    ) -> None:
+        self.dropped: Counter[str] = Counter()
+        """Handshake messages the core rejected, by reason."""
+        self._tunnel = tunnel
+        self._plane = plane
+        self._call_later = call_later
+        self._now = now
+        self._log = log
+        self._tun_gone = tun_gone
+        self._timer: TimerHandle | None = None
+        self._timer_at = 0.0
+        self._closed = False
+        self._handlers: dict[type[events.Event], Callable[..., object]] = {
+            events.KeypairDerived: self._keypair_derived,
+            events.SendingKeypairChanged: lambda e: plane.use_keypair(e.peer, e.local_index),
+            events.KeypairRetired: lambda e: plane.retire_keypair(e.local_index),
+            events.HandshakeIndexOpened: lambda e: plane.open_index(e.local_index, e.peer),
+            events.HandshakeIndexClosed: lambda e: plane.close_index(e.local_index),
+            events.KeepaliveWanted: lambda e: plane.send_keepalive(e.peer),
+            events.SendStaged: lambda e: plane.send_staged(e.peer),
+            events.DropStaged: lambda e: plane.drop_staged(e.peer),
+            events.EndpointMoved: lambda e: plane.set_endpoint(e.peer, addr_of(e.endpoint)),
+            events.SourceCleared: lambda e: plane.clear_source(e.peer),
+            events.HandshakeCompleted: lambda e: log.debug(f"peer {e.peer}: handshake completed"),
+            events.HandshakeGivenUp: lambda e: log.debug(f"peer {e.peer}: no answer, handshake given up"),
+            events.Dropped: self._dropped,
+        }
+
+    def close(self) -> None:
+        """Stops the timer; later calls do nothing."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def on_plane_ready(self) -> None:
+        """The plane's descriptor is readable: hand its messages and events to the core."""
+        if self._closed:
+            return
+        messages, peer_events, state = self._plane.drain(DRAIN_LIMIT)
+        now = self._now()
+        for peer, what, confirmed_index in peer_events:
+            self._peer_event(peer, what, confirmed_index, now)
+        under_load = bool(state & flags.UNDER_LOAD)
+        receive, count_rx = self._tunnel.receive_datagram, self._plane.count_rx
+        for data, addr, _ in messages:
+            sender = receive(data, Endpoint(*addr), now, under_load=under_load)
+            if sender is not None:
+                count_rx(sender, len(data))
+            self._carry()
+        self.move()
+        if state & flags.TUN_GONE:
+            self._tun_gone()
+
+    def move(self) -> None:
+        """Brings the core's events to the plane, sends its datagrams, and sets the timer for its next deadline."""
+        self._carry()
+        self._set_timer()
+
+    def _carry(self) -> None:
+        """Events come first: a session's keys are there before the message that lets the peer use them leaves."""
+        self.move_events()
+        for data, peer, endpoint in self._tunnel.datagrams_to_send():
+            if peer is not None:
+                self._plane.send_to_peer(peer, data)
+            elif endpoint is not None:
+                self._plane.send_to(addr_of(endpoint), data)
+
+    def move_events(self) -> None:
+        """The first part of `move` alone: what the plane must know before a peer is taken from it."""
+        handlers = self._handlers
+        for event in self._tunnel.events():
+            handlers[type(event)](event)
+
+    def _set_timer(self) -> None:
+        deadline = self._tunnel.next_deadline()
+        if deadline is None or self._closed:
+            return
+        if self._timer is not None:
+            if self._timer_at <= deadline:
+                return  # it will look again; moving the timer at each handshake would cost more
+            self._timer.cancel()
+        now = self._now()
+        delay = min(max(deadline - now, 0.0), LONGEST_SLEEP)
+        self._timer_at = now + delay
+        self._timer = self._call_later(delay, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._closed:
+            return
+        deadline, now = self._tunnel.next_deadline(), self._now()
+        if deadline is not None and deadline <= now:
+            self._tunnel.handle_deadline(now)
+        self.move()
+
+    def _peer_event(self, peer: int, what: int, confirmed_index: int, now: float) -> None:
+        tunnel = self._tunnel
+        if what & flags.ENDPOINT_MOVED:
+            addr = self._plane.endpoint(peer)
+            if addr is not None:
+                tunnel.endpoint_learned(peer, Endpoint(*addr))
+        if what & flags.CONFIRMED:
+            tunnel.keypair_confirmed(peer, confirmed_index, now)
+        if what & flags.ACTIVITY:
+            tunnel.activity_started(peer, now)
+        if what & flags.REKEY_WANTED:
+            tunnel.rekey_wanted(peer, now)
+        if what & flags.HANDSHAKE_WANTED:
+            tunnel.handshake_wanted(peer, now)
+
+    def _keypair_derived(self, event: events.KeypairDerived) -> None:
+        self._plane.install_keypair(
+            event.peer,
+            event.local_index,
+            event.remote_index,
+            event.send_key,
+            event.receive_key,
+            initiator=event.initiator,
+            created_at=event.created_at,
+            confirmed=event.confirmed,
+        )
+
+    def _dropped(self, event: events.Dropped) -> None:
+        self.dropped[event.reason] += 1
+        self._log.limited(event.reason, f"handshake message dropped: {event.reason}")

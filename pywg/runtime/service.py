@@ -1,0 +1,154 @@
+"""The daemon from its start to its end: what is opened, in which order, and what ends it.
+
+It ends well on SIGTERM, SIGINT, when its interface is deleted and when its configuration socket is
+removed. Interface and socket then go with it. Every other failure of the network is counted and survived.
+"""
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from pywg._fastpath import Plane
+from pywg.runtime import tun, uapi_socket
+from pywg.runtime.bind import open_sockets
+from pywg.runtime.device import Device
+from pywg.runtime.libc import forbid_dumps
+from pywg.runtime.link import LinkState, LinkWatcher
+from pywg.runtime.log import Level, Log
+from pywg.runtime.options import Options
+from pywg.runtime.tun import Tun
+from pywg.runtime.uapi_server import UapiServer
+from pywg.runtime.uapi_socket import UapiSocket
+
+new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+with contextlib.suppress(ImportError):
+    import uvloop
+
+    new_event_loop = uvloop.new_event_loop
+
+
+def serve(options: Options, ready: Callable[[], None]) -> None:
+    """Runs the daemon to its end; `ready()` is called when interface and socket answer.
+
+    Raises DeviceError that says what can't be had, and what to do about it.
+    """
+    forbid_dumps()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with contextlib.ExitStack() as stack:
+        interface = _open_tun(options)
+        stack.callback(interface.close)
+        socket = _open_uapi(options, interface.name)
+        stack.callback(socket.close)
+        log = Log(interface.name, options.log_level)
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(_Service(options, interface, socket, log).run(ready))
+
+
+class _Service:
+    """The parts of one daemon while it runs."""
+
+    def __init__(self, options: Options, interface: Tun, socket: UapiSocket, log: Log) -> None:
+        self._options = options
+        self._interface = interface
+        self._socket = socket
+        self._log = log
+        self._stopped = asyncio.Event()
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Until something ends it; everything it opened is closed again, in reverse order."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._unexpected)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, f"{number.name} received")
+        async with contextlib.AsyncExitStack() as stack:
+            device = self._start_device(loop, stack)
+            self._follow_link(device, loop, stack)
+            self._watch_socket(loop, stack)
+            server = UapiServer(self._socket.listener, device, self._log)
+            server.start()
+            stack.push_async_callback(server.close)
+            self._log.info("ready")
+            ready()
+            await self._stopped.wait()
+
+    def _start_device(self, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> Device:
+        options = self._options
+        plane = Plane(udp_gso=options.udp_gso, coalesce=options.tun_offload)
+        stack.callback(plane.close)
+        device = Device(
+            plane,
+            log=self._log,
+            call_later=loop.call_later,
+            tun_gone=self._interface_gone,
+            open_sockets=lambda port, fwmark: open_sockets(port, fwmark, udp_gro=options.udp_gro),
+        )
+        stack.callback(device.close)
+        interface = self._interface
+        plane.attach_tun(interface.fd, vnet_hdr_len=interface.vnet_hdr_len, uso=interface.uso)
+        stack.callback(plane.detach_tun)
+        loop.add_reader(plane.event_fd, device.on_plane_ready)
+        stack.callback(loop.remove_reader, plane.event_fd)
+        return device
+
+    def _follow_link(self, device: Device, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> None:
+        def changed(state: LinkState) -> None:
+            device.set_mtu(state.mtu)
+            if state.up:
+                device.up()
+            else:
+                device.down()
+
+        watcher = LinkWatcher(self._interface.fd, changed, self._interface_gone)
+        stack.callback(watcher.close)
+        watcher.start(loop)
+
+    def _watch_socket(self, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> None:
+        fd = self._socket.watch()
+        if fd is None:
+            return
+
+        def look() -> None:
+            with contextlib.suppress(BlockingIOError):
+                os.read(fd, 4096)
+            if not self._socket.present():
+                self._stop("the configuration socket was removed")
+
+        stack.callback(os.close, fd)
+        loop.add_reader(fd, look)
+        stack.callback(loop.remove_reader, fd)
+        look()
+
+    def _unexpected(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A mistake of ours in a callback. The tunnel goes on; the line says where to look."""
+        error = context.get("exception")
+        text = str(context["message"])
+        if error is not None:
+            places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+            text = f"{type(error).__name__}: {error} ({', '.join(places[-1:])})"
+        self._log.limited("internal error", f"internal error: {text}", Level.ERROR)
+
+    def _interface_gone(self) -> None:
+        self._stop("the interface was deleted")
+
+    def _stop(self, why: str) -> None:
+        if not self._stopped.is_set():
+            self._log.info(f"{why}: shutting down")
+            self._stopped.set()
+
+
+def _open_tun(options: Options) -> Tun:
+    if options.tun_fd is not None:
+        return tun.from_fd(options.tun_fd, offload=options.tun_offload)
+    return tun.open_tun(options.interface, offload=options.tun_offload)
+
+
+def _open_uapi(options: Options, name: str) -> UapiSocket:
+    if options.uapi_fd is not None:
+        return uapi_socket.from_fd(options.uapi_fd)
+    return uapi_socket.open_uapi(name)

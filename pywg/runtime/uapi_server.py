@@ -1,0 +1,213 @@
+"""Answers on a device's configuration socket: any number of operations a connection, and clients of any kind.
+
+An operation is `set=1`, `get=1` or `stats=1` on a line, more lines, and a blank line; the end of the stream after a
+whole line serves as the blank line. The reply ends with `errno=N`, and N is never positive. `stats=1` is ours: the
+others are WireGuard's cross-platform protocol, https://www.wireguard.com/xplatform/. Requests and replies hold
+private keys, and are wiped.
+"""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from typing import Protocol
+
+from pywg._native.secret import wipe
+from pywg.config.model import DeviceChange, DeviceStatus
+from pywg.config.uapi import format_errno, format_get, parse_set
+from pywg.errors import DeviceError, UapiError
+from pywg.runtime.log import Log
+
+MAX_REQUEST_LEN = 64 << 20
+"""Bytes of one operation."""
+MAX_CONNECTIONS = 32
+"""With so many open, a new one ends the one that was idle longest."""
+SEND_SECONDS = 30.0
+"""A client that hasn't taken its reply after so long is disconnected."""
+_FIRST_BUFFER_LEN = 4096
+_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class Configurable(Protocol):
+    """What the server asks of a device."""
+
+    def apply(self, change: DeviceChange) -> None:
+        """Whole, or UapiError and not at all."""
+
+    def status(self) -> DeviceStatus:
+        """What get shows."""
+
+    def stats(self) -> dict[str, int]:
+        """Counters by name."""
+
+
+class UapiServer:
+    """Serves `listener` (a non-blocking listening socket, the caller's) until `close`."""
+
+    def __init__(self, listener: socket.socket, device: Configurable, log: Log) -> None:
+        self._listener = listener
+        self._device = device
+        self._log = log
+        self._accepting: asyncio.Task[None] | None = None
+        self._connections: dict[asyncio.Task[None], None] = {}
+        """Open connections, idle longest first."""
+
+    def start(self) -> None:
+        """Begins to accept, on the running loop."""
+        self._accepting = asyncio.get_running_loop().create_task(self._accept())
+
+    async def close(self) -> None:
+        """Ends every connection."""
+        tasks = [*self._connections, *([self._accepting] if self._accepting else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client, _ = await loop.sock_accept(self._listener)
+            except OSError as error:
+                if error.errno in _NO_DESCRIPTORS:
+                    self._log.limited("accept", f"UAPI: {error.strerror}")
+                    await asyncio.sleep(0.1)
+                    continue
+                if error.errno == errno.ECONNABORTED:
+                    continue
+                raise
+            if len(self._connections) >= MAX_CONNECTIONS:
+                next(iter(self._connections)).cancel()
+            task = loop.create_task(self._serve(client))
+            self._connections[task] = None
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._connections.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error(f"UAPI: {type(error).__name__}: {error}")
+
+    async def _serve(self, client: socket.socket) -> None:
+        client.setblocking(False)
+        with client, contextlib.suppress(ConnectionError, TimeoutError):
+            requests = RequestBuffer()
+            try:
+                while (length := await self._receive(client, requests)) is not None:
+                    answered = await self._operate(client, memoryview(requests.data)[:length])
+                    requests.discard(length)
+                    if not answered:
+                        return
+                    self._touch()
+            finally:
+                requests.wipe()
+
+    def _touch(self) -> None:
+        """This connection is now the one that was idle for the shortest time."""
+        task = asyncio.current_task()
+        if task is not None and task in self._connections:
+            del self._connections[task]
+            self._connections[task] = None
+
+    async def _receive(self, client: socket.socket, requests: "RequestBuffer") -> int | None:
+        """Reads until a whole operation is there, and returns its length with the blank line.
+
+        None when no other comes.
+        """
+        loop = asyncio.get_running_loop()
+        while (length := requests.operation_len()) is None:
+            if requests.used >= MAX_REQUEST_LEN:
+                self._log.error(f"UAPI: an operation of more than {MAX_REQUEST_LEN} bytes: the client is disconnected")
+                return None
+            received = await loop.sock_recv_into(client, requests.room())
+            if received == 0:
+                return requests.last_operation_len()
+            requests.used += received
+        return length
+
+    async def _operate(self, client: socket.socket, operation: memoryview) -> bool:
+        """Carries out one operation and sends its reply.
+
+        False for one that doesn't exist, as wireguard-go then hangs up.
+        """
+        name, _, _ = bytes(operation[:8]).partition(b"\n")
+        body = operation[len(name) + 1 :]
+        reply = bytearray()
+        code = 0
+        try:
+            if name == b"set=1":
+                self._device.apply(parse_set(body))
+            elif name not in (b"get=1", b"stats=1"):
+                self._log.limited("uapi", "UAPI: not an operation: the client is disconnected")
+                return False
+            elif bytes(body[:1]) not in (b"", b"\n"):
+                raise UapiError(f"{name.decode()} takes no further lines", errno=errno.EINVAL)
+            elif name == b"get=1":
+                reply = format_get(self._device.status())
+            else:
+                reply += "".join(f"{key}={value}\n" for key, value in self._device.stats().items()).encode()
+        except (UapiError, DeviceError) as error:
+            code = error.errno or errno.EIO
+            self._log.error(f"UAPI: {name.decode()}: {error}")
+        try:
+            await self._send(client, reply)
+        finally:
+            wipe(reply)
+        await self._send(client, format_errno(code))
+        return True
+
+    async def _send(self, client: socket.socket, data: bytes | bytearray) -> None:
+        if data:
+            async with asyncio.timeout(SEND_SECONDS):
+                await asyncio.get_running_loop().sock_sendall(client, data)
+
+
+class RequestBuffer:
+    """What a client sent and nobody has used yet: the first `used` bytes of `data`. Never leaves a copy behind."""
+
+    def __init__(self) -> None:
+        self.data = bytearray(_FIRST_BUFFER_LEN)
+        self.used = 0
+        self._searched = 0
+
+    def room(self) -> memoryview:
+        """Where to receive into: never empty. The buffer grows to twice its size, and its old self is wiped."""
+        if self.used == len(self.data):
+            grown = bytearray(2 * len(self.data))
+            grown[: self.used] = self.data
+            wipe(self.data)
+            self.data = grown
+        return memoryview(self.data)[self.used :]
+
+    def operation_len(self) -> int | None:
+        """Bytes of the first operation, its blank line included; None when that hasn't come yet."""
+        found = self.data.find(b"\n\n", self._searched, self.used)
+        if found < 0:
+            self._searched = max(self.used - 1, 0)
+            return None
+        return found + 2
+
+    def last_operation_len(self) -> int | None:
+        """At the end of the stream: what is there is an operation if its last line is whole.
+
+        Half a key must not become one.
+        """
+        if self.used == 0 or self.data[self.used - 1] != ord("\n"):
+            return None
+        return self.used
+
+    def discard(self, length: int) -> None:
+        """Wipes the first `length` bytes; what follows is the beginning now."""
+        rest = self.used - length
+        if rest:
+            self.data[:rest] = self.data[length : self.used]
+        with memoryview(self.data) as view:
+            wipe(view[rest : self.used])
+        self.used = rest
+        self._searched = 0
+        if len(self.data) > _FIRST_BUFFER_LEN and rest == 0:
+            self.data = bytearray(_FIRST_BUFFER_LEN)
+
+    def wipe(self) -> None:
+        """Everything that was received."""
+        wipe(self.data)
+        self.used = 0

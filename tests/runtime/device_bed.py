@@ -1,0 +1,199 @@
+"""A device on a virtual clock, with a fake data plane and fake sockets, and a wire between two of them."""
+
+import errno
+import io
+import itertools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from pywg.config.model import AllowedIpChange, DeviceChange, PeerChange, PeerStatus
+from pywg.errors import BindError
+from pywg.runtime.device import Device
+from pywg.runtime.log import Level, Log
+from tests.runtime.fake_plane import FakePlane
+
+LOCALHOST = bytes([127, 0, 0, 1])
+_fds = itertools.count(1000)
+
+
+def clamped(seed: int) -> bytes:
+    """A fresh object each time: a device wipes the key bytes it is given."""
+    key = bytearray([seed]) * 32
+    key[0] &= 248
+    key[31] = (key[31] & 127) | 64
+    return bytes(key)
+
+
+def public(private: bytes) -> bytes:
+    """RFC 7748, by the library."""
+    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+
+
+def peer_key(number: int) -> bytes:
+    """The public key of some peer."""
+    return public(number.to_bytes(4, "big") * 8)
+
+
+def prefix(text: str) -> AllowedIpChange:
+    """`10.0.0.0/8`, or `-10.0.0.0/8` to take it away."""
+    ip, _, cidr = text.removeprefix("-").partition("/")
+    return AllowedIpChange(bytes(int(part) for part in ip.split(".")), int(cidr), text.startswith("-"))
+
+
+@dataclass
+class FakeSockets:
+    """What bind.Sockets is to a device."""
+
+    port: int
+    mark: int
+    fd4: int = field(default_factory=lambda: next(_fds))
+    fd6: int = field(default_factory=lambda: next(_fds))
+    open: bool = True
+    refuse_mark: bool = False
+    udp_gro: bool = True
+
+    def set_mark(self, fwmark: int) -> None:
+        if self.refuse_mark:
+            raise BindError(errno.EPERM, "no mark for you")
+        self.mark = fwmark
+
+    def close(self) -> None:
+        self.open = False
+
+
+class Timers:
+    """The clock, and a loop's call_later on it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._waiting: list[list] = []
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> "TimerEntry":
+        entry = TimerEntry(self.now + delay, callback)
+        self._waiting.append(entry)
+        return entry
+
+    def pending(self) -> list[float]:
+        return sorted(entry.at for entry in self._waiting if not entry.done)
+
+    def advance(self, seconds: float) -> None:
+        """Runs what comes due, in order, at its time."""
+        end = self.now + seconds
+        while due := [entry for entry in self._waiting if not entry.done and entry.at <= end]:
+            entry = min(due, key=lambda it: it.at)
+            entry.done = True
+            self.now = max(self.now, entry.at)
+            entry.callback()
+        self._waiting = [entry for entry in self._waiting if not entry.done]
+        self.now = end
+
+
+@dataclass
+class TimerEntry:
+    at: float
+    callback: Callable[[], None]
+    done: bool = False
+
+    def cancel(self) -> None:
+        self.done = True
+
+
+class Bed:
+    """One device and everything around it."""
+
+    def __init__(self, timers: Timers | None = None, address: bytes = LOCALHOST) -> None:
+        self.timers = timers or Timers()
+        self.address = address
+        self.plane = FakePlane()
+        self.opened: list[FakeSockets] = []
+        self.taken_ports: set[int] = set()
+        self.tun_gone = 0
+        self.text = io.StringIO()
+        self._free_ports = itertools.count(40000)
+        self.device = Device(
+            self.plane,
+            log=Log("wg0", Level.DEBUG, stream=self.text),
+            call_later=self.timers.call_later,
+            tun_gone=self._on_tun_gone,
+            now=lambda: self.timers.now,
+            wall_ns=lambda: int((1_700_000_000 + self.timers.now) * 1e9),
+            random=os.urandom,
+            open_sockets=self._open,
+        )
+
+    def _on_tun_gone(self) -> None:
+        self.tun_gone += 1
+
+    def _open(self, port: int, fwmark: int) -> FakeSockets:
+        if port in self.taken_ports or any(sockets.open and sockets.port == port for sockets in self.opened):
+            raise BindError(errno.EADDRINUSE, f"UDP port {port} (IPv4) can't be opened")
+        self.opened.append(FakeSockets(port or next(self._free_ports), fwmark))
+        return self.opened[-1]
+
+    @property
+    def sockets(self) -> FakeSockets | None:
+        """The open ones, of which there is at most one."""
+        found = [sockets for sockets in self.opened if sockets.open]
+        assert len(found) <= 1
+        if found:
+            assert self.plane.sockets == (found[0].fd4, found[0].fd6)
+        else:
+            assert self.plane.sockets is None
+        return found[0] if found else None
+
+    def set(self, *peers: PeerChange, **device: object) -> None:
+        self.device.apply(DeviceChange(peers=list(peers), **device))
+
+    def peers(self) -> list[PeerStatus]:
+        return self.device.status().peers
+
+    def peer(self, public_key: bytes) -> PeerStatus:
+        return next(peer for peer in self.peers() if peer.public_key == public_key)
+
+    def poll(self) -> None:
+        """What the loop does when the plane's descriptor is readable."""
+        while self.plane.messages or self.plane.peer_events or self.plane.state:
+            self.device.on_plane_ready()
+
+    def report(self, peer: int, flags: int, confirmed_index: int = 0) -> None:
+        self.plane.report(peer, flags, confirmed_index)
+        self.poll()
+
+
+class Pair:
+    """Two devices, each other's peer, that are up, on a wire that carries handshake messages."""
+
+    def __init__(self) -> None:
+        self.timers = Timers()
+        self.a, self.b = Bed(self.timers, bytes([192, 0, 2, 1])), Bed(self.timers, bytes([192, 0, 2, 2]))
+        self.a_key, self.b_key = public(clamped(1)), public(clamped(2))
+        self.a.set(
+            PeerChange(self.b_key, endpoint=(self.b.address, 2, 0), allowed_ips=[prefix("10.2.0.0/16")]),
+            private_key=clamped(1),
+            listen_port=1,
+        )
+        self.b.set(PeerChange(self.a_key, allowed_ips=[prefix("10.1.0.0/16")]), private_key=clamped(2), listen_port=2)
+        self.a.device.up()
+        self.b.device.up()
+
+    def carry(self) -> int:
+        """Delivers until nothing moves; returns the number of messages."""
+        carried = 0
+        while self.a.plane.sent or self.b.plane.sent:
+            for here, there in ((self.a, self.b), (self.b, self.a)):
+                messages, here.plane.sent = here.plane.sent, []
+                for _, data in messages:
+                    carried += 1
+                    there.plane.receive(data, (here.address, here.sockets.port, 0, there.address, 1))
+                there.poll()
+        return carried
+
+    def handshake(self) -> None:
+        """A session, begun by `a` and confirmed to `b`."""
+        self.a.report(1, 1)
+        assert self.carry() == 2
+        (index,) = self.b.plane.keypairs
+        self.b.report(1, 4, index)

@@ -1,0 +1,64 @@
+"""The environment and the command line. dropin: 2, 3."""
+
+import pytest
+
+from pywg.errors import ConfigError
+from pywg.runtime.log import Level
+from pywg.runtime.options import read_options
+
+
+def test_defaults():
+    options = read_options("wg0", {})
+    assert options.interface == "wg0"
+    assert not options.foreground
+    assert options.log_level is Level.ERROR
+    assert not options.keep_output
+    assert (options.tun_fd, options.uapi_fd) == (None, None)
+    assert (options.udp_gso, options.udp_gro, options.tun_offload) == (True, True, True)
+
+
+def test_environment():
+    options = read_options(
+        "wg0",
+        {
+            "LOG_LEVEL": "verbose",
+            "WG_TUN_FD": "3",
+            "WG_UAPI_FD": "4",
+            "WG_PROCESS_FOREGROUND": "1",
+            "PYWG_UDP_GSO": "0",
+            "PYWG_UDP_GRO": "1",
+            "PYWG_TUN_OFFLOAD": "0",
+        },
+    )
+    assert options.log_level is Level.DEBUG
+    assert options.keep_output
+    assert (options.tun_fd, options.uapi_fd, options.foreground) == (3, 4, True)
+    assert (options.udp_gso, options.udp_gro, options.tun_offload) == (False, True, False)
+
+
+def test_command_line_wins():
+    options = read_options(
+        "wg0", {"PYWG_UDP_GSO": "0", "PYWG_UDP_GRO": "1"}, foreground=True, udp_gso=True, udp_gro=False
+    )
+    assert (options.foreground, options.udp_gso, options.udp_gro) == (True, True, False)
+
+
+def test_only_1_means_foreground():
+    assert not read_options("wg0", {"WG_PROCESS_FOREGROUND": "0"}).foreground
+
+
+def test_silent_closes_the_output_in_the_background():
+    assert not read_options("wg0", {"LOG_LEVEL": "silent"}).keep_output
+
+
+@pytest.mark.parametrize("name", ["WG_TUN_FD", "WG_UAPI_FD"])
+@pytest.mark.parametrize("value", ["-1", "x", "3 ", "٣", "99999999999999"])
+def test_a_wrong_descriptor_is_named(name: str, value: str):
+    with pytest.raises(ConfigError, match=name):
+        read_options("wg0", {name: value})
+
+
+@pytest.mark.parametrize("name", ["PYWG_UDP_GSO", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD"])
+def test_a_wrong_switch_is_named(name: str):
+    with pytest.raises(ConfigError, match=f"{name}='yes'"):
+        read_options("wg0", {name: "yes"})

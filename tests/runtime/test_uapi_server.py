@@ -1,0 +1,323 @@
+"""The configuration socket's conversation. dropin: 7; a client can be slow, silent or hostile and hurts only itself."""
+
+import asyncio
+import contextlib
+import errno
+import socket
+
+import pytest
+
+from pywg._native.secret import Secret
+from pywg.config.model import DeviceChange, DeviceStatus, PeerStatus
+from pywg.errors import UapiError
+from pywg.runtime import uapi_server
+from pywg.runtime.log import Level, Log
+from pywg.runtime.uapi_server import RequestBuffer, UapiServer
+
+KEY = bytes(range(1, 33))
+PATIENCE = 10.0
+
+
+class FakeDevice:
+    def __init__(self) -> None:
+        self.changes: list[DeviceChange] = []
+        self.refuse: UapiError | None = None
+        self.peers: list[PeerStatus] = []
+
+    def apply(self, change: DeviceChange) -> None:
+        if self.refuse is not None:
+            raise self.refuse
+        self.changes.append(change)
+
+    def status(self) -> DeviceStatus:
+        return DeviceStatus(private_key=Secret(KEY), listen_port=51820, peers=self.peers)
+
+    def stats(self) -> dict[str, int]:
+        return {"peers": 2, "counter_bad_mac1": 7}
+
+
+class Client:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def reply(self) -> bytes:
+        async with asyncio.timeout(PATIENCE):
+            return await self.reader.readuntil(b"\n\n")
+
+    async def rest(self) -> bytes:
+        """Everything up to the server's hanging up."""
+        async with asyncio.timeout(PATIENCE):
+            return await self.reader.read()
+
+    async def ask(self, data: bytes) -> bytes:
+        self.send(data)
+        return await self.reply()
+
+
+def conversation(test, device: FakeDevice | None = None):
+    """Runs `test(device, connect)` against a server in a loop of its own."""
+
+    async def main(path: str) -> None:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        listener.bind(path)
+        listener.listen(64)
+        used = device or FakeDevice()
+        server = UapiServer(listener, used, Log("wg0", Level.SILENT))
+        server.start()
+        writers = []
+
+        async def connect() -> Client:
+            client = Client(*await asyncio.open_unix_connection(path, limit=1 << 26))
+            writers.append(client.writer)
+            return client
+
+        try:
+            await test(used, connect)
+        finally:
+            for writer in writers:
+                writer.close()
+            await server.close()
+            listener.close()
+
+    return main
+
+
+@pytest.fixture
+def talk(tmp_path):
+    def run(test, device: FakeDevice | None = None) -> None:
+        asyncio.run(conversation(test, device)(str(tmp_path / "s")))
+
+    return run
+
+
+def test_several_operations_on_one_connection(talk):
+    async def test(device, connect):
+        client = await connect()
+        assert await client.ask(b"set=1\nlisten_port=1\n\n") == b"errno=0\n\n"
+        got = await client.ask(b"get=1\n\n")
+        assert got.startswith(b"private_key=" + KEY.hex().encode() + b"\nlisten_port=51820\n")
+        assert got.endswith(b"errno=0\n\n")
+        assert await client.ask(b"set=1\nfwmark=2\n\n") == b"errno=0\n\n"
+        assert [(c.listen_port, c.fwmark) for c in device.changes] == [(1, None), (None, 2)]
+
+    talk(test)
+
+
+def test_operations_in_one_packet_are_answered_in_order(talk):
+    async def test(device, connect):
+        client = await connect()
+        client.send(b"set=1\nlisten_port=1\n\nset=1\nlisten_port=x\n\nget=1\n\nset=1\nlisten_port=2\n\n")
+        assert await client.reply() == b"errno=0\n\n"
+        assert await client.reply() == b"errno=-22\n\n"
+        assert b"listen_port=51820" in await client.reply()
+        assert await client.reply() == b"errno=0\n\n"
+        assert [c.listen_port for c in device.changes] == [1, 2]
+
+    talk(test)
+
+
+def test_end_of_stream_in_place_of_the_blank_line(talk):
+    async def test(device, connect):
+        for request in (b"set=1\nlisten_port=9\n", b"set=1\n", b"get=1\n"):
+            client = await connect()
+            client.send(request)
+            client.writer.write_eof()
+            assert (await client.rest()).endswith(b"errno=0\n\n")
+        assert [c.listen_port for c in device.changes] == [9, None]
+
+    talk(test)
+
+
+def test_half_a_line_is_never_carried_out(talk):
+    async def test(device, connect):
+        client = await connect()
+        client.send(b"set=1\npublic_key=" + KEY.hex().encode() + b"\nallowed_ip=10.0.0.0/2")
+        client.writer.write_eof()
+        assert await client.rest() == b""
+        assert device.changes == []
+
+    talk(test)
+
+
+def test_an_empty_set_changes_nothing_and_succeeds(talk):
+    async def test(device, connect):
+        client = await connect()
+        assert await client.ask(b"set=1\n\n") == b"errno=0\n\n"
+        assert device.changes == [DeviceChange()]
+
+    talk(test)
+
+
+def test_byte_by_byte(talk):
+    async def test(device, connect):
+        client = await connect()
+        for byte in b"set=1\nlisten_port=77\n\n":
+            client.send(bytes([byte]))
+            await client.writer.drain()
+            await asyncio.sleep(0)
+        assert await client.reply() == b"errno=0\n\n"
+        assert device.changes[0].listen_port == 77
+
+    talk(test)
+
+
+@pytest.mark.parametrize(
+    ("request_text", "code"),
+    [
+        (b"set=1\nlisten_port\n\n", errno.EPROTO),
+        (b"set=1\nnonsense=1\n\n", errno.EINVAL),
+        (b"get=1\nlisten_port=1\n\n", errno.EINVAL),
+        (b"stats=1\nx=1\n\n", errno.EINVAL),
+    ],
+)
+def test_errors_are_negative_and_the_connection_goes_on(talk, request_text, code):
+    async def test(device, connect):
+        client = await connect()
+        assert await client.ask(request_text) == b"errno=-%d\n\n" % code
+        assert (await client.ask(b"set=1\n\n")) == b"errno=0\n\n"
+
+    talk(test)
+
+
+def test_a_refusal_of_the_device_reaches_the_client(talk):
+    device = FakeDevice()
+    device.refuse = UapiError("port taken", errno=errno.EADDRINUSE)
+
+    async def test(device, connect):
+        client = await connect()
+        assert await client.ask(b"set=1\nlisten_port=1\n\n") == b"errno=-98\n\n"
+
+    talk(test, device)
+
+
+@pytest.mark.parametrize("request_text", [b"\n\n", b"GET / HTTP/1.1\r\n\n\n", b"set=2\n\n", b"\0\0\n\n", b"get=1 \n\n"])
+def test_what_is_no_operation_is_hung_up_on(talk, request_text):
+    async def test(device, connect):
+        client = await connect()
+        client.send(request_text)
+        assert await client.rest() == b""
+        assert device.changes == []
+
+    talk(test)
+
+
+def test_stats(talk):
+    async def test(device, connect):
+        client = await connect()
+        assert await client.ask(b"stats=1\n\n") == b"peers=2\ncounter_bad_mac1=7\nerrno=0\n\n"
+
+    talk(test)
+
+
+def test_a_silent_or_vanishing_client_blocks_nobody(talk):
+    async def test(device, connect):
+        silent = await connect()
+        half = await connect()
+        half.send(b"set=1\npriv")
+        await half.writer.drain()
+        gone = await connect()
+        gone.send(b"get=1\n\n")
+        gone.writer.transport.abort()
+        assert (await (await connect()).ask(b"get=1\n\n")).endswith(b"errno=0\n\n")
+        assert await silent.ask(b"set=1\n\n") == b"errno=0\n\n"
+
+    talk(test)
+
+
+def test_a_client_that_doesnt_read_its_reply_blocks_nobody_and_is_disconnected(talk, monkeypatch):
+    monkeypatch.setattr(uapi_server, "SEND_SECONDS", 0.2)
+    device = FakeDevice()
+    device.peers = [PeerStatus(bytes([1] * 32), allowed_ips=[(bytes(4), 8)] * 200_000)]
+
+    async def test(device, connect):
+        deaf = await connect()
+        deaf.writer.transport.pause_reading()
+        deaf.send(b"get=1\n\n")
+        assert await (await connect()).ask(b"set=1\n\n") == b"errno=0\n\n"
+        await asyncio.sleep(0.5)  # past SEND_SECONDS: the server has hung up by then
+        deaf.writer.transport.resume_reading()
+        assert not (await deaf.rest()).endswith(b"errno=0\n\n")
+
+    talk(test, device)
+
+
+def test_an_endless_request_is_hung_up_on(talk, monkeypatch):
+    monkeypatch.setattr(uapi_server, "MAX_REQUEST_LEN", 1 << 16)
+
+    async def test(device, connect):
+        client = await connect()
+        client.send(b"set=1\n" + b"x" * (1 << 17))
+        with contextlib.suppress(ConnectionResetError):  # what the server didn't read makes it a reset
+            assert await client.rest() == b""
+        assert device.changes == []
+        assert await (await connect()).ask(b"set=1\n\n") == b"errno=0\n\n"
+
+    talk(test)
+
+
+def test_the_longest_idle_connection_makes_room(talk, monkeypatch):
+    monkeypatch.setattr(uapi_server, "MAX_CONNECTIONS", 3)
+
+    async def test(device, connect):
+        clients = []
+        for _ in range(3):
+            clients.append(await connect())
+            assert await clients[-1].ask(b"set=1\n\n") == b"errno=0\n\n"
+        assert await clients[0].ask(b"set=1\n\n") == b"errno=0\n\n"
+        newest = await connect()
+        assert await newest.ask(b"set=1\n\n") == b"errno=0\n\n"
+        assert await clients[1].rest() == b""
+        for client in (clients[0], clients[2], newest):
+            assert await client.ask(b"set=1\n\n") == b"errno=0\n\n"
+
+    talk(test)
+
+
+def test_a_request_of_many_lines(talk):
+    async def test(device, connect):
+        client = await connect()
+        lines = b"".join(b"allowed_ip=10.%d.%d.0/24\n" % divmod(i, 256) for i in range(65536))
+        assert await client.ask(b"set=1\npublic_key=" + KEY.hex().encode() + b"\n" + lines + b"\n") == b"errno=0\n\n"
+        assert len(device.changes[0].peers[0].allowed_ips) == 65536
+
+    talk(test)
+
+
+def test_request_buffer_wipes_what_was_used_and_what_it_outgrew():
+    requests = RequestBuffer()
+    first = requests.data
+    text = b"set=1\nprivate_key=" + b"ab" * 2048 + b"\n\n"
+    for start in range(0, len(text), 1000):
+        piece = text[start : start + 1000]
+        while piece:
+            room = requests.room()
+            taken = min(len(room), len(piece))
+            room[:taken] = piece[:taken]
+            room.release()
+            requests.used += taken
+            piece = piece[taken:]
+    assert requests.data is not first
+    assert not any(first)
+    grown = requests.data
+    assert requests.operation_len() == len(text)
+    requests.discard(len(text))
+    assert not any(grown)
+    assert requests.used == 0
+
+
+def test_request_buffer_keeps_the_next_operation():
+    requests = RequestBuffer()
+    text = b"set=1\n\nget=1\n\nset"
+    requests.room()[: len(text)] = text
+    requests.used = len(text)
+    assert requests.operation_len() == 7
+    requests.discard(7)
+    assert requests.operation_len() == 7
+    assert bytes(requests.data[:7]) == b"get=1\n\n"
+    requests.discard(7)
+    assert requests.operation_len() is None
+    assert bytes(requests.data[: requests.used]) == b"set"
+    assert not any(requests.data[requests.used :])
