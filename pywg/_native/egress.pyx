@@ -18,13 +18,14 @@ from pywg._native.allowedips cimport allowedips_lookup4, allowedips_lookup6
 from pywg._native.atomic cimport add64, load8, load64, store8, store64, swap8
 from pywg._native.clock cimport now_ns
 from pywg._native.counters cimport TX_MALFORMED, TX_NO_ENDPOINT, TX_NO_PEER, TX_NO_ROOM, TX_PACKETS, TX_SEAL_FAILED
-from pywg._native.counters cimport TX_TUN_ERROR, TX_UNKNOWN_GSO, count
+from pywg._native.counters cimport TX_TUN_ERROR, TX_UNKNOWN_GSO, TX_UNREACHABLE_SENT, count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_raise, events_signal
 from pywg._native.gate cimport gate_enter, gate_leave
+from pywg._native.icmp cimport icmp_allowed, icmp_unreachable
 from pywg._native.libcrypto cimport OPENSSL_cleanse
 from pywg._native.linux cimport EAGAIN, EBADF, EBADFD, EINTR, ENODEV, POLLIN, POLLOUT, poll, pollfd
-from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_unlock, read
+from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_unlock, read, write
 from pywg._native.segment cimport RUN_MAX_DATAGRAMS, RUN_MAX_WIRE_LEN, SEG_NO_ROOM, SEG_UNKNOWN_GSO
 from pywg._native.segment cimport Run, finish_checksum, segment_frame
 from pywg._native.session cimport EVENT_ACTIVITY, EVENT_HANDSHAKE_WANTED, EVENT_REKEY_WANTED
@@ -168,11 +169,9 @@ cdef void outbound(Egress *e, uint8_t *packet, uint32_t packet_len, uint64_t now
     else:
         count(dp.counters, TX_MALFORMED)
         return
-    if peer == NULL:
-        count(dp.counters, TX_NO_PEER)
-        return
-    if peer.endpoint.ip_len == 0:
-        count(dp.counters, TX_NO_ENDPOINT)
+    if peer == NULL or peer.endpoint.ip_len == 0:
+        count(dp.counters, TX_NO_PEER if peer == NULL else TX_NO_ENDPOINT)
+        answer_unreachable(e, packet, packet_len, now)
         return
     if dp.vnet_hdr_len != 0 and hdr.gso_type != VNET_GSO_NONE:
         plan_frame(e, peer, hdr, packet, packet_len, tos & 3, now)
@@ -186,6 +185,19 @@ cdef void outbound(Egress *e, uint8_t *packet, uint32_t packet_len, uint64_t now
         stage_packet(dp, peer, packet, packet_len)
         if can_seal(peer.sending, now):
             plan_staged(e, peer, now)
+
+
+cdef void answer_unreachable(Egress *e, const uint8_t *packet, uint32_t packet_len, uint64_t now) noexcept nogil:
+    """Tells the inner sender, if it may be told and was not told too much already."""
+    cdef Dataplane *dp = e.dp
+    cdef uint32_t len
+    if not icmp_allowed(&e.icmp, now):
+        return
+    len = icmp_unreachable(packet, packet_len, e.reply + 16)
+    if len != 0:
+        memset(e.reply, 0, 16)
+        write(dp.tun_fd, e.reply + 16 - dp.vnet_hdr_len, len + dp.vnet_hdr_len)
+        count(dp.counters, TX_UNREACHABLE_SENT)
 
 
 cdef bint may_send(Egress *e, Peer *peer, uint64_t now) noexcept nogil:

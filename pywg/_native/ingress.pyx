@@ -19,11 +19,13 @@ from pywg._native.atomic cimport add64, load8, load64, store64, swap8
 from pywg._native.clock cimport now_ns
 from pywg._native.coalesce cimport COALESCE_MAX_IOV, coalesce_add, coalesce_count, coalesce_frame, coalesce_free
 from pywg._native.coalesce cimport coalesce_new, coalesce_reset
-from pywg._native.counters cimport RX_BAD_MAC1, RX_DATAGRAMS, RX_EXPIRED, RX_FORGED, RX_KEEPALIVES, RX_MALFORMED
+from pywg._native.counters cimport RX_BAD_MAC1, RX_CONGESTION_DROPPED, RX_DATAGRAMS, RX_EXPIRED, RX_FORGED
+from pywg._native.counters cimport RX_KEEPALIVES, RX_MALFORMED
 from pywg._native.counters cimport RX_NOT_IP, RX_PACKETS, RX_QUEUE_FULL, RX_RECEIVE_ERROR, RX_RECEIVES, RX_REPLAYED
 from pywg._native.counters cimport RX_SOURCE_NOT_ALLOWED, RX_TRUNCATED, RX_TUN_ERROR, RX_TUN_WRITES, RX_UNKNOWN_INDEX
 from pywg._native.counters cimport count
 from pywg._native.dataplane cimport Dataplane
+from pywg._native.ecn cimport ecn_decapsulate
 from pywg._native.events cimport NO_PEER, events_confirmed, events_push, events_raise
 from pywg._native.gate cimport gate_enter, gate_leave
 from pywg._native.index_table cimport IndexEntry, index_table_find
@@ -234,7 +236,7 @@ cdef void open_pending(Ingress *e, uint64_t now) noexcept nogil:
             known = pending.messages[i]
             note_source(dp, keypair.peer, &known.source)
         note_received(dp, keypair, pending.wire_lens[i] != TRANSPORT_MIN_LEN, now)
-        deliver(e, keypair.peer, datagram + WG_HEADER_LEN, pending.wire_lens[i])
+        deliver(e, keypair.peer, datagram + WG_HEADER_LEN, pending.wire_lens[i], known.tos)
     pending.count = 0
 
 
@@ -267,7 +269,7 @@ cdef void note_received(Dataplane *dp, Keypair *keypair, bint data, uint64_t now
 
 # ---- 5. to the TUN
 
-cdef void deliver(Ingress *e, Peer *peer, uint8_t *packet, uint32_t wire_len) noexcept nogil:
+cdef void deliver(Ingress *e, Peer *peer, uint8_t *packet, uint32_t wire_len, uint8_t outer_tos) noexcept nogil:
     """Cryptokey routing: the inner source must be the peer's. Padding is cut off by the IP header's own length."""
     cdef Dataplane *dp = e.dp
     cdef uint32_t text_len = wire_len - WG_HEADER_LEN - TAG_LEN
@@ -296,6 +298,9 @@ cdef void deliver(Ingress *e, Peer *peer, uint8_t *packet, uint32_t wire_len) no
         count(dp.counters, RX_SOURCE_NOT_ALLOWED)
         return
     add64(&peer.rx_bytes, wire_len)
+    if not ecn_decapsulate(packet, outer_tos):
+        count(dp.counters, RX_CONGESTION_DROPPED)
+        return
     count(dp.counters, RX_PACKETS)
     if coalesce_add(e.coalescer, packet, len, dp.coalesce) != 0:
         write_frames(e)

@@ -21,6 +21,7 @@ PORT_TRIES = 100
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
 _IP_PKTINFO = 8
+_IP_RECVTOS = 13
 _IP_MTU_DISCOVER = 10
 _IP_PMTUDISC_DONT = 0
 _UDP_GRO = 104
@@ -145,8 +146,10 @@ def _set_options(sock: socket.socket, family: socket.AddressFamily, udp_gro: boo
     if family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        _try_option(sock, socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)  # ECN
     else:
         sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        _try_option(sock, socket.IPPROTO_IP, _IP_RECVTOS, 1)  # ECN
         # Like the kernel's WireGuard, leave DF clear: a path with a smaller MTU then costs fragments, never a silent
         # black hole.
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)

@@ -1,0 +1,61 @@
+/* What the kernels of every level share: the shape of a group of packets, and forgetting secrets.
+ *
+ * A group is at most 16 packets under one key. Each kernel maps packets, or the blocks of packets, to vector lanes. Lengths,
+ * counters and addresses are public and may decide branches; keys, key stream, texts, accumulators and tags may not.
+ */
+#ifndef PYWG_CHAPOLY_COMMON_H
+#define PYWG_CHAPOLY_COMMON_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define CHAPOLY_INLINE static inline __attribute__((always_inline))
+#define CHAPOLY_AVX2 __attribute__((target("avx2,bmi2")))
+#define CHAPOLY_AVX512 __attribute__((target("avx512f,avx512vl,avx512bw,avx2,bmi2")))
+#define CHAPOLY_IFMA __attribute__((target("avx512ifma,avx512f,avx512vl,avx512bw,avx2,bmi2")))
+
+enum { CHAPOLY_GROUP = 16, CHAPOLY_BLOCK = 64, CHAPOLY_TAG = 16 };
+
+/* Some packets under one key: the nonce is 4 zero bytes and the little-endian counter. The tag's place follows the text. */
+struct chapoly_group {
+    uint8_t *text[CHAPOLY_GROUP];
+    uint32_t len[CHAPOLY_GROUP];
+    uint64_t counter[CHAPOLY_GROUP];
+    int count;
+};
+
+/* The one-time Poly1305 keys of a group (RFC 8439 section 2.6), word by word as ChaCha20's lanes leave them: r, then s. */
+struct poly_keys {
+    uint32_t word[8][CHAPOLY_GROUP] __attribute__((aligned(64)));
+};
+
+struct poly_tags {
+    uint64_t low[CHAPOLY_GROUP] __attribute__((aligned(64)));
+    uint64_t high[CHAPOLY_GROUP] __attribute__((aligned(64)));
+};
+
+static const uint32_t CHACHA_CONSTANTS[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};
+
+CHAPOLY_INLINE uint32_t load_u32(const uint8_t *from)
+{
+    uint32_t word;
+    memcpy(&word, from, sizeof(word));
+    return word;
+}
+
+CHAPOLY_INLINE uint64_t load_u64(const uint8_t *from)
+{
+    uint64_t word;
+    memcpy(&word, from, sizeof(word));
+    return word;
+}
+
+CHAPOLY_INLINE void wipe(void *at, size_t len)
+{
+    memset(at, 0, len);
+    __asm__ __volatile__("" : : "r"(at) : "memory"); /* someone might look: the stores stay */
+}
+
+#endif
