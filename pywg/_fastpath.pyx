@@ -12,7 +12,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from pywg._native.allowedips cimport allowedips_free, allowedips_insert, allowedips_new, allowedips_remove
 from pywg._native.allowedips cimport allowedips_remove_owner, allowedips_walk
-from pywg._native.atomic cimport add64, load8, load64, store8, store64
+from pywg._native.atomic cimport add64, fence, load8, load64, store8, store64
 from pywg._native.clock cimport now_ns
 from pywg._native.coalesce cimport COALESCE_TCP, COALESCE_UDP
 from pywg._native.control cimport handshake_close, handshake_open, keypair_free, keypair_new, keypair_publish
@@ -505,10 +505,13 @@ cdef class Plane:
     def activity(self, peer: int) -> tuple[float, float, float, float]:
         """(unanswered_since, keepalive_owed_since, last_traversal, last_data_sent), seconds of `now()`, 0.0 for "not".
 
-        Arms the peer's ACTIVITY event, which the next change of one of the first two from 0 raises.
+        When the first two are both 0, this arms the peer's ACTIVITY event: one of them becoming a time then raises it,
+        once. Otherwise the caller has something to wait for, and is not woken: under load they change all the time.
         """
         cdef Peer *found = self.find(peer)
-        store8(&found.activity_armed, 1)
+        if load64(&found.unanswered_since) == 0 and load64(&found.keepalive_owed_since) == 0:
+            store8(&found.activity_armed, 1)
+            fence()                     # what is read below is from after the arming: nothing falls between
         return (
             load64(&found.unanswered_since) / 1e9, load64(&found.keepalive_owed_since) / 1e9,
             max(load64(&found.last_sent), load64(&found.last_received)) / 1e9, load64(&found.last_data_sent) / 1e9,
