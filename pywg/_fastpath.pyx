@@ -28,7 +28,7 @@ from pywg._native.ingress cimport Ingress, ingress_free, ingress_new, ingress_th
 from pywg._native.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, SIG_SETMASK, close, eventfd, htons, ntohs, pthread_create
 from pywg._native.linux cimport pthread_join, pthread_mutex_lock, pthread_mutex_unlock, pthread_setname_np
 from pywg._native.linux cimport pthread_sigmask, pthread_t, sigfillset, sigset_t, write
-from pywg._native.mac cimport mac1_free, mac1_init
+from pywg._native.mac cimport macs_free, macs_init
 from pywg._native.session cimport EVENT_ACTIVITY, EVENT_CONFIRMED, EVENT_ENDPOINT_MOVED, EVENT_HANDSHAKE_WANTED
 from pywg._native.session cimport EVENT_REKEY_WANTED, Endpoint, Keypair, Peer
 from pywg._native.staged cimport staged_drop_all
@@ -124,7 +124,7 @@ cdef class Plane:
                 or self.control == NULL or self.egress == NULL or self.ingress == NULL or self.dp.tx_kick < 0
                 or self.dp.rx_kick < 0):
             raise MemoryError("the data plane's buffers or descriptors could not be had")
-        if mac1_init(&self.dp.mac1) < 0:
+        if macs_init(&self.dp.macs) < 0:
             raise RuntimeError("libcrypto has no BLAKE2SMAC (its default provider is missing)")
         self.start()
 
@@ -188,7 +188,7 @@ cdef class Plane:
         if self.dp.allowed != NULL:
             allowedips_free(self.dp.allowed)
         index_table_free(&self.dp.indices)
-        mac1_free(&self.dp.mac1)
+        macs_free(&self.dp.macs)
         events_free(&self.dp.events)
         close(self.dp.tx_kick)
         close(self.dp.rx_kick)
@@ -245,8 +245,18 @@ cdef class Plane:
         """Our static public key, which MAC1 is keyed with; None: no handshake message is let through."""
         cdef bytes key = blake2s(b"mac1----" + public_key).digest() if public_key is not None else bytes(KEY_LEN)
         self.enter()
-        memcpy(self.dp.mac1.key, PyBytes_AS_STRING(key), KEY_LEN)
-        self.dp.mac1.keyed = public_key is not None
+        memcpy(self.dp.macs.mac1_key, PyBytes_AS_STRING(key), KEY_LEN)
+        self.dp.macs.has_key = public_key is not None
+        self.dp.macs.has_secret = False
+        self.leave()
+
+    def set_cookie_secret(self, const uint8_t[::1] secret) -> None:
+        """The 32-byte secret of the cookies that the core gives out, for the MAC2 check under load."""
+        if secret.shape[0] != KEY_LEN:
+            raise ValueError("the cookie secret is 32 bytes")
+        self.enter()
+        memcpy(self.dp.macs.cookie_secret, &secret[0], KEY_LEN)
+        self.dp.macs.has_secret = True
         self.leave()
 
     # ---- peers

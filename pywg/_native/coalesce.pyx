@@ -85,7 +85,7 @@ cdef inline bint ip_continues(Frame *f, const Packet *p) noexcept nogil:
 
 
 cdef inline bint tcp_continues(const Frame *f, const Packet *p) noexcept nogil:
-    """In sequence, and the TCP header is the head's, but for the sequence number, the checksum and PSH."""
+    """In sequence, and the TCP header is the head's (as long, above all), but for sequence number, checksum and PSH."""
     cdef const TcpHeader *head = <const TcpHeader *>(f.head + f.l4_offset)
     cdef const TcpHeader *tcp = <const TcpHeader *>(p.data + p.l4_offset)
     return (
@@ -99,7 +99,7 @@ cdef inline bint tcp_continues(const Frame *f, const Packet *p) noexcept nogil:
 
 cdef bint joins(Frame *f, const Packet *p) noexcept nogil:
     """Whether `p`, of the open frame's flow, may be its next packet. The dear question, the checksums, comes last."""
-    if not p.mergeable or p.header_len != f.header_len or p.payload_len > f.gso_size:
+    if not p.mergeable or p.payload_len > f.gso_size:
         return False
     if f.total_len + p.payload_len > IP_MAX_LEN or not ip_continues(f, p):
         return False

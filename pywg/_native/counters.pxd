@@ -40,6 +40,7 @@ cdef enum Counter:
     TX_TUN_ERROR
     TX_UNREACHABLE_SENT
     RX_CONGESTION_DROPPED
+    RX_UNDER_LOAD
     COUNTERS
 
 

@@ -5,7 +5,7 @@ from pywg._native.counters cimport COUNTERS
 from pywg._native.events cimport EventQueue
 from pywg._native.gate cimport Gate
 from pywg._native.index_table cimport IndexTable
-from pywg._native.mac cimport Mac1
+from pywg._native.mac cimport Macs
 
 
 cdef struct Dataplane:
@@ -17,7 +17,7 @@ cdef struct Dataplane:
 
     AllowedIps *allowed
     IndexTable indices
-    Mac1 mac1                   # RX
+    Macs macs                   # RX
     EventQueue events
     uint64_t counters[COUNTERS]
 

@@ -1,7 +1,8 @@
 """TX: TUN read -> peer lookup -> segment -> seal -> UDP send, run to completion by one thread."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from pywg._native.bucket cimport Bucket
 from pywg._native.dataplane cimport Dataplane
-from pywg._native.icmp cimport ICMP_REPLY_MAX, IcmpLimiter
+from pywg._native.icmp cimport ICMP_REPLY_MAX
 from pywg._native.segment cimport Run
 from pywg._native.session cimport Peer
 from pywg._native.udp cimport Sender
@@ -32,7 +33,7 @@ cdef struct Egress:
     int run_count
     bint blocked                    # UDP said EAGAIN: nothing is read until what is queued has gone
     Sender sender
-    IcmpLimiter icmp
+    Bucket icmp
     uint8_t reply[ICMP_REPLY_MAX + 16]  # with room for a virtio header before it
 
 cdef Egress *egress_new(Dataplane *dp) noexcept nogil

@@ -16,13 +16,14 @@ from pywg._native cimport linux
 from pywg._native.aead cimport seal_run
 from pywg._native.allowedips cimport allowedips_lookup4, allowedips_lookup6
 from pywg._native.atomic cimport add64, load8, load64, store8, store64, swap8
+from pywg._native.bucket cimport bucket_take
 from pywg._native.clock cimport now_ns
 from pywg._native.counters cimport TX_MALFORMED, TX_NO_ENDPOINT, TX_NO_PEER, TX_NO_ROOM, TX_PACKETS, TX_SEAL_FAILED
 from pywg._native.counters cimport TX_TUN_ERROR, TX_UNKNOWN_GSO, TX_UNREACHABLE_SENT, count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_raise, events_signal
 from pywg._native.gate cimport gate_enter, gate_leave
-from pywg._native.icmp cimport icmp_allowed, icmp_unreachable
+from pywg._native.icmp cimport ICMP_BURST, ICMP_PER_SECOND, icmp_unreachable
 from pywg._native.libcrypto cimport OPENSSL_cleanse
 from pywg._native.linux cimport EAGAIN, EBADF, EBADFD, EINTR, ENODEV, POLLIN, POLLOUT, poll, pollfd
 from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_unlock, read, write
@@ -191,7 +192,7 @@ cdef void answer_unreachable(Egress *e, const uint8_t *packet, uint32_t packet_l
     """Tells the inner sender, if it may be told and was not told too much already."""
     cdef Dataplane *dp = e.dp
     cdef uint32_t len
-    if not icmp_allowed(&e.icmp, now):
+    if not bucket_take(&e.icmp, now, ICMP_PER_SECOND, ICMP_BURST):
         return
     len = icmp_unreachable(packet, packet_len, e.reply + 16)
     if len != 0:

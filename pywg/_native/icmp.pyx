@@ -1,6 +1,6 @@
 """Destination unreachable (icmp.pxd)."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 from pywg._native.checksum cimport csum_fold, csum_partial, csum_pseudo6
 
@@ -12,19 +12,6 @@ cdef enum:
     ICMP_LEN = 8
     REPLY4_MAX = 576
     TTL = 64
-
-
-cdef bint icmp_allowed(IcmpLimiter *limiter, uint64_t now) noexcept nogil:
-    """A token bucket of ICMP_BURST that fills with ICMP_PER_SECOND."""
-    cdef uint64_t cost = 1000000000ULL // ICMP_PER_SECOND
-    limiter.credit_ns += now - limiter.last_ns
-    limiter.last_ns = now
-    if limiter.credit_ns > ICMP_BURST * cost:
-        limiter.credit_ns = ICMP_BURST * cost
-    if limiter.credit_ns < cost:
-        return False
-    limiter.credit_ns -= cost
-    return True
 
 
 cdef bint answerable4(const uint8_t *packet, uint32_t packet_len) noexcept nogil:

@@ -16,21 +16,22 @@ from pywg._native cimport linux
 from pywg._native.aead cimport open_batch
 from pywg._native.allowedips cimport allowedips_lookup4, allowedips_lookup6
 from pywg._native.atomic cimport add64, load8, load64, store64, swap8
+from pywg._native.bucket cimport bucket_take
 from pywg._native.clock cimport now_ns
 from pywg._native.coalesce cimport COALESCE_MAX_IOV, coalesce_add, coalesce_count, coalesce_frame, coalesce_free
 from pywg._native.coalesce cimport coalesce_new, coalesce_reset
 from pywg._native.counters cimport RX_BAD_MAC1, RX_CONGESTION_DROPPED, RX_DATAGRAMS, RX_EXPIRED, RX_FORGED
 from pywg._native.counters cimport RX_KEEPALIVES, RX_MALFORMED
 from pywg._native.counters cimport RX_NOT_IP, RX_PACKETS, RX_QUEUE_FULL, RX_RECEIVE_ERROR, RX_RECEIVES, RX_REPLAYED
-from pywg._native.counters cimport RX_SOURCE_NOT_ALLOWED, RX_TRUNCATED, RX_TUN_ERROR, RX_TUN_WRITES, RX_UNKNOWN_INDEX
-from pywg._native.counters cimport count
+from pywg._native.counters cimport RX_SOURCE_NOT_ALLOWED, RX_TRUNCATED, RX_TUN_ERROR, RX_TUN_WRITES, RX_UNDER_LOAD
+from pywg._native.counters cimport RX_UNKNOWN_INDEX, count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.ecn cimport ecn_decapsulate
 from pywg._native.events cimport NO_PEER, events_confirmed, events_push, events_raise
 from pywg._native.gate cimport gate_enter, gate_leave
 from pywg._native.index_table cimport IndexEntry, index_table_find
 from pywg._native.linux cimport EINTR, POLLIN, poll, pollfd, pthread_mutex_lock, pthread_mutex_unlock, read, writev
-from pywg._native.mac cimport mac1_holds
+from pywg._native.mac cimport mac1_holds, mac2_holds
 from pywg._native.replay cimport replay_accept, replay_plausible
 from pywg._native.session cimport EVENT_ACTIVITY, EVENT_ENDPOINT_MOVED, EVENT_REKEY_WANTED
 from pywg._native.session cimport REJECT_AFTER_TIME_S, REKEY_ON_RECEIVE_S, SECOND_NS
@@ -174,8 +175,15 @@ cdef void handshake_message(Ingress *e, const Endpoint *source, uint8_t *datagra
             count(dp.counters, RX_UNKNOWN_INDEX)
             return
         peer = entry.peer.id
-    if kind != MESSAGE_COOKIE_REPLY and not mac1_holds(&dp.mac1, datagram, len):
+    if kind != MESSAGE_COOKIE_REPLY and not mac1_holds(&dp.macs, datagram, len):
         count(dp.counters, RX_BAD_MAC1)
+        return
+    # Under load the core answers a message without a good cookie with one. That has to cost less than it gives, so a
+    # flood gets so many answers and no more; who has a cookie is let through.
+    if (kind != MESSAGE_COOKIE_REPLY and now < load64(&dp.events.loaded_until_ns)
+            and not mac2_holds(&dp.macs, datagram, len, source)
+            and not bucket_take(&e.without_cookie, now, COOKIE_REPLIES_PER_SECOND, COOKIE_REPLIES_BURST)):
+        count(dp.counters, RX_UNDER_LOAD)
         return
     if not events_push(&dp.events, source, datagram, len, peer, now):
         count(dp.counters, RX_QUEUE_FULL)

@@ -254,7 +254,7 @@ cdef int finish_checksum(const VnetHdr *hdr, uint8_t *packet, uint32_t packet_le
     cdef uint16_t check
     if not hdr.flags & VNET_F_NEEDS_CSUM:
         return 0
-    if start >= packet_len or field + 2 > packet_len:
+    if field + 2 > packet_len:
         return SEG_MALFORMED
     # The field holds the pseudo header's sum. Zero becomes all ones, as in skb_checksum_help(): UDP's zero means none.
     check = csum_fold(csum_partial(packet + start, packet_len - start, 0))

@@ -28,9 +28,18 @@ def cookie_key(public_key: bytes) -> bytes:
 
 
 class CookieChecker:
-    """Verifies the MACs of initiations and responses to us, and makes cookie replies."""
+    """Verifies the MACs of initiations and responses to us, and makes cookie replies.
 
-    def __init__(self, public_key: bytes, random: Callable[[int], bytes]) -> None:
+    `new_secret` hears of each secret that cookies are made with; it stays ours, and is good until the next one.
+    """
+
+    def __init__(
+        self,
+        public_key: bytes,
+        random: Callable[[int], bytes],
+        new_secret: Callable[[Secret], None] | None = None,
+    ) -> None:
+        self._new_secret = new_secret
         self._mac1_key = mac1_key(public_key)
         self._cookie_key = cookie_key(public_key)
         self._random = random
@@ -58,6 +67,8 @@ class CookieChecker:
         if self._secret is None or now >= self._secret_born + COOKIE_SECRET_MAX_AGE:
             self._secret = Secret.take(self._random(KEY_LEN))
             self._secret_born = now
+            if self._new_secret is not None:
+                self._new_secret(self._secret)
         return crypto.keyed_mac(self._secret, source.ip + source.port.to_bytes(2, "big"), COOKIE_LEN)
 
 

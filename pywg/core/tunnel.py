@@ -59,7 +59,7 @@ class Tunnel:
         if identity is not None and identity.public_key in self._by_key:
             raise LocalProtocolError("a peer has the public key of this private key: remove it first")
         self._context.identity = identity
-        self._checker = CookieChecker(identity.public_key, self._context.random) if identity is not None else None
+        self._checker = self._cookie_checker(identity) if identity is not None else None
         for peer in self._peers.values():
             peer.expire_sessions()
             self._reschedule(peer, now)
@@ -209,6 +209,12 @@ class Tunnel:
             for timer in it.timers.expire(now, activity):
                 it.fire(timer, now)
             self._deadlines.schedule(it.id, it.timers.next_deadline(now, activity))
+
+    def _cookie_checker(self, identity: Identity) -> CookieChecker:
+        def announce(secret: Secret) -> None:
+            self._context.events.append(events.CookieSecretChanged(secret))
+
+        return CookieChecker(identity.public_key, self._context.random, announce)
 
     def _screen(self, data: bytes, source: Endpoint, now: float, under_load: bool) -> Identity:
         """Lets through what is worth the public-key operations; under load that takes a cookie and moderation."""

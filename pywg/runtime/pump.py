@@ -72,6 +72,7 @@ class Pump:
             events.DropStaged: lambda e: plane.drop_staged(e.peer),
             events.EndpointMoved: lambda e: plane.set_endpoint(e.peer, addr_of(e.endpoint)),
             events.SourceCleared: lambda e: plane.clear_source(e.peer),
+            events.CookieSecretChanged: lambda e: plane.set_cookie_secret(e.secret),
             events.HandshakeCompleted: lambda e: log.debug(f"peer {e.peer}: handshake completed"),
             events.HandshakeGivenUp: lambda e: log.debug(f"peer {e.peer}: no answer, handshake given up"),
             events.Dropped: self._dropped,

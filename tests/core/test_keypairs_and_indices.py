@@ -18,9 +18,7 @@ def keypair(index: int, *, initiator: bool) -> Keypair:
 
 
 def roles(keypairs: Keypairs) -> tuple[int | None, int | None, int | None]:
-    return tuple(  # type: ignore[return-value]
-        None if it is None else it.local_index for it in (keypairs.previous, keypairs.current, keypairs.next)
-    )
+    return tuple(None if it is None else it.local_index for it in (keypairs.previous, keypairs.current, keypairs.next))
 
 
 def indices(retired: list[Keypair] | None) -> list[int] | None:

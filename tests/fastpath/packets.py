@@ -35,6 +35,7 @@ class Ip:
     """What TCP and UDP packets share.
 
     `options`: IPv4 options or IPv6 extension headers, whole; `first_header` is the first one's protocol number.
+    `ip_len_error` is added to the IP header's length field.
     """
 
     payload: bytes = b""
@@ -48,6 +49,7 @@ class Ip:
     fragment: int = DF
     options: bytes = b""
     first_header: int | None = None
+    ip_len_error: int = 0
     check: int | None = None
     protocol: int = 0
 
@@ -63,11 +65,13 @@ class Ip:
         following = self.protocol if self.first_header is None else self.first_header
         if self.version == 6:
             word = 6 << 28 | self.tos << 20 | self.flow_label
-            fixed = struct.pack("!IHBB", word, len(self.options) + l4_len, following, self.ttl)
+            payload_len = len(self.options) + l4_len + self.ip_len_error
+            fixed = struct.pack("!IHBB", word, payload_len, following, self.ttl)
             return fixed + self.source_and_destination() + self.options
         ihl = 5 + len(self.options) // 4
-        start = struct.pack("!BBHHH", 4 << 4 | ihl, self.tos, ihl * 4 + l4_len, self.ident & 0xFFFF, self.fragment)
-        start += struct.pack("!BB", self.ttl, self.protocol)
+        total_len = ihl * 4 + l4_len + self.ip_len_error
+        start = struct.pack("!BBHH", 4 << 4 | ihl, self.tos, total_len, self.ident & 0xFFFF)
+        start += struct.pack("!HBB", self.fragment, self.ttl, self.protocol)
         rest = self.source_and_destination() + self.options
         return start + struct.pack("!H", checksum(start + rest)) + rest
 
@@ -95,7 +99,7 @@ class Ip:
 
 @dataclass(frozen=True)
 class Tcp(Ip):
-    """A TCP segment. `tcp_options`: a multiple of 4 bytes."""
+    """A TCP segment. `tcp_options`: a multiple of 4 bytes. `data_offset`: instead of the right one."""
 
     seq: int = 100
     ack: int = 200
@@ -104,10 +108,12 @@ class Tcp(Ip):
     window: int = 512
     urgent: int = 0
     tcp_options: bytes = b""
+    data_offset: int | None = None
     protocol: int = TCP
 
     def l4(self, check: int) -> bytes:
-        offset = (5 + len(self.tcp_options) // 4) << 4 | self.reserved
+        words = 5 + len(self.tcp_options) // 4 if self.data_offset is None else self.data_offset
+        offset = words << 4 | self.reserved
         numbers = struct.pack("!HHII", *self.ports, self.seq & 0xFFFFFFFF, self.ack)
         rest = struct.pack("!BBHHH", offset, self.flags, self.window, check, self.urgent)
         return numbers + rest + self.tcp_options + self.payload

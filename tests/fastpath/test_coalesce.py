@@ -132,6 +132,9 @@ def test_at_most_65535_bytes(kind: Ip) -> None:
         assert counts(frames)[0] == (65535 - headers) // size
         assert all(len(frame) <= 65535 for _, frame in frames)
         assert cut_again(frames) == packets
+    for total, expected in ((65534, [2]), (65535, [2]), (65536, [1, 1])):
+        size = (total - headers + 1) // 2
+        assert counts(coalesce(packets_of(kind, 2, size, total - headers - size))) == expected
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -319,6 +322,16 @@ def test_udp_without_checksum(version: int) -> None:
     assert_apart(replace(first, check=None), follows(first))
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_udp_zero_that_would_verify(version: int) -> None:
+    blank = Udp(version=version, payload=bytes(100))
+    first = replace(blank, payload=blank.right_checksum().to_bytes(2, "big") + bytes(98))
+    assert first.right_checksum() == 0xFFFF
+    zero = replace(first, check=0)
+    assert counts(coalesce([first.build(), follows(first).build()])) == [2]
+    assert_apart(zero, follows(zero))
+
+
 @pytest.mark.parametrize("udp_len", [0, 7, 107, 109, 0xFFFF])
 def test_udp_length_that_differs_from_ips(udp_len: int) -> None:
     first = Udp(payload=payload(100))
@@ -335,10 +348,25 @@ def test_empty_packets(kind: Ip) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_ip_length_other_than_the_packets(kind: Ip) -> None:
-    first, second = packets_of(kind, 2)
-    for changed in (second + b"\0", second[:-1]):
-        assert counts(coalesce([first, changed])) == [1, 1]
+@pytest.mark.parametrize("error", [-1, 1, 64])
+def test_ip_length_other_than_the_packets(kind: Ip, error: int) -> None:
+    first = replace(kind, payload=payload(100))
+    assert_apart(first, follows(first, ip_len_error=error))
+    wrong = replace(first, ip_len_error=error)
+    assert_apart(wrong, follows(wrong))
+
+
+@pytest.mark.parametrize("data_offset", [0, 4, 15])
+def test_tcp_data_offset_outside_the_segment(data_offset: int) -> None:
+    first = Tcp(payload=payload(30), data_offset=data_offset)
+    assert_apart(first, follows(first))
+
+
+@pytest.mark.parametrize("kind", [Tcp(), Udp()])
+@pytest.mark.parametrize("fragment", [MF, 1])
+def test_fragments_that_look_alike(kind: Ip, fragment: int) -> None:
+    first = replace(kind, payload=payload(100), fragment=fragment)
+    assert_apart(first, follows(first))
 
 
 def test_flows_side_by_side() -> None:
@@ -365,12 +393,15 @@ def test_an_empty_ack_in_between_closes_the_flow(kind: Ip) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_packet_whose_ports_are_not_known_closes_its_flow(kind: Ip) -> None:
+@pytest.mark.parametrize("how", ["fragment", "options"])
+def test_a_packet_whose_ports_are_not_known_closes_its_flow(kind: Ip, how: str) -> None:
     first = replace(kind, payload=payload(100))
     if kind.version == 4:
-        between = replace(kind, fragment=DF | 100, payload=payload(50))
+        odd = {"fragment": Udp(fragment=100), "options": Udp(options=bytes(4))}[how]
+        between = replace(kind, ports=(7, 8), fragment=odd.fragment, options=odd.options)
     else:
-        between = replace(kind, first_header=44, options=bytes([kind.protocol, 0, 0, 8, 0, 0, 0, 1]))
+        header = {"fragment": 44, "options": 60}[how]
+        between = replace(kind, first_header=header, options=bytes([kind.protocol, 0, 0, 8, 0, 0, 0, 1]))
     stranger = replace(first, ports=(5, 6), addresses=((OTHER4, OTHER4) if kind.version == 4 else (OTHER6, OTHER6)))
     packets = [one.build() for one in (first, stranger, between, follows(first), follows(stranger))]
     assert counts(coalesce(packets)) == [1, 2, 1, 1]

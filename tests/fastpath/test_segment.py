@@ -191,6 +191,9 @@ MALFORMED: dict[str, tuple[Ip, dict[str, int]]] = {
     "UDP_L4 on TCP": (Tcp(), {"gso_type": GSO_UDP_L4}),
     "csum_start elsewhere": (Tcp(), {"csum_start": 24}),
     "csum_start outside": (Tcp(version=6), {"csum_start": 0xFFFF}),
+    "IP length past the packet": (Tcp(ip_len_error=1), {}),
+    "IPv6 length past the packet": (Udp(version=6, ip_len_error=1), {}),
+    "TCP data offset too small": (Tcp(data_offset=4), {}),
     "fragment": (Udp(fragment=MF), {}),
     "later fragment": (Udp(fragment=8), {}),
     "IPv6 fragment header": (Udp(version=6, first_header=44, options=bytes([17, 0, 0, 1, 0, 0, 0, 0])), {}),
@@ -207,16 +210,28 @@ def test_malformed(name: str) -> None:
         segment(replace(gso_vnet(packet, 1000), **changes).build(), packet.unfinished(), MTU)
 
 
-def test_lengths_that_lie() -> None:
-    packet = Tcp(payload=payload(3000))
-    vnet = gso_vnet(packet, 1000).build()
-    for at, value in ((0, 0x44), (0, 0x4F), (0, 0x55), (2, 0xFF), (32, 0x40), (32, 0x00)):
-        whole = bytearray(packet.unfinished())
-        whole[at] = value
-        if (at, value) == (0, 0x4F):
-            whole[2:4] = (59).to_bytes(2, "big")
-        with pytest.raises(ValueError, match="malformed"):
-            segment(vnet, bytes(whole), MTU)
+@pytest.mark.parametrize(
+    "packet",
+    [
+        Tcp(data_offset=6),
+        Tcp(version=6, data_offset=15),
+        Udp(version=6, first_header=60, options=bytes([17, 255, 1, 4, 0, 0, 0, 0])),
+        Tcp(version=6, first_header=0, options=bytes([6, 2, 1, 4, 0, 0, 0, 0])),
+    ],
+)
+def test_headers_that_reach_past_the_packet(packet: Ip) -> None:
+    vnet = replace(gso_vnet(packet, 1000), flags=0)
+    with pytest.raises(ValueError, match="malformed"):
+        segment(vnet.build(), packet.unfinished(), MTU)
+
+
+@pytest.mark.parametrize("first_byte", [0x00, 0x40, 0x44, 0x55, 0xF5])
+def test_no_such_ip_header(first_byte: int) -> None:
+    # Read 4 bytes too early, this acknowledgement would be a good TCP data offset.
+    packet = Tcp(payload=payload(3000), ack=0x50000000)
+    whole = bytes([first_byte]) + packet.unfinished()[1:]
+    with pytest.raises(ValueError, match="malformed"):
+        segment(replace(gso_vnet(packet, 1000), flags=0).build(), whole, MTU)
 
 
 @pytest.mark.parametrize("packet", ALL_KINDS)

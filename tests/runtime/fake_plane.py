@@ -3,6 +3,8 @@
 import os
 from dataclasses import dataclass, field
 
+from pywg._native.secret import Secret
+
 Addr = tuple[bytes, int, int, bytes, int]
 
 
@@ -34,6 +36,7 @@ class FakePlane:
         self.tun: int | None = None
         self.identity: bytes | None = None
         self.mtu = 0
+        self.cookie_secret: bytes | None = None
         self.sent: list[tuple[int | Addr, bytes]] = []
         self.messages: list[tuple[bytes, Addr, int]] = []
         self.peer_events: list[tuple[int, int, int]] = []
@@ -78,6 +81,9 @@ class FakePlane:
 
     def endpoint(self, peer: int) -> Addr | None:
         return self.peers[peer].addr
+
+    def set_cookie_secret(self, secret: Secret) -> None:
+        self.cookie_secret = bytes(secret)
 
     def clear_source(self, peer: int) -> None:
         self.peers[peer].sources_cleared += 1

@@ -56,8 +56,9 @@ def watched(test: Callable[[Watched], object]) -> None:
     run_inside(lambda: asyncio.run(main()))
 
 
-def test_the_first_state_is_told_at_once():
+def test_the_first_state_is_told_before_anything_else_is_waited_for():
     async def test(subject: Watched) -> None:
+        await asyncio.sleep(0)
         assert subject.states == [LinkState(False, 1420)]
 
     watched(test)
@@ -77,6 +78,7 @@ def test_up_down_and_mtu():
 
 def test_the_same_state_is_told_once_and_others_are_not_ours():
     async def test(subject: Watched) -> None:
+        await subject.until_state(False, 1420)
         ip("link", "add", "other0", "type", "veth")
         ip("link", "set", "other0", "up")
         ip("link", "set", "wg0", "txqueuelen", "100")

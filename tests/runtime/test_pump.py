@@ -89,6 +89,7 @@ def test_under_load_a_stranger_gets_a_cookie_reply():
     assert to == (pair.a.address, 1, 0, pair.b.address, 3)
     assert (reply[0], len(reply)) == (3, 64)
     assert pair.b.peer(pair.a_key).rx_bytes == 0
+    assert pair.b.plane.cookie_secret is not None  # to check MAC2 with, before the reply could be used
 
 
 @pytest.mark.parametrize("flags", [1, 2, 4, 8, 31])

@@ -1,24 +1,8 @@
-/* ChaCha20 (RFC 8439 section 2.3) with AVX-512: 16 blocks a pass, one state word a vector, one block a lane.
- *
- * The blocks of a pass may belong to any packets. A packet's whole kilobytes are passes of their own, whose texts are
- * contiguous; what is left of the packets is queued and shares passes, so that no lane stays empty but in the last one.
- */
+/* ChaCha20 (RFC 8439 section 2.3) with AVX-512: 16 blocks a pass, one state word a vector, one block a lane. */
 #ifndef PYWG_CHAPOLY_CHACHA_AVX512_H
 #define PYWG_CHAPOLY_CHACHA_AVX512_H
 
 #include "common.h"
-
-enum { PASS512 = 16 };
-
-/* Blocks that wait for a pass: twice a pass, because up to 16 are queued behind up to 15. */
-struct queue512 {
-    uint32_t block[2 * PASS512] __attribute__((aligned(64)));
-    uint32_t low[2 * PASS512] __attribute__((aligned(64)));
-    uint32_t high[2 * PASS512] __attribute__((aligned(64)));
-    uint32_t room[2 * PASS512] __attribute__((aligned(64))); /* bytes of the block that are text: 1..64 */
-    uint8_t *text[2 * PASS512] __attribute__((aligned(64)));
-    int count;
-};
 
 #define QUARTERS512(a0, b0, c0, d0, a1, b1, c1, d1, a2, b2, c2, d2, a3, b3, c3, d3) \
     STEP512(a0, b0, d0, a1, b1, d1, a2, b2, d2, a3, b3, d3, 16) \
@@ -100,8 +84,8 @@ CHAPOLY_AVX512 CHAPOLY_INLINE void chacha512_keys(const uint32_t key[8], const s
         _mm512_store_si512(keys->word[i], x[i]);
 }
 
-/* A whole kilobyte of one packet. */
-CHAPOLY_AVX512 CHAPOLY_INLINE void xor_kilobyte512(const uint32_t key[8], uint32_t block, uint64_t counter, uint8_t *text)
+/* Sixteen whole blocks of one packet. */
+CHAPOLY_AVX512 CHAPOLY_INLINE void chacha512_xor_run(const uint32_t key[8], uint32_t block, uint64_t counter, uint8_t *text)
 {
     const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     __m512i x[16];
@@ -114,7 +98,7 @@ CHAPOLY_AVX512 CHAPOLY_INLINE void xor_kilobyte512(const uint32_t key[8], uint32
 }
 
 /* The first `count` (1..16) blocks of the queue, wherever they belong. */
-CHAPOLY_AVX512 CHAPOLY_INLINE void xor_queued512(const uint32_t key[8], const struct queue512 *queue, int count)
+CHAPOLY_AVX512 CHAPOLY_INLINE void chacha512_xor_queued(const uint32_t key[8], const struct chacha_queue *queue, int count)
 {
     __m512i x[16];
     int i;
@@ -123,60 +107,17 @@ CHAPOLY_AVX512 CHAPOLY_INLINE void xor_queued512(const uint32_t key[8], const st
     transpose512(x);
     for (i = 0; i < 16; i++) {
         const __mmask64 bytes = i < count ? _bzhi_u64(~0ULL, queue->room[i]) : 0;
-        uint8_t *const text = queue->text[i];
+        uint8_t *const text = (uint8_t *)queue->text[i];
         _mm512_mask_storeu_epi8(text, bytes, _mm512_xor_si512(x[i], _mm512_maskz_loadu_epi8(bytes, text)));
     }
 }
 
-/* Queues the last 1..1024 bytes of a packet. */
-CHAPOLY_AVX512 CHAPOLY_INLINE void queue_blocks512(struct queue512 *queue, uint32_t block, uint64_t counter,
-                                                   uint8_t *text, uint32_t len)
-{
-    const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    const __m512i offsets = _mm512_set_epi64(7 * 64, 6 * 64, 5 * 64, 4 * 64, 3 * 64, 2 * 64, 64, 0);
-    const __m512i at = _mm512_add_epi64(_mm512_set1_epi64((long long)(uintptr_t)text), offsets);
-    const __m512i left = _mm512_sub_epi32(_mm512_set1_epi32((int)len), _mm512_slli_epi32(lanes, 6));
-    const int n = queue->count;
-    _mm512_storeu_si512(queue->block + n, _mm512_add_epi32(_mm512_set1_epi32((int)block), lanes));
-    _mm512_storeu_si512(queue->low + n, _mm512_set1_epi32((int)counter));
-    _mm512_storeu_si512(queue->high + n, _mm512_set1_epi32((int)(counter >> 32)));
-    _mm512_storeu_si512(queue->room + n, _mm512_min_epi32(left, _mm512_set1_epi32(64)));
-    _mm512_storeu_si512(queue->text + n, at);
-    _mm512_storeu_si512(queue->text + n + 8, _mm512_add_epi64(at, _mm512_set1_epi64(512)));
-    queue->count = n + (int)((len + 63) / 64);
-}
-
-CHAPOLY_AVX512 CHAPOLY_INLINE void drop_pass512(struct queue512 *queue)
-{
-    queue->count -= PASS512;
-    _mm512_store_si512(queue->block, _mm512_load_si512(queue->block + PASS512));
-    _mm512_store_si512(queue->low, _mm512_load_si512(queue->low + PASS512));
-    _mm512_store_si512(queue->high, _mm512_load_si512(queue->high + PASS512));
-    _mm512_store_si512(queue->room, _mm512_load_si512(queue->room + PASS512));
-    _mm512_store_si512(queue->text, _mm512_load_si512(queue->text + PASS512));
-    _mm512_store_si512(queue->text + 8, _mm512_load_si512(queue->text + PASS512 + 8));
-}
-
-/* Encrypts or decrypts, in place, the texts of the packets whose bit in `which` is set. */
-CHAPOLY_AVX512 CHAPOLY_INLINE void chacha512_texts(const uint32_t key[8], const struct chapoly_group *group, uint32_t which)
-{
-    struct queue512 queue;
-    int i;
-    queue.count = 0;
-    for (i = 0; i < group->count; i++) {
-        uint8_t *text = group->text[i];
-        uint32_t left = which >> i & 1 ? group->len[i] : 0, block = 1;
-        for (; left >= 1024; left -= 1024, text += 1024, block += PASS512)
-            xor_kilobyte512(key, block, group->counter[i], text);
-        if (left != 0)
-            queue_blocks512(&queue, block, group->counter[i], text, left);
-        if (queue.count >= PASS512) {
-            xor_queued512(key, &queue, PASS512);
-            drop_pass512(&queue);
-        }
-    }
-    if (queue.count != 0)
-        xor_queued512(key, &queue, queue.count);
-}
+#define CHACHA(name) chacha512_##name
+#define CHACHA_TARGET CHAPOLY_AVX512
+#define CHACHA_PASS 16
+#include "chacha_texts.inc"
+#undef CHACHA
+#undef CHACHA_TARGET
+#undef CHACHA_PASS
 
 #endif

@@ -11,6 +11,10 @@
 #include <stdint.h>
 #include <string.h>
 
+/* What Poly1305 leaves of r (RFC 8439 section 2.5). */
+#define POLY_CLAMP_LOW 0x0ffffffc0fffffffULL
+#define POLY_CLAMP_HIGH 0x0ffffffc0ffffffcULL
+
 #define CHAPOLY_INLINE static inline __attribute__((always_inline))
 #define CHAPOLY_AVX2 __attribute__((target("avx2,bmi2")))
 #define CHAPOLY_AVX512 __attribute__((target("avx512f,avx512vl,avx512bw,avx2,bmi2")))
@@ -34,6 +38,16 @@ struct poly_keys {
 struct poly_tags {
     uint64_t low[CHAPOLY_GROUP] __attribute__((aligned(64)));
     uint64_t high[CHAPOLY_GROUP] __attribute__((aligned(64)));
+};
+
+/* Blocks that wait for a pass: room for two passes of the widest kernel, because one is queued behind the rest of one. */
+struct chacha_queue {
+    uint32_t block[2 * CHAPOLY_GROUP] __attribute__((aligned(64)));
+    uint32_t low[2 * CHAPOLY_GROUP] __attribute__((aligned(64))); /* halves of the packet's counter */
+    uint32_t high[2 * CHAPOLY_GROUP] __attribute__((aligned(64)));
+    int32_t room[2 * CHAPOLY_GROUP] __attribute__((aligned(64))); /* bytes of the block that are text: 1..64 */
+    uintptr_t text[2 * CHAPOLY_GROUP] __attribute__((aligned(64)));
+    int count;
 };
 
 static const uint32_t CHACHA_CONSTANTS[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};

@@ -12,14 +12,14 @@
 #define MASK44 0xfffffffffffULL
 #define MASK42 0x3ffffffffffULL
 
-struct poly44 {
+struct poly44_state {
     __m512i h[3];
     __m512i r[3];
     __m512i r1_20, r2_20; /* 20 r1 and 20 r2: 2^132 is 20 modulo 2^130 - 5 */
 };
 
 /* One block a lane: h = (h + low + 2^64 high + 2^128 pad) r, partly reduced. */
-CHAPOLY_IFMA CHAPOLY_INLINE void poly44_block(struct poly44 *p, __m512i low, __m512i high, __m512i pad)
+CHAPOLY_IFMA CHAPOLY_INLINE void poly44_block(struct poly44_state *p, __m512i low, __m512i high, __m512i pad)
 {
     const __m512i zero = _mm512_setzero_si512(), mask44 = _mm512_set1_epi64(MASK44), mask42 = _mm512_set1_epi64(MASK42);
     const __m512i middle = _mm512_or_si512(_mm512_srli_epi64(low, 44), _mm512_slli_epi64(high, 20));
@@ -56,7 +56,7 @@ CHAPOLY_IFMA CHAPOLY_INLINE void poly44_block(struct poly44 *p, __m512i low, __m
     p->h[2] = _mm512_and_si512(low2, mask42);
 }
 
-CHAPOLY_IFMA CHAPOLY_INLINE void poly44_block_of_some(struct poly44 *p, __m512i low, __m512i high, __m512i pad, __mmask8 which)
+CHAPOLY_IFMA CHAPOLY_INLINE void poly44_block_of_some(struct poly44_state *p, __m512i low, __m512i high, __m512i pad, __mmask8 which)
 {
     const __m512i h0 = p->h[0], h1 = p->h[1], h2 = p->h[2];
     poly44_block(p, low, high, pad);
@@ -66,7 +66,7 @@ CHAPOLY_IFMA CHAPOLY_INLINE void poly44_block_of_some(struct poly44 *p, __m512i 
 }
 
 /* r and s of the lanes first..first+7; r is clamped. */
-CHAPOLY_IFMA CHAPOLY_INLINE void poly44_start(struct poly44 *p, const struct poly_keys *keys, int first)
+CHAPOLY_IFMA CHAPOLY_INLINE void poly44_start(struct poly44_state *p, const struct poly_keys *keys, int first)
 {
     const __m512i low = _mm512_and_si512(join_words512(keys, 0, first), _mm512_set1_epi64(POLY_CLAMP_LOW));
     const __m512i high = _mm512_and_si512(join_words512(keys, 2, first), _mm512_set1_epi64(POLY_CLAMP_HIGH));
@@ -80,14 +80,14 @@ CHAPOLY_IFMA CHAPOLY_INLINE void poly44_start(struct poly44 *p, const struct pol
 }
 
 /* Reduces h modulo 2^130 - 5, adds s modulo 2^128. */
-CHAPOLY_IFMA CHAPOLY_INLINE void poly44_finish(struct poly44 *p, const struct poly_keys *keys, int first,
+CHAPOLY_IFMA CHAPOLY_INLINE void poly44_finish(struct poly44_state *p, const struct poly_keys *keys, int first,
                                                struct poly_tags *tags)
 {
     const __m512i mask44 = _mm512_set1_epi64(MASK44), mask42 = _mm512_set1_epi64(MASK42);
     __m512i h0 = p->h[0], h1 = p->h[1], h2 = p->h[2], g0, g1, g2, carry;
     __mmask8 reduced;
     int i;
-    for (i = 0; i < 2; i++) {
+    for (i = 0; i < 2; i++) { /* only the first time can what goes from h2 to h0 make that too long */
         h1 = _mm512_add_epi64(h1, _mm512_srli_epi64(h0, 44));
         h0 = _mm512_and_si512(h0, mask44);
         h2 = _mm512_add_epi64(h2, _mm512_srli_epi64(h1, 44));
@@ -96,9 +96,7 @@ CHAPOLY_IFMA CHAPOLY_INLINE void poly44_finish(struct poly44 *p, const struct po
         h2 = _mm512_and_si512(h2, mask42);
         h0 = _mm512_add_epi64(h0, _mm512_add_epi64(carry, _mm512_slli_epi64(carry, 2)));
     }
-    h1 = _mm512_add_epi64(h1, _mm512_srli_epi64(h0, 44));
-    h0 = _mm512_and_si512(h0, mask44);
-    /* h < 2^130 + a little: h + 5 reaches 2^130 exactly when h has to lose the modulus once more. */
+    /* h + 5 reaches 2^130 exactly when h has to lose the modulus once more. */
     g0 = _mm512_add_epi64(h0, _mm512_set1_epi64(5));
     g1 = _mm512_add_epi64(h1, _mm512_srli_epi64(g0, 44));
     g2 = _mm512_add_epi64(h2, _mm512_srli_epi64(g1, 44));
@@ -109,5 +107,13 @@ CHAPOLY_IFMA CHAPOLY_INLINE void poly44_finish(struct poly44 *p, const struct po
     add_pad512(_mm512_or_si512(h0, _mm512_slli_epi64(h1, 44)),
                _mm512_or_si512(_mm512_srli_epi64(h1, 20), _mm512_slli_epi64(h2, 24)), keys, first, tags);
 }
+
+
+#define POLY(name) poly44_##name
+#define POLY_TARGET CHAPOLY_IFMA
+#define POLY_PAD _mm512_set1_epi64(1LL << 40)
+#include "vector_avx512.inc"
+#include "poly_group.inc"
+#include "vector_end.inc"
 
 #endif
