@@ -125,10 +125,10 @@ cdef bint step(Egress *e) noexcept nogil:
         if n < 0:
             more = read_failed(e)
             break
+        packets += 1
         if n <= dp.vnet_hdr_len:
             count(dp.counters, TX_MALFORMED)
             continue
-        packets += 1
         taken += <uint32_t>n
         outbound(e, packet, <uint32_t>n - dp.vnet_hdr_len, now)
     count(dp.counters, TX_PACKETS, packets)
