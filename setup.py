@@ -1,7 +1,7 @@
 """Builds the Cython data plane; all metadata lives in pyproject.toml.
 
-PYWG_DEBUG=1 turns on bounds checks, C assertions and debug symbols. A `performance hint:` from Cython fails the build: in
-this code every hint is a hidden GIL or a hidden Python object on the packet path.
+PYWG_DEBUG=1 turns on bounds checks, C assertions and debug symbols. A `performance hint:` from Cython fails the build:
+in this code every hint is a hidden GIL or a hidden Python object on the packet path.
 """
 
 import contextlib
@@ -33,6 +33,7 @@ def extensions() -> list[Extension]:
         Extension(
             ".".join(source.with_suffix("").parts),
             [str(source)],
+            depends=[str(header) for header in sorted(source.with_suffix("").glob("*.*"))],  # C of its own
             libraries=["crypto"],
             extra_compile_args=[*COMPILE, "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-unused-function"],
         )
@@ -49,6 +50,8 @@ def build() -> list[Extension]:
     finally:
         sys.stderr.write(said.getvalue())
     if "performance hint:" in said.getvalue():
+        for translated in Path("build/cython").rglob("*.c"):
+            translated.unlink()  # else the next build finds nothing to translate, and says nothing
         raise SystemExit("setup.py: Cython gave a performance hint (above); the data plane is built without any")
     return modules
 

@@ -7,9 +7,10 @@ never see a transport packet. Batch calls on plain bytes, for tests and benchmar
 from hashlib import blake2s
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
+from posix.unistd cimport usleep
 from pywg._native.allowedips cimport allowedips_free, allowedips_insert, allowedips_new, allowedips_remove
 from pywg._native.allowedips cimport allowedips_remove_owner, allowedips_walk
 from pywg._native.atomic cimport add64, fence, load8, load64, store8, store64
@@ -158,6 +159,17 @@ cdef class Plane:
         write(self.dp.tx_kick, &one, sizeof(one))
         write(self.dp.rx_kick, &one, sizeof(one))
 
+    cdef void settle(self) noexcept:
+        """Kicks the threads, and returns when none is in a poll() from before: it would keep a closed socket alive."""
+        cdef uint64_t tx, rx
+        fence()
+        tx = load64(&self.dp.tx_waits)
+        rx = load64(&self.dp.rx_waits)
+        self.kick()
+        with nogil:
+            while (tx & 1 and load64(&self.dp.tx_waits) == tx) or (rx & 1 and load64(&self.dp.rx_waits) == rx):
+                usleep(20)
+
     cdef void enter(self) noexcept:
         gate_enter(&self.dp.tx_gate)
         gate_enter(&self.dp.rx_gate)
@@ -208,19 +220,20 @@ cdef class Plane:
             raise ValueError("the virtio header is 10 or 12 bytes, or 0 when there is none")
         self.enter()
         self.dp.tun_fd = fd
+        store8(&self.dp.events.tun_gone, 0)
         self.dp.vnet_hdr_len = vnet_hdr_len
         self.dp.coalesce = 0
         if vnet_hdr_len and self.coalesce:
             self.dp.coalesce = COALESCE_TCP | (COALESCE_UDP if uso else 0)
         self.leave()
-        self.kick()
+        self.settle()
 
     def detach_tun(self) -> None:
         """After this, no thread uses the TUN."""
         self.enter()
         self.dp.tun_fd = -1
         self.leave()
-        self.kick()
+        self.settle()
 
     def attach_sockets(self, int fd4, int fd6) -> None:
         """Sends and receives on these non-blocking UDP sockets, -1 for none, and no longer on those before."""
@@ -229,7 +242,7 @@ cdef class Plane:
         self.dp.fd6 = fd6
         self.dp.gso4 = self.dp.gso6 = self.udp_gso
         self.leave()
-        self.kick()
+        self.settle()
 
     def detach_sockets(self) -> None:
         """After this, no thread uses a socket."""
@@ -385,7 +398,8 @@ cdef class Plane:
         keypair.remote_index = remote_index
         keypair.initiator = initiator
         keypair.unconfirmed = not confirmed
-        keypair.birth_ns = <uint64_t>(created_at * 1e9)
+        # Before the machine started is a time, too: the subtraction wraps back to the right age.
+        keypair.birth_ns = <uint64_t><int64_t>(created_at * 1e9)
         self.enter()
         failed = keypair_publish(&self.dp, keypair)
         self.leave()

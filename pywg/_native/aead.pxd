@@ -1,49 +1,26 @@
-"""ChaCha20-Poly1305 (RFC 8439) over WireGuard's transport messages, through libcrypto's EVP.
+"""ChaCha20-Poly1305 (RFC 8439) over WireGuard's transport messages: one key, one direction, one thread.
 
-One context a key, a direction and a thread: the key schedule is set once, a packet sets only its nonce (32 zero bits,
-then the 64-bit little-endian counter; paper section 5.4.6). There is no associated data. libcrypto wipes its copy of
-the key when the context is freed.
+Seal and open, and behind them two kinds of backend: libcrypto's EVP, one packet a call, which is everywhere; and the
+batch kernels of chapoly, many packets a call, where the CPU has the vectors for them. A batch that is too small for a
+kernel goes to EVP.
+The nonce is 32 zero bits and the 64-bit little-endian counter (paper section 5.4.6); there is no associated data.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from pywg._native.libcrypto cimport EVP_CIPHER_CTX, EVP_CIPHER_CTX_ctrl, EVP_CTRL_AEAD_GET_TAG, EVP_CTRL_AEAD_SET_TAG
-from pywg._native.libcrypto cimport EVP_DecryptFinal_ex, EVP_DecryptInit_ex, EVP_DecryptUpdate
-from pywg._native.libcrypto cimport EVP_EncryptFinal_ex, EVP_EncryptInit_ex, EVP_EncryptUpdate
+from pywg._native.libcrypto cimport EVP_CIPHER_CTX
 from pywg._native.segment cimport Run
-from pywg._native.wire cimport TAG_LEN
 
-cdef EVP_CIPHER_CTX *aead_sealer(const uint8_t *key) noexcept nogil
-cdef EVP_CIPHER_CTX *aead_opener(const uint8_t *key) noexcept nogil
-cdef void aead_free(EVP_CIPHER_CTX *ctx) noexcept nogil
-cdef uint64_t open_batch(EVP_CIPHER_CTX *ctx, uint8_t **datagrams, const uint32_t *wire_lens, int n) noexcept nogil
-cdef int seal_run(EVP_CIPHER_CTX *ctx, Run *run, uint32_t receiver_index, uint64_t first_counter) noexcept nogil
+cdef enum:
+    AEAD_BATCH = 64                 # datagrams a call
 
 
-cdef inline bint seal_in_place(EVP_CIPHER_CTX *ctx, uint64_t counter, uint8_t *text, uint32_t text_len) noexcept nogil:
-    """Encrypts `text` where it stands and puts the tag behind it. False: libcrypto failed."""
-    cdef uint64_t nonce[2]
-    cdef int n
-    nonce[0] = 0
-    nonce[1] = counter
-    # The nonce's first 32 bits are zero: start it 4 bytes into the first word.
-    if not EVP_EncryptInit_ex(ctx, NULL, NULL, NULL, <const uint8_t *>nonce + 4):
-        return False
-    if text_len != 0 and not EVP_EncryptUpdate(ctx, text, &n, text, <int>text_len):
-        return False
-    if not EVP_EncryptFinal_ex(ctx, text + text_len, &n):
-        return False
-    return EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_LEN, text + text_len) == 1
+cdef struct Aead:
+    const uint8_t *key              # 32 bytes in the secret arena, the owner's
+    EVP_CIPHER_CTX *ctx             # has a copy of the key, which libcrypto wipes when the context is freed
 
-
-cdef inline bint open_in_place(EVP_CIPHER_CTX *ctx, uint64_t counter, uint8_t *text, uint32_t text_len) noexcept nogil:
-    """Decrypts `text_len` bytes where they stand; the tag follows them. False: forged. The text is then garbage."""
-    cdef uint64_t nonce[2]
-    cdef int n
-    nonce[0] = 0
-    nonce[1] = counter
-    if not EVP_DecryptInit_ex(ctx, NULL, NULL, NULL, <const uint8_t *>nonce + 4):
-        return False
-    if not EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG_LEN, text + text_len):
-        return False
-    if text_len != 0 and not EVP_DecryptUpdate(ctx, text, &n, text, <int>text_len):
-        return False
-    return EVP_DecryptFinal_ex(ctx, text + text_len, &n) > 0
+cdef int aead_init_seal(Aead *aead, const uint8_t *key) noexcept nogil
+cdef int aead_init_open(Aead *aead, const uint8_t *key) noexcept nogil
+cdef void aead_free(Aead *aead) noexcept nogil
+cdef int seal_run(Aead *aead, Run *run, uint32_t receiver_index, uint64_t first_counter) noexcept nogil
+cdef int seal_batch(Aead *aead, uint8_t **datagrams, const uint32_t *wire_lens, int n, uint32_t receiver_index,
+                    uint64_t first_counter) noexcept nogil
+cdef uint64_t open_batch(Aead *aead, uint8_t **datagrams, const uint32_t *wire_lens, int n) noexcept nogil

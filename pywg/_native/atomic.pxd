@@ -21,4 +21,6 @@ cdef extern from * nogil:
     uint8_t swap8 "pywg_swap" (uint8_t *p, uint8_t value)
     uint32_t load32 "pywg_load" (const uint32_t *p)
     void store32 "pywg_store" (uint32_t *p, uint32_t value)
+    void *load_pointer "pywg_load_acquire" (void *const *p)
+    void store_pointer "pywg_store_release" (void **p, void *value)
     void fence "pywg_fence" ()

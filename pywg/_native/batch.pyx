@@ -3,13 +3,14 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
-from pywg._native.aead cimport aead_free, aead_opener, aead_sealer, open_in_place, seal_run
+from pywg._native.aead cimport AEAD_BATCH, Aead, aead_free, aead_init_open, aead_init_seal, open_batch as open_datagrams
+from pywg._native.aead cimport seal_batch as seal_datagrams, seal_run
 from pywg._native.clock cimport now_ns
 from pywg._native.libcrypto cimport EVP_CIPHER_CTX, EVP_CIPHER_CTX_ctrl, EVP_CTRL_AEAD_GET_TAG, EVP_EncryptFinal_ex
 from pywg._native.libcrypto cimport EVP_EncryptInit_ex, EVP_EncryptUpdate
 from pywg._native.segment cimport Run
 from pywg._native.session cimport REJECT_AFTER_MESSAGES
-from pywg._native.wire cimport KEY_LEN, MESSAGE_TRANSPORT, TAG_LEN, TRANSPORT_MIN_LEN, WG_HEADER_LEN, TransportHeader
+from pywg._native.wire cimport KEY_LEN, MESSAGE_TRANSPORT, TAG_LEN, TRANSPORT_MIN_LEN, WG_HEADER_LEN
 from pywg._native.wire cimport padded_len
 
 
@@ -25,61 +26,69 @@ def seal_batch(const uint8_t[::1] key, uint64_t counter, packets: list[bytes], u
 
     The counters follow each other from `counter` on; ValueError when they would reach Reject-After-Messages.
     """
-    cdef EVP_CIPHER_CTX *ctx
+    cdef Aead aead
+    cdef uint8_t *at[AEAD_BATCH]
+    cdef uint32_t wire_lens[AEAD_BATCH]
     cdef list sealed = []
     cdef bytes packet, datagram
-    cdef Run run
-    cdef uint32_t wire
+    cdef int n = 0
     check_key(key)
     if counter >= REJECT_AFTER_MESSAGES - <uint64_t>len(packets):
         raise ValueError("the counter has reached Reject-After-Messages")
-    ctx = aead_sealer(&key[0])
-    if ctx == NULL:
-        raise MemoryError
     try:
+        if aead_init_seal(&aead, &key[0]) < 0:
+            raise MemoryError
         for packet in packets:
-            wire = WG_HEADER_LEN + padded_len(<uint32_t>len(packet), mtu) + TAG_LEN
-            datagram = PyBytes_FromStringAndSize(NULL, wire)
-            run.base = <uint8_t *>PyBytes_AS_STRING(datagram)
-            run.count = 1
-            run.inner_len = run.last_len = <uint32_t>len(packet)
-            run.stride = run.last_wire = wire
-            memset(run.base, 0, wire)
-            memcpy(run.base + WG_HEADER_LEN, PyBytes_AS_STRING(packet), len(packet))
-            if seal_run(ctx, &run, receiver_index, counter) != 0:
-                raise RuntimeError("libcrypto could not seal")
-            counter += 1
+            wire_lens[n] = WG_HEADER_LEN + padded_len(<uint32_t>len(packet), mtu) + TAG_LEN
+            datagram = PyBytes_FromStringAndSize(NULL, wire_lens[n])
+            at[n] = <uint8_t *>PyBytes_AS_STRING(datagram)
+            memset(at[n], 0, wire_lens[n])
+            memcpy(at[n] + WG_HEADER_LEN, PyBytes_AS_STRING(packet), len(packet))
             sealed.append(datagram)
+            n += 1
+            if n == AEAD_BATCH or len(sealed) == len(packets):
+                if seal_datagrams(&aead, at, wire_lens, n, receiver_index, counter) != 0:
+                    raise RuntimeError("libcrypto could not seal")
+                counter += <uint64_t>n
+                n = 0
     finally:
-        aead_free(ctx)
+        aead_free(&aead)
     return sealed
+
+
+cdef bint has_transport_header(bytes datagram):
+    return len(datagram) >= TRANSPORT_MIN_LEN and datagram[:4] == bytes((MESSAGE_TRANSPORT, 0, 0, 0))
 
 
 def open_batch(const uint8_t[::1] key, datagrams: list[bytes]) -> list[bytes | None]:
     """The padded inner packets of transport messages; None for what is malformed or forged."""
-    cdef EVP_CIPHER_CTX *ctx
-    cdef list opened = []
-    cdef bytes datagram, copy
-    cdef uint8_t *at
-    cdef uint32_t text_len
+    cdef Aead aead
+    cdef uint8_t *at[AEAD_BATCH]
+    cdef uint32_t wire_lens[AEAD_BATCH]
+    cdef uint64_t authentic
+    cdef list opened = [None] * len(datagrams)
+    cdef list places = [i for i, datagram in enumerate(datagrams) if has_transport_header(datagram)]
+    cdef list copies
+    cdef bytes copy
+    cdef int n
     check_key(key)
-    ctx = aead_opener(&key[0])
-    if ctx == NULL:
-        raise MemoryError
     try:
-        for datagram in datagrams:
-            if len(datagram) < TRANSPORT_MIN_LEN or datagram[:4] != bytes((MESSAGE_TRANSPORT, 0, 0, 0)):
-                opened.append(None)
-                continue
-            text_len = <uint32_t>len(datagram) - WG_HEADER_LEN - TAG_LEN
-            copy = PyBytes_FromStringAndSize(PyBytes_AS_STRING(datagram), len(datagram))
-            at = <uint8_t *>PyBytes_AS_STRING(copy)
-            if open_in_place(ctx, (<TransportHeader *>at).counter, at + WG_HEADER_LEN, text_len):
-                opened.append(copy[WG_HEADER_LEN:WG_HEADER_LEN + text_len])
-            else:
-                opened.append(None)
+        if aead_init_open(&aead, &key[0]) < 0:
+            raise MemoryError
+        while places:
+            copies = []
+            for n, place in enumerate(places[:AEAD_BATCH]):
+                copy = PyBytes_FromStringAndSize(PyBytes_AS_STRING(datagrams[place]), len(datagrams[place]))
+                copies.append(copy)
+                at[n] = <uint8_t *>PyBytes_AS_STRING(copy)
+                wire_lens[n] = <uint32_t>len(copy)
+            authentic = open_datagrams(&aead, at, wire_lens, <int>len(copies))
+            for n, copy in enumerate(copies):
+                if (authentic >> n) & 1:
+                    opened[places[n]] = copy[WG_HEADER_LEN:-TAG_LEN]
+            del places[:AEAD_BATCH]
     finally:
-        aead_free(ctx)
+        aead_free(&aead)
     return opened
 
 
@@ -89,7 +98,7 @@ def bench_seal(uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
     cdef Run run
     cdef uint64_t start, counter = 0
     cdef uint32_t _i
-    cdef EVP_CIPHER_CTX *ctx
+    cdef Aead aead
     if not 1 <= batch <= 64:
         raise ValueError("a run has 1 to 64 datagrams")
     memset(key, 7, sizeof(key))
@@ -97,17 +106,17 @@ def bench_seal(uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
     run.inner_len = run.last_len = packet_len
     run.stride = run.last_wire = WG_HEADER_LEN + packet_len + TAG_LEN
     run.base = <uint8_t *>calloc(batch, run.stride)
-    ctx = aead_sealer(key)
-    if run.base == NULL or ctx == NULL:
+    if aead_init_seal(&aead, key) < 0 or run.base == NULL:
+        aead_free(&aead)
         free(run.base)
         raise MemoryError
     with nogil:
         start = now_ns()
         for _i in range(rounds):
-            seal_run(ctx, &run, 1, counter)
+            seal_run(&aead, &run, 1, counter)
             counter += batch
         start = now_ns() - start
-    aead_free(ctx)
+    aead_free(&aead)
     free(run.base)
     return <double>start / (<uint64_t>rounds * batch)
 
@@ -121,12 +130,14 @@ def bench_evp(uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
     cdef uint64_t start
     cdef uint32_t _i, _k
     cdef int n
+    cdef Aead aead
     cdef EVP_CIPHER_CTX *ctx
     memset(key, 7, sizeof(key))
-    ctx = aead_sealer(key)
-    if text == NULL or ctx == NULL:
+    if aead_init_seal(&aead, key) < 0 or text == NULL:
+        aead_free(&aead)
         free(text)
         raise MemoryError
+    ctx = aead.ctx
     nonce[0] = nonce[1] = 0
     with nogil:
         start = now_ns()
@@ -140,6 +151,6 @@ def bench_evp(uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
                 EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_LEN, at + packet_len)
                 at += packet_len + TAG_LEN
         start = now_ns() - start
-    aead_free(ctx)
+    aead_free(&aead)
     free(text)
     return <double>start / (<uint64_t>rounds * batch)

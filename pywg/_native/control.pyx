@@ -2,7 +2,7 @@
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
-from pywg._native.aead cimport aead_free, aead_opener, aead_sealer
+from pywg._native.aead cimport aead_free, aead_init_open, aead_init_seal
 from pywg._native.allowedips cimport allowedips_remove_owner
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_forget
@@ -39,16 +39,18 @@ cdef void peer_free(Dataplane *dp, Peer *peer) noexcept nogil:
 cdef Keypair *keypair_new(Peer *peer, const uint8_t *send_key, const uint8_t *receive_key) noexcept nogil:
     """Not published yet: needs no gate. NULL: no memory, or libcrypto failed."""
     cdef Keypair *keypair = <Keypair *>calloc(1, sizeof(Keypair))
+    cdef bint ready
     if keypair == NULL:
         return NULL
     keypair.peer = peer
     keypair.keys = secret_alloc()
-    if keypair.keys != NULL:
+    ready = keypair.keys != NULL
+    if ready:
         memcpy(keypair.keys, send_key, KEY_LEN)
         memcpy(keypair.keys + KEY_LEN, receive_key, KEY_LEN)
-        keypair.sealer = aead_sealer(keypair.keys)
-        keypair.opener = aead_opener(keypair.keys + KEY_LEN)
-    if keypair.sealer == NULL or keypair.opener == NULL:
+        ready = (aead_init_seal(&keypair.sealer, keypair.keys) == 0
+                 and aead_init_open(&keypair.opener, keypair.keys + KEY_LEN) == 0)
+    if not ready:
         keypair_free(keypair)
         return NULL
     return keypair
@@ -78,10 +80,8 @@ cdef void keypair_retire(Dataplane *dp, Keypair *keypair) noexcept nogil:
 
 
 cdef void keypair_free(Keypair *keypair) noexcept nogil:
-    if keypair.sealer != NULL:
-        aead_free(keypair.sealer)
-    if keypair.opener != NULL:
-        aead_free(keypair.opener)
+    aead_free(&keypair.sealer)
+    aead_free(&keypair.opener)
     if keypair.keys != NULL:
         secret_free(keypair.keys)
     free(keypair)

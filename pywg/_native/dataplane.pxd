@@ -14,6 +14,8 @@ cdef struct Dataplane:
     uint8_t stop                # atomic: the threads end
     int tx_kick                 # eventfds that wake a thread out of poll()
     int rx_kick
+    uint64_t tx_waits           # atomic: odd while the thread is in poll(), and may hold descriptors of before
+    uint64_t rx_waits
 
     AllowedIps *allowed
     IndexTable indices

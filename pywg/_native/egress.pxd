@@ -13,7 +13,7 @@ cdef enum:
     FRAME_MAX = 65536 + 64          # the longest read from a TUN, with its virtio header
     MAX_RUNS = 64
     RUNS_FOR_A_FRAME = 16
-    RING_LEN = BATCH_BYTES + 2 * FRAME_MAX
+    RING_LEN = BATCH_BYTES + 2 * FRAME_MAX + 256    # 256: headers, padding and tags of the last two
     SEGMENTS_LEN = 6 * 65536
 
 

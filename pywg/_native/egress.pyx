@@ -15,7 +15,7 @@ from libc.string cimport memcpy, memset
 from pywg._native cimport linux
 from pywg._native.aead cimport seal_run
 from pywg._native.allowedips cimport allowedips_lookup4, allowedips_lookup6
-from pywg._native.atomic cimport add64, load8, load64, store8, store64, swap8
+from pywg._native.atomic cimport add64, fence, load8, load64, load_pointer, store8, store64, swap8
 from pywg._native.bucket cimport bucket_take
 from pywg._native.clock cimport now_ns
 from pywg._native.counters cimport TX_MALFORMED, TX_NO_ENDPOINT, TX_NO_PEER, TX_NO_ROOM, TX_PACKETS, TX_SEAL_FAILED
@@ -85,22 +85,22 @@ cdef void *egress_thread(void *arg) noexcept nogil:
 cdef void wait(Egress *e) noexcept nogil:
     """Until the TUN has a packet, or, when UDP is full, until it is not; or until the control plane kicks."""
     cdef Dataplane *dp = e.dp
-    cdef pollfd fds[3]
+    cdef pollfd fds[2]
     cdef uint64_t ignored
-    cdef int n = 1
+    add64(&dp.tx_waits, 1)
+    fence()     # either the descriptors below are today's, or Plane.settle() sees this thread waiting
     fds[0].fd = dp.tx_kick
     fds[0].events = POLLIN
     if e.blocked:
-        fds[1].fd = dp.fd4
-        fds[2].fd = dp.fd6
-        fds[1].events = fds[2].events = POLLOUT
-        n = 3
+        # Just the socket that is full: the other one would end every poll() at once.
+        fds[1].fd = dp.fd4 if e.sender.queue[e.sender.sent].to.ip_len == 4 else dp.fd6
+        fds[1].events = POLLOUT
     else:
         fds[1].fd = dp.tun_fd
         fds[1].events = POLLIN
-        n = 2
-    if poll(fds, n, -1) > 0 and fds[0].revents != 0:
+    if poll(fds, 2, -1) > 0 and fds[0].revents != 0:
         read(dp.tx_kick, &ignored, sizeof(ignored))
+    add64(&dp.tx_waits, 1)
 
 
 cdef bint step(Egress *e) noexcept nogil:
@@ -122,8 +122,8 @@ cdef bint step(Egress *e) noexcept nogil:
            and not e.blocked):
         packet = e.ring + e.ring_used + WG_HEADER_LEN
         n = read(dp.tun_fd, packet - dp.vnet_hdr_len, FRAME_MAX - TAG_LEN)
-        if n < 0:
-            more = read_failed(e)
+        if n <= 0:
+            more = read_failed(e, linux.errno if n < 0 else ENODEV)     # 0: the end of the file
             break
         packets += 1
         if n <= dp.vnet_hdr_len:
@@ -135,10 +135,9 @@ cdef bint step(Egress *e) noexcept nogil:
     return transmit(e, now) and more
 
 
-cdef bint read_failed(Egress *e) noexcept nogil:
+cdef bint read_failed(Egress *e, int error) noexcept nogil:
     """True: try again at once."""
     cdef Dataplane *dp = e.dp
-    cdef int error = linux.errno
     if error == EAGAIN:
         return False
     if error == EINTR:
@@ -184,7 +183,7 @@ cdef void outbound(Egress *e, uint8_t *packet, uint32_t packet_len, uint64_t now
         plan_packet(e, peer, packet, packet_len, tos & 3)
     else:
         stage_packet(dp, peer, packet, packet_len)
-        if can_seal(peer.sending, now):
+        if can_seal(sending(peer), now):
             plan_staged(e, peer, now)
 
 
@@ -201,11 +200,15 @@ cdef void answer_unreachable(Egress *e, const uint8_t *packet, uint32_t packet_l
         count(dp.counters, TX_UNREACHABLE_SENT)
 
 
+cdef inline Keypair *sending(const Peer *peer) noexcept nogil:
+    return <Keypair *>load_pointer(<void *const *>&peer.sending)
+
+
 cdef bint may_send(Egress *e, Peer *peer, uint64_t now) noexcept nogil:
     """Notes that the peer has data to send. False: it has to be staged, behind what is, or for want of a keypair."""
     cdef Dataplane *dp = e.dp
     store64(&peer.last_data_sent, now)
-    if not can_seal(peer.sending, now):
+    if not can_seal(sending(peer), now):
         if now - peer.handshake_asked_ns > ASK_AGAIN_MS * 1000000ULL:
             peer.handshake_asked_ns = now
             events_raise(&dp.events, peer, EVENT_HANDSHAKE_WANTED)
@@ -230,7 +233,7 @@ cdef void plan_frame(Egress *e, Peer *peer, const VnetHdr *hdr, uint8_t *packet,
     if not may_send(e, peer, now):
         for i in range(n):
             stage_run(dp, peer, &runs[i])
-        if can_seal(peer.sending, now):
+        if can_seal(sending(peer), now):
             plan_staged(e, peer, now)
         return
     for i in range(n):
@@ -291,8 +294,8 @@ cdef bint transmit(Egress *e, uint64_t now) noexcept nogil:
     for i in range(e.run_count):
         planned = &e.runs[i]
         peer = planned.peer
-        keypair = peer.sending
-        if seal_run(keypair.sealer, &planned.run, keypair.remote_index, keypair.next_counter) != 0:
+        keypair = sending(peer)
+        if seal_run(&keypair.sealer, &planned.run, keypair.remote_index, keypair.next_counter) != 0:
             # A counter is never used twice, whatever happened.
             keypair.next_counter += planned.run.count
             count(dp.counters, TX_SEAL_FAILED)
@@ -321,6 +324,7 @@ cdef void note_sent(Dataplane *dp, Peer *peer, const Keypair *keypair, const Run
     store64(&peer.keepalive_owed_since, 0)
     if run.inner_len != 0 and load64(&peer.unanswered_since) == 0:
         store64(&peer.unanswered_since, now)
+        fence()     # either this thread sees the event armed, or Plane.activity() sees the start
         if load8(&peer.activity_armed) and swap8(&peer.activity_armed, 0):
             events_raise(&dp.events, peer, EVENT_ACTIVITY)
     if keypair.initiator and (now - keypair.birth_ns >= REKEY_AFTER_TIME_S * SECOND_NS
@@ -351,8 +355,15 @@ cdef inline uint8_t staged_ecn(const uint8_t *packet) noexcept nogil:
 
 
 cdef bint egress_send_staged(Egress *e, Peer *peer, bint keepalive_if_none, uint64_t now) noexcept nogil:
-    """Sends what is staged, or an empty packet (the kernel's wg_packet_send_keepalive). False: not sent, or not all."""
-    if peer.endpoint.ip_len == 0 or not can_seal(peer.sending, now):
+    """Sends what is staged, or an empty packet (the kernel's wg_packet_send_keepalive). False: not sent, or not all.
+
+    A keepalive for which there is no keypair is a reason for a handshake, and the session then begins with one.
+    """
+    if peer.endpoint.ip_len == 0:
+        return False
+    if not can_seal(sending(peer), now):
+        if keepalive_if_none:
+            events_raise(&e.dp.events, peer, EVENT_HANDSHAKE_WANTED)
         return False
     if e.blocked:
         if not udp_flush(&e.sender, e.dp):

@@ -15,7 +15,7 @@ from libc.string cimport memcpy
 from pywg._native cimport linux
 from pywg._native.aead cimport open_batch
 from pywg._native.allowedips cimport allowedips_lookup4, allowedips_lookup6
-from pywg._native.atomic cimport add64, load8, load64, store64, swap8
+from pywg._native.atomic cimport add64, fence, load8, load64, store64, store_pointer, swap8
 from pywg._native.bucket cimport bucket_take
 from pywg._native.clock cimport now_ns
 from pywg._native.coalesce cimport COALESCE_MAX_IOV, coalesce_add, coalesce_count, coalesce_frame, coalesce_free
@@ -83,12 +83,15 @@ cdef void *ingress_thread(void *arg) noexcept nogil:
 cdef void wait(Dataplane *dp) noexcept nogil:
     cdef pollfd fds[3]
     cdef uint64_t ignored
+    add64(&dp.rx_waits, 1)
+    fence()     # either the descriptors below are today's, or Plane.settle() sees this thread waiting
     fds[0].fd = dp.rx_kick
     fds[1].fd = dp.fd4
     fds[2].fd = dp.fd6
     fds[0].events = fds[1].events = fds[2].events = POLLIN
     if poll(fds, 3, -1) > 0 and fds[0].revents != 0:
         read(dp.rx_kick, &ignored, sizeof(ignored))
+    add64(&dp.rx_waits, 1)
 
 
 cdef bint step(Ingress *e) noexcept nogil:
@@ -140,6 +143,9 @@ cdef bint receive(Ingress *e, int fd) noexcept nogil:
 cdef void inbound(Ingress *e, Received *message, uint64_t now) noexcept nogil:
     cdef uint32_t at = 0, n = 0, len, kind
     cdef uint8_t *datagram
+    if message.len == 0:
+        n = 1
+        count(e.dp.counters, RX_MALFORMED)
     while at < message.len:
         datagram = message.data + at
         len = message.len - at if message.len - at < message.stride else message.stride
@@ -175,7 +181,7 @@ cdef void handshake_message(Ingress *e, const Endpoint *source, uint8_t *datagra
             count(dp.counters, RX_UNKNOWN_INDEX)
             return
         peer = entry.peer.id
-    if kind != MESSAGE_COOKIE_REPLY and not mac1_holds(&dp.macs, datagram, len):
+    if not dp.macs.has_key or (kind != MESSAGE_COOKIE_REPLY and not mac1_holds(&dp.macs, datagram, len)):
         count(dp.counters, RX_BAD_MAC1)
         return
     # Under load the core answers a message without a good cookie with one. That has to cost less than it gives, so a
@@ -231,7 +237,7 @@ cdef void open_pending(Ingress *e, uint64_t now) noexcept nogil:
     cdef int i
     if pending.count == 0:
         return
-    authentic = open_batch(keypair.opener, pending.datagrams, pending.wire_lens, pending.count)
+    authentic = open_batch(&keypair.opener, pending.datagrams, pending.wire_lens, pending.count)
     for i in range(pending.count):
         datagram = pending.datagrams[i]
         if not (authentic >> i) & 1:
@@ -262,11 +268,14 @@ cdef void note_received(Dataplane *dp, Keypair *keypair, bint data, uint64_t now
     cdef Peer *peer = keypair.peer
     if keypair.unconfirmed:
         keypair.unconfirmed = False
+        # At once, and not by way of the control plane: the answer to this very packet must not go out under an old key.
+        store_pointer(<void **>&peer.sending, keypair)
         events_confirmed(&dp.events, peer, keypair.local_index)
     store64(&peer.last_received, now)
     store64(&peer.unanswered_since, 0)
     if data and load64(&peer.keepalive_owed_since) == 0:
         store64(&peer.keepalive_owed_since, now)
+        fence()     # either this thread sees the event armed, or Plane.activity() sees the start
         if load8(&peer.activity_armed) and swap8(&peer.activity_armed, 0):
             events_raise(&dp.events, peer, EVENT_ACTIVITY)
     if (keypair.initiator and now - keypair.birth_ns >= REKEY_ON_RECEIVE_S * SECOND_NS

@@ -1,4 +1,8 @@
+from typing import Final
+
 from typing_extensions import Buffer
+
+REASONS: Final[dict[int, str]]
 
 def datagrams(
     vnet_hdr: Buffer, packet: bytes, mtu: int, *, room: int = 200_000, max_runs: int = 16

@@ -5,8 +5,8 @@ which that thread alone writes while it holds its own gate, and the activity fie
 """
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp
+from pywg._native.aead cimport Aead
 from pywg._native.allowedips cimport AllowedOwner
-from pywg._native.libcrypto cimport EVP_CIPHER_CTX
 from pywg._native.linux cimport pthread_mutex_t
 from pywg._native.replay cimport REJECT_AFTER_MESSAGES, ReplayWindow
 
@@ -54,9 +54,9 @@ cdef struct Keypair:
     uint32_t remote_index       # names it in what we send
     uint8_t initiator
     uint8_t unconfirmed         # RX: the responder's, until its first authentic packet
-    EVP_CIPHER_CTX *sealer      # TX
+    Aead sealer                 # TX
     uint64_t next_counter       # TX
-    EVP_CIPHER_CTX *opener      # RX
+    Aead opener                 # RX
     ReplayWindow window         # RX
 
 
@@ -69,7 +69,7 @@ cdef struct StagedPacket:
 cdef struct Peer:
     AllowedOwner allowed        # first: the trie's owner pointer is the peer
     uint32_t id
-    Keypair *sending            # the keypair to seal with, or NULL
+    Keypair *sending            # atomic: the keypair to seal with, or NULL; RX sets it to one that gets confirmed
     Keypair *keypairs           # all that can open, linked by next_of_peer
     uint32_t handshake_index    # of our handshake in flight
     bint has_handshake

@@ -1,5 +1,5 @@
 """Batched UDP (udp.pxd)."""
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 from pywg._native cimport linux
@@ -106,23 +106,6 @@ cdef void prepare(Sender *sender, int i, bint with_segments, bint with_source) n
         message.msg_control = NULL
 
 
-cdef bint send_one_by_one(Sender *sender, int fd, int i, uint64_t *counters) noexcept nogil:
-    """Sends the datagrams of a message that the kernel did not take as a whole. True: the kernel took at least one."""
-    cdef Outgoing whole = sender.queue[i]
-    cdef uint32_t at = 0, stride = whole.stride
-    cdef bint any_sent = False
-    while at < whole.len:
-        sender.iov[i].iov_base = whole.base + at
-        sender.iov[i].iov_len = stride if whole.len - at > stride else whole.len - at
-        if sendmmsg(fd, &sender.messages[i], 1, MSG_DONTWAIT) == 1:
-            any_sent = True
-            count(counters, TX_DATAGRAMS)
-        else:
-            count(counters, TX_MESSAGE_TOO_LONG if linux.errno == EMSGSIZE else TX_SEND_ERROR)
-        at += stride
-    return any_sent
-
-
 cdef uint32_t datagrams_in(const Outgoing *out) noexcept nogil:
     return 1 if out.stride == 0 else (out.len + out.stride - 1) // out.stride
 
@@ -136,35 +119,79 @@ cdef void clear_source(Peer *peer) noexcept nogil:
         pthread_mutex_unlock(&peer.endpoint_lock)
 
 
-cdef void resend(Sender *sender, Dataplane *dp, int fd, int i, int error) noexcept nogil:
-    """The kernel refused message i. What may be wrong, in turn: a source address that is gone, then segmentation."""
+cdef bint send_without_source(Sender *sender, Dataplane *dp, int fd, int i, bint segmented,
+                              uint32_t len) noexcept nogil:
+    """Sends the first `len` bytes of message i again, in case its source address is gone. False: refused as well."""
+    cdef Outgoing *out = &sender.queue[i]
+    prepare(sender, i, segmented, False)
+    sender.iov[i].iov_len = len
+    if sendmmsg(fd, &sender.messages[i], 1, MSG_DONTWAIT) != 1:
+        return False
+    clear_source(out.peer)
+    out.to.local_len = 0
+    count(dp.counters, TX_SOURCE_CLEARED)
+    return True
+
+
+cdef bint send_one_by_one(Sender *sender, Dataplane *dp, int fd, int i, bint *any_sent) noexcept nogil:
+    """Sends the datagrams of a message that the kernel does not take as a whole. False: the socket is full.
+
+    What is left of the message then waits in its place.
+    """
+    cdef Outgoing *out = &sender.queue[i]
+    cdef uint32_t len
+    while out.len != 0:
+        len = out.stride if out.len > out.stride else out.len
+        prepare(sender, i, False, True)
+        sender.iov[i].iov_len = len
+        if (sendmmsg(fd, &sender.messages[i], 1, MSG_DONTWAIT) == 1
+                or (out.to.local_len != 0 and linux.errno != EMSGSIZE and linux.errno != EAGAIN
+                    and send_without_source(sender, dp, fd, i, False, len))):
+            any_sent[0] = True
+            count(dp.counters, TX_DATAGRAMS)
+        elif linux.errno == EAGAIN:
+            return False
+        else:
+            count(dp.counters, TX_MESSAGE_TOO_LONG if linux.errno == EMSGSIZE else TX_SEND_ERROR)
+        out.base += len
+        out.len -= len
+    return True
+
+
+cdef bint resend(Sender *sender, Dataplane *dp, int fd, int i, int error) noexcept nogil:
+    """The kernel refused message i. What may be wrong, in turn: a source address that is gone, then segmentation.
+
+    False: the socket is full, and what is left of the message waits in its place.
+    """
     cdef Outgoing *out = &sender.queue[i]
     cdef uint8_t *gso = &dp.gso4 if out.to.ip_len == 4 else &dp.gso6
     cdef bint segmented = out.stride != 0 and gso[0]
+    cdef bint any_sent = False, done
+    cdef uint32_t datagrams = datagrams_in(out)
     if out.to.local_len != 0 and error != EMSGSIZE:
-        prepare(sender, i, segmented, False)
-        if sendmmsg(fd, &sender.messages[i], 1, MSG_DONTWAIT) == 1:
-            clear_source(out.peer)
-            count(dp.counters, TX_SOURCE_CLEARED)
-            count(dp.counters, TX_DATAGRAMS, datagrams_in(out))
-            return
+        if send_without_source(sender, dp, fd, i, segmented, out.len):
+            count(dp.counters, TX_DATAGRAMS, datagrams)
+            return True
         error = linux.errno
     if segmented and (error == EIO or error == EINVAL or error == EPERM or error == EMSGSIZE):
         count(dp.counters, TX_GSO_REFUSED)
-        prepare(sender, i, False, True)
+        done = send_one_by_one(sender, dp, fd, i, &any_sent)
         # EMSGSIZE is the path's MTU, which the kernel gets around by fragments; the others, if single datagrams pass,
         # are a device or a driver that can't segment (known for EIO: no checksum offload on the way out).
-        if send_one_by_one(sender, fd, i, dp.counters) and error != EMSGSIZE:
+        if any_sent and error != EMSGSIZE:
             gso[0] = False
-        return
+        return done
+    if error == EAGAIN:
+        return False
     sender.failed += 1
     count(dp.counters, TX_MESSAGE_TOO_LONG if error == EMSGSIZE else TX_SEND_ERROR)
+    return True
 
 
 cdef bint udp_flush(Sender *sender, Dataplane *dp) noexcept nogil:
     """Sends what is queued, in order. False: the socket is full, and the rest waits for the next flush."""
     cdef int i, n, fd, done
-    cdef bint segmented
+    cdef bint segmented, any_sent = False
     while sender.sent < sender.count:
         i = sender.sent
         fd = dp.fd4 if sender.queue[i].to.ip_len == 4 else dp.fd6
@@ -175,8 +202,8 @@ cdef bint udp_flush(Sender *sender, Dataplane *dp) noexcept nogil:
             sender.sent += 1
             continue
         if sender.queue[i].stride != 0 and not segmented:
-            prepare(sender, i, False, True)
-            send_one_by_one(sender, fd, i, dp.counters)
+            if not send_one_by_one(sender, dp, fd, i, &any_sent):
+                return False
             sender.sent += 1
             continue
         n = 0
@@ -193,7 +220,8 @@ cdef bint udp_flush(Sender *sender, Dataplane *dp) noexcept nogil:
         elif linux.errno == EAGAIN:
             return False
         elif linux.errno != EINTR:
-            resend(sender, dp, fd, i, linux.errno)
+            if not resend(sender, dp, fd, i, linux.errno):
+                return False
             sender.sent += 1
     sender.count = 0
     sender.sent = 0

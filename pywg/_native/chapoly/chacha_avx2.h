@@ -2,29 +2,24 @@
 #ifndef PYWG_CHAPOLY_CHACHA_AVX2_H
 #define PYWG_CHAPOLY_CHACHA_AVX2_H
 
-#include "common.h"
+#include "chapoly/common.h"
 
 #define SHL_OR_SHR256(v, bits) _mm256_or_si256(_mm256_slli_epi32(v, bits), _mm256_srli_epi32(v, 32 - (bits)))
 #define SHUFFLE16(v, bits) _mm256_shuffle_epi8(v, rotate16)
 #define SHUFFLE8(v, bits) _mm256_shuffle_epi8(v, rotate8)
-#define STEP256(rotate, bits, a0, b0, d0, a1, b1, d1, a2, b2, d2, a3, b3, d3) \
+#define STEP256(rotate, bits, a0, b0, d0, a1, b1, d1) \
     x[a0] = _mm256_add_epi32(x[a0], x[b0]); \
     x[a1] = _mm256_add_epi32(x[a1], x[b1]); \
-    x[a2] = _mm256_add_epi32(x[a2], x[b2]); \
-    x[a3] = _mm256_add_epi32(x[a3], x[b3]); \
     x[d0] = _mm256_xor_si256(x[d0], x[a0]); \
     x[d1] = _mm256_xor_si256(x[d1], x[a1]); \
-    x[d2] = _mm256_xor_si256(x[d2], x[a2]); \
-    x[d3] = _mm256_xor_si256(x[d3], x[a3]); \
     x[d0] = rotate(x[d0], bits); \
-    x[d1] = rotate(x[d1], bits); \
-    x[d2] = rotate(x[d2], bits); \
-    x[d3] = rotate(x[d3], bits);
-#define QUARTERS256(a0, b0, c0, d0, a1, b1, c1, d1, a2, b2, c2, d2, a3, b3, c3, d3) \
-    STEP256(SHUFFLE16, 16, a0, b0, d0, a1, b1, d1, a2, b2, d2, a3, b3, d3) \
-    STEP256(SHL_OR_SHR256, 12, c0, d0, b0, c1, d1, b1, c2, d2, b2, c3, d3, b3) \
-    STEP256(SHUFFLE8, 8, a0, b0, d0, a1, b1, d1, a2, b2, d2, a3, b3, d3) \
-    STEP256(SHL_OR_SHR256, 7, c0, d0, b0, c1, d1, b1, c2, d2, b2, c3, d3, b3)
+    x[d1] = rotate(x[d1], bits);
+/* Two quarter rounds at a time: sixteen registers hold no more. */
+#define QUARTERS256(a0, b0, c0, d0, a1, b1, c1, d1) \
+    STEP256(SHUFFLE16, 16, a0, b0, d0, a1, b1, d1) \
+    STEP256(SHL_OR_SHR256, 12, c0, d0, b0, c1, d1, b1) \
+    STEP256(SHUFFLE8, 8, a0, b0, d0, a1, b1, d1) \
+    STEP256(SHL_OR_SHR256, 7, c0, d0, b0, c1, d1, b1)
 
 /* Eight blocks of key stream, word by word. `low` and `high` are the halves of each lane's packet counter. */
 CHAPOLY_AVX2 CHAPOLY_INLINE void chacha256_blocks(const uint32_t key[8], __m256i block, __m256i low, __m256i high,
@@ -35,8 +30,10 @@ CHAPOLY_AVX2 CHAPOLY_INLINE void chacha256_blocks(const uint32_t key[8], __m256i
     const __m256i rotate8 = _mm256_broadcastsi128_si256(
         _mm_set_epi8(14, 13, 12, 15, 10, 9, 8, 11, 6, 5, 4, 7, 2, 1, 0, 3));
     int i;
+#pragma GCC unroll 16
     for (i = 0; i < 4; i++)
         x[i] = _mm256_set1_epi32((int)CHACHA_CONSTANTS[i]);
+#pragma GCC unroll 16
     for (i = 0; i < 8; i++)
         x[4 + i] = _mm256_set1_epi32((int)key[i]);
     x[12] = block;
@@ -44,11 +41,15 @@ CHAPOLY_AVX2 CHAPOLY_INLINE void chacha256_blocks(const uint32_t key[8], __m256i
     x[14] = low;
     x[15] = high;
     for (i = 0; i < 10; i++) {
-        QUARTERS256(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)
-        QUARTERS256(0, 5, 10, 15, 1, 6, 11, 12, 2, 7, 8, 13, 3, 4, 9, 14)
+        QUARTERS256(0, 4, 8, 12, 1, 5, 9, 13)
+        QUARTERS256(2, 6, 10, 14, 3, 7, 11, 15)
+        QUARTERS256(0, 5, 10, 15, 1, 6, 11, 12)
+        QUARTERS256(2, 7, 8, 13, 3, 4, 9, 14)
     }
+#pragma GCC unroll 16
     for (i = 0; i < 4; i++)
         x[i] = _mm256_add_epi32(x[i], _mm256_set1_epi32((int)CHACHA_CONSTANTS[i]));
+#pragma GCC unroll 16
     for (i = 0; i < 8; i++)
         x[4 + i] = _mm256_add_epi32(x[4 + i], _mm256_set1_epi32((int)key[i]));
     x[12] = _mm256_add_epi32(x[12], block);
@@ -61,6 +62,7 @@ CHAPOLY_AVX2 CHAPOLY_INLINE void transpose256(__m256i x[8])
 {
     __m256i y[8];
     int i;
+#pragma GCC unroll 16
     for (i = 0; i < 8; i += 4) {
         const __m256i a = _mm256_unpacklo_epi32(x[i], x[i + 1]), b = _mm256_unpackhi_epi32(x[i], x[i + 1]);
         const __m256i c = _mm256_unpacklo_epi32(x[i + 2], x[i + 3]), d = _mm256_unpackhi_epi32(x[i + 2], x[i + 3]);
@@ -69,6 +71,7 @@ CHAPOLY_AVX2 CHAPOLY_INLINE void transpose256(__m256i x[8])
         y[i + 2] = _mm256_unpacklo_epi64(b, d);
         y[i + 3] = _mm256_unpackhi_epi64(b, d);
     }
+#pragma GCC unroll 16
     for (i = 0; i < 4; i++) {
         x[i] = _mm256_permute2x128_si256(y[i], y[4 + i], 0x20);
         x[4 + i] = _mm256_permute2x128_si256(y[i], y[4 + i], 0x31);
@@ -80,21 +83,22 @@ CHAPOLY_AVX2 CHAPOLY_INLINE void xor256(uint8_t *text, __m256i stream)
     _mm256_storeu_si256((__m256i *)text, _mm256_xor_si256(stream, _mm256_loadu_si256((const __m256i *)text)));
 }
 
-/* The one-time keys of a group: the first half of everyone's block 0, one packet a lane. */
-CHAPOLY_AVX2 CHAPOLY_INLINE void chacha256_keys(const uint32_t key[8], const struct chapoly_group *group,
+/* The one-time keys of the lanes in use: the first half of the packets' block 0. */
+CHAPOLY_AVX2 CHAPOLY_KERNEL void chacha256_keys(const uint32_t key[8], const struct poly_lanes *lanes,
                                                 struct poly_keys *keys)
 {
     uint32_t low[CHAPOLY_GROUP], high[CHAPOLY_GROUP];
     __m256i x[16];
     int i, first;
     for (i = 0; i < CHAPOLY_GROUP; i++) {
-        low[i] = (uint32_t)group->counter[i];
-        high[i] = (uint32_t)(group->counter[i] >> 32);
+        low[i] = (uint32_t)lanes->counter[i];
+        high[i] = (uint32_t)(lanes->counter[i] >> 32);
     }
-    for (first = 0; first < group->count; first += 8) {
+    for (first = 0; first < lanes->count; first += 8) {
         chacha256_blocks(key, _mm256_setzero_si256(), _mm256_loadu_si256((const __m256i *)(low + first)),
                          _mm256_loadu_si256((const __m256i *)(high + first)), x);
-        for (i = 0; i < 8; i++)
+    #pragma GCC unroll 16
+    for (i = 0; i < 8; i++)
             _mm256_store_si256((__m256i *)&keys->word[i][first], x[i]);
     }
 }
@@ -109,6 +113,7 @@ CHAPOLY_AVX2 CHAPOLY_INLINE void chacha256_xor_run(const uint32_t key[8], uint32
                      _mm256_set1_epi32((int)(counter >> 32)), x);
     transpose256(x);
     transpose256(x + 8);
+#pragma GCC unroll 16
     for (i = 0; i < 8; i++) {
         xor256(text + 64 * i, x[i]);
         xor256(text + 64 * i + 32, x[8 + i]);
@@ -144,7 +149,7 @@ CHAPOLY_AVX2 CHAPOLY_INLINE void chacha256_xor_queued(const uint32_t key[8], con
 #define CHACHA(name) chacha256_##name
 #define CHACHA_TARGET CHAPOLY_AVX2
 #define CHACHA_PASS 8
-#include "chacha_texts.inc"
+#include "chapoly/chacha_texts.inc"
 #undef CHACHA
 #undef CHACHA_TARGET
 #undef CHACHA_PASS

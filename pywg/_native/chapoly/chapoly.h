@@ -1,72 +1,111 @@
 /* ChaCha20-Poly1305 (RFC 8439) of many packets at once, in WireGuard's shape (paper section 5.4.6): no associated data, the
- * nonce is 4 zero bytes and the 64-bit little-endian counter, texts are changed in place and 16 bytes of tag follow each.
+ * nonce is 4 zero bytes and the 64-bit little-endian counter, texts are changed in place, 16 bytes of tag follow each.
  *
- * Constant time in keys, texts and tags. Only for x86-64; elsewhere, and where the CPU has no AVX2, chapoly_best() is 0.
+ * Constant time in keys, texts and tags: no branch and no address depends on them; lengths and counters are public. What
+ * a call knew of keys is wiped before it returns. Only for x86-64 with AVX2: elsewhere chapoly_best() is CHAPOLY_NONE and
+ * nothing else may be called.
  */
 #ifndef PYWG_CHAPOLY_H
 #define PYWG_CHAPOLY_H
 
-#include "common.h"
-#include "chacha_avx512.h"
-#include "chacha_avx2.h"
-#include "poly26.h"
-#include "poly_ifma.h"
+#include <stdint.h>
 
 enum { CHAPOLY_NONE = 0, CHAPOLY_LEVEL_AVX2 = 2, CHAPOLY_LEVEL_AVX512 = 5, CHAPOLY_LEVEL_IFMA = 6 };
 
-CHAPOLY_AVX2 static __attribute__((noinline)) void seal_2(const uint32_t *key, struct chapoly_group *group)
+#if defined(__x86_64__)
+
+#include "chapoly/group.h"
+
+/* The best level of this CPU and operating system; it has every lower one as well. Takes some hundred cycles: ask once. */
+static inline int chapoly_best(void)
 {
-    struct poly_keys keys;
-    struct poly_tags tags;
+    return best_level();
+}
+
+/* Encrypts `n` texts in place, the i-th under the counter `first_counter + i`, and puts each tag behind its text. */
+static inline void chapoly_seal(int level, const uint8_t key[32], uint64_t first_counter, uint8_t *const *text,
+                                const uint32_t *len, int n)
+{
+    struct chapoly_work work;
+    struct chapoly_group group;
+    int i, j;
+    start_work(&work, key);
+    for (i = 0; i < n; i += CHAPOLY_GROUP) {
+        group.count = n - i < CHAPOLY_GROUP ? n - i : CHAPOLY_GROUP;
+        memcpy(group.text, text + i, (size_t)group.count * sizeof(*text));
+        memcpy(group.len, len + i, (size_t)group.count * sizeof(*len));
+        for (j = 0; j < group.count; j++)
+            group.counter[j] = first_counter + (uint64_t)(i + j);
+        seal_group(level, &work, &group);
+    }
+    forget_work(level, &work);
+}
+
+/* Opens `n` (at most 64) texts, each followed by its tag. Bit i of the answer: the i-th is authentic, and decrypted in place;
+ * else it is left as it was. */
+static inline uint64_t chapoly_open(int level, const uint8_t key[32], const uint64_t *counter, uint8_t *const *text,
+                                    const uint32_t *len, int n)
+{
+    struct chapoly_work work;
+    struct chapoly_group group;
+    uint64_t authentic = 0;
     int i;
-    chacha256_keys(key, group, &keys);
-    chacha256_texts(key, group, 0xffff);
-    poly26x4_group(&keys, group, 1, &tags);
-    for (i = 0; i < group->count; i++) {
-        memcpy(group->text[i] + group->len[i], &tags.low[i], 8);
-        memcpy(group->text[i] + group->len[i] + 8, &tags.high[i], 8);
+    start_work(&work, key);
+    for (i = 0; i < n; i += CHAPOLY_GROUP) {
+        group.count = n - i < CHAPOLY_GROUP ? n - i : CHAPOLY_GROUP;
+        memcpy(group.text, text + i, (size_t)group.count * sizeof(*text));
+        memcpy(group.len, len + i, (size_t)group.count * sizeof(*len));
+        memcpy(group.counter, counter + i, (size_t)group.count * sizeof(*counter));
+        authentic |= (uint64_t)open_group(level, &work, &group) << i;
     }
+    forget_work(level, &work);
+    return authentic;
 }
-CHAPOLY_AVX512 static __attribute__((noinline)) void seal_5(const uint32_t *key, struct chapoly_group *group)
+
+/* Poly1305 itself (RFC 8439 section 2.5) of up to 16 texts of whole blocks, with a one-time key each: for tests. */
+static inline void chapoly_poly1305(int level, const uint8_t (*one_time)[32], uint8_t *const *text, const uint32_t *len,
+                                    int n, uint8_t (*tag)[16])
 {
-    struct poly_keys keys;
-    struct poly_tags tags;
-    int i;
-    chacha512_keys(key, group, &keys);
-    chacha512_texts(key, group, 0xffff);
-    poly26x8_group(&keys, group, 1, &tags);
-    for (i = 0; i < group->count; i++) {
-        memcpy(group->text[i] + group->len[i], &tags.low[i], 8);
-        memcpy(group->text[i] + group->len[i] + 8, &tags.high[i], 8);
-    }
+    struct chapoly_work work;
+    struct chapoly_group group;
+    int i, j;
+    memset(&work, 0, sizeof(work));
+    memset(&group, 0, sizeof(group));
+    group.count = n;
+    memcpy(group.text, text, (size_t)n * sizeof(*text));
+    memcpy(group.len, len, (size_t)n * sizeof(*len));
+    set_lanes(&work.lanes, &group, parts_for(level, &group));
+    for (i = 0; i < CHAPOLY_GROUP; i++)
+        for (j = 0; j < 8; j++)
+            work.one_time.word[j][i] = load_u32(one_time[work.lanes.packet[i]] + 4 * j);
+    authenticate(level, &work.one_time, &work.lanes, 0, &work.tags);
+    for (i = 0; i < n; i++)
+        put_tag(&work, i, tag[i]);
+    forget_work(level, &work);
 }
-CHAPOLY_IFMA static __attribute__((noinline)) void seal_6(const uint32_t *key, struct chapoly_group *group)
+
+#else
+
+static inline int chapoly_best(void)
 {
-    struct poly_keys keys;
-    struct poly_tags tags;
-    int i;
-    chacha512_keys(key, group, &keys);
-    chacha512_texts(key, group, 0xffff);
-    poly44_group(&keys, group, 1, &tags);
-    for (i = 0; i < group->count; i++) {
-        memcpy(group->text[i] + group->len[i], &tags.low[i], 8);
-        memcpy(group->text[i] + group->len[i] + 8, &tags.high[i], 8);
-    }
+    return CHAPOLY_NONE;
 }
-static void chapoly_seal(int level, const uint8_t *key, uint64_t counter, uint8_t *const *text, const uint32_t *len, int n)
+
+static inline void chapoly_seal(int level, const uint8_t *key, uint64_t first_counter, uint8_t *const *text,
+                                const uint32_t *len, int n)
 {
-    uint32_t k[8];
-    struct chapoly_group g;
-    memcpy(k, key, 32);
-    for (int i = 0; i < n; i += 16) {
-        g.count = n - i < 16 ? n - i : 16;
-        for (int j = 0; j < 16; j++) {
-            int q = j < g.count ? j : 0;
-            g.text[j] = text[i + q];
-            g.len[j] = len[i + q];
-            g.counter[j] = counter + i + q;
-        }
-        if(level==2)seal_2(k,&g);else if(level==5)seal_5(k,&g);else seal_6(k,&g);
-    }
 }
+
+static inline uint64_t chapoly_open(int level, const uint8_t *key, const uint64_t *counter, uint8_t *const *text,
+                                    const uint32_t *len, int n)
+{
+    return 0;
+}
+
+static inline void chapoly_poly1305(int level, const uint8_t (*one_time)[32], uint8_t *const *text, const uint32_t *len,
+                                    int n, uint8_t (*tag)[16])
+{
+}
+
+#endif
 #endif

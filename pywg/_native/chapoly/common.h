@@ -16,13 +16,18 @@
 #define POLY_CLAMP_HIGH 0x0ffffffc0ffffffcULL
 
 #define CHAPOLY_INLINE static inline __attribute__((always_inline))
+#define CHAPOLY_KERNEL static __attribute__((noinline)) /* its frame is what forget_stack wipes */
 #define CHAPOLY_AVX2 __attribute__((target("avx2,bmi2")))
 #define CHAPOLY_AVX512 __attribute__((target("avx512f,avx512vl,avx512bw,avx2,bmi2")))
 #define CHAPOLY_IFMA __attribute__((target("avx512ifma,avx512f,avx512vl,avx512bw,avx2,bmi2")))
 
-enum { CHAPOLY_GROUP = 16, CHAPOLY_BLOCK = 64, CHAPOLY_TAG = 16 };
+enum {
+    CHAPOLY_GROUP = 16,
+    CHAPOLY_BLOCK = 64,
+    CHAPOLY_STACK = 6144 /* more than a kernel spills */
+};
 
-/* Some packets under one key: the nonce is 4 zero bytes and the little-endian counter. The tag's place follows the text. */
+/* Some packets under one key. The nonce is 4 zero bytes and the little-endian counter. */
 struct chapoly_group {
     uint8_t *text[CHAPOLY_GROUP];
     uint32_t len[CHAPOLY_GROUP];
@@ -30,11 +35,24 @@ struct chapoly_group {
     int count;
 };
 
-/* The one-time Poly1305 keys of a group (RFC 8439 section 2.6), word by word as ChaCha20's lanes leave them: r, then s. */
+/* How Poly1305 sees a group: lanes, each with one packet or, where packets are few, one of several consecutive parts. */
+struct poly_lanes {
+    const uint8_t *text[CHAPOLY_GROUP];
+    uint32_t len[CHAPOLY_GROUP];       /* a whole number of blocks, but for a packet's last part */
+    uint32_t after[CHAPOLY_GROUP];     /* blocks of the packet that follow this part */
+    uint32_t whole_len[CHAPOLY_GROUP]; /* of the packet */
+    uint64_t counter[CHAPOLY_GROUP];   /* of the packet */
+    int packet[CHAPOLY_GROUP];
+    int count;                         /* lanes in use; the rest repeat the first, so that no kernel has to tell them apart */
+    int parts;                         /* lanes a packet: a power of 2, and not more than a vector has */
+};
+
+/* The lanes' one-time keys (RFC 8439 section 2.6), word by word as ChaCha20's lanes leave them: r, then s. */
 struct poly_keys {
     uint32_t word[8][CHAPOLY_GROUP] __attribute__((aligned(64)));
 };
 
+/* The lanes' tags; a packet has the same in all its lanes. */
 struct poly_tags {
     uint64_t low[CHAPOLY_GROUP] __attribute__((aligned(64)));
     uint64_t high[CHAPOLY_GROUP] __attribute__((aligned(64)));

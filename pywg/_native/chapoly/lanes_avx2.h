@@ -2,7 +2,7 @@
 #ifndef PYWG_CHAPOLY_LANES_AVX2_H
 #define PYWG_CHAPOLY_LANES_AVX2_H
 
-#include "common.h"
+#include "chapoly/common.h"
 
 /* Two words of four lanes' one-time keys, as one of 64 bits. */
 CHAPOLY_AVX2 CHAPOLY_INLINE __m256i join_words256(const struct poly_keys *keys, int first_word, int first_lane)
@@ -41,6 +41,7 @@ CHAPOLY_AVX2 CHAPOLY_INLINE void transpose_words256(__m256i word[4])
 CHAPOLY_AVX2 CHAPOLY_INLINE void load_chunk256(const uint8_t *const text[4], uint32_t offset, __m256i word[4])
 {
     int i;
+#pragma GCC unroll 16
     for (i = 0; i < 4; i++)
         word[i] = _mm256_loadu_si256((const __m256i *)(text[i] + offset));
     transpose_words256(word);
@@ -52,6 +53,7 @@ CHAPOLY_AVX2 CHAPOLY_INLINE void load_ends256(const uint8_t *const text[4], cons
 {
     uint8_t end[32];
     int i;
+#pragma GCC unroll 16
     for (i = 0; i < 4; i++) {
         const uint32_t left = len[i] > offset ? len[i] - offset : 0;
         if (left >= 32) {
@@ -71,6 +73,20 @@ CHAPOLY_AVX2 CHAPOLY_INLINE __m256i going_on256(const uint32_t len[4], uint32_t 
 {
     return _mm256_cmpgt_epi64(_mm256_cvtepu32_epi64(_mm_loadu_si128((const __m128i *)len)),
                               _mm256_set1_epi64x((long long)offset));
+}
+
+/* The lanes whose number has this bit, as all ones. */
+CHAPOLY_AVX2 CHAPOLY_INLINE __m256i has_bit256(const uint32_t number[4], uint32_t bit)
+{
+    const __m256i wanted = _mm256_set1_epi64x((long long)bit);
+    const __m256i numbers = _mm256_cvtepu32_epi64(_mm_loadu_si128((const __m128i *)number));
+    return _mm256_cmpeq_epi64(_mm256_and_si256(numbers, wanted), wanted);
+}
+
+/* Every lane gets what the lane `distance` (1 or 2) away has, within pairs or all four. */
+CHAPOLY_AVX2 CHAPOLY_INLINE __m256i swap256(__m256i v, int distance)
+{
+    return distance == 1 ? _mm256_permute4x64_epi64(v, 0xb1) : _mm256_permute4x64_epi64(v, 0x4e);
 }
 
 #endif

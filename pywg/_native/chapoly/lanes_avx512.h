@@ -2,7 +2,7 @@
 #ifndef PYWG_CHAPOLY_LANES_AVX512_H
 #define PYWG_CHAPOLY_LANES_AVX512_H
 
-#include "common.h"
+#include "chapoly/common.h"
 
 /* The 64-bit words `first_word / 2` of eight lanes' one-time keys. */
 CHAPOLY_AVX512 CHAPOLY_INLINE __m512i join_words512(const struct poly_keys *keys, int first_word, int first_lane)
@@ -31,10 +31,12 @@ CHAPOLY_AVX512 CHAPOLY_INLINE void transpose_words512(__m512i word[8])
 {
     __m512i pair[8];
     int i;
+#pragma GCC unroll 16
     for (i = 0; i < 8; i += 2) {
         pair[i] = _mm512_unpacklo_epi64(word[i], word[i + 1]);
         pair[i + 1] = _mm512_unpackhi_epi64(word[i], word[i + 1]);
     }
+#pragma GCC unroll 16
     for (i = 0; i < 2; i++) {
         const __m512i a = _mm512_shuffle_i64x2(pair[i], pair[2 + i], 0x44);
         const __m512i b = _mm512_shuffle_i64x2(pair[4 + i], pair[6 + i], 0x44);
@@ -51,6 +53,7 @@ CHAPOLY_AVX512 CHAPOLY_INLINE void transpose_words512(__m512i word[8])
 CHAPOLY_AVX512 CHAPOLY_INLINE void load_chunk512(const uint8_t *const text[8], uint32_t offset, __m512i word[8])
 {
     int i;
+#pragma GCC unroll 16
     for (i = 0; i < 8; i++)
         word[i] = _mm512_loadu_si512(text[i] + offset);
     transpose_words512(word);
@@ -61,6 +64,7 @@ CHAPOLY_AVX512 CHAPOLY_INLINE void load_ends512(const uint8_t *const text[8], co
                                                 __m512i word[8])
 {
     int i;
+#pragma GCC unroll 16
     for (i = 0; i < 8; i++) {
         const uint32_t left = len[i] > offset ? len[i] - offset : 0;
         const __mmask64 bytes = _bzhi_u64(~0ULL, left < 64 ? left : 64);
@@ -73,6 +77,19 @@ CHAPOLY_AVX512 CHAPOLY_INLINE void load_ends512(const uint8_t *const text[8], co
 CHAPOLY_AVX512 CHAPOLY_INLINE __mmask8 going_on512(const uint32_t len[8], uint32_t offset)
 {
     return _mm256_cmpgt_epu32_mask(_mm256_loadu_si256((const __m256i *)len), _mm256_set1_epi32((int)offset));
+}
+
+/* The lanes whose number has this bit. */
+CHAPOLY_AVX512 CHAPOLY_INLINE __mmask8 has_bit512(const uint32_t number[8], uint32_t bit)
+{
+    return _mm256_test_epi32_mask(_mm256_loadu_si256((const __m256i *)number), _mm256_set1_epi32((int)bit));
+}
+
+/* Every lane gets what the lane `distance` (1, 2 or 4) away has, within pairs, quadruples or all eight. */
+CHAPOLY_AVX512 CHAPOLY_INLINE __m512i swap512(__m512i v, int distance)
+{
+    const __m512i lanes = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
+    return _mm512_permutexvar_epi64(_mm512_xor_si512(lanes, _mm512_set1_epi64(distance)), v);
 }
 
 #endif

@@ -2,21 +2,23 @@
 #ifndef PYWG_CHAPOLY_POLY26_H
 #define PYWG_CHAPOLY_POLY26_H
 
-#include "lanes_avx2.h"
-#include "lanes_avx512.h"
+#include "chapoly/lanes_avx2.h"
+#include "chapoly/lanes_avx512.h"
 
 #define POLY(name) poly26x4_##name
+#define POLY_LIMBS 5
 #define POLY_TARGET CHAPOLY_AVX2
 #define POLY_PAD _mm256_set1_epi64x(1LL << 24)
-#include "vector_avx2.inc"
-#include "poly26.inc"
-#include "vector_end.inc"
+#include "chapoly/vector_avx2.inc"
+#include "chapoly/poly26.inc"
+#include "chapoly/vector_end.inc"
 
 #define POLY(name) poly26x8_##name
+#define POLY_LIMBS 5
 #define POLY_TARGET CHAPOLY_AVX512
 #define POLY_PAD _mm512_set1_epi64(1LL << 24)
-#include "vector_avx512.inc"
-#include "poly26.inc"
-#include "vector_end.inc"
+#include "chapoly/vector_avx512.inc"
+#include "chapoly/poly26.inc"
+#include "chapoly/vector_end.inc"
 
 #endif

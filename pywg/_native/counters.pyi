@@ -1,0 +1,3 @@
+from typing import Final
+
+COUNTER_NAMES: Final[tuple[str, ...]]
