@@ -2,10 +2,23 @@ from typing import Final, TypeAlias, final
 
 from _typeshed import ReadableBuffer
 
-from pywg._native.batch import bench_evp as bench_evp
-from pywg._native.batch import bench_seal as bench_seal
-from pywg._native.batch import open_batch as open_batch
-from pywg._native.batch import seal_batch as seal_batch
+from pywg._native.batch import bench_evp, bench_seal, open_batch, seal_batch
+
+__all__ = [
+    "ACTIVITY",
+    "CONFIRMED",
+    "ENDPOINT_MOVED",
+    "HANDSHAKE_WANTED",
+    "REKEY_WANTED",
+    "TUN_GONE",
+    "UNDER_LOAD",
+    "Plane",
+    "bench_evp",
+    "bench_seal",
+    "now",
+    "open_batch",
+    "seal_batch",
+]
 
 _Addr: TypeAlias = tuple[bytes, int, int, bytes, int]
 

@@ -8,8 +8,10 @@ import hashlib
 import select
 import socket
 import struct
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -206,6 +208,11 @@ class Bed:
         counters = self.plane.counters()
         return sum(counters["rx_" + name] for name in DROPS)
 
+    def dropped(self, count: int) -> None:
+        """Until so many datagrams were refused, each counted once."""
+        self.until(lambda: self.drops() >= count, f"{count} datagrams refused")
+        assert self.drops() == count
+
     # ---- what the control plane hears
 
     def drain(self, limit: int = 64) -> None:
@@ -357,3 +364,44 @@ class Far:
     def is_silent(self) -> bool:
         """Whether nothing of the plane's waits to be received."""
         return not select.select([self.sock], [], [], 0)[0]
+
+
+@contextmanager
+def traffic(bed: Bed, far: Far) -> Iterator[None]:
+    """Packets in both directions, as fast as they go, until the block ends."""
+    stop = threading.Event()
+    bed.tun.settimeout(0.05)
+    noise = udp_socket(socket.AF_INET, "127.0.0.1")
+    address = far.plane_addr()
+
+    def outbound() -> None:
+        while not stop.is_set():
+            try:
+                bed.write(raw_packet(1000))
+            except TimeoutError:
+                continue
+
+    def inbound() -> None:
+        number = 0
+        while not stop.is_set():
+            noise.sendto(far.message(reply(number, 800)), address)
+            number += 1
+            while select.select([bed.tun], [], [], 0)[0]:
+                bed.read_packets()
+
+    threads = [threading.Thread(target=run) for run in (outbound, inbound)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        noise.close()
+
+
+def flows(bed: Bed) -> None:
+    """Until packets have gone both ways since now."""
+    sent, received = bed.counter("tx_packets"), bed.counter("rx_datagrams")
+    bed.until(lambda: bed.counter("tx_packets") > sent and bed.counter("rx_datagrams") > received, "traffic")

@@ -1,0 +1,194 @@
+"""How long a keypair may be used, and when a new one is asked for (paper sections 6.1 and 6.2).
+
+`created_at` in the past stands for time that went by.
+"""
+
+import pytest
+
+from pywg._fastpath import HANDSHAKE_WANTED, REKEY_WANTED
+from tests.fastpath.plane_bed import Bed, Far, raw_packet, reply
+from tests.paper import (
+    RECEIVER_REKEY_TIME,
+    REJECT_AFTER_MESSAGES,
+    REJECT_AFTER_TIME,
+    REKEY_AFTER_TIME,
+)
+
+SLACK = 4.0  # a slow machine's time between the install and the packet
+
+
+@pytest.mark.parametrize("age", [0, REKEY_AFTER_TIME, REJECT_AFTER_TIME - SLACK])
+def test_young_keypair_seals_and_opens(age: float) -> None:
+    with Bed() as bed:
+        far = Far(bed, age=age)
+        bed.write(raw_packet(60))
+        assert far.receive() == far.expect(0, raw_packet(60))
+        assert bed.plane.send_keepalive(1)
+        assert far.receive() == far.expect(1, b"")
+        far.send(reply(1))
+        assert bed.read(1) == [reply(1)]
+
+
+@pytest.mark.parametrize("initiator", [True, False])
+@pytest.mark.parametrize("age", [REJECT_AFTER_TIME, REJECT_AFTER_TIME + 0.5, 3 * REJECT_AFTER_TIME])
+def test_keypair_past_reject_after_time_does_not_seal(age: float, initiator: bool) -> None:
+    with Bed() as bed:
+        far = Far(bed, age=age, initiator=initiator)
+        bed.write(raw_packet(60))
+        bed.heard(1, HANDSHAKE_WANTED)
+        assert not bed.plane.send_keepalive(1)
+        assert not bed.plane.send_staged(1)
+        assert far.is_silent()
+        assert bed.plane.peer_stats(1) == (0, 0)
+        far.local_index += 1
+        far.install()
+        bed.plane.use_keypair(1, far.local_index)
+        assert bed.plane.send_staged(1)
+        assert far.receive() == far.expect(0, raw_packet(60))
+
+
+@pytest.mark.parametrize("initiator", [True, False])
+@pytest.mark.parametrize("age", [REJECT_AFTER_TIME, 3 * REJECT_AFTER_TIME])
+def test_keypair_past_reject_after_time_does_not_open(age: float, initiator: bool) -> None:
+    with Bed() as bed:
+        far = Far(bed, age=age, initiator=initiator, confirmed=False)
+        bed.forget()
+        far.send(reply(1))
+        far.send(b"")
+        bed.counted(rx_expired=2, rx_packets=0, rx_keepalives=0)
+        bed.drain()
+        assert bed.happened == []
+        assert bed.tun_is_empty()
+        assert bed.plane.peer_stats(1) == (0, 0)
+        assert bed.plane.activity(1) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("keepalive", [False, True])
+def test_initiator_that_sends_wants_a_new_session_at_120_s(keepalive: bool) -> None:
+    with Bed() as bed:
+        far = Far(bed, age=REKEY_AFTER_TIME)
+        if keepalive:
+            assert bed.plane.send_keepalive(1)
+        else:
+            bed.write(raw_packet(60))
+        bed.heard(1, REKEY_WANTED)
+        assert far.open().counter == 0  # the old keypair goes on
+        assert not bed.flags_of(1) & HANDSHAKE_WANTED
+
+
+@pytest.mark.parametrize(
+    ("initiator", "age"),
+    [(True, REKEY_AFTER_TIME - SLACK), (False, REKEY_AFTER_TIME + 1), (False, REJECT_AFTER_TIME - SLACK)],
+)
+def test_others_that_send_do_not(initiator: bool, age: float) -> None:
+    with Bed() as bed:
+        far = Far(bed, age=age, initiator=initiator)
+        for counter in range(5):
+            bed.write(raw_packet(60))
+            assert far.open().counter == counter
+        bed.drain()
+        assert not bed.flags_of(1) & REKEY_WANTED
+
+
+def test_rekey_is_not_asked_for_with_every_packet() -> None:
+    with Bed() as bed:
+        far = Far(bed, age=REKEY_AFTER_TIME)
+        asked = 0
+        for counter in range(200):
+            bed.write(raw_packet(60))
+            assert far.open().counter == counter
+            bed.drain()
+            asked += sum(flags & REKEY_WANTED != 0 for _, flags, _ in bed.happened)
+            bed.happened.clear()
+        assert 1 <= asked < 50
+
+
+@pytest.mark.parametrize("text", [reply(1), b""], ids=["data", "keepalive"])
+def test_initiator_that_receives_wants_a_new_session_at_165_s(text: bytes) -> None:
+    with Bed() as bed:
+        far = Far(bed, age=RECEIVER_REKEY_TIME)
+        far.send(text)
+        bed.heard(1, REKEY_WANTED)
+        bed.counted(rx_expired=0)
+
+
+@pytest.mark.parametrize(
+    ("initiator", "age"),
+    [(True, RECEIVER_REKEY_TIME - SLACK), (True, REKEY_AFTER_TIME), (False, RECEIVER_REKEY_TIME + 1)],
+)
+def test_others_that_receive_do_not(initiator: bool, age: float) -> None:
+    with Bed() as bed:
+        far = Far(bed, age=age, initiator=initiator)
+        for number in range(5):
+            far.send(reply(number))
+        assert bed.read(5) == [reply(number) for number in range(5)]
+        bed.drain()
+        assert not bed.flags_of(1) & REKEY_WANTED
+
+
+def test_last_counters_before_reject_after_messages() -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        for counter in (REJECT_AFTER_MESSAGES, REJECT_AFTER_MESSAGES + 1, 2**64 - 1):
+            far.send(reply(1), counter)
+        bed.counted(rx_replayed=3)
+        far.send(reply(2), 0)
+        far.send(reply(3), REJECT_AFTER_MESSAGES - 1)
+        assert bed.read(2) == [reply(2), reply(3)]
+        far.send(reply(4), 1)
+        bed.counted(rx_replayed=4)
+
+
+def test_previous_keypair_still_opens() -> None:
+    """Paper section 6.3: packets of the previous session may still be on the way."""
+    with Bed() as bed:
+        far = Far(bed)
+        far.send(reply(1))
+        late = far.message(reply(2))
+        old_index = far.local_index
+        far.local_index += 1
+        far.install()
+        bed.plane.use_keypair(1, far.local_index)
+        far.send(reply(3), 0)
+        far.send_datagram(late)
+        assert bed.read(3) == [reply(1), reply(3), reply(2)]
+        bed.plane.retire_keypair(old_index)
+        far.send_datagram(late)
+        bed.counted(rx_unknown_index=1)
+        bed.write(raw_packet(60))
+        assert far.open().counter == 0
+
+
+def test_retired_keypair_in_use_seals_no_more() -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        bed.plane.retire_keypair(far.local_index)
+        bed.plane.retire_keypair(far.local_index)
+        bed.plane.retire_keypair(12345)
+        bed.write(raw_packet(60))
+        bed.heard(1, HANDSHAKE_WANTED)
+        assert far.is_silent()
+        with pytest.raises(KeyError):
+            bed.plane.use_keypair(1, far.local_index)
+
+
+def test_keypair_of_another_peer_can_not_be_used() -> None:
+    with Bed() as bed:
+        first, second = Far(bed, 1), Far(bed, 2)
+        with pytest.raises(KeyError):
+            bed.plane.use_keypair(1, second.local_index)
+        bed.plane.open_index(77, 1)
+        with pytest.raises(KeyError):
+            bed.plane.use_keypair(1, 77)
+        bed.write(raw_packet(60, 6))
+        assert second.open().counter == 0
+        assert first.is_silent()
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_keys_are_32_bytes(length: int) -> None:
+    with Bed() as bed:
+        Far(bed, session=False)
+        for keys in ((bytes(length), bytes(32)), (bytes(32), bytes(length))):
+            with pytest.raises(ValueError, match="32 bytes"):
+                bed.plane.install_keypair(1, 5, 6, *keys, initiator=True, created_at=0.0, confirmed=True)

@@ -1,0 +1,234 @@
+"""Roaming (paper section 6.5), and the local address that a peer spoke to."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from pywg._fastpath import ENDPOINT_MOVED
+from tests.fastpath.plane_bed import Addr, Bed, Far, handshake_message, raw_packet, reply, seal, udp_socket
+
+FAMILIES = [socket.AF_INET, socket.AF_INET6]
+
+
+def loopback() -> int:
+    return socket.if_nametoindex("lo")
+
+
+def heard_from(sock: socket.socket, spoken_to: str) -> Addr:
+    """What the plane should say of a peer that sent from `sock` to `spoken_to`."""
+    host, port = sock.getsockname()[:2]
+    family = sock.family
+    return socket.inet_pton(family, host), port, 0, socket.inet_pton(family, spoken_to), loopback()
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[list[socket.socket]]:
+    """Another port, another address, another family: places where a peer may turn up."""
+    socks = [
+        udp_socket(socket.AF_INET, "127.0.0.1"),
+        udp_socket(socket.AF_INET, "127.0.0.2"),
+        udp_socket(socket.AF_INET6, "::1"),
+    ]
+    yield socks
+    for sock in socks:
+        sock.close()
+
+
+@pytest.mark.parametrize("text", [reply(1), b""], ids=["data", "keepalive"])
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["port", "address", "family"])
+def test_authentic_packet_moves_the_endpoint(elsewhere: list[socket.socket], place: int, text: bytes) -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        far.send(reply(0))
+        bed.heard(1, ENDPOINT_MOVED)  # the address that it spoke to is news
+        bed.forget()
+        far.sock.close()
+        far.sock = elsewhere[place]
+        far.send(text)
+        bed.heard(1, ENDPOINT_MOVED)
+        assert bed.plane.endpoint(1) == heard_from(far.sock, far.plane_addr()[0])
+        bed.write(raw_packet(60))
+        assert far.receive() == far.expect(0, raw_packet(60))
+
+
+def test_endpoint_that_stays_is_no_news() -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        far.send(reply(0))
+        bed.heard(1, ENDPOINT_MOVED)
+        bed.forget()
+        for number in range(10):
+            far.send(reply(number))
+        assert len(bed.read(11)) == 11
+        bed.drain()
+        assert not bed.flags_of(1) & ENDPOINT_MOVED
+
+
+def test_peer_without_an_endpoint_gets_one() -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        bed.plane.set_endpoint(1, None)
+        far.send(b"")
+        bed.heard(1, ENDPOINT_MOVED)
+        assert bed.plane.endpoint(1) == heard_from(far.sock, "127.0.0.1")
+
+
+def test_only_authentic_packets_move_it(elsewhere: list[socket.socket]) -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        far.send(reply(0))
+        bed.heard(1, ENDPOINT_MOVED)
+        bed.forget()
+        bed.plane.open_index(7, 1)
+        moved, before = elsewhere[0], bed.plane.endpoint(1)
+        replayed = far.message(reply(0), 0)
+        forged = far.message(reply(0), 5)[:-1] + b"?"
+        wrong_index = seal(far.send_key, far.local_index ^ 4, 6, b"")
+        handshakes = [handshake_message(1, 148), handshake_message(2, 92, 7), handshake_message(3, 64, 7)]
+        for datagram in (replayed, forged, wrong_index, b"", bytes(32), *handshakes):
+            moved.sendto(datagram, far.plane_addr())
+        bed.received(3)
+        bed.dropped(5)
+        bed.drain()
+        assert not bed.flags_of(1) & ENDPOINT_MOVED
+        assert bed.plane.endpoint(1) == before
+
+
+def test_expired_session_moves_nothing(elsewhere: list[socket.socket]) -> None:
+    with Bed() as bed:
+        far = Far(bed, age=200)
+        before = bed.plane.endpoint(1)
+        elsewhere[0].sendto(far.message(b""), far.plane_addr())
+        bed.counted(rx_expired=1)
+        assert bed.plane.endpoint(1) == before
+
+
+def test_packet_from_a_foreign_inner_source_moves_it_all_the_same(elsewhere: list[socket.socket]) -> None:
+    """It is authentic; the kernel's order is the same: endpoint first, then the allowed IPs."""
+    with Bed() as bed:
+        far = Far(bed)
+        elsewhere[0].sendto(far.message(raw_packet(60)), far.plane_addr())
+        bed.heard(1, ENDPOINT_MOVED)
+        assert bed.plane.endpoint(1) == heard_from(elsewhere[0], "127.0.0.1")
+        bed.counted(rx_source_not_allowed=1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_endpoint_is_as_it_was_set(family: socket.AddressFamily) -> None:
+    ip = socket.inet_pton(family, "192.0.2.7" if family == socket.AF_INET else "2001:db8::7")
+    local = socket.inet_pton(family, "192.0.2.8" if family == socket.AF_INET else "2001:db8::8")
+    with Bed() as bed:
+        Far(bed)
+        for addr in ((ip, 1, 0, b"", 0), (ip, 65535, 3, local, 4), (ip, 51820, 0, local, 0)):
+            bed.plane.set_endpoint(1, addr)
+            assert bed.plane.endpoint(1) == addr
+        bed.plane.set_endpoint(1, None)
+        assert bed.plane.endpoint(1) is None
+
+
+@pytest.mark.parametrize(
+    "addr",
+    [(bytes(5), 1, 0, b"", 0), (b"", 1, 0, b"", 0), (bytes(4), 1, 0, bytes(16), 0), (bytes(16), 1, 0, bytes(4), 0)],
+)
+def test_what_is_no_endpoint_is_refused(addr: Addr) -> None:
+    with Bed() as bed:
+        Far(bed)
+        before = bed.plane.endpoint(1)
+        with pytest.raises(ValueError, match="4 or 16 bytes"):
+            bed.plane.set_endpoint(1, addr)
+        with pytest.raises(ValueError, match="4 or 16 bytes"):
+            bed.plane.send_to(addr, b"hello")
+        assert bed.plane.endpoint(1) == before
+
+
+# ---- the sticky source
+
+
+def speak_to(far: Far, address: str) -> None:
+    """An authentic packet to that address of the plane's; returns once the plane has seen it."""
+    far.sock.sendto(far.message(b""), (address, far.bed.sockets.port))
+    local = socket.inet_pton(far.sock.family, address)
+    far.bed.until(lambda: (far.bed.plane.endpoint(far.peer) or [b""] * 5)[3] == local, "the endpoint's local address")
+
+
+def answer_comes_from(far: Far) -> str:
+    far.bed.write(raw_packet(60))
+    datagram, source = far.sock.recvfrom(2048)
+    assert len(datagram) == 32 + 64
+    return str(source[0])
+
+
+@pytest.mark.parametrize("address", ["127.0.0.2", "127.0.0.77", "127.1.2.3"])
+def test_answer_leaves_from_the_address_spoken_to(address: str) -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        assert answer_comes_from(far) == "127.0.0.1"
+        speak_to(far, address)
+        assert bed.plane.endpoint(1) == heard_from(far.sock, address)
+        assert answer_comes_from(far) == address
+        assert bed.plane.send_keepalive(1)
+        assert far.sock.recvfrom(2048)[1] == (address, bed.sockets.port)
+        assert bed.plane.send_to_peer(1, b"hello")
+        assert far.sock.recvfrom(2048) == (b"hello", (address, bed.sockets.port))
+
+
+def test_each_peer_has_its_own_source() -> None:
+    """Known bug elsewhere: sticky sources were kept for some peers only."""
+    with Bed() as bed:
+        first = Far(bed, 1)
+        second = Far(bed, 2, prefixes=[(bytes([10, 5, 0, 0]), 16)])
+        speak_to(first, "127.0.0.3")
+        speak_to(second, "127.0.0.4")
+        assert answer_comes_from(first) == "127.0.0.3"
+        assert bed.plane.send_keepalive(2)
+        assert second.sock.recvfrom(2048)[1][0] == "127.0.0.4"
+
+
+def test_cleared_source_is_forgotten() -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        speak_to(far, "127.0.0.9")
+        ip, port, scope_id, _, _ = bed.plane.endpoint(1) or pytest.fail("no endpoint")
+        bed.plane.clear_source(1)
+        assert bed.plane.endpoint(1) == (ip, port, scope_id, b"", 0)
+        assert answer_comes_from(far) == "127.0.0.1"
+
+
+@pytest.mark.parametrize("udp_gso", [True, False])
+def test_source_that_is_gone_is_dropped_and_the_packets_go(udp_gso: bool) -> None:
+    """An address that this host does not have, as after a failover: the kernel refuses it, the route decides again."""
+    with Bed(udp_gso=udp_gso) as bed:
+        far = Far(bed)
+        ip, port, *_ = bed.plane.endpoint(1) or pytest.fail("no endpoint")
+        bed.plane.set_endpoint(1, (ip, port, 0, socket.inet_aton("192.0.2.1"), 0))
+        bed.plane.detach_tun()
+        for number in range(5):
+            bed.write(raw_packet(60, 4, number))
+        bed.plane.attach_tun(bed.tun_end.fileno(), vnet_hdr_len=10)
+        for number in range(5):
+            assert far.receive() == far.expect(number, raw_packet(60, 4, number))
+        bed.until(lambda: bed.plane.endpoint(1) == (ip, port, 0, b"", 0), "the source was cleared")
+        assert bed.counter("tx_source_cleared") >= 1
+        bed.counted(tx_gso_refused=0, tx_send_error=0)
+        assert bed.plane.offloads()["udp_gso4"] == udp_gso
+
+
+def test_source_that_is_gone_over_ipv6() -> None:
+    with Bed() as bed:
+        far = Far(bed, family=socket.AF_INET6)
+        ip, port, *_ = bed.plane.endpoint(1) or pytest.fail("no endpoint")
+        bed.plane.set_endpoint(1, (ip, port, 0, socket.inet_pton(socket.AF_INET6, "2001:db8::1"), 0))
+        bed.write(raw_packet(60))
+        assert far.receive() == far.expect(0, raw_packet(60))
+        bed.counted(tx_source_cleared=1)
+
+
+def test_cookie_reply_leaves_from_the_address_spoken_to() -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        far.sock.sendto(handshake_message(1, 148), ("127.0.0.5", bed.sockets.port))
+        [(_, source, _)] = bed.received(1)
+        assert source == heard_from(far.sock, "127.0.0.5")
+        assert bed.plane.send_to(source, b"a cookie")
+        assert far.sock.recvfrom(2048) == (b"a cookie", ("127.0.0.5", bed.sockets.port))

@@ -1,0 +1,352 @@
+"""Inbound: which handshake messages the control plane gets to see (paper sections 5.3, 5.4.4, 5.4.7), and how many."""
+
+import hashlib
+import random
+import select
+import socket
+
+import pytest
+
+from pywg._fastpath import CONFIRMED, HANDSHAKE_WANTED, UNDER_LOAD, now
+from tests.fastpath.plane_bed import (
+    IDENTITY,
+    Bed,
+    Far,
+    handshake_message,
+    raw_packet,
+    reply,
+    with_mac1,
+)
+from tests.paper import COOKIE_REPLY, INITIATION, LABEL_MAC1, RESPONSE
+
+RING = 4096  # the kernel's MAX_QUEUED_INCOMING_HANDSHAKES
+LOADED_AT = RING // 8
+SECRET = bytes(reversed(range(32)))
+
+
+def initiation(number: int = 0) -> bytes:
+    """A message with a good mac1 that says which one it is; what it holds is the core's to judge."""
+    return handshake_message(*INITIATION, body=number.to_bytes(4, "little"))
+
+
+def with_mac2(message: bytes, sock: socket.socket) -> bytes:
+    """The message, that already has its mac1, with the mac2 under the cookie of `sock`'s address (section 5.4.7)."""
+    host, port = sock.getsockname()[:2]
+    address = socket.inet_pton(sock.family, host) + port.to_bytes(2, "big")
+    cookie = hashlib.blake2s(address, key=SECRET, digest_size=16).digest()
+    return message[:-16] + hashlib.blake2s(message[:-16], key=cookie, digest_size=16).digest()
+
+
+def flood(bed: Bed, far: Far, messages: list[bytes]) -> None:
+    """Sends them all, none of which may get lost before the plane has it."""
+    seen = bed.counter("rx_datagrams")
+    for start in range(0, len(messages), 64):
+        for message in messages[start : start + 64]:
+            far.send_datagram(message)
+        seen += len(messages[start : start + 64])
+        bed.counted(rx_datagrams=seen)
+
+
+# ---- which
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_initiation_with_our_mac1_comes_through(family: socket.AddressFamily) -> None:
+    with Bed() as bed:
+        far = Far(bed, family=family)
+        far.send_datagram(initiation(7))
+        [(data, source, peer)] = bed.received(1)
+        assert data == initiation(7)
+        assert peer == -1
+        host, port = far.sock.getsockname()[:2]
+        ip = socket.inet_pton(family, host)
+        assert source == (ip, port, 0, ip, socket.if_nametoindex("lo"))
+        assert bed.plane.peer_stats(1) == (0, 0)
+        assert bed.plane.activity(1) == (0, 0, 0, 0)
+
+
+def test_mac1_of_anything_else_is_refused() -> None:
+    good = initiation()
+    tail = len(good) - 32
+    bad = [
+        good[:at] + bytes([good[at] ^ 1 << bit]) + good[at + 1 :]
+        for at in (*range(4, 8), 20, tail - 1, *range(tail, tail + 16))
+        for bit in range(8)
+    ]
+    bad.append(with_mac1(good, bytes(32)))
+    bad.append(good[:tail] + bytes(16) + good[-16:])
+    plain = hashlib.blake2s(good[:tail], key=hashlib.blake2s(LABEL_MAC1.encode()).digest(), digest_size=16).digest()
+    bad.append(good[:tail] + plain + good[-16:])
+    with Bed() as bed:
+        far = Far(bed)
+        flood(bed, far, bad)
+        bed.counted(rx_bad_mac1=len(bad))
+        far.send_datagram(good)
+        assert [data for data, _, _ in bed.received(1)] == [good]
+
+
+def test_mac2_does_not_matter_while_there_is_no_load() -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        messages = [initiation(i)[:-16] + random.Random(i).randbytes(16) for i in range(10)]
+        flood(bed, far, messages)
+        assert [data for data, _, _ in bed.received(10)] == messages
+
+
+@pytest.mark.parametrize(
+    ("kind", "length"), [INITIATION, RESPONSE, COOKIE_REPLY], ids=["initiation", "response", "cookie"]
+)
+def test_handshake_messages_have_one_length(kind: int, length: int) -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        bed.plane.open_index(9, 1)
+        others = [n for n in (*range(36, 200), 1000, 65507) if n != length]
+        flood(bed, far, [handshake_message(kind, n, 9) for n in others])
+        bed.counted(rx_malformed=len(others))
+        far.send_datagram(handshake_message(kind, length, 9))
+        assert [data for data, _, _ in bed.received(1)] == [handshake_message(kind, length, 9)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "length"), [INITIATION, RESPONSE, COOKIE_REPLY], ids=["initiation", "response", "cookie"]
+)
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_reserved_bytes_have_to_be_zero(kind: int, length: int, at: int) -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        bed.plane.open_index(9, 1)
+        message = bytearray(handshake_message(kind, length, 9))
+        message[at] = 1
+        changed = bytes(message) if kind == COOKIE_REPLY[0] else with_mac1(bytes(message))
+        far.send_datagram(changed)
+        bed.counted(rx_malformed=1)
+
+
+def test_response_has_to_name_a_handshake_in_flight() -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        response = handshake_message(*RESPONSE, 9)
+        far.send_datagram(response)
+        bed.counted(rx_unknown_index=1)
+        bed.plane.open_index(9, 1)
+        far.send_datagram(response)
+        assert [(data, peer) for data, _, peer in bed.received(1)] == [(response, 1)]
+        bed.plane.close_index(9)
+        far.send_datagram(response)
+        bed.counted(rx_unknown_index=2)
+        far.send_datagram(handshake_message(*RESPONSE, far.local_index))  # of a keypair
+        bed.counted(rx_unknown_index=3)
+
+
+def test_response_needs_its_mac1() -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        bed.plane.open_index(9, 1)
+        far.send_datagram(with_mac1(handshake_message(*RESPONSE, 9), bytes(32)))
+        bed.counted(rx_bad_mac1=1)
+
+
+def test_cookie_reply_has_to_name_an_index_of_ours() -> None:
+    """It has no mac1. It answers an initiation, or a response whose keypair is there already."""
+    with Bed() as bed:
+        far = Far(bed, peer=5)
+        far.send_datagram(handshake_message(*COOKIE_REPLY, 9))
+        bed.counted(rx_unknown_index=1)
+        bed.plane.open_index(9, 5)
+        replies = [handshake_message(*COOKIE_REPLY, index) for index in (9, far.local_index)]
+        flood(bed, far, replies)
+        assert [(data, peer) for data, _, peer in bed.received(2)] == [(data, 5) for data in replies]
+
+
+def test_peer_has_one_handshake_at_a_time() -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        bed.plane.open_index(9, 1)
+        bed.plane.open_index(10, 1)
+        far.send_datagram(handshake_message(*RESPONSE, 9))
+        bed.counted(rx_unknown_index=1)
+        far.send_datagram(handshake_message(*RESPONSE, 10))
+        assert bed.received(1)[0][2] == 1
+
+
+def test_index_that_became_a_keypair_takes_no_response_any_more() -> None:
+    with Bed() as bed:
+        far = Far(bed, session=False)
+        bed.plane.open_index(far.local_index, 1)
+        far.install()
+        bed.plane.close_index(far.local_index)  # the core closes it after the keypair is there
+        far.send_datagram(handshake_message(*RESPONSE, far.local_index))
+        bed.counted(rx_unknown_index=1)
+        far.send(reply(1))
+        assert bed.read(1) == [reply(1)]
+
+
+def test_closing_what_is_not_open_does_nothing() -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        bed.plane.close_index(4711)
+        bed.plane.close_index(far.local_index)
+        far.send(reply(1))
+        assert bed.read(1) == [reply(1)]
+
+
+def test_without_an_identity_no_handshake_message_is_let_through() -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        bed.plane.open_index(9, 1)
+        bed.plane.set_identity(None)
+        everything = [initiation(), handshake_message(*RESPONSE, 9), handshake_message(*COOKIE_REPLY, 9)]
+        zero_key = hashlib.blake2s(initiation()[:-32], key=bytes(32), digest_size=16).digest()
+        everything.append(initiation()[:-32] + zero_key + bytes(16))
+        flood(bed, far, everything)
+        bed.dropped(len(everything))
+        bed.drain()
+        assert bed.messages == []
+        bed.plane.set_identity(IDENTITY)
+        far.send_datagram(initiation())
+        bed.received(1)
+
+
+def test_identity_changes_at_run_time() -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        bed.plane.set_identity(SECRET)
+        far.send_datagram(initiation())
+        bed.counted(rx_bad_mac1=1)
+        far.send_datagram(with_mac1(initiation(), SECRET))
+        bed.received(1)
+
+
+# ---- how many
+
+
+def test_messages_arrive_in_order_a_few_at_a_time() -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        flood(bed, far, [initiation(i) for i in range(300)])
+        for limit in (1, 7, 64):
+            before = len(bed.messages)
+            bed.drain(limit)
+            assert len(bed.messages) == before + limit
+        bed.received(300)  # event_fd stays readable until all are taken
+        assert [data for data, _, _ in bed.messages] == [initiation(i) for i in range(300)]
+        assert bed.plane.drain()[:2] == ([], [])
+
+
+def test_drain_takes_so_many_peers_at_a_time() -> None:
+    with Bed() as bed:
+        prefixes = {peer: bytes([10, 4, peer, 1]) for peer in range(100)}
+        sock = None
+        for peer, ip in prefixes.items():
+            sock = Far(bed, peer, prefixes=[(ip, 32)], session=False, sock=sock).sock
+        for ip in prefixes.values():
+            bed.write(raw_packet(60).replace(bytes([10, 0, 0, 2]), ip))
+        bed.until(lambda: bed.counter("tx_packets") == 100, "all staged")
+        bed.drain(10)
+        assert len(bed.happened) == 40
+        bed.heard(99, HANDSHAKE_WANTED)
+        assert sorted(bed.happened) == [(peer, HANDSHAKE_WANTED, 0) for peer in prefixes]
+
+
+def test_event_fd_is_quiet_when_there_is_nothing() -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        far.send_datagram(initiation())
+        bed.received(1)
+        bed.drain()
+        assert not select.select([bed.plane.event_fd], [], [], 0)[0]
+
+
+def test_flood_of_messages_is_bounded_and_loses_no_event() -> None:
+    """Known bug elsewhere: memory grew without bound under load. Messages with a good cookie fill the ring."""
+    with Bed() as bed:
+        far = Far(bed, 1, confirmed=False)
+        lively = Far(bed, 2, prefixes=[(bytes([10, 5, 0, 0]), 16)], session=False)
+        bed.plane.set_cookie_secret(SECRET)
+        messages = [with_mac2(initiation(i), far.sock) for i in range(10_000)]
+        flood(bed, far, messages)
+        bed.counted(rx_queue_full=10_000 - RING, rx_under_load=0)
+        far.send(reply(1))  # and traffic goes on
+        assert bed.read(1) == [reply(1)]
+        bed.write(raw_packet(60).replace(bytes([10, 0, 0, 2]), bytes([10, 5, 0, 1])))
+        bed.heard(1, CONFIRMED)
+        bed.heard(lively.peer, HANDSHAKE_WANTED)
+        bed.received(RING)
+        bed.drain()
+        assert [data for data, _, _ in bed.messages] == messages[:RING]
+        far.send_datagram(initiation(10_001))
+        assert bed.received(RING + 1)[-1][0] == initiation(10_001)
+
+
+def test_under_load_from_an_eighth_of_the_ring_and_for_a_second() -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        flood(bed, far, [initiation(i) for i in range(LOADED_AT)])
+        bed.drain(0)
+        assert not bed.device_flags & UNDER_LOAD
+        flood(bed, far, [initiation(i) for i in range(LOADED_AT, LOADED_AT + 2)])
+        last = now()
+        bed.drain(0)
+        assert bed.device_flags & UNDER_LOAD
+        bed.received(LOADED_AT + 2)
+
+        def calm() -> bool:
+            bed.drain()
+            return not bed.device_flags & UNDER_LOAD
+
+        bed.until(calm, "the load is over")
+        assert now() - last > 0.9
+
+
+def test_under_load_a_flood_without_cookies_costs_little() -> None:
+    """What has no good mac2 gets through at a bounded rate (for its cookie reply); who has a cookie, always."""
+    with Bed() as bed:
+        far, honest = Far(bed, 1), Far(bed, 2, prefixes=[])
+        bed.plane.set_cookie_secret(SECRET)
+        before = now()
+        flood(bed, far, [initiation(i) for i in range(3000)])
+        seconds = now() - before
+        let_through = 3000 - bed.counter("rx_under_load")
+        assert LOADED_AT < let_through < LOADED_AT + 110 + 1000 * seconds
+        wanted = [with_mac2(initiation(i), honest.sock) for i in range(5000, 5020)]
+        flood(bed, honest, wanted)
+        stolen = [with_mac2(initiation(i), far.sock) for i in range(6000, 6400)]
+        dropped = bed.counter("rx_under_load")
+        flood(bed, honest, stolen)  # a cookie is for one address and port
+        assert bed.counter("rx_under_load") > dropped
+        bed.drain(RING)
+        assert [data for data in (data for data, _, _ in bed.messages) if data in wanted] == wanted
+
+
+def test_cookie_secret_is_32_bytes() -> None:
+    with Bed() as bed, pytest.raises(ValueError, match="32 bytes"):
+        bed.plane.set_cookie_secret(bytes(31))
+
+
+# ---- the other direction
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_handshake_messages_are_sent_as_they_are(family: socket.AddressFamily) -> None:
+    with Bed() as bed:
+        far = Far(bed, family=family, session=False)
+        for length in (148, 92, 64, 0, 1400):
+            message = random.Random(length).randbytes(length)
+            assert bed.plane.send_to_peer(1, message)
+            assert far.receive() == message
+            assert bed.plane.send_to(bed.plane.endpoint(1) or pytest.fail("none"), message)
+            assert far.receive() == message
+
+
+def test_what_can_not_be_sent_says_so() -> None:
+    with Bed() as bed:
+        far = Far(bed, session=False)
+        endpoint = bed.plane.endpoint(1) or pytest.fail("none")
+        assert not bed.plane.send_to_peer(1, bytes(65508))
+        bed.counted(tx_message_too_long=1)
+        assert not bed.plane.send_to((bytes(4), 0, 0, b"", 0), b"port 0")
+        bed.plane.detach_sockets()
+        assert not bed.plane.send_to_peer(1, b"hello")
+        assert not bed.plane.send_to(endpoint, b"hello")
+        assert bed.plane.peer_stats(1) == (0, 0)
+        assert far.is_silent()

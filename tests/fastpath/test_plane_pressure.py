@@ -1,0 +1,204 @@
+"""Outbound: UDP says EAGAIN. Then the TUN is not read any further, and nothing is lost or reordered.
+
+Loopback never fills a UDP socket: what was sent is already in the receiver's buffer. A connected SOCK_SEQPACKET socket
+takes the same calls (it ignores the address, and the control data of other layers), and does fill up.
+"""
+
+import random
+import select
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fastpath.packets import Udp, cut, gso_vnet
+from tests.fastpath.plane_bed import Bed, Far, raw_packet, tun_pair, udp_socket, unseal
+
+
+class Narrow:
+    """A bed whose IPv4 socket holds a few datagrams and then says EAGAIN, until the test reads them."""
+
+    def __init__(self) -> None:
+        self.bed = Bed(udp_gso=False)
+        self.far = Far(self.bed)
+        self.socket_end, self.wire = tun_pair(1)
+        self.tun_end, tun = tun_pair(1 << 18)
+        self.bed.tun.close()
+        self.bed.tun = tun
+        tun.setblocking(False)
+        self.bed.plane.attach_sockets(self.socket_end.fileno(), self.bed.sockets.fd6)
+        self.bed.plane.attach_tun(self.tun_end.fileno(), vnet_hdr_len=10)
+
+    def close(self) -> None:
+        self.bed.close()
+        for sock in (self.socket_end, self.wire, self.tun_end):
+            sock.close()
+
+    def fill(self) -> list[bytes]:
+        """Writes packets until the plane takes no more; returns them."""
+        packets: list[bytes] = []
+        while True:
+            packet = raw_packet(random.Random(len(packets)).randrange(20, 1400), 4, len(packets))
+            try:
+                self.bed.write(packet)
+            except BlockingIOError:
+                if self.stuck():
+                    return packets
+            else:
+                packets.append(packet)
+
+    def stuck(self) -> bool:
+        """Whether the thread that sends sleeps although the TUN is full: it waits for the socket."""
+        return tx_thread_sleeps() and not self.has_room()
+
+    def has_room(self) -> bool:
+        return bool(select.select([], [self.bed.tun], [], 0)[1])
+
+    def expect(self, first: int, packets: list[bytes]) -> None:
+        for counter, packet in enumerate(packets, first):
+            assert self.wire.recv(1 << 16) == self.far.expect(counter, packet)
+
+
+def tx_status() -> dict[str, str]:
+    """What /proc says of the thread that sends."""
+    for path in Path("/proc/self/task").glob("*/status"):
+        fields = dict(line.split(":\t", 1) for line in path.read_text().splitlines() if ":\t" in line)
+        if fields["Name"] == "pywg-tx":
+            return fields
+    raise AssertionError("no such thread")
+
+
+def tx_thread_sleeps() -> bool:
+    """Asleep each time one looks, and nobody woke it in between: it is not going round."""
+    before = tx_status()
+    looks = [tx_status() for _ in range(30)]
+    return all(
+        look["State"].startswith("S") and look["voluntary_ctxt_switches"] == before["voluntary_ctxt_switches"]
+        for look in looks
+    )
+
+
+@pytest.fixture
+def narrow() -> Iterator[Narrow]:
+    one = Narrow()
+    yield one
+    one.close()
+
+
+def test_full_socket_stops_the_reading_and_loses_nothing(narrow: Narrow) -> None:
+    packets = narrow.fill()
+    assert narrow.bed.counter("tx_datagrams") < len(packets)
+    assert narrow.bed.counter("tx_packets") < len(packets)
+    narrow.expect(0, packets)
+    narrow.bed.until(lambda: narrow.bed.counter("tx_datagrams") == len(packets), "all sent")
+    narrow.bed.counted(tx_send_error=0)
+    narrow.bed.write(raw_packet(60))
+    narrow.expect(len(packets), [raw_packet(60)])
+
+
+def test_again_and_again(narrow: Narrow) -> None:
+    sent = 0
+    for _ in range(5):
+        packets = narrow.fill()
+        narrow.expect(sent, packets)
+        sent += len(packets)
+
+
+def test_waiting_for_the_socket_costs_no_cpu(narrow: Narrow) -> None:
+    """The IPv6 socket, which is writable all the time, does not wake the thread."""
+    narrow.fill()
+    narrow.bed.until(tx_thread_sleeps, "asleep")
+
+
+def test_full_socket_loses_no_segment_of_a_superframe(narrow: Narrow) -> None:
+    packet = Udp(payload=random.Random(1).randbytes(60000))
+    narrow.bed.write(packet.unfinished(), gso_vnet(packet, 1300))
+    narrow.expect(0, cut(packet, 1300))
+    narrow.bed.until(lambda: narrow.bed.counter("tx_datagrams") == len(cut(packet, 1300)), "all sent")
+    narrow.bed.counted(tx_send_error=0)
+
+
+def test_control_plane_works_while_the_socket_is_full(narrow: Narrow) -> None:
+    packets = narrow.fill()
+    plane = narrow.bed.plane
+    assert not plane.send_keepalive(1)
+    assert not plane.send_staged(1)
+    assert not plane.send_to_peer(1, b"hello")
+    plane.add_peer(2)
+    plane.allow_many(2, [(bytes([10, 9, 0, 0]), 16)])
+    plane.drain()
+    assert plane.peer_stats(1)[0] > 0
+    narrow.expect(0, packets)
+    narrow.bed.until(lambda: plane.send_keepalive(1), "room")
+    narrow.expect(len(packets), [b""])
+
+
+def test_peer_is_removed_with_its_datagrams_in_the_queue(narrow: Narrow) -> None:
+    narrow.fill()
+    narrow.bed.plane.remove_peer(1)
+    other = Far(narrow.bed, 2)
+    old = 0
+    narrow.wire.settimeout(20)
+    # What was sealed before goes out, what was not read yet is the new owner's.
+    while True:
+        datagram = narrow.wire.recv(1 << 16)
+        if int.from_bytes(datagram[4:8], "little") == other.remote_index:
+            break
+        assert unseal(narrow.far.key, datagram).counter == old
+        old += 1
+    assert unseal(other.key, datagram).counter == 0
+
+
+def test_new_socket_takes_what_waits(narrow: Narrow) -> None:
+    packets = narrow.fill()
+    held = narrow.bed.counter("tx_datagrams")
+    narrow.bed.plane.attach_sockets(narrow.bed.sockets.fd4, narrow.bed.sockets.fd6)
+    for counter in range(held, len(packets)):
+        assert narrow.far.receive() == narrow.far.expect(counter, packets[counter])
+    narrow.wire.setblocking(False)
+    for counter in range(held):
+        assert narrow.wire.recv(1 << 16) == narrow.far.expect(counter, packets[counter])
+    with pytest.raises(BlockingIOError):
+        narrow.wire.recv(1 << 16)
+
+
+def test_detached_socket_gives_up_what_waits(narrow: Narrow) -> None:
+    packets = narrow.fill()
+    narrow.bed.plane.detach_sockets()
+    narrow.bed.until(lambda: narrow.bed.counter("tx_packets") == len(packets), "the TUN is read again")
+    narrow.bed.until(lambda: narrow.bed.counter("tx_send_error") > 0, "given up")
+    narrow.bed.plane.attach_sockets(narrow.bed.sockets.fd4, narrow.bed.sockets.fd6)
+    narrow.bed.until(narrow.has_room, "room")
+    narrow.bed.write(raw_packet(60))
+    opened = narrow.far.open()
+    assert opened.counter == len(packets)
+
+
+def test_close_while_the_socket_is_full(narrow: Narrow) -> None:
+    narrow.fill()
+    narrow.bed.plane.close()
+    narrow.bed.plane.close()
+
+
+def test_blocked_family_is_the_one_that_is_waited_for() -> None:
+    """IPv6 full, IPv4 free: datagrams go out in their order, so the IPv4 ones behind wait as well, and then all go."""
+    bed = Bed(udp_gso=False)
+    socket_end, wire = tun_pair(1)
+    with bed:
+        six = Far(bed, 6, sock=udp_socket(socket.AF_INET6, "::1"))
+        four = Far(bed, 4, prefixes=[(bytes([10, 5, 0, 0]), 16)])
+        bed.plane.attach_sockets(bed.sockets.fd4, socket_end.fileno())
+        bed.plane.detach_tun()
+        for number in range(30):
+            bed.write(raw_packet(1000, 4, number))
+        bed.write(raw_packet(60).replace(bytes([10, 0, 0, 2]), bytes([10, 5, 0, 1])))
+        bed.plane.attach_tun(bed.tun_end.fileno(), vnet_hdr_len=10)
+        bed.until(lambda: bed.counter("tx_datagrams") > 0 and tx_thread_sleeps(), "blocked")
+        assert bed.counter("tx_datagrams") < 30
+        assert four.is_silent()
+        for counter in range(30):
+            assert wire.recv(1 << 16) == six.expect(counter, raw_packet(1000, 4, counter))
+        assert four.open().counter == 0
+    socket_end.close()
+    wire.close()

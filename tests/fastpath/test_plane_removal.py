@@ -1,0 +1,149 @@
+"""Peers and keypairs that go: nothing of them is left, neither in the plane nor in memory."""
+
+import ctypes
+import gc
+
+import pytest
+
+from pywg._fastpath import HANDSHAKE_WANTED
+from pywg._native.secret import Secret
+from tests.fastpath.plane_bed import Bed, Far, addr_of, flows, handshake_message, raw_packet, reply, traffic
+
+
+def test_unknown_peers_are_key_errors() -> None:
+    with Bed() as bed:
+        plane = bed.plane
+        for call in (
+            lambda: plane.remove_peer(5),
+            lambda: plane.set_endpoint(5, None),
+            lambda: plane.endpoint(5),
+            lambda: plane.clear_source(5),
+            lambda: plane.allow_many(5, []),
+            lambda: plane.disallow(5, bytes(4), 0),
+            lambda: plane.clear_allowed(5),
+            lambda: plane.allowed_ips(5),
+            lambda: plane.open_index(1, 5),
+            lambda: plane.use_keypair(5, None),
+            lambda: plane.send_keepalive(5),
+            lambda: plane.send_staged(5),
+            lambda: plane.drop_staged(5),
+            lambda: plane.send_to_peer(5, b""),
+            lambda: plane.activity(5),
+            lambda: plane.peer_stats(5),
+            lambda: plane.count_rx(5, 1),
+        ):
+            with pytest.raises(KeyError):
+                call()
+
+
+@pytest.mark.parametrize("peer", [1, 0xFFFFFFFF])
+def test_peer_ids_are_given_once(peer: int) -> None:
+    with Bed() as bed:
+        Far(bed)
+        with pytest.raises(ValueError, match="peer"):
+            bed.plane.add_peer(peer)
+
+
+def test_removed_peer_leaves_nothing_behind() -> None:
+    with Bed() as bed:
+        far = Far(bed, 1, confirmed=False)
+        other = Far(bed, 2, prefixes=[])
+        bed.plane.open_index(9, 1)
+        far.send(reply(1))
+        assert bed.read(1) == [reply(1)]
+        bed.plane.use_keypair(1, None)
+        for number in range(20):
+            bed.write(raw_packet(60, 4, number))
+        bed.until(lambda: bed.counter("tx_packets") == 20, "staged")
+        other.send(b"")
+        bed.counted(rx_keepalives=1)
+        bed.plane.remove_peer(1)
+        bed.counted(tx_staged_dropped=20)
+        bed.drain()
+        assert {peer for peer, _, _ in bed.happened} == {2}
+        far.send(reply(2))
+        far.send_datagram(handshake_message(2, 92, 9))
+        far.send_datagram(handshake_message(3, 64, 9))
+        bed.counted(rx_unknown_index=3)
+        bed.write(raw_packet(60))
+        bed.counted(tx_no_peer=1)
+        bed.plane.add_peer(1)
+        assert bed.plane.endpoint(1) is None
+        assert bed.plane.allowed_ips(1) == []
+        assert bed.plane.peer_stats(1) == (0, 0)
+
+
+@pytest.mark.parametrize("gone", [0, 1, 2])
+def test_events_of_the_others_survive_a_removal(gone: int) -> None:
+    """First, middle and last of those that wait to be told."""
+    with Bed() as bed:
+        sock = None
+        for peer in range(3):
+            sock = Far(bed, peer, prefixes=[(bytes([10, 4, peer, 0]), 24)], session=False, sock=sock).sock
+            bed.write(raw_packet(60).replace(bytes([10, 0, 0, 2]), bytes([10, 4, peer, 1])))
+        bed.until(lambda: bed.counter("tx_packets") == 3, "staged")
+        bed.plane.remove_peer(gone)
+        last = Far(bed, 3, prefixes=[(bytes([10, 4, 3, 0]), 24)], session=False, sock=sock)
+        bed.write(raw_packet(60).replace(bytes([10, 0, 0, 2]), bytes([10, 4, 3, 1])))
+        bed.heard(last.peer, HANDSHAKE_WANTED)
+        assert [peer for peer, _, _ in bed.happened] == [peer for peer in range(4) if peer != gone]
+
+
+def test_peers_and_keys_come_and_go_under_traffic() -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        with traffic(bed, far):
+            for number in range(300):
+                peer = 100 + number
+                bed.plane.add_peer(peer)
+                bed.plane.allow_many(peer, [(bytes([10, 0, 0, 2]), 32)])
+                bed.plane.set_endpoint(peer, addr_of(far.sock))
+                bed.plane.install_keypair(
+                    peer, number, 1, bytes(32), bytes(32), initiator=True, created_at=0.0, confirmed=True
+                )
+                bed.plane.use_keypair(peer, number)
+                bed.plane.open_index(1 << 20 | number, peer)
+                bed.plane.drain()
+                bed.plane.retire_keypair(number)
+                bed.plane.allow_many(1, [(bytes([10, 0, 0, 2]), 32)])
+                bed.plane.remove_peer(peer)
+            flows(bed)
+
+
+class TestSecrets:
+    """Keys lie in the arena while they are in use, and nowhere there afterwards."""
+
+    @staticmethod
+    def slot() -> int:
+        """Where the next secret is going to be: the arena gives out first what it got back last."""
+        secret = Secret(length=64)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(secret))
+        gc.collect()
+        del secret
+        gc.collect()
+        return address
+
+    @pytest.mark.parametrize("how", ["retire", "remove", "close"])
+    def test_keys_are_wiped(self, how: str) -> None:
+        with Bed() as bed:
+            far = Far(bed, session=False)
+            address = self.slot()
+            far.install()
+            assert ctypes.string_at(address, 64) == far.key + far.send_key
+            if how == "retire":
+                bed.plane.retire_keypair(far.local_index)
+            elif how == "remove":
+                bed.plane.remove_peer(1)
+            else:
+                bed.plane.close()
+            assert ctypes.string_at(address, 64) == bytes(64)
+
+    def test_slots_are_used_again(self) -> None:
+        with Bed() as bed:
+            far = Far(bed, session=False)
+            address = self.slot()
+            for _ in range(2000):
+                far.install()
+                assert ctypes.string_at(address, 64) == far.key + far.send_key
+                bed.plane.retire_keypair(far.local_index)
+            assert ctypes.string_at(address, 64) == bytes(64)

@@ -1,0 +1,218 @@
+"""Outbound: packets that wait for a session (the kernel's staged packets: 128 a peer, the oldest dropped)."""
+
+from dataclasses import replace
+
+import pytest
+
+from pywg._fastpath import HANDSHAKE_WANTED, now
+from tests.fastpath.packets import Tcp, cut, gso_vnet
+from tests.fastpath.plane_bed import Bed, Far, Raw, raw_packet
+from tests.paper import STAGED_PACKETS
+
+
+def numbered(number: int, length: int = 60) -> bytes:
+    return Raw(payload=number.to_bytes(4, "big") + bytes(length - 24)).build()
+
+
+def stage(bed: Bed, count: int, first: int = 0) -> list[bytes]:
+    """Writes numbered packets and waits until the plane has them all."""
+    seen = bed.counter("tx_packets")
+    packets = [numbered(first + number) for number in range(count)]
+    for packet in packets:
+        bed.write(packet)
+    bed.until(lambda: bed.counter("tx_packets") == seen + count, "all staged")
+    return packets
+
+
+def begin_session(bed: Bed, far: Far) -> None:
+    far.install()
+    bed.plane.use_keypair(far.peer, far.local_index)
+
+
+@pytest.mark.parametrize("count", [1, STAGED_PACKETS - 1, STAGED_PACKETS, STAGED_PACKETS + 1, 3 * STAGED_PACKETS])
+def test_newest_128_are_kept_in_order(count: int) -> None:
+    with Bed() as bed:
+        far = Far(bed, session=False)
+        packets = stage(bed, count)
+        bed.heard(1, HANDSHAKE_WANTED)
+        bed.counted(tx_staged_dropped=max(0, count - STAGED_PACKETS), tx_datagrams=0)
+        assert far.is_silent()
+        begin_session(bed, far)
+        assert bed.plane.send_staged(1)
+        kept = packets[-STAGED_PACKETS:]
+        assert [far.receive() for _ in kept] == [far.expect(i, packet) for i, packet in enumerate(kept)]
+        assert bed.plane.send_staged(1)  # nothing is left
+        bed.write(raw_packet(99))
+        assert far.receive() == far.expect(len(kept), raw_packet(99))
+
+
+def test_keepalive_is_what_is_staged() -> None:
+    """The kernel's wg_packet_send_keepalive: an empty packet only where nothing waits."""
+    with Bed() as bed:
+        far = Far(bed, session=False)
+        packets = stage(bed, 3)
+        begin_session(bed, far)
+        assert bed.plane.send_keepalive(1)
+        assert [far.receive() for _ in packets] == [far.expect(i, packet) for i, packet in enumerate(packets)]
+        assert bed.plane.send_keepalive(1)
+        assert far.receive() == far.expect(3, b"")
+
+
+def test_next_packet_goes_behind_what_is_staged() -> None:
+    with Bed() as bed:
+        far = Far(bed, session=False)
+        packets = stage(bed, 20)
+        begin_session(bed, far)
+        packets += [numbered(1000 + i) for i in range(5)]
+        for packet in packets[20:]:
+            bed.write(packet)
+        assert [far.receive() for _ in packets] == [far.expect(i, packet) for i, packet in enumerate(packets)]
+
+
+def test_superframe_goes_behind_what_is_staged() -> None:
+    big = Tcp(payload=bytes(20000))
+    with Bed() as bed:
+        far = Far(bed, session=False)
+        packets = stage(bed, 20)
+        begin_session(bed, far)
+        bed.write(big.unfinished(), gso_vnet(big, 1000))
+        packets += cut(big, 1000)
+        assert [far.receive() for _ in packets] == [far.expect(i, packet) for i, packet in enumerate(packets)]
+
+
+def test_superframe_is_staged_as_its_segments() -> None:
+    big = Tcp(payload=bytes(range(256)) * 200)
+    with Bed() as bed:
+        far = Far(bed, session=False)
+        packets = stage(bed, 100)
+        bed.write(big.unfinished(), gso_vnet(big, 900))
+        packets += cut(big, 900)
+        bed.counted(tx_staged_dropped=len(packets) - STAGED_PACKETS)
+        begin_session(bed, far)
+        assert bed.plane.send_staged(1)
+        kept = packets[-STAGED_PACKETS:]
+        assert [far.receive() for _ in kept] == [far.expect(i, packet) for i, packet in enumerate(kept)]
+
+
+def test_nothing_can_be_sent_without_a_session() -> None:
+    with Bed() as bed:
+        far = Far(bed, session=False)
+        stage(bed, 2)
+        assert not bed.plane.send_staged(1)
+        assert not bed.plane.send_keepalive(1)
+        far.install()
+        assert not bed.plane.send_staged(1)  # it opens only: not confirmed, or not chosen yet
+        assert far.is_silent()
+        bed.plane.use_keypair(1, far.local_index)
+        assert bed.plane.send_staged(1)
+        assert far.open().counter == 0
+
+
+def test_without_a_keypair_in_use_packets_wait_again() -> None:
+    with Bed() as bed:
+        far = Far(bed)
+        bed.plane.use_keypair(1, None)
+        [packet] = stage(bed, 1)
+        bed.heard(1, HANDSHAKE_WANTED)
+        bed.plane.use_keypair(1, far.local_index)
+        assert bed.plane.send_staged(1)
+        assert far.receive() == far.expect(0, packet)
+
+
+def test_handshake_is_wanted_again_only_after_250_ms() -> None:
+    with Bed() as bed:
+        Far(bed, session=False)
+        before = now()
+        stage(bed, 1)
+        bed.heard(1, HANDSHAKE_WANTED)
+        bed.forget()
+        sent = 1
+        while not bed.flags_of(1) & HANDSHAKE_WANTED:
+            assert now() - before < 10
+            stage(bed, 1, sent)
+            sent += 1
+            bed.drain()
+        assert now() - before >= 0.25
+        assert sent > 2
+
+
+@pytest.mark.parametrize("change", ["endpoint", "keypair"])
+def test_handshake_is_wanted_at_once_after_a_change(change: str) -> None:
+    """What failed there may work here; and a session that ends has nothing to do with the one asked for before."""
+    with Bed() as bed:
+        Far(bed, session=False)
+        stage(bed, 1)
+        bed.heard(1, HANDSHAKE_WANTED)
+        bed.forget()
+        if change == "endpoint":
+            bed.plane.set_endpoint(1, bed.plane.endpoint(1))
+        else:
+            bed.plane.use_keypair(1, None)
+        stage(bed, 1)
+        bed.heard(1, HANDSHAKE_WANTED)
+
+
+def test_drop_staged_counts_and_empties() -> None:
+    with Bed() as bed:
+        far = Far(bed, session=False)
+        stage(bed, 50)
+        bed.plane.drop_staged(1)
+        bed.counted(tx_staged_dropped=50)
+        begin_session(bed, far)
+        assert bed.plane.send_staged(1)
+        bed.write(raw_packet(99))
+        assert far.receive() == far.expect(0, raw_packet(99))
+        bed.plane.drop_staged(1)
+        bed.counted(tx_staged_dropped=50)
+
+
+def test_removing_the_peer_drops_what_it_had_staged() -> None:
+    with Bed() as bed:
+        Far(bed, session=False)
+        stage(bed, 50)
+        bed.plane.remove_peer(1)
+        bed.counted(tx_staged_dropped=50)
+
+
+def test_peers_do_not_take_each_others_room() -> None:
+    """Known bug elsewhere: staged packets of many peers exhausted a pool, and then nobody could send."""
+    with Bed() as bed:
+        fars = [Far(bed, peer, prefixes=[(bytes([10, 2, peer, 0]), 24)], session=False) for peer in range(50)]
+
+        def to_peer(peer: int, number: int) -> bytes:
+            return Raw(addresses=(bytes(4), bytes([10, 2, peer, 1])), payload=number.to_bytes(4, "big") * 40).build()
+
+        for number in range(140):
+            for peer in range(0, 50, 7):
+                bed.write(to_peer(peer, number))
+        lively = Far(bed, 99)
+        bed.write(raw_packet(60))
+        assert lively.receive() == lively.expect(0, raw_packet(60))
+        bed.counted(tx_staged_dropped=12 * 8)
+        for peer in range(0, 50, 7):
+            begin_session(bed, fars[peer])
+            assert bed.plane.send_staged(peer)
+            kept = [fars[peer].receive() for _ in range(STAGED_PACKETS)]
+            assert kept == [fars[peer].expect(i, to_peer(peer, 12 + i)) for i in range(STAGED_PACKETS)]
+
+
+def test_memory_of_all_staged_packets_has_a_ceiling() -> None:
+    """Known bug elsewhere: memory grew without bound. 16 MiB for all; what does not fit is dropped and counted."""
+    with Bed(mtu=65000) as bed:
+        for peer in range(3):
+            Far(bed, peer, prefixes=[(bytes([10, 3, peer, 0]), 24)], session=False)
+        for peer in range(3):
+            packet = Raw(addresses=(bytes(4), bytes([10, 3, peer, 1])), payload=bytes(60000)).build()
+            for _ in range(STAGED_PACKETS):
+                bed.write(packet)
+        bed.until(lambda: bed.counter("tx_packets") == 3 * STAGED_PACKETS, "all written")
+        fits = (16 << 20) // len(packet)
+        assert bed.counter("tx_staged_dropped") == 3 * STAGED_PACKETS - fits
+        far = Far(bed, 9)
+        bed.write(raw_packet(60))
+        assert far.receive() == far.expect(0, raw_packet(60))
+        bed.plane.remove_peer(0)
+        seen = bed.counter("tx_staged_dropped")
+        bed.write(replace(Raw(payload=bytes(60000)), addresses=(bytes(4), bytes([10, 3, 2, 1]))).build())
+        bed.until(lambda: bed.counter("tx_packets") == 3 * STAGED_PACKETS + 2, "one more")
+        assert bed.counter("tx_staged_dropped") == seen  # there is room again
