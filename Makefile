@@ -1,0 +1,55 @@
+# make demo    two sites and a tunnel on this machine           FAR=wireguard-go or NEAR=... puts that daemon at that end
+# make test    lint, types and all tests                        TESTS="tests/core -k rekey" chooses some
+# make bench   micro benchmarks, then the tunnel bench          QUICK=1 for a short run
+# make venv    only the environment that these need
+# make clean   removes what was built
+
+NEAR ?= pywg
+FAR ?= pywg
+QUICK ?= 0
+TESTS ?= tests
+
+BIN := .venv/bin
+SOURCES := $(wildcard pywg/*.pyx pywg/*.pxd pywg/_native/*.pyx pywg/_native/*.pxd)
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+.PHONY: demo test lint bench venv packages clean
+
+demo: venv
+	@exec $(BIN)/python -m bench.tunnel.demo --near $(NEAR) --far $(FAR) </dev/null
+
+test: venv lint
+	@exec $(BIN)/python -m pytest $(TESTS) </dev/null
+
+lint: venv
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/cython-lint pywg
+
+bench: venv .venv/.bench
+	@exec $(BIN)/python -m bench.micro $(if $(filter-out 0,$(QUICK)),--quick) </dev/null
+	@exec $(BIN)/python -m bench.tunnel.bench $(if $(filter-out 0,$(QUICK)),--quick) </dev/null
+
+venv: packages .venv/.built
+
+packages:
+	@.ci/packages
+
+# What is installed follows pyproject.toml; what is compiled follows the sources.
+.venv/.installed: pyproject.toml
+	@.ci/venv test
+	@touch $@
+
+.venv/.bench: .venv/.installed
+	@.ci/venv bench
+	@touch $@
+
+.venv/.built: .venv/.installed setup.py $(SOURCES)
+	@$(BIN)/python setup.py --quiet build_ext --inplace </dev/null
+	@touch $@
+
+clean:
+	rm -rf .venv build dist .cache *.egg-info pywg/*.so pywg/_native/*.so

@@ -1,0 +1,1 @@
+"""Benchmarks and the lab they run in; nothing here is installed."""

@@ -1,0 +1,1 @@
+"""The parts: one batch call at a time, in one process."""

@@ -1,0 +1,1 @@
+"""The tunnel as a whole: two namespaces, real daemons, real tools."""

@@ -1,0 +1,186 @@
+"""One end of the tunnel: a namespace with its addresses, and the daemon that serves the WireGuard interface in it."""
+
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import usage
+from .command import CommandError, run
+from .implementations import Implementation
+from .namespace import Namespace
+
+LINK = "veth"
+LISTEN_PORT = 51820
+UAPI_DIR = Path("/var/run/wireguard")
+READY_WITHIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """A key pair in wg's base64."""
+
+    private: str
+    public: str
+
+    @classmethod
+    def generate(cls) -> "Keys":
+        """A fresh pair, by the reference tool and not by the daemon under test."""
+        private = run("wg", "genkey").strip()
+        return cls(private, run("wg", "pubkey", stdin=private).strip())
+
+
+def poll(condition: Callable[[], bool], what: str, within_s: float = READY_WITHIN_S, every_s: float = 0.005) -> None:
+    """Returns as soon as `condition` holds; raises TimeoutError naming `what` after `within_s` seconds."""
+    until = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > until:
+            raise TimeoutError(f"not within {within_s:g} s: {what}")
+        time.sleep(every_s)
+
+
+class Site:
+    """One end. `number` (1 or 2) ends its addresses: outer 10.77.0.N and fd00:77::N, inner 10.78.0.N and fd00:78::N."""
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        namespace: Namespace,
+        interface: str,
+        implementation: Implementation | None,
+        directory: Path,
+    ) -> None:
+        self.name = ("near", "far")[number - 1]
+        self.number = number
+        self.namespace = namespace
+        self.interface = interface
+        self.implementation = implementation
+        self.keys = Keys.generate()
+        self.log = directory / f"{self.name}.log"
+        self.daemon: subprocess.Popen[bytes] | None = None
+        self.ready_s = 0.0
+        self._directory = directory
+
+    def outer(self, family: int) -> str:
+        """The address on the veth; `family` is 4 or 6."""
+        return f"10.77.0.{self.number}" if family == 4 else f"fd00:77::{self.number}"
+
+    def inner(self, family: int) -> str:
+        """The address inside the tunnel; `family` is 4 or 6."""
+        return f"10.78.0.{self.number}" if family == 4 else f"fd00:78::{self.number}"
+
+    @property
+    def uapi_socket(self) -> Path:
+        """Where the daemon answers `wg`; the directory is one for all namespaces."""
+        return UAPI_DIR / f"{self.interface}.sock"
+
+    def start(self) -> None:
+        """Starts the daemon and returns when its UAPI socket answers; ready_s is how long that took."""
+        if self.implementation is None:
+            raise ValueError(f"site {self.name} has no daemon")
+        began = time.monotonic()
+        with self.log.open("ab") as log:
+            argv = self.implementation.argv(self.interface)
+            self.daemon = self.namespace.start(argv, stdout=log, stderr=log, env=self.implementation.environment())
+        try:
+            poll(self._answers, f"{self.implementation.name} answers on {self.uapi_socket}")
+        except TimeoutError as error:
+            raise CommandError(f"{error}\n{self.log_tail()}") from error
+        self.ready_s = time.monotonic() - began
+
+    def _answers(self) -> bool:
+        if self.daemon is not None and self.daemon.poll() is not None:
+            raise CommandError(f"the daemon ended with status {self.daemon.returncode} at its start\n{self.log_tail()}")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client, contextlib.suppress(OSError):
+            client.settimeout(1)
+            client.connect(str(self.uapi_socket))
+            client.sendall(b"get=1\n\n")
+            return b"errno=0" in client.recv(4096)
+        return False
+
+    def configure(self, mtu: int) -> None:
+        """Gives the interface its key, port, addresses and MTU, and takes it up."""
+        self.wg(
+            "set",
+            self.interface,
+            "listen-port",
+            str(LISTEN_PORT),
+            "private-key",
+            self.secret_file("key", self.keys.private),
+        )
+        self.ip("link", "set", self.interface, "mtu", str(mtu))
+        for address in (f"{self.inner(4)}/24", f"{self.inner(6)}/64"):
+            self.ip("address", "add", address, "dev", self.interface, *(["nodad"] if ":" in address else []))
+        self.ip("link", "set", self.interface, "up")
+
+    def add_peer(self, peer: "Site", *, preshared_key: str | None = None, endpoint: int | None = None) -> None:
+        """Makes `peer` a peer with its inner addresses. `endpoint` 4 or 6: also says where it is, over IPv4 or IPv6."""
+        command = [
+            "set",
+            self.interface,
+            "peer",
+            peer.keys.public,
+            "allowed-ips",
+            f"{peer.inner(4)}/32,{peer.inner(6)}/128",
+        ]
+        if preshared_key is not None:
+            command += ["preshared-key", self.secret_file("psk", preshared_key)]
+        if endpoint is not None:
+            host = peer.outer(endpoint) if endpoint == 4 else f"[{peer.outer(endpoint)}]"
+            command += ["endpoint", f"{host}:{LISTEN_PORT}"]
+        self.wg(*command)
+
+    def secret_file(self, kind: str, secret: str) -> str:
+        """Writes a key where `wg` can read it (never on a command line) and returns the path."""
+        path = self._directory / f"{self.name}.{kind}"
+        path.write_text(secret)
+        return str(path)
+
+    def wg(self, *argv: str) -> str:
+        """Runs `wg` in the namespace."""
+        return self.namespace.run("wg", *argv)
+
+    def ip(self, *argv: str) -> str:
+        """Runs `ip` in the namespace."""
+        return self.namespace.run("ip", *argv)
+
+    def transferred(self) -> tuple[int, int]:
+        """The received and sent bytes that `wg show` reports, all peers together."""
+        rows = [line.split("\t") for line in self.wg("show", self.interface, "transfer").splitlines()]
+        return sum(int(row[1]) for row in rows), sum(int(row[2]) for row in rows)
+
+    def has_handshake(self) -> bool:
+        """Whether a handshake with any peer was ever completed."""
+        return any(
+            line.split("\t")[1] != "0" for line in self.wg("show", self.interface, "latest-handshakes").splitlines()
+        )
+
+    def usage(self) -> usage.Usage:
+        """What the daemon has cost so far."""
+        return usage.read(self.pid)
+
+    @property
+    def pid(self) -> int:
+        """The daemon's process id."""
+        if self.daemon is None:
+            raise ValueError(f"no daemon was started at site {self.name}")
+        return self.daemon.pid
+
+    def stats(self) -> dict[str, str]:
+        """What `pywg stats INTERFACE` prints, key by key; empty for daemons that have no such command."""
+        if self.implementation is None or not self.implementation.has_stats:
+            return {}
+        lines = self.namespace.run(self.implementation.command[0], "stats", self.interface).splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    def alive(self) -> bool:
+        """Whether the daemon still runs."""
+        return self.daemon is not None and self.daemon.poll() is None
+
+    def log_tail(self) -> str:
+        """The end of what the daemon wrote."""
+        return self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""

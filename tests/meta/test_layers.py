@@ -1,0 +1,121 @@
+"""Who may import whom, as the design says: each layer knows the ones below it, and nothing above or beside it."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "pywg"
+
+BASE = {"constants", "errors"}
+SECRET = (
+    "_native.secret"  # the one native thing above the data plane: a locked buffer, so that keys never live in bytes
+)
+MAY_IMPORT = {
+    "__init__": set(),
+    "__main__": {"cli"},
+    "cli": {"cli", "runtime", "config", *BASE},
+    "runtime": {"runtime", "core", "config", "_fastpath", SECRET, *BASE},
+    "core": {"core", SECRET, *BASE},
+    "config": {"config", *BASE},
+    "constants": set(),
+    "errors": set(),
+    "_native": set(),
+}
+# What would make the core depend on the time, the network or chance.
+IMPURE = {"asyncio", "uvloop", "socket", "select", "selectors", "ssl", "time", "datetime", "random", "secrets", "os"}
+IMPURE |= {"logging", "threading", "subprocess", "signal", "pyroute2"}
+EXTERN = {"linux", "libcrypto"}
+
+_CIMPORT = re.compile(
+    r"^\s*from\s+(pywg[\w.]*)\s+(?:cimport|import)\s+(\w+)|^\s*(?:cimport|import)\s+(pywg[\w.]*)", re.M
+)
+
+
+def _modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """The full names of what a module imports; `from a import b` counts as a.b, so that submodules are seen."""
+    own = ("pywg", *path.relative_to(PACKAGE).with_suffix("").parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(own[: len(own) - node.level]) if node.level else ""
+            source = ".".join(part for part in (base, node.module) if part)
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+
+
+def _allowed(imported: str, layer: str) -> bool:
+    inside = imported.removeprefix("pywg.")
+    if layer == "cli" and inside == "__version__":
+        return True
+    return any(inside == target or inside.startswith(f"{target}.") for target in MAY_IMPORT[layer])
+
+
+def test_every_module_has_a_layer() -> None:
+    assert {_name(path).split("/")[0].removesuffix(".py") for path in _modules()} <= MAY_IMPORT.keys()
+
+
+@pytest.mark.parametrize("path", _modules(), ids=_name)
+def test_imports_only_what_lies_below(path: Path) -> None:
+    layer = _name(path).split("/")[0].removesuffix(".py")
+    ours = [name for name in _imports(path) if name.split(".")[0] == "pywg"]
+    assert [name for name in ours if not _allowed(name, layer)] == []
+
+
+@pytest.mark.parametrize("path", [path for path in _modules() if _name(path).startswith("core/")], ids=_name)
+def test_core_has_no_clock_network_or_chance_of_its_own(path: Path) -> None:
+    assert {name.split(".")[0] for name in _imports(path)} & IMPURE == set()
+
+
+def test_only_link_uses_pyroute2() -> None:
+    users = {_name(path) for path in _modules() if any(name.split(".")[0] == "pyroute2" for name in _imports(path))}
+    assert users <= {"runtime/link.py"}
+
+
+def _cimports() -> dict[str, set[str]]:
+    """For every Cython module (its .pxd and .pyx together) the modules of ours that it uses."""
+    graph: dict[str, set[str]] = {}
+    for path in [*PACKAGE.rglob("*.pyx"), *PACKAGE.rglob("*.pxd")]:
+        used = graph.setdefault(path.stem, set())
+        for source, name, plain in _CIMPORT.findall(path.read_text()):
+            module = source or plain
+            used.add(name if module == "pywg._native" else module.rpartition(".")[2])
+        used.discard(path.stem)
+    return graph
+
+
+def test_native_code_uses_only_native_code() -> None:
+    native = {path.stem for path in PACKAGE.glob("_native/*.p[yx][xd]")}
+    for module, used in _cimports().items():
+        assert used <= native, f"{module} uses {used - native}"
+
+
+def test_extern_declarations_use_nothing_of_ours() -> None:
+    graph = _cimports()
+    assert {module: graph[module] for module in EXTERN} == {module: set() for module in EXTERN}
+
+
+def test_native_modules_form_no_cycle() -> None:
+    graph = _cimports()
+    while graph:
+        leaves = {module for module, used in graph.items() if not used & graph.keys()}
+        assert leaves, f"a cycle among {sorted(graph)}"
+        graph = {module: used for module, used in graph.items() if module not in leaves}
+
+
+def test_the_parser_sees_the_imports_that_are_there() -> None:
+    """Guards the tests above: a parser that found nothing would let everything pass."""
+    assert "pywg._fastpath.Plane" in set(_imports(PACKAGE / "runtime" / "device.py"))
+    assert "wire" in _cimports()["_fastpath"]
+    assert not _allowed("pywg.runtime.device", "core")
+    assert not _allowed("pywg._native.ingress", "runtime")

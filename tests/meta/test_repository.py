@@ -1,0 +1,48 @@
+"""What a newcomer relies on: the commands that README names, and files that say nothing about anybody's machine."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support import require_tool
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGETS = ("demo", "test", "bench", "venv", "lint", "clean")
+# Absolute paths that are true on one machine only. In brackets, so that this file does not find itself.
+MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:[h]ome|[r]oot|[w]ork|[U]sers)/\w")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_makefile_has_the_target(target: str) -> None:
+    require_tool("make")
+    done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_readme_names_only_targets_that_exist() -> None:
+    named = set(re.findall(r"\bmake ([a-z]+)\b", (ROOT / "README.md").read_text()))
+    assert named - {"keys"} <= set(TARGETS)
+    assert {"demo", "test", "bench"} <= named
+
+
+@pytest.mark.parametrize("script", [".ci/run", ".ci/packages", ".ci/venv"])
+def test_scripts_can_be_run(script: str) -> None:
+    require_tool("bash")
+    assert os.access(ROOT / script, os.X_OK)
+    subprocess.run(["bash", "-n", script], cwd=ROOT, check=True)
+
+
+def test_no_machine_paths() -> None:
+    require_tool("git")
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout: git can't say which files are ours")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    found = []
+    for name in filter(None, listed.split("\0")):
+        path = ROOT / name
+        if path.is_file() and (match := MACHINE_PATHS.search(path.read_text(errors="replace"))):
+            found.append(f"{name}: {match[0]}")
+    assert found == []

@@ -1,0 +1,35 @@
+"""The .pyi files say what the compiled modules really have; a module without one has nothing for Python to call."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ALLOWLIST = Path(__file__).with_name("stubtest-allowlist.txt")
+SOURCES = sorted([*ROOT.glob("pywg/*.pyx"), *ROOT.glob("pywg/_native/*.pyx")])
+
+
+def _module(source: Path) -> str:
+    return ".".join(source.relative_to(ROOT).with_suffix("").parts)
+
+
+def test_stubs_match_the_compiled_modules() -> None:
+    stubbed = [_module(source) for source in SOURCES if source.with_suffix(".pyi").exists()]
+    assert "pywg._fastpath" in stubbed
+    options = ["--concise", "--ignore-positional-only", "--ignore-unused-allowlist", "--allowlist", str(ALLOWLIST)]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy.stubtest", *options, *stubbed],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("source", [one for one in SOURCES if not one.with_suffix(".pyi").exists()], ids=_module)
+def test_modules_without_a_stub_have_nothing_for_python(source: Path) -> None:
+    assert [name for name in vars(importlib.import_module(_module(source))) if not name.startswith("_")] == []

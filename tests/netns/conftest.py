@@ -1,0 +1,66 @@
+"""Labs for the tests. `pair` is (near, far), near being the first initiator; `daemon` is each daemon once."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from bench.tunnel.implementations import find
+from bench.tunnel.lab import Lab
+from tests.support import require_root, require_tool
+
+TOOLS = ("ip", "wg", "ping", "ethtool", "setpriv", "unshare")
+OpenLab = Callable[..., Lab]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/netns" in item.path.as_posix():
+            item.add_marker(pytest.mark.netns)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _requirements(pytestconfig: pytest.Config) -> None:
+    require_root()
+    for tool in TOOLS:
+        require_tool(tool)
+    if "wireguard-go" in pytestconfig.getoption("pairs"):
+        require_tool("wireguard-go")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    pairs = [tuple(pair.split(":")) for pair in metafunc.config.getoption("pairs").split(",")]
+    if "pair" in metafunc.fixturenames:
+        metafunc.parametrize("pair", pairs, ids=["+".join(pair) for pair in pairs], scope="module")
+    if "daemon" in metafunc.fixturenames:
+        metafunc.parametrize("daemon", sorted({name for pair in pairs for name in pair}), scope="module")
+
+
+@pytest.fixture(scope="module")
+def lab(pair: tuple[str, str]) -> Iterator[Lab]:
+    """One established tunnel for all tests of a module, which therefore leave it as they found it."""
+    with Lab(*pair, psk=True) as lab:
+        lab.establish()
+        yield lab
+
+
+@pytest.fixture
+def open_lab() -> Iterator[OpenLab]:
+    """Makes labs of a test's own, which it may damage as it likes."""
+    with contextlib.ExitStack() as labs:
+
+        def enter(*ends: Any, **options: Any) -> Lab:
+            return labs.enter_context(Lab(*ends, **options))
+
+        yield enter
+
+
+@pytest.fixture(scope="session")
+def pywg(pytestconfig: pytest.Config) -> str:
+    """The program of the pywg among the chosen pairs."""
+    daemons = [find(name) for pair in pytestconfig.getoption("pairs").split(",") for name in pair.split(":")]
+    programs = [daemon.command[0] for daemon in daemons if daemon.has_stats]
+    if not programs:
+        pytest.skip("pywg is not among the --pairs")
+    return programs[0]
