@@ -31,6 +31,7 @@ lint: venv
 
 bench: venv .venv/.bench
 	@exec $(BIN)/python -m bench.micro $(if $(filter-out 0,$(QUICK)),--quick) </dev/null
+	@$(BIN)/python -m bench.tunnel.handshakes </dev/null
 	@exec $(BIN)/python -m bench.tunnel.bench $(if $(filter-out 0,$(QUICK)),--quick) </dev/null
 
 venv: packages .venv/.built
