@@ -21,6 +21,8 @@ from typing import Any, NamedTuple, TypeAlias
 _PACKAGE = "pyroute2"
 _NLMSG_ERROR = 2
 _NLM_F_REQUEST = 1
+_TYPE = slice(4, 6)
+_SEQUENCE = slice(8, 12)
 _SOL_NETLINK = 270
 _NETLINK_LISTEN_ALL_NSID = 8
 _REPLY_LEN = 1 << 16
@@ -98,13 +100,13 @@ class Questions:
 
         Raises OSError with the kernel's errno; EPROTO when it didn't answer, or not in this form.
         """
+        return self.put(encode(kind, form, fields, attributes), form)
+
+    def put(self, question: bytearray, form: Message) -> Message:
+        """As `ask`, for a question that is encoded already. Its sequence number is set in place."""
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-        question = form()
-        question.update(fields)
-        question["attrs"] = list(attributes.items())
-        question["header"] = {"type": kind, "flags": _NLM_F_REQUEST, "sequence_number": self._sequence}
-        question.encode()
-        self._socket.send(question.data)
+        question[_SEQUENCE] = self._sequence.to_bytes(4, sys.byteorder)
+        self._socket.send(question)
         return self._answer(form)
 
     def _answer(self, form: Message) -> Message:
@@ -114,7 +116,8 @@ class Questions:
                 data = self._socket.recv(_REPLY_LEN)
             except BlockingIOError as error:
                 raise OSError(errno.EPROTO, "no answer from rtnetlink") from error
-            kind, sequence = int.from_bytes(data[4:6], sys.byteorder), int.from_bytes(data[8:12], sys.byteorder)
+            kind = int.from_bytes(data[_TYPE], sys.byteorder)
+            sequence = int.from_bytes(data[_SEQUENCE], sys.byteorder)
             if sequence != self._sequence:
                 continue  # to a question that was given up
             if kind == _NLMSG_ERROR:
@@ -155,6 +158,17 @@ class Hints:
         self._socket.close()
 
 
+def encode(kind: int, form: Message, fields: Mapping[str, int], attributes: Mapping[str, object]) -> bytearray:
+    """A question of type `kind`; its attributes are in the order given."""
+    question = form()
+    question.update(fields)
+    question["attrs"] = list(attributes.items())
+    question["header"] = {"type": kind, "flags": _NLM_F_REQUEST}
+    question.encode()
+    data: bytearray = question.data
+    return data
+
+
 def decode(form: Message, data: bytes) -> Message:
     """One message. Raises OSError EPROTO when `data` isn't one of this form."""
     message = form(data)
@@ -166,11 +180,11 @@ def decode(form: Message, data: bytes) -> Message:
 
 
 def number(message: Message, name: str) -> int:
-    """The attribute `name` of a message. Raises OSError EPROTO when it isn't there."""
+    """The attribute `name` of a message. Raises OSError EPROTO when it isn't there, or can't be read."""
     value = message.get_attr(name)
-    if value is None:
+    if not isinstance(value, int):
         raise OSError(errno.EPROTO, f"an rtnetlink message without {name}")
-    return int(value)
+    return value
 
 
 def _open(groups: int) -> socket.socket:
