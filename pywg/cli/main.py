@@ -21,6 +21,7 @@ WireGuard in user space. The interface is configured with wg, wg-quick and ip.
 Commands:
   run [OPTION]... IFACE  the same as no command; for an interface named like one
   stats IFACE            show the counters and offloads of a running interface
+  log IFACE LEVEL        change how much a running interface writes to its log
   genkey                 write a new private key
   genpsk                 write a new preshared key
   pubkey                 read a private key and write its public key
@@ -30,6 +31,7 @@ Options of run:
       --no-udp-gso       send UDP datagrams one by one
       --no-udp-gro       receive UDP datagrams one by one
       --no-tun-offload   exchange packets with the interface one by one
+      --no-sandbox       keep all privileges once started
 
 Other options:
   -h, --help             show this help
@@ -44,11 +46,18 @@ Environment:
   PYWG_UDP_GSO           0: as --no-udp-gso
   PYWG_UDP_GRO           0: as --no-udp-gro
   PYWG_TUN_OFFLOAD       0: as --no-tun-offload
+  PYWG_SANDBOX           0: as --no-sandbox
+  PYWG_LOG_FORMAT        json: log lines are JSON objects; default: text
 """
 
 _HELP_OPTIONS = ("-h", "--help")
 _FOREGROUND_OPTIONS = ("-f", "--foreground")
-_OFFLOAD_OPTIONS = {"--no-udp-gso": "udp_gso", "--no-udp-gro": "udp_gro", "--no-tun-offload": "tun_offload"}
+_SWITCHES = {
+    "--no-udp-gso": "udp_gso",
+    "--no-udp-gro": "udp_gro",
+    "--no-tun-offload": "tun_offload",
+    "--no-sandbox": "sandbox",
+}
 
 
 class _UsageError(Exception):
@@ -98,7 +107,7 @@ def _dispatch(argv: list[str]) -> int:
 
 def _run(arguments: list[str]) -> int:
     foreground = False
-    offloads: dict[str, bool | None] = dict.fromkeys(_OFFLOAD_OPTIONS.values())
+    switches: dict[str, bool | None] = dict.fromkeys(_SWITCHES.values())
     names: list[str] = []
     options = True
     for argument in arguments:
@@ -108,8 +117,8 @@ def _run(arguments: list[str]) -> int:
             options = False
         elif argument in _FOREGROUND_OPTIONS:
             foreground = True
-        elif argument in _OFFLOAD_OPTIONS:
-            offloads[_OFFLOAD_OPTIONS[argument]] = False
+        elif argument in _SWITCHES:
+            switches[_SWITCHES[argument]] = False
         elif argument in _HELP_OPTIONS:
             return _show_help()
         elif argument == "--version":
@@ -119,13 +128,7 @@ def _run(arguments: list[str]) -> int:
     interface = check_interface_name(_only(names))
     from pywg.cli.run import run
 
-    return run(
-        interface,
-        foreground=foreground,
-        udp_gso=offloads["udp_gso"],
-        udp_gro=offloads["udp_gro"],
-        tun_offload=offloads["tun_offload"],
-    )
+    return run(interface, foreground=foreground, **switches)
 
 
 def _stats(arguments: list[str]) -> int:
@@ -135,6 +138,17 @@ def _stats(arguments: list[str]) -> int:
     from pywg.cli.stats import stats
 
     return stats(interface)
+
+
+def _log(arguments: list[str]) -> int:
+    if _wants_help(arguments):
+        return _show_help()
+    if len(arguments) != 2:
+        raise _UsageError("log takes an interface and a level")
+    interface = check_interface_name(arguments[0])
+    from pywg.cli.log import set_level
+
+    return set_level(interface, arguments[1])
 
 
 def _genkey(arguments: list[str]) -> int:
@@ -200,6 +214,7 @@ def _drop_output() -> None:
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
     "stats": _stats,
+    "log": _log,
     "genkey": _genkey,
     "genpsk": _genpsk,
     "pubkey": _pubkey,

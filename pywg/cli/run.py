@@ -14,8 +14,9 @@ def run(
     udp_gso: bool | None = None,
     udp_gro: bool | None = None,
     tun_offload: bool | None = None,
+    sandbox: bool | None = None,
 ) -> int:
-    """Runs the daemon of `interface` and returns the exit status; None leaves an offload to the environment.
+    """Runs the daemon of `interface` and returns the exit status; None leaves a switch to the environment.
 
     In the background this returns 0 as soon as interface and configuration socket answer. Raises ConfigError for an
     environment variable that means nothing, DeviceError for what can't be had; in the background the child does, and
@@ -23,7 +24,13 @@ def run(
     """
     open_standard_descriptors()
     options = read_options(
-        interface, os.environ, foreground=foreground, udp_gso=udp_gso, udp_gro=udp_gro, tun_offload=tun_offload
+        interface,
+        os.environ,
+        foreground=foreground,
+        udp_gso=udp_gso,
+        udp_gro=udp_gro,
+        tun_offload=tun_offload,
+        sandbox=sandbox,
     )
     if options.foreground:
         return _serve(options, lambda: None)

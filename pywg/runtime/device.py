@@ -110,6 +110,13 @@ class Device:
         self._mtu = mtu
         self._plane.set_mtu(mtu)
 
+    def pass_threads(self) -> None:
+        """Returns once each of the plane's threads has let go of what it holds during a batch.
+
+        One that hangs in a batch never does, and what calls this hangs with it: a watchdog's proof of life.
+        """
+        self._plane.set_mtu(self._mtu)
+
     def on_plane_ready(self) -> None:
         """The plane's event descriptor is readable."""
         self._pump.on_plane_ready()
@@ -179,6 +186,34 @@ class Device:
         stats.update((f"counter_{_word(name)}", count) for name, count in self._plane.counters().items())
         stats.update((f"counter_handshake_{_word(name)}", count) for name, count in self._pump.dropped.items())
         return stats
+
+    # The peers' sources, for routes.RouteWatcher
+
+    @property
+    def fwmark(self) -> int:
+        """The mark on what the sockets send, 0 for none."""
+        return self._fwmark
+
+    def peers(self) -> list[int]:
+        """All peers, by the ids that core and plane know them by."""
+        return list(self._peers)
+
+    def endpoint(self, peer: int) -> Endpoint | None:
+        """Where a peer is, and what of ours it spoke to; None when that isn't known, or the peer is gone."""
+        addr = self._plane.endpoint(peer) if peer in self._peers else None
+        return None if addr is None else Endpoint(*addr)
+
+    def clear_source(self, peer: int) -> None:
+        """Forgets which of our addresses the peer spoke to, until it speaks again; the route decides. It may be gone.
+
+        The core is told as well: else the peer's next handshake would look as if it came by the way that is known.
+        """
+        if peer not in self._peers:
+            return
+        self._plane.clear_source(peer)
+        endpoint = self.endpoint(peer)
+        if endpoint is not None:
+            self._tunnel.endpoint_learned(peer, endpoint)
 
     # Resolving: may fail, changes nothing
 
@@ -334,7 +369,7 @@ class Device:
     def _clear_sources(self) -> None:
         """Another port or mark may mean another route: let the routing table choose again."""
         for peer in self._peers:
-            self._plane.clear_source(peer)
+            self.clear_source(peer)
 
     def _cancel_retry(self) -> None:
         if self._retry is not None:

@@ -1,4 +1,4 @@
-"""The two calls of libc that Python's standard library lacks: prctl(2) and inotify(7)."""
+"""The calls of libc that Python's standard library lacks: prctl(2), syscall(2), capget(2), capset(2) and inotify(7)."""
 
 import ctypes
 import os
@@ -15,8 +15,33 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def forbid_dumps() -> None:
     """No core file, no ptrace and no /proc/PID/mem for this process' peers: prctl(PR_SET_DUMPABLE, 0)."""
-    if _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
-        _raise()
+    prctl(_PR_SET_DUMPABLE, 0)
+
+
+def prctl(option: int, *arguments: int) -> int:
+    """prctl(2): what it returns. Raises OSError."""
+    padded = (*arguments, 0, 0, 0, 0)[:4]
+    return _checked(_libc.prctl(option, *map(ctypes.c_ulong, padded)))
+
+
+def syscall(number: int, *arguments: int | ctypes.Array[ctypes.c_char] | None) -> int:
+    """A system call that has no function in libc; a ctypes buffer or None stands for a pointer. Raises OSError."""
+    passed = [ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments]
+    return _checked(_libc.syscall(ctypes.c_long(number), *passed))
+
+
+def capget(header: bytes, data_len: int) -> bytes:
+    """capget(2): `data_len` bytes of struct __user_cap_data_struct. Raises OSError."""
+    data = ctypes.create_string_buffer(data_len)
+    _checked(_libc.capget(ctypes.create_string_buffer(header, len(header)), data))
+    return data.raw
+
+
+def capset(header: bytes, data: bytes) -> None:
+    """capset(2), of the calling thread. Raises OSError."""
+    _checked(
+        _libc.capset(ctypes.create_string_buffer(header, len(header)), ctypes.create_string_buffer(data, len(data)))
+    )
 
 
 def watch_file(path: str) -> int:
@@ -29,6 +54,12 @@ def watch_file(path: str) -> int:
         os.close(fd)
         raise OSError(code, os.strerror(code), path)
     return fd
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        _raise()
+    return result
 
 
 def _raise() -> None:

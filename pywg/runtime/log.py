@@ -1,11 +1,13 @@
-"""Log lines in wireguard-go's form, on standard error: `LEVEL: (interface) date time message`.
+"""Log lines on standard error, in wireguard-go's form: `LEVEL: (interface) date time message`, or as JSON objects.
 
+The level can be changed while the daemon runs.
 Lines that a stranger can cause go through `Log.limited`. Nothing here ever sees a secret: callers name peers by
 `peer_name`.
 """
 
 import contextlib
 import enum
+import json
 import sys
 import time
 from base64 import b64encode
@@ -23,6 +25,13 @@ class Level(enum.IntEnum):
     WARNING = 2
     INFO = 3
     DEBUG = 4
+
+
+class Form(enum.Enum):
+    """How a line is written."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 _LEVELS = {
@@ -49,6 +58,14 @@ def parse_level(text: str) -> Level:
     return level
 
 
+def parse_form(text: str) -> Form:
+    """The form that PYWG_LOG_FORMAT names, by default text. Raises ConfigError for any other word."""
+    try:
+        return Form(text.lower() or "text")
+    except ValueError as error:
+        raise ConfigError(f"PYWG_LOG_FORMAT={text!r} is neither text nor json") from error
+
+
 def peer_name(public_key: bytes) -> str:
     """A peer as wireguard-go names it in its log: the ends of its base64 key."""
     text = b64encode(public_key).decode()
@@ -63,11 +80,13 @@ class Log:
         interface: str,
         level: Level,
         *,
+        form: Form = Form.TEXT,
         stream: TextIO | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.interface = interface
         self.level = level
+        self._format = self._json if form is Form.JSON else self._text
         self._stream = stream
         self._monotonic = monotonic
         self._limits: dict[str, tuple[float, int]] = {}
@@ -108,10 +127,26 @@ class Log:
     def _write(self, level: Level, message: str) -> None:
         if level > self.level:
             return
-        line = f"{level.name}: ({self.interface}) {time.strftime('%Y/%m/%d %H:%M:%S')} {message}\n"
+        line = self._format(level, message)
         stream = self._stream or sys.stderr
         if stream is None:  # standard error was closed when the interpreter started
             return
         with contextlib.suppress(OSError, ValueError):  # nobody reads any more: the tunnel matters more than its log
             stream.write(line)
             stream.flush()
+
+    def _text(self, level: Level, message: str) -> str:
+        return f"{level.name}: ({self.interface}) {time.strftime('%Y/%m/%d %H:%M:%S')} {message}\n"
+
+    def _json(self, level: Level, message: str) -> str:
+        """One object a line; the time is RFC 3339's, local, in milliseconds."""
+        now = time.time()
+        at = time.localtime(now)
+        zone = time.strftime("%z", at)
+        line = {
+            "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', at)}.{int(now % 1 * 1000):03d}{zone[:3]}:{zone[3:]}",
+            "level": level.name.lower(),
+            "interface": self.interface,
+            "message": message,
+        }
+        return json.dumps(line, ensure_ascii=False) + "\n"

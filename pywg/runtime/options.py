@@ -1,14 +1,21 @@
 """What the environment and the command line say about one daemon; the command line wins.
 
 Names and meanings of LOG_LEVEL, WG_TUN_FD, WG_UAPI_FD and WG_PROCESS_FOREGROUND are wireguard-go's. PYWG_UDP_GSO,
-PYWG_UDP_GRO and PYWG_TUN_OFFLOAD (0 or 1) switch one offload each.
+PYWG_UDP_GRO and PYWG_TUN_OFFLOAD (0 or 1) switch one offload each, PYWG_SANDBOX the sandbox. NOTIFY_SOCKET,
+WATCHDOG_USEC and LISTEN_FDS are systemd's, and heard in the foreground.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pywg.errors import ConfigError
-from pywg.runtime.log import Level, parse_level
+from pywg.runtime.log import Form, Level, parse_form, parse_level
+from pywg.runtime.notify import watchdog_seconds
+
+STORED_TUN = "tun"
+"""The name under which the service manager keeps the TUN for our next start."""
+_FIRST_LISTEN_FD = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +25,7 @@ class Options:
     interface: str
     foreground: bool
     log_level: Level
+    log_form: Form
     keep_output: bool
     """in the background, leave standard output and error open (wireguard-go: when LOG_LEVEL is set and not silent)"""
     tun_fd: int | None
@@ -25,6 +33,12 @@ class Options:
     udp_gso: bool
     udp_gro: bool
     tun_offload: bool
+    sandbox: bool
+    notify_socket: str | None
+    watchdog: float | None
+    """seconds within which the service manager wants a sign of life"""
+    store_tun: bool
+    """leave the TUN with the service manager, so that a restart keeps the interface"""
 
 
 def read_options(
@@ -35,22 +49,30 @@ def read_options(
     udp_gso: bool | None = None,
     udp_gro: bool | None = None,
     tun_offload: bool | None = None,
+    sandbox: bool | None = None,
 ) -> Options:
-    """The options of `interface`; None leaves an offload to the environment, and that to its default: on.
+    """The options of `interface`; None leaves a switch to the environment, and that to its default: on.
 
     Raises ConfigError that names the variable and its value.
     """
     level = parse_level(environ.get("LOG_LEVEL", ""))
+    foreground = foreground or environ.get("WG_PROCESS_FOREGROUND") == "1"
+    tun_fd = _descriptor(environ, "WG_TUN_FD")
     return Options(
         interface=interface,
-        foreground=foreground or environ.get("WG_PROCESS_FOREGROUND") == "1",
+        foreground=foreground,
         log_level=level,
+        log_form=parse_form(environ.get("PYWG_LOG_FORMAT", "")),
         keep_output=bool(environ.get("LOG_LEVEL")) and level is not Level.SILENT,
-        tun_fd=_descriptor(environ, "WG_TUN_FD"),
+        tun_fd=_stored_tun(environ) if foreground and tun_fd is None else tun_fd,
         uapi_fd=_descriptor(environ, "WG_UAPI_FD"),
         udp_gso=_switch(environ, "PYWG_UDP_GSO", udp_gso),
         udp_gro=_switch(environ, "PYWG_UDP_GRO", udp_gro),
         tun_offload=_switch(environ, "PYWG_TUN_OFFLOAD", tun_offload),
+        sandbox=_switch(environ, "PYWG_SANDBOX", sandbox),
+        notify_socket=(environ.get("NOTIFY_SOCKET") or None) if foreground else None,
+        watchdog=_watchdog(environ) if foreground else None,
+        store_tun=foreground and _switch(environ, "PYWG_STORE_TUN", None, default="0"),
     )
 
 
@@ -63,10 +85,22 @@ def _descriptor(environ: Mapping[str, str], name: str) -> int | None:
     return int(text)
 
 
-def _switch(environ: Mapping[str, str], name: str, given: bool | None) -> bool:
+def _stored_tun(environ: Mapping[str, str]) -> int | None:
+    """The TUN that the service manager kept from our last start: sd_listen_fds(3). Other descriptors aren't ours."""
+    if environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    return _FIRST_LISTEN_FD + names.index(STORED_TUN) if STORED_TUN in names else None
+
+
+def _watchdog(environ: Mapping[str, str]) -> float | None:
+    return watchdog_seconds(environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", ""), os.getpid())
+
+
+def _switch(environ: Mapping[str, str], name: str, given: bool | None, *, default: str = "1") -> bool:
     if given is not None:
         return given
-    text = environ.get(name, "1")
+    text = environ.get(name, default)
     if text not in ("0", "1"):
         raise ConfigError(f"{name}={text!r} is neither 0 nor 1")
     return text == "1"

@@ -14,13 +14,18 @@ from collections.abc import Callable
 from typing import Any
 
 from pywg._fastpath import Plane
-from pywg.runtime import tun, uapi_socket
+from pywg._native.secret import Secret
+from pywg.core.crypto import private_key_from, public_key_of
+from pywg.runtime import netlink, tun, uapi_socket
 from pywg.runtime.bind import open_sockets
 from pywg.runtime.device import Device
 from pywg.runtime.libc import forbid_dumps
 from pywg.runtime.link import LinkState, LinkWatcher
 from pywg.runtime.log import Level, Log
-from pywg.runtime.options import Options
+from pywg.runtime.notify import Notifier, Threads, Watchdog
+from pywg.runtime.options import STORED_TUN, Options
+from pywg.runtime.routes import RouteWatcher
+from pywg.runtime.sandbox import Sandbox
 from pywg.runtime.tun import Tun
 from pywg.runtime.uapi_server import UapiServer
 from pywg.runtime.uapi_socket import UapiSocket
@@ -45,19 +50,23 @@ def serve(options: Options, ready: Callable[[], None]) -> None:
         stack.callback(interface.close)
         socket = _open_uapi(options, interface.name)
         stack.callback(socket.close)
-        log = Log(interface.name, options.log_level)
+        log = Log(interface.name, options.log_level, form=options.log_form)
+        sandbox = Sandbox(log, enabled=options.sandbox)
+        sandbox.begin()
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_Service(options, interface, socket, log).run(ready))
+            runner.run(_Service(options, interface, socket, log, sandbox).run(ready))
 
 
 class _Service:
     """The parts of one daemon while it runs."""
 
-    def __init__(self, options: Options, interface: Tun, socket: UapiSocket, log: Log) -> None:
+    def __init__(self, options: Options, interface: Tun, socket: UapiSocket, log: Log, sandbox: Sandbox) -> None:
         self._options = options
         self._interface = interface
         self._socket = socket
         self._log = log
+        self._notifier = Notifier(options.notify_socket)
+        self._sandbox = sandbox
         self._stopped = asyncio.Event()
 
     async def run(self, ready: Callable[[], None]) -> None:
@@ -67,14 +76,20 @@ class _Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, f"{number.name} received")
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._notifier.close)
+            # Hearing of other namespaces takes a privilege that is dropped next. The first state comes a turn later.
+            self._follow_link(lambda state: self._link_changed(device, state), loop, stack)
+            self._sandbox.drop_privileges()
             device = self._start_device(loop, stack)
-            self._follow_link(device, loop, stack)
+            self._follow_routes(device, loop, stack)
             self._watch_socket(loop, stack)
-            server = UapiServer(self._socket.listener, device, self._log)
+            server = UapiServer(self._socket.listener, device, self._log, more_stats=self._sandbox.stats)
             server.start()
             stack.push_async_callback(server.close)
             self._log.info("ready")
             ready()
+            self._tell_manager(device, loop, stack)
+            loop.call_soon(self._close_sandbox)
             await self._stopped.wait()
 
     def _start_device(self, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> Device:
@@ -96,15 +111,51 @@ class _Service:
         stack.callback(loop.remove_reader, plane.event_fd)
         return device
 
-    def _follow_link(self, device: Device, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> None:
-        def changed(state: LinkState) -> None:
-            device.set_mtu(state.mtu)
-            if state.up:
-                device.up()
-            else:
-                device.down()
-
+    def _follow_link(
+        self,
+        changed: Callable[[LinkState], None],
+        loop: asyncio.AbstractEventLoop,
+        stack: contextlib.AsyncExitStack,
+    ) -> None:
         watcher = LinkWatcher(self._interface.fd, changed, self._interface_gone)
+        stack.callback(watcher.close)
+        watcher.start(loop)
+
+    def _link_changed(self, device: Device, state: LinkState) -> None:
+        device.set_mtu(state.mtu)
+        if state.up:
+            device.up()
+        else:
+            device.down()
+        self._notifier.status(f"{self._interface.name} is {'up' if state.up else 'down'}, MTU {state.mtu}")
+
+    def _tell_manager(self, device: Device, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> None:
+        """Ready, and from then on alive while the data plane's threads are."""
+        if not self._notifier.connected:
+            return
+        if self._options.store_tun:
+            self._notifier.keep(self._interface.fd, STORED_TUN)
+        self._notifier.ready()
+        if self._options.watchdog is None:
+            return
+        threads = Threads()
+        stack.callback(threads.close)
+
+        def alive() -> bool:
+            device.pass_threads()
+            return threads.all_alive()
+
+        Watchdog(self._notifier, self._options.watchdog, alive, loop.call_later).start()
+
+    def _close_sandbox(self) -> None:
+        """After this no module can be imported, so first comes what would be, when it is first needed."""
+        netlink.messages()
+        public_key_of(private_key_from(Secret(length=32)))
+        path = self._socket.path
+        self._sandbox.close(None if path is None else os.path.dirname(path))
+
+    def _follow_routes(self, device: Device, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> None:
+        watcher = RouteWatcher(device, self._log)
         stack.callback(watcher.close)
         watcher.start(loop)
 
@@ -139,6 +190,7 @@ class _Service:
     def _stop(self, why: str) -> None:
         if not self._stopped.is_set():
             self._log.info(f"{why}: shutting down")
+            self._notifier.stopping()
             self._stopped.set()
 
 

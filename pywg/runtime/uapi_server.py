@@ -1,22 +1,23 @@
 """Answers on a device's configuration socket: any number of operations a connection, and clients of any kind.
 
-An operation is `set=1`, `get=1` or `stats=1` on a line, more lines, and a blank line; the end of the stream after a
-whole line serves as the blank line. The reply ends with `errno=N`, and N is never positive. `stats=1` is ours: the
-others are WireGuard's cross-platform protocol, https://www.wireguard.com/xplatform/. Requests and replies hold
-private keys, and are wiped.
+An operation is `set=1`, `get=1`, `stats=1` or `log_level=WORD` on a line, more lines, and a blank line; the end of the
+stream after a whole line serves as the blank line. The reply ends with `errno=N`, and N is never positive. `stats=1`
+and `log_level=` are ours: the others are WireGuard's cross-platform protocol, https://www.wireguard.com/xplatform/.
+Requests and replies hold private keys, and are wiped.
 """
 
 import asyncio
 import contextlib
 import errno
 import socket
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from pywg._native.secret import wipe
 from pywg.config.model import DeviceChange, DeviceStatus
 from pywg.config.uapi import format_errno, format_get, parse_set
-from pywg.errors import DeviceError, UapiError
-from pywg.runtime.log import Log
+from pywg.errors import ConfigError, DeviceError, UapiError
+from pywg.runtime.log import Log, parse_level
 
 MAX_REQUEST_LEN = 64 << 20
 """Bytes of one operation."""
@@ -24,6 +25,8 @@ MAX_CONNECTIONS = 32
 """With so many open, a new one ends the one that was idle longest."""
 SEND_SECONDS = 30.0
 """A client that hasn't taken its reply after so long is disconnected."""
+LOG_LEVEL = b"log_level="
+_LOG_OPERATION_MAX_LEN = 64
 _FIRST_BUFFER_LEN = 4096
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -42,12 +45,23 @@ class Configurable(Protocol):
 
 
 class UapiServer:
-    """Serves `listener` (a non-blocking listening socket, the caller's) until `close`."""
+    """Serves `listener` (a non-blocking listening socket, the caller's) until `close`.
 
-    def __init__(self, listener: socket.socket, device: Configurable, log: Log) -> None:
+    `more_stats` are the process' own, shown after the device's.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        device: Configurable,
+        log: Log,
+        *,
+        more_stats: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
         self._listener = listener
         self._device = device
         self._log = log
+        self._more_stats = more_stats
         self._accepting: asyncio.Task[None] | None = None
         self._connections: dict[asyncio.Task[None], None] = {}
         """Open connections, idle longest first."""
@@ -136,6 +150,8 @@ class UapiServer:
         try:
             if name == b"set=1":
                 self._device.apply(parse_set(body))
+            elif operation[: len(LOG_LEVEL)] == LOG_LEVEL:
+                self._set_log_level(operation)
             elif name not in (b"get=1", b"stats=1"):
                 self._log.limited("uapi", "UAPI: not an operation: the client is disconnected")
                 return False
@@ -144,7 +160,8 @@ class UapiServer:
             elif name == b"get=1":
                 reply = format_get(self._device.status())
             else:
-                reply += "".join(f"{key}={value}\n" for key, value in self._device.stats().items()).encode()
+                stats = {**self._device.stats(), **self._more_stats()}
+                reply += "".join(f"{key}={value}\n" for key, value in stats.items()).encode()
         except (UapiError, DeviceError) as error:
             code = error.errno or errno.EIO
             self._log.error(f"UAPI: {name.decode()}: {error}")
@@ -154,6 +171,16 @@ class UapiServer:
             wipe(reply)
         await self._send(client, format_errno(code))
         return True
+
+    def _set_log_level(self, operation: memoryview) -> None:
+        word, _, rest = bytes(operation[len(LOG_LEVEL) : _LOG_OPERATION_MAX_LEN]).partition(b"\n")
+        try:
+            if rest not in (b"", b"\n") or not word:
+                raise ConfigError("log_level takes one word and no further lines")
+            level = parse_level(word.decode("ascii", "replace"))
+        except ConfigError as error:
+            raise UapiError(str(error), errno=errno.EINVAL) from error
+        self._log.level = level
 
     async def _send(self, client: socket.socket, data: bytes | bytearray) -> None:
         if data:

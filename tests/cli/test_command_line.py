@@ -33,15 +33,18 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     recorded = Calls()
     run = ModuleType("pywg.cli.run")
     stats = ModuleType("pywg.cli.stats")
+    log = ModuleType("pywg.cli.log")
     run.run = lambda interface, **options: recorded.record("run", interface, options)
     stats.stats = lambda interface: recorded.record("stats", interface)
     monkeypatch.setitem(sys.modules, "pywg.cli.run", run)
+    log.set_level = lambda interface, level: recorded.record("log", interface, level)
     monkeypatch.setitem(sys.modules, "pywg.cli.stats", stats)
+    monkeypatch.setitem(sys.modules, "pywg.cli.log", log)
     return recorded
 
 
 def options(**given: bool) -> dict[str, bool | None]:
-    return {"foreground": False, "udp_gso": None, "udp_gro": None, "tun_offload": None} | given
+    return {"foreground": False, "udp_gso": None, "udp_gro": None, "tun_offload": None, "sandbox": None} | given
 
 
 @pytest.mark.parametrize(
@@ -60,6 +63,7 @@ def options(**given: bool) -> dict[str, bool | None]:
         (["--no-udp-gso", "wg0"], "wg0", {"udp_gso": False}),
         (["--no-udp-gro", "wg0"], "wg0", {"udp_gro": False}),
         (["--no-tun-offload", "wg0"], "wg0", {"tun_offload": False}),
+        (["--no-sandbox", "wg0"], "wg0", {"sandbox": False}),
         (["wg%d"], "wg%d", {}),
         (["a" * 15], "a" * 15, {}),
         (["\N{LATIN SMALL LETTER E WITH ACUTE}" * 7], "\N{LATIN SMALL LETTER E WITH ACUTE}" * 7, {}),
@@ -74,6 +78,11 @@ def test_run(calls: Calls, arguments: list[str], interface: str, given: dict[str
 def test_stats(calls: Calls):
     assert main(["stats", "wg0"]) == 0
     assert calls == [("stats", "wg0")]
+
+
+def test_log(calls: Calls):
+    assert main(["log", "wg0", "debug"]) == 0
+    assert calls == [("log", "wg0", "debug")]
 
 
 @pytest.mark.parametrize("status", [0, 1, 77])
@@ -108,6 +117,10 @@ def test_an_error_is_one_line_and_status_1(
         ["stats"],
         ["stats", "a", "b"],
         ["stats", "a/b"],
+        ["log"],
+        ["log", "wg0"],
+        ["log", "wg0", "debug", "more"],
+        ["log", "a/b", "debug"],
         ["wg0", "wg1"],
         ["-x", "wg0"],
         ["--foreground=1", "wg0"],
@@ -147,7 +160,8 @@ def test_version_is_the_packages():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["-h"], ["run", "-h"], ["-f", "--help"], ["genkey", "--help"], ["stats", "-h"]]
+    "arguments",
+    [["--help"], ["-h"], ["run", "-h"], ["-f", "--help"], ["genkey", "--help"], ["stats", "-h"], ["log", "-h"]],
 )
 def test_help(calls: Calls, capsys: pytest.CaptureFixture[str], arguments: list[str]):
     assert main(arguments) == 0
@@ -156,7 +170,7 @@ def test_help(calls: Calls, capsys: pytest.CaptureFixture[str], arguments: list[
     assert calls == []
     for what in (
         *("--foreground", "--no-udp-gso", "--no-udp-gro", "--no-tun-offload"),
-        *("run", "stats", "genkey", "genpsk", "pubkey"),
+        *("run", "stats", "log", "genkey", "genpsk", "pubkey"),
         *("LOG_LEVEL", "WG_TUN_FD", "WG_UAPI_FD", "WG_PROCESS_FOREGROUND"),
         *("PYWG_UDP_GSO", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD"),
     ):

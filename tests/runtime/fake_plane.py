@@ -86,7 +86,10 @@ class FakePlane:
         self.cookie_secret = bytes(secret)
 
     def clear_source(self, peer: int) -> None:
-        self.peers[peer].sources_cleared += 1
+        found = self.peers[peer]
+        found.sources_cleared += 1
+        if found.addr is not None:
+            found.addr = (*found.addr[:3], b"", 0)
 
     def allow_many(self, peer: int, prefixes: list[tuple[bytes, int]]) -> None:
         for prefix in prefixes:

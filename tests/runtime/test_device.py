@@ -245,6 +245,28 @@ def test_the_mark_changes_on_the_open_sockets():
     assert pair.a.sockets.mark == 0
 
 
+def test_a_source_that_was_dropped_comes_back_with_the_next_handshake():
+    """By the same way as before: the response has to leave from where the initiation went."""
+    pair = Pair()
+    pair.handshake()
+    way = pair.b.device.endpoint(1)
+    assert way == (pair.a.address, 1, 0, pair.b.address, 1)
+    pair.b.device.clear_source(1)
+    assert pair.b.device.endpoint(1) == (pair.a.address, 1, 0, b"", 0)
+    pair.timers.advance(130)
+    pair.a.report(1, 1)
+    pair.carry()
+    assert pair.b.device.endpoint(1) == way
+
+
+def test_a_peer_that_is_gone_has_no_way_and_no_source():
+    pair = Pair()
+    pair.b.set(PeerChange(pair.a_key, remove=True))
+    assert pair.b.device.peers() == []
+    assert pair.b.device.endpoint(1) is None
+    pair.b.device.clear_source(1)
+
+
 def test_the_same_port_again_changes_nothing():
     bed = Bed()
     bed.set(listen_port=5)

@@ -1,12 +1,14 @@
 """Log lines: wireguard-go's form, its levels and two more, and a limit on what a stranger can cause."""
 
+import datetime
 import io
+import json
 import re
 
 import pytest
 
 from pywg.errors import ConfigError
-from pywg.runtime.log import LIMIT_BURST, LIMIT_SECONDS, Level, Log, parse_level, peer_name
+from pywg.runtime.log import LIMIT_BURST, LIMIT_SECONDS, Form, Level, Log, parse_form, parse_level, peer_name
 
 
 def lines_at(level: Level) -> list[str]:
@@ -60,3 +62,40 @@ def test_peer_name_shows_the_ends_of_the_key():
     # base64 of 32 zero bytes is 43 A and one =
     assert peer_name(bytes(32)) == "peer(AAAA…AAAA)"
     assert peer_name(bytes(range(32))) == "peer(AAEC…dHh8)"
+
+
+def test_json_form():
+    stream = io.StringIO()
+    before = datetime.datetime.now().astimezone()
+    Log("wg7", Level.INFO, form=Form.JSON, stream=stream).warning('a "quoted"\nläng message\x00')
+    text = stream.getvalue()
+    assert text.endswith("}\n")
+    assert text.count("\n") == 1
+    line = json.loads(text)
+    at = datetime.datetime.fromisoformat(line.pop("time"))
+    assert line == {"level": "warning", "interface": "wg7", "message": 'a "quoted"\nläng message\x00'}
+    assert abs(at - before) < datetime.timedelta(seconds=10)
+
+
+@pytest.mark.parametrize(
+    ("word", "form"), [("", Form.TEXT), ("text", Form.TEXT), ("json", Form.JSON), ("JSON", Form.JSON)]
+)
+def test_form_words(word: str, form: Form):
+    assert parse_form(word) is form
+
+
+def test_an_unknown_form_is_named():
+    with pytest.raises(ConfigError, match="PYWG_LOG_FORMAT='xml'"):
+        parse_form("xml")
+
+
+def test_the_level_can_be_changed():
+    stream = io.StringIO()
+    log = Log("wg7", Level.ERROR, stream=stream)
+    log.debug("before")
+    log.level = Level.DEBUG
+    log.debug("between")
+    log.limited("kind", "limited")
+    log.level = Level.SILENT
+    log.error("after")
+    assert [line.split()[-1] for line in stream.getvalue().splitlines()] == ["between", "limited"]

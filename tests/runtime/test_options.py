@@ -3,7 +3,7 @@
 import pytest
 
 from pywg.errors import ConfigError
-from pywg.runtime.log import Level
+from pywg.runtime.log import Form, Level
 from pywg.runtime.options import read_options
 
 
@@ -15,6 +15,8 @@ def test_defaults():
     assert not options.keep_output
     assert (options.tun_fd, options.uapi_fd) == (None, None)
     assert (options.udp_gso, options.udp_gro, options.tun_offload) == (True, True, True)
+    assert options.sandbox
+    assert options.log_form is Form.TEXT
 
 
 def test_environment():
@@ -28,12 +30,16 @@ def test_environment():
             "PYWG_UDP_GSO": "0",
             "PYWG_UDP_GRO": "1",
             "PYWG_TUN_OFFLOAD": "0",
+            "PYWG_SANDBOX": "0",
+            "PYWG_LOG_FORMAT": "json",
         },
     )
     assert options.log_level is Level.DEBUG
     assert options.keep_output
     assert (options.tun_fd, options.uapi_fd, options.foreground) == (3, 4, True)
     assert (options.udp_gso, options.udp_gro, options.tun_offload) == (False, True, False)
+    assert not options.sandbox
+    assert options.log_form is Form.JSON
 
 
 def test_command_line_wins():
@@ -58,7 +64,9 @@ def test_a_wrong_descriptor_is_named(name: str, value: str):
         read_options("wg0", {name: value})
 
 
-@pytest.mark.parametrize("name", ["PYWG_UDP_GSO", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD"])
+@pytest.mark.parametrize(
+    "name", ["PYWG_UDP_GSO", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD", "PYWG_SANDBOX", "PYWG_LOG_FORMAT"]
+)
 def test_a_wrong_switch_is_named(name: str):
     with pytest.raises(ConfigError, match=f"{name}='yes'"):
         read_options("wg0", {name: "yes"})

@@ -1,5 +1,6 @@
 """The daemon as a process: ready, refused, ended. dropin: 1 to 6."""
 
+import json
 import os
 import signal
 import socket
@@ -229,6 +230,34 @@ def test_inherited_descriptors(name, tmp_path):
             assert f"INFO: ({name}) ".encode() in daemon.process.stderr.read()
         assert not os.path.exists(path)
         assert name not in ip("link")
+
+    run_inside(test)
+
+
+def test_the_log_level_is_changed_and_lines_are_json(name):
+    def test() -> None:
+        with Foreground(name, PYWG_LOG_FORMAT="json") as daemon:
+            until(lambda: answers(name))
+            loud = pywg("log", name, "loud")
+            assert (loud.returncode, loud.stderr.count("\n")) == (1, 1)
+            assert pywg("log", name, "info").returncode == 0
+            daemon.process.terminate()
+            assert daemon.exit_status() == 0
+            lines = [json.loads(line) for line in daemon.process.stderr.read().splitlines()]
+            assert [(line["interface"], line["level"]) for line in lines] == [(name, "info")]
+            assert "SIGTERM" in lines[0]["message"]
+        assert pywg("log", name, "info").returncode == 1
+
+    run_inside(test)
+
+
+def test_a_background_daemon_is_in_the_sandbox_too(name):
+    def test() -> None:
+        started = pywg(name)
+        assert (started.returncode, started.stdout, started.stderr) == (0, "", "")
+        until(lambda: b"sandbox_seccomp=1\n" in ask(name, b"stats=1\n\n"))
+        ip("link", "del", name)
+        until(lambda: gone(name))
 
     run_inside(test)
 

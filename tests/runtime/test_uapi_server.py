@@ -57,7 +57,7 @@ class Client:
         return await self.reply()
 
 
-def conversation(test, device: FakeDevice | None = None):
+def conversation(test, device: FakeDevice | None = None, log: Log | None = None):
     """Runs `test(device, connect)` against a server in a loop of its own."""
 
     async def main(path: str) -> None:
@@ -65,7 +65,7 @@ def conversation(test, device: FakeDevice | None = None):
         listener.bind(path)
         listener.listen(64)
         used = device or FakeDevice()
-        server = UapiServer(listener, used, Log("wg0", Level.SILENT))
+        server = UapiServer(listener, used, log or Log("wg0", Level.SILENT), more_stats=lambda: {"sandbox_seccomp": 1})
         server.start()
         writers = []
 
@@ -87,8 +87,8 @@ def conversation(test, device: FakeDevice | None = None):
 
 @pytest.fixture
 def talk(tmp_path):
-    def run(test, device: FakeDevice | None = None) -> None:
-        asyncio.run(conversation(test, device)(str(tmp_path / "s")))
+    def run(test, device: FakeDevice | None = None, log: Log | None = None) -> None:
+        asyncio.run(conversation(test, device, log)(str(tmp_path / "s")))
 
     return run
 
@@ -207,7 +207,7 @@ def test_what_is_no_operation_is_hung_up_on(talk, request_text):
 def test_stats(talk):
     async def test(device, connect):
         client = await connect()
-        assert await client.ask(b"stats=1\n\n") == b"peers=2\ncounter_bad_mac1=7\nerrno=0\n\n"
+        assert await client.ask(b"stats=1\n\n") == b"peers=2\ncounter_bad_mac1=7\nsandbox_seccomp=1\nerrno=0\n\n"
 
     talk(test)
 
@@ -321,3 +321,19 @@ def test_request_buffer_keeps_the_next_operation():
     assert requests.operation_len() is None
     assert bytes(requests.data[: requests.used]) == b"set"
     assert not any(requests.data[requests.used :])
+
+
+def test_log_level(talk):
+    log = Log("wg0", Level.SILENT)
+
+    async def test(device, connect):
+        client = await connect()
+        for word, level in ((b"debug", Level.DEBUG), (b"ERROR", Level.ERROR), (b"silent", Level.SILENT)):
+            assert await client.ask(b"log_level=" + word + b"\n\n") == b"errno=0\n\n"
+            assert log.level is level
+        for wrong in (b"loud", b"", b"debug\nx=1", b"debug\n" + b"x" * 100, b"\xff"):
+            assert await client.ask(b"log_level=" + wrong + b"\n\n") == b"errno=-22\n\n"
+        assert log.level is Level.SILENT
+        assert await client.ask(b"get=1\n\n") != b""
+
+    talk(test, log=log)

@@ -1,0 +1,141 @@
+"""Tells the service manager how the daemon is: the protocol of sd_notify(3), datagrams on a Unix socket.
+
+A daemon in the foreground only: one that goes to the background has a parent that reports with its exit status.
+"""
+
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Callable
+
+from pywg.errors import ConfigError
+
+_SEND_SECONDS = 5
+
+
+class Notifier:
+    """Speaks to the socket at `address` (NOTIFY_SOCKET: a path, or an abstract name after "@"); to nobody without one.
+
+    It connects at once, as it later can't: then, a message needs nothing but the descriptor. A manager that doesn't
+    listen is no reason to end, so nothing here raises.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        self._socket = None if address is None else _connect(address)
+
+    @property
+    def connected(self) -> bool:
+        """Whether anybody may listen."""
+        return self._socket is not None
+
+    def ready(self) -> None:
+        """The daemon answers."""
+        self._send("READY=1")
+
+    def stopping(self) -> None:
+        """The daemon is on its way out."""
+        self._send("STOPPING=1")
+
+    def status(self, text: str) -> None:
+        """One line for `systemctl status`."""
+        self._send("STATUS=" + text.replace("\n", " "), socket.MSG_DONTWAIT)
+
+    def watchdog(self) -> None:
+        """The daemon is alive. Never waits: that would be the loop's end which this is to find."""
+        self._send("WATCHDOG=1", socket.MSG_DONTWAIT)
+
+    def keep(self, fd: int, name: str) -> None:
+        """Leaves a copy of `fd` with the manager, which passes it to this daemon's next start (LISTEN_FDS)."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                socket.send_fds(self._socket, [f"FDSTORE=1\nFDNAME={name}".encode()], [fd])
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _send(self, message: str, flags: int = 0) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.send(message.encode(), flags)
+
+
+class Threads:
+    """The threads that the process has now, to ask later whether they are all still there."""
+
+    def __init__(self) -> None:
+        """Without /proc nothing is known, and all are taken to be there."""
+        self._files: list[int] = []
+        with contextlib.suppress(OSError):
+            for thread in os.listdir("/proc/self/task"):
+                self._files.append(os.open(f"/proc/self/task/{thread}/stat", os.O_RDONLY | os.O_CLOEXEC))
+
+    def all_alive(self) -> bool:
+        """Reading the open file of a thread that has ended fails with ESRCH, and needs no right to open another."""
+        try:
+            return all(os.pread(fd, 1, 0) for fd in self._files)
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Idempotent."""
+        for fd in self._files:
+            os.close(fd)
+        self._files.clear()
+
+
+class Watchdog:
+    """Says WATCHDOG=1 at half of `seconds` for as long as `alive()` says so; `call_later` is the loop's.
+
+    It is the loop that says it, so a loop that hangs doesn't. Where `alive` waits for something that never comes, the
+    loop hangs.
+    """
+
+    def __init__(
+        self,
+        notifier: Notifier,
+        seconds: float,
+        alive: Callable[[], bool],
+        call_later: Callable[[float, Callable[[], None]], object],
+    ) -> None:
+        self._notifier = notifier
+        self._seconds = seconds
+        self._alive = alive
+        self._call_later = call_later
+
+    def start(self) -> None:
+        """The first sign of life, and the timer for the next."""
+        if self._alive():
+            self._notifier.watchdog()
+        self._call_later(self._seconds / 2, self.start)
+
+
+def watchdog_seconds(usec: str, pid: str, own_pid: int) -> float | None:
+    """What WATCHDOG_USEC and WATCHDOG_PID ask for; None when they ask nothing, or another process.
+
+    Raises ConfigError for what is no number.
+    """
+    if not usec:
+        return None
+    for name, text in (("WATCHDOG_USEC", usec), ("WATCHDOG_PID", pid or "0")):
+        if not (text.isascii() and text.isdigit() and len(text) <= 18):
+            raise ConfigError(f"{name}={text!r} is not a number")
+    if int(usec) == 0 or (pid and int(pid) != own_pid):
+        return None
+    return int(usec) / 1e6
+
+
+def _connect(address: str) -> socket.socket | None:
+    if address[:1] not in ("/", "@"):
+        return None  # vsock:, for a whole machine's manager
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.connect("\0" + address[1:] if address[0] == "@" else address)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", _SEND_SECONDS, 0))
+    except OSError:
+        sock.close()
+        return None
+    return sock

@@ -1,0 +1,98 @@
+"""What the daemon gives up once it has all it needs, so that who gets into it gets nothing else.
+
+Three steps. `begin` comes before the event loop: libuv, below uvloop, would open an io_uring, and no filter sees what
+that does. `drop_privileges` comes before the data plane's threads, as the kernel ties capabilities to threads:
+CAP_NET_ADMIN stays (marks, socket buffers, rtnetlink), and CAP_NET_BIND_SERVICE if it was there (a listen port below
+1024 may yet be set). `close` comes when the daemon is ready and has imported all that it will ever import: then no file
+can be opened, nothing is executed, and the system calls left are those of seccomp.py, in all threads. Landlock holds
+the event loop's thread, where Python runs, and from its ABI 8 on the data plane's too; until then these have the filter
+alone, which lets no call pass that takes a path, but for stat and unlink.
+
+What can't be had is left out: a kernel or container without it is no reason to have no tunnel. `stats` says what holds.
+"""
+
+import contextlib
+import resource
+from collections.abc import Callable
+
+from pywg.runtime import capabilities, landlock, seccomp
+from pywg.runtime.libc import prctl
+from pywg.runtime.log import Log
+
+_PR_SET_NO_NEW_PRIVS = 38
+_KEPT = 1 << capabilities.CAP_NET_ADMIN | 1 << capabilities.CAP_NET_BIND_SERVICE
+
+
+class Sandbox:
+    """One process' own. With `enabled` False no step does anything."""
+
+    def __init__(self, log: Log, *, enabled: bool) -> None:
+        self._log = log
+        self._enabled = enabled
+        self._no_new_privs = 0
+        self._capabilities = 0
+        self._landlock = 0
+        self._seccomp = 0
+        self._io_uring_refused = 0
+
+    def begin(self) -> None:
+        """No new privileges, and no io_uring."""
+        if not self._enabled:
+            return
+        self._no_new_privs = self._attempt("no_new_privs", _forbid_new_privileges)
+        if self._no_new_privs:
+            self._io_uring_refused = self._attempt("seccomp", lambda: int(seccomp.refuse_io_uring()))
+
+    def drop_privileges(self) -> None:
+        """Of the calling thread and those it starts afterwards; sockets that need other capabilities are open."""
+        if not self._enabled:
+            return
+        _allow_locked_memory()  # unlimited thanks to CAP_IPC_LOCK, until now
+        self._capabilities = self._attempt("capabilities", _drop_capabilities)
+
+    def close(self, socket_directory: str | None) -> None:
+        """Of all threads. Files in `socket_directory` can still be removed: one is our configuration socket."""
+        if not self._enabled:
+            return
+        if self._no_new_privs:
+            self._landlock = self._attempt("Landlock", lambda: landlock.restrict(socket_directory))
+        if self._io_uring_refused:
+            self._seccomp = self._attempt("seccomp", lambda: int(seccomp.restrict()))
+        self._log.debug("sandbox: " + ", ".join(f"{name[8:]} {value}" for name, value in self.stats().items()))
+
+    def stats(self) -> dict[str, int]:
+        """`sandbox_*`: 1 for what holds and 0 for what doesn't; for Landlock, the version of its ABI."""
+        return {
+            "sandbox_no_new_privs": self._no_new_privs,
+            "sandbox_capabilities": self._capabilities,
+            "sandbox_landlock": self._landlock,
+            "sandbox_seccomp": self._seccomp,
+        }
+
+    def _attempt(self, name: str, step: Callable[[], int]) -> int:
+        try:
+            done = step()
+        except OSError as error:
+            self._log.info(f"sandbox: without {name}: {error.strerror or error}")
+            return 0
+        if not done:
+            self._log.info(f"sandbox: this kernel or machine has no {name}")
+        return done
+
+
+def _allow_locked_memory() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    for limit in (resource.RLIM_INFINITY, hard):
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (limit, limit))
+            return
+
+
+def _forbid_new_privileges() -> int:
+    prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    return 1
+
+
+def _drop_capabilities() -> int:
+    capabilities.keep_only(_KEPT)
+    return 1

@@ -1,0 +1,230 @@
+"""A daemon takes over from another: the interface stays as it is, and traffic goes on. dropin: 3, 21."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bench.tunnel.command import CommandError
+from bench.tunnel.implementations import find
+from bench.tunnel.lab import Lab
+from bench.tunnel.site import Site, poll
+from pywg.runtime.tun import open_tun
+
+from .conftest import OpenLab
+from .udp import Wire, payload
+
+RESUMES_WITHIN_S = 2.0  # what is promised for a restart
+PATIENCE_S = 10.0
+
+
+class _Supervisor:
+    """Holds one end's TUN and starts daemons on it, as an upgrade does."""
+
+    def __init__(self, lab: Lab, tun_fd: int | None = None) -> None:
+        self.lab = lab
+        self.site: Site = lab.near
+        self.tun_fd = tun_fd
+        self.daemons: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *, fds: tuple[int, ...] = (), command: tuple[str, ...] = (), **environ: str) -> None:
+        """Starts a daemon in the site's namespace and waits until it answers."""
+        program = [*command, *find("pywg").command, self.site.interface]
+        with self.site.namespace.entered():
+            daemon = subprocess.Popen(
+                program, env={**os.environ, **environ}, pass_fds=fds, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        self.daemons.append(daemon)
+        poll(self._answers, "the daemon answers")
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as client:
+            try:
+                client.connect(str(self.site.uapi_socket))
+                client.sendall(b"get=1\n\n")
+                return client.recv(4096).endswith(b"errno=0\n\n")
+            except OSError:
+                return False
+
+    def start_on_tun(self) -> None:
+        """The next daemon takes the TUN by WG_TUN_FD."""
+        assert self.tun_fd is not None
+        self.start(fds=(self.tun_fd,), WG_TUN_FD=str(self.tun_fd))
+
+    def stop(self, number: signal.Signals) -> None:
+        """Ends the present daemon."""
+        daemon = self.daemons[-1]
+        daemon.send_signal(number)
+        assert daemon.wait(PATIENCE_S) == (0 if number is signal.SIGTERM else -number)
+
+    def configure_again(self) -> None:
+        """Key, port and peer, as `wg setconf` would; addresses and link state are the interface's own."""
+        near, far = self.site, self.lab.far
+        key = near.secret_file("key", near.keys.private)
+        near.wg("set", near.interface, "listen-port", "51820", "private-key", key)
+        near.add_peer(far, endpoint=4)
+
+    def link(self) -> str:
+        """What `ip` says of the interface and its addresses: index, flags, MTU, state."""
+        interface = self.site.interface
+        return self.site.ip("-o", "link", "show", interface) + self.site.ip("-o", "address", "show", interface)
+
+    def close(self) -> None:
+        """Ends what still runs."""
+        for daemon in self.daemons:
+            daemon.kill()
+            daemon.wait()
+        if self.tun_fd is not None:
+            os.close(self.tun_fd)
+            self.tun_fd = None
+
+
+@contextmanager
+def _deletions(site: Site) -> Iterator[Callable[[], str]]:
+    """What `ip monitor` has seen go away in the block."""
+    with site.namespace.entered():
+        monitor = subprocess.Popen(["ip", "-o", "monitor", "link"], stdout=subprocess.PIPE, text=True)
+    try:
+
+        def seen() -> str:
+            monitor.terminate()
+            output, _ = monitor.communicate(timeout=PATIENCE_S)
+            return "".join(line for line in output.splitlines(keepends=True) if line.startswith("Deleted"))
+
+        yield seen
+    finally:
+        monitor.kill()
+        monitor.wait()
+
+
+@pytest.fixture
+def supervisor(open_lab: OpenLab) -> Iterator[_Supervisor]:
+    lab = open_lab(None, "pywg", connect=False)
+    lab.far.configure(lab.mtu)
+    lab.far.add_peer(lab.near)
+    supervisor = _Supervisor(lab)
+    try:
+        yield supervisor
+    finally:
+        supervisor.close()
+
+
+def _first_connection(supervisor: _Supervisor) -> str:
+    lab = supervisor.lab
+    lab.near.configure(lab.mtu)
+    lab.near.add_peer(lab.far, endpoint=4)
+    poll(lambda: _ping(lab), "a ping through the tunnel is answered")
+    return supervisor.link()
+
+
+def _ping(lab: Lab) -> bool:
+    try:
+        lab.near.namespace.run("ping", "-n", "-c", "1", "-W", "0.1", lab.far.inner(4))
+    except CommandError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_the_next_daemon_takes_the_tun(supervisor: _Supervisor, end: signal.Signals) -> None:
+    lab = supervisor.lab
+    with lab.near.namespace.entered():
+        supervisor.tun_fd = open_tun(lab.near.interface).fd
+    supervisor.start_on_tun()
+    before = _first_connection(supervisor)
+    with _deletions(lab.near) as deletions:
+        for _ in range(3):
+            began = time.monotonic()
+            supervisor.stop(end)
+            assert supervisor.link() == before  # nobody serves it, and it is there
+            supervisor.start_on_tun()
+            supervisor.configure_again()
+            poll(lambda: _ping(lab), "traffic goes on", RESUMES_WITHIN_S)
+            assert time.monotonic() - began < RESUMES_WITHIN_S
+            assert supervisor.link() == before
+            with Wire(lab.near, lab.far) as there, Wire(lab.far, lab.near) as back:
+                there.check([payload(size) for size in range(50)])
+                back.check([payload(size) for size in range(50)])
+        assert deletions() == ""
+    supervisor.stop(signal.SIGTERM)
+    os.close(supervisor.tun_fd)
+    supervisor.tun_fd = None
+    assert lab.near.interface not in lab.near.ip("-o", "link")
+
+
+class _Manager:
+    """The service manager's side of sd_notify(3): collects messages, keeps the descriptors it is given."""
+
+    def __init__(self, directory: Path) -> None:
+        self.address = str(directory / "notify")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.address)
+        self.socket.setblocking(False)
+        self.messages: list[str] = []
+        self.kept: list[int] = []
+
+    def heard(self, message: str) -> bool:
+        """Whether it came; what came before it is taken off the list."""
+        while True:
+            try:
+                data, fds, _, _ = socket.recv_fds(self.socket, 4096, 4)
+            except BlockingIOError:
+                break
+            self.messages += data.decode().splitlines()
+            self.kept += fds
+        if message not in self.messages:
+            return False
+        del self.messages[: self.messages.index(message) + 1]
+        return True
+
+    def close(self) -> None:
+        self.socket.close()
+        for fd in self.kept:
+            os.close(fd)
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[_Manager]:
+    manager = _Manager(tmp_path)
+    yield manager
+    manager.close()
+
+
+def test_under_a_service_manager(supervisor: _Supervisor, manager: _Manager) -> None:
+    """Ready, status, watchdog, and a crash after which the interface that the manager kept is taken over."""
+    lab = supervisor.lab
+    unit = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "200000", "PYWG_STORE_TUN": "1"}
+    supervisor.start(**unit)
+    poll(lambda: manager.heard("READY=1"), "READY=1")
+    assert len(manager.kept) == 1
+    before = _first_connection(supervisor)
+    poll(lambda: manager.heard(f"STATUS={lab.near.interface} is up, MTU {lab.mtu}"), "the status says up")
+    for _ in range(5):
+        poll(lambda: manager.heard("WATCHDOG=1"), "a sign of life")
+    os.kill(supervisor.daemons[-1].pid, signal.SIGSTOP)  # it hangs
+    manager.heard("WATCHDOG=1")
+    supervisor.stop(signal.SIGKILL)
+    assert supervisor.link() == before
+    # As systemd does it: the descriptor is number 3, and LISTEN_PID the daemon's own.
+    stored = f"import os; os.dup2({manager.kept[0]}, 3); os.environ['LISTEN_PID'] = str(os.getpid()); "
+    launcher = stored + "import sys; os.set_inheritable(3, True); os.execv(sys.argv[1], sys.argv[1:])"
+    supervisor.start(
+        fds=(manager.kept[0],),
+        command=(sys.executable, "-c", launcher),
+        **unit,
+        LISTEN_FDS="1",
+        LISTEN_FDNAMES="tun",
+    )
+    poll(lambda: manager.heard("READY=1"), "READY=1 again")
+    supervisor.configure_again()
+    poll(lambda: _ping(lab), "traffic goes on", RESUMES_WITHIN_S)
+    assert supervisor.link() == before
+    supervisor.stop(signal.SIGTERM)
+    assert manager.heard("STOPPING=1")

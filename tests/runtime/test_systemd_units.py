@@ -1,0 +1,63 @@
+"""The shipped systemd units: systemd understands every line, and they ask for what the daemon needs. dropin: 21."""
+
+import configparser
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support import require_tool
+
+UNITS = Path(__file__).resolve().parents[2] / "docs" / "systemd"
+
+
+def verify(directory: Path, unit: str) -> str:
+    """What systemd-analyze has to say about `unit`; its own units are found as well."""
+    require_tool("systemd-analyze")
+    ended = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", unit],
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{directory}:"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    said = [line for line in ended.stderr.splitlines() if "pywg" in line or "wg-quick" in line]
+    return "\n".join(said) + ("" if ended.returncode == 0 or said else f"status {ended.returncode}")
+
+
+def test_native_unit(tmp_path):
+    text = (UNITS / "pywg@.service").read_text()
+    installed = tmp_path / "pywg"
+    shutil.copy("/bin/true", installed)
+    (tmp_path / "pywg@.service").write_text(text.replace("/usr/bin/pywg", str(installed)))
+    assert verify(tmp_path, "pywg@wg0.service") == ""
+
+
+def test_a_mistake_would_be_seen(tmp_path):
+    text = (UNITS / "pywg@.service").read_text()
+    (tmp_path / "pywg@.service").write_text(text.replace("WatchdogSec=10", "WatchdogSec=soon"))
+    assert "Failed to parse sec value, ignoring: soon" in verify(tmp_path, "pywg@wg0.service")
+
+
+def test_drop_in(tmp_path):
+    if not Path("/lib/systemd/system/wg-quick@.service").exists():
+        pytest.skip("wireguard-tools brought no wg-quick@.service")
+    (tmp_path / "wg-quick@.service.d").mkdir()
+    shutil.copy(UNITS / "wg-quick@.service.d-pywg.conf", tmp_path / "wg-quick@.service.d" / "pywg.conf")
+    assert verify(tmp_path, "wg-quick@wg0.service") == ""
+
+
+def test_native_unit_has_what_the_daemon_needs():
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str
+    unit.read(UNITS / "pywg@.service")
+    service = unit["Service"]
+    assert (service["Type"], service["ExecStart"]) == ("notify", "/usr/bin/pywg --foreground %i")
+    assert "CAP_NET_ADMIN" in service["CapabilityBoundingSet"].split()
+    assert (service["RuntimeDirectory"], service["RuntimeDirectoryMode"]) == ("wireguard", "0755")
+    assert service["RuntimeDirectoryPreserve"] == "yes"  # other interfaces' sockets lie there
+    assert service["DeviceAllow"] == "/dev/net/tun rw"
+    assert int(service["WatchdogSec"]) > 0
