@@ -19,7 +19,7 @@ from pywg._native.atomic cimport add64, fence, load8, load64, load_pointer, stor
 from pywg._native.bucket cimport bucket_take
 from pywg._native.clock cimport now_ns
 from pywg._native.counters cimport TX_MALFORMED, TX_NO_ENDPOINT, TX_NO_PEER, TX_NO_ROOM, TX_PACKETS, TX_SEAL_FAILED
-from pywg._native.counters cimport TX_TUN_ERROR, TX_UNKNOWN_GSO, TX_UNREACHABLE_SENT, count
+from pywg._native.counters cimport TX_ROUTING_LOOP, TX_TUN_ERROR, TX_UNKNOWN_GSO, TX_UNREACHABLE_SENT, count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_raise, events_signal
 from pywg._native.gate cimport gate_enter, gate_leave
@@ -27,6 +27,7 @@ from pywg._native.icmp cimport ICMP_BURST, ICMP_PER_SECOND, icmp_unreachable
 from pywg._native.libcrypto cimport OPENSSL_cleanse
 from pywg._native.linux cimport EAGAIN, EBADF, EBADFD, EINTR, ENODEV, POLLIN, POLLOUT, poll, pollfd
 from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_unlock, read, write
+from pywg._native.loop cimport is_own_message
 from pywg._native.segment cimport RUN_MAX_DATAGRAMS, RUN_MAX_WIRE_LEN, SEG_NO_ROOM, SEG_UNKNOWN_GSO
 from pywg._native.segment cimport Run, finish_checksum, segment_frame
 from pywg._native.session cimport EVENT_ACTIVITY, EVENT_HANDSHAKE_WANTED, EVENT_REKEY_WANTED
@@ -172,6 +173,9 @@ cdef void outbound(Egress *e, uint8_t *packet, uint32_t packet_len, uint64_t now
     if peer == NULL or peer.endpoint.ip_len == 0:
         count(dp.counters, TX_NO_PEER if peer == NULL else TX_NO_ENDPOINT)
         answer_unreachable(e, packet, packet_len, now)
+        return
+    if is_own_message(peer, packet, packet_len):
+        count(dp.counters, TX_ROUTING_LOOP)
         return
     if dp.vnet_hdr_len != 0 and hdr.gso_type != VNET_GSO_NONE:
         plan_frame(e, peer, hdr, packet, packet_len, tos & 3, now)

@@ -178,6 +178,31 @@ def test_poly1305_around_its_modulus(level: int) -> None:
         assert chapoly.poly1305(level, [key] * 16, messages) == [tag.to_bytes(16, "little")] * 16
 
 
+def just_past_the_modulus(limb_bits: int, seed: int) -> tuple[int, int, int]:
+    """r, a block, and the tag without s, so that the product's limbs are all ones and its lowest is too long once more.
+
+    r has one limb, so nothing is folded: x r = c 2^130 + t with t + 5 c = 2^130 + d, where d ends a limb full of ones.
+    """
+    noise, p = random.Random(seed), 2**130 - 5
+    while True:
+        r = noise.randrange(2 ** (limb_bits - 1), 2**limb_bits) & 0x0FFFFFFC0FFFFFFC0FFFFFFC0FFFFFFF | 1
+        d = 2**limb_bits - 1 - noise.randrange(5)
+        multiple = -(d + 5) * pow(p, -1, r) % r
+        x = (multiple * p + d + 5) // r
+        if 2**128 <= x < 2**129 and 5 * (multiple - 1) > d:
+            return r, x - 2**128, d + 5
+
+
+@every_level
+@pytest.mark.parametrize("limb_bits", [26, 44])
+def test_poly1305_that_carries_all_the_way_round_twice(level: int, limb_bits: int) -> None:
+    for seed in range(8):
+        r, block, expected = just_past_the_modulus(limb_bits, seed)
+        key, message = r.to_bytes(32, "little"), block.to_bytes(16, "little")
+        assert Poly1305.generate_tag(key, message) == expected.to_bytes(16, "little")
+        assert chapoly.poly1305(level, [key], [message]) == [expected.to_bytes(16, "little")]
+
+
 extreme_words = st.sampled_from([bytes(4), b"\xff" * 4, b"\x01\0\0\0", b"\xfb\xff\xff\xff", b"\xff\xff\xff\x0f"])
 extreme = st.one_of(st.lists(extreme_words, min_size=4, max_size=4).map(b"".join), st.binary(min_size=16, max_size=16))
 

@@ -85,6 +85,7 @@ def test_events_of_the_others_survive_a_removal(gone: int) -> None:
         bed.plane.remove_peer(gone)
         last = Far(bed, 3, prefixes=[(bytes([10, 4, 3, 0]), 24)], session=False, sock=sock)
         bed.write(raw_packet(60).replace(bytes([10, 0, 0, 2]), bytes([10, 4, 3, 1])))
+        bed.until(lambda: bed.counter("tx_packets") == 4, "one behind those that are left, before any was told")
         bed.heard(last.peer, HANDSHAKE_WANTED)
         assert [peer for peer, _, _ in bed.happened] == [peer for peer in range(4) if peer != gone]
 
