@@ -2,6 +2,8 @@ from typing import Final, TypeAlias, final
 
 from _typeshed import ReadableBuffer
 
+from pywg._native.aead import select as select_aead
+from pywg._native.aead import selected as selected_aead
 from pywg._native.batch import bench_evp, bench_seal, open_batch, seal_batch
 
 __all__ = [
@@ -18,6 +20,8 @@ __all__ = [
     "now",
     "open_batch",
     "seal_batch",
+    "select_aead",
+    "selected_aead",
 ]
 
 _Addr: TypeAlias = tuple[bytes, int, int, bytes, int]

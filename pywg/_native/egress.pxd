@@ -32,6 +32,7 @@ cdef struct Egress:
     PlannedRun runs[MAX_RUNS]
     int run_count
     bint blocked                    # UDP said EAGAIN: nothing is read until what is queued has gone
+    bint failing                    # the last read of the TUN failed, for a reason that may pass
     Sender sender
     Bucket icmp
     uint8_t reply[ICMP_REPLY_MAX + 16]  # with room for a virtio header before it

@@ -97,10 +97,11 @@ cdef void wait(Egress *e) noexcept nogil:
         fds[1].fd = dp.fd4 if e.sender.queue[e.sender.sent].to.ip_len == 4 else dp.fd6
         fds[1].events = POLLOUT
     else:
-        fds[1].fd = dp.tun_fd
+        fds[1].fd = dp.tun_fd if not e.failing else -1
         fds[1].events = POLLIN
-    if poll(fds, 2, -1) > 0 and fds[0].revents != 0:
+    if poll(fds, 2, ERROR_PAUSE_MS if e.failing else -1) > 0 and fds[0].revents != 0:
         read(dp.tx_kick, &ignored, sizeof(ignored))
+    e.failing = False
     add64(&dp.tx_waits, 1)
 
 
@@ -150,7 +151,7 @@ cdef bint read_failed(Egress *e, int error) noexcept nogil:
         events_signal(&dp.events)
         return False
     # Anything else passes (EIO while the link comes or goes): not as fast as a loop can turn, though.
-    poll(NULL, 0, ERROR_PAUSE_MS)
+    e.failing = True
     return False
 
 

@@ -19,7 +19,7 @@ from pywg._native.atomic cimport add64, fence, load8, load64, store64, store_poi
 from pywg._native.bucket cimport bucket_take
 from pywg._native.clock cimport now_ns
 from pywg._native.coalesce cimport COALESCE_MAX_IOV, coalesce_add, coalesce_count, coalesce_frame, coalesce_free
-from pywg._native.coalesce cimport coalesce_new, coalesce_reset
+from pywg._native.coalesce cimport Coalescer, coalesce_new, coalesce_reset
 from pywg._native.counters cimport RX_BAD_MAC1, RX_CONGESTION_DROPPED, RX_DATAGRAMS, RX_EXPIRED, RX_FORGED
 from pywg._native.counters cimport RX_KEEPALIVES, RX_MALFORMED
 from pywg._native.counters cimport RX_NOT_IP, RX_PACKETS, RX_QUEUE_FULL, RX_RECEIVE_ERROR, RX_RECEIVES, RX_REPLAYED
@@ -107,10 +107,14 @@ cdef bint step(Ingress *e) noexcept nogil:
 
 
 cdef bint renew_coalescer(Ingress *e) noexcept nogil:
+    """For another virtio header. False: no memory, and nothing can be received until there is."""
+    cdef Coalescer *renewed = coalesce_new(COALESCE_PACKETS, e.dp.vnet_hdr_len)
+    if renewed == NULL:
+        return False
     coalesce_free(e.coalescer)
-    e.coalescer = coalesce_new(COALESCE_PACKETS, e.dp.vnet_hdr_len)
+    e.coalescer = renewed
     e.vnet_hdr_len = e.dp.vnet_hdr_len
-    return e.coalescer != NULL
+    return True
 
 
 cdef bint receive(Ingress *e, int fd) noexcept nogil:

@@ -6,7 +6,8 @@ from pywg._native cimport linux
 from pywg._native.counters cimport TX_DATAGRAMS, TX_GSO_REFUSED, TX_MESSAGE_TOO_LONG, TX_SEND_ERROR, TX_SENDS
 from pywg._native.counters cimport TX_SOURCE_CLEARED, count
 from pywg._native.dataplane cimport Dataplane
-from pywg._native.linux cimport AF_INET, AF_INET6, EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, EPERM
+from pywg._native.libcrypto cimport OPENSSL_cleanse
+from pywg._native.linux cimport AF_INET, AF_INET6, EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, EPERM
 from pywg._native.linux cimport CMSG_DATA, CMSG_FIRSTHDR, CMSG_LEN, CMSG_NXTHDR, CMSG_SPACE, MSG_DONTWAIT, MSG_TRUNC
 from pywg._native.linux cimport IP_PKTINFO, IP_TOS, IPPROTO_IP, IPPROTO_IPV6, IPV6_PKTINFO, IPV6_TCLASS
 from pywg._native.linux cimport SOL_UDP, UDP_GRO, UDP_SEGMENT, cmsghdr, in6_pktinfo, in_pktinfo, msghdr
@@ -168,7 +169,7 @@ cdef bint resend(Sender *sender, Dataplane *dp, int fd, int i, int error) noexce
     cdef bint segmented = out.stride != 0 and gso[0]
     cdef bint any_sent = False, done
     cdef uint32_t datagrams = datagrams_in(out)
-    if out.to.local_len != 0 and error != EMSGSIZE:
+    if out.to.local_len != 0 and error != EMSGSIZE and error != ENOBUFS:
         if send_without_source(sender, dp, fd, i, segmented, out.len):
             count(dp.counters, TX_DATAGRAMS, datagrams)
             return True
@@ -247,6 +248,7 @@ cdef Receiver *udp_receiver_new() noexcept nogil:
 
 cdef void udp_receiver_free(Receiver *receiver) noexcept nogil:
     if receiver != NULL:
+        OPENSSL_cleanse(receiver.buffers, <size_t>RECEIVE_BATCH * RECEIVE_LEN)   # decrypted text
         free(receiver.buffers)
         free(receiver)
 

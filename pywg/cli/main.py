@@ -47,6 +47,7 @@ Environment:
   PYWG_UDP_GRO           0: as --no-udp-gro
   PYWG_TUN_OFFLOAD       0: as --no-tun-offload
   PYWG_SANDBOX           0: as --no-sandbox
+  PYWG_AEAD              evp, avx2, avx512 or ifma: not the fastest by itself
   PYWG_LOG_FORMAT        json: log lines are JSON objects; default: text
 """
 

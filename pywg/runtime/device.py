@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pywg._fastpath import Plane
+from pywg._fastpath import Plane, selected_aead
 from pywg._native.secret import Secret, locked
 from pywg.config.model import ZERO_KEY, DeviceChange, DeviceStatus, PeerChange, PeerStatus, Prefix
 from pywg.core.crypto import private_key_from, public_key_of
@@ -172,9 +172,10 @@ class Device:
             peers=[self._peer_status(peer, record) for peer, record in self._peers.items()],
         )
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> dict[str, int | str]:
         """Counters and switches by name: `counter_*` grow, `offload_*` are 0 or 1, the rest are what is now."""
-        stats = {
+        stats: dict[str, int | str] = {
+            "aead": selected_aead(),
             "up": int(self._wanted_up),
             "sockets_open": int(self._sockets is not None),
             "mtu": self._mtu,

@@ -1,8 +1,8 @@
 """What the environment and the command line say about one daemon; the command line wins.
 
 Names and meanings of LOG_LEVEL, WG_TUN_FD, WG_UAPI_FD and WG_PROCESS_FOREGROUND are wireguard-go's. PYWG_UDP_GSO,
-PYWG_UDP_GRO and PYWG_TUN_OFFLOAD (0 or 1) switch one offload each, PYWG_SANDBOX the sandbox. NOTIFY_SOCKET,
-WATCHDOG_USEC and LISTEN_FDS are systemd's, and heard in the foreground.
+PYWG_UDP_GRO and PYWG_TUN_OFFLOAD (0 or 1) switch one offload each, PYWG_SANDBOX the sandbox; PYWG_AEAD names the
+AEAD's backend. NOTIFY_SOCKET, WATCHDOG_USEC and LISTEN_FDS are systemd's, and heard in the foreground.
 """
 
 import os
@@ -34,6 +34,8 @@ class Options:
     udp_gro: bool
     tun_offload: bool
     sandbox: bool
+    aead: str
+    """the backend of the data plane's AEAD by name, or "auto" for the fastest on this processor"""
     notify_socket: str | None
     watchdog: float | None
     """seconds within which the service manager wants a sign of life"""
@@ -69,6 +71,7 @@ def read_options(
         udp_gso=_switch(environ, "PYWG_UDP_GSO", udp_gso),
         udp_gro=_switch(environ, "PYWG_UDP_GRO", udp_gro),
         tun_offload=_switch(environ, "PYWG_TUN_OFFLOAD", tun_offload),
+        aead=environ.get("PYWG_AEAD") or "auto",
         sandbox=_switch(environ, "PYWG_SANDBOX", sandbox),
         notify_socket=(environ.get("NOTIFY_SOCKET") or None) if foreground else None,
         watchdog=_watchdog(environ) if foreground else None,

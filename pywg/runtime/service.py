@@ -13,9 +13,10 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from pywg._fastpath import Plane
+from pywg._fastpath import Plane, select_aead
 from pywg._native.secret import Secret
 from pywg.core.crypto import private_key_from, public_key_of
+from pywg.errors import ConfigError
 from pywg.runtime import netlink, tun, uapi_socket
 from pywg.runtime.bind import open_sockets
 from pywg.runtime.device import Device
@@ -42,6 +43,7 @@ def serve(options: Options, ready: Callable[[], None]) -> None:
 
     Raises DeviceError that says what can't be had, and what to do about it.
     """
+    _select_aead(options)
     forbid_dumps()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -55,6 +57,15 @@ def serve(options: Options, ready: Callable[[], None]) -> None:
         sandbox.begin()
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(_Service(options, interface, socket, log, sandbox).run(ready))
+
+
+def _select_aead(options: Options) -> None:
+    if options.aead == "auto":
+        return  # as it is since the import
+    try:
+        select_aead(options.aead)
+    except ValueError as error:
+        raise ConfigError(f"PYWG_AEAD: {error}") from error
 
 
 class _Service:

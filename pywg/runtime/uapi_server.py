@@ -26,6 +26,7 @@ MAX_CONNECTIONS = 32
 SEND_SECONDS = 30.0
 """A client that hasn't taken its reply after so long is disconnected."""
 LOG_LEVEL = b"log_level="
+_OPERATIONS = (b"set=1\n", b"get=1\n", b"stats=1\n", LOG_LEVEL)
 _LOG_OPERATION_MAX_LEN = 64
 _FIRST_BUFFER_LEN = 4096
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -40,7 +41,7 @@ class Configurable(Protocol):
     def status(self) -> DeviceStatus:
         """What get shows."""
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> Mapping[str, int | str]:
         """Counters by name."""
 
 
@@ -129,6 +130,8 @@ class UapiServer:
         """
         loop = asyncio.get_running_loop()
         while (length := requests.operation_len()) is None:
+            if not requests.begins_well():
+                return requests.used  # nothing comes of it: nobody has to wait for its end
             if requests.used >= MAX_REQUEST_LEN:
                 self._log.error(f"UAPI: an operation of more than {MAX_REQUEST_LEN} bytes: the client is disconnected")
                 return None
@@ -204,6 +207,11 @@ class RequestBuffer:
             wipe(self.data)
             self.data = grown
         return memoryview(self.data)[self.used :]
+
+    def begins_well(self) -> bool:
+        """Whether what is there is the beginning of an operation, as far as it goes."""
+        start = bytes(self.data[: min(self.used, max(map(len, _OPERATIONS)))])
+        return any(start[: len(name)] == name[: len(start)] for name in _OPERATIONS)
 
     def operation_len(self) -> int | None:
         """Bytes of the first operation, its blank line included; None when that hasn't come yet."""

@@ -14,7 +14,7 @@ from pywg.errors import DeviceError
 from pywg.runtime.libc import watch_file
 
 DIRECTORY = "/var/run/wireguard"
-_BACKLOG = 16
+_BACKLOG = 128
 
 
 @dataclass(slots=True)

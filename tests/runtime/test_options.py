@@ -70,3 +70,8 @@ def test_a_wrong_descriptor_is_named(name: str, value: str):
 def test_a_wrong_switch_is_named(name: str):
     with pytest.raises(ConfigError, match=f"{name}='yes'"):
         read_options("wg0", {name: "yes"})
+
+
+def test_the_aead_backend_is_named_by_the_environment():
+    assert read_options("wg0", {}).aead == "auto"
+    assert read_options("wg0", {"PYWG_AEAD": "evp"}).aead == "evp"

@@ -193,6 +193,23 @@ def test_a_refusal_of_the_device_reaches_the_client(talk):
     talk(test, device)
 
 
+@pytest.mark.parametrize("request_text", [b"\n", b"x", b"get=2", b"set=1x", b"GET / HTTP/1.1\r\n\r\n"])
+def test_what_can_become_no_operation_is_hung_up_on_at_once(talk, request_text):
+    """A client that speaks something else waits for an answer, and would never send the blank line."""
+
+    async def test(device, connect):
+        client = await connect()
+        client.send(request_text)
+        assert await client.rest() == b""
+        assert await client_after(connect)
+
+    async def client_after(connect):
+        client = await connect()
+        return await client.ask(b"set=1\n\n") == b"errno=0\n\n"
+
+    talk(test)
+
+
 @pytest.mark.parametrize("request_text", [b"\n\n", b"GET / HTTP/1.1\r\n\n\n", b"set=2\n\n", b"\0\0\n\n", b"get=1 \n\n"])
 def test_what_is_no_operation_is_hung_up_on(talk, request_text):
     async def test(device, connect):

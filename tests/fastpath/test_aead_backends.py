@@ -1,0 +1,54 @@
+"""Every backend of the AEAD that this processor has seals and opens what the oracle does, in batches of every size."""
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from pywg._fastpath import open_batch, seal_batch, select_aead, selected_aead
+from pywg._native.aead import NAMES, smallest
+from pywg._native.chapoly import levels
+from tests.fastpath.plane_bed import seal
+
+KEY = bytes(range(32))
+HERE = [name for name, level in NAMES.items() if level in (0, *levels())]
+
+
+@pytest.fixture(params=HERE)
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each backend in turn; afterwards the choice is the module's own again."""
+    assert select_aead(request.param) == request.param
+    yield request.param
+    select_aead("auto")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 15, 16, 17, 31, 33, 63, 64, 65, 130])
+def test_batches_of_mixed_lengths(backend: str, size: int) -> None:
+    chance = random.Random(size)
+    packets = [chance.randbytes(16 * chance.choice([0, 1, 2, 4, 5, 16, 88, 128])) for _ in range(size)]
+    sealed = seal_batch(KEY, 2**32 - 7, packets, 5)
+    assert sealed == [seal(KEY, 5, 2**32 - 7 + i, packet) for i, packet in enumerate(packets)]
+    assert open_batch(KEY, sealed) == packets
+
+    forged = {chance.randrange(size) for _ in range(3)}
+    damaged = [bytearray(datagram) for datagram in sealed]
+    for i in forged:
+        damaged[i][chance.randrange(16, len(damaged[i]))] ^= 1 << chance.randrange(8)
+    opened = open_batch(KEY, [bytes(datagram) for datagram in damaged])
+    assert opened == [None if i in forged else packet for i, packet in enumerate(packets)]
+
+
+def test_by_name_a_kernel_takes_every_batch(backend: str) -> None:
+    assert smallest() == (65 if backend == "evp" else 1)
+
+
+def test_what_is_chosen_alone_is_one_that_is_here() -> None:
+    assert select_aead("auto") in HERE
+    assert selected_aead() in HERE
+
+
+def test_a_backend_that_is_not_here_is_refused_and_changes_nothing() -> None:
+    before = selected_aead()
+    with pytest.raises(ValueError, match="no AEAD backend 'aes'.*choose one of auto, evp"):
+        select_aead("aes")
+    assert selected_aead() == before
