@@ -49,6 +49,6 @@ def test_what_is_chosen_alone_is_one_that_is_here() -> None:
 
 def test_a_backend_that_is_not_here_is_refused_and_changes_nothing() -> None:
     before = selected_aead()
-    with pytest.raises(ValueError, match="no AEAD backend 'aes'.*choose one of auto, evp"):
+    with pytest.raises(ValueError, match=r"no AEAD backend 'aes'.*choose one of auto, evp"):
         select_aead("aes")
     assert selected_aead() == before
