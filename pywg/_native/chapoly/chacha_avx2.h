@@ -25,10 +25,10 @@
 CHAPOLY_AVX2 CHAPOLY_INLINE void chacha256_blocks(const uint32_t key[8], __m256i block, __m256i low, __m256i high,
                                                   __m256i x[16])
 {
-    const __m256i rotate16 = _mm256_broadcastsi128_si256(
-        _mm_set_epi8(13, 12, 15, 14, 9, 8, 11, 10, 5, 4, 7, 6, 1, 0, 3, 2));
-    const __m256i rotate8 = _mm256_broadcastsi128_si256(
-        _mm_set_epi8(14, 13, 12, 15, 10, 9, 8, 11, 6, 5, 4, 7, 2, 1, 0, 3));
+    const __m256i rotate16 =
+        _mm256_broadcastsi128_si256(_mm_set_epi8(13, 12, 15, 14, 9, 8, 11, 10, 5, 4, 7, 6, 1, 0, 3, 2));
+    const __m256i rotate8 =
+        _mm256_broadcastsi128_si256(_mm_set_epi8(14, 13, 12, 15, 10, 9, 8, 11, 6, 5, 4, 7, 2, 1, 0, 3));
     int i;
 #pragma GCC unroll 16
     for (i = 0; i < 4; i++)
@@ -97,14 +97,15 @@ CHAPOLY_AVX2 CHAPOLY_KERNEL void chacha256_keys(const uint32_t key[8], const str
     for (first = 0; first < lanes->count; first += 8) {
         chacha256_blocks(key, _mm256_setzero_si256(), _mm256_loadu_si256((const __m256i *)(low + first)),
                          _mm256_loadu_si256((const __m256i *)(high + first)), x);
-    #pragma GCC unroll 16
-    for (i = 0; i < 8; i++)
+#pragma GCC unroll 16
+        for (i = 0; i < 8; i++)
             _mm256_store_si256((__m256i *)&keys->word[i][first], x[i]);
     }
 }
 
 /* Eight whole blocks of one packet. */
-CHAPOLY_AVX2 CHAPOLY_INLINE void chacha256_xor_run(const uint32_t key[8], uint32_t block, uint64_t counter, uint8_t *text)
+CHAPOLY_AVX2 CHAPOLY_INLINE void chacha256_xor_run(const uint32_t key[8], uint32_t block, uint64_t counter,
+                                                   uint8_t *text)
 {
     const __m256i lanes = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
     __m256i x[16];
@@ -121,13 +122,15 @@ CHAPOLY_AVX2 CHAPOLY_INLINE void chacha256_xor_run(const uint32_t key[8], uint32
 }
 
 /* The first `count` (1..8) blocks of the queue, wherever they belong. */
-CHAPOLY_AVX2 CHAPOLY_INLINE void chacha256_xor_queued(const uint32_t key[8], const struct chacha_queue *queue, int count)
+CHAPOLY_AVX2 CHAPOLY_INLINE void chacha256_xor_queued(const uint32_t key[8], const struct chacha_queue *queue,
+                                                      int count)
 {
     uint8_t end[CHAPOLY_BLOCK];
     __m256i x[16];
     int i;
-    chacha256_blocks(key, _mm256_load_si256((const __m256i *)queue->block), _mm256_load_si256((const __m256i *)queue->low),
-                     _mm256_load_si256((const __m256i *)queue->high), x);
+    chacha256_blocks(key, _mm256_load_si256((const __m256i *)queue->block),
+                     _mm256_load_si256((const __m256i *)queue->low), _mm256_load_si256((const __m256i *)queue->high),
+                     x);
     transpose256(x);
     transpose256(x + 8);
     for (i = 0; i < count; i++) {

@@ -92,7 +92,8 @@ CHAPOLY_AVX512 CHAPOLY_KERNEL void chacha512_keys(const uint32_t key[8], const s
 }
 
 /* Sixteen whole blocks of one packet. */
-CHAPOLY_AVX512 CHAPOLY_INLINE void chacha512_xor_run(const uint32_t key[8], uint32_t block, uint64_t counter, uint8_t *text)
+CHAPOLY_AVX512 CHAPOLY_INLINE void chacha512_xor_run(const uint32_t key[8], uint32_t block, uint64_t counter,
+                                                     uint8_t *text)
 {
     const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     __m512i x[16];
@@ -106,12 +107,13 @@ CHAPOLY_AVX512 CHAPOLY_INLINE void chacha512_xor_run(const uint32_t key[8], uint
 }
 
 /* The first `count` (1..16) blocks of the queue, wherever they belong. */
-CHAPOLY_AVX512 CHAPOLY_INLINE void chacha512_xor_queued(const uint32_t key[8], const struct chacha_queue *queue, int count)
+CHAPOLY_AVX512 CHAPOLY_INLINE void chacha512_xor_queued(const uint32_t key[8], const struct chacha_queue *queue,
+                                                        int count)
 {
     __m512i x[16];
     int i;
-    chacha512_blocks(key, _mm512_load_si512(queue->block), _mm512_load_si512(queue->low), _mm512_load_si512(queue->high),
-                     x);
+    chacha512_blocks(key, _mm512_load_si512(queue->block), _mm512_load_si512(queue->low),
+                     _mm512_load_si512(queue->high), x);
     transpose512(x);
 #pragma GCC unroll 16
     for (i = 0; i < 16; i++) {

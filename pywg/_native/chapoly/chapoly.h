@@ -1,9 +1,10 @@
-/* ChaCha20-Poly1305 (RFC 8439) of many packets at once, in WireGuard's shape (paper section 5.4.6): no associated data, the
- * nonce is 4 zero bytes and the 64-bit little-endian counter, texts are changed in place, 16 bytes of tag follow each.
+/* ChaCha20-Poly1305 (RFC 8439) of many packets at once, in WireGuard's shape (paper section 5.4.6): no associated
+ * data, the nonce is 4 zero bytes and the 64-bit little-endian counter, texts are changed in place, 16 bytes of tag
+ * follow each.
  *
- * Constant time in keys, texts and tags: no branch and no address depends on them; lengths and counters are public. What
- * a call knew of keys is wiped before it returns. Only for x86-64 with AVX2: elsewhere chapoly_best() is CHAPOLY_NONE and
- * nothing else may be called.
+ * Constant time in keys, texts and tags: no branch and no address depends on them, but on whether a tag was right.
+ * Lengths and counters are public. What a call knew of keys is wiped before it returns. Only for x86-64 with AVX2:
+ * elsewhere chapoly_best() is CHAPOLY_NONE and nothing else may be called.
  */
 #ifndef PYWG_CHAPOLY_H
 #define PYWG_CHAPOLY_H
@@ -16,7 +17,7 @@ enum { CHAPOLY_NONE = 0, CHAPOLY_LEVEL_AVX2 = 2, CHAPOLY_LEVEL_AVX512 = 5, CHAPO
 
 #include "chapoly/group.h"
 
-/* The best level of this CPU and operating system; it has every lower one as well. Takes some hundred cycles: ask once. */
+/* The best level of this CPU and operating system; it has every lower one as well. */
 static inline int chapoly_best(void)
 {
     return best_level();
@@ -41,8 +42,8 @@ static inline void chapoly_seal(int level, const uint8_t key[32], uint64_t first
     forget_work(level, &work);
 }
 
-/* Opens `n` (at most 64) texts, each followed by its tag. Bit i of the answer: the i-th is authentic, and decrypted in place;
- * else it is left as it was. */
+/* Opens `n` (at most 64) texts, each followed by its tag. Bit i of the answer: the i-th is authentic, and decrypted
+ * in place; else it is left as it was. */
 static inline uint64_t chapoly_open(int level, const uint8_t key[32], const uint64_t *counter, uint8_t *const *text,
                                     const uint32_t *len, int n)
 {

@@ -1,7 +1,8 @@
 /* What the kernels of every level share: the shape of a group of packets, and forgetting secrets.
  *
- * A group is at most 16 packets under one key. Each kernel maps packets, or the blocks of packets, to vector lanes. Lengths,
- * counters and addresses are public and may decide branches; keys, key stream, texts, accumulators and tags may not.
+ * A group is at most 16 packets under one key. Each kernel maps packets, or the blocks of packets, to vector lanes.
+ * Lengths, counters and addresses are public and may decide branches; keys, key stream, texts, accumulators and tags
+ * may not.
  */
 #ifndef PYWG_CHAPOLY_COMMON_H
 #define PYWG_CHAPOLY_COMMON_H
@@ -24,7 +25,7 @@
 enum {
     CHAPOLY_GROUP = 16,
     CHAPOLY_BLOCK = 64,
-    CHAPOLY_STACK = 6144 /* more than a kernel spills */
+    CHAPOLY_STACK = 8192 /* more than a kernel spills */
 };
 
 /* Some packets under one key. The nonce is 4 zero bytes and the little-endian counter. */
@@ -35,7 +36,7 @@ struct chapoly_group {
     int count;
 };
 
-/* How Poly1305 sees a group: lanes, each with one packet or, where packets are few, one of several consecutive parts. */
+/* How Poly1305 sees a group: a lane has one packet or, where packets are few, one of its consecutive parts. */
 struct poly_lanes {
     const uint8_t *text[CHAPOLY_GROUP];
     uint32_t len[CHAPOLY_GROUP];       /* a whole number of blocks, but for a packet's last part */
@@ -43,8 +44,8 @@ struct poly_lanes {
     uint32_t whole_len[CHAPOLY_GROUP]; /* of the packet */
     uint64_t counter[CHAPOLY_GROUP];   /* of the packet */
     int packet[CHAPOLY_GROUP];
-    int count;                         /* lanes in use; the rest repeat the first, so that no kernel has to tell them apart */
-    int parts;                         /* lanes a packet: a power of 2, and not more than a vector has */
+    int count; /* lanes in use; the rest repeat the first, so that no kernel has to tell them apart */
+    int parts; /* lanes a packet: a power of 2, and not more than a vector has */
 };
 
 /* The lanes' one-time keys (RFC 8439 section 2.6), word by word as ChaCha20's lanes leave them: r, then s. */
@@ -58,7 +59,7 @@ struct poly_tags {
     uint64_t high[CHAPOLY_GROUP] __attribute__((aligned(64)));
 };
 
-/* Blocks that wait for a pass: room for two passes of the widest kernel, because one is queued behind the rest of one. */
+/* Blocks that wait for a pass: room for two of the widest, because up to one is queued behind most of another. */
 struct chacha_queue {
     uint32_t block[2 * CHAPOLY_GROUP] __attribute__((aligned(64)));
     uint32_t low[2 * CHAPOLY_GROUP] __attribute__((aligned(64))); /* halves of the packet's counter */

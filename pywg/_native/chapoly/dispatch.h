@@ -20,8 +20,8 @@ static inline int best_level(void)
     __builtin_cpu_init();
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2") || !registers_saved(XMM_YMM))
         return CHAPOLY_NONE;
-    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512bw")
-        || !registers_saved(XMM_YMM | OPMASK_ZMM))
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512vl") ||
+        !__builtin_cpu_supports("avx512bw") || !registers_saved(XMM_YMM | OPMASK_ZMM))
         return CHAPOLY_LEVEL_AVX2;
     return __builtin_cpu_supports("avx512ifma") ? CHAPOLY_LEVEL_IFMA : CHAPOLY_LEVEL_AVX512;
 }
@@ -32,7 +32,8 @@ static inline int vector_lanes(int level)
     return level == CHAPOLY_LEVEL_AVX2 ? 4 : 8;
 }
 
-static inline void one_time_keys(int level, const uint32_t key[8], const struct poly_lanes *lanes, struct poly_keys *keys)
+static inline void one_time_keys(int level, const uint32_t key[8], const struct poly_lanes *lanes,
+                                 struct poly_keys *keys)
 {
     if (level == CHAPOLY_LEVEL_AVX2)
         chacha256_keys(key, lanes, keys);
@@ -49,8 +50,8 @@ static inline void add_key_stream(int level, const uint32_t key[8], const struct
         chacha512_texts(key, group, which, first_block);
 }
 
-static inline void authenticate(int level, const struct poly_keys *keys, const struct poly_lanes *lanes, int with_lengths,
-                                struct poly_tags *tags)
+static inline void authenticate(int level, const struct poly_keys *keys, const struct poly_lanes *lanes,
+                                int with_lengths, struct poly_tags *tags)
 {
     if (level == CHAPOLY_LEVEL_AVX2)
         poly26x4_tags(keys, lanes, with_lengths, tags);
@@ -61,11 +62,11 @@ static inline void authenticate(int level, const struct poly_keys *keys, const s
 }
 
 #define LOW_VECTORS \
-    "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", \
-        "xmm14", "xmm15"
+    "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", \
+        "xmm13", "xmm14", "xmm15"
 #define HIGH_VECTORS \
-    "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", \
-        "xmm29", "xmm30", "xmm31"
+    "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", \
+        "xmm28", "xmm29", "xmm30", "xmm31"
 #define CLEAR(a, b, c, d) CLEAR_ONE(a) CLEAR_ONE(b) CLEAR_ONE(c) CLEAR_ONE(d)
 #define CLEAR_ONE(n) "vpxorq %%xmm" #n ", %%xmm" #n ", %%xmm" #n "\n\t" /* clears all of zmm n */
 
@@ -76,7 +77,8 @@ CHAPOLY_AVX2 CHAPOLY_KERNEL void forget_registers256(void)
 
 CHAPOLY_AVX512 CHAPOLY_KERNEL void forget_registers512(void)
 {
-    __asm__ __volatile__(CLEAR(16, 17, 18, 19) CLEAR(20, 21, 22, 23) CLEAR(24, 25, 26, 27) CLEAR(28, 29, 30, 31) "vzeroall"
+    __asm__ __volatile__(CLEAR(16, 17, 18, 19) CLEAR(20, 21, 22, 23) CLEAR(24, 25, 26, 27)
+                             CLEAR(28, 29, 30, 31) "vzeroall"
                          :
                          :
                          : "memory", LOW_VECTORS, HIGH_VECTORS);

@@ -39,7 +39,7 @@ static inline uint32_t blocks_of(uint32_t len, uint32_t block_len)
     return len / block_len + (len % block_len != 0);
 }
 
-/* Lanes a packet: as many as a vector has for all, but not so many that joining the parts costs more than they save. */
+/* Lanes a packet: as many as a vector has for all, but not so many that joining them costs more than it saves. */
 static inline int parts_for(int level, const struct chapoly_group *group)
 {
     uint32_t longest = 0;
@@ -52,8 +52,8 @@ static inline int parts_for(int level, const struct chapoly_group *group)
 }
 
 /* The part `index` of a packet: all have the same length, but for the first, which has what is left. */
-static inline void set_lane(struct poly_lanes *lanes, int lane, const struct chapoly_group *group, int packet, uint32_t index,
-                            uint32_t blocks, uint32_t part_blocks)
+static inline void set_lane(struct poly_lanes *lanes, int lane, const struct chapoly_group *group, int packet,
+                            uint32_t index, uint32_t blocks, uint32_t part_blocks)
 {
     const uint32_t after = ((uint32_t)lanes->parts - 1 - index) * part_blocks;
     const uint32_t end = blocks > after ? blocks - after : 0, begin = end > part_blocks ? end - part_blocks : 0;
@@ -103,8 +103,8 @@ static inline int streams_first(int level, const struct chapoly_group *group)
             return 0;
         texts += blocks_of(group->len[i], CHAPOLY_BLOCK);
     }
-    return keys + texts <= STREAM_BLOCKS
-           && blocks_of(keys + texts, pass) < blocks_of(keys, pass) + blocks_of(texts, pass);
+    return keys + texts <= STREAM_BLOCKS &&
+           blocks_of(keys + texts, pass) < blocks_of(keys, pass) + blocks_of(texts, pass);
 }
 
 /* The whole key stream of a group, one-time keys first, to be added to the texts later. */
@@ -166,7 +166,8 @@ static inline uint32_t compare_tags(const struct chapoly_work *work, const struc
     for (i = 0; i < group->count; i++) {
         const uint8_t *const tag = group->text[i] + group->len[i];
         const int lane = i * work->lanes.parts;
-        const uint64_t difference = (work->tags.low[lane] ^ load_u64(tag)) | (work->tags.high[lane] ^ load_u64(tag + 8));
+        const uint64_t difference =
+            (work->tags.low[lane] ^ load_u64(tag)) | (work->tags.high[lane] ^ load_u64(tag + 8));
         same |= (uint32_t)(((difference | (0 - difference)) >> 63) ^ 1) << i;
     }
     return same;

@@ -1,8 +1,9 @@
 /* Poly1305 (RFC 8439 section 2.5) with AVX-512 IFMA: limbs of 44, 44 and 42 bits, eight lanes a vector.
  *
- * vpmadd52 multiplies 52-bit numbers and adds the product's low or high 52 bits. Bounds: r0, r1 < 2^44 and r2 < 2^36 (r is
- * clamped), so 20 r1 < 2^49 and 20 r2 < 2^41; after a multiplication h0 < 2^51, h1 < 2^44 and h2 < 2^42, and a message limb adds less
- * than 2^44. Powers of r have r2 < 2^42: with them h is settled before (h0 < 2^44, h1 < 2^44 + 2^7), and the bounds hold again.
+ * vpmadd52 multiplies 52-bit numbers and adds the product's low or high 52 bits. Bounds: r0, r1 < 2^44 and r2 < 2^36
+ * (r is clamped), so 20 r1 < 2^49 and 20 r2 < 2^41; after a multiplication h0 < 2^51, h1 < 2^44 and h2 < 2^42, and a
+ * message limb adds less than 2^44. Powers of r have r2 < 2^42: what is multiplied with them is settled before
+ * (h0 < 2^44, h1 < 2^44 + 2^7), and the bounds hold again.
  */
 #ifndef PYWG_CHAPOLY_POLY_IFMA_H
 #define PYWG_CHAPOLY_POLY_IFMA_H
@@ -130,7 +131,6 @@ CHAPOLY_IFMA CHAPOLY_INLINE void poly44_finish(struct poly44_state *p, const str
     add_pad512(_mm512_or_si512(h0, _mm512_slli_epi64(h1, 44)),
                _mm512_or_si512(_mm512_srli_epi64(h1, 20), _mm512_slli_epi64(h2, 24)), keys, first, tags);
 }
-
 
 #define POLY(name) poly44_##name
 #define POLY_LIMBS 3
