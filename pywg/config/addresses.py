@@ -3,7 +3,9 @@
 Strict as inet_pton is: no leading zeros in IPv4, no zone in a prefix. The errors don't repeat the text.
 """
 
-from socket import AF_INET, AF_INET6, if_nametoindex, inet_ntop, inet_pton
+import struct
+from fcntl import ioctl
+from socket import AF_INET, AF_INET6, IPPROTO_UDP, SOCK_DGRAM, inet_ntop, inet_pton, socket
 from typing import Final
 
 from pywg.config.model import Prefix, SockAddr
@@ -13,6 +15,9 @@ V4_LEN = 4
 V6_LEN = 16
 MAX_PORT = 65535
 _MAX_SCOPE_ID = 2**32 - 1
+_SIOCGIFINDEX = 0x8933  # linux/sockios.h
+_IFNAMSIZ = 16
+_IFREQ = f"{_IFNAMSIZ}si20x"  # struct ifreq: the name and, of the union, the index
 _MAPPED_PREFIX = bytes(10) + b"\xff\xff"
 
 # Canonical decimal text only: "+8", "08" and " 8" are not in here.
@@ -122,6 +127,15 @@ def parse_number(text: str, most: int) -> int:
 def _scope_id(zone: str) -> int:
     """The index of an interface named in a zone; a name goes before a number, as in getaddrinfo(3)."""
     try:
-        return if_nametoindex(zone)
+        return _interface_index(zone.encode())
     except (OSError, ValueError):
         return parse_number(zone, _MAX_SCOPE_ID)
+
+
+def _interface_index(name: bytes) -> int:
+    """As if_nametoindex(3), whose Unix socket the daemon's sandbox forbids. OSError, or ValueError for no such name."""
+    if not 0 < len(name) < _IFNAMSIZ or b"\0" in name:
+        raise ValueError("not an interface name")
+    with socket(AF_INET, SOCK_DGRAM, IPPROTO_UDP) as sock:
+        answer = ioctl(sock, _SIOCGIFINDEX, struct.pack(_IFREQ, name, 0))
+    return int(struct.unpack(_IFREQ, answer)[1])

@@ -131,6 +131,7 @@ _IOCTLS = {
     "TUNGETIFF": 0x800454D2,
     "TUNGETDEVNETNS": 0x54E3,
     "SIOCGSKNS": 0x894C,
+    "SIOCGIFINDEX": 0x8933,
 }
 
 _SOMETIMES: dict[str, tuple[tuple[int, int], list[tuple[_Test, ...]]]] = {
