@@ -132,7 +132,7 @@ cdef class Plane:
         self.start()
 
     cdef int start(self) except -1:
-        """Starts both threads, with every signal blocked: signals are the event loop's."""
+        """Starts both threads, with every signal blocked (they are the event loop's); returns when both run."""
         cdef sigset_t everything, before
         cdef int failed
         sigfillset(&everything)
@@ -149,6 +149,10 @@ cdef class Plane:
         if failed:
             raise RuntimeError("the data plane's threads could not be started")
         self.running = True
+        # Only now have both made the system calls of a thread's start, which a sandbox may not allow later.
+        with nogil:
+            while load64(&self.dp.tx_waits) == 0 or load64(&self.dp.rx_waits) == 0:
+                usleep(20)
         return 0
 
     cdef void stop_tx(self) noexcept:

@@ -54,6 +54,8 @@ _ALWAYS: dict[str, tuple[int | None, int | None]] = {
     "sendmmsg": (307, 269),
     "futex": (202, 98),
     "sched_yield": (24, 124),
+    "rseq": (334, 293),  # this and the next: a thread's start
+    "set_robust_list": (273, 99),
     # Descriptors
     "close": (3, 57),
     "fcntl": (72, 25),

@@ -143,3 +143,8 @@ def test_numbers_are_this_kernels():
     defined = dict(re.findall(r"#define __NR_(\w+)\s+(\d+)", header.read_text()))
     ours = {**seccomp._ALWAYS, **{name: numbers for name, (numbers, _) in seccomp._SOMETIMES.items()}}
     assert {name: str(numbers[0]) for name, numbers in ours.items()} == {name: defined.get(name) for name in ours}
+
+
+def test_a_thread_that_starts_late_starts():
+    """glibc ends the process when a new thread's rseq is refused: a busy machine may run it after the filter is on."""
+    assert {"rseq", "set_robust_list", "rt_sigprocmask"} <= seccomp._ALWAYS.keys()
