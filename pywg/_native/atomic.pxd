@@ -1,5 +1,5 @@
 """The few atomic operations that the threads and the control plane share data with (GCC/Clang builtins)."""
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 
 cdef extern from * nogil:
     """
@@ -19,8 +19,6 @@ cdef extern from * nogil:
     uint8_t load8 "pywg_load" (const uint8_t *p)
     void store8 "pywg_store" (uint8_t *p, uint8_t value)
     uint8_t swap8 "pywg_swap" (uint8_t *p, uint8_t value)
-    uint32_t load32 "pywg_load" (const uint32_t *p)
-    void store32 "pywg_store" (uint32_t *p, uint32_t value)
     void *load_pointer "pywg_load_acquire" (void *const *p)
     void store_pointer "pywg_store_release" (void **p, void *value)
     void fence "pywg_fence" ()

@@ -53,7 +53,6 @@ cdef extern from "time.h" nogil:
     int clock_gettime(int clock_id, timespec *ts)
     enum:
         CLOCK_BOOTTIME
-        CLOCK_MONOTONIC
 
 cdef extern from "unistd.h" nogil:
     ssize_t read(int fd, void *buf, size_t count)
@@ -75,9 +74,6 @@ cdef extern from "poll.h" nogil:
     enum:
         POLLIN
         POLLOUT
-        POLLERR
-        POLLHUP
-        POLLNVAL
 
 cdef extern from "sys/mman.h" nogil:
     void *mmap(void *addr, size_t length, int prot, int flags, int fd, long offset)
@@ -111,7 +107,6 @@ cdef extern from "pthread.h" nogil:
     int pthread_join(pthread_t thread, void **result)
     int pthread_sigmask(int how, const sigset_t *new_mask, sigset_t *old_mask)
     int pthread_setname_np(pthread_t thread, const char *name)
-    pthread_t pthread_self()
 
 cdef extern from "sys/uio.h" nogil:
     struct iovec:
@@ -145,17 +140,11 @@ cdef extern from "sys/socket.h" nogil:
     size_t CMSG_SPACE(size_t len)
     int recvmmsg(int fd, mmsghdr *messages, unsigned int count, int flags, timespec *timeout)
     int sendmmsg(int fd, mmsghdr *messages, unsigned int count, int flags)
-    ssize_t sendmsg(int fd, const msghdr *message, int flags)
-    int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
-    int getsockopt(int fd, int level, int name, void *value, socklen_t *len)
     enum:
         AF_INET
         AF_INET6
         MSG_DONTWAIT
         MSG_TRUNC
-        MSG_CTRUNC
-        SOL_SOCKET
-        SO_ERROR
 
 cdef extern from "netinet/in.h" nogil:
     struct in_addr:
