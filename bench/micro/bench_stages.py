@@ -6,16 +6,23 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from pywg._native.allowedips import Table
+from pywg._native.batch import bench_superframe
 from pywg._native.coalesce import coalesce
 from pywg._native.replay import Window
 from pywg._native.segment import internet_checksum, segment
 
 MTU = 1420
+ROUNDS = 50
 
 
 def bench_segment(benchmark: BenchmarkFixture, superframe: tuple[bytes, bytes]) -> None:
     """One superframe into 45 packets."""
     assert len(benchmark(segment, *superframe, MTU)) == 45
+
+
+def bench_segment_and_seal(benchmark: BenchmarkFixture, superframe: tuple[bytes, bytes]) -> None:
+    """50 superframes into 45 sealed datagrams each, without Python: what the outbound thread does between its calls."""
+    benchmark(bench_superframe, *superframe, MTU, ROUNDS)
 
 
 def bench_coalesce(benchmark: BenchmarkFixture, superframe: tuple[bytes, bytes]) -> None:
