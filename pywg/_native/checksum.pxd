@@ -19,29 +19,33 @@ cdef inline uint64_t csum_tail(const uint8_t *data, size_t len) noexcept nogil:
 
 
 cdef inline uint64_t csum_partial(const uint8_t *data, size_t len, uint64_t initial) noexcept nogil:
-    """`initial` plus the sum of `len` bytes (< 2^31) at any alignment. Two sums, so that it vectorizes."""
-    cdef uint64_t low = initial, high = 0, word
+    """`initial` plus the sum of `len` bytes (< 2^31) at any alignment.
+
+    Two sums, so that it vectorizes: of the 64-bit words, modulo 2^64, and of their upper halves. The lower halves' is
+    what the one has left without the other.
+    """
+    cdef uint64_t total = 0, high = 0, word
     cdef size_t words = len >> 3
     cdef size_t i
     for i in range(words):
         memcpy(&word, data + 8 * i, 8)
-        low += <uint32_t>word
+        total += word
         high += word >> 32
-    return low + high + csum_tail(data + 8 * words, len & 7)
+    return initial + (total - (high << 32)) + high + csum_tail(data + 8 * words, len & 7)
 
 
 cdef inline uint64_t csum_copy(uint8_t *to, const uint8_t *data, size_t len, uint64_t initial) noexcept nogil:
     """csum_partial() that also copies: one pass over memory instead of two. `to` and `data` do not overlap."""
-    cdef uint64_t low = initial, high = 0, word
+    cdef uint64_t total = 0, high = 0, word
     cdef size_t words = len >> 3
     cdef size_t i
     for i in range(words):
         memcpy(&word, data + 8 * i, 8)
         memcpy(to + 8 * i, &word, 8)
-        low += <uint32_t>word
+        total += word
         high += word >> 32
     memcpy(to + 8 * words, data + 8 * words, len & 7)
-    return low + high + csum_tail(data + 8 * words, len & 7)
+    return initial + (total - (high << 32)) + high + csum_tail(data + 8 * words, len & 7)
 
 
 cdef inline uint16_t csum_fold(uint64_t total) noexcept nogil:
