@@ -473,7 +473,6 @@ cdef class Plane:
         sent = self.send_one(found, &found.endpoint, data)
         self.leave()
         if sent:
-            add64(&found.tx_bytes, len(data))
             store64(&found.last_sent, now_ns())
             store64(&found.keepalive_owed_since, 0)
         return sent

@@ -324,7 +324,6 @@ cdef bint transmit(Egress *e, uint64_t now) noexcept nogil:
 
 
 cdef void note_sent(Dataplane *dp, Peer *peer, const Keypair *keypair, const Run *run, uint64_t now) noexcept nogil:
-    add64(&peer.tx_bytes, run_len(run))
     store64(&peer.last_sent, now)
     store64(&peer.keepalive_owed_since, 0)
     if run.inner_len != 0 and load64(&peer.unanswered_since) == 0:

@@ -3,6 +3,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 from pywg._native cimport linux
+from pywg._native.atomic cimport add64
 from pywg._native.counters cimport TX_DATAGRAMS, TX_GSO_REFUSED, TX_MESSAGE_TOO_LONG, TX_SEND_ERROR, TX_SENDS
 from pywg._native.counters cimport TX_SOURCE_CLEARED, count
 from pywg._native.dataplane cimport Dataplane
@@ -37,10 +38,20 @@ cdef bint udp_queue(Sender *sender, Peer *peer, const Endpoint *to, uint8_t *bas
     return True
 
 
+cdef void note_bytes(const Outgoing *out, uint32_t len) noexcept nogil:
+    """The peer's count of what went out, before any other count of it."""
+    if out.peer != NULL:
+        add64(&out.peer.tx_bytes, len)
+
+
 cdef void udp_forget_peers(Sender *sender) noexcept nogil:
-    """Before the gate is left with messages unsent: their peers may be gone when it is entered again."""
+    """Before the gate is left with messages unsent: their peers may be gone when it is entered again.
+
+    So their bytes are counted now: what waits for a full socket is as good as sent.
+    """
     cdef int i
     for i in range(sender.sent, sender.count):
+        note_bytes(&sender.queue[i], sender.queue[i].len)
         sender.queue[i].peer = NULL
 
 
@@ -134,29 +145,73 @@ cdef bint send_without_source(Sender *sender, Dataplane *dp, int fd, int i, bint
     return True
 
 
-cdef bint send_one_by_one(Sender *sender, Dataplane *dp, int fd, int i, bint *any_sent) noexcept nogil:
-    """Sends the datagrams of a message that the kernel does not take as a whole. False: the socket is full.
+cdef int prepare_singly(Sender *sender, int i) noexcept nogil:
+    """Makes the datagrams of message i, as many as go, messages of their own at the front. How many.
+
+    They share the i-th address and control data. No other message is prepared at the time.
+    """
+    cdef Outgoing *out = &sender.queue[i]
+    cdef msghdr header
+    cdef uint32_t at = 0
+    cdef int n = 0
+    prepare(sender, i, False, True)
+    header = sender.messages[i].msg_hdr
+    while at < out.len and n < SEND_BATCH:
+        sender.iov[n].iov_base = out.base + at
+        sender.iov[n].iov_len = out.stride if out.len - at > out.stride else out.len - at
+        sender.messages[n].msg_hdr = header
+        sender.messages[n].msg_hdr.msg_iov = &sender.iov[n]
+        at += out.stride
+        n += 1
+    return n
+
+
+cdef void pass_datagrams(Outgoing *out, uint32_t n) noexcept nogil:
+    """The first n datagrams of the message are done with."""
+    cdef uint32_t len = n * out.stride if out.len > n * out.stride else out.len
+    out.base += len
+    out.len -= len
+
+
+cdef bint send_singly(Sender *sender, Dataplane *dp, int fd, int i, bint *any_sent) noexcept nogil:
+    """Sends the datagrams of a message that the kernel is not to have as a whole. False: the socket is full.
 
     What is left of the message then waits in its place.
     """
     cdef Outgoing *out = &sender.queue[i]
     cdef uint32_t len
+    cdef int n, done, error
     while out.len != 0:
+        n = prepare_singly(sender, i)
+        done = sendmmsg(fd, sender.messages, n, MSG_DONTWAIT)
+        error = linux.errno
+        count(dp.counters, TX_SENDS)
         len = out.stride if out.len > out.stride else out.len
-        prepare(sender, i, False, True)
-        sender.iov[i].iov_len = len
-        if (sendmmsg(fd, &sender.messages[i], 1, MSG_DONTWAIT) == 1
-                or (out.to.local_len != 0 and linux.errno != EMSGSIZE and linux.errno != EAGAIN
-                    and send_without_source(sender, dp, fd, i, False, len))):
+        if done <= 0 and error == EINTR:
+            continue
+        if done <= 0 and out.to.local_len != 0 and error != EMSGSIZE and error != EAGAIN:
+            if send_without_source(sender, dp, fd, i, False, len):
+                done = 1
+            error = linux.errno
+        if done > 0:
             any_sent[0] = True
-            count(dp.counters, TX_DATAGRAMS)
-        elif linux.errno == EAGAIN:
+            len = done * out.stride
+            note_bytes(out, len if len < out.len else out.len)
+            count(dp.counters, TX_DATAGRAMS, done)
+        elif error == EAGAIN:
             return False
         else:
-            count(dp.counters, TX_MESSAGE_TOO_LONG if linux.errno == EMSGSIZE else TX_SEND_ERROR)
-        out.base += len
-        out.len -= len
+            count(dp.counters, TX_MESSAGE_TOO_LONG if error == EMSGSIZE else TX_SEND_ERROR)
+            done = 1
+        pass_datagrams(out, done)
     return True
+
+
+cdef inline bint goes_whole(const Dataplane *dp, const Outgoing *out) noexcept nogil:
+    """Whether one send takes the message: it is one datagram, or the kernel may cut it."""
+    if out.stride == 0:
+        return True
+    return (dp.gso4 if out.to.ip_len == 4 else dp.gso6) != 0
 
 
 cdef bint resend(Sender *sender, Dataplane *dp, int fd, int i, int error) noexcept nogil:
@@ -171,12 +226,13 @@ cdef bint resend(Sender *sender, Dataplane *dp, int fd, int i, int error) noexce
     cdef uint32_t datagrams = datagrams_in(out)
     if out.to.local_len != 0 and error != EMSGSIZE and error != ENOBUFS:
         if send_without_source(sender, dp, fd, i, segmented, out.len):
+            note_bytes(out, out.len)
             count(dp.counters, TX_DATAGRAMS, datagrams)
             return True
         error = linux.errno
     if segmented and (error == EIO or error == EINVAL or error == EPERM or error == EMSGSIZE):
         count(dp.counters, TX_GSO_REFUSED)
-        done = send_one_by_one(sender, dp, fd, i, &any_sent)
+        done = send_singly(sender, dp, fd, i, &any_sent)
         # EMSGSIZE is the path's MTU, which the kernel gets around by fragments; the others, if single datagrams pass,
         # are a device or a driver that can't segment (known for EIO: no checksum offload on the way out).
         if any_sent and error != EMSGSIZE:
@@ -192,30 +248,30 @@ cdef bint resend(Sender *sender, Dataplane *dp, int fd, int i, int error) noexce
 cdef bint udp_flush(Sender *sender, Dataplane *dp) noexcept nogil:
     """Sends what is queued, in order. False: the socket is full, and the rest waits for the next flush."""
     cdef int i, n, fd, done
-    cdef bint segmented, any_sent = False
+    cdef bint any_sent = False
     while sender.sent < sender.count:
         i = sender.sent
         fd = dp.fd4 if sender.queue[i].to.ip_len == 4 else dp.fd6
-        segmented = (dp.gso4 if sender.queue[i].to.ip_len == 4 else dp.gso6) != 0
         if fd < 0:
             count(dp.counters, TX_SEND_ERROR)
             sender.failed += 1
             sender.sent += 1
             continue
-        if sender.queue[i].stride != 0 and not segmented:
-            if not send_one_by_one(sender, dp, fd, i, &any_sent):
+        if not goes_whole(dp, &sender.queue[i]):
+            if not send_singly(sender, dp, fd, i, &any_sent):
                 return False
             sender.sent += 1
             continue
         n = 0
         while (i + n < sender.count and sender.queue[i + n].to.ip_len == sender.queue[i].to.ip_len
-               and (segmented or sender.queue[i + n].stride == 0)):
-            prepare(sender, i + n, segmented, True)
+               and goes_whole(dp, &sender.queue[i + n])):
+            prepare(sender, i + n, True, True)
             n += 1
         done = sendmmsg(fd, &sender.messages[i], n, MSG_DONTWAIT)
         count(dp.counters, TX_SENDS)
         if done > 0:
             for i in range(sender.sent, sender.sent + done):
+                note_bytes(&sender.queue[i], sender.queue[i].len)
                 count(dp.counters, TX_DATAGRAMS, datagrams_in(&sender.queue[i]))
             sender.sent += done
         elif linux.errno == EAGAIN:

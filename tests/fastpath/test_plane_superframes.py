@@ -56,9 +56,10 @@ def test_superframe_leaves_as_its_segments_in_order(kind: Ip, length: int, gso_s
         assert bed.plane.peer_stats(1)[0] == 2 * sum(len(far.expect(0, one)) for one in cut(packet, gso_size))
 
 
-def test_superframe_leaves_in_as_few_sends_as_the_kernel_takes() -> None:
+@pytest.mark.parametrize("udp_gso", [True, False])
+def test_superframe_leaves_in_as_few_sends_as_the_kernel_takes(udp_gso: bool) -> None:
     packet = replace(KINDS[0], payload=PAYLOAD[: 40 * 1340])
-    with Bed() as bed:
+    with Bed(udp_gso=udp_gso) as bed:
         far = Far(bed)
         bed.write(packet.unfinished(), gso_vnet(packet, 1340))
         assert [far.open().counter for _ in range(40)] == list(range(40))
