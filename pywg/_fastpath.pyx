@@ -96,6 +96,7 @@ cdef class Plane:
     """The data plane of one device. Peers are named by the core's ids, keypairs by their local (receiver) index.
 
     Descriptors stay the caller's. An unknown peer is a KeyError. `udp_gso`: segment in the kernel on the way out;
+    `udp_gso_equal_tail`: also where the last datagram is as long as the others, which some kernels get wrong;
     `coalesce`: write superframes to the TUN. (UDP_GRO is an option of the sockets, which the caller opens.)
     """
     cdef Dataplane dp
@@ -109,9 +110,10 @@ cdef class Plane:
     cdef bint coalesce
     cdef dict peers                 # id -> address of its struct Peer
 
-    def __cinit__(self, *, bint udp_gso=True, bint coalesce=True):
+    def __cinit__(self, *, bint udp_gso=True, bint udp_gso_equal_tail=True, bint coalesce=True):
         self.peers = {}
         self.udp_gso = udp_gso
+        self.dp.gso_equal_tail = udp_gso_equal_tail
         self.coalesce = coalesce
         self.dp.tun_fd = self.dp.fd4 = self.dp.fd6 = -1
         self.dp.mtu = 1420
@@ -568,6 +570,7 @@ cdef class Plane:
             "tun_vnet_hdr": self.dp.vnet_hdr_len != 0,
             "udp_gso4": self.dp.fd4 >= 0 and self.dp.gso4 != 0,
             "udp_gso6": self.dp.fd6 >= 0 and self.dp.gso6 != 0,
+            "udp_gso_equal_tail": self.udp_gso and self.dp.gso_equal_tail != 0,
             "coalesce_tcp": (self.dp.coalesce & COALESCE_TCP) != 0,
             "coalesce_udp": (self.dp.coalesce & COALESCE_UDP) != 0,
         }

@@ -30,5 +30,6 @@ cdef struct Dataplane:
     int fd6
     uint8_t gso4                # on now: TX turns them off when the kernel refuses
     uint8_t gso6
+    uint8_t gso_equal_tail      # the kernel may also cut a message whose last datagram is as long as the others
     uint8_t coalesce            # COALESCE_* features that the TUN takes
     uint64_t staged_bytes       # TX: of all peers together

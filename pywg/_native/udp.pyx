@@ -211,7 +211,9 @@ cdef inline bint goes_whole(const Dataplane *dp, const Outgoing *out) noexcept n
     """Whether one send takes the message: it is one datagram, or the kernel may cut it."""
     if out.stride == 0:
         return True
-    return (dp.gso4 if out.to.ip_len == 4 else dp.gso6) != 0
+    if not (dp.gso4 if out.to.ip_len == 4 else dp.gso6):
+        return False
+    return dp.gso_equal_tail or out.len % out.stride != 0
 
 
 cdef bint resend(Sender *sender, Dataplane *dp, int fd, int i, int error) noexcept nogil:

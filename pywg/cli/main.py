@@ -29,6 +29,9 @@ Commands:
 Options of run:
   -f, --foreground       stay in the foreground
       --no-udp-gso       send UDP datagrams one by one
+      --no-udp-gso-equal-tail, --udp-gso-equal-tail
+                         do so, or don't, where all that go together are of
+                         one length; default: on Linux 7.0 to 7.1-rc5
       --no-udp-gro       receive UDP datagrams one by one
       --no-tun-offload   exchange packets with the interface one by one
       --no-sandbox       keep all privileges once started
@@ -44,6 +47,8 @@ Environment:
   WG_UAPI_FD             a file descriptor: the configuration socket, listening
   WG_PROCESS_FOREGROUND  1: as --foreground
   PYWG_UDP_GSO           0: as --no-udp-gso
+  PYWG_UDP_GSO_EQUAL_TAIL
+                         0 or 1: as --no-udp-gso-equal-tail or without "no"
   PYWG_UDP_GRO           0: as --no-udp-gro
   PYWG_TUN_OFFLOAD       0: as --no-tun-offload
   PYWG_SANDBOX           0: as --no-sandbox
@@ -54,10 +59,12 @@ Environment:
 _HELP_OPTIONS = ("-h", "--help")
 _FOREGROUND_OPTIONS = ("-f", "--foreground")
 _SWITCHES = {
-    "--no-udp-gso": "udp_gso",
-    "--no-udp-gro": "udp_gro",
-    "--no-tun-offload": "tun_offload",
-    "--no-sandbox": "sandbox",
+    "--no-udp-gso": ("udp_gso", False),
+    "--no-udp-gso-equal-tail": ("udp_gso_equal_tail", False),
+    "--udp-gso-equal-tail": ("udp_gso_equal_tail", True),
+    "--no-udp-gro": ("udp_gro", False),
+    "--no-tun-offload": ("tun_offload", False),
+    "--no-sandbox": ("sandbox", False),
 }
 
 
@@ -108,7 +115,7 @@ def _dispatch(argv: list[str]) -> int:
 
 def _run(arguments: list[str]) -> int:
     foreground = False
-    switches: dict[str, bool | None] = dict.fromkeys(_SWITCHES.values())
+    switches: dict[str, bool | None] = dict.fromkeys(name for name, _ in _SWITCHES.values())
     names: list[str] = []
     options = True
     for argument in arguments:
@@ -119,7 +126,8 @@ def _run(arguments: list[str]) -> int:
         elif argument in _FOREGROUND_OPTIONS:
             foreground = True
         elif argument in _SWITCHES:
-            switches[_SWITCHES[argument]] = False
+            name, value = _SWITCHES[argument]
+            switches[name] = value
         elif argument in _HELP_OPTIONS:
             return _show_help()
         elif argument == "--version":

@@ -5,13 +5,13 @@ wherever its interface goes. Nothing here reads or sends.
 """
 
 import errno
-import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from pywg.errors import BindError
+from pywg.runtime import kernel
 
 SOCKET_BUFFER_LEN = 7 << 20
 """Bytes asked for in each direction: what wireguard-go takes, and enough for 5 ms at 10 Gb/s."""
@@ -156,7 +156,7 @@ def _set_options(sock: socket.socket, family: socket.AddressFamily, udp_gro: boo
     for option, forced in ((socket.SO_RCVBUF, _SO_RCVBUFFORCE), (socket.SO_SNDBUF, _SO_SNDBUFFORCE)):
         sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_LEN)  # up to net.core.*mem_max
         _try_option(sock, socket.SOL_SOCKET, forced)  # past it, with CAP_NET_ADMIN
-    if udp_gro and _kernel() >= _UDP_GRO_SINCE:
+    if udp_gro and kernel.release() >= _UDP_GRO_SINCE:
         _try_option(sock, socket.IPPROTO_UDP, _UDP_GRO, 1)
 
 
@@ -166,14 +166,6 @@ def _try_option(sock: socket.socket, level: int, option: int, value: int = SOCKE
         sock.setsockopt(level, option, value)
     except OSError:
         return
-
-
-def _kernel() -> tuple[int, int]:
-    """(major, minor) of the running kernel; (0, 0) when its release has another form."""
-    parts = os.uname().release.split(".")
-    if len(parts) < 2 or not (parts[0].isdigit() and parts[1].isdigit()):
-        return 0, 0
-    return int(parts[0]), int(parts[1])
 
 
 def _signed(mark: int) -> int:

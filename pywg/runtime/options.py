@@ -1,8 +1,9 @@
 """What the environment and the command line say about one daemon; the command line wins.
 
 Names and meanings of LOG_LEVEL, WG_TUN_FD, WG_UAPI_FD and WG_PROCESS_FOREGROUND are wireguard-go's. PYWG_UDP_GSO,
-PYWG_UDP_GRO and PYWG_TUN_OFFLOAD (0 or 1) switch one offload each, PYWG_SANDBOX the sandbox; PYWG_AEAD names the
-AEAD's backend. NOTIFY_SOCKET, WATCHDOG_USEC and LISTEN_FDS are systemd's, and heard in the foreground.
+PYWG_UDP_GRO and PYWG_TUN_OFFLOAD (0 or 1) switch one offload each, PYWG_UDP_GSO_EQUAL_TAIL a part of the first,
+PYWG_SANDBOX the sandbox; PYWG_AEAD names the AEAD's backend. NOTIFY_SOCKET, WATCHDOG_USEC and LISTEN_FDS are systemd's,
+and heard in the foreground.
 """
 
 import os
@@ -31,6 +32,8 @@ class Options:
     tun_fd: int | None
     uapi_fd: int | None
     udp_gso: bool
+    udp_gso_equal_tail: bool | None
+    """segment also where the last datagram is as long as the others; None: unless this kernel gets that wrong"""
     udp_gro: bool
     tun_offload: bool
     sandbox: bool
@@ -49,6 +52,7 @@ def read_options(
     *,
     foreground: bool = False,
     udp_gso: bool | None = None,
+    udp_gso_equal_tail: bool | None = None,
     udp_gro: bool | None = None,
     tun_offload: bool | None = None,
     sandbox: bool | None = None,
@@ -69,6 +73,7 @@ def read_options(
         tun_fd=_stored_tun(environ) if foreground and tun_fd is None else tun_fd,
         uapi_fd=_descriptor(environ, "WG_UAPI_FD"),
         udp_gso=_switch(environ, "PYWG_UDP_GSO", udp_gso),
+        udp_gso_equal_tail=_switch_or_none(environ, "PYWG_UDP_GSO_EQUAL_TAIL", udp_gso_equal_tail),
         udp_gro=_switch(environ, "PYWG_UDP_GRO", udp_gro),
         tun_offload=_switch(environ, "PYWG_TUN_OFFLOAD", tun_offload),
         aead=environ.get("PYWG_AEAD") or "auto",
@@ -98,6 +103,11 @@ def _stored_tun(environ: Mapping[str, str]) -> int | None:
 
 def _watchdog(environ: Mapping[str, str]) -> float | None:
     return watchdog_seconds(environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", ""), os.getpid())
+
+
+def _switch_or_none(environ: Mapping[str, str], name: str, given: bool | None) -> bool | None:
+    """None: nobody has said."""
+    return _switch(environ, name, given) if given is not None or name in environ else None
 
 
 def _switch(environ: Mapping[str, str], name: str, given: bool | None, *, default: str = "1") -> bool:

@@ -17,7 +17,7 @@ from pywg._fastpath import Plane, select_aead
 from pywg._native.secret import Secret
 from pywg.core.crypto import private_key_from, public_key_of
 from pywg.errors import ConfigError
-from pywg.runtime import netlink, tun, uapi_socket
+from pywg.runtime import kernel, netlink, tun, uapi_socket
 from pywg.runtime.bind import open_sockets
 from pywg.runtime.device import Device
 from pywg.runtime.libc import forbid_dumps
@@ -105,7 +105,11 @@ class _Service:
 
     def _start_device(self, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> Device:
         options = self._options
-        plane = Plane(udp_gso=options.udp_gso, coalesce=options.tun_offload)
+        plane = Plane(
+            udp_gso=options.udp_gso,
+            udp_gso_equal_tail=may_segment_equal(options, self._log),
+            coalesce=options.tun_offload,
+        )
         stack.callback(plane.close)
         device = Device(
             plane,
@@ -203,6 +207,18 @@ class _Service:
             self._log.info(f"{why}: shutting down")
             self._notifier.stopping()
             self._stopped.set()
+
+
+def may_segment_equal(options: Options, log: Log) -> bool:
+    """Whether UDP_SEGMENT sends may end with a datagram as long as the others; a line for kernels that damage these."""
+    wanted = options.udp_gso_equal_tail
+    if not options.udp_gso or not kernel.damages_equal_tail(kernel.release()):
+        return wanted is not False
+    log.warning(
+        f"Linux {os.uname().release} may damage datagrams of one length that it cuts from one send: "
+        + ("they are cut none the less, as asked for" if wanted else "they are sent one by one")
+    )
+    return bool(wanted)
 
 
 def _open_tun(options: Options) -> Tun:

@@ -44,7 +44,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 
 def options(**given: bool) -> dict[str, bool | None]:
-    return {"foreground": False, "udp_gso": None, "udp_gro": None, "tun_offload": None, "sandbox": None} | given
+    switches = ("udp_gso", "udp_gso_equal_tail", "udp_gro", "tun_offload", "sandbox")
+    return {"foreground": False} | dict.fromkeys(switches) | given
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,8 @@ def options(**given: bool) -> dict[str, bool | None]:
         (["--", "-odd"], "-odd", {}),
         (["run", "--", "-f"], "-f", {}),
         (["--no-udp-gso", "wg0"], "wg0", {"udp_gso": False}),
+        (["--no-udp-gso-equal-tail", "wg0"], "wg0", {"udp_gso_equal_tail": False}),
+        (["--udp-gso-equal-tail", "wg0"], "wg0", {"udp_gso_equal_tail": True}),
         (["--no-udp-gro", "wg0"], "wg0", {"udp_gro": False}),
         (["--no-tun-offload", "wg0"], "wg0", {"tun_offload": False}),
         (["--no-sandbox", "wg0"], "wg0", {"sandbox": False}),

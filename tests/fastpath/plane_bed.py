@@ -151,12 +151,13 @@ class Bed:
         vnet_hdr_len: int = 10,
         mtu: int = MTU,
         udp_gso: bool = True,
+        udp_gso_equal_tail: bool = True,
         udp_gro: bool = True,
         coalesce: bool = True,
     ) -> None:
         self.vnet_hdr_len = vnet_hdr_len
         self.mtu = mtu
-        self.plane = Plane(udp_gso=udp_gso, coalesce=coalesce)
+        self.plane = Plane(udp_gso=udp_gso, udp_gso_equal_tail=udp_gso_equal_tail, coalesce=coalesce)
         self.tun_end, self.tun = tun_pair()
         self.sockets = open_sockets(0, 0, udp_gro=udp_gro)
         self.messages: list[tuple[bytes, Addr, int]] = []

@@ -149,7 +149,11 @@ KNOWN_BUGS = (
             "tests/fastpath/test_plane_superframes.py",
         ),
     ),
-    Row("Linux 7.0-rc1..7.1-rc5: a GSO send whose last segment equals the others is damaged", "tailscale"),
+    Row(
+        "Linux 7.0-rc1..7.1-rc5: a GSO send whose last segment equals the others is damaged",
+        "tailscale",
+        ("tests/fastpath/test_plane_equal_tail.py", "tests/runtime/test_kernel.py"),
+    ),
     Row(
         "Several TUN readers or writers reorder one flow and throttle TCP",
         "firezone",

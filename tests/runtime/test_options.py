@@ -49,6 +49,16 @@ def test_command_line_wins():
     assert (options.foreground, options.udp_gso, options.udp_gro) == (True, True, False)
 
 
+def test_equal_tail_is_left_to_the_kernel_unless_said():
+    assert read_options("wg0", {}).udp_gso_equal_tail is None
+    for text, on in (("0", False), ("1", True)):
+        assert read_options("wg0", {"PYWG_UDP_GSO_EQUAL_TAIL": text}).udp_gso_equal_tail is on
+        assert (
+            read_options("wg0", {"PYWG_UDP_GSO_EQUAL_TAIL": text}, udp_gso_equal_tail=not on).udp_gso_equal_tail
+            is not on
+        )
+
+
 def test_only_1_means_foreground():
     assert not read_options("wg0", {"WG_PROCESS_FOREGROUND": "0"}).foreground
 
@@ -65,7 +75,8 @@ def test_a_wrong_descriptor_is_named(name: str, value: str):
 
 
 @pytest.mark.parametrize(
-    "name", ["PYWG_UDP_GSO", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD", "PYWG_SANDBOX", "PYWG_LOG_FORMAT"]
+    "name",
+    ["PYWG_UDP_GSO", "PYWG_UDP_GSO_EQUAL_TAIL", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD", "PYWG_SANDBOX", "PYWG_LOG_FORMAT"],
 )
 def test_a_wrong_switch_is_named(name: str):
     with pytest.raises(ConfigError, match=f"{name}='yes'"):
