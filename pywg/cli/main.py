@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from pywg import __version__
 from pywg.errors import DeviceError, PywgError
@@ -34,6 +34,11 @@ Options of run:
                          one length; default: on Linux 7.0 to 7.1-rc5
       --no-udp-gro       receive UDP datagrams one by one
       --no-tun-offload   exchange packets with the interface one by one
+      --listen-address ADDRESS
+                         use this address of this host alone; once for IPv4,
+                         once for IPv6 (a link-local one as ADDRESS%DEVICE)
+      --bind-device DEVICE
+                         use this device, or this VRF, alone
       --no-sandbox       keep all privileges once started
 
 Other options:
@@ -51,6 +56,8 @@ Environment:
                          0 or 1: as --no-udp-gso-equal-tail or without "no"
   PYWG_UDP_GRO           0: as --no-udp-gro
   PYWG_TUN_OFFLOAD       0: as --no-tun-offload
+  PYWG_LISTEN_ADDRESS    as --listen-address; several with commas
+  PYWG_BIND_DEVICE       as --bind-device
   PYWG_SANDBOX           0: as --no-sandbox
   PYWG_AEAD              evp, avx2, avx512 or ifma: not the fastest by itself
   PYWG_LOG_FORMAT        json: log lines are JSON objects; default: text
@@ -116,9 +123,12 @@ def _dispatch(argv: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     foreground = False
     switches: dict[str, bool | None] = dict.fromkeys(name for name, _ in _SWITCHES.values())
+    listen_addresses: list[str] = []
+    bind_device = ""
     names: list[str] = []
     options = True
-    for argument in arguments:
+    rest = iter(arguments)
+    for argument in rest:
         if not options or not argument.startswith("-"):
             names.append(argument)
         elif argument == "--":
@@ -128,6 +138,10 @@ def _run(arguments: list[str]) -> int:
         elif argument in _SWITCHES:
             name, value = _SWITCHES[argument]
             switches[name] = value
+        elif argument.partition("=")[0] == "--listen-address":
+            listen_addresses.append(_value(argument, rest))
+        elif argument.partition("=")[0] == "--bind-device":
+            bind_device = _value(argument, rest)
         elif argument in _HELP_OPTIONS:
             return _show_help()
         elif argument == "--version":
@@ -137,7 +151,17 @@ def _run(arguments: list[str]) -> int:
     interface = check_interface_name(_only(names))
     from pywg.cli.run import run
 
-    return run(interface, foreground=foreground, **switches)
+    return run(interface, foreground=foreground, listen_addresses=listen_addresses, bind_device=bind_device, **switches)
+
+
+def _value(argument: str, rest: Iterator[str]) -> str:
+    """Of --name=value, or of --name and what comes next."""
+    name, equals, value = argument.partition("=")
+    if not equals:
+        value = next(rest, "")
+    if not value:
+        raise _UsageError(f"{name} needs a value")
+    return value
 
 
 def _stats(arguments: list[str]) -> int:

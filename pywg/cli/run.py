@@ -1,7 +1,7 @@
 """`pywg [-f] IFACE` and `pywg run IFACE`: the daemon."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pywg.runtime.daemon import in_background, open_standard_descriptors
 from pywg.runtime.options import Options, read_options
@@ -16,6 +16,8 @@ def run(
     udp_gro: bool | None = None,
     tun_offload: bool | None = None,
     sandbox: bool | None = None,
+    listen_addresses: Sequence[str] = (),
+    bind_device: str = "",
 ) -> int:
     """Runs the daemon of `interface` and returns the exit status; None leaves a switch to the environment.
 
@@ -33,6 +35,8 @@ def run(
         udp_gro=udp_gro,
         tun_offload=tun_offload,
         sandbox=sandbox,
+        listen_addresses=listen_addresses,
+        bind_device=bind_device,
     )
     if options.foreground:
         return _serve(options, lambda: None)

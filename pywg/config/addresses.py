@@ -127,13 +127,16 @@ def parse_number(text: str, most: int) -> int:
 def _scope_id(zone: str) -> int:
     """The index of an interface named in a zone; a name goes before a number, as in getaddrinfo(3)."""
     try:
-        return _interface_index(zone.encode())
+        return interface_index(zone.encode())
     except (OSError, ValueError):
         return parse_number(zone, _MAX_SCOPE_ID)
 
 
-def _interface_index(name: bytes) -> int:
-    """As if_nametoindex(3), whose Unix socket the daemon's sandbox forbids. OSError, or ValueError for no such name."""
+def interface_index(name: bytes) -> int:
+    """An interface's index by its name: as if_nametoindex(3), whose Unix socket the daemon's sandbox forbids.
+
+    Raises OSError (ENODEV: there is none), or ValueError for what can't be a name.
+    """
     if not 0 < len(name) < _IFNAMSIZ or b"\0" in name:
         raise ValueError("not an interface name")
     with socket(AF_INET, SOCK_DGRAM, IPPROTO_UDP) as sock:

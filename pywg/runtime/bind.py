@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from pywg.errors import BindError
 from pywg.runtime import kernel
+from pywg.runtime.binding import EVERYWHERE, Binding
 
 SOCKET_BUFFER_LEN = 7 << 20
 """Bytes asked for in each direction: what wireguard-go takes, and enough for 5 ms at 10 Gb/s."""
@@ -40,6 +41,8 @@ class Sockets:
     udp4: socket.socket | None
     udp6: socket.socket | None
     port: int
+    ifindex: int = 0
+    """of the device that they are bound to, 0 for none"""
 
     @property
     def fd4(self) -> int:
@@ -90,18 +93,20 @@ def open_sockets(
     fwmark: int,
     *,
     udp_gro: bool = True,
+    binding: Binding = EVERYWHERE,
     factory: SocketFactory = new_socket,
 ) -> Sockets:
-    """Both sockets on `port`; 0 chooses one that both families have free.
+    """Both sockets on `port`, or the one that `binding` asks for; 0 chooses a port that both families have free.
 
     Raises BindError with the errno of the call that failed: EADDRINUSE, EACCES (a privileged port), EPERM (the mark),
-    EAFNOSUPPORT (no family at all).
+    EADDRNOTAVAIL or ENODEV (the binding), EAFNOSUPPORT (no family at all).
     """
+    opening = _Opening(fwmark, udp_gro, binding, factory)
     for attempt in range(PORT_TRIES):
-        udp4 = _open_one(socket.AF_INET, port, fwmark, udp_gro, factory)
+        udp4 = opening.open_one(socket.AF_INET, port)
         bound = udp4.getsockname()[1] if udp4 is not None else port
         try:
-            udp6 = _open_one(socket.AF_INET6, bound, fwmark, udp_gro, factory)
+            udp6 = opening.open_one(socket.AF_INET6, bound)
         except BindError as error:
             if udp4 is not None:
                 udp4.close()
@@ -111,35 +116,49 @@ def open_sockets(
         if udp6 is not None:
             bound = udp6.getsockname()[1]
         if udp4 is None and udp6 is None:
-            raise BindError(errno.EAFNOSUPPORT, "this host has neither IPv4 nor IPv6: UDP sockets can't be opened")
-        return Sockets(udp4, udp6, bound)
+            raise BindError(
+                errno.EAFNOSUPPORT,
+                "this host has neither IPv4 nor IPv6 that UDP sockets could be opened for",
+            )
+        return Sockets(udp4, udp6, bound, opening.ifindex)
     raise AssertionError("the last attempt returns or raises")
 
 
-def _open_one(
-    family: socket.AddressFamily, port: int, fwmark: int, udp_gro: bool, factory: SocketFactory
-) -> socket.socket | None:
-    """One bound socket, or None when the host doesn't have the family."""
-    try:
-        sock = factory(family)
-    except OSError as error:
-        if error.errno in _NO_FAMILY:
+@dataclass(slots=True)
+class _Opening:
+    """What both sockets have in common."""
+
+    fwmark: int
+    udp_gro: bool
+    binding: Binding
+    factory: SocketFactory
+    ifindex: int = 0
+
+    def open_one(self, family: socket.AddressFamily, port: int) -> socket.socket | None:
+        """One bound socket, or None when the host doesn't have the family, or it isn't wanted."""
+        if not self.binding.opens(family):
             return None
-        raise BindError(error.errno or errno.EIO, f"a UDP socket can't be opened: {error.strerror}") from error
-    try:
-        _set_options(sock, family, udp_gro)
-        if fwmark:
-            _mark(sock, fwmark)
-        sock.bind(("::" if family == socket.AF_INET6 else "", port))
-    except BindError:
-        sock.close()
-        raise
-    except OSError as error:
-        sock.close()
-        if error.errno in _NO_FAMILY:
-            return None
-        raise _bind_error(error, family, port) from error
-    return sock
+        try:
+            sock = self.factory(family)
+        except OSError as error:
+            if error.errno in _NO_FAMILY:
+                return None
+            raise BindError(error.errno or errno.EIO, f"a UDP socket can't be opened: {error.strerror}") from error
+        try:
+            _set_options(sock, family, self.udp_gro)
+            if self.fwmark:
+                _mark(sock, self.fwmark)
+            self.ifindex = self.binding.bind_device(sock)
+            sock.bind(self.binding.target(family, port, self.ifindex))
+        except BindError:
+            sock.close()
+            raise
+        except OSError as error:
+            sock.close()
+            if error.errno in _NO_FAMILY and not self.binding.address(family):
+                return None
+            raise _bind_error(error, family, port, self.binding) from error
+        return sock
 
 
 def _set_options(sock: socket.socket, family: socket.AddressFamily, udp_gro: bool) -> None:
@@ -186,11 +205,13 @@ def _mark_error(error: OSError, fwmark: int) -> BindError:
     )
 
 
-def _bind_error(error: OSError, family: socket.AddressFamily, port: int) -> BindError:
+def _bind_error(error: OSError, family: socket.AddressFamily, port: int, binding: Binding) -> BindError:
     name = "IPv6" if family == socket.AF_INET6 else "IPv4"
     advice = {
         errno.EADDRINUSE: "another program has it: choose another listen port",
         errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE",
+        errno.EADDRNOTAVAIL: "the address has to be there, and on that device if one is asked for",
     }.get(error.errno or 0, "")
-    text = f"UDP port {port} ({name}) can't be opened: {error.strerror}"
+    place = f"{binding.address(family) or name}" + (f", device {binding.device}" if binding.device else "")
+    text = f"UDP port {port} ({place}) can't be opened: {error.strerror}"
     return BindError(error.errno or errno.EIO, f"{text}; {advice}" if advice else text)

@@ -8,6 +8,7 @@ from pywg.runtime.libc import capget, capset, prctl
 
 CAP_NET_BIND_SERVICE = 10
 CAP_NET_ADMIN = 12
+CAP_NET_RAW = 13
 
 _CAPABILITIES = 64
 _PR_CAPBSET_READ = 23

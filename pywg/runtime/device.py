@@ -191,6 +191,11 @@ class Device:
     # The peers' sources, for routes.RouteWatcher
 
     @property
+    def bound_ifindex(self) -> int:
+        """The index of the device that the sockets are bound to, 0 for none."""
+        return 0 if self._sockets is None else self._sockets.ifindex
+
+    @property
     def fwmark(self) -> int:
         """The mark on what the sockets send, 0 for none."""
         return self._fwmark
@@ -352,6 +357,19 @@ class Device:
             return
         self._swap_sockets(sockets)
         self._pump.move()
+
+    def rebind(self) -> bool:
+        """Opens the sockets again, beside those there are and on the same port; sessions go on. False: can't be had."""
+        if self._sockets is None:
+            return True
+        try:
+            sockets = self._open_sockets(self._sockets.port, self._fwmark)
+        except BindError as error:
+            self._log.debug(str(error.strerror))
+            return False
+        self._swap_sockets(sockets)
+        self._pump.move()
+        return True
 
     def _swap_sockets(self, sockets: Sockets) -> None:
         """Sessions go on over new sockets; where there were none, the device comes up."""

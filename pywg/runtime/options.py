@@ -2,15 +2,16 @@
 
 Names and meanings of LOG_LEVEL, WG_TUN_FD, WG_UAPI_FD and WG_PROCESS_FOREGROUND are wireguard-go's. PYWG_UDP_GSO,
 PYWG_UDP_GRO and PYWG_TUN_OFFLOAD (0 or 1) switch one offload each, PYWG_UDP_GSO_EQUAL_TAIL a part of the first,
-PYWG_SANDBOX the sandbox; PYWG_AEAD names the AEAD's backend. NOTIFY_SOCKET, WATCHDOG_USEC and LISTEN_FDS are systemd's,
-and heard in the foreground.
+PYWG_SANDBOX the sandbox; PYWG_AEAD names the AEAD's backend; PYWG_LISTEN_ADDRESS and PYWG_BIND_DEVICE say what the UDP
+sockets are bound to. NOTIFY_SOCKET, WATCHDOG_USEC and LISTEN_FDS are systemd's, and heard in the foreground.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pywg.errors import ConfigError
+from pywg.runtime.binding import Binding, read_binding
 from pywg.runtime.log import Form, Level, parse_form, parse_level
 from pywg.runtime.notify import watchdog_seconds
 
@@ -36,6 +37,8 @@ class Options:
     """segment also where the last datagram is as long as the others; None: unless this kernel gets that wrong"""
     udp_gro: bool
     tun_offload: bool
+    binding: Binding
+    """what the UDP sockets are bound to besides their port"""
     sandbox: bool
     aead: str
     """the backend of the data plane's AEAD by name, or "auto" for the fastest on this processor"""
@@ -56,8 +59,12 @@ def read_options(
     udp_gro: bool | None = None,
     tun_offload: bool | None = None,
     sandbox: bool | None = None,
+    listen_addresses: Sequence[str] = (),
+    bind_device: str = "",
 ) -> Options:
     """The options of `interface`; None leaves a switch to the environment, and that to its default: on.
+
+    So does what is empty, with the default of nothing.
 
     Raises ConfigError that names the variable and its value.
     """
@@ -77,6 +84,10 @@ def read_options(
         udp_gro=_switch(environ, "PYWG_UDP_GRO", udp_gro),
         tun_offload=_switch(environ, "PYWG_TUN_OFFLOAD", tun_offload),
         aead=environ.get("PYWG_AEAD") or "auto",
+        binding=read_binding(
+            listen_addresses or environ.get("PYWG_LISTEN_ADDRESS", "").replace(",", " ").split(),
+            bind_device or environ.get("PYWG_BIND_DEVICE", ""),
+        ),
         sandbox=_switch(environ, "PYWG_SANDBOX", sandbox),
         notify_socket=(environ.get("NOTIFY_SOCKET") or None) if foreground else None,
         watchdog=_watchdog(environ) if foreground else None,

@@ -66,6 +66,10 @@ class Sources(Protocol):
     def fwmark(self) -> int:
         """The mark of the UDP sockets, 0 for none."""
 
+    @property
+    def bound_ifindex(self) -> int:
+        """The index of the device that the UDP sockets are bound to, 0 for none."""
+
     def peers(self) -> list[int]:
         """All peers."""
 
@@ -231,8 +235,8 @@ class RouteWatcher:
         }
         if self._sources.fwmark:
             attributes["RTA_MARK"] = self._sources.fwmark
-        if scope:
-            attributes["RTA_OIF"] = scope
+        if interface := scope or self._sources.bound_ifindex:
+            attributes["RTA_OIF"] = interface
         return encode(_RTM_GETROUTE, messages().route, {"family": family, "dst_len": bits, "src_len": bits}, attributes)
 
     def _is_ours(self, local_ip: bytes, scope: int) -> bool:

@@ -2,11 +2,12 @@
 
 Three steps. `begin` comes before the event loop: libuv, below uvloop, would open an io_uring, and no filter sees what
 that does. `drop_privileges` comes before the data plane's threads, as the kernel ties capabilities to threads:
-CAP_NET_ADMIN stays (marks, socket buffers, rtnetlink), and CAP_NET_BIND_SERVICE if it was there (a listen port below
-1024 may yet be set). `close` comes when the daemon is ready and has imported all that it will ever import: then no file
-can be opened, nothing is executed, and the system calls left are those of seccomp.py, in all threads. Landlock holds
-the event loop's thread, where Python runs, and from its ABI 8 on the data plane's too; until then these have the filter
-alone, which lets no call pass that takes a path, but for stat and unlink.
+CAP_NET_ADMIN stays (marks, socket buffers, rtnetlink), CAP_NET_BIND_SERVICE if it was there (a listen port below 1024
+may yet be set), and before Linux 5.7 CAP_NET_RAW where new sockets are to be bound to a device. `close` comes when the
+daemon is ready and has imported all that it will ever import: then no file can be opened, nothing is executed, and the
+system calls left are those of seccomp.py, in all threads. Landlock holds the event loop's thread, where Python runs,
+and from its ABI 8 on the data plane's too; until then these have the filter alone, which lets no call pass that takes a
+path, but for stat and unlink.
 
 What can't be had is left out: a kernel or container without it is no reason to have no tunnel. `stats` says what holds.
 """
@@ -15,20 +16,24 @@ import contextlib
 import resource
 from collections.abc import Callable
 
-from pywg.runtime import capabilities, landlock, seccomp
+from pywg.runtime import capabilities, kernel, landlock, seccomp
 from pywg.runtime.libc import prctl
 from pywg.runtime.log import Log
 
 _PR_SET_NO_NEW_PRIVS = 38
 _KEPT = 1 << capabilities.CAP_NET_ADMIN | 1 << capabilities.CAP_NET_BIND_SERVICE
+_DEVICES_FREE_SINCE = (5, 7)
+"""The kernel from which on binding an unbound socket to a device needs no capability."""
 
 
 class Sandbox:
-    """One process' own. With `enabled` False no step does anything."""
+    """One process' own. With `enabled` False no step does anything. `devices`: sockets will be bound to devices."""
 
-    def __init__(self, log: Log, *, enabled: bool) -> None:
+    def __init__(self, log: Log, *, enabled: bool, devices: bool = False) -> None:
         self._log = log
         self._enabled = enabled
+        needs_raw = devices and kernel.release() < _DEVICES_FREE_SINCE
+        self._kept = _KEPT | (1 << capabilities.CAP_NET_RAW if needs_raw else 0)
         self._no_new_privs = 0
         self._capabilities = 0
         self._landlock = 0
@@ -48,7 +53,7 @@ class Sandbox:
         if not self._enabled:
             return
         _allow_locked_memory()  # unlimited thanks to CAP_IPC_LOCK, until now
-        self._capabilities = self._attempt("capabilities", _drop_capabilities)
+        self._capabilities = self._attempt("capabilities", lambda: _drop_capabilities(self._kept))
 
     def close(self, socket_directory: str | None) -> None:
         """Of all threads. Files in `socket_directory` can still be removed: one is our configuration socket."""
@@ -93,6 +98,6 @@ def _forbid_new_privileges() -> int:
     return 1
 
 
-def _drop_capabilities() -> int:
-    capabilities.keep_only(_KEPT)
+def _drop_capabilities(kept: int) -> int:
+    capabilities.keep_only(kept)
     return 1

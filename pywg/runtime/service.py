@@ -19,6 +19,7 @@ from pywg.core.crypto import private_key_from, public_key_of
 from pywg.errors import ConfigError
 from pywg.runtime import kernel, netlink, tun, uapi_socket
 from pywg.runtime.bind import open_sockets
+from pywg.runtime.bound_link import BoundLink
 from pywg.runtime.device import Device
 from pywg.runtime.libc import forbid_dumps
 from pywg.runtime.link import LinkState, LinkWatcher
@@ -44,6 +45,7 @@ def serve(options: Options, ready: Callable[[], None]) -> None:
     Raises DeviceError that says what can't be had, and what to do about it.
     """
     _select_aead(options)
+    _try_binding(options)
     forbid_dumps()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -53,7 +55,9 @@ def serve(options: Options, ready: Callable[[], None]) -> None:
         socket = _open_uapi(options, interface.name)
         stack.callback(socket.close)
         log = Log(interface.name, options.log_level, form=options.log_form)
-        sandbox = Sandbox(log, enabled=options.sandbox)
+        if options.binding:
+            log.info(f"UDP sockets: on {options.binding} alone")
+        sandbox = Sandbox(log, enabled=options.sandbox, devices=bool(options.binding.device))
         sandbox.begin()
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(_Service(options, interface, socket, log, sandbox).run(ready))
@@ -66,6 +70,12 @@ def _select_aead(options: Options) -> None:
         select_aead(options.aead)
     except ValueError as error:
         raise ConfigError(f"PYWG_AEAD: {error}") from error
+
+
+def _try_binding(options: Options) -> None:
+    """An address or device that isn't there is found now, and not when the interface is set up. Raises BindError."""
+    if options.binding:
+        open_sockets(0, 0, binding=options.binding).close()
 
 
 class _Service:
@@ -94,7 +104,7 @@ class _Service:
             device = self._start_device(loop, stack)
             self._follow_routes(device, loop, stack)
             self._watch_socket(loop, stack)
-            server = UapiServer(self._socket.listener, device, self._log, more_stats=self._sandbox.stats)
+            server = UapiServer(self._socket.listener, device, self._log, more_stats=self._more_stats)
             server.start()
             stack.push_async_callback(server.close)
             self._log.info("ready")
@@ -102,6 +112,9 @@ class _Service:
             self._tell_manager(device, loop, stack)
             loop.call_soon(self._close_sandbox)
             await self._stopped.wait()
+
+    def _more_stats(self) -> dict[str, int | str]:
+        return {**self._sandbox.stats(), **self._options.binding.stats()}
 
     def _start_device(self, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> Device:
         options = self._options
@@ -116,7 +129,9 @@ class _Service:
             log=self._log,
             call_later=loop.call_later,
             tun_gone=self._interface_gone,
-            open_sockets=lambda port, fwmark: open_sockets(port, fwmark, udp_gro=options.udp_gro),
+            open_sockets=lambda port, fwmark: open_sockets(
+                port, fwmark, udp_gro=options.udp_gro, binding=options.binding
+            ),
         )
         stack.callback(device.close)
         interface = self._interface
@@ -173,6 +188,10 @@ class _Service:
         watcher = RouteWatcher(device, self._log)
         stack.callback(watcher.close)
         watcher.start(loop)
+        if name := self._options.binding.device:
+            link = BoundLink(device, name, self._log)
+            stack.callback(link.close)
+            link.start(loop)
 
     def _watch_socket(self, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> None:
         fd = self._socket.watch()

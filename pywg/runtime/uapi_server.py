@@ -57,7 +57,7 @@ class UapiServer:
         device: Configurable,
         log: Log,
         *,
-        more_stats: Callable[[], Mapping[str, int]] = dict,
+        more_stats: Callable[[], Mapping[str, int | str]] = dict,
     ) -> None:
         self._listener = listener
         self._device = device

@@ -45,7 +45,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 def options(**given: bool) -> dict[str, bool | None]:
     switches = ("udp_gso", "udp_gso_equal_tail", "udp_gro", "tun_offload", "sandbox")
-    return {"foreground": False} | dict.fromkeys(switches) | given
+    return {"foreground": False, "listen_addresses": [], "bind_device": ""} | dict.fromkeys(switches) | given
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ class FakeSockets:
     open: bool = True
     refuse_mark: bool = False
     udp_gro: bool = True
+    ifindex: int = 0
 
     def set_mark(self, fwmark: int) -> None:
         if self.refuse_mark:

@@ -275,6 +275,29 @@ def test_the_same_port_again_changes_nothing():
     assert len(bed.opened) == 1
 
 
+def test_rebinding_keeps_port_mark_and_sessions():
+    pair = Pair()
+    pair.handshake()
+    before, old = dict(pair.a.plane.keypairs), pair.a.sockets
+    pair.a.set(fwmark=5)
+    old.open = False  # as another device's, whose port is another
+    assert pair.a.device.rebind()
+    assert pair.a.sockets is not old
+    assert (pair.a.sockets.port, pair.a.sockets.mark) == (old.port, 5)
+    assert pair.a.plane.keypairs == before
+    assert "detach_sockets" not in pair.a.plane.calls
+
+
+def test_rebinding_that_fails_leaves_the_sockets_that_there_are():
+    bed = Bed()
+    assert bed.device.rebind(), "nothing to do while the interface is down"
+    bed.set(listen_port=5)
+    bed.device.up()
+    old = bed.sockets
+    assert not bed.device.rebind()
+    assert bed.sockets is old
+
+
 def test_port_0_takes_another_free_port():
     bed = Bed()
     bed.set(listen_port=5)

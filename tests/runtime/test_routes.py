@@ -32,6 +32,7 @@ class FakeDevice:
 
     def __init__(self) -> None:
         self.fwmark = 0
+        self.bound_ifindex = 0
         self.addrs: dict[int, tuple[bytes, int, int, bytes, int] | None] = {}
         self.cleared: list[int] = []
         self.checks = 0
@@ -234,6 +235,15 @@ def test_the_route_is_asked_for_as_the_socket_sends(bed):
     assert (address["family"], address["index"]) == (socket.AF_INET6, 9)
     assert (route6["family"], route6["dst_len"], route6["src_len"]) == (socket.AF_INET6, 128, 128)
     assert attributes6 == {"RTA_DST": "fe80::1", "RTA_SRC": "fe80::2", "RTA_MARK": 0xCA6C, "RTA_OIF": 9}
+
+
+def test_the_route_is_asked_for_by_the_device_that_the_sockets_are_bound_to(bed):
+    bed.device.add(1, *V4, 7)
+    bed.device.add(2, "fe80::1", "fe80::2", 9, scope=9)
+    bed.device.bound_ifindex = 7
+    bed.kernel.routes = {V4[0]: 7, "fe80::1": 9}
+    assert bed.check() == []
+    assert [attributes["RTA_OIF"] for attributes in bed.kernel.questions(RTM_GETROUTE)] == [7, 9]
 
 
 def test_a_new_mark_is_in_the_next_check(bed):

@@ -1,0 +1,111 @@
+"""What the UDP sockets are bound to besides their port: an address of this host a family, a device, or nothing.
+
+A device is also how a VRF is named: what is bound to it uses its routes alone. It is bound by its index, so one that
+goes and comes back under the same name is another one to the sockets; `link` has them opened again.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pywg.config.addresses import V4_LEN, interface_index, parse_ip
+from pywg.errors import BindError, ConfigError
+
+_SO_BINDTODEVICE: Final = 25
+_SO_BINDTOIFINDEX: Final = 62
+_MAX_DEVICE_LEN: Final = 15
+_LINK_LOCAL: Final = 0xFE80
+_LINK_LOCAL_MASK: Final = 0xFFC0
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """`device` may be "". Without addresses both families are open, to all; with any, only the families named."""
+
+    addresses: tuple[tuple[socket.AddressFamily, str], ...] = ()
+    device: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.addresses or self.device)
+
+    def __str__(self) -> str:
+        places = [address for _, address in self.addresses]
+        return " and ".join(places + ([f"device {self.device}"] if self.device else []))
+
+    def stats(self) -> dict[str, str]:
+        """`bound_*`, for those that there are."""
+        stats = {"bound_addresses": ",".join(address for _, address in self.addresses), "bound_device": self.device}
+        return {name: value for name, value in stats.items() if value}
+
+    def opens(self, family: socket.AddressFamily) -> bool:
+        """Whether there is to be a socket of this family."""
+        return not self.addresses or bool(self.address(family))
+
+    def address(self, family: socket.AddressFamily) -> str:
+        """The address of this family, "" for all that there are."""
+        return dict(self.addresses).get(family, "")
+
+    def bind_device(self, sock: socket.socket) -> int:
+        """Binds an unbound socket to the device; the device's index, 0 without one.
+
+        Raises BindError: ENODEV, or EPERM (Linux before 5.7 wants CAP_NET_RAW).
+        """
+        if not self.device:
+            return 0
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_BINDTODEVICE, os.fsencode(self.device) + b"\0")
+        except OSError as error:
+            text = f"device {self.device}, which the UDP sockets are to be bound to, can't be had: {error.strerror}"
+            raise BindError(error.errno or errno.EIO, text) from error
+        try:
+            return sock.getsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX)
+        except OSError:  # Linux before 5.0
+            return interface_index(os.fsencode(self.device))
+
+    def target(self, family: socket.AddressFamily, port: int, ifindex: int) -> tuple[object, ...]:
+        """What bind(2) takes."""
+        address = self.address(family)
+        if family == socket.AF_INET6:
+            return address or "::", port, 0, ifindex if address and _is_link_local(parse_ip(address)) else 0
+        return address, port
+
+
+EVERYWHERE: Final = Binding()
+
+
+def read_binding(addresses: Sequence[str], device: str) -> Binding:
+    """A binding from its options: IPv4, IPv6 or IPv6%ZONE, at most one a family; a zone is the device.
+
+    Raises ConfigError that names what is wrong.
+    """
+    if device and (
+        len(os.fsencode(device)) > _MAX_DEVICE_LEN
+        or device in {".", ".."}
+        or any(character in "/:\0" or character.isspace() for character in device)
+    ):
+        raise ConfigError(f"{device!a} is not the name of a device")
+    found: dict[socket.AddressFamily, str] = {}
+    for text in addresses:
+        host, percent, zone = text.partition("%")
+        try:
+            ip = parse_ip(host)
+        except ConfigError as error:
+            raise ConfigError(f"listen address {text!a}: {error}") from error
+        family = socket.AF_INET if len(ip) == V4_LEN else socket.AF_INET6
+        if family in found:
+            raise ConfigError(f"listen address {text!a}: there is one of its family already, {found[family]}")
+        if percent and (family == socket.AF_INET or not zone or zone != (device or zone)):
+            raise ConfigError(f"listen address {text!a}: its zone has to be the device that the sockets are bound to")
+        device = device or zone
+        found[family] = host
+    for address in found.values():
+        if _is_link_local(parse_ip(address)) and not device:
+            raise ConfigError(f"listen address {address}: a link-local address needs a zone, as {address}%DEVICE")
+    return Binding(tuple(found.items()), device)
+
+
+def _is_link_local(ip: bytes) -> bool:
+    return len(ip) != V4_LEN and int.from_bytes(ip[:2], "big") & _LINK_LOCAL_MASK == _LINK_LOCAL
