@@ -2,9 +2,11 @@ from typing import Final, TypeAlias, final
 
 from _typeshed import ReadableBuffer
 
+from pywg._native.aead import available as available_aeads
 from pywg._native.aead import select as select_aead
 from pywg._native.aead import selected as selected_aead
-from pywg._native.batch import bench_evp, bench_seal, open_batch, seal_batch
+from pywg._native.aead import smallest as smallest_aead_batch
+from pywg._native.batch import bench_evp, bench_open, bench_seal, open_batch, seal_batch
 
 __all__ = [
     "ACTIVITY",
@@ -15,13 +17,16 @@ __all__ = [
     "TUN_GONE",
     "UNDER_LOAD",
     "Plane",
+    "available_aeads",
     "bench_evp",
+    "bench_open",
     "bench_seal",
     "now",
     "open_batch",
     "seal_batch",
     "select_aead",
     "selected_aead",
+    "smallest_aead_batch",
 ]
 
 _Addr: TypeAlias = tuple[bytes, int, int, bytes, int]

@@ -228,13 +228,18 @@ cdef int choose(str name) except -1:
     return 0
 
 
+def available() -> tuple[str, ...]:
+    """The backends of this machine by name, EVP first."""
+    return tuple(name for name, level in NAMES.items() if level in (0, *levels()))
+
+
 def select(name: str) -> str:
     """Chooses the backend of every key from now on: "auto" the fastest, or one of NAMES. Returns `selected()`.
 
     Before any thread of a data plane runs. ValueError: no such backend, or not on this CPU.
     """
-    if name != "auto" and (name not in NAMES or NAMES[name] not in (0, *levels())):
-        have = ", ".join(["auto", *(known for known, level in NAMES.items() if level in (0, *levels()))])
+    if name not in ("auto", *available()):
+        have = ", ".join(["auto", *available()])
         raise ValueError(f"no AEAD backend {name!r} on this machine: choose one of {have}")
     choose(name)
     return selected()

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from pywg._fastpath import open_batch, seal_batch, select_aead, selected_aead
+from pywg._fastpath import available_aeads, bench_open, bench_seal, open_batch, seal_batch, select_aead, selected_aead
 from pywg._native.aead import NAMES, smallest
 from pywg._native.chapoly import levels
 from tests.fastpath.plane_bed import seal
 
 KEY = bytes(range(32))
-HERE = [name for name, level in NAMES.items() if level in (0, *levels())]
+HERE = available_aeads()
 
 
 @pytest.fixture(params=HERE)
@@ -36,6 +36,24 @@ def test_batches_of_mixed_lengths(backend: str, size: int) -> None:
         damaged[i][chance.randrange(16, len(damaged[i]))] ^= 1 << chance.randrange(8)
     opened = open_batch(KEY, [bytes(datagram) for datagram in damaged])
     assert opened == [None if i in forged else packet for i, packet in enumerate(packets)]
+
+
+def test_every_backend_of_the_processor_is_here() -> None:
+    assert {name for name, level in NAMES.items() if level in (0, *levels())} == set(HERE)
+
+
+@pytest.mark.parametrize("batch", [1, 64])
+def test_benchmarks_take_some_time(backend: str, batch: int) -> None:
+    """bench_open also looks at what it opens, and raises when something is not authentic."""
+    assert bench_seal(1420, batch, 2) > 0
+    assert bench_open(1420, batch, 2) > 0
+
+
+@pytest.mark.parametrize("batch", [0, 65])
+def test_benchmarks_of_no_batch(batch: int) -> None:
+    for bench in (bench_seal, bench_open):
+        with pytest.raises(ValueError, match="1 to 64"):
+            bench(1420, batch, 1)
 
 
 def test_by_name_a_kernel_takes_every_batch(backend: str) -> None:
