@@ -30,6 +30,7 @@ from pywg._native.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, SIG_SETMASK, close, e
 from pywg._native.linux cimport pthread_join, pthread_mutex_lock, pthread_mutex_unlock, pthread_setname_np
 from pywg._native.linux cimport pthread_sigmask, pthread_t, sigfillset, sigset_t, write
 from pywg._native.mac cimport macs_free, macs_init
+from pywg._native.memory cimport memory_of
 from pywg._native.session cimport EVENT_ACTIVITY, EVENT_CONFIRMED, EVENT_ENDPOINT_MOVED, EVENT_HANDSHAKE_WANTED
 from pywg._native.session cimport EVENT_REKEY_WANTED, Endpoint, Keypair, Peer
 from pywg._native.staged cimport staged_drop_all
@@ -577,3 +578,10 @@ cdef class Plane:
             "coalesce_tcp": (self.dp.coalesce & COALESCE_TCP) != 0,
             "coalesce_udp": (self.dp.coalesce & COALESCE_UDP) != 0,
         }
+
+    def memory(self) -> dict[str, int]:
+        """Bytes by part: the buffers that were had at the start, what is bounded, and the `ceiling` of it all.
+
+        `per_peer` and `per_allowed_ip` are what one more of each can add to the ceiling.
+        """
+        return memory_of(&self.dp, len(self.peers))

@@ -173,7 +173,8 @@ class Device:
         )
 
     def stats(self) -> dict[str, int | str]:
-        """Counters and switches by name: `counter_*` grow, `offload_*` are 0 or 1, the rest are what is now."""
+        """Counters and switches by name: `counter_*` grow, `offload_*` are 0 or 1, `memory_*` are bytes of the data
+        plane's, the rest are what is now."""
         stats: dict[str, int | str] = {
             "aead": selected_aead(),
             "up": int(self._wanted_up),
@@ -184,6 +185,7 @@ class Device:
             "offload_udp_gro": int(self._sockets is not None and self._sockets.udp_gro),
         }
         stats.update((f"offload_{name}", int(on)) for name, on in self._plane.offloads().items())
+        stats.update((f"memory_{name}", length) for name, length in self._plane.memory().items())
         stats.update((f"counter_{_word(name)}", count) for name, count in self._plane.counters().items())
         stats.update((f"counter_handshake_{_word(name)}", count) for name, count in self._pump.dropped.items())
         return stats

@@ -124,6 +124,7 @@ class _Service:
             coalesce=options.tun_offload,
         )
         stack.callback(plane.close)
+        self._log.debug(f"data plane: {_memory_line(plane.memory())}")
         device = Device(
             plane,
             log=self._log,
@@ -238,6 +239,14 @@ def may_segment_equal(options: Options, log: Log) -> bool:
         + ("they are cut none the less, as asked for" if wanted else "they are sent one by one")
     )
     return bool(wanted)
+
+
+def _memory_line(memory: dict[str, int]) -> str:
+    """The ceiling, and what moves it."""
+    return (
+        f"at most {memory['ceiling'] / (1 << 20):.1f} MiB without peers, "
+        f"{memory['per_peer'] / 1024:.1f} KiB more a peer and {memory['per_allowed_ip']} bytes an allowed IP"
+    )
 
 
 def _open_tun(options: Options) -> Tun:

@@ -185,6 +185,9 @@ class FakePlane:
     def offloads(self) -> dict[str, bool]:
         return {"udp_gso4": True, "udp_gso6": False}
 
+    def memory(self) -> dict[str, int]:
+        return {"ceiling": 1 << 20}
+
     # What a test does to it
 
     def receive(self, data: bytes, addr: Addr) -> None:

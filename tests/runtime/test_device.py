@@ -465,6 +465,7 @@ def test_stats_name_offloads_counters_and_dropped_messages():
     stats = pair.a.device.stats()
     assert (stats["up"], stats["peers"], stats["sockets_open"]) == (1, 1, 1)
     assert (stats["offload_udp_gso4"], stats["offload_udp_gso6"], stats["offload_udp_gro"]) == (1, 0, 1)
+    assert stats["memory_ceiling"] == 1 << 20
     assert stats["counter_bad_mac1"] == 3
     assert stats["counter_handshake_bad_mac1"] == 1
 

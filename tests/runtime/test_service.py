@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -267,14 +268,16 @@ def test_stats_of_a_daemon_and_of_none(name):
         missing = pywg("stats", name)
         assert missing.returncode == 1
         assert f"no daemon answers for {name}" in missing.stderr
-        with Foreground(name, PYWG_UDP_GSO_EQUAL_TAIL="0") as daemon:
+        with Foreground(name, PYWG_UDP_GSO_EQUAL_TAIL="0", LOG_LEVEL="verbose") as daemon:
             until(lambda: answers(name))
             shown = pywg("stats", name)
             assert shown.returncode == 0
             values = dict(line.split("=") for line in shown.stdout.splitlines())
             assert (values["up"], values["mtu"], values["peers"]) == ("0", "1420", "0")
             assert values["offload_udp_gso_equal_tail"] == "0"
+            assert int(values["memory_ceiling"]) > int(values["memory_tx_buffers"]) > 0
             daemon.process.terminate()
             assert daemon.exit_status() == 0
+            assert re.search(rb"data plane: at most \d+\.\d MiB without peers", daemon.process.stderr.read())
 
     run_inside(test)

@@ -1,0 +1,50 @@
+"""The data plane's memory by its parts (memory.pxd). Traffic alone never makes it more than the ceiling."""
+from pywg._native.allowedips cimport AllowedNode
+from pywg._native.coalesce cimport Coalescer, Frame, Member
+from pywg._native.dataplane cimport Dataplane
+from pywg._native.egress cimport RING_LEN, SEGMENTS_LEN, Egress
+from pywg._native.events cimport MESSAGE_RING, Message
+from pywg._native.index_table cimport IndexEntry
+from pywg._native.ingress cimport COALESCE_PACKETS, Ingress
+from pywg._native.secret cimport SECRET_SLOT_LEN
+from pywg._native.session cimport Keypair, Peer, StagedPacket
+from pywg._native.staged cimport STAGED_BYTES_MAX, STAGED_PER_PEER
+from pywg._native.udp cimport RECEIVE_BATCH, RECEIVE_LEN, Receiver, Sender
+
+cdef enum:
+    KEYPAIRS_PER_PEER = 3           # previous, current, next (the core's rule)
+    INDICES_PER_PEER = KEYPAIRS_PER_PEER + 1        # and a handshake in flight
+    SLOTS_PER_INDEX = 4             # a table that has just doubled is a quarter full
+    NODES_PER_PREFIX = 2            # a fork in the trie, and the prefix
+    ALLOCATION = 32                 # what malloc adds to an allocation at most: its header, and rounding up
+    LIBCRYPTO_CTX = 1536            # a context of libcrypto, with its key: about 1,300 bytes in 3.0
+
+
+cdef dict memory_of(const Dataplane *dp, size_t peers):
+    """Bytes by name. `per_peer` and `per_allowed_ip` are for one more; `ceiling` is all of it as configured now.
+
+    Not counted: the threads' stacks (a few pages of each are used), the kernel's socket buffers, and Python.
+    """
+    cdef size_t tx = RING_LEN + SEGMENTS_LEN + sizeof(Egress) + sizeof(Sender)
+    cdef size_t rx = RECEIVE_BATCH * RECEIVE_LEN + sizeof(Receiver) + sizeof(Ingress)
+    cdef size_t coalescer = sizeof(Coalescer) + COALESCE_PACKETS * (sizeof(Frame) + sizeof(Member))
+    cdef size_t handshakes = MESSAGE_RING * sizeof(Message)
+    cdef size_t indices = INDICES_PER_PEER * SLOTS_PER_INDEX * sizeof(IndexEntry)
+    cdef size_t keypair = sizeof(Keypair) + SECRET_SLOT_LEN + sizeof(void *) + 2 * LIBCRYPTO_CTX + ALLOCATION
+    cdef size_t staged = STAGED_PER_PEER * (sizeof(StagedPacket) + ALLOCATION)
+    cdef size_t peer = sizeof(Peer) + ALLOCATION + KEYPAIRS_PER_PEER * keypair + staged
+    cdef size_t table = max(<size_t>(dp.indices.mask + 1) * sizeof(IndexEntry), peers * indices)
+    cdef size_t prefixes = <size_t>dp.allowed.capacity * sizeof(AllowedNode)
+    return {
+        "tx_buffers": tx,
+        "rx_buffers": rx,
+        "coalescer": coalescer,
+        "handshake_queue": handshakes,
+        "staged_packets": <size_t>STAGED_BYTES_MAX,
+        "index_table": table,
+        "peers": peers * peer,
+        "allowed_ips": prefixes,
+        "per_peer": peer + indices,
+        "per_allowed_ip": NODES_PER_PREFIX * sizeof(AllowedNode),
+        "ceiling": tx + rx + coalescer + handshakes + STAGED_BYTES_MAX + table + peers * peer + prefixes,
+    }
