@@ -22,6 +22,7 @@ Commands:
   run [OPTION]... IFACE  the same as no command; for an interface named like one
   stats IFACE            show the counters and offloads of a running interface
   log IFACE LEVEL        change how much a running interface writes to its log
+  bench [--json]         measure what this machine does: ciphers and offloads
   genkey                 write a new private key
   genpsk                 write a new preshared key
   pubkey                 read a private key and write its public key
@@ -184,6 +185,16 @@ def _log(arguments: list[str]) -> int:
     return set_level(interface, arguments[1])
 
 
+def _bench(arguments: list[str]) -> int:
+    if _wants_help(arguments):
+        return _show_help()
+    if arguments not in ([], ["--json"]):
+        raise _UsageError("bench takes --json, and nothing else")
+    from pywg.cli.bench import bench
+
+    return bench(as_json=bool(arguments))
+
+
 def _genkey(arguments: list[str]) -> int:
     from pywg.cli.genkey import genkey
 
@@ -248,6 +259,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
     "stats": _stats,
     "log": _log,
+    "bench": _bench,
     "genkey": _genkey,
     "genpsk": _genpsk,
     "pubkey": _pubkey,

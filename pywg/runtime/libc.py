@@ -1,4 +1,7 @@
-"""The calls of libc that Python's standard library lacks: prctl(2), syscall(2), capget(2), capset(2) and inotify(7)."""
+"""The calls of libc that Python's standard library lacks.
+
+prctl(2), syscall(2), capget(2), capset(2), unshare(2) and inotify(7).
+"""
 
 import ctypes
 import os
@@ -42,6 +45,11 @@ def capset(header: bytes, data: bytes) -> None:
     _checked(
         _libc.capset(ctypes.create_string_buffer(header, len(header)), ctypes.create_string_buffer(data, len(data)))
     )
+
+
+def unshare(flags: int) -> None:
+    """unshare(2), of the calling thread. Raises OSError."""
+    _checked(_libc.unshare(ctypes.c_int(flags)))
 
 
 def watch_file(path: str) -> int:

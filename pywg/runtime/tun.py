@@ -107,6 +107,12 @@ def tun_name(fd: int) -> str:
     return _ifreq(fd)[0]
 
 
+def offload_support(fd: int) -> tuple[bool, bool]:
+    """Whether the kernel takes (TSO, USO) on a TUN with a virtio header; the best that it takes is on afterwards."""
+    tso = _set_offload(fd, _TCP_OFFLOADS)
+    return tso, tso and _set_offload(fd, _TCP_OFFLOADS | _UDP_OFFLOADS)
+
+
 def _attach(fd: int, name: str, offload: bool) -> None:
     """TUNSETIFF, without the virtio header where the kernel refuses it."""
     flags = _IFF_TUN | _IFF_NO_PI

@@ -34,6 +34,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     run = ModuleType("pywg.cli.run")
     stats = ModuleType("pywg.cli.stats")
     log = ModuleType("pywg.cli.log")
+    bench = ModuleType("pywg.cli.bench")
+    bench.bench = lambda *, as_json: recorded.record("bench", as_json)
+    monkeypatch.setitem(sys.modules, "pywg.cli.bench", bench)
     run.run = lambda interface, **options: recorded.record("run", interface, options)
     stats.stats = lambda interface: recorded.record("stats", interface)
     monkeypatch.setitem(sys.modules, "pywg.cli.run", run)
@@ -58,6 +61,7 @@ def options(**given: bool) -> dict[str, bool | None]:
         (["run", "wg0"], "wg0", {}),
         (["run", "-f", "wg0"], "wg0", {"foreground": True}),
         (["run", "run"], "run", {}),
+        (["run", "bench"], "bench", {}),
         (["-f", "genkey"], "genkey", {"foreground": True}),
         (["--", "-odd"], "-odd", {}),
         (["run", "--", "-f"], "-f", {}),
@@ -76,6 +80,12 @@ def options(**given: bool) -> dict[str, bool | None]:
 def test_run(calls: Calls, arguments: list[str], interface: str, given: dict[str, bool]):
     assert main(arguments) == 0
     assert calls == [("run", interface, options(**given))]
+
+
+def test_bench(calls: Calls):
+    assert main(["bench"]) == 0
+    assert main(["bench", "--json"]) == 0
+    assert calls == [("bench", False), ("bench", True)]
 
 
 def test_stats(calls: Calls):
@@ -122,6 +132,8 @@ def test_an_error_is_one_line_and_status_1(
         ["stats", "a/b"],
         ["log"],
         ["log", "wg0"],
+        ["bench", "wg0"],
+        ["bench", "--json", "--json"],
         ["log", "wg0", "debug", "more"],
         ["log", "a/b", "debug"],
         ["wg0", "wg1"],
@@ -164,7 +176,16 @@ def test_version_is_the_packages():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["-h"], ["run", "-h"], ["-f", "--help"], ["genkey", "--help"], ["stats", "-h"], ["log", "-h"]],
+    [
+        ["--help"],
+        ["-h"],
+        ["run", "-h"],
+        ["-f", "--help"],
+        ["genkey", "--help"],
+        ["stats", "-h"],
+        ["log", "-h"],
+        ["bench", "-h"],
+    ],
 )
 def test_help(calls: Calls, capsys: pytest.CaptureFixture[str], arguments: list[str]):
     assert main(arguments) == 0
@@ -173,7 +194,7 @@ def test_help(calls: Calls, capsys: pytest.CaptureFixture[str], arguments: list[
     assert calls == []
     for what in (
         *("--foreground", "--no-udp-gso", "--no-udp-gro", "--no-tun-offload"),
-        *("run", "stats", "log", "genkey", "genpsk", "pubkey"),
+        *("run", "stats", "log", "bench", "genkey", "genpsk", "pubkey"),
         *("LOG_LEVEL", "WG_TUN_FD", "WG_UAPI_FD", "WG_PROCESS_FOREGROUND"),
         *("PYWG_UDP_GSO", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD"),
     ):

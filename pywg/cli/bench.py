@@ -1,0 +1,92 @@
+"""`pywg bench`: what this machine does for a data plane. Takes some ten seconds of a core, leaves nothing behind.
+
+The AEAD's backends beside libcrypto's EVP, the offloads that the kernel gives, and the memory of a data plane.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+from typing import Any
+
+from pywg import __version__
+from pywg.runtime import measure, probe
+from pywg.runtime.measure import BATCHES, PACKET_LENS, Speed
+
+_OFFLOADS = {
+    "tun_vnet_hdr": "TUN with a virtio header",
+    "tun_tso": "TUN takes TCP superframes (TSO)",
+    "tun_uso": "TUN takes UDP superframes (USO)",
+    "udp_segment": "UDP_SEGMENT (GSO)",
+    "udp_gro": "UDP_GRO",
+}
+
+
+def bench(*, as_json: bool, seconds: float = 6.0) -> int:
+    """Measures, prints, and returns 0. `seconds`: of the ciphers, which take the most."""
+    if not as_json:
+        _show(f"measuring the ciphers for about {seconds:.0f} s ...")
+    found = _measure(seconds)
+    _show(json.dumps(found, indent=2) if as_json else "\n".join(_lines(found)))
+    return 0
+
+
+def _measure(seconds: float) -> dict[str, Any]:
+    offloads = probe.tun_offloads() | probe.udp_offloads()  # forks: before there is any thread
+    aead, smallest = measure.auto_aead()
+    speeds = measure.aead_speeds(seconds)
+    threads, memory = measure.idle_plane()
+    return {
+        "pywg": __version__,
+        "cpu": probe.cpu_model(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "kernel": os.uname().release,
+        "threads": threads,
+        "memory": memory,
+        "offloads": offloads,
+        "aead": {"auto": aead, "smallest_batch": smallest, "speeds": [_of(speed) for speed in speeds]},
+    }
+
+
+def _of(speed: Speed) -> dict[str, Any]:
+    return dataclasses.asdict(speed) | {"gbit_per_s": speed.gbit_per_s}
+
+
+def _lines(found: dict[str, Any]) -> list[str]:
+    memory = found["memory"]
+    return [
+        f"pywg {found['pywg']}, Linux {found['kernel']}, {found['cpu']}, {found['cpus']} CPUs",
+        f"data plane: {found['threads']} threads, at most {memory['ceiling'] / (1 << 20):.1f} MiB, "
+        f"{memory['per_peer'] / 1024:.1f} KiB more a peer, {memory['per_allowed_ip']} bytes an allowed IP",
+        "",
+        *(f"{text:<34}{found['offloads'][name]}" for name, text in _OFFLOADS.items()),
+        "",
+        _auto_line(found["aead"]),
+        *(line for packet_len in PACKET_LENS for line in _table(found["aead"]["speeds"], packet_len)),
+    ]
+
+
+def _auto_line(aead: dict[str, Any]) -> str:
+    smallest = aead["smallest_batch"]
+    line = f"AEAD: auto takes {aead['auto']}"
+    return f"{line} for batches of {smallest} packets and more" if 1 < smallest <= BATCHES[-1] else line
+
+
+def _table(speeds: list[dict[str, Any]], packet_len: int) -> list[str]:
+    """One line a backend and operation; ns a packet, Gb/s and how many times EVP's speed for each size of batch."""
+    lines = [
+        "",
+        f"{f'{packet_len}-byte packets':<24}" + "".join(f"{f'batches of {batch}':>24}" for batch in BATCHES),
+        f"{'':<24}" + f"{'ns':>8}{'Gb/s':>8}{'x EVP':>8}" * len(BATCHES),
+    ]
+    rows: dict[tuple[str, str], str] = {}
+    for one in (one for one in speeds if one["packet_len"] == packet_len):
+        cell = f"{one['ns']:8.0f}{one['gbit_per_s']:8.2f}{one['against_evp']:8.2f}"
+        where = one["operation"], one["backend"]
+        rows[where] = rows.get(where, f"{one['operation']:<6}{one['backend']:<18}") + cell
+    return lines + list(rows.values())
+
+
+def _show(text: str) -> None:
+    print(text)
+    sys.stdout.flush()
