@@ -8,9 +8,11 @@ from typing import TypeVar
 from . import traffic, usage
 from .command import CommandError
 from .lab import Lab
+from .site import Site, poll
 from .traffic import Throughput
 
 MAX_UDP_LOSS = 0.01
+COUNTERS_LAG_S = 2.0
 UDP_SIZES = (1390, 64)
 T = TypeVar("T")
 
@@ -49,7 +51,7 @@ def measure(lab: Lab, effort: Effort) -> dict[str, float]:
             usage.reset_peak(site.pid)
     idle = traffic.ping(near, address, count=effort.pings)
     result = {"rtt_idle_p50": idle.p50_ms, "rtt_idle_p99": idle.p99_ms}
-    one, cpu_s = _with_cpu(lab, lambda: _checked(lab, partial(traffic.tcp, near, far, address, effort.tcp_s)))
+    one, cpu_s = _with_cpu(lab, lambda: checked(lab.far, partial(traffic.tcp, near, far, address, effort.tcp_s)))
     result["tcp_1"] = one.bits_per_s
     result["tcp_4"] = traffic.tcp(near, far, address, effort.tcp_s, streams=4).bits_per_s
     result["tcp_reverse"] = traffic.tcp(near, far, address, effort.tcp_s, mode="reverse").bits_per_s
@@ -75,15 +77,25 @@ def _with_cpu(lab: Lab, action: Callable[[], T]) -> tuple[T, float]:
     return result, sum(site.usage().cpu_s for site in daemons) - before
 
 
-def _checked(lab: Lab, action: Callable[[], Throughput]) -> Throughput:
-    """The action's result, once the daemon's own counters say that its bytes went through the tunnel."""
-    if lab.far.implementation is None:
+def checked(target: Site, action: Callable[[], Throughput]) -> Throughput:
+    """The action's result, once the receiving daemon's own counters say that its bytes went through the tunnel."""
+    if target.implementation is None:
         return action()
-    before = lab.far.transferred()[0]
+    before = target.transferred()[0]
     result = action()
-    through = lab.far.transferred()[0] - before
-    if through < result.received_bytes:
-        raise CommandError(f"iperf3 received {result.received_bytes} bytes, but only {through} went through the tunnel")
+    through = 0
+
+    def confirmed() -> bool:
+        nonlocal through
+        through = target.transferred()[0] - before
+        return through >= result.received_bytes
+
+    # A daemon may count a packet after it has handed it on.
+    try:
+        poll(confirmed, "the daemon confirms what arrived", COUNTERS_LAG_S, every_s=0.05)
+    except TimeoutError:
+        message = f"iperf3 received {result.received_bytes} bytes, but only {through} went through the tunnel"
+        raise CommandError(message) from None
     return result
 
 
@@ -94,7 +106,7 @@ def _highest_rate(lab: Lab, address: str, size: int, effort: Effort) -> Throughp
     for _ in range(effort.udp_steps):
         middle = (low * high) ** 0.5
         offer = partial(traffic.udp, lab.near, lab.far, address, effort.udp_s, size=size, bits_per_s=middle)
-        result = _checked(lab, offer)
+        result = checked(lab.far, offer)
         if result.lost < MAX_UDP_LOSS:
             low = middle
             best = max(best, result, key=lambda one: one.bits_per_s)

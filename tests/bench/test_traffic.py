@@ -1,0 +1,31 @@
+"""What is made of iperf3's reports."""
+
+from typing import Any
+
+from bench.tunnel.traffic import udp_throughput
+
+SIZE = 1000
+
+
+def _end(*, sent: int, received: int, lost: int) -> dict[str, Any]:
+    """The `end` of a report: iperf3 counts as lost only what is missing before the last datagram that arrived."""
+    return {
+        "sum": {"packets": sent, "lost_packets": lost, "seconds": 2.0},
+        "sum_received": {"bytes": received * SIZE},
+    }
+
+
+def test_all_arrived() -> None:
+    result = udp_throughput(_end(sent=500, received=500, lost=0), SIZE)
+    assert (result.lost, result.received_bytes, result.bits_per_s) == (0.0, 500_000, 2_000_000.0)
+    assert result.packets_per_s == 250.0
+
+
+def test_datagrams_lost_behind_the_last_that_arrived_are_lost() -> None:
+    result = udp_throughput(_end(sent=1000, received=900, lost=0), SIZE)
+    assert round(result.lost, 9) == 0.1
+    assert result.received_bytes == 900_000
+
+
+def test_nothing_sent_is_a_loss() -> None:
+    assert udp_throughput(_end(sent=0, received=0, lost=0), SIZE).lost == 1.0
