@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 
 from . import results, signals
+from .builds import ROOT, NotInstalledError
 from .command import CommandError
-from .implementations import ROOT, Implementation, NotInstalledError, build_newest_wireguard_go, find, version
+from .implementations import Implementation, build, version
 from .lab import Lab
 from .measure import FULL, QUICK, measure
 from .signals import Stopped
@@ -86,7 +87,7 @@ def _find(names: list[str]) -> tuple[dict[str, Implementation | None], list[str]
             if name == VETH:
                 there[name] = None
             else:
-                there[name] = build_newest_wireguard_go() if name == "wireguard-go-new" else find(name)
+                there[name] = build(name)
         except NotInstalledError as error:
             missing.append(str(error))
     return there, missing

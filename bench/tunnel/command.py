@@ -3,13 +3,20 @@
 import shlex
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 
 class CommandError(RuntimeError):
     """A tool failed; the message holds its command line, its exit status and what it printed."""
 
 
-def run(*argv: str, stdin: str | None = None, timeout: float = 30.0, env: Mapping[str, str] | None = None) -> str:
+def run(
+    *argv: str,
+    stdin: str | None = None,
+    timeout: float = 30.0,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> str:
     """Runs one command to its end and returns its standard output.
 
     The command gets a session of its own: a Ctrl-C at the terminal is for us alone, so that the commands which clean up
@@ -24,6 +31,7 @@ def run(*argv: str, stdin: str | None = None, timeout: float = 30.0, env: Mappin
             timeout=timeout,
             start_new_session=True,
             env=env,
+            cwd=cwd,
             check=False,
         )
     except FileNotFoundError as error:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from bench import report
 
 from . import signals, traffic, transfer, usage
+from .builds import NotInstalledError
 from .command import CommandError
-from .implementations import NotInstalledError, find, version
+from .implementations import find, version
 from .lab import Lab
 from .signals import Stopped
 from .site import Site

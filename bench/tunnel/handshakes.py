@@ -58,19 +58,11 @@ def _prepare(lab: Lab) -> list[bytes]:
         (datagram,) = tunnel.datagrams_to_send()
         initiations.append(datagram.data)
         assert tunnel.public_key is not None
-        known.append(f"public_key={tunnel.public_key.hex()}\n")
-    _set(lab, "".join(known))
+        known.append(f"public_key={tunnel.public_key.hex()}")
+    reply = lab.far.uapi("set=1\n" + "\n".join(known))
+    if "errno=0" not in reply:
+        raise CommandError(f"the daemon refused {PEERS} peers: {reply}")
     return initiations
-
-
-def _set(lab: Lab, lines: str) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(30)
-        client.connect(str(lab.far.uapi_socket))
-        client.sendall(f"set=1\n{lines}\n".encode())
-        reply = client.recv(100)
-    if reply != b"errno=0\n\n":
-        raise CommandError(f"the daemon refused {PEERS} peers: {reply.decode()}")
 
 
 def _exchange(lab: Lab, initiations: list[bytes]) -> float:

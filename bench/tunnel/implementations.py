@@ -1,30 +1,31 @@
-"""The WireGuard daemons that can stand at an end of the tunnel, by the names that the command lines use."""
+"""The daemons that can stand at an end of the tunnel, by the names that the command lines use."""
 
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .command import CommandError, run
+from . import builds
+from .builds import NotInstalledError
+from .command import run
 
-ROOT = Path(__file__).resolve().parents[2]
-GO_BIN = ROOT / ".cache" / "go-bin"
-NEWEST_GO_MODULE = "golang.zx2c4.com/wireguard@latest"
-
-
-class NotInstalledError(CommandError):
-    """A daemon is not there; the message says how to get it."""
+OPENVPN_CIPHERS = {"openvpn": "AES-256-GCM", "openvpn-chacha": "CHACHA20-POLY1305"}
 
 
 @dataclass(frozen=True, slots=True)
 class Implementation:
-    """A daemon: `command` is run in the foreground with the interface's name behind it."""
+    """A daemon: `command` is run in the foreground with the interface's name behind it.
+
+    `openvpn_cipher` is empty for a WireGuard daemon, which is configured through its UAPI socket; else the daemon is
+    OpenVPN, with that cipher on its data channel.
+    """
 
     name: str
     command: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+    openvpn_cipher: str = ""
 
     def argv(self, interface: str) -> list[str]:
         """The command line that serves `interface`."""
@@ -41,49 +42,84 @@ class Implementation:
 
 
 def find(name: str) -> Implementation:
-    """The daemon called `name`: pywg, wireguard-go (the distribution's), wireguard-go-new, or the path of another.
+    """The daemon called `name`, one of NAMES, or the path of another. Builds nothing.
 
     A path is taken to understand `-f INTERFACE`, as wireguard-go does. Raises NotInstalledError.
     """
-    if name == "pywg":
-        return Implementation(name, (str(_pywg()), "-f"))
-    if name == "wireguard-go":
-        if installed := shutil.which(name):
-            return Implementation(name, (installed, "-f"))
-        raise NotInstalledError("wireguard-go is not installed: apt-get install wireguard-go")
-    if name == "wireguard-go-new":
-        if (built := GO_BIN / "wireguard").exists():
-            return Implementation(name, (str(built), "-f"))
-        raise NotInstalledError(f"{built} is not there: make bench builds it where Go is ({NEWEST_GO_MODULE})")
+    if name in _FINDERS:
+        return _FINDERS[name](name)
     if "/" in name and os.access(name, os.X_OK):
         return Implementation(Path(name).name, (str(Path(name).resolve()), "-f"))
-    raise NotInstalledError(f"unknown daemon {name!r}: pywg, wireguard-go, wireguard-go-new, or the path of a program")
+    raise NotInstalledError(f"unknown daemon {name!r}: {', '.join(NAMES)}, or the path of a program")
 
 
-def _pywg() -> Path:
-    """The console script beside the running interpreter, so that the lab tests what this environment has installed."""
-    script = Path(sys.executable).parent / "pywg"
-    if not script.exists():
-        raise NotInstalledError(f"{script} is not there: make venv builds it")
-    return script
-
-
-def build_newest_wireguard_go() -> Implementation:
-    """Builds the newest wireguard-go from the Go modules into .cache/go-bin, once. NotInstalledError without Go."""
-    if not (GO_BIN / "wireguard").exists():
-        go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
-        if go is None:
-            raise NotInstalledError(
-                "the newest wireguard-go is missing from this run: Go is not installed (apt-get install golang)"
-            )
-        GO_BIN.mkdir(parents=True, exist_ok=True)
-        try:
-            run(go, "install", NEWEST_GO_MODULE, timeout=600, env={**os.environ, "GOBIN": str(GO_BIN)})
-        except CommandError as error:
-            raise NotInstalledError(f"the newest wireguard-go is missing from this run: {error}") from error
-    return find("wireguard-go-new")
+def build(name: str) -> Implementation:
+    """As find(), but builds what can be built and is not there yet, into .cache. Raises NotInstalledError."""
+    if name in builds.BUILDERS:
+        builds.BUILDERS[name]()
+    return find(name)
 
 
 def version(implementation: Implementation) -> str:
     """The version that the daemon reports, in one line."""
-    return next(iter(run(implementation.command[0], "--version").splitlines()), "?")
+    said = run(*_version_command(implementation), env={**os.environ, **implementation.env})
+    line = next(iter(said.splitlines()), "?")
+    if implementation.openvpn_cipher:
+        return f"{' '.join(line.split()[:2])}, UDP, {implementation.openvpn_cipher}, data path in user space"
+    return f"{line}, its cipher left out" if implementation.name == "no-cipher" else line
+
+
+def _version_command(implementation: Implementation) -> list[str]:
+    return [*(word for word in implementation.command if word != "-f"), "--version"]
+
+
+def _pywg(name: str) -> Implementation:
+    """The console script beside the running interpreter, so that the lab tests what this environment has installed."""
+    script = Path(sys.executable).parent / "pywg"
+    if not script.exists():
+        raise NotInstalledError(f"{script} is not there: make venv builds it")
+    return Implementation(name, (str(script), "-f"))
+
+
+def _no_cipher(name: str) -> Implementation:
+    if not builds.null_cipher_is_current():
+        raise NotInstalledError("the build without a cipher is not there: make bench builds it")
+    # -P: not the package in the current directory, which has the cipher.
+    return Implementation(name, (sys.executable, "-P", "-m", "pywg", "-f"), {"PYTHONPATH": str(builds.NULL_CIPHER)})
+
+
+def _wireguard_go(name: str) -> Implementation:
+    return Implementation(name, (_installed(name, "wireguard-go"), "-f"))
+
+
+def _built(path: Path, *options: str) -> Callable[[str], Implementation]:
+    def found(name: str) -> Implementation:
+        if not path.exists():
+            raise NotInstalledError(f"{name} is not there: make bench builds it where its compiler is installed")
+        return Implementation(name, (str(path), "-f", *options))
+
+    return found
+
+
+def _openvpn(name: str) -> Implementation:
+    return Implementation(name, (_installed("openvpn", "openvpn"),), openvpn_cipher=OPENVPN_CIPHERS[name])
+
+
+def _installed(program: str, package: str) -> str:
+    if found := shutil.which(program) or shutil.which(program, path="/usr/sbin"):
+        return found
+    raise NotInstalledError(f"{program} is not installed: apt-get install {package}")
+
+
+# boringtun and gotatun drop to the user of the login session, if there is one, unless told not to.
+_FINDERS: dict[str, Callable[[str], Implementation]] = {
+    "pywg": _pywg,
+    "no-cipher": _no_cipher,
+    "wireguard-go": _wireguard_go,
+    "wireguard-go-new": _built(builds.GO_BIN / "wireguard"),
+    "boringtun": _built(builds.CARGO / "bin" / "boringtun-cli", "--disable-drop-privileges"),
+    "gotatun": _built(builds.CARGO / "bin" / "gotatun", "--disable-drop-privileges", "--verbosity", "error"),
+    "openvpn": _openvpn,
+    "openvpn-chacha": _openvpn,
+}
+NAMES = tuple(_FINDERS)

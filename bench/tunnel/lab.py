@@ -23,6 +23,7 @@ from . import signals
 from .command import CommandError, run
 from .implementations import Implementation, find
 from .namespace import Namespace
+from .openvpn import OpenVpnSite
 from .site import LINK, Site, poll
 
 
@@ -54,7 +55,7 @@ class Lab:
         tag = secrets.token_hex(3)
         self._directory = Path(tempfile.gettempdir(), f"pywg-lab-{tag}")
         self.near, self.far = (
-            Site(
+            (OpenVpnSite if end is not None and end.openvpn_cipher else Site)(
                 number,
                 namespace=Namespace(f"pywg-{os.getpid()}-{tag}{letter}"),
                 interface=f"pw{tag}{letter}",

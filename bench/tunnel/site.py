@@ -42,6 +42,11 @@ def poll(condition: Callable[[], bool], what: str, within_s: float = READY_WITHI
         time.sleep(every_s)
 
 
+def outer_address(number: int, family: int) -> str:
+    """The address on the veth of site `number`; `family` is 4 or 6."""
+    return f"10.77.0.{number}" if family == 4 else f"fd00:77::{number}"
+
+
 class Site:
     """One end. `number` (1 or 2) ends its addresses: outer 10.77.0.N and fd00:77::N, inner 10.78.0.N and fd00:78::N."""
 
@@ -63,11 +68,11 @@ class Site:
         self.log = directory / f"{self.name}.log"
         self.daemon: subprocess.Popen[bytes] | None = None
         self.ready_s = 0.0
-        self._directory = directory
+        self.directory = directory
 
     def outer(self, family: int) -> str:
         """The address on the veth; `family` is 4 or 6."""
-        return f"10.77.0.{self.number}" if family == 4 else f"fd00:77::{self.number}"
+        return outer_address(self.number, family)
 
     def inner(self, family: int) -> str:
         """The address inside the tunnel; `family` is 4 or 6."""
@@ -82,19 +87,35 @@ class Site:
         """Starts the daemon and returns when its UAPI socket answers; ready_s is how long that took."""
         if self.implementation is None:
             raise ValueError(f"site {self.name} has no daemon")
+        self.launch(
+            self.implementation.argv(self.interface),
+            self._answers,
+            f"{self.implementation.name} answers on {self.uapi_socket}",
+        )
+
+    def launch(self, argv: list[str], ready: Callable[[], bool], what: str) -> None:
+        """Runs the daemon and returns when it is `ready`, `what` in words; ready_s is how long that took.
+
+        CommandError, with the end of its log, when it ends before or takes too long.
+        """
+
+        def is_ready() -> bool:
+            if self.daemon is not None and self.daemon.poll() is not None:
+                status = self.daemon.returncode
+                raise CommandError(f"the daemon ended with status {status} at its start\n{self.log_tail()}")
+            return ready()
+
+        assert self.implementation is not None
         began = time.monotonic()
         with self.log.open("ab") as log:
-            argv = self.implementation.argv(self.interface)
             self.daemon = self.namespace.start(argv, stdout=log, stderr=log, env=self.implementation.environment())
         try:
-            poll(self._answers, f"{self.implementation.name} answers on {self.uapi_socket}")
+            poll(is_ready, what)
         except TimeoutError as error:
             raise CommandError(f"{error}\n{self.log_tail()}") from error
         self.ready_s = time.monotonic() - began
 
     def _answers(self) -> bool:
-        if self.daemon is not None and self.daemon.poll() is not None:
-            raise CommandError(f"the daemon ended with status {self.daemon.returncode} at its start\n{self.log_tail()}")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client, contextlib.suppress(OSError):
             client.settimeout(1)
             client.connect(str(self.uapi_socket))
@@ -112,6 +133,10 @@ class Site:
             "private-key",
             self.secret_file("key", self.keys.private),
         )
+        self.bring_up(mtu)
+
+    def bring_up(self, mtu: int) -> None:
+        """Gives the interface its addresses and MTU, and takes it up."""
         self.ip("link", "set", self.interface, "mtu", str(mtu))
         for address in (f"{self.inner(4)}/24", f"{self.inner(6)}/64"):
             self.ip("address", "add", address, "dev", self.interface, *(["nodad"] if ":" in address else []))
@@ -134,9 +159,22 @@ class Site:
             command += ["endpoint", f"{host}:{LISTEN_PORT}"]
         self.wg(*command)
 
+    def uapi(self, request: str, within_s: float = 60.0) -> str:
+        """Sends one request, without its blank line, to the UAPI socket and returns the answer."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(within_s)
+            client.connect(str(self.uapi_socket))
+            client.sendall(f"{request}\n\n".encode())
+            answer = b""
+            while not answer.endswith(b"\n\n"):
+                if not (more := client.recv(65536)):
+                    break
+                answer += more
+        return answer.decode()
+
     def secret_file(self, kind: str, secret: str) -> str:
         """Writes a key where `wg` can read it (never on a command line) and returns the path."""
-        path = self._directory / f"{self.name}.{kind}"
+        path = self.directory / f"{self.name}.{kind}"
         path.write_text(secret)
         return str(path)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.tunnel.implementations import NotInstalledError, build_newest_wireguard_go, find, version
+from bench.tunnel.builds import NotInstalledError
+from bench.tunnel.implementations import build, find, version
 
 from .points import KNOWN_BUGS, POINTS, Row
 
@@ -131,7 +132,7 @@ def main(names: list[str]) -> int:
     if not names:
         names = [OURS, "wireguard-go"]
         try:
-            names.append(build_newest_wireguard_go().name)
+            names.append(build("wireguard-go-new").name)
         except NotInstalledError as error:
             print(error, file=sys.stderr)
     recorder = Recorder()

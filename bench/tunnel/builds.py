@@ -1,0 +1,104 @@
+"""Builds what the bench compares with and no distribution has: each once, below .cache, from its public registry."""
+
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from . import null_cipher
+from .command import CommandError, run
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / ".cache"
+GO_BIN = CACHE / "go-bin"
+CARGO = CACHE / "cargo"
+NULL_CIPHER = CACHE / "null-cipher"
+NEWEST_GO_MODULE = "golang.zx2c4.com/wireguard@latest"
+BUILD_WITHIN_S = 1800.0
+
+_PACKAGED = ("setup.py", "pyproject.toml", "README.md", "LICENSE")
+_STAMP = NULL_CIPHER / ".sources"
+_LEAVES_THE_TEXT = """
+from pywg._fastpath import open_batch, seal_batch
+(sealed,) = seal_batch(bytes(32), 0, [bytes(range(64))])
+assert sealed[16:80] == bytes(range(64)), "this build encrypts"
+"""
+
+
+class NotInstalledError(CommandError):
+    """A daemon is not there; the message says how to get it."""
+
+
+def wireguard_go() -> None:
+    """The newest wireguard-go from the Go modules. NotInstalledError without Go."""
+    if (GO_BIN / "wireguard").exists():
+        return
+    go = _compiler("go", "/usr/local/go/bin", "the newest wireguard-go", "apt-get install golang")
+    _build("the newest wireguard-go", [go, "install", NEWEST_GO_MODULE], GOBIN=str(GO_BIN))
+
+
+def crate(name: str, program: str) -> None:
+    """The newest `name` from crates.io. NotInstalledError without cargo, or with one too old for the crate."""
+    if (CARGO / "bin" / program).exists():
+        return
+    home = str(Path.home() / ".cargo" / "bin")
+    cargo = _compiler("cargo", home, name, "apt-get install cargo, or rustup where that is too old")
+    _build(name, [cargo, "install", "--quiet", "--locked", "--root", str(CARGO), name])
+
+
+def null_cipher_daemon() -> None:
+    """pywg with the cipher left out, from a copy of the sources as they are now; see null_cipher."""
+    if null_cipher_is_current():
+        return
+    shutil.rmtree(NULL_CIPHER, ignore_errors=True)
+    shutil.copytree(ROOT / "pywg", NULL_CIPHER / "pywg", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    for name in _PACKAGED:
+        shutil.copy(ROOT / name, NULL_CIPHER)
+    patched = NULL_CIPHER / null_cipher.FILE
+    try:
+        patched.write_text(null_cipher.without_cipher(patched.read_text()))
+        there = {**os.environ, "PYTHONPATH": str(NULL_CIPHER)}
+        run(sys.executable, "setup.py", "-q", "build_ext", "--inplace", timeout=BUILD_WITHIN_S, cwd=NULL_CIPHER)
+        run(sys.executable, "-P", "-c", _LEAVES_THE_TEXT, env=there, cwd=NULL_CIPHER)
+    except (CommandError, ValueError) as error:
+        raise NotInstalledError(f"the build without a cipher is missing from this run: {error}") from error
+    _STAMP.write_text(_sources())
+
+
+def null_cipher_is_current() -> bool:
+    """Whether the build without a cipher is there, and made of the sources as they are now."""
+    return _STAMP.exists() and _STAMP.read_text() == _sources()
+
+
+def _sources() -> str:
+    """A digest of all that the build without a cipher is made of."""
+    digest = hashlib.sha256(Path(null_cipher.__file__).read_bytes())
+    for path in sorted((ROOT / "pywg").rglob("*")):
+        if path.suffix in {".py", ".pyx", ".pxd", ".c", ".h"}:
+            digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _compiler(program: str, besides: str, what: str, how: str) -> str:
+    if found := shutil.which(program) or shutil.which(program, path=besides):
+        return found
+    raise NotInstalledError(f"{what} is missing from this run: {program} is not installed ({how})")
+
+
+def _build(what: str, argv: list[str], **env: str) -> None:
+    print(f"bench: building {what} ...", flush=True)
+    try:
+        run(*argv, timeout=BUILD_WITHIN_S, env={**os.environ, **env})
+    except CommandError as error:
+        raise NotInstalledError(f"{what} is missing from this run: {error}") from error
+
+
+BUILDERS: dict[str, Callable[[], None]] = {
+    "no-cipher": null_cipher_daemon,
+    "wireguard-go-new": wireguard_go,
+    "boringtun": partial(crate, "boringtun-cli", "boringtun-cli"),
+    "gotatun": partial(crate, "gotatun-cli", "gotatun"),
+}
