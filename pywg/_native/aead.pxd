@@ -20,6 +20,7 @@ cdef struct Aead:
 cdef int aead_init_seal(Aead *aead, const uint8_t *key) noexcept nogil
 cdef int aead_init_open(Aead *aead, const uint8_t *key) noexcept nogil
 cdef void aead_free(Aead *aead) noexcept nogil
+cdef bint aead_needs_ctx(int n) noexcept nogil
 cdef int seal_run(Aead *aead, Run *run, uint32_t receiver_index, uint64_t first_counter) noexcept nogil
 cdef int seal_batch(Aead *aead, uint8_t **datagrams, const uint32_t *wire_lens, int n, uint32_t receiver_index,
                     uint64_t first_counter) noexcept nogil

@@ -53,6 +53,11 @@ cdef inline int batched_part(int n) noexcept nogil:
     return n if rest >= least else n - rest if least <= KERNEL_LANES else n if n >= least else 0
 
 
+cdef bint aead_needs_ctx(int n) noexcept nogil:
+    """Whether sealing or opening a batch of n datagrams uses the context, and not the key alone."""
+    return batched_part(n) != n
+
+
 cdef int seal_run(Aead *aead, Run *run, uint32_t receiver_index, uint64_t first_counter) noexcept nogil:
     """Seals a run's datagrams, as seal_batch() does."""
     cdef uint8_t *datagrams[AEAD_BATCH]

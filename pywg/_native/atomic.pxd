@@ -9,6 +9,8 @@ cdef extern from * nogil:
     #define pywg_store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
     #define pywg_swap(p, v) __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL)
     #define pywg_add(p, v) __atomic_fetch_add((p), (v), __ATOMIC_RELAXED)
+    #define pywg_add_all(p, v) __atomic_add_fetch((p), (v), __ATOMIC_SEQ_CST)
+    #define pywg_replace(p, old, v) __sync_bool_compare_and_swap((p), (old), (v))
     #define pywg_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
     """
     uint64_t load64 "pywg_load" (const uint64_t *p)
@@ -16,8 +18,12 @@ cdef extern from * nogil:
     uint64_t load64_acquire "pywg_load_acquire" (const uint64_t *p)
     void store64_release "pywg_store_release" (uint64_t *p, uint64_t value)
     void add64 "pywg_add" (uint64_t *p, uint64_t value)
+    uint64_t add64_ordered "pywg_add_all" (uint64_t *p, uint64_t value)      # the sum
+    bint replace64 "pywg_replace" (uint64_t *p, uint64_t old, uint64_t value)    # False: it was not `old`, and stays
     uint8_t load8 "pywg_load" (const uint8_t *p)
     void store8 "pywg_store" (uint8_t *p, uint8_t value)
+    uint8_t load8_acquire "pywg_load_acquire" (const uint8_t *p)
+    void store8_release "pywg_store_release" (uint8_t *p, uint8_t value)
     uint8_t swap8 "pywg_swap" (uint8_t *p, uint8_t value)
     void *load_pointer "pywg_load_acquire" (void *const *p)
     void store_pointer "pywg_store_release" (void **p, void *value)
