@@ -1,8 +1,9 @@
 """The entry to the data plane: all that Python may call.
 
-`Plane` owns the two threads that move packets (egress, ingress) and what they read. Its methods are the control plane:
-they run in the one thread of the event loop, take the gates of both threads for the moment of a change (gate.pxd), and
-never see a transport packet. Batch calls on plain bytes, for tests and benchmarks, are in `pywg._native.batch`.
+`Plane` owns the threads that move packets (egress, ingress, and pool's helpers) and what they read. Its methods are the
+control plane: they run in the one thread of the event loop, take the gates of both threads for the moment of a change
+(gate.pxd), with nothing left in the helpers' hands (pipeline.pxd), and never see a transport packet. Batch calls on
+plain bytes, for tests and benchmarks, are in `pywg._native.batch`.
 """
 from hashlib import blake2s
 
@@ -19,18 +20,22 @@ from pywg._native.coalesce cimport COALESCE_TCP, COALESCE_UDP
 from pywg._native.control cimport handshake_close, handshake_open, keypair_free, keypair_new, keypair_publish
 from pywg._native.control cimport keypair_retire, peer_free, peer_new
 from pywg._native.dataplane cimport Dataplane
-from pywg._native.egress cimport Egress, egress_free, egress_new, egress_send_staged, egress_thread
+from pywg._native.delivery cimport delivery_renew
+from pywg._native.egress cimport Egress, egress_free, egress_hold, egress_new, egress_release, egress_send_staged
+from pywg._native.egress cimport egress_thread
 from pywg._native.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD, NO_PEER, Message
 from pywg._native.events cimport events_drop_message, events_free, events_init, events_next_message, events_rearm
 from pywg._native.events cimport events_signal, events_take
 from pywg._native.gate cimport gate_destroy, gate_enter, gate_init, gate_leave
 from pywg._native.index_table cimport IndexEntry, index_table_find, index_table_free, index_table_init
-from pywg._native.ingress cimport Ingress, ingress_free, ingress_new, ingress_thread
+from pywg._native.ingress cimport Ingress, ingress_free, ingress_hold, ingress_new, ingress_release, ingress_thread
 from pywg._native.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, SIG_SETMASK, close, eventfd, htons, ntohs, pthread_create
 from pywg._native.linux cimport pthread_join, pthread_mutex_lock, pthread_mutex_unlock, pthread_setname_np
 from pywg._native.linux cimport pthread_sigmask, pthread_t, sigfillset, sigset_t, write
 from pywg._native.mac cimport macs_free, macs_init
 from pywg._native.memory cimport memory_of
+from pywg._native.pipeline cimport SLOTS_MAX
+from pywg._native.pool cimport HELPERS_MAX, Pool, pool_free, pool_new, pool_start, pool_stop
 from pywg._native.session cimport EVENT_ACTIVITY, EVENT_CONFIRMED, EVENT_ENDPOINT_MOVED, EVENT_HANDSHAKE_WANTED
 from pywg._native.session cimport EVENT_REKEY_WANTED, Endpoint, Keypair, Peer
 from pywg._native.staged cimport staged_drop_all
@@ -60,6 +65,7 @@ UNDER_LOAD = DEVICE_UNDER_LOAD
 
 cdef enum:
     PREFIXES_A_TURN = 512           # how many allowed IPs go in before the threads get their gates back
+    FEW_HELPERS = 4                 # for so many, half of the slots are enough
 
 
 def now() -> float:
@@ -101,11 +107,13 @@ cdef class Plane:
 
     Descriptors stay the caller's. An unknown peer is a KeyError. `udp_gso`: segment in the kernel on the way out;
     `udp_gso_equal_tail`: also where the last datagram is as long as the others, which some kernels get wrong;
-    `coalesce`: write superframes to the TUN. (UDP_GRO is an option of the sockets, which the caller opens.)
+    `coalesce`: write superframes to the TUN. (UDP_GRO is an option of the sockets, which the caller opens.) `helpers`:
+    threads beside the two that read, which seal and open for them.
     """
     cdef Dataplane dp
     cdef Egress *egress
     cdef Ingress *ingress
+    cdef Pool *pool                 # NULL: no helpers
     cdef Sender *control            # handshake messages, one at a time
     cdef pthread_t tx_thread
     cdef pthread_t rx_thread
@@ -114,7 +122,10 @@ cdef class Plane:
     cdef bint coalesce
     cdef dict peers                 # id -> address of its struct Peer
 
-    def __cinit__(self, *, bint udp_gso=True, bint udp_gso_equal_tail=True, bint coalesce=True):
+    def __cinit__(self, *, bint udp_gso=True, bint udp_gso_equal_tail=True, bint coalesce=True, int helpers=0):
+        cdef int slots = 1 if helpers == 0 else SLOTS_MAX // 2 if helpers <= FEW_HELPERS else SLOTS_MAX
+        if not 0 <= helpers <= HELPERS_MAX:
+            raise ValueError(f"0 to {HELPERS_MAX} helpers")
         self.peers = {}
         self.udp_gso = udp_gso
         self.dp.gso_equal_tail = udp_gso_equal_tail
@@ -127,37 +138,44 @@ cdef class Plane:
         self.dp.rx_kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
         self.dp.allowed = allowedips_new()
         self.control = <Sender *>calloc(1, sizeof(Sender))
-        self.egress = egress_new(&self.dp)
-        self.ingress = ingress_new(&self.dp)
+        self.egress = egress_new(&self.dp, slots)
+        self.ingress = ingress_new(&self.dp, slots)
         if (events_init(&self.dp.events) < 0 or index_table_init(&self.dp.indices) < 0 or self.dp.allowed == NULL
                 or self.control == NULL or self.egress == NULL or self.ingress == NULL or self.dp.tx_kick < 0
                 or self.dp.rx_kick < 0):
             raise MemoryError("the data plane's buffers or descriptors could not be had")
         if macs_init(&self.dp.macs) < 0:
             raise RuntimeError("libcrypto has no BLAKE2SMAC (its default provider is missing)")
+        if helpers:
+            self.pool = self.egress.pool = self.ingress.pool = pool_new(helpers, &self.egress.line, &self.ingress.line)
+            if self.pool == NULL:
+                raise MemoryError("no memory for the helpers")
         self.start()
 
     cdef int start(self) except -1:
-        """Starts both threads, with every signal blocked (they are the event loop's); returns when both run."""
+        """Starts all threads, with every signal blocked (they are the event loop's); returns when they run."""
         cdef sigset_t everything, before
-        cdef int failed
+        cdef bint started = False
         sigfillset(&everything)
         pthread_sigmask(SIG_SETMASK, &everything, &before)
-        failed = pthread_create(&self.tx_thread, NULL, egress_thread, self.egress)
-        if not failed:
-            pthread_setname_np(self.tx_thread, "pywg-tx")
-            failed = pthread_create(&self.rx_thread, NULL, ingress_thread, self.ingress)
-            if failed:
-                self.stop_tx()
-            else:
-                pthread_setname_np(self.rx_thread, "pywg-rx")
+        if self.pool == NULL or pool_start(self.pool) == 0:
+            if pthread_create(&self.tx_thread, NULL, egress_thread, self.egress) == 0:
+                pthread_setname_np(self.tx_thread, "pywg-tx")
+                started = pthread_create(&self.rx_thread, NULL, ingress_thread, self.ingress) == 0
+                if started:
+                    pthread_setname_np(self.rx_thread, "pywg-rx")
+                else:
+                    self.stop_tx()
+            if not started and self.pool != NULL:
+                pool_stop(self.pool)
         pthread_sigmask(SIG_SETMASK, &before, NULL)
-        if failed:
+        if not started:
             raise RuntimeError("the data plane's threads could not be started")
         self.running = True
-        # Only now have both made the system calls of a thread's start, which a sandbox may not allow later.
+        # Only now have all made the system calls of a thread's start, which a sandbox may not allow later.
         with nogil:
-            while load64(&self.dp.tx_waits) == 0 or load64(&self.dp.rx_waits) == 0:
+            while (load64(&self.dp.tx_waits) == 0 or load64(&self.dp.rx_waits) == 0
+                    or (self.pool != NULL and load64(&self.pool.running) < <uint64_t>self.pool.count)):
                 usleep(20)
         return 0
 
@@ -185,8 +203,12 @@ cdef class Plane:
     cdef void enter(self) noexcept:
         gate_enter(&self.dp.tx_gate)
         gate_enter(&self.dp.rx_gate)
+        egress_hold(self.egress)
+        ingress_hold(self.ingress)
 
     cdef void leave(self) noexcept:
+        ingress_release(self.ingress)
+        egress_release(self.egress)
         gate_leave(&self.dp.rx_gate)
         gate_leave(&self.dp.tx_gate)
 
@@ -199,6 +221,8 @@ cdef class Plane:
             self.running = False
             self.stop_tx()
             pthread_join(self.rx_thread, NULL)
+            if self.pool != NULL:
+                pool_stop(self.pool)
             for address in self.peers.values():
                 peer_free(&self.dp, <Peer *><size_t>address)
             self.peers.clear()
@@ -208,6 +232,7 @@ cdef class Plane:
             self.close()
         egress_free(self.egress)
         ingress_free(self.ingress)
+        pool_free(self.pool)
         free(self.control)
         if self.dp.allowed != NULL:
             allowedips_free(self.dp.allowed)
@@ -222,6 +247,11 @@ cdef class Plane:
     # ---- descriptors
 
     @property
+    def threads(self) -> int:
+        """How many threads move packets."""
+        return 2 + (self.pool.count if self.pool != NULL else 0)
+
+    @property
     def event_fd(self) -> int:
         """Readable when `drain` has something."""
         return self.dp.events.fd
@@ -231,6 +261,9 @@ cdef class Plane:
         if vnet_hdr_len not in (0, 10, 12):
             raise ValueError("the virtio header is 10 or 12 bytes, or 0 when there is none")
         self.enter()
+        if vnet_hdr_len != self.dp.vnet_hdr_len and delivery_renew(&self.ingress.delivery, vnet_hdr_len) < 0:
+            self.leave()
+            raise MemoryError
         self.dp.tun_fd = fd
         store8(&self.dp.events.tun_gone, 0)
         self.dp.vnet_hdr_len = vnet_hdr_len
@@ -584,4 +617,4 @@ cdef class Plane:
 
         `per_peer` and `per_allowed_ip` are what one more of each can add to the ceiling.
         """
-        return memory_of(&self.dp, len(self.peers))
+        return memory_of(&self.dp, len(self.peers), self.egress.batch_count, self.threads)

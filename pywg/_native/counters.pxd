@@ -42,6 +42,8 @@ cdef enum Counter:
     RX_CONGESTION_DROPPED
     RX_UNDER_LOAD
     TX_ROUTING_LOOP
+    TX_SHARED           # batches that were left to whoever is free
+    RX_SHARED
     COUNTERS
 
 

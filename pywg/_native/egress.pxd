@@ -1,43 +1,39 @@
-"""TX: TUN read -> peer lookup -> segment -> seal -> UDP send, run to completion by one thread."""
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+"""TX: TUN read -> peer lookup -> segment -> seal -> UDP send, by one thread, or with helpers."""
+from libc.stdint cimport uint8_t, uint64_t
 from pywg._native.bucket cimport Bucket
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.icmp cimport ICMP_REPLY_MAX
-from pywg._native.segment cimport Run
+from pywg._native.outbatch cimport Batch
+from pywg._native.pipeline cimport Pipeline
+from pywg._native.pool cimport Pool
 from pywg._native.session cimport Peer
-from pywg._native.udp cimport Sender
+from pywg._native.worker cimport Worker
 
 cdef enum:
-    BATCH_PACKETS = 64
-    BATCH_BYTES = 65536
-    FRAME_MAX = 65536 + 64          # the longest read from a TUN, with its virtio header
-    MAX_RUNS = 64
     RUNS_FOR_A_FRAME = 16
-    RING_LEN = BATCH_BYTES + 2 * FRAME_MAX + 256    # 256: headers, padding and tags of the last two
-    SEGMENTS_LEN = 6 * 65536
-
-
-cdef struct PlannedRun:
-    Run run
-    Peer *peer
-    uint8_t tos
 
 
 cdef struct Egress:
     Dataplane *dp
-    uint8_t *ring                   # packets that are sealed where they were read
-    uint32_t ring_used
-    uint8_t *segments               # where superframes are cut to
-    uint32_t segments_used
-    PlannedRun runs[MAX_RUNS]
-    int run_count
+    Batch *batches                  # one, or one for each slot of the pipeline
+    int batch_count
+    Batch *batch                    # the one that is being filled
     bint blocked                    # UDP said EAGAIN: nothing is read until what is queued has gone
+    uint8_t blocked_on              # atomic: 4 or 16, the family of the socket that is full
+    bint filling                    # `batch` takes more
+    bint crowded                    # no batch is free: nothing is read until half of them are
     bint failing                    # the last read of the TUN failed, for a reason that may pass
-    Sender sender
     Bucket icmp
     uint8_t reply[ICMP_REPLY_MAX + 16]  # with room for a virtio header before it
+    # With helpers only
+    Pool *pool
+    Pipeline line
+    Worker worker                   # for when this thread helps
+    bint held                       # the control plane holds the pipeline
 
-cdef Egress *egress_new(Dataplane *dp) noexcept nogil
+cdef Egress *egress_new(Dataplane *dp, int slots) noexcept nogil
 cdef void egress_free(Egress *e) noexcept nogil
 cdef void *egress_thread(void *arg) noexcept nogil
 cdef bint egress_send_staged(Egress *e, Peer *peer, bint keepalive_if_none, uint64_t now) noexcept nogil
+cdef void egress_hold(Egress *e) noexcept nogil
+cdef void egress_release(Egress *e) noexcept nogil

@@ -3,68 +3,77 @@
 1. `egress_thread` waits for the TUN, enters its gate and runs one `step`, which reads until the TUN is empty or the
    batch is 64 packets or 64 KiB.
 2. `outbound` finds the peer that owns the destination, and a keypair; without one the packet is staged.
-3. `plan_frame` cuts a superframe into datagrams; `plan_packet` appends a packet, where it was read, to the run before
-   it if both go to the same peer and have the same length.
-4. `transmit` seals every run and queues it; udp sends what is queued, a run in one send where the kernel segments.
+3. `plan_frame` cuts a superframe into datagrams; `batch_plan_packet` appends a packet, where it was read, to the run
+   before it if both go to the same peer and have the same length.
+4. `pass_on` seals every run and sends it, a run in one send where the kernel segments (outbatch). With helpers it hands
+   the batch to them (pipeline), unless the TUN is empty and no batch is on its way: then nothing is gained by a hop.
 
 The control plane calls `egress_send_staged` with both gates held, so it never meets the thread in here.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from pywg._native cimport linux
-from pywg._native.aead cimport seal_run
 from pywg._native.allowedips cimport allowedips_lookup4, allowedips_lookup6
-from pywg._native.atomic cimport add64, fence, load8, load64, load_pointer, store8, store64, swap8
+from pywg._native.atomic cimport add64, fence, load8, store8, store64
 from pywg._native.bucket cimport bucket_take
 from pywg._native.clock cimport now_ns
-from pywg._native.counters cimport TX_MALFORMED, TX_NO_ENDPOINT, TX_NO_PEER, TX_NO_ROOM, TX_PACKETS, TX_SEAL_FAILED
-from pywg._native.counters cimport TX_ROUTING_LOOP, TX_TUN_ERROR, TX_UNKNOWN_GSO, TX_UNREACHABLE_SENT, count
+from pywg._native.counters cimport TX_MALFORMED, TX_NO_ENDPOINT, TX_NO_PEER, TX_NO_ROOM, TX_PACKETS, TX_ROUTING_LOOP
+from pywg._native.counters cimport TX_SHARED, TX_TUN_ERROR, TX_UNKNOWN_GSO, TX_UNREACHABLE_SENT, count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_raise, events_signal
 from pywg._native.gate cimport gate_enter, gate_leave
 from pywg._native.icmp cimport ICMP_BURST, ICMP_PER_SECOND, icmp_unreachable
-from pywg._native.libcrypto cimport OPENSSL_cleanse
-from pywg._native.linux cimport EAGAIN, EBADF, EBADFD, EINTR, ENODEV, POLLIN, POLLOUT, poll, pollfd
-from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_unlock, read, write
+from pywg._native.linux cimport EAGAIN, EBADF, EBADFD, EINTR, ENODEV, POLLIN, POLLOUT, poll, pollfd, read, write
 from pywg._native.loop cimport is_own_message
-from pywg._native.segment cimport RUN_MAX_DATAGRAMS, RUN_MAX_WIRE_LEN, SEG_NO_ROOM, SEG_UNKNOWN_GSO
-from pywg._native.segment cimport Run, finish_checksum, segment_frame
-from pywg._native.session cimport EVENT_ACTIVITY, EVENT_HANDSHAKE_WANTED, EVENT_REKEY_WANTED
-from pywg._native.session cimport REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME_S, SECOND_NS
-from pywg._native.session cimport Endpoint, Keypair, Peer, StagedPacket, can_seal
+from pywg._native.outbatch cimport BATCH_BYTES, BATCH_PACKETS, FRAME_MAX, MAX_RUNS, SEGMENTS_LEN, Batch
+from pywg._native.outbatch cimport batch_forget_peers, batch_free, batch_init, batch_plan, batch_plan_packet
+from pywg._native.outbatch cimport batch_reserve, batch_seal, batch_send, run_len, sending
+from pywg._native.pipeline cimport pipeline_destroy, pipeline_finish, pipeline_finish_held, pipeline_has_room
+from pywg._native.pipeline cimport pipeline_hold, pipeline_init, pipeline_is_empty, pipeline_next, pipeline_release
+from pywg._native.pipeline cimport pipeline_submit, pipeline_submit_worked, pipeline_work
+from pywg._native.pool cimport pool_wake
+from pywg._native.segment cimport SEG_NO_ROOM, SEG_UNKNOWN_GSO, Run, finish_checksum, segment_frame
+from pywg._native.session cimport EVENT_HANDSHAKE_WANTED, Peer, StagedPacket, can_seal
 from pywg._native.staged cimport stage_packet, staged_free, staged_take
-from pywg._native.udp cimport udp_flush, udp_forget_peers, udp_queue
-from pywg._native.wire cimport TAG_LEN, VNET_F_NEEDS_CSUM, VNET_GSO_NONE, WG_HEADER_LEN, VnetHdr, padded_len
+from pywg._native.wire cimport TAG_LEN, VNET_F_NEEDS_CSUM, VNET_GSO_NONE, WG_HEADER_LEN, VnetHdr
+from pywg._native.worker cimport Worker, worker_free, worker_init
 
 cdef enum:
     ASK_AGAIN_MS = 250              # how often at most a peer asks the control plane for a handshake
     ERROR_PAUSE_MS = 10             # after a TUN error that is not the end of the TUN
 
 
-cdef Egress *egress_new(Dataplane *dp) noexcept nogil:
-    """NULL: no memory."""
+cdef Egress *egress_new(Dataplane *dp, int slots) noexcept nogil:
+    """`slots`: batches that may be on their way at once; 1 without helpers. NULL: no memory."""
     cdef Egress *e = <Egress *>calloc(1, sizeof(Egress))
+    cdef int i
     if e == NULL:
         return NULL
     e.dp = dp
-    e.ring = <uint8_t *>malloc(RING_LEN)
-    e.segments = <uint8_t *>malloc(SEGMENTS_LEN)
-    if e.ring == NULL or e.segments == NULL:
+    pipeline_init(&e.line, slots, dp.tx_kick, e, seal_slot, send_slot)
+    e.batches = <Batch *>calloc(slots, sizeof(Batch))
+    if e.batches == NULL or worker_init(&e.worker) < 0:
         egress_free(e)
         return NULL
+    e.batch = &e.batches[0]
+    for i in range(slots):
+        e.batch_count += 1
+        if batch_init(&e.batches[i]) < 0:
+            egress_free(e)
+            return NULL
     return e
 
 
 cdef void egress_free(Egress *e) noexcept nogil:
+    cdef int i
     if e == NULL:
         return
-    if e.ring != NULL:
-        OPENSSL_cleanse(e.ring, RING_LEN)
-    if e.segments != NULL:
-        OPENSSL_cleanse(e.segments, SEGMENTS_LEN)
-    free(e.ring)
-    free(e.segments)
+    for i in range(e.batch_count):
+        batch_free(&e.batches[i])
+    free(e.batches)
+    worker_free(&e.worker)
+    pipeline_destroy(&e.line)
     free(e)
 
 
@@ -84,7 +93,7 @@ cdef void *egress_thread(void *arg) noexcept nogil:
 
 
 cdef void wait(Egress *e) noexcept nogil:
-    """Until the TUN has a packet, or, when UDP is full, until it is not; or until the control plane kicks."""
+    """Until the TUN has a packet, or, when UDP is full, until it is not; or until somebody kicks."""
     cdef Dataplane *dp = e.dp
     cdef pollfd fds[2]
     cdef uint64_t ignored
@@ -94,10 +103,10 @@ cdef void wait(Egress *e) noexcept nogil:
     fds[0].events = POLLIN
     if e.blocked:
         # Just the socket that is full: the other one would end every poll() at once.
-        fds[1].fd = dp.fd4 if e.sender.queue[e.sender.sent].to.ip_len == 4 else dp.fd6
+        fds[1].fd = dp.fd4 if load8(&e.blocked_on) == 4 else dp.fd6
         fds[1].events = POLLOUT
     else:
-        fds[1].fd = dp.tun_fd if not e.failing else -1
+        fds[1].fd = dp.tun_fd if not e.failing and not e.crowded else -1
         fds[1].events = POLLIN
     if poll(fds, 2, ERROR_PAUSE_MS if e.failing else -1) > 0 and fds[0].revents != 0:
         read(dp.tx_kick, &ignored, sizeof(ignored))
@@ -113,16 +122,12 @@ cdef bint step(Egress *e) noexcept nogil:
     cdef uint8_t *packet
     cdef ssize_t n
     cdef bint more = True
-    if e.blocked:
-        if not udp_flush(&e.sender, dp):
-            return False
-        e.blocked = False
-    if dp.tun_fd < 0:
+    if not ready(e) or dp.tun_fd < 0:
         return False
     now = now_ns()
-    while (packets < BATCH_PACKETS and taken < BATCH_BYTES and e.run_count <= MAX_RUNS - RUNS_FOR_A_FRAME
-           and not e.blocked):
-        packet = e.ring + e.ring_used + WG_HEADER_LEN
+    while (packets < BATCH_PACKETS and taken < BATCH_BYTES and e.filling
+           and e.batch.run_count <= MAX_RUNS - RUNS_FOR_A_FRAME):
+        packet = e.batch.ring + e.batch.ring_used + WG_HEADER_LEN
         n = read(dp.tun_fd, packet - dp.vnet_hdr_len, FRAME_MAX - TAG_LEN)
         if n <= 0:
             more = read_failed(e, linux.errno if n < 0 else ENODEV)     # 0: the end of the file
@@ -134,7 +139,36 @@ cdef bint step(Egress *e) noexcept nogil:
         taken += <uint32_t>n
         outbound(e, packet, <uint32_t>n - dp.vnet_hdr_len, now)
     count(dp.counters, TX_PACKETS, packets)
-    return transmit(e, now) and more
+    if e.filling:
+        pass_on(e, not more, now)
+    return more and not e.blocked
+
+
+cdef bint ready(Egress *e) noexcept nogil:
+    """Whether UDP takes what it did not take before, and there is a batch to fill."""
+    if e.pool == NULL:
+        e.filling = not e.blocked or send(e, e.batch)
+        e.blocked = not e.filling
+        return e.filling
+    if load8(&e.line.blocked):
+        pipeline_finish(&e.line, True)
+    e.crowded = False
+    # Where all batches wait for somebody who seals them, this thread does.
+    while not next_batch(e) and not e.blocked:
+        if not pipeline_work(&e.line, &e.worker) and not pipeline_has_room(&e.line):
+            e.crowded = True
+            return False
+    return e.filling
+
+
+cdef bint next_batch(Egress *e) noexcept nogil:
+    """With helpers. False: there is none, or what is in them can't be sent now."""
+    cdef int slot = pipeline_next(&e.line)
+    e.blocked = load8(&e.line.blocked) != 0
+    e.filling = slot >= 0 and not e.blocked
+    if e.filling:
+        e.batch = &e.batches[slot]
+    return e.filling
 
 
 cdef bint read_failed(Egress *e, int error) noexcept nogil:
@@ -185,7 +219,7 @@ cdef void outbound(Egress *e, uint8_t *packet, uint32_t packet_len, uint64_t now
         count(dp.counters, TX_MALFORMED)
         return
     if may_send(e, peer, now):
-        plan_packet(e, peer, packet, packet_len, tos & 3)
+        batch_plan_packet(e.batch, peer, packet, packet_len, tos & 3, dp.mtu)
     else:
         stage_packet(dp, peer, packet, packet_len)
         if can_seal(sending(peer), now):
@@ -203,10 +237,6 @@ cdef void answer_unreachable(Egress *e, const uint8_t *packet, uint32_t packet_l
         memset(e.reply, 0, 16)
         write(dp.tun_fd, e.reply + 16 - dp.vnet_hdr_len, len + dp.vnet_hdr_len)
         count(dp.counters, TX_UNREACHABLE_SENT)
-
-
-cdef inline Keypair *sending(const Peer *peer) noexcept nogil:
-    return <Keypair *>load_pointer(<void *const *>&peer.sending)
 
 
 cdef bint may_send(Egress *e, Peer *peer, uint64_t now) noexcept nogil:
@@ -228,10 +258,10 @@ cdef void plan_frame(Egress *e, Peer *peer, const VnetHdr *hdr, uint8_t *packet,
     """A superframe becomes one run, or more when it holds more than one UDP send may."""
     cdef Dataplane *dp = e.dp
     cdef Run runs[RUNS_FOR_A_FRAME]
-    cdef uint8_t *out = e.segments + e.segments_used
-    cdef PlannedRun *planned
+    cdef Batch *b = e.batch
     cdef int i, n
-    n = segment_frame(hdr, packet, packet_len, dp.mtu, out, SEGMENTS_LEN - e.segments_used, runs, RUNS_FOR_A_FRAME)
+    n = segment_frame(hdr, packet, packet_len, dp.mtu, b.segments + b.segments_used, SEGMENTS_LEN - b.segments_used,
+                      runs, RUNS_FOR_A_FRAME)
     if n <= 0:
         count(dp.counters, TX_UNKNOWN_GSO if n == SEG_UNKNOWN_GSO else TX_NO_ROOM if n == SEG_NO_ROOM else TX_MALFORMED)
         return
@@ -242,16 +272,8 @@ cdef void plan_frame(Egress *e, Peer *peer, const VnetHdr *hdr, uint8_t *packet,
             plan_staged(e, peer, now)
         return
     for i in range(n):
-        planned = &e.runs[e.run_count]
-        e.run_count += 1
-        planned.run = runs[i]
-        planned.peer = peer
-        planned.tos = ecn
-        e.segments_used += run_len(&runs[i])
-
-
-cdef inline uint32_t run_len(const Run *run) noexcept nogil:
-    return (run.count - 1) * run.stride + run.last_wire
+        batch_plan(b, peer, ecn, &runs[i])
+        b.segments_used += run_len(&runs[i])
 
 
 cdef void stage_run(Dataplane *dp, Peer *peer, const Run *run) noexcept nogil:
@@ -261,101 +283,103 @@ cdef void stage_run(Dataplane *dp, Peer *peer, const Run *run) noexcept nogil:
                      run.inner_len if i + 1 < run.count else run.last_len)
 
 
-cdef void plan_packet(Egress *e, Peer *peer, uint8_t *packet, uint32_t packet_len, uint8_t ecn) noexcept nogil:
-    """The packet stands at the ring's free end, with room for the header before it."""
-    cdef uint32_t padded = padded_len(packet_len, e.dp.mtu)
-    cdef uint32_t wire = WG_HEADER_LEN + padded + TAG_LEN
-    cdef uint8_t *base = packet - WG_HEADER_LEN
-    cdef PlannedRun *last = &e.runs[e.run_count - 1]
-    memset(packet + packet_len, 0, padded - packet_len)
-    e.ring_used += wire
-    if (e.run_count > 0 and last.peer == peer and last.tos == ecn and last.run.base + run_len(&last.run) == base
-            and last.run.last_wire == last.run.stride and wire <= last.run.stride
-            and last.run.count < RUN_MAX_DATAGRAMS and run_len(&last.run) + wire <= RUN_MAX_WIRE_LEN):
-        last.run.count += 1
-        last.run.last_len = packet_len
-        last.run.last_wire = wire
-        return
-    last = &e.runs[e.run_count]
-    e.run_count += 1
-    last.peer = peer
-    last.tos = ecn
-    last.run.base = base
-    last.run.count = 1
-    last.run.inner_len = last.run.last_len = packet_len
-    last.run.stride = last.run.last_wire = wire
-
-
-# ---- 4. seal and send
-
-cdef bint transmit(Egress *e, uint64_t now) noexcept nogil:
-    """Seals and sends all that is planned; then the ring is free again. False: UDP is full."""
-    cdef Dataplane *dp = e.dp
-    cdef PlannedRun *planned
-    cdef Peer *peer
-    cdef Keypair *keypair
-    cdef Endpoint to
-    cdef int i
-    for i in range(e.run_count):
-        planned = &e.runs[i]
-        peer = planned.peer
-        keypair = sending(peer)
-        if seal_run(&keypair.sealer, &planned.run, keypair.remote_index, keypair.next_counter) != 0:
-            # A counter is never used twice, whatever happened.
-            keypair.next_counter += planned.run.count
-            count(dp.counters, TX_SEAL_FAILED)
-            continue
-        keypair.next_counter += planned.run.count
-        note_sent(dp, peer, keypair, &planned.run, now)
-        pthread_mutex_lock(&peer.endpoint_lock)
-        to = peer.endpoint
-        pthread_mutex_unlock(&peer.endpoint_lock)
-        udp_queue(&e.sender, peer, &to, planned.run.base, run_len(&planned.run),
-                  planned.run.stride if planned.run.count > 1 else 0, planned.tos)
-    e.run_count = 0
-    e.ring_used = 0
-    e.segments_used = 0
-    if e.sender.count != 0 and not udp_flush(&e.sender, dp):
-        udp_forget_peers(&e.sender)
-        e.blocked = True
-        return False
-    e.blocked = False
-    return True
-
-
-cdef void note_sent(Dataplane *dp, Peer *peer, const Keypair *keypair, const Run *run, uint64_t now) noexcept nogil:
-    store64(&peer.last_sent, now)
-    store64(&peer.keepalive_owed_since, 0)
-    if run.inner_len != 0 and load64(&peer.unanswered_since) == 0:
-        store64(&peer.unanswered_since, now)
-        fence()     # either this thread sees the event armed, or Plane.activity() sees the start
-        if load8(&peer.activity_armed) and swap8(&peer.activity_armed, 0):
-            events_raise(&dp.events, peer, EVENT_ACTIVITY)
-    if keypair.initiator and (now - keypair.birth_ns >= REKEY_AFTER_TIME_S * SECOND_NS
-                              or keypair.next_counter >= REKEY_AFTER_MESSAGES):
-        if now - peer.tx_rekey_asked_ns >= SECOND_NS:
-            peer.tx_rekey_asked_ns = now
-            events_raise(&dp.events, peer, EVENT_REKEY_WANTED)
-
-
 cdef bint plan_staged(Egress *e, Peer *peer, uint64_t now) noexcept nogil:
-    """Plans, and when the ring is full sends, all that is staged for a peer that has a keypair. False: UDP is full."""
+    """Plans, and when a batch is full passes it on, all that is staged for a peer that has a keypair.
+
+    False: UDP is full, or there is no other batch.
+    """
     cdef StagedPacket *staged
     cdef uint8_t *packet
     while peer.staged_first != NULL:
-        if e.run_count == MAX_RUNS or e.ring_used > BATCH_BYTES:
-            if not transmit(e, now):
+        if e.batch.run_count == MAX_RUNS or e.batch.ring_used > BATCH_BYTES:
+            if not pass_on(e, False, now):
                 return False
         staged = staged_take(e.dp, peer)
-        packet = e.ring + e.ring_used + WG_HEADER_LEN
+        packet = e.batch.ring + e.batch.ring_used + WG_HEADER_LEN
         memcpy(packet, staged.data, staged.len)
-        plan_packet(e, peer, packet, staged.len, staged_ecn(packet))
+        batch_plan_packet(e.batch, peer, packet, staged.len, staged_ecn(packet), e.dp.mtu)
         staged_free(staged)
     return True
 
 
 cdef inline uint8_t staged_ecn(const uint8_t *packet) noexcept nogil:
     return packet[1] & 3 if packet[0] >> 4 == 4 else (packet[1] >> 4) & 3
+
+
+# ---- 4. seal and send
+
+cdef bint pass_on(Egress *e, bint drained, uint64_t now) noexcept nogil:
+    """All that is planned is sent, or in the hands of helpers. False: nothing more can be planned now.
+
+    `drained`: the TUN had no more.
+    """
+    cdef Dataplane *dp = e.dp
+    cdef Batch *b = e.batch
+    if b.run_count == 0:
+        return True
+    batch_reserve(b, dp, now)
+    if e.pool == NULL:
+        batch_seal(b, dp, NULL)
+        e.blocked = not send(e, b)
+        if e.blocked:
+            batch_forget_peers(b)
+        e.filling = not e.blocked
+        return e.filling
+    if pipeline_is_empty(&e.line) and (drained or e.held):
+        batch_seal(b, dp, NULL)
+        pipeline_submit_worked(&e.line)
+        if e.held:
+            pipeline_finish_held(&e.line)
+        else:
+            pipeline_finish(&e.line, False)
+    else:
+        pipeline_submit(&e.line)
+        count(dp.counters, TX_SHARED)
+        if not drained:
+            pool_wake(e.pool)
+        else:
+            # This thread has nothing else to do: it works on what is there, instead of waking another for it.
+            while pipeline_work(&e.line, &e.worker):
+                pass
+    return next_batch(e)
+
+
+cdef bint send(Egress *e, Batch *b) noexcept nogil:
+    """False: UDP is full."""
+    if batch_send(b, e.dp):
+        return True
+    store8(&e.blocked_on, b.sender.queue[b.sender.sent].to.ip_len)
+    return False
+
+
+cdef void seal_slot(void *owner, int slot, Worker *worker) noexcept nogil:
+    cdef Egress *e = <Egress *>owner
+    batch_seal(&e.batches[slot], e.dp, worker)
+
+
+cdef bint send_slot(void *owner, int slot) noexcept nogil:
+    cdef Egress *e = <Egress *>owner
+    return send(e, &e.batches[slot])
+
+
+# ---- the control plane, inside both gates
+
+cdef void egress_hold(Egress *e) noexcept nogil:
+    """Returns when no helper has anything of this direction, nor will have before `egress_release`."""
+    if e.pool != NULL:
+        pipeline_hold(&e.line)
+        e.held = True
+
+
+cdef void egress_release(Egress *e) noexcept nogil:
+    cdef int i
+    if e.pool == NULL:
+        return
+    if not pipeline_is_empty(&e.line):
+        for i in range(e.batch_count):
+            batch_forget_peers(&e.batches[i])
+    e.held = False
+    pipeline_release(&e.line)
 
 
 cdef bint egress_send_staged(Egress *e, Peer *peer, bint keepalive_if_none, uint64_t now) noexcept nogil:
@@ -369,13 +393,11 @@ cdef bint egress_send_staged(Egress *e, Peer *peer, bint keepalive_if_none, uint
         if keepalive_if_none:
             events_raise(&e.dp.events, peer, EVENT_HANDSHAKE_WANTED)
         return False
-    if e.blocked:
-        if not udp_flush(&e.sender, e.dp):
-            return False
-        e.blocked = False
+    if not (ready(e) if e.pool == NULL else next_batch(e)):
+        return False
     if peer.staged_first == NULL:
         if keepalive_if_none:
-            plan_packet(e, peer, e.ring + e.ring_used + WG_HEADER_LEN, 0, 0)
+            batch_plan_packet(e.batch, peer, e.batch.ring + e.batch.ring_used + WG_HEADER_LEN, 0, 0, e.dp.mtu)
     elif not plan_staged(e, peer, now):
         return False
-    return transmit(e, now)
+    return pass_on(e, True, now)

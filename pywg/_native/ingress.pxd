@@ -1,38 +1,38 @@
-"""RX: UDP receive -> index lookup -> open -> replay -> source check -> coalesce -> TUN write, in one thread."""
+"""RX: UDP receive -> index lookup -> open -> replay -> source check -> coalesce -> TUN write.
+
+By one thread, or with helpers.
+"""
 from libc.stdint cimport uint8_t, uint32_t
 from pywg._native.bucket cimport Bucket
-from pywg._native.coalesce cimport COALESCE_MAX_IOV, Coalescer
 from pywg._native.dataplane cimport Dataplane
-from pywg._native.linux cimport iovec
-from pywg._native.session cimport Keypair
-from pywg._native.udp cimport RECEIVE_BATCH, Received, Receiver
+from pywg._native.delivery cimport Delivery
+from pywg._native.inbatch cimport InBatch
+from pywg._native.pipeline cimport Pipeline
+from pywg._native.pool cimport Pool
+from pywg._native.worker cimport Worker
 
 cdef enum:
-    COALESCE_PACKETS = 1024
-    PENDING_MAX = 64
     COOKIE_REPLIES_PER_SECOND = 1000
     COOKIE_REPLIES_BURST = 100
 
 
-# Transport messages of one keypair that wait to be opened together.
-cdef struct Pending:
-    Keypair *keypair
-    int count
-    uint8_t *datagrams[PENDING_MAX]
-    uint32_t wire_lens[PENDING_MAX]
-    Received *messages[PENDING_MAX]     # what each came in: where from
-
-
 cdef struct Ingress:
     Dataplane *dp
-    Receiver *receiver
-    Received messages[RECEIVE_BATCH]
-    Pending pending
-    Coalescer *coalescer            # for dp.vnet_hdr_len, made anew when that changes
-    int vnet_hdr_len
-    iovec iov[COALESCE_MAX_IOV]
+    InBatch *batches                # one, or one for each slot of the pipeline
+    int batch_count
+    InBatch *batch                  # the one that is being filled
+    int limit                       # messages that the next batch takes
+    bint alone                      # nobody else is opening or delivering
+    bint crowded                    # no batch is free: nothing is received until half of them are
+    Delivery delivery
     Bucket without_cookie           # under load: handshake messages without a good MAC2
+    # With helpers only
+    Pool *pool
+    Pipeline line
+    Worker worker                   # for when this thread helps
 
-cdef Ingress *ingress_new(Dataplane *dp) noexcept nogil
+cdef Ingress *ingress_new(Dataplane *dp, int slots) noexcept nogil
 cdef void ingress_free(Ingress *e) noexcept nogil
 cdef void *ingress_thread(void *arg) noexcept nogil
+cdef void ingress_hold(Ingress *e) noexcept nogil
+cdef void ingress_release(Ingress *e) noexcept nogil

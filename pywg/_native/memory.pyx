@@ -2,14 +2,18 @@
 from pywg._native.allowedips cimport AllowedNode
 from pywg._native.coalesce cimport Coalescer, Frame, Member
 from pywg._native.dataplane cimport Dataplane
-from pywg._native.egress cimport RING_LEN, SEGMENTS_LEN, Egress
+from pywg._native.delivery cimport COALESCE_PACKETS
+from pywg._native.egress cimport Egress
 from pywg._native.events cimport MESSAGE_RING, Message
 from pywg._native.index_table cimport IndexEntry
-from pywg._native.ingress cimport COALESCE_PACKETS, Ingress
+from pywg._native.inbatch cimport InBatch
+from pywg._native.ingress cimport Ingress
+from pywg._native.outbatch cimport RING_LEN, SEGMENTS_LEN, Batch
 from pywg._native.secret cimport SECRET_SLOT_LEN
 from pywg._native.session cimport Keypair, Peer, StagedPacket
 from pywg._native.staged cimport STAGED_BYTES_MAX, STAGED_PER_PEER
 from pywg._native.udp cimport RECEIVE_BATCH, RECEIVE_LEN, Receiver, Sender
+from pywg._native.worker cimport Worker
 
 cdef enum:
     KEYPAIRS_PER_PEER = 3           # previous, current, next (the core's rule)
@@ -20,13 +24,16 @@ cdef enum:
     LIBCRYPTO_CTX = 1536            # a context of libcrypto, with its key: about 1,300 bytes in 3.0
 
 
-cdef dict memory_of(const Dataplane *dp, size_t peers):
+cdef dict memory_of(const Dataplane *dp, size_t peers, size_t slots, size_t threads):
     """Bytes by name. `per_peer` and `per_allowed_ip` are for one more; `ceiling` is all of it as configured now.
+
+    `slots`: batches of each direction.
 
     Not counted: the threads' stacks (a few pages of each are used), the kernel's socket buffers, and Python.
     """
-    cdef size_t tx = RING_LEN + SEGMENTS_LEN + sizeof(Egress) + sizeof(Sender)
-    cdef size_t rx = RECEIVE_BATCH * RECEIVE_LEN + sizeof(Receiver) + sizeof(Ingress)
+    cdef size_t tx = slots * (RING_LEN + SEGMENTS_LEN + sizeof(Batch)) + sizeof(Egress) + sizeof(Sender)
+    cdef size_t rx = slots * (RECEIVE_BATCH * RECEIVE_LEN + sizeof(Receiver) + sizeof(InBatch)) + sizeof(Ingress)
+    cdef size_t workers = threads * (sizeof(Worker) + 2 * LIBCRYPTO_CTX + ALLOCATION)
     cdef size_t coalescer = sizeof(Coalescer) + COALESCE_PACKETS * (sizeof(Frame) + sizeof(Member))
     cdef size_t handshakes = MESSAGE_RING * sizeof(Message)
     cdef size_t indices = INDICES_PER_PEER * SLOTS_PER_INDEX * sizeof(IndexEntry)
@@ -39,6 +46,7 @@ cdef dict memory_of(const Dataplane *dp, size_t peers):
         "tx_buffers": tx,
         "rx_buffers": rx,
         "coalescer": coalescer,
+        "workers": workers,
         "handshake_queue": handshakes,
         "staged_packets": <size_t>STAGED_BYTES_MAX,
         "index_table": table,
@@ -46,5 +54,5 @@ cdef dict memory_of(const Dataplane *dp, size_t peers):
         "allowed_ips": prefixes,
         "per_peer": peer + indices,
         "per_allowed_ip": NODES_PER_PREFIX * sizeof(AllowedNode),
-        "ceiling": tx + rx + coalescer + handshakes + STAGED_BYTES_MAX + table + peers * peer + prefixes,
+        "ceiling": tx + rx + coalescer + workers + handshakes + STAGED_BYTES_MAX + table + peers * peer + prefixes,
     }

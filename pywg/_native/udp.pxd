@@ -57,5 +57,5 @@ cdef bint udp_flush(Sender *sender, Dataplane *dp) noexcept nogil
 cdef void udp_forget_peers(Sender *sender) noexcept nogil
 cdef Receiver *udp_receiver_new() noexcept nogil
 cdef void udp_receiver_free(Receiver *receiver) noexcept nogil
-cdef int udp_receive(Receiver *receiver, int fd) noexcept nogil
+cdef int udp_receive(Receiver *receiver, int fd, int limit) noexcept nogil
 cdef void udp_received(Receiver *receiver, int i, Received *message) noexcept nogil

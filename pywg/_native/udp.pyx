@@ -311,11 +311,11 @@ cdef void udp_receiver_free(Receiver *receiver) noexcept nogil:
         free(receiver)
 
 
-cdef int udp_receive(Receiver *receiver, int fd) noexcept nogil:
-    """Takes what is there, up to RECEIVE_BATCH messages. The number, 0 when there is nothing, or -1 with errno."""
+cdef int udp_receive(Receiver *receiver, int fd, int limit) noexcept nogil:
+    """Takes what is there, up to `limit` (RECEIVE_BATCH) messages. How many, 0: nothing is there, -1: see errno."""
     cdef int i, n
     cdef msghdr *message
-    for i in range(RECEIVE_BATCH):
+    for i in range(limit):
         receiver.iov[i].iov_base = receiver.buffers + <size_t>i * RECEIVE_LEN
         receiver.iov[i].iov_len = RECEIVE_LEN
         message = &receiver.messages[i].msg_hdr
@@ -326,7 +326,7 @@ cdef int udp_receive(Receiver *receiver, int fd) noexcept nogil:
         message.msg_control = receiver.control[i]
         message.msg_controllen = CONTROL_WORDS * 8
         message.msg_flags = 0
-    n = recvmmsg(fd, receiver.messages, RECEIVE_BATCH, MSG_DONTWAIT, NULL)
+    n = recvmmsg(fd, receiver.messages, <unsigned int>limit, MSG_DONTWAIT, NULL)
     if n < 0 and (linux.errno == EAGAIN or linux.errno == EINTR):
         return 0
     return n

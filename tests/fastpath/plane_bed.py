@@ -145,6 +145,9 @@ def tun_pair(buffer_len: int = TUN_BUFFER_LEN) -> tuple[socket.socket, socket.so
 class Bed:
     """A plane, its TUN and its sockets. Use as a context manager."""
 
+    helpers = 0
+    """of a bed that is not told"""
+
     def __init__(
         self,
         *,
@@ -154,10 +157,16 @@ class Bed:
         udp_gso_equal_tail: bool = True,
         udp_gro: bool = True,
         coalesce: bool = True,
+        helpers: int | None = None,
     ) -> None:
         self.vnet_hdr_len = vnet_hdr_len
         self.mtu = mtu
-        self.plane = Plane(udp_gso=udp_gso, udp_gso_equal_tail=udp_gso_equal_tail, coalesce=coalesce)
+        self.plane = Plane(
+            udp_gso=udp_gso,
+            udp_gso_equal_tail=udp_gso_equal_tail,
+            coalesce=coalesce,
+            helpers=self.helpers if helpers is None else helpers,
+        )
         self.tun_end, self.tun = tun_pair()
         self.sockets = open_sockets(0, 0, udp_gro=udp_gro)
         self.messages: list[tuple[bytes, Addr, int]] = []

@@ -1,0 +1,164 @@
+"""The ordered end of the inbound path (delivery.pxd).
+
+`deliver` takes what is authentic and new, and checks that the peer owns the inner source; `write_frames` writes what
+the coalescer made of it.
+"""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from pywg._native cimport linux
+from pywg._native.allowedips cimport allowedips_lookup4, allowedips_lookup6
+from pywg._native.atomic cimport add64, fence, load8, load64, store64, store_pointer, swap8
+from pywg._native.coalesce cimport COALESCE_MAX_IOV, Coalescer, coalesce_add, coalesce_count, coalesce_frame
+from pywg._native.coalesce cimport coalesce_free, coalesce_new, coalesce_reset
+from pywg._native.counters cimport RX_CONGESTION_DROPPED, RX_FORGED, RX_KEEPALIVES, RX_NOT_IP, RX_PACKETS, RX_REPLAYED
+from pywg._native.counters cimport RX_SOURCE_NOT_ALLOWED, RX_TUN_ERROR, RX_TUN_WRITES, count
+from pywg._native.dataplane cimport Dataplane
+from pywg._native.ecn cimport ecn_decapsulate
+from pywg._native.events cimport events_confirmed, events_raise
+from pywg._native.inbatch cimport Group, InBatch
+from pywg._native.linux cimport EINTR, pthread_mutex_lock, pthread_mutex_unlock, writev
+from pywg._native.replay cimport replay_accept
+from pywg._native.session cimport EVENT_ACTIVITY, EVENT_ENDPOINT_MOVED, EVENT_REKEY_WANTED, REKEY_ON_RECEIVE_S
+from pywg._native.session cimport SECOND_NS, Endpoint, Keypair, Peer, same_endpoint
+from pywg._native.udp cimport Received
+from pywg._native.wire cimport TAG_LEN, TRANSPORT_MIN_LEN, WG_HEADER_LEN, TransportHeader
+
+
+cdef int delivery_init(Delivery *d, Dataplane *dp) noexcept nogil:
+    """0, or -1: no memory. `d` is all zeros, and to be freed in either case."""
+    d.dp = dp
+    d.coalescer = coalesce_new(COALESCE_PACKETS, 0)
+    return 0 if d.coalescer != NULL else -1
+
+
+cdef void delivery_free(Delivery *d) noexcept nogil:
+    if d.coalescer != NULL:
+        coalesce_free(d.coalescer)
+    d.coalescer = NULL
+
+
+cdef int delivery_renew(Delivery *d, int vnet_hdr_len) noexcept nogil:
+    """For another virtio header. Between two batches. 0, or -1: no memory, and all is as it was."""
+    cdef Coalescer *renewed = coalesce_new(COALESCE_PACKETS, vnet_hdr_len)
+    if renewed == NULL:
+        return -1
+    coalesce_free(d.coalescer)
+    d.coalescer = renewed
+    return 0
+
+
+# ---- what a message tells
+
+cdef void deliver(Delivery *d, InBatch *b) noexcept nogil:
+    """Takes what is authentic and new of an opened batch."""
+    cdef Dataplane *dp = d.dp
+    cdef Group *group
+    cdef Keypair *keypair
+    cdef Received *known = NULL
+    cdef uint8_t *datagram
+    cdef uint32_t i, j, at
+    for i in range(b.group_count):
+        group = &b.groups[i]
+        keypair = group.keypair
+        known = NULL
+        for j in range(group.count):
+            at = group.first + j
+            datagram = b.datagrams[at]
+            if not (group.authentic >> j) & 1:
+                count(dp.counters, RX_FORGED)
+                continue
+            if not replay_accept(&keypair.window, (<TransportHeader *>datagram).counter):
+                count(dp.counters, RX_REPLAYED)
+                continue
+            if b.sources[at] != known:
+                known = b.sources[at]
+                note_source(dp, keypair.peer, &known.source)
+            note_received(dp, keypair, b.wire_lens[at] != TRANSPORT_MIN_LEN, b.now)
+            take_packet(d, keypair.peer, datagram + WG_HEADER_LEN, b.wire_lens[at], known.tos)
+
+
+cdef void note_source(Dataplane *dp, Peer *peer, const Endpoint *source) noexcept nogil:
+    """Roaming (paper section 6.5): an authentic packet is from where its peer is now."""
+    if same_endpoint(&peer.endpoint, source):
+        return
+    pthread_mutex_lock(&peer.endpoint_lock)
+    peer.endpoint = source[0]
+    pthread_mutex_unlock(&peer.endpoint_lock)
+    events_raise(&dp.events, peer, EVENT_ENDPOINT_MOVED)
+
+
+cdef void note_received(Dataplane *dp, Keypair *keypair, bint data, uint64_t now) noexcept nogil:
+    cdef Peer *peer = keypair.peer
+    if keypair.unconfirmed:
+        keypair.unconfirmed = False
+        # At once, and not by way of the control plane: the answer to this very packet must not go out under an old key.
+        store_pointer(<void **>&peer.sending, keypair)
+        events_confirmed(&dp.events, peer, keypair.local_index)
+    store64(&peer.last_received, now)
+    store64(&peer.unanswered_since, 0)
+    if data and load64(&peer.keepalive_owed_since) == 0:
+        store64(&peer.keepalive_owed_since, now)
+        fence()     # either this thread sees the event armed, or Plane.activity() sees the start
+        if load8(&peer.activity_armed) and swap8(&peer.activity_armed, 0):
+            events_raise(&dp.events, peer, EVENT_ACTIVITY)
+    if (keypair.initiator and now - keypair.birth_ns >= REKEY_ON_RECEIVE_S * SECOND_NS
+            and now - peer.rx_rekey_asked_ns >= SECOND_NS):
+        peer.rx_rekey_asked_ns = now
+        events_raise(&dp.events, peer, EVENT_REKEY_WANTED)
+
+
+# ---- to the TUN
+
+cdef void take_packet(Delivery *d, Peer *peer, uint8_t *packet, uint32_t wire_len,
+                      uint8_t outer_tos) noexcept nogil:
+    """Cryptokey routing: the inner source must be the peer's. Padding is cut off by the IP header's own length."""
+    cdef Dataplane *dp = d.dp
+    cdef uint32_t text_len = wire_len - WG_HEADER_LEN - TAG_LEN
+    cdef uint32_t len
+    cdef Peer *owner
+    if text_len == 0:
+        count(dp.counters, RX_KEEPALIVES)
+        add64(&peer.rx_bytes, wire_len)
+        return
+    if text_len >= 20 and packet[0] >> 4 == 4:
+        len = (<uint32_t>packet[2] << 8) | packet[3]
+        owner = <Peer *>allowedips_lookup4(dp.allowed, packet + 12)
+        if len < 20 or len > text_len:
+            count(dp.counters, RX_NOT_IP)
+            return
+    elif text_len >= 40 and packet[0] >> 4 == 6:
+        len = ((<uint32_t>packet[4] << 8) | packet[5]) + 40
+        owner = <Peer *>allowedips_lookup6(dp.allowed, packet + 8)
+        if len > text_len:
+            count(dp.counters, RX_NOT_IP)
+            return
+    else:
+        count(dp.counters, RX_NOT_IP)
+        return
+    if owner != peer:
+        count(dp.counters, RX_SOURCE_NOT_ALLOWED)
+        return
+    add64(&peer.rx_bytes, wire_len)
+    if not ecn_decapsulate(packet, outer_tos):
+        count(dp.counters, RX_CONGESTION_DROPPED)
+        return
+    count(dp.counters, RX_PACKETS)
+    if coalesce_add(d.coalescer, packet, len, dp.coalesce) != 0:
+        write_frames(d)
+        coalesce_add(d.coalescer, packet, len, dp.coalesce)
+
+
+cdef void write_frames(Delivery *d) noexcept nogil:
+    """Writes the batch to the TUN. A frame that the TUN refuses is counted; the others go on."""
+    cdef Dataplane *dp = d.dp
+    cdef int i, n, frames = coalesce_count(d.coalescer)
+    cdef ssize_t written
+    for i in range(frames):
+        n = coalesce_frame(d.coalescer, i, d.iov, COALESCE_MAX_IOV)
+        if n <= 0 or dp.tun_fd < 0:
+            count(dp.counters, RX_TUN_ERROR)
+            continue
+        written = writev(dp.tun_fd, d.iov, n)
+        while written < 0 and linux.errno == EINTR:
+            written = writev(dp.tun_fd, d.iov, n)
+        count(dp.counters, RX_TUN_WRITES if written >= 0 else RX_TUN_ERROR)
+    coalesce_reset(d.coalescer)

@@ -1,0 +1,41 @@
+"""A batch of inbound messages: the memory they are received into, and what of them is transport data.
+
+Messages of one keypair that follow each other are a group, which is opened together. A batch is filled by the thread
+that receives; opening touches nothing but the group's datagrams; whatever a message that was authentic changes is
+delivery's.
+"""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from pywg._native.session cimport Keypair
+from pywg._native.udp cimport RECEIVE_BATCH, Received, Receiver
+from pywg._native.worker cimport Worker
+
+cdef enum:
+    GROUP_MAX = 64
+    DATAGRAMS_MAX = RECEIVE_BATCH * 128     # 128: UDP_MAX_SEGMENTS of newer kernels
+
+
+cdef struct Group:
+    Keypair *keypair
+    uint32_t first              # index of its first datagram
+    uint32_t count
+    uint64_t authentic          # bit i: datagram first + i is
+
+
+cdef struct InBatch:
+    Receiver *receiver
+    Received messages[RECEIVE_BATCH]
+    uint64_t now
+    uint32_t group_count
+    uint32_t datagram_count
+    Group groups[DATAGRAMS_MAX]
+    uint8_t *datagrams[DATAGRAMS_MAX]
+    uint32_t wire_lens[DATAGRAMS_MAX]
+    Received *sources[DATAGRAMS_MAX]    # what each came in: where from
+
+cdef int inbatch_init(InBatch *b) noexcept nogil
+cdef void inbatch_free(InBatch *b) noexcept nogil
+cdef void inbatch_clear(InBatch *b) noexcept nogil
+cdef bint inbatch_starts_group(const InBatch *b, const Keypair *keypair) noexcept nogil
+cdef void inbatch_add(InBatch *b, bint starts_group, Keypair *keypair, Received *message, uint8_t *datagram,
+                      uint32_t len) noexcept nogil
+cdef void inbatch_open(InBatch *b, Worker *worker) noexcept nogil

@@ -1,0 +1,51 @@
+"""A batch of outbound packets: the memory they are read and cut into, what is planned for them, and their way out.
+
+Three steps, which need not be one thread's: `batch_reserve` gives each run its keypair, its counters and its address,
+and notes that it is sent; `batch_seal` seals the runs and queues them; `batch_send` sends what is queued. After
+`batch_seal` nothing in a batch leads to a keypair, after `batch_forget_peers` nothing to a peer.
+"""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from pywg._native.dataplane cimport Dataplane
+from pywg._native.segment cimport Run
+from pywg._native.session cimport Endpoint, Keypair, Peer
+from pywg._native.udp cimport Sender
+from pywg._native.worker cimport Worker
+
+cdef enum:
+    BATCH_PACKETS = 64
+    BATCH_BYTES = 65536
+    FRAME_MAX = 65536 + 64          # the longest read from a TUN, with its virtio header
+    MAX_RUNS = 64
+    RING_LEN = BATCH_BYTES + 2 * FRAME_MAX + 256    # 256: headers, padding and tags of the last two
+    SEGMENTS_LEN = 6 * 65536
+
+
+cdef struct PlannedRun:
+    Run run
+    Peer *peer
+    uint8_t tos
+    Keypair *keypair
+    uint64_t first_counter
+    Endpoint to
+
+
+cdef struct Batch:
+    uint8_t *ring                   # packets that are sealed where they were read
+    uint32_t ring_used
+    uint8_t *segments               # where superframes are cut to
+    uint32_t segments_used
+    PlannedRun runs[MAX_RUNS]
+    int run_count
+    Sender sender
+
+cdef int batch_init(Batch *b) noexcept nogil
+cdef void batch_free(Batch *b) noexcept nogil
+cdef PlannedRun *batch_plan(Batch *b, Peer *peer, uint8_t ecn, const Run *run) noexcept nogil
+cdef void batch_plan_packet(Batch *b, Peer *peer, uint8_t *packet, uint32_t packet_len, uint8_t ecn,
+                            uint32_t mtu) noexcept nogil
+cdef void batch_reserve(Batch *b, Dataplane *dp, uint64_t now) noexcept nogil
+cdef void batch_seal(Batch *b, Dataplane *dp, Worker *worker) noexcept nogil
+cdef bint batch_send(Batch *b, Dataplane *dp) noexcept nogil
+cdef void batch_forget_peers(Batch *b) noexcept nogil
+cdef uint32_t run_len(const Run *run) noexcept nogil
+cdef Keypair *sending(const Peer *peer) noexcept nogil

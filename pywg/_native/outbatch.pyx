@@ -1,0 +1,149 @@
+"""Batches of outbound packets (outbatch.pxd)."""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+from pywg._native.aead cimport Aead, seal_run
+from pywg._native.atomic cimport fence, load8, load64, load_pointer, store64, swap8
+from pywg._native.counters cimport TX_SEAL_FAILED, count
+from pywg._native.dataplane cimport Dataplane
+from pywg._native.events cimport events_raise
+from pywg._native.libcrypto cimport OPENSSL_cleanse
+from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_unlock
+from pywg._native.segment cimport RUN_MAX_DATAGRAMS, RUN_MAX_WIRE_LEN, Run
+from pywg._native.session cimport EVENT_ACTIVITY, EVENT_REKEY_WANTED, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME_S
+from pywg._native.session cimport SECOND_NS, Keypair, Peer
+from pywg._native.udp cimport udp_flush, udp_forget_peers, udp_queue
+from pywg._native.wire cimport TAG_LEN, WG_HEADER_LEN, padded_len
+from pywg._native.worker cimport Worker, worker_forget, worker_sealer
+
+
+cdef int batch_init(Batch *b) noexcept nogil:
+    """0, or -1: no memory. `b` is all zeros, and to be freed in either case."""
+    b.ring = <uint8_t *>malloc(RING_LEN)
+    b.segments = <uint8_t *>malloc(SEGMENTS_LEN)
+    return 0 if b.ring != NULL and b.segments != NULL else -1
+
+
+cdef void batch_free(Batch *b) noexcept nogil:
+    if b.ring != NULL:
+        OPENSSL_cleanse(b.ring, RING_LEN)
+    if b.segments != NULL:
+        OPENSSL_cleanse(b.segments, SEGMENTS_LEN)
+    free(b.ring)
+    free(b.segments)
+    b.ring = b.segments = NULL
+
+
+cdef Keypair *sending(const Peer *peer) noexcept nogil:
+    """What the peer's packets are sealed with now, or NULL."""
+    return <Keypair *>load_pointer(<void *const *>&peer.sending)
+
+
+cdef uint32_t run_len(const Run *run) noexcept nogil:
+    """Wire bytes of all its datagrams."""
+    return (run.count - 1) * run.stride + run.last_wire
+
+
+# ---- planning
+
+cdef PlannedRun *batch_plan(Batch *b, Peer *peer, uint8_t ecn, const Run *run) noexcept nogil:
+    """Adds a run. There is room for it."""
+    cdef PlannedRun *planned = &b.runs[b.run_count]
+    b.run_count += 1
+    planned.run = run[0]
+    planned.peer = peer
+    planned.tos = ecn
+    return planned
+
+
+cdef void batch_plan_packet(Batch *b, Peer *peer, uint8_t *packet, uint32_t packet_len, uint8_t ecn,
+                            uint32_t mtu) noexcept nogil:
+    """Adds a packet to the run before it, or as a new one. It stands at the ring's free end, with room for the header
+    before it."""
+    cdef uint32_t padded = padded_len(packet_len, mtu)
+    cdef uint32_t wire = WG_HEADER_LEN + padded + TAG_LEN
+    cdef PlannedRun *last = &b.runs[b.run_count - 1]
+    cdef Run run
+    run.base = packet - WG_HEADER_LEN
+    memset(packet + packet_len, 0, padded - packet_len)
+    b.ring_used += wire
+    if (b.run_count > 0 and last.peer == peer and last.tos == ecn and last.run.base + run_len(&last.run) == run.base
+            and last.run.last_wire == last.run.stride and wire <= last.run.stride
+            and last.run.count < RUN_MAX_DATAGRAMS and run_len(&last.run) + wire <= RUN_MAX_WIRE_LEN):
+        last.run.count += 1
+        last.run.last_len = packet_len
+        last.run.last_wire = wire
+        return
+    run.count = 1
+    run.inner_len = run.last_len = packet_len
+    run.stride = run.last_wire = wire
+    batch_plan(b, peer, ecn, &run)
+
+
+# ---- reserving
+
+cdef void batch_reserve(Batch *b, Dataplane *dp, uint64_t now) noexcept nogil:
+    """In the order of the runs, which is that of the counters. Inside the gate."""
+    cdef PlannedRun *planned
+    cdef Peer *peer
+    cdef int i
+    for i in range(b.run_count):
+        planned = &b.runs[i]
+        peer = planned.peer
+        planned.keypair = sending(peer)
+        planned.first_counter = planned.keypair.next_counter
+        planned.keypair.next_counter += planned.run.count
+        pthread_mutex_lock(&peer.endpoint_lock)
+        planned.to = peer.endpoint
+        pthread_mutex_unlock(&peer.endpoint_lock)
+        note_sent(dp, peer, planned.keypair, &planned.run, now)
+
+
+cdef void note_sent(Dataplane *dp, Peer *peer, const Keypair *keypair, const Run *run, uint64_t now) noexcept nogil:
+    store64(&peer.last_sent, now)
+    store64(&peer.keepalive_owed_since, 0)
+    if run.inner_len != 0 and load64(&peer.unanswered_since) == 0:
+        store64(&peer.unanswered_since, now)
+        fence()     # either this thread sees the event armed, or Plane.activity() sees the start
+        if load8(&peer.activity_armed) and swap8(&peer.activity_armed, 0):
+            events_raise(&dp.events, peer, EVENT_ACTIVITY)
+    if keypair.initiator and (now - keypair.birth_ns >= REKEY_AFTER_TIME_S * SECOND_NS
+                              or keypair.next_counter >= REKEY_AFTER_MESSAGES):
+        if now - peer.tx_rekey_asked_ns >= SECOND_NS:
+            peer.tx_rekey_asked_ns = now
+            events_raise(&dp.events, peer, EVENT_REKEY_WANTED)
+
+
+# ---- sealing and sending
+
+cdef void batch_seal(Batch *b, Dataplane *dp, Worker *worker) noexcept nogil:
+    """With the contexts of `worker`, or with the keypairs' own: NULL, when no other batch of the peers' is in work."""
+    cdef PlannedRun *planned
+    cdef Aead *aead
+    cdef int i
+    for i in range(b.run_count):
+        planned = &b.runs[i]
+        aead = &planned.keypair.sealer
+        if worker != NULL:
+            aead = worker_sealer(worker, aead, <int>planned.run.count)
+        # What could not be sealed is not sent; its counters are not used again.
+        if aead == NULL or seal_run(aead, &planned.run, planned.keypair.remote_index, planned.first_counter) != 0:
+            count(dp.counters, TX_SEAL_FAILED)
+            continue
+        udp_queue(&b.sender, planned.peer, &planned.to, planned.run.base, run_len(&planned.run),
+                  planned.run.stride if planned.run.count > 1 else 0, planned.tos)
+    if worker != NULL:
+        worker_forget(worker)
+
+
+cdef bint batch_send(Batch *b, Dataplane *dp) noexcept nogil:
+    """True: all is sent, and the batch is empty. False: the socket is full, and the rest waits for the next call."""
+    b.run_count = 0
+    b.ring_used = 0
+    b.segments_used = 0
+    return b.sender.count == 0 or udp_flush(&b.sender, dp)
+
+
+cdef void batch_forget_peers(Batch *b) noexcept nogil:
+    """Of a batch that was sealed: its peers may be freed."""
+    udp_forget_peers(&b.sender)

@@ -1,0 +1,463 @@
+"""Helpers beside the two threads: nothing overtakes, nothing is lost, and no change of the control plane meets one.
+
+Both directions are filled while the plane may not read, and then let go: so that many batches are under way at once,
+large ones before small ones, which are done sooner. The outer socket is a SOCK_SEQPACKET pair where nothing may be
+lost: it takes the same calls, and says EAGAIN when it is full.
+"""
+
+import gc
+import itertools
+import os
+import random
+import select
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pywg._fastpath import CONFIRMED, Plane, now
+from pywg.runtime.bind import open_sockets
+from tests.fastpath.packets import Udp, cut, gso_vnet
+from tests.fastpath.plane_bed import (
+    PATIENCE,
+    Bed,
+    Far,
+    Raw,
+    flows,
+    inbound,
+    key_of,
+    pad,
+    raw_packet,
+    seal,
+    traffic,
+    tun_pair,
+    unseal,
+)
+
+MANY = pytest.mark.parametrize("helpers", [1, 2, 3, 5, 8])
+PEERS = 5
+PREFIX = bytes([10, 7])
+GSO_SIZE = 1300
+
+
+def address(peer: int) -> bytes:
+    """The inner address of a peer."""
+    return PREFIX + bytes([peer, 1])
+
+
+def numbered(number: int, peer: int, length: int) -> Raw:
+    """An outbound packet that says which one it is."""
+    body = number.to_bytes(4, "big") + random.Random(number).randbytes(length)
+    return Raw(addresses=(bytes([10, 0, 0, 1]), address(peer)), payload=body)
+
+
+def superframe(number: int, peer: int, length: int) -> Udp:
+    body = number.to_bytes(4, "big") + random.Random(number).randbytes(length)
+    return Udp(addresses=(bytes([10, 0, 0, 1]), address(peer)), payload=body)
+
+
+class Wire:
+    """A bed with several peers, all behind one lossless outer socket, whose other end is `wire`."""
+
+    def __init__(self, helpers: int, *, buffer_len: int = 1 << 20) -> None:
+        self.bed = Bed(udp_gso=False, helpers=helpers)
+        self.socket_end, self.wire = tun_pair(buffer_len)
+        self.wire.settimeout(PATIENCE)
+        self.fars = {
+            peer: Far(self.bed, peer, prefixes=[(address(peer)[:3] + b"\0", 24)]) for peer in range(1, PEERS + 1)
+        }
+        self.attach()
+
+    def attach(self) -> None:
+        self.bed.plane.attach_sockets(self.socket_end.fileno(), -1)
+
+    def pause(self) -> None:
+        """The TUN is not read until `resume`."""
+        self.bed.plane.detach_tun()
+
+    def resume(self) -> None:
+        self.bed.plane.attach_tun(self.bed.tun_end.fileno(), vnet_hdr_len=self.bed.vnet_hdr_len, uso=True)
+
+    def is_full(self) -> bool:
+        """Whether the TUN takes no more."""
+        return not select.select([], [self.bed.tun], [], 0)[1]
+
+    def close(self) -> None:
+        self.bed.close()
+        self.socket_end.close()
+        self.wire.close()
+
+
+@contextmanager
+def wired(helpers: int, *, buffer_len: int = 1 << 20) -> Iterator[Wire]:
+    one = Wire(helpers, buffer_len=buffer_len)
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+def load(seed: int, count: int) -> list[tuple[int, Raw | Udp]]:
+    """(peer, frame): superframes of up to 60 KB, runs of small packets, and all sizes between, of several peers."""
+    chance = random.Random(seed)
+    frames: list[tuple[int, Raw | Udp]] = []
+    while len(frames) < count:
+        kind = chance.random()
+        peer = chance.randrange(1, PEERS + 1)
+        if kind < 0.3:
+            frames.append((peer, superframe(len(frames), peer, chance.randrange(30_000, 60_000))))
+        elif kind < 0.5:
+            frames += [(peer, numbered(len(frames) + i, peer, 20)) for i in range(70)]
+        else:
+            frames.append((peer, numbered(len(frames), peer, chance.randrange(1, 1300))))
+    return frames
+
+
+def datagrams(frame: Raw | Udp) -> list[bytes]:
+    """The inner packets that a frame stands for."""
+    return cut(frame, GSO_SIZE) if isinstance(frame, Udp) else [frame.build()]
+
+
+def give(bed: Bed, frame: Raw | Udp) -> None:
+    if isinstance(frame, Udp):
+        bed.write(frame.unfinished(), gso_vnet(frame, GSO_SIZE))
+    else:
+        bed.write(frame.build())
+
+
+# ---- outbound
+
+
+@MANY
+def test_what_is_sent_keeps_its_order_and_every_byte(helpers: int) -> None:
+    """Of all peers together: the order is that of the TUN, and each peer's counters have no gap."""
+    with wired(helpers) as one:
+        frames = load(helpers, 3000)
+        counters = {peer: itertools.count() for peer in one.fars}
+        wanted = [(peer, inner) for peer, frame in frames for inner in datagrams(frame)]
+
+        writer = threading.Thread(target=lambda: [give(one.bed, frame) for _, frame in frames])
+        one.pause()
+        writer.start()
+        for number, (peer, inner) in enumerate(wanted):
+            if number % 1000 == 0:
+                one.pause()
+                one.bed.until(lambda: not writer.is_alive() or one.is_full(), "enough to read at once")
+                one.resume()
+            far = one.fars[peer]
+            assert one.wire.recv(1 << 16) == far.expect(next(counters[peer]), inner)
+        writer.join()
+        one.bed.counted(tx_datagrams=len(wanted), tx_packets=len(frames), tx_send_error=0)
+        assert one.bed.counter("tx_shared") > 0
+        for peer, far in one.fars.items():
+            sent = sum(len(far.expect(0, inner)) for to, inner in wanted if to == peer)
+            assert one.bed.plane.peer_stats(peer)[0] == sent
+
+
+@MANY
+def test_full_socket_blocks_the_line_and_loses_nothing(helpers: int) -> None:
+    """The socket holds a few datagrams: what is sealed waits in its place, and the TUN is read no further."""
+    with wired(helpers, buffer_len=1) as one:
+        one.pause()
+        frames = [numbered(number, 1 + number % PEERS, number % 1300) for number in range(600)]
+        writer = threading.Thread(target=lambda: [give(one.bed, frame) for frame in frames])
+        writer.start()
+        one.resume()
+        counters = {peer: itertools.count() for peer in one.fars}
+        one.bed.until(lambda: one.bed.counter("tx_datagrams") > 0, "the first")
+        for number, frame in enumerate(frames):
+            peer = 1 + number % PEERS
+            if number % 100 == 0:
+                one.bed.plane.set_endpoint(peer, one.bed.plane.endpoint(peer))
+            assert one.wire.recv(1 << 16) == one.fars[peer].expect(next(counters[peer]), frame.build())
+        writer.join()
+        one.bed.counted(tx_datagrams=len(frames), tx_send_error=0)
+
+
+@MANY
+def test_peer_is_removed_with_its_packets_on_their_way(helpers: int) -> None:
+    """What was sealed is sent, nothing is sent twice, and what comes later has no peer."""
+    for round_ in range(15):
+        with wired(helpers, buffer_len=1 if round_ % 3 == 0 else 1 << 20) as one:
+            one.pause()
+            for number in range(120):
+                give(one.bed, numbered(number, 1 + number % PEERS, 700))
+            one.resume()
+            one.bed.until(lambda: one.bed.counter("tx_packets") > 0, "on their way")
+            gone = 1 + round_ % PEERS
+            keys = {far.remote_index: far for far in one.fars.values()}
+            one.bed.plane.remove_peer(gone)
+            expected = dict.fromkeys(keys, 0)
+            received = 0
+            while received + one.bed.counter("tx_no_peer") < 120:
+                if select.select([one.wire], [], [], 0.01)[0]:
+                    datagram = one.wire.recv(1 << 16)
+                    far = keys[int.from_bytes(datagram[4:8], "little")]
+                    assert unseal(far.key, datagram).counter == expected[far.remote_index]
+                    expected[far.remote_index] += 1
+                    received += 1
+            assert {expected[far.remote_index] for peer, far in one.fars.items() if peer != gone} == {24}
+            assert expected[one.fars[gone].remote_index] + one.bed.counter("tx_no_peer") == 24
+
+
+@MANY
+def test_new_sockets_take_what_waits(helpers: int) -> None:
+    """Swapped again and again under load: each datagram leaves once, by one socket, in order."""
+    with wired(helpers, buffer_len=1) as one:
+        frames = [numbered(number, 1, 900) for number in range(800)]
+        writer = threading.Thread(target=lambda: [give(one.bed, frame) for frame in frames])
+        one.pause()
+        writer.start()
+        one.resume()
+        number = 0
+        while number < len(frames):
+            for _ in range(random.Random(number).randrange(1, 60)):
+                if number < len(frames):
+                    assert one.wire.recv(1 << 16) == one.fars[1].expect(number, frames[number].build())
+                    number += 1
+            old = one.socket_end, one.wire
+            one.socket_end, one.wire = tun_pair(1)
+            one.wire.settimeout(PATIENCE)
+            one.attach()
+            old[0].close()
+            while number < len(frames) and select.select([old[1]], [], [], 0)[0] and (datagram := old[1].recv(1 << 16)):
+                assert datagram == one.fars[1].expect(number, frames[number].build())
+                number += 1
+            old[1].close()
+        writer.join()
+        one.bed.counted(tx_datagrams=len(frames), tx_send_error=0)
+
+
+@MANY
+def test_keys_are_changed_in_mid_stream(helpers: int) -> None:
+    """Counters of each key start at 0 and have no gap; no packet goes out under a key that was left."""
+    with wired(helpers) as one:
+        far = one.fars[1]
+        keys = {far.remote_index: far.key}
+        frames = [numbered(number, 1, 1000) for number in range(2000)]
+        writer = threading.Thread(target=lambda: [give(one.bed, frame) for frame in frames])
+        received: list[tuple[int, int, bytes]] = []
+
+        def read() -> None:
+            while len(received) < len(frames):
+                datagram = one.wire.recv(1 << 16)
+                index = int.from_bytes(datagram[4:8], "little")
+                opened = unseal(keys[index], datagram)
+                received.append((index, opened.counter, opened.text))
+
+        reader = threading.Thread(target=read)
+        writer.start()
+        reader.start()
+        indices = [far.remote_index]
+        for number in range(30):
+            local, remote, key = 0x500 + number, 0x900 + number, key_of("switch", number)
+            keys[remote] = key
+            one.bed.plane.install_keypair(
+                1, local, remote, key, key_of(number), initiator=True, created_at=now(), confirmed=True
+            )
+            one.bed.plane.use_keypair(1, local)
+            one.bed.plane.retire_keypair(local - 1 if number else far.local_index)
+            indices.append(remote)
+            one.bed.until(lambda: len(received) >= len(frames) * len(indices) // 40, "traffic")
+        writer.join()
+        reader.join()
+        assert [text for _, _, text in received] == [pad(frame.build()) for frame in frames]
+        assert [index for index, _ in itertools.groupby(received, key=lambda one: one[0])] == [
+            index for index in indices if any(one[0] == index for one in received)
+        ]
+        for index in indices:
+            counters = [counter for its, counter, _ in received if its == index]
+            assert counters == list(range(len(counters)))
+
+
+# ---- inbound
+
+
+def arrives(packets: list[bytes], bed: Bed) -> list[bytes]:
+    """What comes out of the TUN until the last of `packets` does."""
+    came: list[bytes] = []
+    while not came or came[-1] != packets[-1]:
+        came += bed.read_packets()
+    return came
+
+
+@MANY
+@pytest.mark.parametrize("trains", [False, True])
+def test_what_is_received_keeps_its_order_and_every_byte(helpers: int, trains: bool) -> None:
+    """Sent while the sockets are detached, so that one batch follows the other; replays and forgeries in between."""
+    with Bed(helpers=helpers) as bed:
+        fars = {peer: Far(bed, peer, prefixes=[(address(peer)[:3] + b"\0", 24)]) for peer in range(1, PEERS + 1)}
+        chance = random.Random(helpers)
+        number = forged = replayed = 0
+        for _ in range(25):
+            bed.plane.detach_sockets()
+            packets: list[bytes] = []
+            while len(packets) < (240 if trains else 120):
+                peer = chance.randrange(1, PEERS + 1)
+                size = chance.choice([20, 600, 1300])
+                some = [inbound(numbered(number + i, peer, size)).build() for i in range(4 if trains else 1)]
+                number += len(some)
+                messages = [fars[peer].message(packet) for packet in some]
+                if trains:
+                    fars[1].send_train(messages)
+                else:
+                    fars[1].send_datagram(messages[0])
+                packets += some
+                if chance.random() < 0.1:
+                    fars[1].send_datagram(messages[0])
+                    replayed += 1
+                if chance.random() < 0.1:
+                    fars[1].send_datagram(messages[0][:-1] + bytes([messages[0][-1] ^ 1]))
+                    forged += 1
+            bed.plane.attach_sockets(bed.sockets.fd4, bed.sockets.fd6)
+            assert arrives(packets, bed) == packets
+        # A forged replay may be refused for either reason: helpers look at the tag first.
+        bed.dropped(forged + replayed)
+        bed.counted(rx_packets=number, rx_tun_error=0)
+        assert bed.counter("rx_replayed") >= replayed
+        assert bed.counter("rx_shared") > 0
+        assert bed.tun_is_empty()
+
+
+@MANY
+def test_a_replayed_burst_is_refused_to_the_last_message(helpers: int) -> None:
+    """Every message three times, all of them on their way at once: each gets through once."""
+    with Bed(helpers=helpers) as bed:
+        far = Far(bed)
+        wanted = [inbound(Raw(payload=number.to_bytes(4, "big") + bytes(300))).build() for number in range(150)]
+        messages = [far.message(packet) for packet in wanted]
+        bed.plane.detach_sockets()
+        for datagram in messages + messages + messages:
+            far.send_datagram(datagram)
+        bed.plane.attach_sockets(bed.sockets.fd4, bed.sockets.fd6)
+        assert bed.read(len(wanted)) == wanted
+        bed.counted(rx_replayed=300, rx_packets=150, rx_forged=0)
+        assert bed.tun_is_empty()
+
+
+@MANY
+def test_keypairs_and_peers_go_while_messages_of_theirs_are_opened(helpers: int) -> None:
+    """Nothing is used after it was freed, and what is delivered is in order."""
+    with Bed(helpers=helpers) as bed:
+        for round_ in range(40):
+            sent = bed.counter("rx_datagrams") + 100
+            far = Far(bed, round_)
+            bed.plane.detach_sockets()
+            packets = [inbound(Raw(payload=n.to_bytes(4, "big") + bytes(1000))).build() for n in range(100)]
+            for packet in packets:
+                far.send(packet)
+            bed.plane.attach_sockets(bed.sockets.fd4, bed.sockets.fd6)
+            if round_ % 2:
+                bed.plane.retire_keypair(far.local_index)
+            bed.plane.remove_peer(round_)
+            bed.counted(rx_datagrams=sent)
+            bed.plane.set_mtu(1420)  # what was received is delivered when this returns
+            assert bed.counter("rx_packets") + bed.counter("rx_unknown_index") == sent
+            came: list[bytes] = []
+            while not bed.tun_is_empty():
+                came += bed.read_packets()
+            assert came == packets[: len(came)]
+            far.sock.close()
+            bed.fars.remove(far)
+
+
+@MANY
+def test_answer_to_the_confirming_message_goes_out_under_the_new_key(helpers: int) -> None:
+    """The message comes in a burst that helpers open; whoever sees its packet on the TUN may rely on the new key."""
+    with Bed(helpers=helpers) as bed:
+        far = Far(bed)
+        for number in range(20):
+            key, send_key = key_of("new", number), key_of("new back", number)
+            local, remote = 0x700 + number, 0xB00 + number
+            bed.plane.install_keypair(
+                1, local, remote, key, send_key, initiator=False, created_at=now(), confirmed=False
+            )
+            packets = [inbound(Raw(payload=n.to_bytes(4, "big") + bytes(900))).build() for n in range(80)]
+            bed.plane.detach_sockets()
+            for counter, packet in enumerate(packets):
+                far.send_datagram(seal(send_key, local, counter, pad(packet)))
+            bed.plane.attach_sockets(bed.sockets.fd4, bed.sockets.fd6)
+            first = bed.read_packets()
+            bed.write(raw_packet(60))
+            assert unseal(key, far.receive()).receiver_index == remote
+            assert first + bed.read(len(packets) - len(first)) == packets
+            bed.heard(1, CONFIRMED)
+            bed.forget()
+
+
+# ---- both ways
+
+
+@MANY
+def test_sockets_and_tun_are_swapped_with_traffic_both_ways(helpers: int) -> None:
+    with Bed(helpers=helpers) as bed:
+        far = Far(bed)
+        with traffic(bed, far):
+            for number in range(30):
+                old, bed.sockets = bed.sockets, open_sockets(0, 0)
+                bed.plane.attach_sockets(bed.sockets.fd4, bed.sockets.fd6)
+                old.close()
+                bed.plane.attach_tun(bed.tun_end.fileno(), vnet_hdr_len=10, uso=bool(number % 2))
+        bed.counted(rx_receive_error=0, tx_send_error=0, rx_forged=0, rx_replayed=0)
+
+
+@MANY
+def test_close_under_load(helpers: int) -> None:
+    gc.collect()
+    threads, fds = _threads(), len(os.listdir("/proc/self/fd"))
+    for round_ in range(5):
+        with Bed(helpers=helpers) as bed:
+            far = Far(bed)
+            assert len(_threads()) == len(threads) + 2 + helpers
+            with traffic(bed, far):
+                flows(bed)
+                if round_ % 2:
+                    bed.plane.remove_peer(1)
+                bed.plane.close()
+                bed.plane.close()
+        del bed, far
+        gc.collect()
+        assert _threads() == threads
+    assert len(os.listdir("/proc/self/fd")) == fds
+
+
+def _threads() -> list[str]:
+    names = sorted(path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
+    return [name for name in names if name.startswith("pywg")]
+
+
+def test_helpers_have_names_and_block_every_signal() -> None:
+    plane = Plane(helpers=8)
+    try:
+        found = {}
+        for task in Path("/proc/self/task").glob("*/status"):
+            fields = dict(line.split(":\t", 1) for line in task.read_text().splitlines() if ":\t" in line)
+            found[fields["Name"]] = int(fields["SigBlk"], 16)
+        names = {f"pywg-h{number}" for number in range(8)} | {"pywg-tx", "pywg-rx"}
+        assert names <= found.keys()
+        for name in names:
+            assert found[name] & (1 << 15 - 1)  # SIGTERM
+        assert plane.threads == 10
+    finally:
+        plane.close()
+
+
+@pytest.mark.parametrize("helpers", [-1, 63])
+def test_no_more_helpers_than_there_is_room_for(helpers: int) -> None:
+    with pytest.raises(ValueError, match="helpers"):
+        Plane(helpers=helpers)
+
+
+def test_single_packets_take_no_hop() -> None:
+    """Where nothing is on its way, the thread that reads does all there is to do."""
+    with Bed(helpers=4) as bed:
+        far = Far(bed)
+        for number in range(50):
+            bed.write(raw_packet(100, 4, number))
+            assert far.open().counter == number
+            far.send(replace(inbound(Raw(payload=bytes([number]))), ident=number).build())
+            assert len(bed.read(1)) == 1
+        bed.counted(tx_shared=0, rx_shared=0)
