@@ -41,6 +41,8 @@ Options of run:
       --bind-device DEVICE
                          use this device, or this VRF, alone
       --no-sandbox       keep all privileges once started
+      --threads N        move packets with N threads, 2 to 64; auto: 2 where
+                         there are up to 3 processors, else one each, up to 10
 
 Other options:
   -h, --help             show this help
@@ -60,6 +62,7 @@ Environment:
   PYWG_LISTEN_ADDRESS    as --listen-address; several with commas
   PYWG_BIND_DEVICE       as --bind-device
   PYWG_SANDBOX           0: as --no-sandbox
+  PYWG_THREADS           as --threads; default: auto
   PYWG_AEAD              evp, avx2, avx512 or ifma: not the fastest by itself
   PYWG_LOG_FORMAT        json: log lines are JSON objects; default: text
 """
@@ -126,6 +129,7 @@ def _run(arguments: list[str]) -> int:
     switches: dict[str, bool | None] = dict.fromkeys(name for name, _ in _SWITCHES.values())
     listen_addresses: list[str] = []
     bind_device = ""
+    threads: str | None = None
     names: list[str] = []
     options = True
     rest = iter(arguments)
@@ -143,6 +147,9 @@ def _run(arguments: list[str]) -> int:
             listen_addresses.append(_value(argument, rest))
         elif argument.partition("=")[0] == "--bind-device":
             bind_device = _value(argument, rest)
+        elif argument.partition("=")[0] == "--threads":
+            threads = _value(argument, rest)
+            _check_threads(threads)
         elif argument in _HELP_OPTIONS:
             return _show_help()
         elif argument == "--version":
@@ -152,7 +159,14 @@ def _run(arguments: list[str]) -> int:
     interface = check_interface_name(_only(names))
     from pywg.cli.run import run
 
-    return run(interface, foreground=foreground, listen_addresses=listen_addresses, bind_device=bind_device, **switches)
+    return run(
+        interface,
+        foreground=foreground,
+        listen_addresses=listen_addresses,
+        bind_device=bind_device,
+        threads=threads,
+        **switches,
+    )
 
 
 def _value(argument: str, rest: Iterator[str]) -> str:
@@ -163,6 +177,11 @@ def _value(argument: str, rest: Iterator[str]) -> str:
     if not value:
         raise _UsageError(f"{name} needs a value")
     return value
+
+
+def _check_threads(text: str) -> None:
+    if text != "auto" and not (text.isascii() and text.isdigit()):
+        raise _UsageError(f"--threads takes a number or auto, not {text!a}")
 
 
 def _stats(arguments: list[str]) -> int:

@@ -18,12 +18,13 @@ def run(
     sandbox: bool | None = None,
     listen_addresses: Sequence[str] = (),
     bind_device: str = "",
+    threads: str | None = None,
 ) -> int:
     """Runs the daemon of `interface` and returns the exit status; None leaves a switch to the environment.
 
     In the background this returns 0 as soon as interface and configuration socket answer. Raises ConfigError for an
-    environment variable that means nothing, DeviceError for what can't be had; in the background the child does, and
-    the parent returns its exit status.
+    environment variable or an option that means nothing, DeviceError for what can't be had; in the background the
+    child does, and the parent returns its exit status.
     """
     open_standard_descriptors()
     options = read_options(
@@ -37,6 +38,7 @@ def run(
         sandbox=sandbox,
         listen_addresses=listen_addresses,
         bind_device=bind_device,
+        threads=threads,
     )
     if options.foreground:
         return _serve(options, lambda: None)

@@ -177,6 +177,7 @@ class Device:
         plane's, the rest are what is now."""
         stats: dict[str, int | str] = {
             "aead": selected_aead(),
+            "threads": self._plane.threads,
             "up": int(self._wanted_up),
             "sockets_open": int(self._sockets is not None),
             "mtu": self._mtu,

@@ -2,8 +2,9 @@
 
 Names and meanings of LOG_LEVEL, WG_TUN_FD, WG_UAPI_FD and WG_PROCESS_FOREGROUND are wireguard-go's. PYWG_UDP_GSO,
 PYWG_UDP_GRO and PYWG_TUN_OFFLOAD (0 or 1) switch one offload each, PYWG_UDP_GSO_EQUAL_TAIL a part of the first,
-PYWG_SANDBOX the sandbox; PYWG_AEAD names the AEAD's backend; PYWG_LISTEN_ADDRESS and PYWG_BIND_DEVICE say what the UDP
-sockets are bound to. NOTIFY_SOCKET, WATCHDOG_USEC and LISTEN_FDS are systemd's, and heard in the foreground.
+PYWG_SANDBOX the sandbox; PYWG_AEAD names the AEAD's backend, PYWG_THREADS says how many threads move packets;
+PYWG_LISTEN_ADDRESS and PYWG_BIND_DEVICE say what the UDP sockets are bound to. NOTIFY_SOCKET, WATCHDOG_USEC and
+LISTEN_FDS are systemd's, and heard in the foreground.
 """
 
 import os
@@ -18,6 +19,9 @@ from pywg.runtime.notify import watchdog_seconds
 STORED_TUN = "tun"
 """The name under which the service manager keeps the TUN for our next start."""
 _FIRST_LISTEN_FD = 3
+_FEWEST_THREADS, _MOST_THREADS = 2, 64
+_FEW_PROCESSORS = 3
+_MOST_BY_ITSELF = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Options:
     sandbox: bool
     aead: str
     """the backend of the data plane's AEAD by name, or "auto" for the fastest on this processor"""
+    threads: int
+    """that move packets: the two that read, and their helpers"""
     notify_socket: str | None
     watchdog: float | None
     """seconds within which the service manager wants a sign of life"""
@@ -61,11 +67,12 @@ def read_options(
     sandbox: bool | None = None,
     listen_addresses: Sequence[str] = (),
     bind_device: str = "",
+    threads: str | None = None,
 ) -> Options:
     """The options of `interface`; None leaves a switch to the environment, and that to its default: on.
 
-    So does what is empty, with the default of nothing.
-
+    So does what is empty, with the default of nothing. `threads`: "auto" or a number; None likewise, and by default
+    "auto".
     Raises ConfigError that names the variable and its value.
     """
     level = parse_level(environ.get("LOG_LEVEL", ""))
@@ -89,10 +96,21 @@ def read_options(
             bind_device or environ.get("PYWG_BIND_DEVICE", ""),
         ),
         sandbox=_switch(environ, "PYWG_SANDBOX", sandbox),
+        threads=_threads("--threads", threads) if threads else _threads("PYWG_THREADS", environ.get("PYWG_THREADS")),
         notify_socket=(environ.get("NOTIFY_SOCKET") or None) if foreground else None,
         watchdog=_watchdog(environ) if foreground else None,
         store_tun=foreground and _switch(environ, "PYWG_STORE_TUN", None, default="0"),
     )
+
+
+def _threads(name: str, text: str | None) -> int:
+    """Two threads are best where there are few processors: whoever else there is needs one as well."""
+    if text in (None, "", "auto"):
+        processors = len(os.sched_getaffinity(0))
+        return _FEWEST_THREADS if processors <= _FEW_PROCESSORS else min(processors, _MOST_BY_ITSELF)
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and _FEWEST_THREADS <= int(text) <= _MOST_THREADS):
+        raise ConfigError(f"{name}={text!r} is neither auto nor a number from {_FEWEST_THREADS} to {_MOST_THREADS}")
+    return int(text)
 
 
 def _descriptor(environ: Mapping[str, str], name: str) -> int | None:

@@ -122,8 +122,10 @@ class _Service:
             udp_gso=options.udp_gso,
             udp_gso_equal_tail=may_segment_equal(options, self._log),
             coalesce=options.tun_offload,
+            helpers=options.threads - 2,
         )
         stack.callback(plane.close)
+        self._log.info(f"{plane.threads} threads move packets")
         self._log.debug(f"data plane: {_memory_line(plane.memory())}")
         device = Device(
             plane,

@@ -46,9 +46,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     return recorded
 
 
-def options(**given: bool) -> dict[str, bool | None]:
-    switches = ("udp_gso", "udp_gso_equal_tail", "udp_gro", "tun_offload", "sandbox")
-    return {"foreground": False, "listen_addresses": [], "bind_device": ""} | dict.fromkeys(switches) | given
+def options(**given: bool | str) -> dict[str, Any]:
+    unset = dict.fromkeys(["udp_gso", "udp_gso_equal_tail", "udp_gro", "tun_offload", "sandbox", "threads"])
+    return {"foreground": False, "listen_addresses": [], "bind_device": ""} | unset | given
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,9 @@ def options(**given: bool) -> dict[str, bool | None]:
         (["--no-udp-gro", "wg0"], "wg0", {"udp_gro": False}),
         (["--no-tun-offload", "wg0"], "wg0", {"tun_offload": False}),
         (["--no-sandbox", "wg0"], "wg0", {"sandbox": False}),
+        (["--threads", "4", "wg0"], "wg0", {"threads": "4"}),
+        (["wg0", "--threads=auto"], "wg0", {"threads": "auto"}),
+        (["--threads", "2", "--threads", "3", "wg0"], "wg0", {"threads": "3"}),
         (["wg%d"], "wg%d", {}),
         (["a" * 15], "a" * 15, {}),
         (["\N{LATIN SMALL LETTER E WITH ACUTE}" * 7], "\N{LATIN SMALL LETTER E WITH ACUTE}" * 7, {}),
@@ -139,6 +142,11 @@ def test_an_error_is_one_line_and_status_1(
         ["wg0", "wg1"],
         ["-x", "wg0"],
         ["--foreground=1", "wg0"],
+        ["wg0", "--threads"],
+        ["--threads", "wg0"],
+        ["--threads=", "wg0"],
+        ["--threads", "x", "wg0"],
+        ["--threads", "-1", "wg0"],
         ["-"],
         ["-\n", "wg0"],
         ["."],
@@ -193,10 +201,10 @@ def test_help(calls: Calls, capsys: pytest.CaptureFixture[str], arguments: list[
     assert err == ""
     assert calls == []
     for what in (
-        *("--foreground", "--no-udp-gso", "--no-udp-gro", "--no-tun-offload"),
+        *("--foreground", "--no-udp-gso", "--no-udp-gro", "--no-tun-offload", "--threads"),
         *("run", "stats", "log", "bench", "genkey", "genpsk", "pubkey"),
         *("LOG_LEVEL", "WG_TUN_FD", "WG_UAPI_FD", "WG_PROCESS_FOREGROUND"),
-        *("PYWG_UDP_GSO", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD"),
+        *("PYWG_UDP_GSO", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD", "PYWG_THREADS"),
     ):
         assert what in out
     assert max(map(len, out.splitlines())) <= 80

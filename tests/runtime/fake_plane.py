@@ -27,6 +27,8 @@ class FakePeer:
 class FakePlane:
     """The surface of pywg._fastpath.Plane. Anything that names a peer it doesn't have raises KeyError."""
 
+    threads = 2
+
     def __init__(self) -> None:
         self.event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.peers: dict[int, FakePeer] = {}

@@ -1,5 +1,7 @@
 """The environment and the command line. dropin: 2, 3."""
 
+import os
+
 import pytest
 
 from pywg.errors import ConfigError
@@ -86,3 +88,29 @@ def test_a_wrong_switch_is_named(name: str):
 def test_the_aead_backend_is_named_by_the_environment():
     assert read_options("wg0", {}).aead == "auto"
     assert read_options("wg0", {"PYWG_AEAD": "evp"}).aead == "evp"
+
+
+@pytest.mark.parametrize(
+    ("processors", "threads"), [(1, 2), (2, 2), (3, 2), (4, 4), (5, 5), (10, 10), (11, 10), (128, 10)]
+)
+@pytest.mark.parametrize("environ", [{}, {"PYWG_THREADS": ""}, {"PYWG_THREADS": "auto"}])
+def test_threads_follow_the_processors(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], processors: int, threads: int
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(processors)))
+    assert read_options("wg0", environ).threads == threads
+
+
+def test_threads_are_given():
+    assert read_options("wg0", {"PYWG_THREADS": "2"}).threads == 2
+    assert read_options("wg0", {"PYWG_THREADS": "64"}).threads == 64
+    assert read_options("wg0", {"PYWG_THREADS": "2"}, threads="5").threads == 5
+    assert read_options("wg0", {"PYWG_THREADS": "x"}, threads="5").threads == 5
+
+
+@pytest.mark.parametrize("value", ["0", "1", "65", "-2", "two", "٣", "9999999999", "2 "])
+def test_a_wrong_number_of_threads_is_named(value: str):
+    with pytest.raises(ConfigError, match="PYWG_THREADS="):
+        read_options("wg0", {"PYWG_THREADS": value})
+    with pytest.raises(ConfigError, match="--threads="):
+        read_options("wg0", {}, threads=value)
