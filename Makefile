@@ -1,12 +1,13 @@
 # make demo    two sites and a tunnel on this machine           FAR=wireguard-go or NEAR=... puts that daemon at that end
 # make test    lint, types and all tests                        TESTS="tests/core -k rekey" chooses some
-# make bench   micro benchmarks, then the tunnel bench          QUICK=1 for a short run
+# make bench   micro benchmarks, then the tunnel bench          QUICK=1 for a short run; BENCH="--rounds 3" for others
 # make venv    only the environment that these need
 # make clean   removes what was built
 
 NEAR ?= pywg
 FAR ?= pywg
 QUICK ?= 0
+BENCH ?=
 TESTS ?= tests
 
 BIN := .venv/bin
@@ -15,7 +16,7 @@ SOURCES := $(wildcard pywg/*.pyx pywg/*.pxd pywg/_native/*.pyx pywg/_native/*.px
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench venv packages clean
+.PHONY: demo test lint bench venv packages bench-packages clean
 
 demo: venv
 	@exec $(BIN)/python -m bench.tunnel.demo --near $(NEAR) --far $(FAR) </dev/null
@@ -29,15 +30,18 @@ lint: venv
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/cython-lint pywg
 
-bench: venv .venv/.bench
+bench: venv .venv/.bench bench-packages
 	@exec $(BIN)/python -m bench.micro $(if $(filter-out 0,$(QUICK)),--quick) </dev/null
 	@$(BIN)/python -m bench.tunnel.handshakes </dev/null
-	@exec $(BIN)/python -m bench.tunnel.bench $(if $(filter-out 0,$(QUICK)),--quick) </dev/null
+	@exec $(BIN)/python -m bench.tunnel.bench $(if $(filter-out 0,$(QUICK)),--quick) $(BENCH) </dev/null
 
 venv: packages .venv/.built
 
 packages:
 	@.ci/packages
+
+bench-packages:
+	@.ci/packages bench
 
 # What is installed follows pyproject.toml; what is compiled follows the sources.
 .venv/.installed: pyproject.toml

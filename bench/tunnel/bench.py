@@ -1,8 +1,11 @@
 """`make bench`, second part: pywg beside the bare veth and its peers, in interleaved rounds.
 
-    python -m bench.tunnel.bench [--quick] [--rounds N] [--only NAME,...]
+    python -m bench.tunnel.bench [--quick] [--rounds N] [--only NAME,...] [--measures NAME,...] [--budget MINUTES]
+                                 [--resume] [--out FILE]
 
-Every round opens a fresh lab for every implementation in turn, so that what else the machine does hits all alike.
+Every round opens a fresh lab for every contender in turn, so that what else the machine does hits all alike. Whatever
+fails is reported and left out, and the run goes on; the file is written after each contender, and --resume goes on with
+it. The budget is looked at between contenders: what is begun is finished.
 """
 
 import argparse
@@ -11,90 +14,175 @@ import sys
 import time
 from pathlib import Path
 
-from . import results, signals
+from . import cipher, crowd, plots, results, signals, targets
 from .builds import ROOT, NotInstalledError
-from .command import CommandError
 from .implementations import Implementation, build, version
 from .lab import Lab
-from .measure import FULL, QUICK, measure
+from .measure import FAILURES, FULL, MEASURES, QUICK, Effort, Figures, measure
+from .results import CIPHER, NO_CIPHER, OURS, VETH, Record, Sample
 from .signals import Stopped
 
-VETH = "veth"
-NAMES = (VETH, "pywg", "wireguard-go", "wireguard-go-new")
+CROWD = "crowd"
+ALL_MEASURES = (*MEASURES, CROWD)
+QUICK_MEASURES = ("start", "idle", "stream", "streams", "load", "udp", "memory")
+WIREGUARD = ("wireguard-go-new", "wireguard-go", "boringtun", "gotatun")
+CONTENDERS = (VETH, OURS, NO_CIPHER, CIPHER, *WIREGUARD, "openvpn")
+QUICK_CONTENDERS = (VETH, OURS, "wireguard-go-new", "wireguard-go")
+# What these can't be asked for, or need not be.
+_APPLIES = {VETH: {"idle", "stream", "streams", "plain", "udp"}, NO_CIPHER: {"stream"}, CIPHER: set[str]()}
+_NO_CROWD = ("openvpn", "openvpn-chacha")  # one peer on a point-to-point link
 RESULTS = ROOT / "bench" / "results"
 
 
 def main() -> int:
-    """Runs the bench; 0 when every implementation that is installed went through all rounds."""
+    """Runs the bench; 0 when pywg went through at least one round without a failure."""
     arguments = _arguments()
     if os.geteuid() != 0:
         print("bench: network namespaces and TUN interfaces need root: sudo make bench", file=sys.stderr)
         return 2
     try:
         with signals.raised():
-            return _bench(
-                arguments.only.split(","), arguments.rounds or (1 if arguments.quick else 5), quick=arguments.quick
-            )
+            return _bench(arguments)
     except Stopped as stopped:
-        print(f"bench: {stopped}", file=sys.stderr)
+        print(f"bench: {stopped}; --resume goes on with what {arguments.out} holds", file=sys.stderr)
         return 128 + stopped.signum
+    except ValueError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="pywg and its peers through the same namespaces.")
-    parser.add_argument("--quick", action="store_true", help="one short round; no figure to quote")
+    parser.add_argument("--quick", action="store_true", help="one short round of the main figures; none to quote")
     parser.add_argument("--rounds", type=int, default=0, help="default: 5, or 1 with --quick")
-    parser.add_argument("--only", default=",".join(NAMES), help="which ones (default: %(default)s)")
-    return parser.parse_args()
+    parser.add_argument("--only", metavar="NAMES", help=f"contenders, of {','.join(CONTENDERS)}, or a daemon's path")
+    parser.add_argument("--measures", metavar="NAMES", help=f"of {','.join(ALL_MEASURES)}")
+    parser.add_argument("--budget", type=float, metavar="MINUTES", help="start nothing that would not end by then")
+    parser.add_argument("--resume", action="store_true", help="keep what the file has, and do the rest")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: bench/results/tunnel.json")
+    given = parser.parse_args()
+    given.rounds = given.rounds or (1 if given.quick else 5)
+    given.out = (given.out or RESULTS / ("local/quick.json" if given.quick else "tunnel.json")).resolve()
+    given.only = given.only.split(",") if given.only else list(QUICK_CONTENDERS if given.quick else CONTENDERS)
+    given.measures = (
+        given.measures.split(",") if given.measures else list(QUICK_MEASURES if given.quick else ALL_MEASURES)
+    )
+    if unknown := set(given.measures) - set(ALL_MEASURES):
+        parser.error(f"no such measure: {', '.join(sorted(unknown))}")
+    return given
 
 
-def _bench(names: list[str], count: int, *, quick: bool) -> int:
-    contenders, missing = _find(names)
-    for line in missing:
-        print(f"bench: {line}", flush=True)
-    effort = QUICK if quick else FULL
-    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
-    failures: list[str] = []
-    for number in range(1, count + 1):
+def _bench(arguments: argparse.Namespace) -> int:
+    effort = QUICK if arguments.quick else FULL
+    chosen = [name for name in ALL_MEASURES if name in arguments.measures]
+    settings = {"quick": arguments.quick, "measures": chosen, "effort": str(effort)}
+    record = Record(arguments.out, settings, results.machine())
+    if arguments.resume:
+        record.resume()
+    contenders = _find(arguments.only, record)
+    _say_what_is_left_out(arguments.only, chosen)
+    clock = _Clock(arguments.budget)
+    for number in range(1, arguments.rounds + 1):
         for name, end in contenders.items():
+            if record.has(number, name):
+                continue
+            if not clock.allows(name):
+                print(f"bench: the budget of {arguments.budget:g} minutes ends the run in round {number}", flush=True)
+                return _finish(record, contenders)
             began = time.monotonic()
-            try:
-                with Lab(end, end) as lab:
-                    rounds[name].append(measure(lab, effort))
-            except (CommandError, TimeoutError) as error:
-                failures.append(f"{name}, round {number}: {error}")
-                print(f"bench: FAILED: {failures[-1]}", file=sys.stderr, flush=True)
-            else:
-                print(f"round {number}/{count}: {name} done in {time.monotonic() - began:.0f} s", flush=True)
-    versions = {name: version(end) for name, end in contenders.items() if end is not None}
-    path = RESULTS / ("local/quick.json" if quick else "tunnel.json")
-    results.write_json(path, versions=versions, missing=missing + failures, rounds=rounds, quick=quick)
-    summary = results.summarize(rounds)
-    print(f"\n{results.table(summary)}\n")
-    for name, text in versions.items():
-        print(f"{name}: {text}")
-    plots = [] if quick else results.plot(summary, RESULTS)
-    print(f"written: {_shown(path)}" + (f" and {len(plots)} plots" if plots else ""))
-    return 1 if failures or not any(rounds.values()) else 0
+            figures, failed = _one(name, end, chosen, effort)
+            took_s = time.monotonic() - began
+            clock.took(name, took_s)
+            record.add(Sample(number, name, figures, failed, round(took_s, 1)))
+            for line in failed:
+                print(f"bench: FAILED: {name}: {line}", file=sys.stderr, flush=True)
+            left = clock.left(contenders, arguments.rounds, number, name)
+            print(f"round {number}/{arguments.rounds}: {name} done in {took_s:.0f} s{left}", flush=True)
+    return _finish(record, contenders)
 
 
-def _find(names: list[str]) -> tuple[dict[str, Implementation | None], list[str]]:
-    """The implementations that are there (None stands for the bare veth), and a line for each that is not."""
+class _Clock:
+    """How long each contender takes, and whether the budget has room for another."""
+
+    def __init__(self, budget_min: float | None) -> None:
+        self._until = time.monotonic() + budget_min * 60 if budget_min else None
+        self._longest: dict[str, float] = {}
+
+    def took(self, name: str, seconds: float) -> None:
+        self._longest[name] = max(self._longest.get(name, 0.0), seconds)
+
+    def allows(self, name: str) -> bool:
+        """Whether there is time for what `name` took at most; the unknown is tried."""
+        return self._until is None or time.monotonic() + self._longest.get(name, 0.0) <= self._until
+
+    def left(self, names: dict[str, Implementation | None], rounds: int, number: int, name: str) -> str:
+        """In words, once every contender was seen."""
+        if not names.keys() <= self._longest.keys():
+            return ""
+        rest = list(names)[list(names).index(name) + 1 :]
+        seconds = sum(self._longest[one] for one in rest) + (rounds - number) * sum(self._longest.values())
+        return f", about {seconds / 60:.0f} min left"
+
+
+def _one(name: str, end: Implementation | None, chosen: list[str], effort: Effort) -> tuple[Figures, list[str]]:
+    """One contender's round: its figures and what failed. Never raises but for a signal."""
+    figures: Figures = {}
+    failed: list[str] = []
+    applicable = [one for one in chosen if one in _APPLIES.get(name, ALL_MEASURES)]
+    try:
+        if name == CIPHER:
+            return dict(cipher.measure(quick=effort is QUICK)), []
+        if in_lab := [one for one in applicable if one != CROWD]:
+            with Lab(end, end) as lab:
+                figures, failed = measure(lab, effort, in_lab)
+    except FAILURES as error:
+        failed.append(str(error))
+    try:
+        if CROWD in applicable and name not in _NO_CROWD:
+            with Lab(end, end) as lab:
+                figures |= crowd.measure(lab, effort)
+    except FAILURES as error:
+        failed.append(f"{CROWD}: {error}")
+    return figures, failed
+
+
+def _find(names: list[str], record: Record) -> dict[str, Implementation | None]:
+    """The contenders that are there (None: no daemon); the record gets a line for each that is not."""
     there: dict[str, Implementation | None] = {}
-    missing: list[str] = []
     for name in names:
         try:
-            if name == VETH:
+            if name in (VETH, CIPHER):
                 there[name] = None
-            else:
-                there[name] = build(name)
+                continue
+            there[name] = end = build(name)
+            record.versions[name] = version(end)
         except NotInstalledError as error:
-            missing.append(str(error))
-    return there, missing
+            record.missing.append(str(error))
+            print(f"bench: MISSING: {error}", flush=True)
+    return there
 
 
-def _shown(path: Path) -> Path:
-    return path.relative_to(ROOT)
+def _say_what_is_left_out(names: list[str], chosen: list[str]) -> None:
+    for what, every, some in (("contenders", CONTENDERS, names), ("measures", ALL_MEASURES, chosen)):
+        if out := [name for name in every if name not in some]:
+            print(f"bench: {what} left out of this run: {', '.join(out)}", flush=True)
+
+
+def _finish(record: Record, contenders: dict[str, Implementation | None]) -> int:
+    summary = results.summarize(record.samples)
+    found = targets.outcomes(record.samples, str(record.machine["aead"]))
+    record.write(targets=targets.as_json(found))
+    print("\n" + "\n\n".join(results.tables(summary, contenders)) + "\n")
+    print(targets.table(found) + "\n")
+    print(results.versions_text(record.versions))
+    for line in (*record.missing, *record.failures()):
+        print(f"not measured: {line}")
+    drawn = plots.draw(
+        summary, [name for name in contenders if name not in (VETH, NO_CIPHER, CIPHER)], record.path.parent
+    )
+    print(f"written: {record.path}" + (f" and {len(drawn)} plots beside it" if drawn else ""))
+    ours = [one for one in record.samples if one.name == OURS]
+    return 0 if not ours or any(not one.failed for one in ours) else 1
 
 
 if __name__ == "__main__":

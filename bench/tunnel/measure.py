@@ -1,80 +1,100 @@
-"""One round of the tunnel bench: all measurements of one implementation, in a lab of its own."""
+"""One round of the tunnel bench: what is measured of one daemon, or of the bare veth, in a lab of its own.
 
-from collections.abc import Callable
+Every measure is a function of the lab and the effort and returns figures by their keys (figures.py says what they are
+and in which units). One that fails is reported, and the others go on.
+"""
+
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
-from . import traffic, usage
+from . import traffic, transfer, usage
 from .command import CommandError
 from .lab import Lab
-from .site import Site, poll
+from .rate_search import highest_rate
+from .site import LINK, Site, poll
 from .traffic import Throughput
+from .transfer import TransferError
 
-MAX_UDP_LOSS = 0.01
 COUNTERS_LAG_S = 2.0
+PROOF_LEN = 1_000_000
 UDP_SIZES = (1390, 64)
-T = TypeVar("T")
+# What is offered first, in bits of payload per second: about what a good daemon carries on two cores.
+_FIRST_OFFER = {1390: 1e9, 64: 40e6}
+# All that lets a veth pass on more than a packet at a time. `tso` and `gso` leave the UDP one on.
+SEGMENTATION = ("tso", "gso", "tx-udp-segmentation")
+FAILURES = (CommandError, TimeoutError, TransferError, OSError)
+Figures = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long each part takes. udp_steps bounds the search for the highest rate."""
+    """How long each part takes, in whole seconds. udp_steps bounds the search for the highest rate."""
 
-    tcp_s: float
-    udp_s: float
+    tcp_s: int
+    udp_s: int
     udp_steps: int
     pings: int
+    crowd_s: int
 
 
-FULL = Effort(tcp_s=5.0, udp_s=2.0, udp_steps=8, pings=300)
-QUICK = Effort(tcp_s=2.0, udp_s=1.0, udp_steps=5, pings=100)
-
-# Where the search for the highest UDP rate starts, in bits of payload per second: below what any daemon carries, and
-# above what any carries on two cores. The search bisects in ratios.
-_UDP_RANGE = {1390: (100e6, 12e9), 64: (4e6, 400e6)}
+FULL = Effort(tcp_s=3, udp_s=1, udp_steps=7, pings=200, crowd_s=2)
+QUICK = Effort(tcp_s=2, udp_s=1, udp_steps=5, pings=100, crowd_s=1)
 
 
-def measure(lab: Lab, effort: Effort) -> dict[str, float]:
-    """Measures everything through the lab's tunnel, or over its bare veth when it has no daemons.
+def measure(lab: Lab, effort: Effort, chosen: Iterable[str]) -> tuple[Figures, list[str]]:
+    """The figures of the chosen measures (keys of MEASURES), and a line for each that failed.
 
-    Keys: tcp_1, tcp_4, tcp_reverse, tcp_bidir in bits/s; udp_SIZE_bits and udp_SIZE_pps, the highest that lose less
-    than 1 %; rtt_idle_p50, rtt_idle_p99, rtt_load_p50, rtt_load_p99 in ms; cpu_s_per_gb over both daemons during tcp_1;
-    peak_rss of the larger one in bytes over all of it. Raises CommandError when the tunnel carries no data.
+    The tunnel is first made to carry data; raises one of FAILURES when it does not.
     """
+    if lab.near.implementation is not None:
+        _prove(lab)
+    figures: Figures = {}
+    failed: list[str] = []
+    for name in chosen:
+        try:
+            figures |= MEASURES[name](lab, effort)
+        except FAILURES as error:
+            failed.append(f"{name}: {error}")
+            if not all(site.alive() for site in _daemons(lab)):
+                failed.append("a daemon died; the measures behind this one are missing")
+                break
+    return figures, failed
+
+
+def _prove(lab: Lab) -> None:
+    """Handshake, ping, and bytes both ways that arrive as they were sent."""
     near, far = lab.sites
-    tunnel = near.implementation is not None
-    address = far.inner(4) if tunnel else far.outer(4)
-    if tunnel:
-        lab.establish()
-        for site in lab.sites:
-            usage.reset_peak(site.pid)
-    idle = traffic.ping(near, address, count=effort.pings)
-    result = {"rtt_idle_p50": idle.p50_ms, "rtt_idle_p99": idle.p99_ms}
-    one, cpu_s = _with_cpu(lab, lambda: checked(lab.far, partial(traffic.tcp, near, far, address, effort.tcp_s)))
-    result["tcp_1"] = one.bits_per_s
-    result["tcp_4"] = traffic.tcp(near, far, address, effort.tcp_s, streams=4).bits_per_s
-    result["tcp_reverse"] = traffic.tcp(near, far, address, effort.tcp_s, mode="reverse").bits_per_s
-    result["tcp_bidir"] = traffic.tcp(near, far, address, effort.tcp_s, mode="bidir").bits_per_s
-    if tunnel:
-        with traffic.background(near, far, address):
-            loaded = traffic.ping(near, address, count=effort.pings)
-        result |= {"rtt_load_p50": loaded.p50_ms, "rtt_load_p99": loaded.p99_ms}
-        result["cpu_s_per_gb"] = cpu_s / (one.received_bytes / 1e9)
-    for size in UDP_SIZES:
-        best = _highest_rate(lab, address, size, effort)
-        result |= {f"udp_{size}_bits": best.bits_per_s, f"udp_{size}_pps": best.bits_per_s / 8 / size}
-    if tunnel:
-        result["peak_rss"] = float(max(site.usage().peak_rss_bytes for site in lab.sites))
-    return result
+    lab.establish()
+    transfer.exchange(near.namespace, far.namespace, far.inner(4), PROOF_LEN)
+    for site in lab.sites:
+        usage.reset_peak(site.pid)
 
 
-def _with_cpu(lab: Lab, action: Callable[[], T]) -> tuple[T, float]:
-    """The action's result, and the processor seconds that the daemons spent meanwhile."""
-    daemons = [site for site in lab.sites if site.implementation is not None]
-    before = sum(site.usage().cpu_s for site in daemons)
-    result = action()
-    return result, sum(site.usage().cpu_s for site in daemons) - before
+def _daemons(lab: Lab) -> list[Site]:
+    return [site for site in lab.sites if site.implementation is not None]
+
+
+def address(lab: Lab) -> str:
+    """Where the far site is: behind the tunnel, or at the other end of the veth when there is none."""
+    return lab.far.inner(4) if _daemons(lab) else lab.far.outer(4)
+
+
+def with_cpu(lab: Lab, action: Callable[[], Throughput]) -> tuple[Throughput, float]:
+    """As checked() towards the far site, and the processor seconds that the daemons spent on the action alone.
+
+    Asking a daemon for its counters costs it something too, and that grows with its peers.
+    """
+    cpu_s = 0.0
+
+    def timed() -> Throughput:
+        nonlocal cpu_s
+        before = sum(usage.cpu_s(site.pid) for site in _daemons(lab))
+        result = action()
+        cpu_s = sum(usage.cpu_s(site.pid) for site in _daemons(lab)) - before
+        return result
+
+    return checked(lab.far, timed), cpu_s
 
 
 def checked(target: Site, action: Callable[[], Throughput]) -> Throughput:
@@ -99,20 +119,79 @@ def checked(target: Site, action: Callable[[], Throughput]) -> Throughput:
     return result
 
 
-def _highest_rate(lab: Lab, address: str, size: int, effort: Effort) -> Throughput:
-    """The highest offered rate that loses less than 1 %, by bisection in ratios within a bounded number of steps."""
-    low, high = _UDP_RANGE[size]
-    best = Throughput(0.0, 0)
-    for _ in range(effort.udp_steps):
-        middle = (low * high) ** 0.5
-        offer = partial(traffic.udp, lab.near, lab.far, address, effort.udp_s, size=size, bits_per_s=middle)
-        result = checked(lab.far, offer)
-        if result.lost < MAX_UDP_LOSS:
-            low = middle
-            best = max(best, result, key=lambda one: one.bits_per_s)
-            # A sender that can't offer more is the limit itself.
-            if result.bits_per_s < middle * 0.9:
-                break
-        else:
-            high = middle
-    return best
+def _start(lab: Lab, _effort: Effort) -> Figures:
+    return {"ready_s": max(site.ready_s for site in lab.sites)}
+
+
+def _idle(lab: Lab, effort: Effort) -> Figures:
+    idle = traffic.ping(lab.near, address(lab), count=effort.pings)
+    return {"rtt_idle_p50": idle.p50_ms, "rtt_idle_p99": idle.p99_ms}
+
+
+def _stream(lab: Lab, effort: Effort) -> Figures:
+    """One TCP stream, and what the daemons' processors paid for it."""
+    one, cpu_s = with_cpu(lab, partial(_tcp, lab, effort))
+    return {"tcp_1": one.bits_per_s} | ({"cpu_s_per_gb": cpu_s / (one.received_bytes / 1e9)} if _daemons(lab) else {})
+
+
+def _streams(lab: Lab, effort: Effort) -> Figures:
+    four = checked(lab.far, partial(_tcp, lab, effort, streams=4))
+    reverse = checked(lab.near, partial(_tcp, lab, effort, mode="reverse"))
+    both = _tcp(lab, effort, mode="bidir")
+    return {"tcp_4": four.bits_per_s, "tcp_reverse": reverse.bits_per_s, "tcp_bidir": both.bits_per_s}
+
+
+def _tcp(lab: Lab, effort: Effort, *, streams: int = 1, mode: str = "") -> Throughput:
+    return traffic.tcp(lab.near, lab.far, address(lab), effort.tcp_s, streams=streams, mode=mode)
+
+
+def _plain(lab: Lab, effort: Effort) -> Figures:
+    """One TCP stream over a veth that carries nothing but single packets, as a wire does."""
+    set_segmentation(lab, "off")
+    try:
+        one = checked(lab.far, partial(_tcp, lab, effort))
+    finally:
+        set_segmentation(lab, "on")
+    return {"tcp_plain": one.bits_per_s}
+
+
+def set_segmentation(lab: Lab, state: str) -> None:
+    """Turns SEGMENTATION of both ends of the veth "on" or "off"."""
+    for site in lab.sites:
+        site.namespace.run("ethtool", "-K", LINK, *(word for name in SEGMENTATION for word in (name, state)))
+
+
+def _load(lab: Lab, effort: Effort) -> Figures:
+    with traffic.background(lab.near, lab.far, address(lab)):
+        loaded = traffic.ping(lab.near, address(lab), count=effort.pings)
+    return {"rtt_load_p50": loaded.p50_ms, "rtt_load_p99": loaded.p99_ms}
+
+
+def _udp(lab: Lab, effort: Effort) -> Figures:
+    figures: Figures = {}
+    for size in UDP_SIZES:
+
+        def offer(bits_per_s: float, size: int = size) -> Throughput:
+            there = partial(traffic.udp, lab.near, lab.far, address(lab), effort.udp_s, size=size)
+            return checked(lab.far, partial(there, bits_per_s=bits_per_s))
+
+        best = highest_rate(offer, _FIRST_OFFER[size], effort.udp_steps)
+        figures |= {f"udp_{size}_bits": best.bits_per_s, f"udp_{size}_pps": best.bits_per_s / 8 / size}
+    return figures
+
+
+def _memory(lab: Lab, _effort: Effort) -> Figures:
+    """The larger daemon's peak over all that was measured before."""
+    return {"peak_rss": float(max(site.usage().peak_rss_bytes for site in lab.sites))}
+
+
+MEASURES: dict[str, Callable[[Lab, Effort], Figures]] = {
+    "start": _start,
+    "idle": _idle,
+    "stream": _stream,
+    "streams": _streams,
+    "plain": _plain,
+    "load": _load,
+    "udp": _udp,
+    "memory": _memory,
+}

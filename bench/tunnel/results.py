@@ -1,60 +1,90 @@
-"""What the rounds of the tunnel bench add up to: medians with spread, as JSON, as a table and as plots."""
+"""What the rounds of the tunnel bench add up to, and their JSON file, which is written anew after every step.
 
-import importlib
+The file holds every sample, so that a figure can be traced and an interrupted run can be taken up again.
+"""
+
 import json
 import os
 import platform
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bench import report
 
+from .cipher import efficiency
+from .figures import FIGURES
+
+VETH = "veth"
+OURS = "pywg"
+NO_CIPHER = "no-cipher"
+CIPHER = "cipher"
+
 
 class Spread(NamedTuple):
-    """A median between the smallest and the largest value."""
+    """A median between the smallest and the largest value; q1 and q3 are the quartiles, n the number of values."""
 
     median: float
     low: float
     high: float
+    q1: float
+    q3: float
+    n: int
 
 
-Rounds = Mapping[str, list[dict[str, float]]]
+@dataclass(slots=True)
+class Sample:
+    """What one round brought for one contender: figures by key, and a line for each measure that failed."""
+
+    round: int
+    name: str
+    figures: dict[str, float]
+    failed: list[str] = field(default_factory=list)
+    took_s: float = 0.0
+
+
 Summary = dict[str, dict[str, Spread]]
 
-# Key of measure(), title, and how a value is shown.
-ROWS: list[tuple[str, str, Callable[[float], str]]] = [
-    ("tcp_1", "TCP 1 stream, Gb/s", report.gbit),
-    ("tcp_4", "TCP 4 streams, Gb/s", report.gbit),
-    ("tcp_reverse", "TCP reverse, Gb/s", report.gbit),
-    ("tcp_bidir", "TCP both ways, Gb/s", report.gbit),
-    ("udp_1390_bits", "UDP 1390 B, < 1 % lost, Gb/s", report.gbit),
-    ("udp_64_pps", "UDP 64 B, < 1 % lost, kpps", lambda value: f"{value / 1e3:.0f}"),
-    ("rtt_idle_p50", "RTT idle p50, ms", "{:.3f}".format),
-    ("rtt_idle_p99", "RTT idle p99, ms", "{:.3f}".format),
-    ("rtt_load_p50", "RTT under TCP p50, ms", "{:.2f}".format),
-    ("rtt_load_p99", "RTT under TCP p99, ms", "{:.2f}".format),
-    ("cpu_s_per_gb", "CPU s/GB, both daemons", "{:.2f}".format),
-    ("peak_rss", "peak RSS of a daemon, MiB", report.mebibytes),
-]
+
+def spread(values: Iterable[float]) -> Spread:
+    """The median and the rest of at least one value."""
+    ordered = sorted(values)
+    q1, _, q3 = statistics.quantiles(ordered, n=4, method="inclusive") if len(ordered) > 1 else ordered * 3
+    return Spread(statistics.median(ordered), ordered[0], ordered[-1], q1, q3, len(ordered))
 
 
-def summarize(rounds: Rounds) -> Summary:
-    """Median, minimum and maximum of every measure of every implementation."""
-    return {
-        name: {
-            key: Spread(statistics.median(values), min(values), max(values))
-            for key in done[0]
-            for values in [[one[key] for one in done]]
-        }
-        for name, done in rounds.items()
-        if done
-    }
+def by_round(samples: Iterable[Sample]) -> dict[int, dict[str, dict[str, float]]]:
+    """round -> contender -> figures, with those that follow from others: crowd_growth, and our efficiency."""
+    rounds: dict[int, dict[str, dict[str, float]]] = {}
+    for sample in samples:
+        rounds.setdefault(sample.round, {})[sample.name] = dict(sample.figures)
+    for done in rounds.values():
+        for figures in done.values():
+            if {"crowd_1_us", "crowd_10000_us"} <= figures.keys():
+                figures["crowd_growth"] = figures["crowd_10000_us"] / figures["crowd_1_us"]
+        parts = [(OURS, "tcp_1"), (NO_CIPHER, "tcp_1"), (CIPHER, "aead_bits")]
+        values = [done.get(name, {}).get(key) for name, key in parts]
+        if all(values):
+            done[OURS]["efficiency"] = efficiency(*(value for value in values if value))
+    return rounds
+
+
+def summarize(samples: Iterable[Sample]) -> Summary:
+    """The spread of every figure of every contender, over the rounds that have it."""
+    values: dict[str, dict[str, list[float]]] = {}
+    for done in by_round(samples).values():
+        for name, figures in done.items():
+            for key, value in figures.items():
+                values.setdefault(name, {}).setdefault(key, []).append(value)
+    return {name: {key: spread(of) for key, of in figures.items()} for name, figures in values.items()}
 
 
 def machine() -> dict[str, str | int]:
-    """What a figure depends on and can be said: processor, its count, kernel, Python."""
+    """What a figure depends on and can be said: processor, its count, kernel, Python, and the AEAD that was chosen."""
+    from pywg._fastpath import selected_aead
+
     model = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -65,61 +95,84 @@ def machine() -> dict[str, str | int]:
         "cpus": len(os.sched_getaffinity(0)),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "aead": selected_aead(),
     }
 
 
-def write_json(path: Path, *, versions: Mapping[str, str], missing: list[str], rounds: Rounds, quick: bool) -> None:
-    """Writes the summary and every single round, so that a figure can be traced."""
-    summary = {name: {key: one._asdict() for key, one in rows.items()} for name, rows in summarize(rounds).items()}
-    text = {
-        "machine": machine(),
-        "quick": quick,
-        "versions": versions,
-        "missing": missing,
-        "summary": summary,
-        "rounds": rounds,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(text, indent=1) + "\n")
+@dataclass(slots=True)
+class Record:
+    """A run and its file. `settings` say how it is measured: samples of other settings are not mixed in."""
+
+    path: Path
+    settings: dict[str, Any]
+    machine: dict[str, str | int]
+    versions: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+
+    def resume(self) -> None:
+        """Takes the samples that an earlier run left in the file. ValueError when they can't be added to."""
+        if not self.path.exists():
+            return
+        text = json.loads(self.path.read_text())
+        for what, mine in (("settings", self.settings), ("machine", self.machine)):
+            if text[what] != json.loads(json.dumps(mine)):
+                raise ValueError(f"{self.path} is of other {what}: {text[what]}")
+        self.samples = [Sample(**one) for one in text["samples"]]
+
+    def has(self, number: int, name: str) -> bool:
+        """Whether this contender went through this round, whole."""
+        return any(one.round == number and one.name == name and not one.failed for one in self.samples)
+
+    def add(self, sample: Sample) -> None:
+        """Adds a sample, in the place of an earlier one of the same round, and writes the file."""
+        self.samples = [one for one in self.samples if (one.round, one.name) != (sample.round, sample.name)]
+        self.samples.append(sample)
+        self.write()
+
+    def failures(self) -> list[str]:
+        """A line for each measure that failed."""
+        return [f"{one.name}, round {one.round}: {line}" for one in self.samples for line in one.failed]
+
+    def write(self, **more: Any) -> None:
+        """Writes the file, never half of it; `more` are further entries."""
+        summary = {
+            name: {key: one._asdict() for key, one in figures.items()}
+            for name, figures in summarize(self.samples).items()
+        }
+        text = {
+            "machine": self.machine,
+            "settings": self.settings,
+            "versions": self.versions,
+            "missing": self.missing,
+            "failures": self.failures(),
+            "summary": summary,
+            **more,
+            "samples": [asdict(sample) for sample in self.samples],
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        whole = self.path.with_suffix(".new")
+        whole.write_text(json.dumps(text, indent=1) + "\n")
+        whole.replace(self.path)
 
 
-def table(summary: Summary) -> str:
-    """Medians, with the range in brackets."""
+def tables(summary: Summary, names: Iterable[str]) -> Iterator[str]:
+    """The medians with their range, a few contenders a table so that a line stays readable."""
+    shown = [name for name in names if name in summary]
+    for start in range(0, len(shown), 4):
+        part = shown[start : start + 4]
+        rows = [
+            [f"{figure.title}, {figure.unit}", *(_cell(summary[name].get(figure.key), figure.show) for name in part)]
+            for figure in FIGURES
+            if any(figure.key in summary[name] for name in part)
+        ]
+        yield report.table(["median (range)", *part], rows)
 
-    def cell(name: str, key: str, show: Callable[[float], str]) -> str:
-        one = summary[name].get(key)
-        return "-" if one is None else f"{show(one.median)} ({show(one.low)}-{show(one.high)})"
 
-    names = list(summary)
-    return report.table(
-        ["median (range)", *names], [[title, *(cell(name, key, show) for name in names)] for key, title, show in ROWS]
-    )
+def _cell(one: Spread | None, show: Any) -> str:
+    return "-" if one is None else f"{show(one.median)} ({show(one.low)}-{show(one.high)})"
 
 
-def plot(summary: Summary, directory: Path) -> list[Path]:
-    """One bar chart a row, as SVG. Returns nothing where matplotlib is not installed."""
-    try:
-        importlib.import_module("matplotlib").use("svg")
-    except ImportError:
-        return []
-    plt = importlib.import_module("matplotlib.pyplot")
-    directory.mkdir(parents=True, exist_ok=True)
-    written = []
-    for key, title, show in ROWS:
-        names = [name for name in summary if key in summary[name] and not (name == "veth" and key.startswith("tcp"))]
-        bars = [summary[name][key] for name in names]
-        figure, axes = plt.subplots(figsize=(6, 0.5 + 0.5 * len(names)), layout="constrained")
-        errors = [[one.median - one.low for one in bars], [one.high - one.median for one in bars]]
-        drawn = axes.barh(
-            names, [one.median for one in bars], xerr=errors, color="#4477aa", ecolor="#222222", capsize=3
-        )
-        axes.bar_label(drawn, [show(one.median) for one in bars], label_type="center", color="white")
-        axes.set_title(title)
-        axes.invert_yaxis()
-        axes.set_xticks([])
-        axes.spines[["top", "right", "bottom"]].set_visible(False)
-        path = directory / f"{key}.svg"
-        figure.savefig(path, metadata={"Date": None})
-        plt.close(figure)
-        written.append(path)
-    return written
+def versions_text(versions: Mapping[str, str]) -> str:
+    """A line for each daemon."""
+    return "\n".join(f"{name}: {text}" for name, text in versions.items())

@@ -68,7 +68,7 @@ def _iperf3(source: Site, target: Site, address: str, seconds: float, options: l
         "-p",
         str(_PORT),
         "-t",
-        f"{seconds:g}",
+        str(max(1, round(seconds))),  # it knows whole seconds only, and 0 has no end
         "--connect-timeout",
         "3000",
         *options,

@@ -1,0 +1,54 @@
+"""What the bench measures: every figure's key, title, unit, how it is shown, and which direction is better."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure. A value times `scale` is in `unit`, and is shown with `digits` decimals."""
+
+    key: str
+    title: str
+    unit: str
+    scale: float
+    digits: int
+    more_is_better: bool = False
+
+    def show(self, value: float) -> str:
+        """The value in the figure's unit, without it."""
+        return f"{value * self.scale:.{self.digits}f}"
+
+
+def _rate(key: str, title: str) -> Figure:
+    return Figure(key, title, "Gb/s", 1e-9, 2, more_is_better=True)
+
+
+FIGURES: Sequence[Figure] = (
+    _rate("tcp_1", "TCP, 1 stream"),
+    _rate("tcp_4", "TCP, 4 streams"),
+    _rate("tcp_reverse", "TCP, reverse"),
+    _rate("tcp_bidir", "TCP, both ways"),
+    _rate("tcp_plain", "TCP, 1 stream, veth without GSO"),
+    _rate("udp_1390_bits", "UDP 1390 B, < 1 % lost"),
+    Figure("udp_1390_pps", "UDP 1390 B, < 1 % lost", "kpps", 1e-3, 0, more_is_better=True),
+    Figure("udp_64_pps", "UDP 64 B, < 1 % lost", "kpps", 1e-3, 0, more_is_better=True),
+    Figure("cpu_s_per_gb", "CPU s/GB, both daemons", "s/GB", 1, 2),
+    Figure("rtt_idle_p50", "RTT idle, p50", "ms", 1, 3),
+    Figure("rtt_idle_p99", "RTT idle, p99", "ms", 1, 3),
+    Figure("rtt_load_p50", "RTT under TCP, p50", "ms", 1, 2),
+    Figure("rtt_load_p99", "RTT under TCP, p99", "ms", 1, 2),
+    Figure("peak_rss", "peak RSS of a daemon", "MiB", 2**-20, 0),
+    Figure("crowd_rss", "peak RSS, 1,000 peers", "MiB", 2**-20, 0),
+    Figure("ready_s", "start to ready", "ms", 1e3, 0),
+    Figure("crowd_1_us", "CPU a packet, 1 peer", "us", 1, 1),
+    Figure("crowd_100_us", "CPU a packet, 100 peers", "us", 1, 1),
+    Figure("crowd_1000_us", "CPU a packet, 1,000 peers", "us", 1, 1),
+    Figure("crowd_10000_us", "CPU a packet, 10,000 peers", "us", 1, 1),
+    Figure("crowd_growth", "CPU a packet, 10,000 peers / 1", "x", 1, 2),
+    Figure("efficiency", "efficiency", "of 1", 1, 2, more_is_better=True),
+    _rate("aead_bits", "AEAD alone, all processors"),
+    Figure("aead_x_1420", "AEAD / EVP at 1420 B", "x", 1, 2, more_is_better=True),
+    Figure("aead_x_64", "AEAD / EVP at 64 B", "x", 1, 2, more_is_better=True),
+)
+BY_KEY = {figure.key: figure for figure in FIGURES}

@@ -1,0 +1,125 @@
+"""What pywg is to reach, beside its peers in the same run, and whether it did."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bench import report
+
+from .figures import BY_KEY
+from .results import CIPHER, OURS, Sample, Spread, by_round, spread, summarize
+
+NEWEST = "wireguard-go-new"
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`key` of `of`, divided by the same of `against` where that is named, is to be at least or at most `bound`."""
+
+    key: str
+    bound: float
+    against: str = ""
+    at_most: bool = False
+    of: str = OURS
+
+    def met(self, value: float) -> bool:
+        """Whether a value reaches the bound."""
+        return value <= self.bound if self.at_most else value >= self.bound
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A target and what was measured: a ratio of medians with the range over the rounds, or a median; None: nothing."""
+
+    target: Target
+    measured: float | None
+    rounds: Spread | None
+
+    @property
+    def met(self) -> bool | None:
+        """None when nothing was measured."""
+        return None if self.measured is None else self.target.met(self.measured)
+
+
+def targets(aead: str) -> list[Target]:
+    """All of them; those of the AEAD depend on the backend that the processor allows."""
+    against_newest = [
+        Target(key, bound, NEWEST)
+        for key, bound in {
+            "tcp_1": 2.5,
+            "tcp_4": 2.5,
+            "tcp_reverse": 2.5,
+            "tcp_bidir": 2.5,
+            "tcp_plain": 1.5,
+            "udp_1390_bits": 2.0,
+            "udp_64_pps": 2.0,
+        }.items()
+    ]
+    others = [
+        Target(key, bound, name)
+        for name, bound in {"boringtun": 5.0, "openvpn": 8.0}.items()
+        for key in ("tcp_1", "tcp_4", "tcp_reverse")
+    ]
+    costs = [
+        Target(key, bound, NEWEST, at_most=True)
+        for key, bound in {"cpu_s_per_gb": 0.4, "rtt_idle_p50": 0.7, "rtt_load_p99": 0.5}.items()
+    ]
+    alone = [
+        Target("peak_rss", 56 * MIB, at_most=True),
+        Target("crowd_rss", 72 * MIB, at_most=True),
+        Target("ready_s", 0.3, at_most=True),
+        Target("crowd_growth", 1.05, at_most=True),
+        Target("efficiency", 0.85),
+    ]
+    full, small = {"evp": (0.0, 0.0), "avx2": (1.2, 3.0)}.get(aead, (2.0, 6.0))
+    kernels = [Target("aead_x_1420", full, of=CIPHER), Target("aead_x_64", small, of=CIPHER)] if full else []
+    return [*against_newest, *others, *costs, *alone, *kernels]
+
+
+def outcomes(samples: Iterable[Sample], aead: str) -> list[Outcome]:
+    """Every target with what the samples say of it."""
+    samples = list(samples)
+    summary, rounds = summarize(samples), by_round(samples).values()
+    found = []
+    for target in targets(aead):
+        ours = summary.get(target.of, {}).get(target.key)
+        if target.against:
+            theirs = summary.get(target.against, {}).get(target.key)
+            each = [
+                done[target.of][target.key] / done[target.against][target.key]
+                for done in rounds
+                if done.get(target.of, {}).get(target.key) and done.get(target.against, {}).get(target.key)
+            ]
+            measured = ours.median / theirs.median if ours and theirs and theirs.median else None
+            found.append(Outcome(target, measured, spread(each) if each else None))
+        else:
+            found.append(Outcome(target, ours.median if ours else None, ours))
+    return found
+
+
+def table(found: Iterable[Outcome]) -> str:
+    """A line for each target."""
+    return report.table(["target", "measured", "rounds", "to reach", "met"], [_row(one) for one in found])
+
+
+def as_json(found: Iterable[Outcome]) -> list[dict[str, Any]]:
+    """The outcomes, for the file."""
+    return [asdict(one.target) | {"measured": one.measured, "met": one.met} for one in found]
+
+
+def _row(one: Outcome) -> list[str]:
+    target, figure = one.target, BY_KEY[one.target.key]
+
+    def show(value: float) -> str:
+        return f"{value:.2f} x" if target.against else f"{figure.show(value)} {figure.unit}"
+
+    title = f"{figure.title} / {target.against}" if target.against else figure.title
+    sign = "<=" if target.at_most else ">="
+    return [
+        title,
+        "-" if one.measured is None else show(one.measured),
+        "-" if one.rounds is None else f"{show(one.rounds.low)} to {show(one.rounds.high)}",
+        f"{sign} {show(target.bound)}",
+        {None: "not measured", True: "yes", False: "NO"}[one.met],
+    ]
