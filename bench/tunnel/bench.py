@@ -30,7 +30,7 @@ CONTENDERS = (VETH, OURS, NO_CIPHER, CIPHER, *WIREGUARD, "openvpn")
 QUICK_CONTENDERS = (VETH, OURS, "wireguard-go-new", "wireguard-go")
 # What these can't be asked for, or need not be.
 _APPLIES = {VETH: {"idle", "stream", "streams", "plain", "udp"}, NO_CIPHER: {"stream"}, CIPHER: set[str]()}
-_NO_CROWD = ("openvpn", "openvpn-chacha")  # one peer on a point-to-point link
+_NO_CROWD = ("openvpn", "openvpn-tuned", "openvpn-chacha")  # one peer on a point-to-point link
 RESULTS = ROOT / "bench" / "results"
 
 

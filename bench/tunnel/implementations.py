@@ -11,7 +11,8 @@ from . import builds
 from .builds import NotInstalledError
 from .command import run
 
-OPENVPN_CIPHERS = {"openvpn": "AES-256-GCM", "openvpn-chacha": "CHACHA20-POLY1305"}
+OPENVPN_CIPHERS = {"openvpn-chacha": "CHACHA20-POLY1305"}
+OPENVPN_DEFAULT_CIPHER = "AES-256-GCM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +20,14 @@ class Implementation:
     """A daemon: `command` is run in the foreground with the interface's name behind it.
 
     `openvpn_cipher` is empty for a WireGuard daemon, which is configured through its UAPI socket; else the daemon is
-    OpenVPN, with that cipher on its data channel.
+    OpenVPN, with that cipher on its data channel, tuned for speed or as it comes.
     """
 
     name: str
     command: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     openvpn_cipher: str = ""
+    openvpn_tuned: bool = False
 
     def argv(self, interface: str) -> list[str]:
         """The command line that serves `interface`."""
@@ -65,7 +67,8 @@ def version(implementation: Implementation) -> str:
     said = run(*_version_command(implementation), env={**os.environ, **implementation.env})
     line = next(iter(said.splitlines()), "?")
     if implementation.openvpn_cipher:
-        return f"{' '.join(line.split()[:2])}, UDP, {implementation.openvpn_cipher}, data path in user space"
+        options = "large buffers and --fast-io" if implementation.openvpn_tuned else "default options"
+        return f"{' '.join(line.split()[:2])}, UDP, {implementation.openvpn_cipher}, {options}, no DCO"
     return f"{line}, its cipher left out" if implementation.name == "no-cipher" else line
 
 
@@ -102,7 +105,12 @@ def _built(path: Path, *options: str) -> Callable[[str], Implementation]:
 
 
 def _openvpn(name: str) -> Implementation:
-    return Implementation(name, (_installed("openvpn", "openvpn"),), openvpn_cipher=OPENVPN_CIPHERS[name])
+    return Implementation(
+        name,
+        (_installed("openvpn", "openvpn"),),
+        openvpn_cipher=OPENVPN_CIPHERS.get(name, OPENVPN_DEFAULT_CIPHER),
+        openvpn_tuned=name == "openvpn-tuned",
+    )
 
 
 def _installed(program: str, package: str) -> str:
@@ -120,6 +128,7 @@ _FINDERS: dict[str, Callable[[str], Implementation]] = {
     "boringtun": _built(builds.CARGO / "bin" / "boringtun-cli", "--disable-drop-privileges"),
     "gotatun": _built(builds.CARGO / "bin" / "gotatun", "--disable-drop-privileges", "--verbosity", "error"),
     "openvpn": _openvpn,
+    "openvpn-tuned": _openvpn,
     "openvpn-chacha": _openvpn,
 }
 NAMES = tuple(_FINDERS)

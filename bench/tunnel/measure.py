@@ -38,7 +38,7 @@ class Effort:
     crowd_s: int
 
 
-FULL = Effort(tcp_s=3, udp_s=1, udp_steps=7, pings=200, crowd_s=2)
+FULL = Effort(tcp_s=3, udp_s=1, udp_steps=6, pings=150, crowd_s=2)
 QUICK = Effort(tcp_s=2, udp_s=1, udp_steps=5, pings=100, crowd_s=1)
 
 

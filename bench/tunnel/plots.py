@@ -13,6 +13,7 @@ from .results import OURS, Spread, Summary
 OURS_COLOUR, OTHERS_COLOUR, RANGE_COLOUR = "#0072b2", "#a6a6a6", "#333333"
 PANEL_INCHES = 2.5
 BAR_INCHES = 0.24
+MAX_COLUMNS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,14 @@ def draw(summary: Summary, names: Sequence[str], directory: Path) -> list[Path]:
 
 def _draw(plt: Any, plot: Plot, keys: list[str], bars: Summary, path: Path) -> Path:
     names = sorted(bars, key=lambda name: name != OURS)
-    size = (1.2 + PANEL_INCHES * len(keys), 0.9 + BAR_INCHES * len(names))
-    figure, panels = plt.subplots(1, len(keys), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    columns = min(len(keys), MAX_COLUMNS)
+    rows = -(-len(keys) // columns)
+    size = (1.2 + PANEL_INCHES * columns, 0.3 + rows * (0.6 + BAR_INCHES * len(names)))
+    figure, panels = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False, layout="constrained")
     figure.suptitle(plot.title, fontsize=10)
-    for axes, key in zip(panels[0], keys, strict=True):
+    for axes in panels.flat[len(keys) :]:
+        axes.set_axis_off()
+    for axes, key in zip(panels.flat, keys, strict=False):
         _panel(axes, BY_KEY[key], [bars[name].get(key) for name in names], names)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
