@@ -46,7 +46,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     return recorded
 
 
-def options(**given: bool | str) -> dict[str, Any]:
+def options(**given: bool | str) -> dict[str, object]:
     unset = dict.fromkeys(["udp_gso", "udp_gso_equal_tail", "udp_gro", "tun_offload", "sandbox", "threads"])
     return {"foreground": False, "listen_addresses": [], "bind_device": ""} | unset | given
 
