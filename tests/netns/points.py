@@ -56,7 +56,12 @@ POINTS = (
     Row(
         "21",
         "systemd: wg-quick@, a native unit, sd_notify, watchdog, hardening",
-        ("tests/netns/test_sandbox.py", "tests/runtime/test_systemd_units.py", "tests/runtime/test_notify.py"),
+        (
+            "tests/netns/test_sandbox.py",
+            "tests/netns/test_systemd.py",
+            "tests/runtime/test_systemd_units.py",
+            "tests/runtime/test_notify.py",
+        ),
     ),
     Row("wg-quick", "`wg-quick up`, `down`, `save`, `strip` with a file that has everything in it"),
     Row("wg syncconf, addconf, setconf", "on a running interface"),

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import require_tool
 
+EXPOSED_AT_MOST = 30  # tenths: systemd's "OK" ends at 5.0; an ordinary service has 9.6
 UNITS = Path(__file__).resolve().parents[2] / "docs" / "systemd"
 
 
@@ -48,6 +49,21 @@ def test_drop_in(tmp_path):
     (tmp_path / "wg-quick@.service.d").mkdir()
     shutil.copy(UNITS / "wg-quick@.service.d-pywg.conf", tmp_path / "wg-quick@.service.d" / "pywg.conf")
     assert verify(tmp_path, "wg-quick@wg0.service") == ""
+
+
+def test_native_unit_is_confined():
+    """What is left is what the daemon is for: root, CAP_NET_ADMIN, the host's network and Internet sockets."""
+    require_tool("systemd-analyze")
+    options = ("--offline=yes", "--no-pager", f"--threshold={EXPOSED_AT_MOST}")
+    ended = subprocess.run(
+        ["systemd-analyze", "security", *options, str(UNITS / "pywg@.service")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    print(ended.stdout)
+    assert ended.returncode == 0, ended.stdout
 
 
 def test_native_unit_has_what_the_daemon_needs():

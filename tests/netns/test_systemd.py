@@ -1,0 +1,194 @@
+"""Both ways to run under a real systemd: the native unit, and wg-quick@ with the drop-in. dropin: 21."""
+
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.tunnel.command import CommandError
+from bench.tunnel.implementations import ROOT
+from bench.tunnel.lab import Lab
+from bench.tunnel.site import LISTEN_PORT, poll
+from tests.support import require_tool
+
+from . import dropin
+from .conftest import OpenLab
+from .machine import SYSTEM_UNITS, Machine
+
+pytestmark = pytest.mark.dropin("21")
+
+SHIPPED = ROOT / "docs" / "systemd"
+WATCHDOG_S = 2
+PATIENCE_S = 30.0
+
+
+class Site:
+    """A machine with the near end's configuration file, the units that serve it, and the far end to talk to."""
+
+    def __init__(self, lab: Lab, machine: Machine) -> None:
+        self.lab = lab
+        self.machine = machine
+        self.interface = lab.near.interface
+        self.native = f"pywg@{self.interface}.service"
+        self.quick = f"wg-quick@{self.interface}.service"
+        self.file = f"/etc/wireguard/{self.interface}.conf"
+
+    def configure(self, *, allowed: str = "10.78.0.0/24") -> None:
+        """Writes wg0.conf as it is for wg-quick."""
+        self.machine.write(
+            self.file,
+            f"[Interface]\nPrivateKey = {self.lab.near.keys.private}\nListenPort = {LISTEN_PORT}\n"
+            f"Address = {self.lab.near.inner(4)}/24\n"
+            f"[Peer]\nPublicKey = {self.lab.far.keys.public}\nAllowedIPs = {allowed}\n"
+            f"Endpoint = {self.lab.far.outer(4)}:{LISTEN_PORT}\n",
+        )
+
+    def systemctl(self, verb: str, unit: str) -> None:
+        """Raises CommandError when the job fails."""
+        self.machine.run("systemctl", verb, unit)
+
+    def start_native(self) -> None:
+        """Starts the native unit, does what a network manager does, and waits for traffic."""
+        self.systemctl("start", self.native)
+        self.lab.near.ip("address", "add", f"{self.lab.near.inner(4)}/24", "dev", self.interface)
+        self.lab.near.ip("link", "set", self.interface, "up")
+        self.passes_traffic()
+
+    def passes_traffic(self) -> None:
+        """Until a ping through the tunnel is answered."""
+        dropin.resumes(self.lab.near, self.lab.far.inner(4))
+
+    def link(self) -> str:
+        """The interface with its index, and its addresses."""
+        ip = self.lab.near.ip
+        return ip("-o", "link", "show", self.interface) + ip("-o", "address", "show", self.interface)
+
+    def left(self, unit: str) -> list[str]:
+        """What there still is of a tunnel that was stopped."""
+        links = self.lab.near.ip("-o", "link")
+        sockets = self.machine.run("ls", "-A", "/run/wireguard").split()
+        return self.machine.processes(unit) + sockets + [line for line in links.splitlines() if self.interface in line]
+
+    def restarts(self) -> int:
+        """How often systemd has started the native unit again by itself."""
+        return int(self.machine.property(self.native, "NRestarts"))
+
+    def is_back(self, restarts: int) -> bool:
+        """Whether the native unit has been started again so often, and is up."""
+        return self.restarts() == restarts and self.machine.property(self.native, "ActiveState") == "active"
+
+
+@pytest.fixture
+def site(open_lab: OpenLab, tmp_path: Path) -> Iterator[Site]:
+    require_tool("wg-quick")
+    lab = open_lab(None, "pywg", connect=False)
+    lab.far.configure(lab.mtu)
+    lab.far.add_peer(lab.near)
+    quick = tmp_path / "wg-quick@.service.d"
+    quick.mkdir()
+    shutil.copy(SHIPPED / "wg-quick@.service.d-pywg.conf", quick / "pywg.conf")
+    impatient = tmp_path / "pywg@.service.d"
+    impatient.mkdir()
+    (impatient / "impatient.conf").write_text(f"[Service]\nWatchdogSec={WATCHDOG_S}\nRestartSec=100ms\n")
+    units = (SHIPPED / "pywg@.service", SYSTEM_UNITS / "wg-quick@.service", quick, impatient)
+    with Machine(lab.near.namespace, tmp_path, units) as machine:
+        site = Site(lab, machine)
+        site.configure()
+        yield site
+
+
+def test_native_unit(site: Site) -> None:
+    """Start, traffic, confinement, restart without losing the interface, stop."""
+    machine = site.machine
+    site.start_native()
+    for name in ("no_new_privs", "capabilities", "seccomp"):
+        assert f"sandbox_{name}=1\n" in machine.run("pywg", "stats", site.interface)
+    assert machine.property(site.native, "StatusText") == f"{site.interface} is up, MTU 1420"
+    before = site.link()
+    began = time.monotonic()
+    site.systemctl("restart", site.native)
+    site.passes_traffic()
+    print(f"systemctl restart: traffic after {time.monotonic() - began:.2f} s (promised: 2)")
+    assert site.link() == before
+    assert machine.processes(site.native) == ["pywg"]
+    site.systemctl("stop", site.native)
+    assert site.left(site.native) == []
+    assert machine.property(site.native, "Result") == "success"
+    assert "internal error" not in machine.journal(site.native)
+    site.start_native()
+
+
+def test_native_unit_after_a_crash(site: Site) -> None:
+    site.start_native()
+    before = site.link()
+    site.machine.signal(site.native, signal.SIGKILL)
+    poll(lambda: site.is_back(1), "systemd has started it again", PATIENCE_S)
+    site.passes_traffic()
+    assert site.link() == before
+
+
+def test_native_unit_that_hangs(site: Site) -> None:
+    """The signs of life arrive, for longer than the watchdog waits; without them it is started again."""
+    machine = site.machine
+    site.start_native()
+    signs = set()
+
+    def sign_of_life() -> bool:
+        signs.add(machine.property(site.native, "WatchdogTimestampMonotonic"))
+        return len(signs) > 3  # each comes after half of the watchdog's time
+
+    poll(sign_of_life, "three signs of life", PATIENCE_S, every_s=0.1)
+    assert site.restarts() == 0
+    machine.signal(site.native, signal.SIGSTOP)
+    poll(lambda: site.is_back(1), "the watchdog has ended it", PATIENCE_S)
+    assert "Watchdog timeout" in machine.journal(site.native)
+    site.passes_traffic()
+
+
+def test_native_unit_with_a_bad_configuration(site: Site) -> None:
+    machine = site.machine
+    site.configure(allowed="10.78.0.0/33")
+    with pytest.raises(CommandError, match="failed"):
+        site.systemctl("start", site.native)
+    poll(lambda: machine.property(site.native, "ActiveState") == "failed", "a failed unit", PATIENCE_S)
+    assert "10.78.0.0/33" in machine.journal(site.native)
+    poll(lambda: site.left(site.native) == [], "nothing is left")
+
+
+def test_native_unit_with_an_unreadable_configuration(site: Site) -> None:
+    """It has no right to read another user's file, and must not start without keys and peers."""
+    site.machine.run("chown", "65534", site.file)
+    with pytest.raises(CommandError, match="failed"):
+        site.systemctl("start", site.native)
+    assert f"{site.file}: Permission denied" in site.machine.journal(site.native)
+
+
+def test_wg_quick(site: Site) -> None:
+    """start, reload, restart and stop of the distribution's unit."""
+    machine = site.machine
+    site.systemctl("start", site.quick)
+    site.passes_traffic()
+    assert machine.processes(site.quick) == ["pywg"]
+    (other,) = dropin.public_keys(1)
+    machine.run("wg", "set", site.interface, "peer", other)
+    site.systemctl("reload", site.quick)
+    assert machine.run("wg", "show", site.interface, "peers").split() == [site.lab.far.keys.public]
+    began = time.monotonic()
+    site.systemctl("restart", site.quick)
+    site.passes_traffic()
+    print(f"systemctl restart: traffic after {time.monotonic() - began:.2f} s")
+    site.systemctl("stop", site.quick)
+    poll(lambda: site.left(site.quick) == [], "nothing is left")
+    assert machine.property(site.quick, "Result") == "success"
+
+
+def test_wg_quick_with_a_bad_configuration(site: Site) -> None:
+    site.configure(allowed="10.78.0.0/33")
+    with pytest.raises(CommandError, match="failed"):
+        site.systemctl("start", site.quick)
+    assert site.machine.property(site.quick, "ActiveState") == "failed"
+    assert "10.78.0.0/33" in site.machine.journal(site.quick)
+    poll(lambda: site.left(site.quick) == [], "nothing is left")
