@@ -4,11 +4,14 @@ Source: https://www.wireguard.com/xplatform/, and what wireguard-go answers wher
 "set=1" or "get=1" before, the blank line after, the "errno=" line of a reply) belongs to whoever holds the socket.
 
 Requests and replies carry private keys: no error repeats any text of a request.
+
+What ends in `_steps` does the same as the function without it, as a generator that pauses now and then: 10,000 peers
+take a third of a second, and whoever runs an event loop has other things to do meanwhile.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from errno import EINVAL, EPROTO
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pywg.config.addresses import MAX_PORT, format_prefix, format_sock_addr, parse_number, parse_prefix, parse_sock_addr
 from pywg.config.model import AllowedIpChange, DeviceChange, DeviceStatus, PeerChange, PeerStatus
@@ -18,10 +21,15 @@ from pywg.errors import ConfigError, UapiError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+_Result = TypeVar("_Result")
+
 MAX_KEEPALIVE: Final = 65535
+LINES_A_STEP: Final = 512
+"""Between two pauses: about a millisecond."""
 _MAX_U32: Final = 2**32 - 1
 _MAX_U64: Final = 2**64 - 1
 _NS: Final = 1_000_000_000
+_LINES_A_PEER: Final = 9
 _NOT_A_LINE: Final = 'expected "key=value"'
 
 
@@ -31,8 +39,13 @@ def parse_set(request: "ReadableBuffer") -> DeviceChange:
     UapiError names the line, 1 being the one after "set=1": EPROTO for a line without "=", EINVAL for everything else.
     Neither it nor the result keeps a reference into the request, which may be wiped or resized at once.
     """
+    return _at_once(parse_set_steps(request))
+
+
+def parse_set_steps(request: "ReadableBuffer") -> Generator[None, None, DeviceChange]:
+    """`parse_set` in steps; the request has to stay as it is until the last."""
     change = DeviceChange()
-    error = _read_set(request, change)
+    error = yield from _read_set(request, change)
     if error is not None:
         raise error
     return change
@@ -73,7 +86,13 @@ def format_get(status: DeviceStatus) -> bytearray:
 
     The caller wipes the result, and must not append to it before: growing may leave a copy of the keys behind.
     """
+    return _at_once(format_get_steps(status))
+
+
+def format_get_steps(status: DeviceStatus) -> Generator[None, None, bytearray]:
+    """`format_get` in steps; the keys are read in the last."""
     text = TextBuilder()
+    since = 0
     if status.private_key is not None and any(memoryview(status.private_key)):
         text.secret("private_key", status.private_key)
     if status.listen_port:
@@ -96,6 +115,10 @@ def format_get(status: DeviceStatus) -> bytearray:
         )
         for prefix in peer.allowed_ips:
             text.line(f"allowed_ip={format_prefix(prefix)}")
+        since += _LINES_A_PEER + len(peer.allowed_ips)
+        if since >= LINES_A_STEP:
+            since = 0
+            yield
     return text.finish()
 
 
@@ -131,10 +154,21 @@ def format_errno(errno: int) -> bytes:
     return b"errno=%d\n\n" % -abs(errno)
 
 
-def _read_set(request: "ReadableBuffer", change: DeviceChange) -> UapiError | None:
+def _at_once(steps: Generator[None, None, _Result]) -> _Result:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+
+
+def _read_set(request: "ReadableBuffer", change: DeviceChange) -> Generator[None, None, UapiError | None]:
     """Fill `change`. An error is returned: raised here, its traceback would hold this frame's views of the request."""
     peer: PeerChange | None = None
     for number, (name, value) in enumerate(lines(request), 1):
+        if number % LINES_A_STEP == 0:
+            yield
         try:
             if value is None:
                 return UapiError(f"line {number}: {_NOT_A_LINE}", errno=EPROTO)

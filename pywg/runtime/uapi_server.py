@@ -3,21 +3,24 @@
 An operation is `set=1`, `get=1`, `stats=1` or `log_level=WORD` on a line, more lines, and a blank line; the end of the
 stream after a whole line serves as the blank line. The reply ends with `errno=N`, and N is never positive. `stats=1`
 and `log_level=` are ours: the others are WireGuard's cross-platform protocol, https://www.wireguard.com/xplatform/.
-Requests and replies hold private keys, and are wiped.
+Requests and replies hold private keys, and are wiped. Reading and writing their text, the most of the work, leaves the
+loop room for handshakes; a change is applied in one go, and never while another client's reply is being written.
 """
 
 import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Generator, Mapping
+from typing import Protocol, TypeVar
 
 from pywg._native.secret import wipe
 from pywg.config.model import DeviceChange, DeviceStatus
-from pywg.config.uapi import format_errno, format_get, parse_set
+from pywg.config.uapi import format_errno, format_get_steps, parse_set_steps
 from pywg.errors import ConfigError, DeviceError, UapiError
 from pywg.runtime.log import Log, parse_level
+
+_Result = TypeVar("_Result")
 
 MAX_REQUEST_LEN = 64 << 20
 """Bytes of one operation."""
@@ -66,6 +69,8 @@ class UapiServer:
         self._accepting: asyncio.Task[None] | None = None
         self._connections: dict[asyncio.Task[None], None] = {}
         """Open connections, idle longest first."""
+        self._configuration = asyncio.Lock()
+        """Whoever holds it may change the configuration, or reads it."""
 
     def start(self) -> None:
         """Begins to accept, on the running loop."""
@@ -152,7 +157,9 @@ class UapiServer:
         code = 0
         try:
             if name == b"set=1":
-                self._device.apply(parse_set(body))
+                change = await _with_pauses(parse_set_steps(body))
+                async with self._configuration:
+                    self._device.apply(change)
             elif operation[: len(LOG_LEVEL)] == LOG_LEVEL:
                 self._set_log_level(operation)
             elif name not in (b"get=1", b"stats=1"):
@@ -161,7 +168,8 @@ class UapiServer:
             elif bytes(body[:1]) not in (b"", b"\n"):
                 raise UapiError(f"{name.decode()} takes no further lines", errno=errno.EINVAL)
             elif name == b"get=1":
-                reply = format_get(self._device.status())
+                async with self._configuration:
+                    reply = await _with_pauses(format_get_steps(self._device.status()))
             else:
                 stats = {**self._device.stats(), **self._more_stats()}
                 reply += "".join(f"{key}={value}\n" for key, value in stats.items()).encode()
@@ -189,6 +197,17 @@ class UapiServer:
         if data:
             async with asyncio.timeout(SEND_SECONDS):
                 await asyncio.get_running_loop().sock_sendall(client, data)
+
+
+async def _with_pauses(steps: Generator[None, None, _Result]) -> _Result:
+    """Runs `steps` to its end, and everything else that is due at each of its pauses."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+        await asyncio.sleep(0)
 
 
 class RequestBuffer:

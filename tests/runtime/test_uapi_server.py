@@ -23,6 +23,8 @@ class FakeDevice:
         self.changes: list[DeviceChange] = []
         self.refuse: UapiError | None = None
         self.peers: list[PeerStatus] = []
+        self.asked = 0
+        """for stats"""
 
     def apply(self, change: DeviceChange) -> None:
         if self.refuse is not None:
@@ -33,6 +35,7 @@ class FakeDevice:
         return DeviceStatus(private_key=Secret(KEY), listen_port=51820, peers=self.peers)
 
     def stats(self) -> dict[str, int]:
+        self.asked += 1
         return {"peers": 2, "counter_bad_mac1": 7}
 
 
@@ -354,3 +357,79 @@ def test_log_level(talk):
         assert await client.ask(b"get=1\n\n") != b""
 
     talk(test, log=log)
+
+
+MANY = 5_000
+
+
+def _watched(device, steps, log):
+    """`steps` with a note of how often the device was asked for its stats, before and after, and what was set."""
+
+    def watched(argument):
+        before = device.asked, len(device.changes)
+        try:
+            return (yield from steps(argument))
+        finally:
+            log.append((device.asked - before[0], len(device.changes) - before[1]))
+
+    return watched
+
+
+async def _until(done, client, question):
+    """How the last reply began; asks again and again until `done` is."""
+    reply = b""
+    while not done.done():
+        reply = await client.ask(question)
+    return reply
+
+
+def test_others_are_answered_while_a_long_change_is_read(talk, monkeypatch):
+    device, log = FakeDevice(), []
+    monkeypatch.setattr(uapi_server, "parse_set_steps", _watched(device, uapi_server.parse_set_steps, log))
+    lines = "".join(f"public_key={number:064x}\n" for number in range(MANY))
+
+    async def test(device, connect):
+        client, other = await connect(), await connect()
+        done = asyncio.ensure_future(client.ask(f"set=1\n{lines}\n".encode()))
+        await _until(done, other, b"stats=1\n\n")
+        assert await done == b"errno=0\n\n"
+        assert [len(change.peers) for change in device.changes] == [MANY]
+        assert log[0][0] > 0
+
+    talk(test, device)
+
+
+def test_others_are_answered_while_a_long_reply_is_written_and_nothing_is_set(talk, monkeypatch):
+    device, log = FakeDevice(), []
+    device.peers = [PeerStatus(public_key=number.to_bytes(32, "big")) for number in range(MANY)]
+    monkeypatch.setattr(uapi_server, "format_get_steps", _watched(device, uapi_server.format_get_steps, log))
+
+    async def test(device, connect):
+        client, other, third = await connect(), await connect(), await connect()
+        done = asyncio.ensure_future(client.ask(b"get=1\n\n"))
+        changes = asyncio.ensure_future(_until(done, third, b"set=1\nfwmark=1\n\n"))
+        await _until(done, other, b"stats=1\n\n")
+        assert (await done).count(b"public_key=") == MANY
+        await changes
+        assert device.changes
+        (asked, changed), *_ = log
+        assert asked > 0
+        assert changed == 0
+
+    talk(test, device)
+
+
+def test_a_client_that_loses_its_place_has_made_its_long_change_or_none_of_it(talk, monkeypatch):
+    """And the next one isn't kept waiting for it."""
+    monkeypatch.setattr(uapi_server, "MAX_CONNECTIONS", 1)
+    lines = "".join(f"public_key={number:064x}\n" for number in range(MANY))
+
+    async def test(device, connect):
+        client = await connect()
+        client.send(f"set=1\n{lines}\n".encode())
+        other = await connect()  # takes the other's place
+        assert await other.ask(b"set=1\nfwmark=7\n\n") == b"errno=0\n\n"
+        assert [len(change.peers) for change in device.changes if change.fwmark is None] in ([], [MANY])
+        assert device.changes[-1].fwmark == 7
+
+    talk(test)
