@@ -429,8 +429,13 @@ cdef class Plane:
             self.leave()
 
     def install_keypair(self, peer: int, uint32_t local_index, uint32_t remote_index, const uint8_t[::1] send_key,
-                        const uint8_t[::1] receive_key, *, bint initiator, double created_at, bint confirmed) -> None:
-        """Opens with it from now on. `created_at`: seconds of `now()`; not `confirmed`: reports its first packet."""
+                        const uint8_t[::1] receive_key, *, bint initiator, double created_at, bint confirmed,
+                        uint64_t first_counter=0) -> None:
+        """Opens with it from now on. `created_at`: seconds of `now()`; not `confirmed`: reports its first packet.
+
+        `first_counter`: of the first message to be sealed. The keys being new, any is safe; a session of the protocol
+        starts at 0.
+        """
         cdef Peer *found = self.find(peer)
         cdef Keypair *keypair
         cdef int failed
@@ -443,6 +448,7 @@ cdef class Plane:
         keypair.remote_index = remote_index
         keypair.initiator = initiator
         keypair.unconfirmed = not confirmed
+        keypair.next_counter = first_counter
         # Before the machine started is a time, too: the subtraction wraps back to the right age.
         keypair.birth_ns = <uint64_t><int64_t>(created_at * 1e9)
         self.enter()

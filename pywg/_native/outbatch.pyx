@@ -107,8 +107,8 @@ cdef void note_sent(Dataplane *dp, Peer *peer, const Keypair *keypair, const Run
         fence()     # either this thread sees the event armed, or Plane.activity() sees the start
         if load8(&peer.activity_armed) and swap8(&peer.activity_armed, 0):
             events_raise(&dp.events, peer, EVENT_ACTIVITY)
-    if keypair.initiator and (now - keypair.birth_ns >= REKEY_AFTER_TIME_S * SECOND_NS
-                              or keypair.next_counter >= REKEY_AFTER_MESSAGES):
+    if (keypair.next_counter >= REKEY_AFTER_MESSAGES
+            or (keypair.initiator and now - keypair.birth_ns >= REKEY_AFTER_TIME_S * SECOND_NS)):
         if now - peer.tx_rekey_asked_ns >= SECOND_NS:
             peer.tx_rekey_asked_ns = now
             events_raise(&dp.events, peer, EVENT_REKEY_WANTED)

@@ -323,7 +323,9 @@ class Far:
             self.install(initiator=initiator, age=age, confirmed=confirmed)
             bed.plane.use_keypair(peer, self.local_index)
 
-    def install(self, *, initiator: bool = True, age: float = 0.0, confirmed: bool = True) -> None:
+    def install(
+        self, *, initiator: bool = True, age: float = 0.0, confirmed: bool = True, first_counter: int = 0
+    ) -> None:
         """Gives the plane the session's keys, as if the handshake had been `age` seconds ago."""
         self.bed.plane.install_keypair(
             self.peer,
@@ -334,6 +336,7 @@ class Far:
             initiator=initiator,
             created_at=now() - age,
             confirmed=confirmed,
+            first_counter=first_counter,
         )
 
     def plane_addr(self) -> tuple[str, int]:

@@ -6,11 +6,13 @@
 import pytest
 
 from pywg._fastpath import HANDSHAKE_WANTED, REKEY_WANTED
+from tests.fastpath.packets import Udp, gso_vnet
 from tests.fastpath.plane_bed import Bed, Far, raw_packet, reply
 from tests.paper import (
     RECEIVER_REKEY_TIME,
     REJECT_AFTER_MESSAGES,
     REJECT_AFTER_TIME,
+    REKEY_AFTER_MESSAGES,
     REKEY_AFTER_TIME,
 )
 
@@ -137,6 +139,69 @@ def test_last_counters_before_reject_after_messages() -> None:
         assert bed.read(2) == [reply(2), reply(3)]
         far.send(reply(4), 1)
         bed.counted(rx_replayed=4)
+
+
+def _used(bed: Bed, first_counter: int, *, initiator: bool = True) -> Far:
+    """A peer with a session that has `first_counter` messages behind it."""
+    far = Far(bed, session=False)
+    far.install(initiator=initiator, first_counter=first_counter)
+    bed.plane.use_keypair(1, far.local_index)
+    return far
+
+
+@pytest.mark.parametrize("first_counter", [REJECT_AFTER_MESSAGES - 1, REJECT_AFTER_MESSAGES, 2**64 - 1])
+def test_keypair_at_reject_after_messages_does_not_seal(first_counter: int) -> None:
+    with Bed() as bed:
+        far = _used(bed, first_counter)
+        bed.write(raw_packet(60))
+        bed.heard(1, HANDSHAKE_WANTED)
+        assert not bed.plane.send_keepalive(1)
+        assert not bed.plane.send_staged(1)
+        assert far.is_silent()
+        assert bed.plane.peer_stats(1) == (0, 0)
+        far.local_index += 1
+        far.install()
+        bed.plane.use_keypair(1, far.local_index)
+        assert bed.plane.send_staged(1)
+        assert far.receive() == far.expect(0, raw_packet(60))
+
+
+def test_counters_end_before_reject_after_messages() -> None:
+    """Superframes up to the end: each counter once and in order, none too large, and then a new session is wanted."""
+    packet = Udp(payload=bytes(44 * 1300))
+    with Bed() as bed:
+        counter = REJECT_AFTER_MESSAGES - 2**13
+        far = _used(bed, counter)
+        while True:
+            sent = bed.counter("tx_datagrams")
+            bed.write(packet.unfinished(), gso_vnet(packet, 1300))
+            bed.until(lambda sent=sent: bed.counter("tx_datagrams") == sent + 44 or _asked(bed), "sent or staged")
+            if _asked(bed):
+                break
+            for _ in range(44):
+                assert far.open().counter == counter
+                counter += 1
+            assert counter <= REJECT_AFTER_MESSAGES
+        assert far.is_silent()
+        assert counter > REJECT_AFTER_MESSAGES - 2**13
+
+
+def _asked(bed: Bed) -> bool:
+    bed.drain()
+    return bool(bed.flags_of(1) & HANDSHAKE_WANTED)
+
+
+@pytest.mark.parametrize("initiator", [True, False])
+def test_either_end_wants_a_new_session_after_rekey_after_messages(initiator: bool) -> None:
+    with Bed() as bed:
+        far = _used(bed, REKEY_AFTER_MESSAGES - 2, initiator=initiator)
+        bed.write(raw_packet(60))
+        assert far.open().counter == REKEY_AFTER_MESSAGES - 2
+        bed.drain()
+        assert not bed.flags_of(1) & REKEY_WANTED
+        bed.write(raw_packet(60))
+        bed.heard(1, REKEY_WANTED)
+        assert far.open().counter == REKEY_AFTER_MESSAGES - 1  # the old keypair goes on
 
 
 def test_previous_keypair_still_opens() -> None:
