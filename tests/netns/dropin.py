@@ -1,4 +1,4 @@
-"""What the drop-in tests share: who is judged, the UAPI spoken by hand, captures of both directions, moments of load.
+"""What the drop-in tests share: who is judged, the UAPI spoken by hand, moments of load.
 
 A drop-in test takes `subject`, the name of a daemon, and must be able to hold for any that is called as wireguard-go
 is. Its marks say what it covers: `dropin("15", ...)` names points of the list in docs/drop-in.md, `known_bug("...")` a
@@ -10,12 +10,10 @@ import contextlib
 import os
 import secrets
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -24,18 +22,14 @@ import pytest
 from bench.tunnel.command import CommandError, run
 from bench.tunnel.implementations import find
 from bench.tunnel.lab import Lab
-from bench.tunnel.site import LINK, LISTEN_PORT, Site, poll
+from bench.tunnel.site import Site, poll
 
 from .conftest import OpenLab
 
 LONG = os.environ.get("PYWG_LONG") == "1"
 ANSWERS_WITHIN_S = 20.0
 RESUMES_WITHIN_S = 15.0
-INITIATION, RESPONSE, COOKIE_REPLY, TRANSPORT = 1, 2, 3, 4
-KEEPALIVE_LEN = 32
 UNKNOWN_KEY = "9CFtwQAAgC2/Vg8kr1ZUWWwFe0Vps9r0H5jYkXmJPwE="
-_ETH_P_ALL = 3
-_PACKET_OUTGOING = 4
 
 
 def parametrize_subject(metafunc: pytest.Metafunc) -> None:
@@ -132,72 +126,6 @@ def peers(site: Site) -> list[dict[str, list[str]]]:
         if found and name not in ("", "errno"):
             found[-1].setdefault(name, []).append(value)
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class Outer:
-    """A datagram on the outer link: sent by the site it was captured at, or received. `tos` is the whole byte."""
-
-    outgoing: bool
-    tos: int
-    source: str
-    target: str
-    message: bytes
-
-
-class Link:
-    """The WireGuard datagrams on a site's outer link while the block lasts, both ways, IPv4 and IPv6, unsegmented."""
-
-    def __init__(self, site: Site, *, port: int = LISTEN_PORT) -> None:
-        self._port = port
-        site.namespace.run("ethtool", "-K", LINK, "gso", "off", "tx-udp-segmentation", "off", "gro", "off")
-        self._socket = site.namespace.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
-        self._socket.setsockopt(socket.SOL_SOCKET, 33, 32 << 20)  # SO_RCVBUFFORCE
-        self._socket.bind((LINK, _ETH_P_ALL))
-        self._socket.setblocking(False)
-        self._seen: list[Outer] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._socket.close()
-
-    def datagrams(self) -> list[Outer]:
-        """All so far, in order."""
-        while True:
-            try:
-                packet, address = self._socket.recvfrom(1 << 16)
-            except BlockingIOError:
-                return list(self._seen)
-            if found := self._parse(packet, address[2] == _PACKET_OUTGOING):
-                self._seen.append(found)
-
-    def sent(self, kind: int | None = None) -> list[Outer]:
-        """What the site sent, all or the messages of one type."""
-        return [one for one in self.datagrams() if one.outgoing and kind in (None, one.message[0])]
-
-    def received(self, kind: int | None = None) -> list[Outer]:
-        """What the site received, all or the messages of one type."""
-        return [one for one in self.datagrams() if not one.outgoing and kind in (None, one.message[0])]
-
-    def _parse(self, packet: bytes, outgoing: bool) -> Outer | None:
-        if len(packet) >= 28 and packet[0] >> 4 == 4 and packet[9] == socket.IPPROTO_UDP:
-            family, tos, udp = socket.AF_INET, packet[1], (packet[0] & 15) * 4
-            source, target = packet[12:16], packet[16:20]
-        elif len(packet) >= 48 and packet[0] >> 4 == 6 and packet[6] == socket.IPPROTO_UDP:
-            family, tos, udp = socket.AF_INET6, (packet[0] & 15) << 4 | packet[1] >> 4, 40
-            source, target = packet[8:24], packet[24:40]
-        else:
-            return None
-        ports = struct.unpack_from("!HH", packet, udp)
-        if self._port not in ports or len(packet) <= udp + 8:
-            return None
-        return Outer(
-            outgoing, tos, socket.inet_ntop(family, source), socket.inet_ntop(family, target), packet[udp + 8 :]
-        )
 
 
 def nft(site: Site, *rules: str) -> None:

@@ -1,28 +1,50 @@
-"""The encrypted side: captures the datagrams that reach a site, and injects others as a stranger would."""
+"""The encrypted side: captures the datagrams of a site, and injects others as a stranger would."""
 
 import random
 import socket
 import struct
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from bench.tunnel.site import LINK, LISTEN_PORT, Site
 
-ETH_P_IP = 0x0800
-IPV4_HEADER_LEN = 20
 UDP_HEADER_LEN = 8
 INITIATION, RESPONSE, COOKIE_REPLY, TRANSPORT = 1, 2, 3, 4
+KEEPALIVE_LEN = 32
+_ETH_P_ALL = 3
+_PACKET_OUTGOING = 4
+_SO_RCVBUFFORCE = 33
 _UDP = struct.Struct("!HHHH")
 
 
-class Capture:
-    """The WireGuard messages that arrive at a site over IPv4 while the block lasts, as the wire carried them."""
+@dataclass(frozen=True, slots=True)
+class Outer:
+    """A datagram on the outer link: sent by the site it was captured at, or received. `tos` is the whole byte."""
 
-    def __init__(self, site: Site) -> None:
-        self._socket = site.namespace.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
-        self._socket.bind((LINK, ETH_P_IP))
+    outgoing: bool
+    tos: int
+    source: str
+    target: str
+    message: bytes
+
+
+class Link:
+    """The WireGuard datagrams on a site's outer link while the block lasts, both ways, IPv4 and IPv6.
+
+    A veth delivers at once: what was sent before is there. With `unsegmented` False the link is left as it is, and a
+    train of datagrams in one send is one here, too.
+    """
+
+    def __init__(self, site: Site, *, port: int = LISTEN_PORT, unsegmented: bool = True) -> None:
+        self._port = port
+        if unsegmented:
+            site.namespace.run("ethtool", "-K", LINK, "gso", "off", "tx-udp-segmentation", "off", "gro", "off")
+        self._socket = site.namespace.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 32 << 20)
+        self._socket.bind((LINK, _ETH_P_ALL))
         self._socket.setblocking(False)
-        self._messages: list[bytes] = []
+        self._seen: list[Outer] = []
 
     def __enter__(self) -> Self:
         return self
@@ -32,16 +54,39 @@ class Capture:
     ) -> None:
         self._socket.close()
 
-    def messages(self, kind: int | None = None) -> list[bytes]:
-        """All messages so far, or those of one type. A veth delivers at once: what was sent before is there."""
+    def datagrams(self) -> list[Outer]:
+        """All so far, in order."""
         while True:
             try:
-                packet = self._socket.recv(1 << 16)
+                packet, address = self._socket.recvfrom(1 << 16)
             except BlockingIOError:
-                break
-            if packet[9] == socket.IPPROTO_UDP and _UDP.unpack_from(packet, IPV4_HEADER_LEN)[1] == LISTEN_PORT:
-                self._messages.append(packet[IPV4_HEADER_LEN + UDP_HEADER_LEN :])
-        return [message for message in self._messages if kind is None or message[:1] == bytes([kind])]
+                return list(self._seen)
+            if found := self._parse(packet, address[2] == _PACKET_OUTGOING):
+                self._seen.append(found)
+
+    def sent(self, kind: int | None = None) -> list[Outer]:
+        """What the site sent, all or the messages of one type."""
+        return [one for one in self.datagrams() if one.outgoing and kind in (None, one.message[0])]
+
+    def received(self, kind: int | None = None) -> list[Outer]:
+        """What the site received, all or the messages of one type."""
+        return [one for one in self.datagrams() if not one.outgoing and kind in (None, one.message[0])]
+
+    def _parse(self, packet: bytes, outgoing: bool) -> Outer | None:
+        if len(packet) >= 28 and packet[0] >> 4 == 4 and packet[9] == socket.IPPROTO_UDP:
+            family, tos, udp = socket.AF_INET, packet[1], (packet[0] & 15) * 4
+            source, target = packet[12:16], packet[16:20]
+        elif len(packet) >= 48 and packet[0] >> 4 == 6 and packet[6] == socket.IPPROTO_UDP:
+            family, tos, udp = socket.AF_INET6, (packet[0] & 15) << 4 | packet[1] >> 4, 40
+            source, target = packet[8:24], packet[24:40]
+        else:
+            return None
+        ports = struct.unpack_from("!HH", packet, udp)
+        if self._port not in ports or len(packet) <= udp + 8:
+            return None
+        return Outer(
+            outgoing, tos, socket.inet_ntop(family, source), socket.inet_ntop(family, target), packet[udp + 8 :]
+        )
 
 
 class Stranger:

@@ -14,7 +14,8 @@ from bench.tunnel.site import LINK, Site
 
 from . import dropin
 from .conftest import OpenLab
-from .dropin import TRANSPORT, Link, nft
+from .dropin import nft
+from .outer import TRANSPORT, Link
 from .udp import PORT
 
 pytest_generate_tests = dropin.parametrize_subject

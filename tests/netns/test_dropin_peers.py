@@ -11,7 +11,8 @@ from bench.tunnel.site import LISTEN_PORT, Site, poll
 
 from . import dropin
 from .conftest import OpenLab
-from .dropin import INITIATION, KEEPALIVE_LEN, TRANSPORT, Link, get, hexkey, peers, set_
+from .dropin import get, hexkey, peers, set_
+from .outer import INITIATION, KEEPALIVE_LEN, TRANSPORT, Link
 from .udp import Wire
 
 pytest_generate_tests = dropin.parametrize_subject

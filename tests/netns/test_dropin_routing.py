@@ -11,7 +11,7 @@ from bench.tunnel.transfer import exchange
 
 from . import dropin
 from .conftest import OpenLab
-from .dropin import Link
+from .outer import KEEPALIVE_LEN, Link
 from .udp import Wire, payload
 
 pytest_generate_tests = dropin.parametrize_subject
@@ -157,7 +157,7 @@ def test_padding_never_goes_past_the_mtu(subject: str, mtu: int, outer: int, ope
         wire.check([payload(size) for size in sizes])
         sent = [len(one.message) for one in link.sent()[before:]]
         expected = [min(-(-(size + 28) // 16) * 16, mtu) + 32 for size in sizes]
-        assert [length for length in sent if length != dropin.KEEPALIVE_LEN] == expected
+        assert [length for length in sent if length != KEEPALIVE_LEN] == expected
         exchange(lab.near.namespace, lab.far.namespace, lab.far.inner(4), 2_000_000)
         assert max(len(one.message) for one in link.sent()) == mtu + 32
 

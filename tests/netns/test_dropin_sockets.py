@@ -14,8 +14,8 @@ from bench.tunnel.site import LINK, LISTEN_PORT, Site, poll
 
 from . import dropin
 from .conftest import OpenLab
-from .dropin import INITIATION, Link, get, nft, set_
-from .outer import Stranger
+from .dropin import get, nft, set_
+from .outer import INITIATION, Link, Stranger
 from .udp import Wire
 
 pytest_generate_tests = dropin.parametrize_subject

@@ -8,7 +8,7 @@ import pytest
 from bench.tunnel.lab import Lab
 
 from .conftest import OpenLab
-from .outer import COOKIE_REPLY, INITIATION, RESPONSE, TRANSPORT, Capture, Stranger, junk
+from .outer import COOKIE_REPLY, INITIATION, RESPONSE, TRANSPORT, Link, Stranger, junk
 from .udp import MAX_PAYLOAD_LEN, Wire, payload
 
 INDEX = slice(4, 8)
@@ -33,10 +33,14 @@ def stranger(lab: Lab) -> Iterator[Stranger]:
 @pytest.fixture
 def recorded(lab: Lab, wire: Wire) -> list[bytes]:
     """Transport messages that were sent, and delivered once."""
-    with Capture(lab.far) as capture:
+    with Link(lab.far, unsegmented=False) as capture:
         for size in (0, 1, 48, 200):
             wire.check([payload(size)])  # one at a time: a burst is one superframe on the veth
-        return capture.messages(TRANSPORT)
+        return _messages(capture, TRANSPORT)
+
+
+def _messages(link: Link, kind: int | None = None) -> list[bytes]:
+    return [one.message for one in link.received(kind)]
 
 
 def _replace(message: bytes, where: slice, value: bytes) -> bytes:
@@ -104,11 +108,11 @@ def test_truncated_and_extended(wire: Wire, stranger: Stranger, recorded: list[b
 
 @pytest.mark.parametrize("kind", [0, INITIATION, RESPONSE, COOKIE_REPLY, TRANSPORT, 5, 255])
 def test_junk_of_every_type_and_length_gets_no_answer(lab: Lab, wire: Wire, stranger: Stranger, kind: int) -> None:
-    with Capture(lab.near) as answers:
+    with Link(lab.near, unsegmented=False) as answers:
         for length in (*range(2049), *range(2049, MAX_PAYLOAD_LEN, 4093), MAX_PAYLOAD_LEN - 1, MAX_PAYLOAD_LEN):
             stranger.send(junk(kind, length))
         wire.check_alive()
-        assert [message[:4] for message in answers.messages() if message[0] != TRANSPORT] == []
+        assert [message[:4] for message in _messages(answers) if message[0] != TRANSPORT] == []
 
 
 def test_many_oversized_datagrams(wire: Wire, stranger: Stranger, recorded: list[bytes]) -> None:
@@ -123,9 +127,9 @@ def test_many_oversized_datagrams(wire: Wire, stranger: Stranger, recorded: list
 def test_replayed_handshake_messages(pair: tuple[str, str], open_lab: OpenLab) -> None:
     """Neither an initiation (its timestamp is old) nor a response (nothing waits for it) is answered twice."""
     lab = open_lab(*pair)
-    with Capture(lab.far) as to_far, Capture(lab.near) as to_near:
+    with Link(lab.far, unsegmented=False) as to_far, Link(lab.near, unsegmented=False) as to_near:
         lab.establish()
-        initiations, responses = to_far.messages(INITIATION), to_near.messages(RESPONSE)
+        initiations, responses = _messages(to_far, INITIATION), _messages(to_near, RESPONSE)
         assert initiations
         assert responses
         handshakes = lab.far.wg("show", lab.far.interface, "latest-handshakes")
@@ -136,15 +140,15 @@ def test_replayed_handshake_messages(pair: tuple[str, str], open_lab: OpenLab) -
         with Wire(lab.near, lab.far) as there, Wire(lab.far, lab.near) as back:
             there.check_alive()
             back.check_alive()
-        assert set(to_near.messages(RESPONSE)) == set(responses), "as_far's copies apart, there is no other response"
+        assert set(_messages(to_near, RESPONSE)) == set(responses), "as_far's copies apart, there is no other response"
         assert lab.far.wg("show", lab.far.interface, "latest-handshakes") == handshakes
 
 
 def test_stolen_initiation_from_elsewhere_does_not_move_the_endpoint(pair: tuple[str, str], open_lab: OpenLab) -> None:
     lab = open_lab(*pair)
-    with Capture(lab.far) as capture:
+    with Link(lab.far, unsegmented=False) as capture:
         lab.establish()
-        initiation = capture.messages(INITIATION)[0]
+        initiation = _messages(capture, INITIATION)[0]
     before = lab.far.wg("show", lab.far.interface, "endpoints")
     with Stranger(lab.near, lab.far) as stranger:
         stranger.send(initiation, source_port=40_000)
