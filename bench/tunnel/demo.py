@@ -18,7 +18,7 @@ from . import signals, traffic, transfer, usage
 from .builds import NotInstalledError
 from .command import CommandError
 from .implementations import find, version
-from .lab import Lab
+from .lab import Lab, remove_orphans
 from .signals import Stopped
 from .site import Site
 
@@ -76,6 +76,8 @@ def _demo(near: str, far: str) -> None:
     if os.geteuid() != 0:
         raise NotInstalledError("the demo makes network namespaces and TUN interfaces: run it as root (sudo make demo)")
     began = time.monotonic()
+    if orphans := remove_orphans():
+        print(f"cleared away what a killed run had left: {', '.join(orphans)}", flush=True)
     ends = [find(near), find(far)]
     print(f"near: {ends[0].name} ({version(ends[0])})\nfar:  {ends[1].name} ({version(ends[1])})", flush=True)
     with Lab(None, None) as bare:

@@ -6,12 +6,14 @@
 
 The near site knows the far one's endpoint and not the other way round, so near is the first initiator and far the
 first responder. All names are unique to this lab: UAPI sockets lie in one directory for all namespaces. Whichever way
-the block ends, no namespace, process, socket or file stays.
+the block ends, no namespace, process, socket or file stays. What was killed outright leaves them, under names that say
+whose they are: `remove_orphans` clears that away.
 """
 
 import atexit
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -24,7 +26,10 @@ from .command import CommandError, run
 from .implementations import Implementation, find
 from .namespace import Namespace
 from .openvpn import OpenVpnSite
-from .site import LINK, Site, poll
+from .site import LINK, UAPI_DIR, Site, poll
+
+_NAMESPACES = Path("/run/netns")
+_NAMESPACE_NAME = re.compile(r"pywg-(?P<pid>\d+)-(?P<tag>[0-9a-f]{6})(?P<letter>[ab])")
 
 
 class Lab:
@@ -53,7 +58,7 @@ class Lab:
         self._link_mtu = link_mtu
         self._connect = connect
         tag = secrets.token_hex(3)
-        self._directory = Path(tempfile.gettempdir(), f"pywg-lab-{tag}")
+        self._directory = _directory(tag)
         self.near, self.far = (
             (OpenVpnSite if end is not None and end.openvpn_cipher else Site)(
                 number,
@@ -143,3 +148,22 @@ class Lab:
                 steps.callback(site.uapi_socket.unlink, missing_ok=True)
             for site in self.sites:
                 steps.callback(site.namespace.remove)
+
+
+def remove_orphans() -> list[str]:
+    """Removes the labs whose process is gone, killed before it could; returns the names of their namespaces."""
+    removed = []
+    for path in sorted(_NAMESPACES.glob("pywg-*")):
+        found = _NAMESPACE_NAME.fullmatch(path.name)
+        if found is None or Path("/proc", found["pid"]).exists():
+            continue
+        with contextlib.suppress(CommandError):  # somebody else clears it away just now
+            Namespace(path.name).remove()
+            Path(UAPI_DIR, f"pw{found['tag']}{found['letter']}.sock").unlink(missing_ok=True)
+            shutil.rmtree(_directory(found["tag"]), ignore_errors=True)
+            removed.append(path.name)
+    return removed
+
+
+def _directory(tag: str) -> Path:
+    return Path(tempfile.gettempdir(), f"pywg-lab-{tag}")
