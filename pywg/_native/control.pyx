@@ -68,14 +68,17 @@ cdef int keypair_publish(Dataplane *dp, Keypair *keypair) noexcept nogil:
 
 
 cdef void keypair_retire(Dataplane *dp, Keypair *keypair) noexcept nogil:
-    """Takes a published keypair back and wipes it."""
+    """Takes a published keypair back and wipes it. Its index may be another's by now."""
     cdef Keypair **link = &keypair.peer.keypairs
+    cdef IndexEntry *entry
     while link[0] != keypair:
         link = &link[0].next_of_peer
     link[0] = keypair.next_of_peer
     if keypair.peer.sending == keypair:
         keypair.peer.sending = NULL
-    index_table_remove(&dp.indices, keypair.local_index)
+    entry = index_table_find(&dp.indices, keypair.local_index)
+    if entry != NULL and entry.keypair == keypair:
+        index_table_remove(&dp.indices, keypair.local_index)
     keypair_free(keypair)
 
 
@@ -103,5 +106,5 @@ cdef void handshake_close(Dataplane *dp, Peer *peer) noexcept nogil:
         return
     peer.has_handshake = False
     entry = index_table_find(&dp.indices, peer.handshake_index)
-    if entry != NULL and entry.keypair == NULL:
+    if entry != NULL and entry.peer == peer and entry.keypair == NULL:
         index_table_remove(&dp.indices, peer.handshake_index)

@@ -148,3 +148,19 @@ class TestSecrets:
                 assert ctypes.string_at(address, 64) == far.key + far.send_key
                 bed.plane.retire_keypair(far.local_index)
             assert ctypes.string_at(address, 64) == bytes(64)
+
+
+def test_index_that_has_become_another_peers_stays() -> None:
+    """The core draws no index twice. Should it, the peer that goes takes nothing of the other's with it."""
+    with Bed() as bed:
+        first, second = Far(bed, 1, session=False), Far(bed, 2, session=False)
+        second.local_index = first.local_index
+        first.install()
+        second.install()
+        bed.plane.open_index(5, 1)
+        bed.plane.open_index(5, 2)
+        bed.plane.remove_peer(1)
+        second.send(reply(1))
+        assert bed.read(1) == [reply(1)]
+        second.send_datagram(handshake_message(2, 92, 5))
+        assert bed.received(1)[0][2] == 2
