@@ -14,6 +14,7 @@ __all__ = [
     "ENDPOINT_MOVED",
     "HANDSHAKE_WANTED",
     "REKEY_WANTED",
+    "ROUTING_LOOP",
     "TUN_GONE",
     "UNDER_LOAD",
     "Plane",
@@ -36,6 +37,7 @@ REKEY_WANTED: Final[int]
 CONFIRMED: Final[int]
 ACTIVITY: Final[int]
 ENDPOINT_MOVED: Final[int]
+ROUTING_LOOP: Final[int]
 TUN_GONE: Final[int]
 UNDER_LOAD: Final[int]
 

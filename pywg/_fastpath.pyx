@@ -37,7 +37,8 @@ from pywg._native.memory cimport memory_of
 from pywg._native.pipeline cimport SLOTS_MAX
 from pywg._native.pool cimport HELPERS_MAX, Pool, pool_free, pool_new, pool_start, pool_stop
 from pywg._native.session cimport EVENT_ACTIVITY, EVENT_CONFIRMED, EVENT_ENDPOINT_MOVED, EVENT_HANDSHAKE_WANTED
-from pywg._native.session cimport EVENT_REKEY_WANTED, Endpoint, Keypair, Peer
+from pywg._native.session cimport EVENT_REKEY_WANTED, EVENT_ROUTING_LOOP
+from pywg._native.session cimport Endpoint, Keypair, Peer
 from pywg._native.staged cimport staged_drop_all
 from pywg._native.udp cimport Sender, udp_flush, udp_queue
 from pywg._native.wire cimport KEY_LEN
@@ -50,9 +51,9 @@ from pywg._native.batch import bench_evp, bench_open, bench_seal, open_batch, se
 from pywg._native.counters import COUNTER_NAMES
 
 __all__ = [
-    "ACTIVITY", "CONFIRMED", "ENDPOINT_MOVED", "HANDSHAKE_WANTED", "REKEY_WANTED", "TUN_GONE", "UNDER_LOAD", "Plane",
-    "available_aeads", "bench_evp", "bench_open", "bench_seal", "now", "open_batch", "seal_batch", "select_aead",
-    "selected_aead", "smallest_aead_batch",
+    "ACTIVITY", "CONFIRMED", "ENDPOINT_MOVED", "HANDSHAKE_WANTED", "REKEY_WANTED", "ROUTING_LOOP", "TUN_GONE",
+    "UNDER_LOAD", "Plane", "available_aeads", "bench_evp", "bench_open", "bench_seal", "now", "open_batch",
+    "seal_batch", "select_aead", "selected_aead", "smallest_aead_batch",
 ]
 
 HANDSHAKE_WANTED = EVENT_HANDSHAKE_WANTED
@@ -60,6 +61,7 @@ REKEY_WANTED = EVENT_REKEY_WANTED
 CONFIRMED = EVENT_CONFIRMED
 ACTIVITY = EVENT_ACTIVITY
 ENDPOINT_MOVED = EVENT_ENDPOINT_MOVED
+ROUTING_LOOP = EVENT_ROUTING_LOOP
 TUN_GONE = DEVICE_TUN_GONE
 UNDER_LOAD = DEVICE_UNDER_LOAD
 
@@ -140,7 +142,8 @@ cdef class Plane:
         self.control = <Sender *>calloc(1, sizeof(Sender))
         self.egress = egress_new(&self.dp, slots)
         self.ingress = ingress_new(&self.dp, slots)
-        if (events_init(&self.dp.events) < 0 or index_table_init(&self.dp.indices) < 0 or self.dp.allowed == NULL
+        if (events_init(&self.dp.events) < 0 or index_table_init(&self.dp.indices) < 0
+                or index_table_init(&self.dp.remote_indices) < 0 or self.dp.allowed == NULL
                 or self.control == NULL or self.egress == NULL or self.ingress == NULL or self.dp.tx_kick < 0
                 or self.dp.rx_kick < 0):
             raise MemoryError("the data plane's buffers or descriptors could not be had")
@@ -237,6 +240,7 @@ cdef class Plane:
         if self.dp.allowed != NULL:
             allowedips_free(self.dp.allowed)
         index_table_free(&self.dp.indices)
+        index_table_free(&self.dp.remote_indices)
         macs_free(&self.dp.macs)
         events_free(&self.dp.events)
         close(self.dp.tx_kick)

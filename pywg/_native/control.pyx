@@ -6,7 +6,7 @@ from pywg._native.aead cimport aead_free, aead_init_open, aead_init_seal
 from pywg._native.allowedips cimport allowedips_remove_owner
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_forget
-from pywg._native.index_table cimport IndexEntry, index_table_find, index_table_put, index_table_remove
+from pywg._native.index_table cimport IndexEntry, IndexTable, index_table_find, index_table_put, index_table_remove
 from pywg._native.linux cimport pthread_mutex_destroy, pthread_mutex_init
 from pywg._native.secret cimport secret_alloc, secret_free
 from pywg._native.session cimport Keypair, Peer
@@ -32,6 +32,7 @@ cdef void peer_free(Dataplane *dp, Peer *peer) noexcept nogil:
     staged_drop_all(dp, peer)
     allowedips_remove_owner(dp.allowed, &peer.allowed)
     events_forget(&dp.events, peer)
+    dp.peers_freed += 1
     pthread_mutex_destroy(&peer.endpoint_lock)
     free(peer)
 
@@ -60,6 +61,9 @@ cdef int keypair_publish(Dataplane *dp, Keypair *keypair) noexcept nogil:
     """From now on RX opens with it. 0, or -1: no memory."""
     if index_table_put(&dp.indices, keypair.local_index, keypair.peer, keypair) < 0:
         return -1
+    if index_table_put(&dp.remote_indices, keypair.remote_index, keypair.peer, keypair) < 0:
+        index_table_remove(&dp.indices, keypair.local_index)
+        return -1
     keypair.next_of_peer = keypair.peer.keypairs
     keypair.peer.keypairs = keypair
     if keypair.peer.has_handshake and keypair.peer.handshake_index == keypair.local_index:
@@ -68,18 +72,23 @@ cdef int keypair_publish(Dataplane *dp, Keypair *keypair) noexcept nogil:
 
 
 cdef void keypair_retire(Dataplane *dp, Keypair *keypair) noexcept nogil:
-    """Takes a published keypair back and wipes it. Its index may be another's by now."""
+    """Takes a published keypair back and wipes it. Its indices may be another's by now."""
     cdef Keypair **link = &keypair.peer.keypairs
-    cdef IndexEntry *entry
     while link[0] != keypair:
         link = &link[0].next_of_peer
     link[0] = keypair.next_of_peer
     if keypair.peer.sending == keypair:
         keypair.peer.sending = NULL
-    entry = index_table_find(&dp.indices, keypair.local_index)
-    if entry != NULL and entry.keypair == keypair:
-        index_table_remove(&dp.indices, keypair.local_index)
+    remove_index(&dp.indices, keypair.local_index, keypair)
+    remove_index(&dp.remote_indices, keypair.remote_index, keypair)
     keypair_free(keypair)
+
+
+cdef void remove_index(IndexTable *table, uint32_t index, const Keypair *keypair) noexcept nogil:
+    """If the entry is this keypair's."""
+    cdef IndexEntry *entry = index_table_find(table, index)
+    if entry != NULL and entry.keypair == keypair:
+        index_table_remove(table, index)
 
 
 cdef void keypair_free(Keypair *keypair) noexcept nogil:

@@ -19,6 +19,8 @@ cdef struct Dataplane:
 
     AllowedIps *allowed
     IndexTable indices
+    IndexTable remote_indices   # the same keypairs by what names them in our messages; chosen by the other ends
+    uint64_t peers_freed
     Macs macs                   # RX
     EventQueue events
     uint64_t counters[COUNTERS]

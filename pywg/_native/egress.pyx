@@ -25,7 +25,7 @@ from pywg._native.events cimport events_raise, events_signal
 from pywg._native.gate cimport gate_enter, gate_leave
 from pywg._native.icmp cimport ICMP_BURST, ICMP_PER_SECOND, icmp_unreachable
 from pywg._native.linux cimport EAGAIN, EBADF, EBADFD, EINTR, ENODEV, POLLIN, POLLOUT, poll, pollfd, read, write
-from pywg._native.loop cimport is_own_message
+from pywg._native.loop cimport loop_closes, transport_in
 from pywg._native.outbatch cimport BATCH_BYTES, BATCH_PACKETS, FRAME_MAX, MAX_RUNS, SEGMENTS_LEN, Batch
 from pywg._native.outbatch cimport batch_forget_peers, batch_free, batch_init, batch_plan, batch_plan_packet
 from pywg._native.outbatch cimport batch_reserve, batch_seal, batch_send, run_len, sending
@@ -196,6 +196,7 @@ cdef void outbound(Egress *e, uint8_t *packet, uint32_t packet_len, uint64_t now
     cdef VnetHdr *hdr = <VnetHdr *>(packet - dp.vnet_hdr_len)
     cdef Peer *peer
     cdef uint8_t tos
+    cdef uint32_t udp
     if packet_len >= 20 and packet[0] >> 4 == 4:
         peer = <Peer *>allowedips_lookup4(dp.allowed, packet + 16)
         tos = packet[1]
@@ -209,7 +210,8 @@ cdef void outbound(Egress *e, uint8_t *packet, uint32_t packet_len, uint64_t now
         count(dp.counters, TX_NO_PEER if peer == NULL else TX_NO_ENDPOINT)
         answer_unreachable(e, packet, packet_len, now)
         return
-    if is_own_message(peer, packet, packet_len):
+    udp = transport_in(packet, packet_len)
+    if udp != 0 and loop_closes(dp, peer, packet, udp, now):
         count(dp.counters, TX_ROUTING_LOOP)
         return
     if dp.vnet_hdr_len != 0 and hdr.gso_type != VNET_GSO_NONE:

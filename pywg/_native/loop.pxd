@@ -1,35 +1,48 @@
-"""Routing loops: the endpoint of a peer is routed into the tunnel, so that what we send comes back as data to be sent.
+"""Routing loops: what we send to peers comes back through the TUN, as data to be sent.
 
-Each round would make a larger message of the last one, for ever. The kernel's WireGuard looks at the route of each
-packet (ELOOP, drivers/net/wireguard/socket.c); here the packet tells: it goes to the endpoint of the peer that it would
-be sealed for, and is a transport message of that peer's own session, by an index that only the two ends know.
+Each round would make a larger message of the last one, and above the MTU two, for ever. The kernel's WireGuard looks at
+the route of each packet (ELOOP, drivers/net/wireguard/socket.c), and so forbids a peer that is reached through another
+one of the same interface. Here the packet tells: it goes to a peer's endpoint, and is a transport message of that
+peer's session, by an index that only the two ends know. So it is seen which peer is reached through which. A chain of
+such steps is a tunnel in a tunnel; a chain that closes is a loop, and the message that closes it is dropped. What goes
+into the loop is sealed once a peer in it, at the most.
 """
-from libc.stdint cimport uint8_t, uint32_t
-from libc.string cimport memcmp
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+from pywg._native.dataplane cimport Dataplane
 from pywg._native.inet cimport IP4_LEN, IP6_LEN, PROTO_UDP, UDP_LEN
 from pywg._native.session cimport Peer
-from pywg._native.wire cimport MESSAGE_TRANSPORT, WG_HEADER_LEN, TransportHeader
+from pywg._native.wire cimport MESSAGE_TRANSPORT, WG_HEADER_LEN
 
 cdef enum:
     IP4_WITHOUT_OPTIONS = 0x45
+    PROTO_FRAGMENT = 44
+    FRAGMENT_LEN = 8
+
+cdef bint loop_closes(Dataplane *dp, Peer *through, const uint8_t *packet, uint32_t udp, uint64_t now) noexcept nogil
 
 
-cdef inline bint is_own_message(const Peer *peer, const uint8_t *packet, uint32_t packet_len) noexcept nogil:
-    """`packet` has a whole IP header, and `peer` owns its destination.
+cdef inline uint32_t transport_in(const uint8_t *packet, uint32_t packet_len) noexcept nogil:
+    """Where the UDP header is, if `packet` looks like a transport message on its way to a peer; otherwise 0.
 
-    The endpoint is read without its lock: while it moves, one message more or less may pass.
+    `packet` has a whole IP header. What is too long for the TUN comes in fragments, of which the first looks so.
     """
-    cdef const TransportHeader *header
-    cdef uint32_t ip_len = IP4_LEN
-    if peer.endpoint.ip_len == 4:
-        if packet[0] != IP4_WITHOUT_OPTIONS or memcmp(packet + 16, peer.endpoint.ip, 4) != 0 or packet[9] != PROTO_UDP:
-            return False
+    cdef uint32_t udp, kind
+    if packet[0] == IP4_WITHOUT_OPTIONS:
+        if packet[9] != PROTO_UDP:
+            return 0
+        udp = IP4_LEN
+    elif packet[0] >> 4 == 6:
+        udp = IP6_LEN
+        if packet[6] == PROTO_FRAGMENT and packet_len >= IP6_LEN + FRAGMENT_LEN:
+            udp += FRAGMENT_LEN
+            if packet[IP6_LEN] != PROTO_UDP:
+                return 0
+        elif packet[6] != PROTO_UDP:
+            return 0
     else:
-        if packet[0] >> 4 != 6 or memcmp(packet + 24, peer.endpoint.ip, 16) != 0 or packet[6] != PROTO_UDP:
-            return False
-        ip_len = IP6_LEN
-    if peer.sending == NULL or packet_len < ip_len + UDP_LEN + WG_HEADER_LEN:
-        return False
-    header = <const TransportHeader *>(packet + ip_len + UDP_LEN)
-    return (memcmp(packet + ip_len + 2, &peer.endpoint.port, 2) == 0 and header.type == MESSAGE_TRANSPORT
-            and header.receiver_index == peer.sending.remote_index)
+        return 0
+    if packet_len < udp + UDP_LEN + WG_HEADER_LEN:
+        return 0
+    memcpy(&kind, packet + udp + UDP_LEN, 4)    # the type, and three bytes that are zero
+    return udp if kind == MESSAGE_TRANSPORT else 0

@@ -32,6 +32,7 @@ cdef enum:
     EVENT_CONFIRMED = 4
     EVENT_ACTIVITY = 8
     EVENT_ENDPOINT_MOVED = 16
+    EVENT_ROUTING_LOOP = 32
 
 
 cdef struct Endpoint:
@@ -94,6 +95,12 @@ cdef struct Peer:
     uint64_t handshake_asked_ns     # TX: when HANDSHAKE_WANTED was last raised
     uint64_t tx_rekey_asked_ns  # TX
     uint64_t rx_rekey_asked_ns  # RX
+
+    # TX: the peer through which our messages to this one were last seen to go, and when; see loop.pxd.
+    Peer *through
+    uint64_t through_seen_ns
+    uint64_t through_epoch      # Dataplane.peers_freed at the time: `through` is no more when that has changed
+    uint64_t loop_told_ns
 
     # Waiting for the control plane: guarded by the event queue's lock.
     Peer *next_with_events

@@ -13,7 +13,7 @@ from pywg._fastpath import Plane
 from pywg.core import events
 from pywg.core.events import Endpoint
 from pywg.core.tunnel import Tunnel
-from pywg.runtime.log import Log
+from pywg.runtime.log import Level, Log
 
 DRAIN_LIMIT = 64
 """Messages a wake-up: a flood leaves the loop time for the rest. The descriptor stays readable while there is more."""
@@ -152,6 +152,9 @@ class Pump:
             addr = self._plane.endpoint(peer)
             if addr is not None:
                 tunnel.endpoint_learned(peer, Endpoint(*addr))
+        if what & flags.ROUTING_LOOP:
+            line = f"routing loop: what is sent to peer {peer} comes back to be sent again, and is dropped"
+            self._log.limited("routing loop", line, Level.WARNING)
         if what & flags.CONFIRMED:
             tunnel.keypair_confirmed(peer, confirmed_index, now)
         if what & flags.ACTIVITY:

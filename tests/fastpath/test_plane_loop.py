@@ -1,30 +1,71 @@
-"""A routing loop: our own transport message comes back through the TUN as a packet for the peer it was sealed for."""
+"""A routing loop: our own transport message comes back through the TUN as a packet for a peer that leads back to it."""
 
 import socket
+from dataclasses import replace
 
 import pytest
 
-from tests.fastpath.packets import Udp
+from pywg._fastpath import ROUTING_LOOP
+from tests.fastpath.packets import Udp, gso_vnet
 from tests.fastpath.plane_bed import EVERYWHERE, Bed, Far, raw_packet
 
 FAMILIES = pytest.mark.parametrize(
     ("family", "version"), [(socket.AF_INET, 4), (socket.AF_INET6, 6)], ids=["over-v4", "over-v6"]
 )
+HERE = b"\x09"
 
 
 def wrapped(far: Far, version: int, message: bytes, port: int | None = None) -> bytes:
     """`message` as an outer packet on its way to the peer's endpoint, or to another port of its host."""
+    return with_ports(outer(far, version, message).build(), version, 51820, port or far.sock.getsockname()[1])
+
+
+def outer(far: Far, version: int, message: bytes) -> Udp:
     ip, own_port = far.sock.getsockname()[:2]
-    family = socket.AF_INET if version == 4 else socket.AF_INET6
-    there = socket.inet_pton(family, ip)
-    packet = Udp(version=version, addresses=(bytes(len(there) - 1) + b"\x09", there), payload=message)
-    return with_ports(packet.build(), version, 51820, port or own_port)
+    there = socket.inet_pton(far.sock.family, ip)
+    ports = 51820, own_port
+    return Udp(version=version, addresses=(bytes(len(there) - 1) + HERE, there), payload=message, ports=ports)
 
 
 def with_ports(packet: bytes, version: int, source: int, target: int) -> bytes:
     """The same with other ports; the checksum is no matter here."""
     start = 20 if version == 4 else 40
     return packet[:start] + source.to_bytes(2, "big") + target.to_bytes(2, "big") + packet[start + 4 :]
+
+
+def first_fragment(packet: bytes, version: int) -> bytes:
+    """Of a packet that was too long; the rest looks like nothing."""
+    if version == 4:
+        return packet[:6] + b"\x20\x00" + packet[8:]
+    header = packet[6:7] + b"\0\0\1" + b"\0\0\0\7"
+    return packet[:4] + (len(packet) - 40 + 8).to_bytes(2, "big") + b"\x2c" + packet[7:40] + header + packet[40:]
+
+
+class Peers:
+    """Peers 1 to n. `via(a, b)`: what is sent to a's endpoint is routed into the tunnel, to b."""
+
+    def __init__(self, bed: Bed, version: int, count: int) -> None:
+        self.bed = bed
+        self.version = version
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        self.fars = {n: Far(bed, n, family=family, prefixes=[(bytes([10, 80, n, 0]), 24)]) for n in range(1, count + 1)}
+        self.number = 0
+
+    def via(self, target: int, through: int) -> None:
+        ip = socket.inet_pton(self.fars[target].sock.family, self.fars[target].sock.getsockname()[0])
+        self.bed.plane.allow_many(through, [(ip, len(ip) * 8)])
+
+    def send(self, target: int) -> bytes:
+        """A packet into the tunnel, to a peer; the message that it becomes."""
+        self.number += 1
+        packet = Udp(addresses=(bytes([10, 0, 0, 1]), bytes([10, 80, target, 9])), payload=b"%d" % self.number)
+        self.bed.write(packet.build())
+        return self.fars[target].receive()
+
+    def come_back(self, target: int, message: bytes, fragment: bool = False) -> None:
+        """The kernel routes the message into the TUN."""
+        packet = wrapped(self.fars[target], self.version, message)
+        self.bed.write(first_fragment(packet, self.version) if fragment else packet)
 
 
 @FAMILIES
@@ -35,8 +76,93 @@ def test_own_message_is_dropped_and_counted(family: socket.AddressFamily, versio
         message = far.receive()
         bed.write(wrapped(far, version, message))
         bed.counted(tx_routing_loop=1)
+        bed.heard(1, ROUTING_LOOP)
         bed.write(raw_packet(99))
         assert far.receive() == far.expect(1, raw_packet(99))
+
+
+@FAMILIES
+def test_own_superframe_is_dropped_and_counted_once(family: socket.AddressFamily, version: int) -> None:
+    with Bed() as bed:
+        far = Far(bed, family=family, prefixes=EVERYWHERE)
+        bed.write(raw_packet(1000))
+        packet = outer(far, version, far.receive())
+        packet = replace(packet, payload=packet.payload * 30)
+        bed.write(packet.unfinished(), gso_vnet(packet, len(packet.payload) // 30))
+        bed.counted(tx_routing_loop=1)
+
+
+@FAMILIES
+@pytest.mark.parametrize("fragment", [False, True])
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_loop_across_peers(family: socket.AddressFamily, version: int, count: int, fragment: bool) -> None:
+    """Each peer is reached through the next: what goes into the loop is sealed once a peer, and not again."""
+    with Bed() as bed:
+        peers = Peers(bed, version, count)
+        message = peers.send(1)
+        for target in range(1, count + 1):
+            through = target % count + 1
+            peers.via(target, through)
+            peers.come_back(target, message, fragment)
+            if through != 1:
+                message = peers.fars[through].receive()
+        bed.counted(tx_routing_loop=1)
+        bed.heard(count, ROUTING_LOOP)
+        assert all(far.is_silent() for far in peers.fars.values())
+        # Whatever comes next ends there too, wherever it comes in.
+        for target in range(1, count + 1):
+            peers.via(target, target % count + 1)
+            peers.come_back(target, peers.send(target), fragment)
+            bed.counted(tx_routing_loop=1 + target)
+        assert all(far.is_silent() for far in peers.fars.values())
+
+
+@FAMILIES
+def test_peer_that_is_reached_through_another_is_no_loop(family: socket.AddressFamily, version: int) -> None:
+    """A tunnel in a tunnel in a tunnel, of one interface."""
+    with Bed() as bed:
+        peers = Peers(bed, version, 3)
+        for _ in range(20):
+            for target, through in ((1, 2), (2, 3)):
+                peers.via(target, through)
+                peers.come_back(target, peers.send(target))
+                assert peers.fars[through].open().counter >= 0
+        bed.counted(tx_routing_loop=0)
+
+
+def test_repaired_loop_is_forgotten_with_time_and_with_its_peers() -> None:
+    """The other way round at once: first 1 through 2, now 2 through 1, which was never a loop."""
+    with Bed() as bed:
+        peers = Peers(bed, 4, 2)
+        peers.via(1, 2)
+        peers.come_back(1, peers.send(1))
+        peers.fars[2].open()
+        peers.via(2, 1)
+        message = peers.send(2)
+
+        def passes() -> bool:
+            before = bed.counter("tx_routing_loop")
+            sent = bed.counter("tx_datagrams")
+            peers.come_back(2, message)
+            bed.until(lambda: bed.counter("tx_routing_loop") > before or bed.counter("tx_datagrams") > sent, "either")
+            return bed.counter("tx_datagrams") > sent
+
+        assert not passes(), "what was seen in the last second counts"
+        bed.until(passes, "no longer taken for a loop")
+
+
+def test_peer_that_is_gone_leads_nowhere() -> None:
+    with Bed() as bed:
+        peers = Peers(bed, 4, 3)
+        peers.via(1, 2)
+        peers.come_back(1, peers.send(1))
+        peers.fars[2].open()
+        bed.plane.remove_peer(2)
+        message = peers.send(3)
+        peers.via(3, 1)
+        peers.come_back(3, message)
+        peers.fars[1].open()
+        bed.counted(tx_routing_loop=0)
 
 
 @FAMILIES

@@ -145,11 +145,11 @@ def resumes(site: Site, address: str, within_s: float = RESUMES_WITHIN_S) -> Non
     poll(lambda: answers(site, address), f"{address} answers {site.name}", within_s)
 
 
-def kick(site: Site, address: str) -> None:
-    """Sends one UDP datagram into the tunnel, and doesn't wait for anything."""
+def kick(site: Site, address: str, size: int = 4) -> None:
+    """Sends one UDP datagram of `size` bytes into the tunnel, and doesn't wait for anything."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with site.namespace.socket(family, socket.SOCK_DGRAM) as sender, contextlib.suppress(OSError):
-        sender.sendto(b"kick", (address, 9))
+        sender.sendto(b"kick".ljust(size)[:size], (address, 9))
 
 
 def stays(condition: Callable[[], bool], what: str, for_s: float) -> None:

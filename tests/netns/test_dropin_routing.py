@@ -145,6 +145,75 @@ def test_routing_loop_does_not_melt_down(subject: str, outer: int, open_lab: Ope
         wire.check([payload(size) for size in range(50)])
 
 
+@pytest.mark.dropin("routing loop")
+@pytest.mark.lacks("wireguard-go", "encrypts its own messages over and over")
+@pytest.mark.parametrize("outer", [4, 6], ids=["over-v4", "over-v6"])
+def test_routing_loop_across_two_peers_does_not_melt_down(subject: str, outer: int, open_lab: OpenLab) -> None:
+    """Each peer's endpoint is an allowed IP of the other, and both are routed into the tunnel."""
+    lab = open_lab(subject, subject, outer=outer)
+    lab.establish()
+    near, far = lab.near, lab.far
+    bits = 32 if outer == 4 else 128
+    first, second = far.outer(outer), {4: "10.77.0.102", 6: "fd00:77::102"}[outer]
+    far.ip("address", "add", f"{second}/{24 if outer == 4 else 64}", "dev", LINK, *(["nodad"] if outer == 6 else []))
+    with dropin.second_daemon(far, "n") as other:
+        private, public = dropin.key_pair()
+        key = other.secret_file("key2", private)
+        other.wg("set", other.interface, "private-key", key, "listen-port", str(LISTEN_PORT + 1))
+        _allow(other, near.keys.public, "10.78.0.1/32")
+        other.ip("address", "add", "10.78.2.2/32", "dev", other.interface)
+        other.ip("link", "set", other.interface, "up")
+        other.namespace.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0")
+        host = second if outer == 4 else f"[{second}]"
+        near.wg("set", near.interface, "peer", public, "endpoint", f"{host}:{LISTEN_PORT + 1}")
+        _allow(near, public, f"10.78.2.2/32,{first}/{bits}")
+        _allow(near, far.keys.public, f"{near_allowed(lab)},{second}/{bits}")
+        near.ip("route", "add", "10.78.2.2/32", "dev", near.interface)
+        _has_sessions(near, 2)
+        _shows_warnings(near)
+        for address in (first, second):
+            near.ip("route", "add", f"{address}/{bits}", "dev", near.interface)
+        before, (_, sent_before) = _cpu_s(near), near.transferred()
+        for size in (10, 1390):
+            for inner in (far.inner(4), "10.78.2.2"):
+                for _ in range(20):
+                    dropin.kick(near, inner, size)
+        time.sleep(1.5)
+        assert near.transferred()[1] - sent_before < LOOP_DATAGRAMS_MAX * 200
+        assert _cpu_s(near) - before < 1.0, "it does not turn in circles"
+        _is_told(near)
+        for address in (first, second):
+            near.ip("route", "del", f"{address}/{bits}", "dev", near.interface)
+        assert near.alive()
+        dropin.resumes(near, far.inner(4))
+        with Wire(near, far) as wire:
+            wire.check([payload(size) for size in range(50)])
+
+
+def _has_sessions(site: Site, count: int) -> None:
+    """Polls until the site has had a handshake with so many peers, sending to them until then."""
+
+    def established() -> bool:
+        dropin.kick(site, "10.78.2.2")
+        rows = site.wg("show", site.interface, "latest-handshakes").splitlines()
+        return sum(row.split("\t")[1] != "0" for row in rows) == count
+
+    dropin.poll(established, f"{count} sessions", 10)
+
+
+def _shows_warnings(site: Site) -> None:
+    """In its log, if it can be told to."""
+    if site.stats() and site.implementation is not None:
+        site.namespace.run(site.implementation.command[0], "log", site.interface, "warning")
+
+
+def _is_told(site: Site) -> None:
+    """Counted, and in the log a few times; for daemons with statistics."""
+    if stats := site.stats():
+        assert int(stats["counter_tx_routing_loop"]) > 0
+        assert 1 <= site.log.read_text().count("routing loop: what is sent") <= 10
+
+
 @pytest.mark.dropin("12", "19")
 @pytest.mark.parametrize(("mtu", "outer"), [(1420, 6), (1419, 4), (1305, 4), (1280, 6)])
 def test_padding_never_goes_past_the_mtu(subject: str, mtu: int, outer: int, open_lab: OpenLab) -> None:

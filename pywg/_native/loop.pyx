@@ -1,0 +1,54 @@
+"""Routing loops (loop.pxd)."""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp
+from pywg._native.dataplane cimport Dataplane
+from pywg._native.events cimport events_raise
+from pywg._native.index_table cimport IndexEntry, index_table_find
+from pywg._native.inet cimport UDP_LEN
+from pywg._native.session cimport EVENT_ROUTING_LOOP, SECOND_NS, Peer
+from pywg._native.wire cimport TransportHeader
+
+cdef enum:
+    LOOP_PEERS_MAX = 16     # a loop of more peers than these is not looked for
+
+
+cdef bint is_for(const Peer *peer, const uint8_t *packet, uint32_t udp) noexcept nogil:
+    """The endpoint is read without its lock: while it moves, one message more or less may pass."""
+    cdef bint is4 = packet[0] >> 4 == 4
+    return (peer.endpoint.ip_len == (4 if is4 else 16)
+            and memcmp(packet + (16 if is4 else 24), peer.endpoint.ip, peer.endpoint.ip_len) == 0
+            and memcmp(packet + udp + 2, &peer.endpoint.port, 2) == 0)
+
+
+cdef Peer *next_through(const Dataplane *dp, const Peer *peer, uint64_t now) noexcept nogil:
+    """The peer that this one is reached through, as far as was seen in the last second; NULL: none."""
+    if peer.through == NULL or peer.through_epoch != dp.peers_freed or now - peer.through_seen_ns > SECOND_NS:
+        return NULL
+    return peer.through
+
+
+cdef bint loop_closes(Dataplane *dp, Peer *through, const uint8_t *packet, uint32_t udp, uint64_t now) noexcept nogil:
+    """A transport message, by its looks, with its UDP header at `udp`, is to go to the peer `through`.
+
+    True: it is ours, and would come back. That is told to the control plane now and then.
+    """
+    cdef const TransportHeader *header = <const TransportHeader *>(packet + udp + UDP_LEN)
+    cdef IndexEntry *entry = index_table_find(&dp.remote_indices, header.receiver_index)
+    cdef Peer *target
+    cdef Peer *at = through
+    if entry == NULL or not is_for(entry.peer, packet, udp):
+        return False
+    target = entry.peer
+    target.through = through
+    target.through_seen_ns = now
+    target.through_epoch = dp.peers_freed
+    for _ in range(LOOP_PEERS_MAX):
+        if at == NULL:
+            return False
+        if at == target:
+            if now - target.loop_told_ns >= SECOND_NS:
+                target.loop_told_ns = now
+                events_raise(&dp.events, target, EVENT_ROUTING_LOOP)
+            return True
+        at = next_through(dp, at, now)
+    return False
