@@ -6,10 +6,13 @@ WireGuard. The data plane uses the same clock.
 
 import time
 
+CLOCK = time.CLOCK_BOOTTIME
+"""The protocol's clock."""
+
 
 def now() -> float:
     """Monotonic seconds since boot, suspend included."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.clock_gettime(CLOCK)
 
 
 def wall_ns() -> int:

@@ -1,10 +1,11 @@
 """The calls of libc that Python's standard library lacks.
 
-prctl(2), syscall(2), capget(2), capset(2), unshare(2) and inotify(7).
+prctl(2), syscall(2), capget(2), capset(2), unshare(2), inotify(7) and timerfd_create(2).
 """
 
 import ctypes
 import os
+import struct
 
 _PR_SET_DUMPABLE = 4
 _IN_NONBLOCK = 0o4000
@@ -12,6 +13,9 @@ _IN_CLOEXEC = 0o2000000
 _IN_ATTRIB = 0x4
 _IN_MOVE_SELF = 0x800
 _IN_DELETE_SELF = 0x400
+_TFD_NONBLOCK = 0o4000
+_TFD_CLOEXEC = 0o2000000
+_TFD_TIMER_ABSTIME = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -62,6 +66,18 @@ def watch_file(path: str) -> int:
         os.close(fd)
         raise OSError(code, os.strerror(code), path)
     return fd
+
+
+def timerfd_create(clock: int) -> int:
+    """A non-blocking descriptor, the caller's, that becomes readable when its timer expires. Raises OSError."""
+    return _checked(_libc.timerfd_create(clock, _TFD_NONBLOCK | _TFD_CLOEXEC))
+
+
+def timerfd_set_at(fd: int, at: float) -> None:
+    """The timer expires once, at `at` seconds of its clock, at once if that is past; never for 0. Raises OSError."""
+    seconds, nanoseconds = divmod(max(int(at * 1e9), 0), 1_000_000_000)
+    value = struct.pack("@llll", 0, 0, seconds, nanoseconds)  # struct itimerspec: no interval
+    _checked(_libc.timerfd_settime(fd, _TFD_TIMER_ABSTIME, ctypes.create_string_buffer(value, len(value)), None))
 
 
 def _checked(result: int) -> int:

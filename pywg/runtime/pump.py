@@ -17,9 +17,6 @@ from pywg.runtime.log import Level, Log
 
 DRAIN_LIMIT = 64
 """Messages a wake-up: a flood leaves the loop time for the rest. The descriptor stays readable while there is more."""
-LONGEST_SLEEP = 15.0
-"""Seconds. The loop's timers stand still while the machine sleeps and the protocol's clock doesn't, so a deadline that
-passed in the meantime is found at most so much later."""
 
 
 class TimerHandle(Protocol):
@@ -38,7 +35,10 @@ def addr_of(endpoint: Endpoint) -> tuple[bytes, int, int, bytes, int]:
 
 
 class Pump:
-    """Joins one Tunnel and one Plane. `tun_gone` is called when the plane finds its interface deleted."""
+    """Joins one Tunnel and one Plane. `tun_gone` is called when the plane finds its interface deleted.
+
+    `call_later` counts as `now` does, and may call too early.
+    """
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class Pump:
                 return  # it will look again; moving the timer at each handshake would cost more
             self._timer.cancel()
         now = self._now()
-        delay = min(max(deadline - now, 0.0), LONGEST_SLEEP)
+        delay = max(deadline - now, 0.0)
         self._timer_at = now + delay
         self._timer = self._call_later(delay, self._on_timer)
 

@@ -91,6 +91,7 @@ _ALWAYS: dict[str, tuple[int | None, int | None]] = {
     "clock_nanosleep": (230, 115),
     "nanosleep": (35, 101),
     "gettimeofday": (96, 169),
+    "timerfd_settime": (286, 86),
     "time": (201, None),
     "getrandom": (318, 278),
     "uname": (63, 160),

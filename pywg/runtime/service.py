@@ -19,6 +19,7 @@ from pywg.core.crypto import private_key_from, public_key_of
 from pywg.errors import ConfigError
 from pywg.runtime import kernel, netlink, tun, uapi_socket
 from pywg.runtime.bind import open_sockets
+from pywg.runtime.boot_timer import BootTimers
 from pywg.runtime.bound_link import BoundLink
 from pywg.runtime.device import Device
 from pywg.runtime.libc import forbid_dumps
@@ -127,10 +128,12 @@ class _Service:
         stack.callback(plane.close)
         self._log.info(f"{plane.threads} threads move packets")
         self._log.debug(f"data plane: {_memory_line(plane.memory())}")
+        timers = BootTimers(loop)
+        stack.callback(timers.close)
         device = Device(
             plane,
             log=self._log,
-            call_later=loop.call_later,
+            call_later=timers.call_later,
             tun_gone=self._interface_gone,
             open_sockets=lambda port, fwmark: open_sockets(
                 port, fwmark, udp_gro=options.udp_gro, binding=options.binding

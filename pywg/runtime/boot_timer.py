@@ -1,0 +1,93 @@
+"""Timers that count through suspend: a timerfd on CLOCK_BOOTTIME wakes the loop.
+
+The loop's own timers stand still while the machine sleeps, and the protocol's clock doesn't. What fell due during a
+sleep is so found at once when it ends.
+"""
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+import os
+from collections.abc import Callable
+from typing import Final
+
+from pywg.runtime import clock
+from pywg.runtime.libc import timerfd_create, timerfd_set_at
+
+LONGEST_SLEEP: Final = 15.0
+"""Seconds. Without a timerfd, what fell due during a sleep is found at most so much later."""
+
+
+class BootTimers:
+    """As a loop's call_later. Without a timerfd it is the loop's, but that a callback may come too early."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[tuple[float, int, _Handle]] = []
+        self._order = itertools.count()
+        self._set_at = 0.0
+        self._fd = -1
+        with contextlib.suppress(OSError):
+            self._fd = timerfd_create(clock.CLOCK)
+            loop.add_reader(self._fd, self._on_expiry)
+
+    def close(self) -> None:
+        """No callback comes any more; idempotent."""
+        self._waiting.clear()
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> "_Handle | asyncio.TimerHandle":
+        """Calls back once, `delay` seconds of the protocol's clock from now."""
+        if self._fd < 0:
+            return self._loop.call_later(min(delay, LONGEST_SLEEP), callback)
+        handle = _Handle(callback)
+        heapq.heappush(self._waiting, (clock.now() + delay, next(self._order), handle))
+        self._set()
+        return handle
+
+    def _set(self) -> None:
+        """One system call, if the next of those that wait is another than before."""
+        while self._waiting and self._waiting[0][2].callback is None:
+            heapq.heappop(self._waiting)
+        at = self._waiting[0][0] if self._waiting else 0.0
+        if at != self._set_at:
+            self._set_at = at
+            timerfd_set_at(self._fd, at)
+
+    def _on_expiry(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._fd, 8)
+        self._set_at = 0.0  # it has expired, and is set anew whatever comes next
+        now = clock.now()
+        due: list[_Handle] = []
+        while self._waiting and self._waiting[0][0] <= now:
+            due.append(heapq.heappop(self._waiting)[2])
+        try:
+            for handle in due:
+                handle.call()
+        finally:
+            if self._fd >= 0:
+                self._set()
+
+
+class _Handle:
+    """What `call_later` returns."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        """Don't call."""
+        self.callback = None
+
+    def call(self) -> None:
+        """Unless it was cancelled."""
+        callback, self.callback = self.callback, None
+        if callback is not None:
+            callback()
