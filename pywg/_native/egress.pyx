@@ -87,6 +87,7 @@ cdef void *egress_thread(void *arg) noexcept nogil:
         gate_enter(&dp.tx_gate)
         more = step(e)
         gate_leave(&dp.tx_gate)
+        store64(&e.turns, e.turns + 1)
         if not more:
             wait(e)
     return NULL

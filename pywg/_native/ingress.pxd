@@ -2,7 +2,7 @@
 
 By one thread, or with helpers.
 """
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg._native.bucket cimport Bucket
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.delivery cimport Delivery
@@ -18,6 +18,7 @@ cdef enum:
 
 cdef struct Ingress:
     Dataplane *dp
+    uint64_t turns                  # atomic: how often the thread has gone round
     InBatch *batches                # one, or one for each slot of the pipeline
     int batch_count
     InBatch *batch                  # the one that is being filled

@@ -89,6 +89,7 @@ cdef void *ingress_thread(void *arg) noexcept nogil:
         gate_enter(&dp.rx_gate)
         more = step(e)
         gate_leave(&dp.rx_gate)
+        store64(&e.turns, e.turns + 1)
         if not more:
             wait(e)
     return NULL

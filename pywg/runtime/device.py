@@ -110,12 +110,9 @@ class Device:
         self._mtu = mtu
         self._plane.set_mtu(mtu)
 
-    def pass_threads(self) -> None:
-        """Returns once each of the plane's threads has let go of what it holds during a batch.
-
-        One that hangs in a batch never does, and what calls this hangs with it: a watchdog's proof of life.
-        """
-        self._plane.set_mtu(self._mtu)
+    def turns(self) -> tuple[int, ...]:
+        """How often each of the plane's threads has gone round; each is woken to do so again."""
+        return self._plane.turns()
 
     def on_plane_ready(self) -> None:
         """The plane's event descriptor is readable."""

@@ -7,10 +7,13 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 
 from pywg.errors import ConfigError
 
+PATIENCE = 2.0
+"""Seconds in which a thread that was woken goes round, however busy the machine is."""
 _SEND_SECONDS = 5
 
 
@@ -87,11 +90,30 @@ class Threads:
         self._files.clear()
 
 
+class Pulse:
+    """Whether counters that should all grow between two looks do, with some patience for a machine that is busy."""
+
+    def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._seen: tuple[int, ...] = ()
+        self._grew_at: list[float] = []
+
+    def beats(self, counters: Sequence[int]) -> bool:
+        """False: one of them is what it was PATIENCE seconds ago."""
+        now = self._now()
+        if len(counters) != len(self._seen):
+            self._grew_at = [now] * len(counters)
+        else:
+            pairs = zip(counters, self._seen, self._grew_at, strict=True)
+            self._grew_at = [now if counter != seen else grew_at for counter, seen, grew_at in pairs]
+        self._seen = tuple(counters)
+        return all(now - grew_at < PATIENCE for grew_at in self._grew_at)
+
+
 class Watchdog:
     """Says WATCHDOG=1 at half of `seconds` for as long as `alive()` says so; `call_later` is the loop's.
 
-    It is the loop that says it, so a loop that hangs doesn't. Where `alive` waits for something that never comes, the
-    loop hangs.
+    It is the loop that says it, so a loop that hangs doesn't.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ from pywg.runtime.device import Device
 from pywg.runtime.libc import forbid_dumps
 from pywg.runtime.link import LinkState, LinkWatcher
 from pywg.runtime.log import Level, Log
-from pywg.runtime.notify import Notifier, Threads, Watchdog
+from pywg.runtime.notify import Notifier, Pulse, Threads, Watchdog
 from pywg.runtime.options import STORED_TUN, Options
 from pywg.runtime.routes import RouteWatcher
 from pywg.runtime.sandbox import Sandbox
@@ -174,12 +174,14 @@ class _Service:
         self._notifier.ready()
         if self._options.watchdog is None:
             return
-        threads = Threads()
+        threads, pulse = Threads(), Pulse()
         stack.callback(threads.close)
 
         def alive() -> bool:
-            device.pass_threads()
-            return threads.all_alive()
+            if threads.all_alive() and pulse.beats(device.turns()):
+                return True
+            self._log.limited("watchdog", "a thread of the data plane hangs or has ended: no sign of life", Level.ERROR)
+            return False
 
         Watchdog(self._notifier, self._options.watchdog, alive, loop.call_later).start()
 

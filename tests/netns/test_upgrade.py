@@ -1,5 +1,6 @@
 """A daemon takes over from another: the interface stays as it is, and traffic goes on. dropin: 3, 21."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -195,6 +196,48 @@ def manager(tmp_path: Path) -> Iterator[_Manager]:
     manager = _Manager(tmp_path)
     yield manager
     manager.close()
+
+
+class _Stopped:
+    """One thread stands still while the block lasts, wherever it is; the others run on. Done as a debugger does it."""
+
+    SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17
+    WALL = 0x40000000
+
+    def __init__(self, pid: int, name: str) -> None:
+        threads = Path(f"/proc/{pid}/task").iterdir()
+        (self.tid,) = [int(one.name) for one in threads if (one / "comm").read_text().strip() == name]
+
+    def _ptrace(self, request: int) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.ptrace(ctypes.c_long(request), self.tid, None, None):
+            raise OSError(ctypes.get_errno(), "ptrace")
+
+    def __enter__(self) -> None:
+        self._ptrace(self.SEIZE)
+        self._ptrace(self.INTERRUPT)
+        os.waitpid(self.tid, self.WALL)
+
+    def __exit__(self, *_: object) -> None:
+        self._ptrace(self.DETACH)
+
+
+@pytest.mark.parametrize("thread", ["pywg-tx", "pywg-rx"])
+def test_thread_that_hangs_ends_the_signs_of_life(supervisor: _Supervisor, manager: _Manager, thread: str) -> None:
+    """It stands in its poll(), outside of everything that the event loop could meet it in."""
+    supervisor.start(NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="400000")
+    poll(lambda: manager.heard("WATCHDOG=1"), "a sign of life")
+    with _Stopped(supervisor.daemons[-1].pid, thread):
+
+        def silent() -> bool:
+            while manager.heard("WATCHDOG=1"):
+                pass
+            time.sleep(1.0)  # five times as long as it takes between two
+            return not manager.heard("WATCHDOG=1")
+
+        poll(silent, "no more signs of life")
+        assert supervisor._answers(), "the loop itself goes on"
+    poll(lambda: manager.heard("WATCHDOG=1"), "a sign of life again")
 
 
 def test_under_a_service_manager(supervisor: _Supervisor, manager: _Manager) -> None:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from pywg.errors import ConfigError
-from pywg.runtime.notify import Notifier, Watchdog, watchdog_seconds
+from pywg.runtime.notify import PATIENCE, Notifier, Pulse, Watchdog, watchdog_seconds
 from pywg.runtime.options import read_options
 
 
@@ -128,6 +128,25 @@ def test_an_ended_thread_is_noticed():
     """In a process of its own: here, threads of other tests may be on their way out."""
     ended = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, timeout=30, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_pulse_has_patience_and_forgives():
+    now = [100.0]
+    pulse = Pulse(now=lambda: now[0])
+
+    def look(after: float, *counters: int) -> bool:
+        now[0] += after
+        return pulse.beats(counters)
+
+    assert look(0, 1, 1)
+    assert look(5, 2, 9)
+    assert look(PATIENCE - 0.1, 2, 10), "not yet"
+    assert not look(0.1, 2, 11)
+    assert not look(60, 2, 12)
+    assert look(1, 3, 12)
+    assert not look(PATIENCE, 4, 12), "the other one"
+    assert look(60, 4, 12, 0), "there is one more thread"
+    assert not look(PATIENCE, 5, 13, 0)
 
 
 def test_watchdog_seconds():
