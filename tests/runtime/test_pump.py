@@ -4,8 +4,10 @@ import typing
 
 import pytest
 
+from pywg._fastpath import ROUTING_LOOP
 from pywg.config.model import PeerChange
 from pywg.core import events
+from pywg.runtime.log import LIMIT_BURST
 from pywg.runtime.pump import DRAIN_LIMIT
 from tests.runtime.device_bed import Bed, Pair, clamped, peer_key
 
@@ -102,3 +104,13 @@ def test_signs_of_life_of_a_peer_that_is_gone_are_ignored(flags):
     pair.a.plane.endpoint = lambda peer: None
     pair.a.report(1, flags, 12345)
     assert pair.a.plane.sent == []
+
+
+def test_a_routing_loop_is_told_and_not_too_often():
+    pair = Pair()
+    pair.handshake()
+    for _ in range(100):
+        pair.a.report(1, ROUTING_LOOP)
+    lines = [line for line in pair.a.text.getvalue().splitlines() if "routing loop" in line]
+    assert len(lines) == LIMIT_BURST
+    assert all("WARNING" in line and "peer 1 " in line for line in lines)

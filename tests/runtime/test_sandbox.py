@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-from pywg.runtime import landlock
+from pywg.runtime import capabilities, kernel, landlock
+from pywg.runtime.log import Level, Log
+from pywg.runtime.sandbox import Sandbox
 from tests.support import require_root
 
 pytestmark = pytest.mark.netns
@@ -236,3 +238,15 @@ assert set(sandbox.stats().values()) == {0}
 assert "NoNewPrivs:\\t0" in open("/proc/self/status").read()
 """
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "devices", "raw"), [("5.6.19", True, True), ("5.7.0", True, False), ("5.6.19", False, False)]
+)
+def test_binding_to_devices_needs_a_capability_of_old_kernels(monkeypatch, text: str, devices: bool, raw: bool):
+    kept: list[int] = []
+    monkeypatch.setattr(kernel, "release", lambda: kernel.parse_release(text))
+    monkeypatch.setattr(capabilities, "keep_only", kept.append)
+    monkeypatch.setattr("pywg.runtime.sandbox._allow_locked_memory", lambda: None)
+    Sandbox(Log("wg0", Level.SILENT), enabled=True, devices=devices).drop_privileges()
+    assert (kept[0] >> capabilities.CAP_NET_RAW & 1) == raw
