@@ -52,14 +52,14 @@ def batches(attempt: Attempt) -> None:
         text + bytes(-len(text) % 16) for text in texts(chance, chance.choice([1, 2, 15, 16, 17, 63, 64, 65, 130]))
     ]
     counter = chance.choice([*COUNTERS, chance.getrandbits(48)])
-    attempt.inputs |= {"backend": backend, "key": key, "counter": counter, "packets": [one.hex() for one in packets]}
+    attempt.inputs |= {"backend": backend, "key": key, "counter": counter, "packets": packets}
     select_aead(backend)
     try:
         sealed = seal_batch(key, counter, packets, index)
         assert sealed == [seal(key, index, counter + i, packet) for i, packet in enumerate(packets)]
         forged = {i for i in range(len(packets)) if chance.random() < chance.choice([0, 0.1, 0.9])}
         received = [one[:16] + forge(chance, one[16:]) if i in forged else one for i, one in enumerate(sealed)]
-        attempt.inputs["received"] = [one.hex() for one in received]
+        attempt.inputs["received"] = received
         assert open_batch(key, received) == [None if i in forged else one for i, one in enumerate(packets)]
     finally:
         select_aead("auto")

@@ -18,7 +18,7 @@ def inner(chance: random.Random) -> bytes:
         case 0:
             return raw_packet(chance.randint(20, 200))  # from an address that is not the peer's
         case 1:
-            return mutate(chance, reply(0, chance.randint(24, 200)))
+            return mutate(chance, reply(DATAGRAMS, chance.randint(24, 200)))  # none of the numbers that count
         case 2:
             return chance.randbytes(chance.randrange(200))
         case _:
@@ -29,9 +29,9 @@ def outer(chance: random.Random, far: Far) -> bytes:
     """What a stranger sends."""
     match chance.randrange(6):
         case 0:
-            return flip(chance, far.message(reply(0, 100)))
+            return flip(chance, far.message(reply(DATAGRAMS, 100)))
         case 1:
-            return mutate(chance, far.message(reply(0, 100)))
+            return mutate(chance, far.message(reply(DATAGRAMS, 100)))
         case 2:
             return mutate(chance, handshake_message(*chance.choice([INITIATION, RESPONSE, COOKIE_REPLY])))
         case 3:

@@ -19,6 +19,8 @@ class Attempt:
     inputs: dict[str, object] = field(default_factory=dict)
 
 
+_SHOWN_MAX = 500
+
 Case = Callable[[Attempt], None]
 """Raises AssertionError, or anything, when something is wrong."""
 
@@ -96,4 +98,7 @@ def _numbers(seconds: float, cases: int | None, first: int) -> Iterator[int]:
 
 
 def _shown(value: object) -> str:
-    return value.hex() if isinstance(value, (bytes, bytearray)) else repr(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown, value))}]"
+    text = value.hex() if isinstance(value, (bytes, bytearray)) else repr(value)
+    return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}... ({len(text)} characters)"

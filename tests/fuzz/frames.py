@@ -72,7 +72,7 @@ def join(attempt: Attempt) -> None:
         else:
             flows.setdefault(flow, []).append(packet)
         sent.append(packet)
-    attempt.inputs["packets"] = [one.hex() for one in sent]
+    attempt.inputs["packets"] = sent
     out = cut_again(coalesce(sent, chance.random() < 0.9, chance.random() < 0.9))
     assert sorted(out) == sorted(sent)
     for packets in flows.values():
