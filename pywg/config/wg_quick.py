@@ -186,7 +186,7 @@ def _interface_setters(interface: InterfaceSection) -> dict[str, Callable[[str],
         interface.mtu = _parse_mtu(value) if value else None
 
     def table(value: str) -> None:
-        if len(value.split()) > 1:
+        if value and _words(value) != [value]:
             raise ConfigError('expected "off", "auto" or one routing table')
         interface.table = value or None
 

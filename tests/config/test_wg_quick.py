@@ -182,6 +182,8 @@ def test_what_wg_quick_takes_as_not_given():
         "MTU = 65536",
         "MTU = auto",
         "Table = a b",
+        "Table = a,b",
+        "Table = ,",
         "SaveConfig = yes",
         "SaveConfig =",
         "AllowedIPs = ::/0",
