@@ -12,7 +12,7 @@ Nothing is believed of a datagram before its tag holds: the window, the endpoint
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
-from pywg._native.atomic cimport add64, fence, load8, load64
+from pywg._native.atomic cimport add64, fence, load8, load64, store64
 from pywg._native.bucket cimport bucket_take
 from pywg._native.clock cimport now_ns
 from pywg._native.counters cimport RX_BAD_MAC1, RX_DATAGRAMS, RX_EXPIRED, RX_MALFORMED, RX_QUEUE_FULL, RX_RECEIVE_ERROR

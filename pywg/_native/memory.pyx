@@ -17,7 +17,7 @@ from pywg._native.worker cimport Worker
 
 cdef enum:
     KEYPAIRS_PER_PEER = 3           # previous, current, next (the core's rule)
-    INDICES_PER_PEER = KEYPAIRS_PER_PEER + 1        # and a handshake in flight
+    INDICES_PER_PEER = 2 * KEYPAIRS_PER_PEER + 1    # ours and the peer's of each, and a handshake in flight
     SLOTS_PER_INDEX = 4             # a table that has just doubled is a quarter full
     NODES_PER_PREFIX = 2            # a fork in the trie, and the prefix
     ALLOCATION = 32                 # what malloc adds to an allocation at most: its header, and rounding up
@@ -40,7 +40,8 @@ cdef dict memory_of(const Dataplane *dp, size_t peers, size_t slots, size_t thre
     cdef size_t keypair = sizeof(Keypair) + SECRET_SLOT_LEN + sizeof(void *) + 2 * LIBCRYPTO_CTX + ALLOCATION
     cdef size_t staged = STAGED_PER_PEER * (sizeof(StagedPacket) + ALLOCATION)
     cdef size_t peer = sizeof(Peer) + ALLOCATION + KEYPAIRS_PER_PEER * keypair + staged
-    cdef size_t table = max(<size_t>(dp.indices.mask + 1) * sizeof(IndexEntry), peers * indices)
+    cdef size_t slots_now = <size_t>dp.indices.mask + dp.remote_indices.mask + 2
+    cdef size_t table = max(slots_now * sizeof(IndexEntry), peers * indices)
     cdef size_t prefixes = <size_t>dp.allowed.capacity * sizeof(AllowedNode)
     return {
         "tx_buffers": tx,
