@@ -16,6 +16,7 @@ from pathlib import Path
 
 from . import cipher, crowd, plots, results, signals, targets
 from .builds import ROOT, NotInstalledError
+from .command import CommandError
 from .implementations import Implementation, build, version
 from .lab import Lab
 from .measure import FAILURES, FULL, MEASURES, QUICK, Effort, Figures, measure
@@ -27,7 +28,7 @@ ALL_MEASURES = (*MEASURES, CROWD)
 QUICK_MEASURES = ("start", "idle", "stream", "streams", "load", "udp", "memory")
 WIREGUARD = ("wireguard-go-new", "wireguard-go", "boringtun", "gotatun")
 CONTENDERS = (VETH, OURS, NO_CIPHER, CIPHER, *WIREGUARD, "openvpn")
-QUICK_CONTENDERS = (VETH, OURS, "wireguard-go-new", "wireguard-go")
+QUICK_CONTENDERS = (VETH, OURS, CIPHER, "wireguard-go-new", "wireguard-go")
 # What these can't be asked for, or need not be.
 _APPLIES = {VETH: {"idle", "stream", "streams", "plain", "udp"}, NO_CIPHER: {"stream"}, CIPHER: set[str]()}
 _NO_CROWD = ("openvpn", "openvpn-tuned", "openvpn-chacha")  # one peer on a point-to-point link
@@ -155,11 +156,18 @@ def _find(names: list[str], record: Record) -> dict[str, Implementation | None]:
                 there[name] = None
                 continue
             there[name] = end = build(name)
-            record.versions[name] = version(end)
+            record.versions[name] = _version(end)
         except NotInstalledError as error:
             record.missing.append(str(error))
             print(f"bench: MISSING: {error}", flush=True)
     return there
+
+
+def _version(end: Implementation) -> str:
+    try:
+        return version(end)
+    except CommandError:
+        return "does not tell its version"
 
 
 def _say_what_is_left_out(names: list[str], chosen: list[str]) -> None:

@@ -99,8 +99,13 @@ def outcomes(samples: Iterable[Sample], aead: str) -> list[Outcome]:
 
 
 def table(found: Iterable[Outcome]) -> str:
-    """A line for each target."""
-    return report.table(["target", "measured", "rounds", "to reach", "met"], [_row(one) for one in found])
+    """A line for each target that was measured, and one that names the others."""
+    found = list(found)
+    rows = [_row(one) for one in found if one.met is not None]
+    lines = [report.table(["target", "measured", "rounds", "to reach", "met"], rows)] if rows else []
+    if without := [_title(one.target) for one in found if one.met is None]:
+        lines.append(f"targets without a figure in this run: {'; '.join(without)}")
+    return "\n".join(lines)
 
 
 def as_json(found: Iterable[Outcome]) -> list[dict[str, Any]]:
@@ -114,12 +119,16 @@ def _row(one: Outcome) -> list[str]:
     def show(value: float) -> str:
         return f"{value:.2f} x" if target.against else f"{figure.show(value)} {figure.unit}"
 
-    title = f"{figure.title} / {target.against}" if target.against else figure.title
-    sign = "<=" if target.at_most else ">="
+    assert one.measured is not None
     return [
-        title,
-        "-" if one.measured is None else show(one.measured),
+        _title(target),
+        show(one.measured),
         "-" if one.rounds is None else f"{show(one.rounds.low)} to {show(one.rounds.high)}",
-        f"{sign} {show(target.bound)}",
-        {None: "not measured", True: "yes", False: "NO"}[one.met],
+        f"{'<=' if target.at_most else '>='} {show(target.bound)}",
+        "yes" if one.met else "NO",
     ]
+
+
+def _title(target: Target) -> str:
+    title = BY_KEY[target.key].title
+    return f"{title} / {target.against}" if target.against else title

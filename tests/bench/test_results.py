@@ -82,6 +82,14 @@ def test_other_settings_or_machines_are_not_mixed_in(tmp_path: Path) -> None:
         Record(path, dict(SETTINGS), {**MACHINE, "cpus": 8}).resume()
 
 
+def test_another_aead_is_the_same_machine(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    _record(path).add(Sample(1, OURS, {"tcp_1": 1.0}))
+    again = Record(path, dict(SETTINGS), {**MACHINE, "aead": "ifma"})
+    again.resume()
+    assert again.has(1, OURS)
+
+
 def test_the_file_says_what_is_missing_and_every_sample(tmp_path: Path) -> None:
     record = _record(tmp_path / "run.json")
     record.missing.append("gotatun is missing from this run: cargo is not installed")

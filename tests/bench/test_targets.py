@@ -45,7 +45,7 @@ def test_an_absolute_bound(mib: float, met: bool) -> None:
 def test_without_a_peer_there_is_no_verdict() -> None:
     one = _outcome([Sample(1, OURS, {"tcp_1": 1.0})], "tcp_1", NEWEST)
     assert (one.measured, one.rounds, one.met) == (None, None, None)
-    assert "not measured" in targets.table([one])
+    assert targets.table([one]) == f"targets without a figure in this run: TCP, 1 stream / {NEWEST}"
 
 
 def test_a_peer_that_carried_nothing_is_no_triumph() -> None:
