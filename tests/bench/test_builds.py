@@ -1,0 +1,57 @@
+"""What can't be built is missing with a reason, and never silently."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.tunnel import builds
+from bench.tunnel.builds import NotInstalledError
+from bench.tunnel.implementations import NAMES, build, find
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("GO_BIN", "CARGO", "NULL_CIPHER", "_STAMP"):
+        monkeypatch.setattr(builds, name, tmp_path / name)
+    monkeypatch.setattr(builds.shutil, "which", lambda *_args, **_options: None)
+
+
+@pytest.mark.parametrize("name", ["boringtun", "gotatun"])
+def test_without_cargo(name: str) -> None:
+    with pytest.raises(
+        NotInstalledError, match=rf"{name}-cli is missing from this run: cargo is not installed \(.*rustup"
+    ):
+        build(name)
+
+
+def test_without_go() -> None:
+    with pytest.raises(NotInstalledError, match="newest wireguard-go is missing from this run: go is not installed"):
+        build("wireguard-go-new")
+
+
+@pytest.mark.parametrize("name", ["wireguard-go", "openvpn", "openvpn-chacha"])
+def test_without_the_package(name: str) -> None:
+    with pytest.raises(NotInstalledError, match="is not installed: apt-get install"):
+        build(name)
+
+
+def test_a_build_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(builds.shutil, "which", lambda *_args, **_options: "/bin/false")
+    with pytest.raises(NotInstalledError, match="boringtun-cli is missing from this run: status 1"):
+        build("boringtun")
+
+
+def test_sources_that_the_null_cipher_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_source: str) -> str:
+        raise ValueError("evp.pxd is not as it was")
+
+    monkeypatch.setattr(builds.null_cipher, "without_cipher", unknown)
+    with pytest.raises(
+        NotInstalledError, match=r"without a cipher is missing from this run: evp\.pxd is not as it was"
+    ):
+        builds.null_cipher_daemon()
+
+
+def test_an_unknown_name_lists_the_known() -> None:
+    with pytest.raises(NotInstalledError, match=", ".join(NAMES)):
+        find("nosuch")
