@@ -17,8 +17,8 @@ from typing import Self
 
 import pytest
 
+from bench.tunnel.builds import ROOT
 from bench.tunnel.command import CommandError, run
-from bench.tunnel.implementations import ROOT
 from bench.tunnel.namespace import Namespace
 from bench.tunnel.site import poll
 from tests.support import require_tool

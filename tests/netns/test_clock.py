@@ -10,7 +10,8 @@ from bench.tunnel.implementations import find
 
 from . import dropin
 from .conftest import OpenLab
-from .dropin import INITIATION, Link, nft
+from .dropin import nft
+from .outer import INITIATION, TRANSPORT, Link
 
 UP_FOR_S = 1_000_000_000
 
@@ -26,7 +27,7 @@ def test_machine_that_has_been_up_for_30_years(pywg: str, open_lab: OpenLab) -> 
     near, far = lab.near, lab.far
     near.wg("set", near.interface, "peer", far.keys.public, "persistent-keepalive", "1")
     with Link(near) as link:
-        dropin.poll(lambda: len(link.sent(dropin.TRANSPORT)) >= 3, "keepalives", 10)
+        dropin.poll(lambda: len(link.sent(TRANSPORT)) >= 3, "keepalives", 10)
         near.wg("set", near.interface, "peer", far.keys.public, "persistent-keepalive", "off")
         near.ip("link", "set", near.interface, "down")
         nft(far, "table inet f {", "chain in { type filter hook input priority 0; meta l4proto udp drop;", "}", "}")

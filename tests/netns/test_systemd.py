@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.tunnel.builds import ROOT
 from bench.tunnel.command import CommandError
-from bench.tunnel.implementations import ROOT
 from bench.tunnel.lab import Lab
 from bench.tunnel.site import LISTEN_PORT, poll
 from tests.support import require_tool
