@@ -24,7 +24,9 @@ def run_inside(test: Callable[[], None], timeout: float = 60.0) -> None:
 
 def ip(*arguments: str) -> str:
     """ip(8) in the namespace of this thread."""
-    return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
+    done = subprocess.run(["ip", *arguments], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"
+    return done.stdout
 
 
 def unique(prefix: str) -> str:
