@@ -35,7 +35,27 @@ cdef struct InBatch:
 cdef int inbatch_init(InBatch *b) noexcept nogil
 cdef void inbatch_free(InBatch *b) noexcept nogil
 cdef void inbatch_clear(InBatch *b) noexcept nogil
-cdef bint inbatch_starts_group(const InBatch *b, const Keypair *keypair) noexcept nogil
-cdef void inbatch_add(InBatch *b, bint starts_group, Keypair *keypair, Received *message, uint8_t *datagram,
-                      uint32_t len) noexcept nogil
 cdef void inbatch_open(InBatch *b, Worker *worker) noexcept nogil
+
+
+cdef inline bint inbatch_starts_group(const InBatch *b, const Keypair *keypair) noexcept nogil:
+    """Whether the next message, of this keypair, can't be of the last group."""
+    cdef const Group *last = &b.groups[b.group_count - 1]
+    return b.group_count == 0 or last.count == GROUP_MAX or last.keypair != keypair
+
+
+cdef inline void inbatch_add(InBatch *b, bint starts_group, Keypair *keypair, Received *message, uint8_t *datagram,
+                             uint32_t len) noexcept nogil:
+    """There is room: `datagram_count` is below DATAGRAMS_MAX."""
+    cdef Group *group
+    if starts_group:
+        group = &b.groups[b.group_count]
+        group.keypair = keypair
+        group.first = b.datagram_count
+        group.count = 0
+        b.group_count += 1
+    b.groups[b.group_count - 1].count += 1
+    b.datagrams[b.datagram_count] = datagram
+    b.wire_lens[b.datagram_count] = len
+    b.sources[b.datagram_count] = message
+    b.datagram_count += 1

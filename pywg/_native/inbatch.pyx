@@ -1,8 +1,7 @@
 """Batches of inbound messages (inbatch.pxd)."""
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint32_t
 from pywg._native.aead cimport Aead, open_batch
-from pywg._native.session cimport Keypair
-from pywg._native.udp cimport Received, udp_receiver_free, udp_receiver_new
+from pywg._native.udp cimport udp_receiver_free, udp_receiver_new
 from pywg._native.worker cimport Worker, worker_forget, worker_opener
 
 
@@ -20,29 +19,6 @@ cdef void inbatch_free(InBatch *b) noexcept nogil:
 cdef void inbatch_clear(InBatch *b) noexcept nogil:
     b.group_count = 0
     b.datagram_count = 0
-
-
-cdef bint inbatch_starts_group(const InBatch *b, const Keypair *keypair) noexcept nogil:
-    """Whether the next message, of this keypair, can't be of the last group."""
-    cdef const Group *last = &b.groups[b.group_count - 1]
-    return b.group_count == 0 or last.count == GROUP_MAX or last.keypair != keypair
-
-
-cdef void inbatch_add(InBatch *b, bint starts_group, Keypair *keypair, Received *message, uint8_t *datagram,
-                      uint32_t len) noexcept nogil:
-    """There is room: `datagram_count` is below DATAGRAMS_MAX."""
-    cdef Group *group
-    if starts_group:
-        group = &b.groups[b.group_count]
-        group.keypair = keypair
-        group.first = b.datagram_count
-        group.count = 0
-        b.group_count += 1
-    b.groups[b.group_count - 1].count += 1
-    b.datagrams[b.datagram_count] = datagram
-    b.wire_lens[b.datagram_count] = len
-    b.sources[b.datagram_count] = message
-    b.datagram_count += 1
 
 
 cdef void inbatch_open(InBatch *b, Worker *worker) noexcept nogil:

@@ -5,6 +5,7 @@ and notes that it is sent; `batch_seal` seals the runs and queues them; `batch_s
 `batch_seal` nothing in a batch leads to a keypair, after `batch_forget_peers` nothing to a peer.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from pywg._native.atomic cimport load_pointer
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.segment cimport Run
 from pywg._native.session cimport Endpoint, Keypair, Peer
@@ -47,5 +48,13 @@ cdef void batch_reserve(Batch *b, Dataplane *dp, uint64_t now) noexcept nogil
 cdef void batch_seal(Batch *b, Dataplane *dp, Worker *worker) noexcept nogil
 cdef bint batch_send(Batch *b, Dataplane *dp) noexcept nogil
 cdef void batch_forget_peers(Batch *b) noexcept nogil
-cdef uint32_t run_len(const Run *run) noexcept nogil
-cdef Keypair *sending(const Peer *peer) noexcept nogil
+
+
+cdef inline Keypair *sending(const Peer *peer) noexcept nogil:
+    """What the peer's packets are sealed with now, or NULL."""
+    return <Keypair *>load_pointer(<void *const *>&peer.sending)
+
+
+cdef inline uint32_t run_len(const Run *run) noexcept nogil:
+    """Wire bytes of all its datagrams."""
+    return (run.count - 1) * run.stride + run.last_wire

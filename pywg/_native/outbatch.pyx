@@ -34,16 +34,6 @@ cdef void batch_free(Batch *b) noexcept nogil:
     b.ring = b.segments = NULL
 
 
-cdef Keypair *sending(const Peer *peer) noexcept nogil:
-    """What the peer's packets are sealed with now, or NULL."""
-    return <Keypair *>load_pointer(<void *const *>&peer.sending)
-
-
-cdef uint32_t run_len(const Run *run) noexcept nogil:
-    """Wire bytes of all its datagrams."""
-    return (run.count - 1) * run.stride + run.last_wire
-
-
 # ---- planning
 
 cdef PlannedRun *batch_plan(Batch *b, Peer *peer, uint8_t ecn, const Run *run) noexcept nogil:
