@@ -126,16 +126,17 @@ cdef class Plane:
 
     def __cinit__(self, *, bint udp_gso=True, bint udp_gso_equal_tail=True, bint coalesce=True, int helpers=0):
         cdef int slots = 1 if helpers == 0 else SLOTS_MAX // 2 if helpers <= FEW_HELPERS else SLOTS_MAX
+        # First of all, because __dealloc__ follows a refusal too: 0 would be somebody else's descriptor.
+        self.dp.tun_fd = self.dp.fd4 = self.dp.fd6 = self.dp.tx_kick = self.dp.rx_kick = self.dp.events.fd = -1
+        gate_init(&self.dp.tx_gate)
+        gate_init(&self.dp.rx_gate)
         if not 0 <= helpers <= HELPERS_MAX:
             raise ValueError(f"0 to {HELPERS_MAX} helpers")
         self.peers = {}
         self.udp_gso = udp_gso
         self.dp.gso_equal_tail = udp_gso_equal_tail
         self.coalesce = coalesce
-        self.dp.tun_fd = self.dp.fd4 = self.dp.fd6 = -1
         self.dp.mtu = 1420
-        gate_init(&self.dp.tx_gate)
-        gate_init(&self.dp.rx_gate)
         self.dp.tx_kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
         self.dp.rx_kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
         self.dp.allowed = allowedips_new()
@@ -243,8 +244,10 @@ cdef class Plane:
         index_table_free(&self.dp.remote_indices)
         macs_free(&self.dp.macs)
         events_free(&self.dp.events)
-        close(self.dp.tx_kick)
-        close(self.dp.rx_kick)
+        if self.dp.tx_kick >= 0:
+            close(self.dp.tx_kick)
+        if self.dp.rx_kick >= 0:
+            close(self.dp.rx_kick)
         gate_destroy(&self.dp.tx_gate)
         gate_destroy(&self.dp.rx_gate)
 

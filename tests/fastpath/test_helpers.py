@@ -451,6 +451,21 @@ def test_no_more_helpers_than_there_is_room_for(helpers: int) -> None:
         Plane(helpers=helpers)
 
 
+def test_plane_that_was_refused_closes_no_descriptor_of_others() -> None:
+    """All zeros, a plane without descriptors would close number 0."""
+    read, write = os.pipe()
+    kept = os.dup(0)
+    try:
+        os.dup2(read, 0)
+        with pytest.raises(ValueError, match="helpers"):
+            Plane(helpers=-1)
+        assert os.fstat(0).st_ino == os.fstat(read).st_ino
+    finally:
+        os.dup2(kept, 0)
+        for fd in (read, write, kept):
+            os.close(fd)
+
+
 def test_single_packets_take_no_hop() -> None:
     """Where nothing is on its way, the thread that reads does all there is to do."""
     with Bed(helpers=4) as bed:
