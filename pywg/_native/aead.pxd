@@ -1,8 +1,8 @@
 """ChaCha20-Poly1305 (RFC 8439) over WireGuard's transport messages: one key, one direction, one thread.
 
-Seal and open, and behind them two kinds of backend: libcrypto's EVP, one packet a call, which is everywhere; and the
-batch kernels of chapoly, many packets a call, where the CPU has the vectors for them. A batch that is too small for a
-kernel goes to EVP.
+Seal and open, and behind them two kinds of backend. For one packet a call: libcrypto's EVP, which is everywhere; what
+EVP calls in the end (provider.pxd). For many: the kernels of chapoly, where the CPU has the vectors for them. A batch
+that is too small for a kernel goes packet by packet.
 The nonce is 32 zero bits and the 64-bit little-endian counter (paper section 5.4.6); there is no associated data.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -15,10 +15,13 @@ cdef enum:
 
 cdef struct Aead:
     const uint8_t *key              # 32 bytes in the secret arena, the owner's
-    EVP_CIPHER_CTX *ctx             # has a copy of the key, which libcrypto wipes when the context is freed
+    EVP_CIPHER_CTX *ctx             # or NULL; has a copy of the key, which libcrypto wipes when the context is freed
+    void *below                     # instead: the provider's own context, likewise
+    bint seals                      # what it is for
 
 cdef int aead_init_seal(Aead *aead, const uint8_t *key) noexcept nogil
 cdef int aead_init_open(Aead *aead, const uint8_t *key) noexcept nogil
+cdef int aead_rekey(Aead *aead, const uint8_t *key) noexcept nogil
 cdef void aead_free(Aead *aead) noexcept nogil
 cdef bint aead_needs_ctx(int n) noexcept nogil
 cdef int seal_run(Aead *aead, Run *run, uint32_t receiver_index, uint64_t first_counter) noexcept nogil

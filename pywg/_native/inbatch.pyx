@@ -2,7 +2,7 @@
 from libc.stdint cimport uint32_t
 from pywg._native.aead cimport Aead, open_batch
 from pywg._native.udp cimport udp_receiver_free, udp_receiver_new
-from pywg._native.worker cimport Worker, worker_forget, worker_opener
+from pywg._native.worker cimport Worker, worker_forget, worker_lend
 
 
 cdef int inbatch_init(InBatch *b) noexcept nogil:
@@ -30,7 +30,7 @@ cdef void inbatch_open(InBatch *b, Worker *worker) noexcept nogil:
         group = &b.groups[i]
         aead = &group.keypair.opener
         if worker != NULL:
-            aead = worker_opener(worker, aead, <int>group.count)
+            aead = worker_lend(&worker.opener, aead, <int>group.count)
         group.authentic = 0
         if aead != NULL:
             group.authentic = open_batch(aead, b.datagrams + group.first, b.wire_lens + group.first, <int>group.count)

@@ -2,6 +2,7 @@
 from libc.stdint cimport uint64_t
 
 cdef extern from "openssl/crypto.h" nogil:
+    unsigned int OPENSSL_version_major()
     void OPENSSL_cleanse(void *ptr, size_t len)
     int CRYPTO_memcmp(const void *a, const void *b, size_t len)
 
@@ -9,7 +10,38 @@ cdef extern from "openssl/params.h" nogil:
     ctypedef struct OSSL_PARAM:
         pass
     OSSL_PARAM OSSL_PARAM_construct_size_t(const char *key, size_t *buf)
+    OSSL_PARAM OSSL_PARAM_construct_octet_string(const char *key, void *buf, size_t bsize)
     OSSL_PARAM OSSL_PARAM_construct_end()
+
+cdef extern from "openssl/core.h" nogil:
+    ctypedef struct OSSL_DISPATCH:
+        int function_id
+        void (*function)() noexcept nogil
+    ctypedef struct OSSL_ALGORITHM:
+        const char *algorithm_names
+        const OSSL_DISPATCH *implementation
+
+cdef extern from "openssl/provider.h" nogil:
+    ctypedef struct OSSL_PROVIDER
+    int OSSL_PROVIDER_available(void *libctx, const char *name)
+    OSSL_PROVIDER *OSSL_PROVIDER_try_load(void *libctx, const char *name, int retain_fallbacks)
+    const OSSL_ALGORITHM *OSSL_PROVIDER_query_operation(const OSSL_PROVIDER *provider, int operation, int *no_cache)
+    void *OSSL_PROVIDER_get0_provider_ctx(const OSSL_PROVIDER *provider)
+
+cdef extern from "openssl/core_names.h" nogil:
+    const char *OSSL_CIPHER_PARAM_AEAD_TAG
+
+cdef extern from "openssl/core_dispatch.h" nogil:
+    enum:
+        OSSL_OP_CIPHER
+        OSSL_FUNC_CIPHER_NEWCTX
+        OSSL_FUNC_CIPHER_ENCRYPT_INIT
+        OSSL_FUNC_CIPHER_DECRYPT_INIT
+        OSSL_FUNC_CIPHER_UPDATE
+        OSSL_FUNC_CIPHER_FINAL
+        OSSL_FUNC_CIPHER_FREECTX
+        OSSL_FUNC_CIPHER_GET_CTX_PARAMS
+        OSSL_FUNC_CIPHER_SET_CTX_PARAMS
 
 cdef extern from "openssl/evp.h" nogil:
     ctypedef struct EVP_CIPHER
@@ -23,6 +55,8 @@ cdef extern from "openssl/evp.h" nogil:
     EVP_CIPHER_CTX *EVP_CIPHER_CTX_new()
     void EVP_CIPHER_CTX_free(EVP_CIPHER_CTX *ctx)
     int EVP_CIPHER_CTX_ctrl(EVP_CIPHER_CTX *ctx, int type, int arg, void *ptr)
+    int EVP_CipherInit_ex(EVP_CIPHER_CTX *ctx, const EVP_CIPHER *cipher, void *engine, const unsigned char *key,
+                          const unsigned char *iv, int seals)
     int EVP_EncryptInit_ex(EVP_CIPHER_CTX *ctx, const EVP_CIPHER *cipher, void *engine,
                            const unsigned char *key, const unsigned char *iv)
     int EVP_EncryptUpdate(EVP_CIPHER_CTX *ctx, unsigned char *out, int *outl, const unsigned char *data, int len)

@@ -3,7 +3,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from pywg._native.aead cimport Aead, seal_run
-from pywg._native.atomic cimport fence, load8, load64, load_pointer, store64, swap8
+from pywg._native.atomic cimport fence, load8, load64, store64, swap8
 from pywg._native.counters cimport TX_SEAL_FAILED, count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_raise
@@ -14,7 +14,7 @@ from pywg._native.session cimport EVENT_ACTIVITY, EVENT_REKEY_WANTED, REKEY_AFTE
 from pywg._native.session cimport SECOND_NS, Keypair, Peer
 from pywg._native.udp cimport udp_flush, udp_forget_peers, udp_queue
 from pywg._native.wire cimport TAG_LEN, WG_HEADER_LEN, padded_len
-from pywg._native.worker cimport Worker, worker_forget, worker_sealer
+from pywg._native.worker cimport Worker, worker_forget, worker_lend
 
 
 cdef int batch_init(Batch *b) noexcept nogil:
@@ -115,7 +115,7 @@ cdef void batch_seal(Batch *b, Dataplane *dp, Worker *worker) noexcept nogil:
         planned = &b.runs[i]
         aead = &planned.keypair.sealer
         if worker != NULL:
-            aead = worker_sealer(worker, aead, <int>planned.run.count)
+            aead = worker_lend(&worker.sealer, aead, <int>planned.run.count)
         # What could not be sealed is not sent; its counters are not used again.
         if aead == NULL or seal_run(aead, &planned.run, planned.keypair.remote_index, planned.first_counter) != 0:
             count(dp.counters, TX_SEAL_FAILED)

@@ -6,14 +6,15 @@ work at once are done with the contexts of those who do them, given the keypair'
 from libc.stdint cimport uint8_t
 from pywg._native.aead cimport Aead
 
+cdef struct Lent:
+    Aead aead
+    const uint8_t *has          # whose key the context was given, NULL: nobody's
+
 cdef struct Worker:
-    Aead sealer
-    Aead opener
-    const uint8_t *sealer_has   # whose key the context was given, NULL: nobody's
-    const uint8_t *opener_has
+    Lent sealer
+    Lent opener
 
 cdef int worker_init(Worker *worker) noexcept nogil
 cdef void worker_free(Worker *worker) noexcept nogil
-cdef Aead *worker_sealer(Worker *worker, const Aead *of, int n) noexcept nogil
-cdef Aead *worker_opener(Worker *worker, const Aead *of, int n) noexcept nogil
+cdef Aead *worker_lend(Lent *lent, const Aead *of, int n) noexcept nogil
 cdef void worker_forget(Worker *worker) noexcept nogil

@@ -63,7 +63,7 @@ Environment:
   PYWG_BIND_DEVICE       as --bind-device
   PYWG_SANDBOX           0: as --no-sandbox
   PYWG_THREADS           as --threads; default: auto
-  PYWG_AEAD              evp, avx2, avx512 or ifma: not the fastest by itself
+  PYWG_AEAD              a cipher of those that bench shows: not the fastest
   PYWG_LOG_FORMAT        json: log lines are JSON objects; default: text
 """
 

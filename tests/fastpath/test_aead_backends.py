@@ -5,13 +5,23 @@ from collections.abc import Iterator
 
 import pytest
 
-from pywg._fastpath import available_aeads, bench_open, bench_seal, open_batch, seal_batch, select_aead, selected_aead
+from pywg._fastpath import (
+    available_aeads,
+    bench_evp,
+    bench_open,
+    bench_seal,
+    open_batch,
+    seal_batch,
+    select_aead,
+    selected_aead,
+)
 from pywg._native.aead import NAMES, smallest
 from pywg._native.chapoly import levels
-from tests.fastpath.plane_bed import seal
+from tests.fastpath.plane_bed import Bed, Far, pad, raw_packet, reply, seal
 
 KEY = bytes(range(32))
 HERE = available_aeads()
+ONE_BY_ONE = {"evp", "libcrypto"}
 
 
 @pytest.fixture(params=HERE)
@@ -39,7 +49,8 @@ def test_batches_of_mixed_lengths(backend: str, size: int) -> None:
 
 
 def test_every_backend_of_the_processor_is_here() -> None:
-    assert {name for name, level in NAMES.items() if level in (0, *levels())} == set(HERE)
+    assert {name for name, level in NAMES.items() if level in levels()} == set(HERE) - ONE_BY_ONE
+    assert {"evp", "libcrypto"} <= set(HERE)  # of OpenSSL 3, which is what distributions have
 
 
 @pytest.mark.parametrize("batch", [1, 64])
@@ -47,6 +58,7 @@ def test_benchmarks_take_some_time(backend: str, batch: int) -> None:
     """bench_open also looks at what it opens, and raises when something is not authentic."""
     assert bench_seal(1420, batch, 2) > 0
     assert bench_open(1420, batch, 2) > 0
+    assert bench_evp(1420, batch, 2) > 0
 
 
 @pytest.mark.parametrize("batch", [0, 65])
@@ -57,7 +69,19 @@ def test_benchmarks_of_no_batch(batch: int) -> None:
 
 
 def test_by_name_a_kernel_takes_every_batch(backend: str) -> None:
-    assert smallest() == (65 if backend == "evp" else 1)
+    assert smallest() == (65 if backend in ONE_BY_ONE else 1)
+
+
+def test_a_key_outlives_its_backend(backend: str) -> None:
+    """What was selected since is for the keys to come, and for batches."""
+    with Bed() as bed:
+        far = Far(bed)
+        for other in (*HERE, "auto"):
+            select_aead(other)
+            bed.write(raw_packet(60))
+            assert far.open().text == pad(raw_packet(60))
+            far.send(reply(1))
+            assert bed.read(1) == [reply(1)]
 
 
 def test_what_is_chosen_alone_is_one_that_is_here() -> None:
