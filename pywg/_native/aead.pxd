@@ -1,8 +1,8 @@
 """ChaCha20-Poly1305 (RFC 8439) over WireGuard's transport messages: one key, one direction, one thread.
 
 Seal and open, and behind them two kinds of backend. For one packet a call: libcrypto's EVP, which is everywhere; what
-EVP calls in the end (provider.pxd). For many: the kernels of chapoly, where the CPU has the vectors for them. A batch
-that is too small for a kernel goes packet by packet.
+EVP calls in the end (provider.pxd); intel-ipsec-mb, if it is there and asked for. For many: the kernels of chapoly,
+where the CPU has the vectors for them. A batch that is too small for a kernel goes packet by packet.
 The nonce is 32 zero bits and the 64-bit little-endian counter (paper section 5.4.6); there is no associated data.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t

@@ -1,7 +1,10 @@
 """Every backend of the AEAD that this processor has seals and opens what the oracle does, in batches of every size."""
 
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,9 +22,10 @@ from pywg._native.aead import NAMES, smallest
 from pywg._native.chapoly import levels
 from tests.fastpath.plane_bed import Bed, Far, pad, raw_packet, reply, seal
 
+ROOT = Path(__file__).parents[2]
 KEY = bytes(range(32))
 HERE = available_aeads()
-ONE_BY_ONE = {"evp", "libcrypto"}
+ONE_BY_ONE = {"evp", "libcrypto", "ipsec-mb"}
 
 
 @pytest.fixture(params=HERE)
@@ -82,6 +86,13 @@ def test_a_key_outlives_its_backend(backend: str) -> None:
             assert far.open().text == pad(raw_packet(60))
             far.send(reply(1))
             assert bed.read(1) == [reply(1)]
+
+
+def test_by_itself_the_optional_library_is_not_loaded() -> None:
+    code = "import pywg._fastpath as f; f.select_aead('auto'); f.Plane().close(); print(open('/proc/self/maps').read())"
+    maps = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert "libcrypto" in maps
+    assert "libIPSec_MB" not in maps
 
 
 def test_what_is_chosen_alone_is_one_that_is_here() -> None:
