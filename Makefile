@@ -1,6 +1,7 @@
 # make demo    two sites and a tunnel on this machine           FAR=wireguard-go or NEAR=... puts that daemon at that end
 # make test    lint, types and all tests                        TESTS="tests/core -k rekey" chooses some
 # make bench   micro benchmarks, then the tunnel bench          QUICK=1 for a short run; BENCH="--rounds 3" for others
+# make bench-compare    micro benchmarks beside the saved ones   "python -m bench.micro --save-baseline" saves others
 # make venv    only the environment that these need
 # make clean   removes what was built
 
@@ -16,7 +17,7 @@ SOURCES := $(wildcard pywg/*.pyx pywg/*.pxd pywg/_native/*.pyx pywg/_native/*.px
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench venv packages bench-packages clean
+.PHONY: demo test lint bench bench-compare venv packages bench-packages clean
 
 demo: venv
 	@exec $(BIN)/python -m bench.tunnel.demo --near $(NEAR) --far $(FAR) </dev/null
@@ -34,6 +35,9 @@ bench: venv .venv/.bench bench-packages
 	@exec $(BIN)/python -m bench.micro $(if $(filter-out 0,$(QUICK)),--quick) </dev/null
 	@$(BIN)/python -m bench.tunnel.handshakes </dev/null
 	@exec $(BIN)/python -m bench.tunnel.bench $(if $(filter-out 0,$(QUICK)),--quick) $(BENCH) </dev/null
+
+bench-compare: venv
+	@exec $(BIN)/python -m bench.micro --compare </dev/null
 
 venv: packages .venv/.built
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support import require_tool
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = ("demo", "test", "bench", "venv", "lint", "clean")
+TARGETS = ("demo", "test", "bench", "bench-compare", "venv", "lint", "clean")
 # Absolute paths that are true on one machine only. In brackets, so that this file does not find itself.
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:[h]ome|[r]oot|[w]ork|[U]sers)/\w")
 
