@@ -22,6 +22,7 @@ cdef struct Ingress:
     InBatch *batches                # one, or one for each slot of the pipeline
     int batch_count
     InBatch *batch                  # the one that is being filled
+    bint ready4, ready6             # what the last poll() said
     int limit                       # messages that the next batch takes
     bint alone                      # nobody else is opening or delivering
     bint crowded                    # no batch is free: nothing is received until half of them are

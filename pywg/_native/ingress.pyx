@@ -1,6 +1,6 @@
 """Inbound flow, in the order of the functions below:
 
-1. `ingress_thread` waits for the sockets, enters its gate and runs one `step`: up to 16 UDP messages of each socket.
+1. `ingress_thread` waits, enters its gate and runs one `step`: up to 16 UDP messages of each socket that has any.
 2. `inbound` cuts a message that GRO merged into datagrams and tells handshake messages from transport data.
 3. `handshake_message` checks length, MAC1 or index, and queues the message for the control plane.
 4. `transport_message` finds the keypair and gathers what belongs to it (inbatch), up to 64 messages a group.
@@ -84,18 +84,20 @@ cdef void ingress_free(Ingress *e) noexcept nogil:
 cdef void *ingress_thread(void *arg) noexcept nogil:
     cdef Ingress *e = <Ingress *>arg
     cdef Dataplane *dp = e.dp
-    cdef bint more
     while not load8(&dp.stop):
+        wait(e)
         gate_enter(&dp.rx_gate)
-        more = step(e)
+        step(e)
         gate_leave(&dp.rx_gate)
         store64(&e.turns, e.turns + 1)
-        if not more:
-            wait(e)
     return NULL
 
 
 cdef void wait(Ingress *e) noexcept nogil:
+    """Until a socket has a message, or somebody kicks. Notes which socket it is.
+
+    Before each batch: asking an empty socket costs a system call too, and both would be asked until both are empty.
+    """
     cdef Dataplane *dp = e.dp
     cdef pollfd fds[3]
     cdef uint64_t ignored
@@ -105,19 +107,21 @@ cdef void wait(Ingress *e) noexcept nogil:
     fds[1].fd = dp.fd4 if not e.crowded else -1
     fds[2].fd = dp.fd6 if not e.crowded else -1
     fds[0].events = fds[1].events = fds[2].events = POLLIN
-    if poll(fds, 3, -1) > 0 and fds[0].revents != 0:
-        read(dp.rx_kick, &ignored, sizeof(ignored))
+    e.crowded = e.ready4 = e.ready6 = False
+    if poll(fds, 3, -1) > 0:
+        e.ready4 = fds[1].revents != 0
+        e.ready6 = fds[2].revents != 0
+        if fds[0].revents != 0:
+            read(dp.rx_kick, &ignored, sizeof(ignored))
     add64(&dp.rx_waits, 1)
 
 
-cdef bint step(Ingress *e) noexcept nogil:
-    """One batch of each socket, inside the gate. False: there is nothing to do until poll() says so."""
-    cdef bint more = False
-    if e.dp.fd4 >= 0:
-        more = receive(e, e.dp.fd4)
-    if e.dp.fd6 >= 0:
-        more = receive(e, e.dp.fd6) or more
-    return more
+cdef void step(Ingress *e) noexcept nogil:
+    """One batch of each socket that has one, inside the gate."""
+    if e.ready4 and e.dp.fd4 >= 0:
+        receive(e, e.dp.fd4)
+    if e.ready6 and e.dp.fd6 >= 0:
+        receive(e, e.dp.fd6)
 
 
 cdef bint ready(Ingress *e) noexcept nogil:
@@ -125,7 +129,6 @@ cdef bint ready(Ingress *e) noexcept nogil:
     cdef int slot
     if e.pool == NULL:
         return True
-    e.crowded = False
     slot = pipeline_next(&e.line)
     # Where all batches wait for somebody who opens them, this thread does.
     while slot < 0:
@@ -137,21 +140,21 @@ cdef bint ready(Ingress *e) noexcept nogil:
     return True
 
 
-cdef bint receive(Ingress *e, int fd) noexcept nogil:
+cdef void receive(Ingress *e, int fd) noexcept nogil:
     cdef InBatch *b
     cdef Received *message
     cdef uint32_t bytes = 0
     cdef int i, n
     if not ready(e):
-        return False
+        return
     b = e.batch
     n = udp_receive(b.receiver, fd, e.limit)
     if n < 0:
         # A socket's pending error (ICMP) is gone once it was told; after any other, poll() says when to try again.
         count(e.dp.counters, RX_RECEIVE_ERROR)
-        return False
+        return
     if n == 0:
-        return False
+        return
     count(e.dp.counters, RX_RECEIVES)
     b.now = now_ns()
     e.alone = e.pool == NULL or pipeline_is_empty(&e.line)
@@ -169,7 +172,6 @@ cdef bint receive(Ingress *e, int fd) noexcept nogil:
     else:
         pass_on(e, n == e.limit or bytes >= SMALL_BATCH)
         e.limit = LONG_MESSAGES if bytes >= <uint32_t>n * LONG_MESSAGE else RECEIVE_BATCH
-    return True
 
 
 # ---- 2. datagrams

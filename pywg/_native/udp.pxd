@@ -37,6 +37,7 @@ cdef struct Sender:
 
 cdef struct Receiver:
     uint8_t *buffers
+    int used                    # messages of the last batch, which the kernel has written to
     mmsghdr messages[RECEIVE_BATCH]
     iovec iov[RECEIVE_BATCH]
     sockaddr_in6 names[RECEIVE_BATCH]

@@ -301,6 +301,7 @@ cdef Receiver *udp_receiver_new() noexcept nogil:
         free(receiver)
         return NULL
     receiver.buffers = <uint8_t *>memory
+    receiver.used = RECEIVE_BATCH
     return receiver
 
 
@@ -315,7 +316,7 @@ cdef int udp_receive(Receiver *receiver, int fd, int limit) noexcept nogil:
     """Takes what is there, up to `limit` (RECEIVE_BATCH) messages. How many, 0: nothing is there, -1: see errno."""
     cdef int i, n
     cdef msghdr *message
-    for i in range(limit):
+    for i in range(receiver.used):
         receiver.iov[i].iov_base = receiver.buffers + <size_t>i * RECEIVE_LEN
         receiver.iov[i].iov_len = RECEIVE_LEN
         message = &receiver.messages[i].msg_hdr
@@ -327,6 +328,7 @@ cdef int udp_receive(Receiver *receiver, int fd, int limit) noexcept nogil:
         message.msg_controllen = CONTROL_WORDS * 8
         message.msg_flags = 0
     n = recvmmsg(fd, receiver.messages, <unsigned int>limit, MSG_DONTWAIT, NULL)
+    receiver.used = n if n > 0 else 0
     if n < 0 and (linux.errno == EAGAIN or linux.errno == EINTR):
         return 0
     return n
