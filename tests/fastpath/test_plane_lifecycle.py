@@ -185,6 +185,17 @@ def test_one_family_is_enough() -> None:
         bed.counted(rx_keepalives=1)
 
 
+def test_what_waits_in_both_sockets_is_taken_batch_by_batch() -> None:
+    with Bed() as bed:
+        fars = [Far(bed, 1), Far(bed, 2, family=socket.AF_INET6)]
+        bed.plane.detach_sockets()
+        for far, waiting in zip(fars, (20, 40), strict=True):
+            for _ in range(waiting):
+                far.send(b"")
+        bed.plane.attach_sockets(bed.sockets.fd4, bed.sockets.fd6)
+        bed.counted(rx_keepalives=60, rx_receives=5)
+
+
 # ---- TUN
 
 
