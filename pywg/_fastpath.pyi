@@ -2,10 +2,10 @@ from typing import Final, TypeAlias, final
 
 from _typeshed import ReadableBuffer
 
-from pywg._native.aead import available as available_aeads
-from pywg._native.aead import select as select_aead
-from pywg._native.aead import selected as selected_aead
-from pywg._native.aead import smallest as smallest_aead_batch
+from pywg._native.aead_choice import available as available_aeads
+from pywg._native.aead_choice import select as select_aead
+from pywg._native.aead_choice import selected as selected_aead
+from pywg._native.aead_choice import smallest as smallest_aead_batch
 from pywg._native.batch import bench_evp, bench_open, bench_seal, open_batch, seal_batch
 
 __all__ = [

@@ -43,10 +43,10 @@ from pywg._native.staged cimport staged_drop_all
 from pywg._native.udp cimport Sender, udp_flush, udp_queue
 from pywg._native.wire cimport KEY_LEN
 
-from pywg._native.aead import available as available_aeads
-from pywg._native.aead import select as select_aead
-from pywg._native.aead import selected as selected_aead
-from pywg._native.aead import smallest as smallest_aead_batch
+from pywg._native.aead_choice import available as available_aeads
+from pywg._native.aead_choice import select as select_aead
+from pywg._native.aead_choice import selected as selected_aead
+from pywg._native.aead_choice import smallest as smallest_aead_batch
 from pywg._native.batch import bench_evp, bench_open, bench_seal, open_batch, seal_batch
 from pywg._native.counters import COUNTER_NAMES
 

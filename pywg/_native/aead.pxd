@@ -11,6 +11,16 @@ from pywg._native.segment cimport Run
 
 cdef enum:
     AEAD_BATCH = 64                 # datagrams a call
+    # The backends for one packet a call.
+    EVP = 0
+    LIBCRYPTO = -1
+    IPSEC_MB = -2
+
+
+cdef struct Choice:                 # written before any thread runs (aead_choice.pyx)
+    int single                      # the backend for packets one by one
+    int kernel                      # a level of chapoly for batches, or 0: none
+    int smallest                    # the smallest batch that goes to the kernel
 
 
 cdef struct Aead:
@@ -19,6 +29,8 @@ cdef struct Aead:
     void *below                     # instead: the provider's own context, likewise
     bint seals                      # what it is for
 
+cdef Choice aead_chosen() noexcept
+cdef void aead_choose(Choice choice) noexcept
 cdef int aead_init_seal(Aead *aead, const uint8_t *key) noexcept nogil
 cdef int aead_init_open(Aead *aead, const uint8_t *key) noexcept nogil
 cdef int aead_rekey(Aead *aead, const uint8_t *key) noexcept nogil

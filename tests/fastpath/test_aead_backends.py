@@ -18,7 +18,7 @@ from pywg._fastpath import (
     select_aead,
     selected_aead,
 )
-from pywg._native.aead import NAMES, smallest
+from pywg._native.aead_choice import NAMES, smallest
 from pywg._native.chapoly import levels
 from tests.fastpath.plane_bed import Bed, Far, pad, raw_packet, reply, seal
 

@@ -1,0 +1,229 @@
+"""Chooses the AEAD's backends when it is imported: by what is right, and then by what is faster on this processor."""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memset
+from pywg._native.aead cimport AEAD_BATCH, Aead, Choice, EVP, IPSEC_MB, LIBCRYPTO, aead_choose, aead_chosen, aead_free
+from pywg._native.aead cimport aead_init_open, aead_init_seal, open_batch, seal_batch
+from pywg._native.clock cimport now_ns
+from pywg._native.provider cimport provider_has
+from pywg._native.wire cimport KEY_LEN, TAG_LEN, WG_HEADER_LEN
+
+from pywg._native.chapoly import levels
+from pywg._native.ipsec_mb import load as load_ipsec_mb
+
+cdef enum:
+    NOWHERE = -3                    # no backend
+    TRIAL_PACKET = 1420
+    TRIAL_ROUNDS = 4
+    TRIAL_BATCH = 16
+    TRIAL_MEMORY = AEAD_BATCH * (WG_HEADER_LEN + 2048 + TAG_LEN)
+
+cdef extern from * nogil:
+    """
+    #include <stdint.h>
+    """
+    const uint64_t NEVER "UINT64_MAX"
+
+# Those for one packet a call, and the levels of chapoly.
+NAMES = {"evp": EVP, "libcrypto": LIBCRYPTO, "ipsec-mb": IPSEC_MB, "avx2": 2, "avx512": 5, "ifma": 6}
+
+
+cdef struct Trial:
+    # A choice of one backend, and a batch of datagrams of one length to seal and to open with it.
+    Choice choice
+    uint8_t key[KEY_LEN]
+    Aead sealer
+    Aead opener
+    uint8_t *memory
+    uint8_t *datagrams[AEAD_BATCH]
+    uint32_t wire_lens[AEAD_BATCH]
+
+
+cdef Choice only(int backend) noexcept:
+    cdef Choice choice
+    choice.single = backend if backend <= 0 else EVP
+    choice.kernel = backend if backend > 0 else 0
+    choice.smallest = 1 if backend > 0 else AEAD_BATCH + 1
+    return choice
+
+
+cdef bint trial_begin(Trial *trial, int backend) noexcept:
+    """False: no memory, or libcrypto has no ChaCha20-Poly1305. To be ended in either case."""
+    memset(trial, 0, sizeof(Trial))
+    trial.choice = only(backend)
+    memset(trial.key, 0x42, KEY_LEN)
+    trial.memory = <uint8_t *>malloc(TRIAL_MEMORY)
+    aead_choose(trial.choice)
+    return (trial.memory != NULL and aead_init_seal(&trial.sealer, trial.key) == 0
+            and aead_init_open(&trial.opener, trial.key) == 0)
+
+
+cdef void trial_end(Trial *trial) noexcept:
+    aead_free(&trial.sealer)
+    aead_free(&trial.opener)
+    free(trial.memory)
+
+
+cdef int trial_lay_out(Trial *trial, int n, uint32_t text_len) noexcept:
+    """Chooses the backend, and gives the batch its texts. How many bytes it takes."""
+    cdef int i
+    cdef uint32_t wire_len = WG_HEADER_LEN + text_len + TAG_LEN
+    memset(trial.memory, 0x5A, TRIAL_MEMORY)
+    for i in range(n):
+        trial.datagrams[i] = trial.memory + <size_t>i * wire_len
+        trial.wire_lens[i] = wire_len
+        memset(trial.datagrams[i] + WG_HEADER_LEN, i, text_len)
+    aead_choose(trial.choice)
+    return n * wire_len
+
+
+cdef void trial_seal(Trial *trial, int n, uint64_t first_counter) noexcept:
+    seal_batch(&trial.sealer, trial.datagrams, trial.wire_lens, n, 0, first_counter)
+
+
+cdef bint agrees(Trial *mine, Trial *evp, int n, uint32_t text_len) noexcept:
+    """Whether the backend seals what EVP seals, opens it again, and refuses it with one bit changed."""
+    cdef uint64_t first_counter = 0xFFFFFFFE
+    cdef uint64_t everything = ~<uint64_t>0 >> (AEAD_BATCH - n)
+    cdef int i, used = trial_lay_out(evp, n, text_len)
+    cdef uint8_t *text
+    trial_seal(evp, n, first_counter)
+    trial_lay_out(mine, n, text_len)
+    trial_seal(mine, n, first_counter)
+    if memcmp(mine.memory, evp.memory, used) != 0:
+        return False
+    mine.datagrams[n // 2][WG_HEADER_LEN + text_len] ^= 1
+    everything &= ~(<uint64_t>1 << (n // 2))
+    if open_batch(&mine.opener, mine.datagrams, mine.wire_lens, n) != everything:
+        return False
+    for i in range(n):
+        text = mine.datagrams[i] + WG_HEADER_LEN
+        if i != n // 2 and text_len and (text[0] != i or text[text_len - 1] != i):
+            return False
+    return True
+
+
+cdef uint64_t seal_time(Trial *trial, int n) noexcept:
+    """The least ns that a batch of n full packets took."""
+    cdef uint64_t start, best = NEVER
+    trial_lay_out(trial, n, TRIAL_PACKET)
+    for _ in range(TRIAL_ROUNDS):
+        start = now_ns()
+        trial_seal(trial, n, 0)
+        start = now_ns() - start
+        best = start if start < best else best
+    return best
+
+
+cdef uint64_t time_if_right(int backend) except 0:
+    """How long the backend takes for a batch. NEVER: it doesn't do what EVP does."""
+    cdef Trial mine, evp
+    cdef bint begun = trial_begin(&mine, backend)
+    begun = trial_begin(&evp, EVP) and begun
+    cdef uint64_t took = NEVER
+    try:
+        if not begun:
+            raise MemoryError("no memory, or libcrypto has no ChaCha20-Poly1305")
+        if all([agrees(&mine, &evp, n, text_len)
+                for n, text_len in ((1, 0), (16, 1420), (17, 65), (64, 33), (3, 2048))]):
+            took = seal_time(&mine, TRIAL_BATCH)
+    finally:
+        trial_end(&mine)
+        trial_end(&evp)
+    return took
+
+
+cdef int smallest_batch(int many, int one) noexcept:
+    """From how many packets on the kernel is faster than one by one; AEAD_BATCH + 1: from none."""
+    cdef Trial kernel_trial, single_trial
+    cdef bint begun = trial_begin(&kernel_trial, many)
+    begun = trial_begin(&single_trial, one) and begun
+    cdef int n = 1
+    while begun and n <= AEAD_BATCH and seal_time(&kernel_trial, n) >= seal_time(&single_trial, n):
+        n = n + 1 if n < 8 else n * 2
+    trial_end(&kernel_trial)
+    trial_end(&single_trial)
+    return n if n <= AEAD_BATCH else AEAD_BATCH + 1
+
+
+cdef list candidates(str name):
+    """What to try besides EVP.
+
+    Not intel-ipsec-mb, unless it is named: it takes 25 ms to start and 5 MiB, and is no faster than a kernel on the
+    batches that load brings.
+    """
+    if name == "evp":
+        return []
+    if name != "auto":
+        return [NAMES[name]]
+    return ([LIBCRYPTO] if provider_has() else []) + list(levels())
+
+
+cdef Choice best_of(list backends, bint fastest) except *:
+    """Among those that are right: the fastest, or else the last one of each kind."""
+    cdef Choice choice = only(EVP)
+    cdef uint64_t took, best = time_if_right(EVP)
+    cdef int backend
+    for backend in backends:
+        took = time_if_right(backend)
+        if took == NEVER or (fastest and took >= best):
+            continue
+        best = took
+        if backend > 0:
+            choice.kernel = backend
+            choice.smallest = 1
+        else:
+            choice.single = backend
+    if fastest and choice.kernel:
+        choice.smallest = smallest_batch(choice.kernel, choice.single)
+    return choice
+
+
+cdef int choose(str name) except -1:
+    """What is not right is never chosen, whatever was asked for."""
+    cdef Choice choice = aead_chosen()
+    try:
+        choice = best_of(candidates(name), name == "auto")
+    finally:
+        aead_choose(choice)             # a trial is a choice, too
+    return 0
+
+
+cdef bint is_here(str name):
+    cdef int backend = NAMES.get(name, NOWHERE)
+    if backend == LIBCRYPTO:
+        return provider_has()
+    if backend == IPSEC_MB:
+        return load_ipsec_mb()
+    return backend == EVP or backend in levels()
+
+
+def available() -> tuple[str, ...]:
+    """The backends of this machine by name, EVP first. Loads intel-ipsec-mb where there is one."""
+    return tuple(name for name in NAMES if is_here(name))
+
+
+def select(name: str) -> str:
+    """Chooses the backend of every key from now on: "auto" the fastest, or one of NAMES. Returns `selected()`.
+
+    Before any thread of a data plane runs. ValueError: no such backend, or not on this machine.
+    """
+    if name != "auto" and not is_here(name):
+        have = ", ".join(["auto", *available()])
+        raise ValueError(f"no AEAD backend {name!r} on this machine: choose one of {have}")
+    choose(name)
+    return selected()
+
+
+def selected() -> str:
+    """The name of the backend that large batches go to."""
+    cdef Choice choice = aead_chosen()
+    return next(name for name, backend in NAMES.items() if backend == (choice.kernel or choice.single))
+
+
+def smallest() -> int:
+    """From how many datagrams a batch goes to a kernel; more than 64 when none does."""
+    return aead_chosen().smallest
+
+
+choose("auto")
