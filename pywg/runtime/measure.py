@@ -4,12 +4,12 @@ The backends take turns, in short slices: what else the machine does meanwhile f
 more than its two parts. The medians count.
 """
 
-import os
 import statistics
 from dataclasses import dataclass
 
 from pywg import _fastpath
 from pywg._fastpath import Plane
+from pywg.runtime.processors import READING_THREADS, auto_threads
 
 PACKET_LENS = (64, 1420)
 BATCHES = (1, 64)
@@ -76,10 +76,9 @@ def _one(operation: str, packet_len: int, batch: int, slice_ns: float) -> float:
 
 
 def idle_plane() -> tuple[int, dict[str, int]]:
-    """(threads, memory in bytes by part) of a data plane without peers, by starting one."""
-    before = set(os.listdir("/proc/self/task"))
-    plane = Plane()
+    """(threads, memory in bytes by part) of a data plane as "auto" starts it, without peers."""
+    plane = Plane(helpers=auto_threads() - READING_THREADS)
     try:
-        return len(set(os.listdir("/proc/self/task")) - before), plane.memory()
+        return plane.threads, plane.memory()
     finally:
         plane.close()

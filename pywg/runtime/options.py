@@ -15,13 +15,12 @@ from pywg.errors import ConfigError
 from pywg.runtime.binding import Binding, read_binding
 from pywg.runtime.log import Form, Level, parse_form, parse_level
 from pywg.runtime.notify import watchdog_seconds
+from pywg.runtime.processors import READING_THREADS, auto_threads
 
 STORED_TUN = "tun"
 """The name under which the service manager keeps the TUN for our next start."""
 _FIRST_LISTEN_FD = 3
-_FEWEST_THREADS, _MOST_THREADS = 2, 64
-_FEW_PROCESSORS = 3
-_MOST_BY_ITSELF = 10
+_MOST_THREADS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +103,10 @@ def read_options(
 
 
 def _threads(name: str, text: str | None) -> int:
-    """Two threads are best where there are few processors: whoever else there is needs one as well."""
     if text in (None, "", "auto"):
-        processors = len(os.sched_getaffinity(0))
-        return _FEWEST_THREADS if processors <= _FEW_PROCESSORS else min(processors, _MOST_BY_ITSELF)
-    if not (text.isascii() and text.isdigit() and len(text) <= 9 and _FEWEST_THREADS <= int(text) <= _MOST_THREADS):
-        raise ConfigError(f"{name}={text!r} is neither auto nor a number from {_FEWEST_THREADS} to {_MOST_THREADS}")
+        return auto_threads()
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and READING_THREADS <= int(text) <= _MOST_THREADS):
+        raise ConfigError(f"{name}={text!r} is neither auto nor a number from {READING_THREADS} to {_MOST_THREADS}")
     return int(text)
 
 

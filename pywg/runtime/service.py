@@ -27,6 +27,7 @@ from pywg.runtime.link import LinkState, LinkWatcher
 from pywg.runtime.log import Level, Log
 from pywg.runtime.notify import Notifier, Pulse, Threads, Watchdog
 from pywg.runtime.options import STORED_TUN, Options
+from pywg.runtime.processors import READING_THREADS
 from pywg.runtime.routes import RouteWatcher
 from pywg.runtime.sandbox import Sandbox
 from pywg.runtime.tun import Tun
@@ -123,7 +124,7 @@ class _Service:
             udp_gso=options.udp_gso,
             udp_gso_equal_tail=may_segment_equal(options, self._log),
             coalesce=options.tun_offload,
-            helpers=options.threads - 2,
+            helpers=options.threads - READING_THREADS,
         )
         stack.callback(plane.close)
         self._log.info(f"{plane.threads} threads move packets")

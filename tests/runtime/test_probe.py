@@ -116,7 +116,9 @@ def test_every_backend_is_measured_and_evp_is_the_yardstick():
         assert one.backend != "evp" or one.against_evp == 1
 
 
-def test_a_plane_without_peers():
-    threads, memory = idle_plane()
-    assert threads >= 2
+@pytest.mark.parametrize("threads", [2, 5])
+def test_a_plane_without_peers_is_what_auto_starts(monkeypatch: pytest.MonkeyPatch, threads: int):
+    monkeypatch.setattr("pywg.runtime.measure.auto_threads", lambda: threads)
+    found, memory = idle_plane()
+    assert found == threads
     assert memory["ceiling"] > memory["tx_buffers"]
