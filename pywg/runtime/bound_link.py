@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pywg.config.addresses import interface_index
 from pywg.runtime.log import Log
-from pywg.runtime.netlink import Hints
+from pywg.runtime.netlink import Hints, Listener
 
 SETTLE = 0.05
 """Seconds from a hint to the look: a device is made, named, addressed and set up in one go."""
@@ -46,34 +46,32 @@ class BoundLink:
         self._open_hints = open_hints
         self._index_of = index_of
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._hints: Hints | None = None
+        self._listener: Listener | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._there = True
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Listens for changes."""
         try:
-            self._hints = self._open_hints(_GROUPS)
+            hints = self._open_hints(_GROUPS)
         except OSError as error:
             self._log.warning(f"device {self._name} can't be followed (rtnetlink): {error.strerror}")
             return
         self._loop = loop
-        loop.add_reader(self._hints.fileno(), self._on_hint)
+        self._listener = Listener(hints, loop, self._on_hint)
 
     def close(self) -> None:
         """Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._hints is not None:
-            if self._loop is not None:
-                self._loop.remove_reader(self._hints.fileno())
-            self._hints.close()
-            self._hints = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
     def _on_hint(self) -> None:
-        if self._hints is not None:
-            self._hints.take_all()
+        if self._listener is not None:
+            self._listener.take_all()
             self._look_in(SETTLE)
 
     def _look_in(self, seconds: float) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pywg.errors import TunError
-from pywg.runtime.netlink import Hints, Questions, messages, number
+from pywg.runtime.netlink import Hints, Listener, Questions, messages, number
 from pywg.runtime.tun import tun_name
 
 _RTMGRP_LINK = 1
@@ -40,9 +40,8 @@ class LinkWatcher:
         self._changed = changed
         self._gone = gone
         self._state: LinkState | None = None
-        self._hints: Hints | None = None
+        self._listener: Listener | None = None
         self._questions: Questions | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Subscribes; the first state is told in the loop's next turn.
@@ -52,28 +51,26 @@ class LinkWatcher:
         try:
             self._questions = Questions()
             # All namespaces: the interface may be moved to another, and is then heard of from there.
-            self._hints = Hints(_RTMGRP_LINK, all_namespaces=True)
+            hints = Hints(_RTMGRP_LINK, all_namespaces=True)
         except OSError as error:
             raise TunError(
                 error.errno or errno.EIO, f"link changes can't be followed (rtnetlink): {error.strerror}"
             ) from error
-        self._loop = loop
-        loop.add_reader(self._hints.fileno(), self._on_hint)
+        self._listener = Listener(hints, loop, self._on_hint)
         loop.call_soon(self._on_hint)
 
     def close(self) -> None:
         """Idempotent; nothing is called afterwards."""
-        if self._hints is not None and self._loop is not None:
-            self._loop.remove_reader(self._hints.fileno())
-            self._hints.close()
-            self._hints = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
         if self._questions is not None:
             self._questions.close()
             self._questions = None
 
     def _on_hint(self) -> None:
-        if self._hints is not None and self._questions is not None:
-            self._hints.take_all()
+        if self._listener is not None and self._questions is not None:
+            self._listener.take_all()
             self._look(self._questions)
 
     def _look(self, questions: Questions) -> None:

@@ -6,6 +6,7 @@ The few modules with the messages need none of that, so they are imported below 
 taken out of sys.modules again: whoever imports pyroute2 later gets it as if nobody had.
 """
 
+import asyncio
 import contextlib
 import errno
 import functools
@@ -15,7 +16,7 @@ import os
 import socket
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 _PACKAGE = "pyroute2"
@@ -156,6 +157,39 @@ class Hints:
     def close(self) -> None:
         """Idempotent."""
         self._socket.close()
+
+
+class Listener:
+    """Hints in an event loop: `heard()` is called when there are some, until `close`. It takes them, or pauses."""
+
+    def __init__(self, hints: Hints, loop: asyncio.AbstractEventLoop, heard: Callable[[], None]) -> None:
+        """Listens from now on; `hints` is closed with it."""
+        self._hints: Hints | None = hints
+        self._loop = loop
+        self._heard = heard
+        self.resume()
+
+    def take_all(self) -> None:
+        """See Hints.take_all."""
+        if self._hints is not None:
+            self._hints.take_all()
+
+    def pause(self) -> None:
+        """However many more come, they wait in the socket."""
+        if self._hints is not None:
+            self._loop.remove_reader(self._hints.fileno())
+
+    def resume(self) -> None:
+        """After `pause`. What has waited is heard at once."""
+        if self._hints is not None:
+            self._loop.add_reader(self._hints.fileno(), self._heard)
+
+    def close(self) -> None:
+        """Idempotent; nothing is called afterwards."""
+        self.pause()
+        if self._hints is not None:
+            self._hints.close()
+            self._hints = None
 
 
 def encode(kind: int, form: Message, fields: Mapping[str, int], attributes: Mapping[str, object]) -> bytearray:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from pywg.runtime.log import Log
-from pywg.runtime.netlink import Hints, Message, Questions, encode, messages, number
+from pywg.runtime.netlink import Hints, Listener, Message, Questions, encode, messages, number
 
 SETTLE = 0.05
 """Seconds from the first hint to the check: what changes together is checked together."""
@@ -108,7 +108,7 @@ class RouteWatcher:
         self._open_questions = open_questions
         self._now = now
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._hints: Hints | None = None
+        self._listener: Listener | None = None
         self._questions: Asker | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._pending: deque[int] = deque()
@@ -123,33 +123,27 @@ class RouteWatcher:
         """Subscribes. Without rtnetlink, sources stay until sending from them fails."""
         try:
             self._questions = self._open_questions()
-            self._hints = self._open_hints(_GROUPS)
+            hints = self._open_hints(_GROUPS)
         except OSError as error:
             self._log.warning(f"route changes can't be followed (rtnetlink): {error.strerror}")
             self.close()
             return
         self._loop = loop
-        self._listen()
+        self._listener = Listener(hints, loop, self._on_hint)
 
     def close(self) -> None:
         """Idempotent; nothing happens afterwards."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._hints is not None:
-            if self._loop is not None:
-                self._loop.remove_reader(self._hints.fileno())
-            self._hints.close()
-            self._hints = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
         if self._questions is not None:
             self._questions.close()
             self._questions = None
 
     # When: hint -> settle -> turns of one check -> listening again, and perhaps one more check
-
-    def _listen(self) -> None:
-        if self._loop is not None and self._hints is not None:
-            self._loop.add_reader(self._hints.fileno(), self._on_hint)
 
     def _call_later(self, delay: float, callback: Callable[[], None]) -> None:
         """The one thing that comes next."""
@@ -159,10 +153,9 @@ class RouteWatcher:
             self._timer = self._loop.call_later(delay, callback)
 
     def _on_hint(self) -> None:
-        """However many more come, they wait in the socket until the check begins."""
-        if self._loop is None or self._hints is None:
+        if self._listener is None:
             return
-        self._loop.remove_reader(self._hints.fileno())
+        self._listener.pause()
         self._last_look = False
         self._call_later(self._settle, self._begin)
 
@@ -171,10 +164,10 @@ class RouteWatcher:
         self._begin()
 
     def _begin(self) -> None:
-        if self._loop is None or self._hints is None:
+        if self._listener is None:
             return
-        self._loop.remove_reader(self._hints.fileno())
-        self._hints.take_all()
+        self._listener.pause()
+        self._listener.take_all()
         self._pending.extend(self._sources.peers())
         self._ours.clear()
         self._routes.clear()
@@ -196,7 +189,8 @@ class RouteWatcher:
 
     def _end(self) -> None:
         self._settle = max(SETTLE, CALM * self._worked)
-        self._listen()
+        if self._listener is not None:
+            self._listener.resume()
         if self._dropped and not self._last_look:
             self._call_later(max(AGAIN, self._settle), self._look_again)
 

@@ -1,5 +1,6 @@
 """pyroute2's messages without its front door, and questions and hints over rtnetlink(7)."""
 
+import asyncio
 import errno
 import os
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pywg.runtime import netlink
-from pywg.runtime.netlink import Hints, Questions, decode, messages, number
+from pywg.runtime.netlink import Hints, Listener, Questions, decode, messages, number
 
 RTM_NEWLINK = 16
 RTM_GETLINK = 18
@@ -186,3 +187,33 @@ def test_lost_hints_are_hints(monkeypatch):
     monkeypatch.setattr(netlink, "_open", lambda groups: sock)
     Hints(1).take_all()
     assert sock.results == [b"newer"]
+
+
+def test_a_listener_pauses_and_ends(kernel):
+    async def main() -> None:
+        heard: list[int] = []
+        hints = Hints(1)
+        listener = Listener(hints, asyncio.get_running_loop(), lambda: (heard.append(1), listener.take_all()))
+        kernel.send(b"one")
+        await turns()
+        assert len(heard) == 1
+        listener.pause()
+        kernel.send(b"two")
+        await turns()
+        assert len(heard) == 1
+        listener.resume()
+        await turns()
+        assert len(heard) == 2
+        kernel.send(b"three")
+        listener.close()
+        listener.close()
+        listener.resume()
+        await turns()
+        assert len(heard) == 2
+        assert hints.fileno() == -1
+
+    async def turns() -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
