@@ -19,6 +19,25 @@ from tests.paper import (
 SLACK = 4.0  # a slow machine's time between the install and the packet
 
 
+def _begin_another_session(bed: Bed, far: Far) -> None:
+    far.local_index += 1
+    far.install()
+    bed.plane.use_keypair(1, far.local_index)
+
+
+def _seals_only_with_a_new_session(bed: Bed, far: Far) -> None:
+    """A packet asks for a handshake and waits, nothing is sent; a new session sends it as its first."""
+    bed.write(raw_packet(60))
+    bed.heard(1, HANDSHAKE_WANTED)
+    assert not bed.plane.send_keepalive(1)
+    assert not bed.plane.send_staged(1)
+    assert far.is_silent()
+    assert bed.plane.peer_stats(1) == (0, 0)
+    _begin_another_session(bed, far)
+    assert bed.plane.send_staged(1)
+    assert far.receive() == far.expect(0, raw_packet(60))
+
+
 @pytest.mark.parametrize("age", [0, REKEY_AFTER_TIME, REJECT_AFTER_TIME - SLACK])
 def test_young_keypair_seals_and_opens(age: float) -> None:
     with Bed() as bed:
@@ -36,17 +55,7 @@ def test_young_keypair_seals_and_opens(age: float) -> None:
 def test_keypair_past_reject_after_time_does_not_seal(age: float, initiator: bool) -> None:
     with Bed() as bed:
         far = Far(bed, age=age, initiator=initiator)
-        bed.write(raw_packet(60))
-        bed.heard(1, HANDSHAKE_WANTED)
-        assert not bed.plane.send_keepalive(1)
-        assert not bed.plane.send_staged(1)
-        assert far.is_silent()
-        assert bed.plane.peer_stats(1) == (0, 0)
-        far.local_index += 1
-        far.install()
-        bed.plane.use_keypair(1, far.local_index)
-        assert bed.plane.send_staged(1)
-        assert far.receive() == far.expect(0, raw_packet(60))
+        _seals_only_with_a_new_session(bed, far)
 
 
 @pytest.mark.parametrize("initiator", [True, False])
@@ -153,17 +162,7 @@ def _used(bed: Bed, first_counter: int, *, initiator: bool = True) -> Far:
 def test_keypair_at_reject_after_messages_does_not_seal(first_counter: int) -> None:
     with Bed() as bed:
         far = _used(bed, first_counter)
-        bed.write(raw_packet(60))
-        bed.heard(1, HANDSHAKE_WANTED)
-        assert not bed.plane.send_keepalive(1)
-        assert not bed.plane.send_staged(1)
-        assert far.is_silent()
-        assert bed.plane.peer_stats(1) == (0, 0)
-        far.local_index += 1
-        far.install()
-        bed.plane.use_keypair(1, far.local_index)
-        assert bed.plane.send_staged(1)
-        assert far.receive() == far.expect(0, raw_packet(60))
+        _seals_only_with_a_new_session(bed, far)
 
 
 def test_counters_end_before_reject_after_messages() -> None:
@@ -211,9 +210,7 @@ def test_previous_keypair_still_opens() -> None:
         far.send(reply(1))
         late = far.message(reply(2))
         old_index = far.local_index
-        far.local_index += 1
-        far.install()
-        bed.plane.use_keypair(1, far.local_index)
+        _begin_another_session(bed, far)
         far.send(reply(3), 0)
         far.send_datagram(late)
         assert bed.read(3) == [reply(1), reply(3), reply(2)]
