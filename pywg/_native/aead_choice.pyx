@@ -14,7 +14,7 @@ from pywg._native.ipsec_mb import load as load_ipsec_mb
 cdef enum:
     NOWHERE = -3                    # no backend
     TRIAL_PACKET = 1420
-    TRIAL_ROUNDS = 4
+    TRIAL_ROUNDS = 8
     TRIAL_BATCH = 16
     TRIAL_MEMORY = AEAD_BATCH * (WG_HEADER_LEN + 2048 + TAG_LEN)
 
