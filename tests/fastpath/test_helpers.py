@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -451,14 +452,15 @@ def test_no_more_helpers_than_there_is_room_for(helpers: int) -> None:
         Plane(helpers=helpers)
 
 
-def test_plane_that_was_refused_closes_no_descriptor_of_others() -> None:
+@pytest.mark.parametrize("arguments", [{"helpers": -1}, {"helpers": "none"}, {"help": 1}])
+def test_plane_that_was_refused_closes_no_descriptor_of_others(arguments: dict[str, Any]) -> None:
     """All zeros, a plane without descriptors would close number 0."""
     read, write = os.pipe()
     kept = os.dup(0)
     try:
         os.dup2(read, 0)
-        with pytest.raises(ValueError, match="helpers"):
-            Plane(helpers=-1)
+        with pytest.raises((TypeError, ValueError)):
+            Plane(**arguments)
         assert os.fstat(0).st_ino == os.fstat(read).st_ino
     finally:
         os.dup2(kept, 0)

@@ -1,0 +1,30 @@
+"""The data plane's threads: egress, ingress, and the pool's helpers, from their start to their end.
+
+The control plane changes what they read between `crew_hold` and `crew_release`: with both gates (gate.pxd), and
+nothing left in the helpers' hands (pipeline.pxd).
+"""
+from pywg._native.dataplane cimport Dataplane
+from pywg._native.egress cimport Egress
+from pywg._native.ingress cimport Ingress
+from pywg._native.linux cimport pthread_t
+from pywg._native.pool cimport Pool
+
+
+cdef struct Crew:
+    Dataplane *dp
+    Egress *egress
+    Ingress *ingress
+    Pool *pool                  # NULL: no helpers
+    pthread_t tx
+    pthread_t rx
+    bint running
+
+cdef Crew *crew_new(Dataplane *dp, int helpers) noexcept nogil
+cdef void crew_free(Crew *crew) noexcept nogil
+cdef int crew_start(Crew *crew) noexcept nogil
+cdef void crew_stop(Crew *crew) noexcept nogil
+cdef int crew_count(const Crew *crew) noexcept nogil
+cdef void crew_kick(Crew *crew) noexcept nogil
+cdef void crew_settle(Crew *crew) noexcept nogil
+cdef void crew_hold(Crew *crew) noexcept nogil
+cdef void crew_release(Crew *crew) noexcept nogil

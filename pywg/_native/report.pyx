@@ -1,0 +1,79 @@
+"""What the threads have to say, read for Python (report.pxd); what it means to the caller is said in `Plane`."""
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport uint32_t
+from pywg._native.atomic cimport fence, load8, load64, store8
+from pywg._native.clock cimport now_ns
+from pywg._native.coalesce cimport COALESCE_TCP, COALESCE_UDP
+from pywg._native.dataplane cimport Dataplane
+from pywg._native.endpoint cimport from_endpoint
+from pywg._native.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD, NO_PEER, Message
+from pywg._native.events cimport events_drop_message, events_next_message, events_rearm, events_signal, events_take
+from pywg._native.session cimport Peer
+
+from pywg._native.counters import COUNTER_NAMES as _NAMES
+
+cdef enum:
+    PEERS_A_MESSAGE = 4             # events of so many peers are told for each message that may be
+
+
+cdef tuple report_events(Dataplane *dp, int limit):
+    """([(message, source, peer or -1)], [(peer, flags, confirmed index)], device flags), as Plane.drain() gives it."""
+    cdef list messages = []
+    cdef list happened = []
+    cdef uint32_t flags, confirmed_index
+    cdef Message *message
+    cdef Peer *peer
+    events_rearm(&dp.events)
+    while len(messages) < limit:
+        message = events_next_message(&dp.events)
+        if message == NULL:
+            break
+        messages.append((
+            PyBytes_FromStringAndSize(<const char *>message.data, message.len), from_endpoint(&message.source),
+            message.peer if message.peer != NO_PEER else -1,
+        ))
+        events_drop_message(&dp.events)
+    while len(happened) < PEERS_A_MESSAGE * limit:
+        peer = events_take(&dp.events, &flags, &confirmed_index)
+        if peer == NULL:
+            break
+        happened.append((peer.id, flags, confirmed_index))
+    if len(messages) == limit or len(happened) == PEERS_A_MESSAGE * limit:
+        events_signal(&dp.events)
+    return messages, happened, device_flags(dp)
+
+
+cdef int device_flags(Dataplane *dp) noexcept:
+    cdef int flags = 0
+    if load8(&dp.events.tun_gone):
+        flags |= DEVICE_TUN_GONE
+    if load64(&dp.events.loaded_until_ns) > now_ns():
+        flags |= DEVICE_UNDER_LOAD
+    return flags
+
+
+cdef tuple report_activity(Peer *peer):
+    """(unanswered since, keepalive owed since, last traversal, last data sent), and perhaps the event is armed."""
+    if load64(&peer.unanswered_since) == 0 and load64(&peer.keepalive_owed_since) == 0:
+        store8(&peer.activity_armed, 1)
+        fence()                         # what is read below is from after the arming: nothing falls between
+    return (
+        load64(&peer.unanswered_since) / 1e9, load64(&peer.keepalive_owed_since) / 1e9,
+        max(load64(&peer.last_sent), load64(&peer.last_received)) / 1e9, load64(&peer.last_data_sent) / 1e9,
+    )
+
+
+cdef dict report_counters(const Dataplane *dp):
+    return {name: load64(&dp.counters[i]) for i, name in enumerate(_NAMES)}
+
+
+cdef dict report_offloads(const Dataplane *dp, bint udp_gso):
+    """`udp_gso`: whether it was asked for."""
+    return {
+        "tun_vnet_hdr": dp.vnet_hdr_len != 0,
+        "udp_gso4": dp.fd4 >= 0 and dp.gso4 != 0,
+        "udp_gso6": dp.fd6 >= 0 and dp.gso6 != 0,
+        "udp_gso_equal_tail": udp_gso and dp.gso_equal_tail != 0,
+        "coalesce_tcp": (dp.coalesce & COALESCE_TCP) != 0,
+        "coalesce_udp": (dp.coalesce & COALESCE_UDP) != 0,
+    }
