@@ -6,6 +6,7 @@ transport packet. Batch calls on plain bytes, for tests and benchmarks, are in `
 """
 from hashlib import blake2s
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -77,6 +78,7 @@ cdef int add_prefix(const uint8_t *ip, int ip_len, int cidr, void *prefixes) exc
     return 0
 
 
+@cython.no_gc_clear                 # `peers` is needed to the end; its numbers make no cycle
 cdef class Plane:
     """The data plane of one device. Peers are named by the core's ids, keypairs by their local (receiver) index.
 

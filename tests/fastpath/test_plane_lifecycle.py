@@ -4,7 +4,9 @@ import gc
 import os
 import select
 import socket
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -48,6 +50,21 @@ def test_plane_that_is_forgotten_is_closed() -> None:
     gc.collect()
     assert thread_names() == threads
     assert descriptors() == fds
+
+
+def test_plane_in_a_forgotten_cycle_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The collector must not take the peers away before they are freed, and their keys wiped."""
+    failures: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", failures.append)
+    threads = thread_names()
+    plane = Plane()
+    plane.add_peer(1)
+    owner = SimpleNamespace(plane=plane)
+    owner.itself = owner
+    del plane, owner
+    gc.collect()
+    assert thread_names() == threads
+    assert failures == []
 
 
 def test_close_with_everything_pending_and_in_flight() -> None:
