@@ -9,7 +9,7 @@ from pywg.runtime.bound_link import AGAIN, SETTLE, BoundLink
 from pywg.runtime.log import Level, Log
 from tests.runtime.device_bed import Bed as DeviceBed
 from tests.runtime.device_bed import Timers
-from tests.runtime.test_routes import FakeKernel, FakeLoop, refusal
+from tests.runtime.route_bed import FakeKernel, FakeLoop, refusal
 
 
 class Bed:

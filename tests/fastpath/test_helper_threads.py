@@ -1,0 +1,111 @@
+"""The helpers as threads: their start and end, their names, and what goes on meanwhile; no hop for single packets."""
+
+import gc
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pywg._fastpath import Plane
+from pywg.runtime.bind import open_sockets
+from tests.fastpath.plane_bed import (
+    Bed,
+    Far,
+    Raw,
+    flows,
+    inbound,
+    raw_packet,
+    traffic,
+)
+
+MANY = pytest.mark.parametrize("helpers", [1, 2, 3, 5, 8])
+
+
+@MANY
+def test_sockets_and_tun_are_swapped_with_traffic_both_ways(helpers: int) -> None:
+    with Bed(helpers=helpers) as bed:
+        far = Far(bed)
+        with traffic(bed, far):
+            for number in range(30):
+                old, bed.sockets = bed.sockets, open_sockets(0, 0)
+                bed.plane.attach_sockets(bed.sockets.fd4, bed.sockets.fd6)
+                old.close()
+                bed.plane.attach_tun(bed.tun_end.fileno(), vnet_hdr_len=10, uso=bool(number % 2))
+        bed.counted(rx_receive_error=0, tx_send_error=0, rx_forged=0, rx_replayed=0)
+
+
+@MANY
+def test_close_under_load(helpers: int) -> None:
+    gc.collect()
+    threads, fds = _threads(), len(os.listdir("/proc/self/fd"))
+    for round_ in range(5):
+        with Bed(helpers=helpers) as bed:
+            far = Far(bed)
+            assert len(_threads()) == len(threads) + 2 + helpers
+            with traffic(bed, far):
+                flows(bed)
+                if round_ % 2:
+                    bed.plane.remove_peer(1)
+                bed.plane.close()
+                bed.plane.close()
+        del bed, far
+        gc.collect()
+        assert _threads() == threads
+    assert len(os.listdir("/proc/self/fd")) == fds
+
+
+def _threads() -> list[str]:
+    names = sorted(path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
+    return [name for name in names if name.startswith("pywg")]
+
+
+def test_helpers_have_names_and_block_every_signal() -> None:
+    plane = Plane(helpers=8)
+    try:
+        found = {}
+        for task in Path("/proc/self/task").glob("*/status"):
+            fields = dict(line.split(":\t", 1) for line in task.read_text().splitlines() if ":\t" in line)
+            found[fields["Name"]] = int(fields["SigBlk"], 16)
+        names = {f"pywg-h{number}" for number in range(8)} | {"pywg-tx", "pywg-rx"}
+        assert names <= found.keys()
+        for name in names:
+            assert found[name] & (1 << 15 - 1)  # SIGTERM
+        assert plane.threads == 10
+    finally:
+        plane.close()
+
+
+@pytest.mark.parametrize("helpers", [-1, 63])
+def test_no_more_helpers_than_there_is_room_for(helpers: int) -> None:
+    with pytest.raises(ValueError, match="helpers"):
+        Plane(helpers=helpers)
+
+
+@pytest.mark.parametrize("arguments", [{"helpers": -1}, {"helpers": "none"}, {"help": 1}])
+def test_plane_that_was_refused_closes_no_descriptor_of_others(arguments: dict[str, Any]) -> None:
+    """All zeros, a plane without descriptors would close number 0."""
+    read, write = os.pipe()
+    kept = os.dup(0)
+    try:
+        os.dup2(read, 0)
+        with pytest.raises((TypeError, ValueError)):
+            Plane(**arguments)
+        assert os.fstat(0).st_ino == os.fstat(read).st_ino
+    finally:
+        os.dup2(kept, 0)
+        for fd in (read, write, kept):
+            os.close(fd)
+
+
+def test_single_packets_take_no_hop() -> None:
+    """Where nothing is on its way, the thread that reads does all there is to do."""
+    with Bed(helpers=4) as bed:
+        far = Far(bed)
+        for number in range(50):
+            bed.write(raw_packet(100, 4, number))
+            assert far.open().counter == number
+            far.send(replace(inbound(Raw(payload=bytes([number]))), ident=number).build())
+            assert len(bed.read(1)) == 1
+        bed.counted(tx_shared=0, rx_shared=0)

@@ -1,0 +1,155 @@
+"""A route watcher with everything around it fake: the device, the kernel, the loop."""
+
+import errno
+import io
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pywg.runtime.log import Level, Log
+from pywg.runtime.netlink import decode
+from pywg.runtime.routes import SETTLE, RouteWatcher
+from tests.runtime.device_bed import TimerEntry, Timers
+
+RTM_GETADDR, RTM_GETROUTE = 22, 26
+
+
+def packed(address: str) -> bytes:
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+
+
+class FakeDevice:
+    """Peers by id: where they are, and by what address and interface of ours."""
+
+    def __init__(self) -> None:
+        self.fwmark = 0
+        self.bound_ifindex = 0
+        self.addrs: dict[int, tuple[bytes, int, int, bytes, int] | None] = {}
+        self.cleared: list[int] = []
+        self.checks = 0
+        self.looked_at = 0
+
+    def add(self, peer: int, remote: str, local: str = "", ifindex: int = 0, scope: int = 0) -> None:
+        self.addrs[peer] = (packed(remote), 51820, scope, packed(local) if local else b"", ifindex)
+
+    def peers(self) -> list[int]:
+        self.checks += 1
+        self.looked_at = 0
+        return list(self.addrs)
+
+    def endpoint(self, peer: int) -> tuple[bytes, int, int, bytes, int] | None:
+        self.looked_at += 1
+        return self.addrs.get(peer)
+
+    def clear_source(self, peer: int) -> None:
+        self.cleared.append(peer)
+        addr = self.addrs[peer]
+        assert addr is not None
+        self.addrs[peer] = (*addr[:3], b"", 0)
+
+
+class Answer(dict[str, int]):
+    """A decoded message."""
+
+    def get_attr(self, name: str) -> int | None:
+        return self.get(name)
+
+
+@dataclass
+class FakeKernel:
+    """Answers to routes by destination (an interface's index, or an errno), and the addresses that are assigned."""
+
+    routes: dict[str, int | OSError] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    asked: list[tuple[int, dict[str, Any], dict[str, Any]]] = field(default_factory=list)
+    taken: int = 0
+    closed: int = 0
+    cost: Callable[[], None] = lambda: None
+
+    def put(self, question: bytearray, form: Any) -> Answer:
+        message = decode(form, bytes(question))
+        kind, attributes = message["header"]["type"], dict(message["attrs"])
+        self.asked.append((kind, message, attributes))
+        self.cost()
+        if kind == RTM_GETADDR:
+            if attributes["IFA_ADDRESS"] in self.gone:
+                raise refusal(errno.EADDRNOTAVAIL)
+            return Answer()
+        route = self.routes[str(attributes["RTA_DST"])]
+        if isinstance(route, OSError):
+            raise route
+        return Answer({"RTA_OIF": route})
+
+    def questions(self, kind: int) -> list[dict[str, Any]]:
+        return [attributes for asked, _, attributes in self.asked if asked == kind]
+
+    def fileno(self) -> int:
+        return 99
+
+    def take_all(self) -> None:
+        self.taken += 1
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def refusal(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+class FakeLoop:
+    """One descriptor and the virtual clock."""
+
+    def __init__(self, timers: Timers) -> None:
+        self._timers = timers
+        self.reader: Callable[[], None] | None = None
+
+    def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
+        assert fd == 99
+        self.reader = callback
+
+    def remove_reader(self, fd: int) -> None:
+        assert fd == 99
+        self.reader = None
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> TimerEntry:
+        return self._timers.call_later(delay, callback)
+
+
+class Bed:
+    """A watcher with everything around it fake. Asking takes `cost` seconds of its clock."""
+
+    def __init__(self) -> None:
+        self.timers = Timers()
+        self.loop = FakeLoop(self.timers)
+        self.device = FakeDevice()
+        self.kernel = FakeKernel()
+        self.text = io.StringIO()
+        self.work = 0.0
+        self.watcher = RouteWatcher(
+            self.device,
+            Log("wg0", Level.DEBUG, stream=self.text),
+            open_hints=lambda groups: self.kernel,
+            open_questions=lambda: self.kernel,
+            now=lambda: self.work,
+        )
+        self.watcher.start(self.loop)
+
+    def costly(self, seconds: float) -> None:
+        def cost() -> None:
+            self.work += seconds
+
+        self.kernel.cost = cost
+
+    def hint(self) -> None:
+        assert self.loop.reader is not None, "it doesn't listen"
+        self.loop.reader()
+
+    def check(self) -> list[int]:
+        """The peers whose sources were dropped because of one hint."""
+        self.device.cleared.clear()
+        self.hint()
+        self.timers.advance(SETTLE)
+        return self.device.cleared

@@ -1,0 +1,236 @@
+"""The device's sockets: port, mark, up and down, and what becomes of the sessions meanwhile. dropin: 8 to 14, 18."""
+
+import errno
+
+import pytest
+
+from pywg.config.model import PeerChange
+from pywg.errors import UapiError
+from tests.runtime.device_bed import Bed, Pair, clamped, peer_key
+
+# Port and mark
+
+
+def test_port_and_mark_of_a_device_that_is_down_are_remembered():
+    bed = Bed()
+    bed.set(listen_port=51820, fwmark=0xCA6C)
+    assert bed.sockets is None
+    assert (bed.device.status().listen_port, bed.device.status().fwmark) == (51820, 0xCA6C)
+    bed.device.up()
+    assert (bed.sockets.port, bed.sockets.mark) == (51820, 0xCA6C)
+
+
+def test_a_free_port_is_reported_and_kept():
+    bed = Bed()
+    bed.device.up()
+    port = bed.sockets.port
+    assert bed.device.status().listen_port == port > 0
+    bed.device.down()
+    bed.device.up()
+    assert bed.sockets.port == port
+
+
+def test_the_port_changes_without_losing_a_session():
+    pair = Pair()
+    pair.handshake()
+    before = dict(pair.a.plane.keypairs)
+    pair.a.set(listen_port=777)
+    assert pair.a.sockets.port == pair.a.device.status().listen_port == 777
+    assert pair.a.plane.keypairs == before
+    assert "detach_sockets" not in pair.a.plane.calls
+    assert pair.a.plane.peers[1].sources_cleared == 1
+
+
+def test_the_mark_changes_on_the_open_sockets():
+    pair = Pair()
+    pair.handshake()
+    pair.a.set(fwmark=5)
+    assert (pair.a.sockets.port, pair.a.sockets.mark, pair.a.device.status().fwmark) == (1, 5, 5)
+    assert pair.a.plane.keypairs
+    assert pair.a.plane.peers[1].sources_cleared == 1
+    pair.a.set(fwmark=0)
+    assert pair.a.sockets.mark == 0
+
+
+def test_a_source_that_was_dropped_comes_back_with_the_next_handshake():
+    """By the same way as before: the response has to leave from where the initiation went."""
+    pair = Pair()
+    pair.handshake()
+    way = pair.b.device.endpoint(1)
+    assert way == (pair.a.address, 1, 0, pair.b.address, 1)
+    pair.b.device.clear_source(1)
+    assert pair.b.device.endpoint(1) == (pair.a.address, 1, 0, b"", 0)
+    pair.timers.advance(130)
+    pair.a.report(1, 1)
+    pair.carry()
+    assert pair.b.device.endpoint(1) == way
+
+
+def test_a_peer_that_is_gone_has_no_way_and_no_source():
+    pair = Pair()
+    pair.b.set(PeerChange(pair.a_key, remove=True))
+    assert pair.b.device.peers() == []
+    assert pair.b.device.endpoint(1) is None
+    pair.b.device.clear_source(1)
+
+
+def test_the_same_port_again_changes_nothing():
+    bed = Bed()
+    bed.set(listen_port=5)
+    bed.device.up()
+    bed.set(listen_port=5, fwmark=0)
+    assert len(bed.opened) == 1
+
+
+def test_rebinding_keeps_port_mark_and_sessions():
+    pair = Pair()
+    pair.handshake()
+    before, old = dict(pair.a.plane.keypairs), pair.a.sockets
+    pair.a.set(fwmark=5)
+    old.open = False  # as another device's, whose port is another
+    assert pair.a.device.rebind()
+    assert pair.a.sockets is not old
+    assert (pair.a.sockets.port, pair.a.sockets.mark) == (old.port, 5)
+    assert pair.a.plane.keypairs == before
+    assert "detach_sockets" not in pair.a.plane.calls
+
+
+def test_rebinding_that_fails_leaves_the_sockets_that_there_are():
+    bed = Bed()
+    assert bed.device.rebind(), "nothing to do while the interface is down"
+    bed.set(listen_port=5)
+    bed.device.up()
+    old = bed.sockets
+    assert not bed.device.rebind()
+    assert bed.sockets is old
+
+
+def test_port_0_takes_another_free_port():
+    bed = Bed()
+    bed.set(listen_port=5)
+    bed.device.up()
+    bed.set(listen_port=0)
+    assert bed.sockets.port == bed.device.status().listen_port >= 40000
+
+
+def test_a_taken_port_refuses_the_whole_change():
+    bed = Bed()
+    bed.set(PeerChange(peer_key(1)), private_key=clamped(1), listen_port=5, fwmark=6)
+    bed.device.up()
+    before = bed.device.status()
+    bed.taken_ports.add(99)
+    with pytest.raises(UapiError, match="UDP port 99") as caught:
+        bed.set(PeerChange(peer_key(2)), private_key=clamped(2), listen_port=99, fwmark=7, replace_peers=True)
+    assert caught.value.errno == errno.EADDRINUSE
+    assert bed.device.status() == before
+    assert bed.device.status().private_key == clamped(1)
+    assert (bed.sockets.port, bed.sockets.mark) == (5, 6)
+
+
+def test_a_refused_mark_refuses_the_whole_change():
+    bed = Bed()
+    bed.device.up()
+    bed.sockets.refuse_mark = True
+    with pytest.raises(UapiError) as caught:
+        bed.set(PeerChange(peer_key(2)), fwmark=7)
+    assert caught.value.errno == errno.EPERM
+    assert bed.device.status().fwmark == 0
+    assert bed.peers() == []
+
+
+# Up and down
+
+
+def test_up_sends_the_keepalives_that_are_due_and_only_those():
+    bed = Bed()
+    bed.set(
+        PeerChange(peer_key(1), endpoint=(bytes(4), 1, 0), persistent_keepalive=25),
+        PeerChange(peer_key(2), endpoint=(bytes(4), 2, 0)),
+        private_key=clamped(1),
+    )
+    assert bed.plane.peers[1].keepalives == 0
+    bed.device.up()
+    assert [peer.keepalives for peer in bed.plane.peers.values()] == [1, 0]
+    bed.poll()
+    assert [(peer, data[0]) for peer, data in bed.plane.sent] == [(1, 1)]
+
+
+def test_a_keepalive_from_0_to_n_is_sent_at_once():
+    pair = Pair()
+    pair.handshake()
+    before = pair.a.plane.peers[1].keepalives
+    pair.a.set(PeerChange(pair.b_key, persistent_keepalive=25))
+    assert pair.a.plane.peers[1].keepalives == before + 1
+    pair.a.set(PeerChange(pair.b_key, persistent_keepalive=30))
+    assert pair.a.plane.peers[1].keepalives == before + 1
+
+
+def test_a_peer_that_is_changed_while_up_sends_what_waited_for_it():
+    bed = Bed()
+    bed.device.up()
+    bed.set(PeerChange(peer_key(1)), private_key=clamped(1))
+    assert bed.plane.peers[1].staged_sent == 1
+
+
+def test_down_closes_the_sockets_and_wipes_the_sessions():
+    pair = Pair()
+    pair.handshake()
+    pair.a.plane.peers[1].staged = 3
+    pair.a.device.down()
+    assert pair.a.sockets is None
+    assert pair.a.plane.keypairs == {}
+    assert pair.a.plane.peers[1].staged == 0
+    pair.timers.advance(600)
+    assert pair.a.plane.sent == []
+    assert len(pair.a.peers()) == 1
+
+
+def test_up_again_makes_a_new_session():
+    pair = Pair()
+    pair.handshake()
+    pair.a.device.down()
+    pair.a.device.up()
+    pair.timers.advance(1)
+    pair.a.report(1, 1)
+    assert pair.carry() == 2
+    assert len(pair.a.plane.keypairs) == 1
+
+
+def test_up_and_down_twice_is_once():
+    bed = Bed()
+    bed.device.up()
+    bed.device.up()
+    assert len(bed.opened) == 1
+    bed.device.down()
+    bed.device.down()
+    assert bed.sockets is None
+
+
+def test_a_bind_that_fails_on_up_is_logged_once_and_tried_again():
+    bed = Bed()
+    bed.taken_ports.add(99)
+    bed.set(listen_port=99)
+    bed.device.up()
+    bed.timers.advance(10)
+    assert bed.sockets is None
+    assert bed.text.getvalue().count("UDP port 99 (IPv4) can't be opened") == 1
+    bed.taken_ports.clear()
+    bed.timers.advance(2)
+    assert bed.sockets.port == 99
+    assert bed.timers.pending() == []
+
+
+def test_a_bind_that_fails_is_over_with_another_port_or_down():
+    bed = Bed()
+    bed.taken_ports.add(99)
+    bed.set(listen_port=99)
+    bed.device.up()
+    bed.set(listen_port=98)
+    assert bed.sockets.port == 98
+    bed.device.down()
+    bed.set(listen_port=99)
+    bed.device.up()
+    bed.device.down()
+    bed.taken_ports.clear()
+    bed.timers.advance(10)
+    assert bed.sockets is None
