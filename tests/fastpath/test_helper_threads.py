@@ -3,7 +3,6 @@
 import gc
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from tests.fastpath.plane_bed import (
     raw_packet,
     traffic,
 )
+from tests.fastpath.process import descriptors, thread_names, thread_status
 
 MANY = pytest.mark.parametrize("helpers", [1, 2, 3, 5, 8])
 
@@ -39,11 +39,11 @@ def test_sockets_and_tun_are_swapped_with_traffic_both_ways(helpers: int) -> Non
 @MANY
 def test_close_under_load(helpers: int) -> None:
     gc.collect()
-    threads, fds = _threads(), len(os.listdir("/proc/self/fd"))
+    threads, fds = thread_names(), descriptors()
     for round_ in range(5):
         with Bed(helpers=helpers) as bed:
             far = Far(bed)
-            assert len(_threads()) == len(threads) + 2 + helpers
+            assert len(thread_names()) == len(threads) + 2 + helpers
             with traffic(bed, far):
                 flows(bed)
                 if round_ % 2:
@@ -52,22 +52,14 @@ def test_close_under_load(helpers: int) -> None:
                 bed.plane.close()
         del bed, far
         gc.collect()
-        assert _threads() == threads
-    assert len(os.listdir("/proc/self/fd")) == fds
-
-
-def _threads() -> list[str]:
-    names = sorted(path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
-    return [name for name in names if name.startswith("pywg")]
+        assert thread_names() == threads
+    assert descriptors() == fds
 
 
 def test_helpers_have_names_and_block_every_signal() -> None:
     plane = Plane(helpers=8)
     try:
-        found = {}
-        for task in Path("/proc/self/task").glob("*/status"):
-            fields = dict(line.split(":\t", 1) for line in task.read_text().splitlines() if ":\t" in line)
-            found[fields["Name"]] = int(fields["SigBlk"], 16)
+        found = {name: int(status["SigBlk"], 16) for name, status in thread_status().items()}
         names = {f"pywg-h{number}" for number in range(8)} | {"pywg-tx", "pywg-rx"}
         assert names <= found.keys()
         for name in names:

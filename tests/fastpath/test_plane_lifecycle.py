@@ -1,11 +1,9 @@
 """Attach, swap, detach, remove, close: while packets flow, and leaving nothing behind."""
 
 import gc
-import os
 import select
 import socket
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,17 +11,7 @@ import pytest
 from pywg._fastpath import TUN_GONE, Plane
 from pywg.runtime.bind import open_sockets
 from tests.fastpath.plane_bed import Bed, Far, flows, handshake_message, raw_packet, reply, traffic, tun_pair, unseal
-
-
-def thread_names() -> list[str]:
-    """The planes' threads in this process."""
-    names = sorted(path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
-    return [name for name in names if name.startswith("pywg")]
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
+from tests.fastpath.process import descriptors, thread_names
 
 # ---- close
 

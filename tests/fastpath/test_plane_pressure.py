@@ -8,12 +8,12 @@ import random
 import select
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.fastpath.packets import Udp, cut, gso_vnet
 from tests.fastpath.plane_bed import Bed, Far, raw_packet, tun_pair, udp_socket, unseal
+from tests.fastpath.process import thread_status
 
 
 class Narrow:
@@ -60,19 +60,10 @@ class Narrow:
             assert self.wire.recv(1 << 16) == self.far.expect(counter, packet)
 
 
-def tx_status() -> dict[str, str]:
-    """What /proc says of the thread that sends."""
-    for path in Path("/proc/self/task").glob("*/status"):
-        fields = dict(line.split(":\t", 1) for line in path.read_text().splitlines() if ":\t" in line)
-        if fields["Name"] == "pywg-tx":
-            return fields
-    raise AssertionError("no such thread")
-
-
 def tx_thread_sleeps() -> bool:
     """Asleep each time one looks, and nobody woke it in between: it is not going round."""
-    before = tx_status()
-    looks = [tx_status() for _ in range(30)]
+    before = thread_status()["pywg-tx"]
+    looks = [thread_status()["pywg-tx"] for _ in range(30)]
     return all(
         look["State"].startswith("S") and look["voluntary_ctxt_switches"] == before["voluntary_ctxt_switches"]
         for look in looks
