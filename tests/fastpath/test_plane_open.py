@@ -160,6 +160,7 @@ def test_train_arrives_in_one_receive() -> None:
         bed.counted(rx_receives=1, rx_datagrams=30)
 
 
+@pytest.mark.known_bug("An oversized GRO segment")
 @pytest.mark.parametrize("udp_gro", [True, False])
 def test_bad_datagrams_in_a_train_do_not_harm_the_others(udp_gro: bool) -> None:
     """Known bug elsewhere: one oversized GRO segment ended the receive task."""
@@ -180,11 +181,13 @@ def test_bad_datagrams_in_a_train_do_not_harm_the_others(udp_gro: bool) -> None:
         assert bed.counter("rx_datagrams") == 40
 
 
-@pytest.mark.parametrize("stride", [1, 2, 3, 4, 31, 32, 33, 1000])
+@pytest.mark.known_bug("An oversized GRO segment")
+@pytest.mark.parametrize("stride", [1, 2, 3, 4, 31, 32, 33, 1000, 1473, 9000, 32000])
 def test_train_of_any_stride(stride: int) -> None:
+    """Also of datagrams that are longer than any that the tunnel's MTU allows for."""
     with Bed() as bed:
         far = Far(bed)
-        count = 60
+        count = min(60, 65_000 // stride)
         far.send_train([bytes([4]) + bytes(stride - 1)] * count)
         bed.dropped(count)
         far.send(reply(1))
@@ -250,6 +253,7 @@ def test_virtio_header_length_changes_at_run_time() -> None:
             assert bed.read_frame() == (bytes(vnet_hdr_len), reply(vnet_hdr_len))
 
 
+@pytest.mark.dropin("5")
 def test_full_tun_is_counted_and_survived() -> None:
     """The reader sleeps: what does not fit is lost, and what comes after it was emptied goes through."""
     with Bed() as bed:
