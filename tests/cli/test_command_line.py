@@ -13,6 +13,8 @@ import pywg
 from pywg.cli.main import main
 from pywg.errors import ConfigError, TunError
 
+pytestmark = pytest.mark.dropin("1")
+
 ROOT = Path(__file__).parents[2]
 
 

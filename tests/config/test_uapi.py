@@ -187,6 +187,7 @@ def test_keys_may_be_in_capitals_and_zero():
     )
 
 
+@pytest.mark.dropin("9", "Bad input")
 @pytest.mark.parametrize(
     "line",
     [
@@ -230,6 +231,7 @@ def test_bad_device_line_is_einval(line: str):
     assert str(error).startswith("line 2: ")
 
 
+@pytest.mark.dropin("9", "Bad input")
 @pytest.mark.parametrize(
     "line",
     [
@@ -290,10 +292,12 @@ def test_bad_peer_line_is_einval(line: str):
     assert str(error).startswith("line 4: ")
 
 
+@pytest.mark.dropin("9")
 def test_good_peer_lines_around_the_bad_ones_above_are_good():
     uapi.parse_set(f"listen_port=1\n{PEER}persistent_keepalive_interval=1\nprotocol_version=1\nremove=true\n".encode())
 
 
+@pytest.mark.dropin("7", "Bad input")
 @pytest.mark.parametrize("line", ["nonsense", "listen_port", HEX, "\x00", "\xff", " "])
 def test_line_without_an_equals_sign_is_eproto(line: str):
     error = set_error(f"fwmark=1\nfwmark=2\n{line}\n")
@@ -350,6 +354,7 @@ SECRET_PLACES = [
 ]
 
 
+@pytest.mark.dropin("Bad input")
 @pytest.mark.parametrize("secret", [HEX.replace("00", "ab", 1), BASE64])
 @pytest.mark.parametrize("place", SECRET_PLACES)
 def test_no_error_repeats_a_secret(place: str, secret: str):
@@ -416,6 +421,8 @@ def test_get_skips_what_a_later_version_may_say():
     assert uapi.parse_get(reply) == DeviceStatus(peers=[PeerStatus(KEY, tx_bytes=9)])
 
 
+@pytest.mark.dropin("7")
+@pytest.mark.known_bug("UAPI errors with positive errno")
 @pytest.mark.parametrize(
     ("number", "text"), [(0, b"errno=0\n\n"), (errno.EINVAL, b"errno=-22\n\n"), (errno.EADDRINUSE, b"errno=-98\n\n")]
 )
@@ -434,6 +441,7 @@ def test_status_takes_any_buffer_as_a_secret():
     assert uapi.format_get(status) == f"private_key={HEX}\n".encode()
 
 
+@pytest.mark.dropin("11")
 def test_131072_allowed_ips():
     count = 131_072
     request = bytearray(PEER.encode())

@@ -136,6 +136,8 @@ def test_wg_set_that_clears(device: Device):
     assert device.change() == DeviceChange(private_key=bytes(32), peers=[PeerChange(KEY, preshared_key=bytes(32))])
 
 
+@pytest.mark.dropin("7")
+@pytest.mark.known_bug("UAPI errors with positive errno")
 def test_wg_names_the_error(device: Device):
     device.errno = 98
     result = device.wg("set", device.name, "listen-port", "7")

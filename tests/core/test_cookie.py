@@ -16,6 +16,8 @@ from pywg.errors import RemoteProtocolError
 from tests import paper
 from tests.sim import COOKIE_REPLY, Site, World, two_sites
 
+pytestmark = pytest.mark.dropin("20")
+
 OURS = b"\x21" * 32
 SOURCE = Endpoint(b"\xc0\x00\x02\x01", 4000)
 BODY = b"\x01\x00\x00\x00\x39\x30\x00\x00" + bytes(108)
@@ -47,6 +49,7 @@ def test_a_message_with_the_cookie_has_a_valid_mac2() -> None:
     assert not checker.valid_mac2(CookieJar(OURS).add_macs(BODY, 2.0), SOURCE, 2.0)
 
 
+@pytest.mark.known_bug("Cookie MAC without the source port")
 @pytest.mark.parametrize(
     "elsewhere", [SOURCE._replace(port=4001), SOURCE._replace(ip=b"\xc0\x00\x02\x02"), SOURCE._replace(ip=bytes(16))]
 )
@@ -111,6 +114,7 @@ def initiations(number: int, to: Site) -> list[bytes]:
     return messages
 
 
+@pytest.mark.known_bug("A global limiter")
 def test_under_load_each_source_is_limited_by_itself() -> None:
     """known-bugs.md: a global limiter lets one attacker push everyone into cookie mode (gotatun)."""
     _, near, far = two_sites()
@@ -157,6 +161,7 @@ def test_ipv6_sources_are_sites() -> None:
     assert limiter.allow(bytes.fromhex("20010db800000002") + bytes(8), 1.0)
 
 
+@pytest.mark.known_bug("Memory grows without bound under load")
 def test_the_table_is_bounded_and_forgets() -> None:
     """known-bugs.md: memory grows without bound under load (wireguard-go)."""
     limiter = RateLimiter(max_sources=100)

@@ -132,6 +132,7 @@ def test_initiations_with_a_good_mac1_and_nothing_else(busy: tuple[World, Site, 
     assert check_refused(busy[1], data) in (events.BAD_INITIATION, events.BAD_PUBLIC_KEY)
 
 
+@pytest.mark.known_bug("A forged handshake response")
 @given(sender=st.integers(0, 2**32 - 1), rest=st.binary(min_size=48, max_size=48))
 def test_a_forged_response_leaves_the_pending_handshake(
     busy: tuple[World, Site, Site], sender: int, rest: bytes
@@ -216,6 +217,7 @@ def test_low_order_ephemerals_are_refused(busy: tuple[World, Site, Site], point:
     assert check_refused(near, response) == events.BAD_PUBLIC_KEY
 
 
+@pytest.mark.dropin("low-order public keys")
 @pytest.mark.parametrize("point", LOW_ORDER)
 def test_a_peer_with_a_low_order_key_gets_no_handshake(point: bytes) -> None:
     world = World()
@@ -250,6 +252,7 @@ def test_an_initiation_for_someone_else(busy: tuple[World, Site, Site]) -> None:
     assert check_refused(near, initiation.data) == events.BAD_MAC1
 
 
+@pytest.mark.known_bug("Failed inbound handshakes")
 def test_failed_handshakes_leave_nothing_behind(busy: tuple[World, Site, Site]) -> None:
     _, near, _ = busy
     before = len(near.tunnel._context.indices)

@@ -4,6 +4,7 @@ import random
 import struct
 from collections import Counter
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -100,6 +101,7 @@ def test_a_keypair_is_usable_for_180_s() -> None:
     assert not it.usable(1.0 + paper.REJECT_AFTER_TIME)
 
 
+@pytest.mark.known_bug("Guessable session indices")
 def test_indices_are_all_32_random_bits() -> None:
     """known-bugs.md: guessable session indices (boringtun)."""
     source = random.Random(1)

@@ -6,6 +6,8 @@ from pywg import constants
 from pywg.core import messages
 from tests import paper
 
+pytestmark = pytest.mark.dropin("17")
+
 SAME_NAME = sorted(
     name
     for name in vars(paper)

@@ -19,6 +19,8 @@ from pywg.core.events import (
 from tests import paper
 from tests.sim import INITIATION, RESPONSE, START, TRANSPORT, two_sites
 
+pytestmark = pytest.mark.dropin("17")
+
 SLACK = 0.5
 
 
@@ -110,6 +112,7 @@ def test_new_data_while_trying_resets_the_attempt_time() -> None:
     assert given_up >= 60 + paper.REKEY_ATTEMPT_TIME - paper.REKEY_TIMEOUT
 
 
+@pytest.mark.known_bug("A rekey never gives up")
 def test_a_rekey_gives_up_too() -> None:
     """known-bugs.md: a rekey never gives up (tailscale-rs)."""
     world, near, far = two_sites()
@@ -229,6 +232,7 @@ def test_a_passive_keepalive_is_in_time_while_data_is_unanswered() -> None:
     assert last == pytest.approx(101 + paper.KEEPALIVE_TIMEOUT, abs=SLACK)
 
 
+@pytest.mark.known_bug("Keepalives answer keepalives")
 def test_keepalives_never_answer_keepalives() -> None:
     """known-bugs.md: keepalives answer keepalives (gotatun)."""
     world, near, far = two_sites()

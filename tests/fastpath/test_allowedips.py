@@ -123,6 +123,7 @@ def packed(text: str) -> bytes:
     return ip_address(text).packed
 
 
+@pytest.mark.dropin("16", "cryptokey routing")
 def test_the_most_specific_prefix_owns_the_address() -> None:
     """A peer must not send from a subnet that a more specific peer owns."""
     table = Table()
@@ -168,6 +169,7 @@ def test_entries_come_in_the_order_they_were_given() -> None:
     assert table.entries(1) == given_order
 
 
+@pytest.mark.known_bug("Allowed-IPs trie leak")
 @given(st.lists(prefixes(), max_size=40), st.randoms(use_true_random=False))
 def test_removal_in_any_order_frees_every_node(inserted: list[tuple[bytes, int]], order: random.Random) -> None:
     table = Table()
@@ -197,6 +199,7 @@ def test_freed_nodes_are_used_again() -> None:
     assert table.capacity() == 0, "an empty trie holds no memory"
 
 
+@pytest.mark.known_bug("Allowed-IPs trie leak")
 def test_a_table_that_was_filled_and_emptied_is_as_good_as_new() -> None:
     table = Table()
     source = random.Random(7)

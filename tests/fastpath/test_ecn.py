@@ -7,6 +7,8 @@ import pytest
 from pywg._native.ecn import decapsulate
 from tests.fastpath.packets import checksum
 
+pytestmark = pytest.mark.dropin("19", "ECN")
+
 NOT_ECT, ECT1, ECT0, CE = 0, 1, 2, 3
 DROP = None
 # rows: the inner field; columns: the outer one, in the order Not-ECT, ECT(0), ECT(1), CE

@@ -36,6 +36,7 @@ def test_sockets_and_tun_are_swapped_with_traffic_both_ways(helpers: int) -> Non
         bed.counted(rx_receive_error=0, tx_send_error=0, rx_forged=0, rx_replayed=0)
 
 
+@pytest.mark.known_bug("Deadlock on close")
 @MANY
 def test_close_under_load(helpers: int) -> None:
     gc.collect()

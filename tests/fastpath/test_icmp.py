@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from pywg._native.icmp import unreachable
 from tests.fastpath.packets import checksum
 
+pytestmark = pytest.mark.dropin("19")
+
 SRC4, DST4 = (ipaddress.ip_address(a).packed for a in ("10.0.0.1", "10.0.0.2"))
 SRC6, DST6 = (ipaddress.ip_address(a).packed for a in ("fd00::1", "fd00::2"))
 

@@ -210,6 +210,7 @@ def test_each_peer_tells_its_own() -> None:
 # ---- bytes
 
 
+@pytest.mark.dropin("18")
 def test_bytes_are_those_on_the_wire() -> None:
     with Bed() as bed:
         far = Far(bed)

@@ -137,6 +137,8 @@ def test_others_that_receive_do_not(initiator: bool, age: float) -> None:
         assert not bed.flags_of(1) & REKEY_WANTED
 
 
+@pytest.mark.dropin("17")
+@pytest.mark.known_bug("Reject-After-Messages not enforced")
 def test_last_counters_before_reject_after_messages() -> None:
     with Bed() as bed:
         far = Far(bed)
@@ -158,6 +160,8 @@ def _used(bed: Bed, first_counter: int, *, initiator: bool = True) -> Far:
     return far
 
 
+@pytest.mark.dropin("17")
+@pytest.mark.known_bug("Reject-After-Messages not enforced")
 @pytest.mark.parametrize("first_counter", [REJECT_AFTER_MESSAGES - 1, REJECT_AFTER_MESSAGES, 2**64 - 1])
 def test_keypair_at_reject_after_messages_does_not_seal(first_counter: int) -> None:
     with Bed() as bed:
@@ -165,6 +169,9 @@ def test_keypair_at_reject_after_messages_does_not_seal(first_counter: int) -> N
         _seals_only_with_a_new_session(bed, far)
 
 
+@pytest.mark.dropin("17")
+@pytest.mark.known_bug("Reject-After-Messages not enforced")
+@pytest.mark.known_bug("A nonce could wrap")
 def test_counters_end_before_reject_after_messages() -> None:
     """Superframes up to the end: each counter once and in order, none too large, and then a new session is wanted."""
     packet = Udp(payload=bytes(44 * 1300))

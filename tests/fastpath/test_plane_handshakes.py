@@ -278,6 +278,7 @@ def test_flood_of_messages_is_bounded_and_loses_no_event() -> None:
         assert bed.received(RING + 1)[-1][0] == initiation(10_001)
 
 
+@pytest.mark.dropin("20")
 def test_under_load_from_an_eighth_of_the_ring_and_for_a_second() -> None:
     with Bed() as bed:
         far = Far(bed)
@@ -298,6 +299,8 @@ def test_under_load_from_an_eighth_of_the_ring_and_for_a_second() -> None:
         assert now() - last > 0.9
 
 
+@pytest.mark.dropin("20")
+@pytest.mark.known_bug("A global limiter")
 def test_under_load_a_flood_without_cookies_costs_little() -> None:
     """What has no good mac2 gets through at a bounded rate (for its cookie reply); who has a cookie, always."""
     with Bed() as bed:

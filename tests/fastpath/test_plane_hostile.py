@@ -40,6 +40,7 @@ def nothing_happened(bed: Bed, far: Far) -> None:
     assert bed.read(1) == [reply(7)]
 
 
+@pytest.mark.known_bug("An oversized UDP datagram")
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
 @pytest.mark.parametrize("kind", [0, 1, 2, 3, 4, 5, 0xFF])
 def test_junk_of_every_length(kind: int, family: socket.AddressFamily) -> None:
@@ -152,6 +153,7 @@ def test_replayed_keepalive() -> None:
         bed.until(lambda: bed.plane.peer_stats(1) == (0, 32), "counted once")
 
 
+@pytest.mark.known_bug("Replay window of 32")
 def test_packets_out_of_order_within_the_window() -> None:
     """Known bug elsewhere: windows of 32, 192 or 1,024 packets."""
     counters = list(range(0, WINDOW + 1, 64))
@@ -172,6 +174,7 @@ def test_packets_out_of_order_within_the_window() -> None:
         bed.counted(rx_replayed=1)
 
 
+@pytest.mark.known_bug("Window moved")
 def test_window_does_not_move_before_authentication() -> None:
     """Known bug elsewhere. A forged packet far ahead, were it believed, would make all others too old."""
     with Bed() as bed:

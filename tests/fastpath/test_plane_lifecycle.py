@@ -55,6 +55,7 @@ def test_plane_in_a_forgotten_cycle_is_closed(monkeypatch: pytest.MonkeyPatch) -
     assert failures == []
 
 
+@pytest.mark.known_bug("Deadlock on close")
 def test_close_with_everything_pending_and_in_flight() -> None:
     threads = thread_names()
     for _ in range(5):

@@ -9,6 +9,8 @@ from pywg._fastpath import ROUTING_LOOP
 from tests.fastpath.packets import Udp, gso_vnet
 from tests.fastpath.plane_bed import EVERYWHERE, Bed, Far, raw_packet
 
+pytestmark = pytest.mark.dropin("routing loop")
+
 FAMILIES = pytest.mark.parametrize(
     ("family", "version"), [(socket.AF_INET, 4), (socket.AF_INET6, 6)], ids=["over-v4", "over-v6"]
 )

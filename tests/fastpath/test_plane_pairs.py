@@ -190,6 +190,7 @@ def test_a_thousand_peers(shape: str) -> None:
         assert bed.drops() == 0
 
 
+@pytest.mark.dropin("19", "ECN")
 @pytest.mark.parametrize("outer", [0, 1, 2, 3])
 @pytest.mark.parametrize("version", [4, 6])
 def test_congestion_met_on_the_way_reaches_the_inner_packet(version: int, outer: int) -> None:
@@ -207,6 +208,7 @@ def test_congestion_met_on_the_way_reaches_the_inner_packet(version: int, outer:
         bed.counted(rx_congestion_dropped=table.count(None), rx_packets=len(wanted))
 
 
+@pytest.mark.dropin("19")
 @pytest.mark.parametrize("vnet_hdr_len", [0, 10, 12])
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("cause", ["tx_no_peer", "tx_no_endpoint"])

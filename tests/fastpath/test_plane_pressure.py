@@ -166,6 +166,7 @@ def test_detached_socket_gives_up_what_waits(narrow: Narrow) -> None:
     assert opened.counter == len(packets)
 
 
+@pytest.mark.known_bug("Deadlock on close")
 def test_close_while_the_socket_is_full(narrow: Narrow) -> None:
     narrow.fill()
     narrow.bed.plane.close()

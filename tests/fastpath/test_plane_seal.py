@@ -17,6 +17,7 @@ def tx_bytes(bed: Bed, peer: int = 1) -> int:
     return bed.plane.peer_stats(peer)[0]
 
 
+@pytest.mark.known_bug("Missing 16-byte padding")
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("version", [4, 6])
 def test_every_size_up_to_the_mtu(family: socket.AddressFamily, version: int) -> None:
@@ -67,6 +68,8 @@ def test_equal_packets_of_a_batch_leave_in_one_send() -> None:
         assert bed.plane.offloads()["udp_gso4"]
 
 
+@pytest.mark.dropin("12")
+@pytest.mark.known_bug("Missing 16-byte padding")
 @pytest.mark.parametrize("mtu", [576, 1279, 1280, 1281, 1419, 1421, 1500, 9000])
 def test_padding_stops_at_the_mtu(mtu: int) -> None:
     with Bed(mtu=mtu) as bed:
@@ -225,6 +228,7 @@ def test_more_peers_than_runs_in_a_batch() -> None:
             assert fars[0].receive() == fars[n % 70].expect(n // 70, packet)
 
 
+@pytest.mark.dropin("5", "18")
 @pytest.mark.parametrize("udp_gso", [True, False])
 def test_bytes_that_could_not_be_sent_are_not_counted(udp_gso: bool) -> None:
     """As Linux and wireguard-go count. A broadcast address is refused (EACCES), of all messages the same."""

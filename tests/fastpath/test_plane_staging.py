@@ -174,6 +174,7 @@ def test_removing_the_peer_drops_what_it_had_staged() -> None:
         bed.counted(tx_staged_dropped=50)
 
 
+@pytest.mark.known_bug("Staged packets exhaust")
 def test_peers_do_not_take_each_others_room() -> None:
     """Known bug elsewhere: staged packets of many peers exhausted a pool, and then nobody could send."""
     with Bed() as bed:
@@ -196,6 +197,8 @@ def test_peers_do_not_take_each_others_room() -> None:
             assert kept == [fars[peer].expect(i, to_peer(peer, 12 + i)) for i in range(STAGED_PACKETS)]
 
 
+@pytest.mark.known_bug("Staged packets exhaust")
+@pytest.mark.known_bug("Memory grows without bound under load")
 def test_memory_of_all_staged_packets_has_a_ceiling() -> None:
     """Known bug elsewhere: memory grew without bound. 16 MiB for all; what does not fit is dropped and counted."""
     with Bed(mtu=65000) as bed:

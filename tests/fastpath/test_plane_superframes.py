@@ -97,6 +97,7 @@ def test_unfinished_checksum_is_finished(kind: Ip, length: int) -> None:
         assert far.receive() == far.expect(0, packet.build())
 
 
+@pytest.mark.known_bug("An unknown virtio GSO type")
 @pytest.mark.parametrize("gso_type", [2, GSO_UDP, 6, 0x3F, 0x7F, GSO_ECN, GSO_ECN | GSO_UDP])
 def test_unknown_gso_type_is_dropped_and_counted(gso_type: int) -> None:
     """Known bug elsewhere: it ended the daemon."""

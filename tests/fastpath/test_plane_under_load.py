@@ -3,7 +3,11 @@
 import hashlib
 import socket
 
+import pytest
+
 from tests.fastpath.plane_bed import Addr, Bed, addr_of, handshake_message, udp_socket
+
+pytestmark = pytest.mark.dropin("20")
 
 INITIATION_LEN = 148
 UNDER_LOAD_AT = 512

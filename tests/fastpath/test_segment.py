@@ -175,6 +175,7 @@ def test_one_byte_segments_can_not_blow_up() -> None:
         segment(gso_vnet(packet, 1).build(), packet.unfinished(), MTU)
 
 
+@pytest.mark.known_bug("An unknown virtio GSO type")
 @pytest.mark.parametrize("gso_type", [GSO_NONE, 2, GSO_UDP, 6, 0x40, GSO_ECN, 0x7F])
 def test_unknown_gso_types(gso_type: int) -> None:
     packet = Tcp(payload=payload(3000))

@@ -18,7 +18,8 @@ from bench.tunnel.implementations import build, find, version
 
 from .points import KNOWN_BUGS, POINTS, Row
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "drop-in.md"
+TESTS = Path(__file__).resolve().parents[1]
+DOCUMENT = TESTS.parent / "docs" / "drop-in.md"
 OURS = "pywg"
 HEADER = """# What holds as a drop-in
 
@@ -40,10 +41,16 @@ class Found:
 
 
 class Recorder:
-    """A pytest plugin that remembers, test by test, which daemon held it."""
+    """A pytest plugin that runs the tests with a mark, and remembers, test by test, which daemon held it."""
 
     def __init__(self) -> None:
         self.found: dict[str, Found] = defaultdict(Found)
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Leaves out what belongs to no row."""
+        chosen = [item for item in items if any(item.iter_markers("dropin")) or any(item.iter_markers("known_bug"))]
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = chosen
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -70,13 +77,11 @@ def _daemon(item: pytest.Item) -> str | None:
 
 
 def _tests(row: Row, found: dict[str, Found]) -> dict[str, Found]:
-    """The tests of a row: those with its name in a mark, and those it names itself."""
+    """The tests of a row."""
     return {
         node: one
         for node, one in found.items()
-        if row.name in one.points
-        or any(row.name.startswith(words) for words in one.bugs)
-        or (row.elsewhere and node.startswith(row.elsewhere))
+        if row.name in one.points or any(row.name.startswith(words) for words in one.bugs)
     }
 
 
@@ -136,12 +141,8 @@ def main(names: list[str]) -> int:
         except NotInstalledError as error:
             print(error, file=sys.stderr)
     recorder = Recorder()
-    elsewhere = {prefix.partition("::")[0] for row in (*POINTS, *KNOWN_BUGS) for prefix in row.elsewhere}
-    dropin = sorted(str(path) for path in Path(__file__).parent.glob("test_dropin_*.py"))
     pairs = ",".join(f"{name}:{name}" for name in names)
-    pytest.main(
-        ["-q", "--pairs", pairs, *sorted(one for one in elsewhere if "test_dropin" not in one), *dropin], [recorder]
-    )
+    pytest.main(["-q", "--pairs", pairs, str(TESTS)], [recorder])
     write(names, recorder.found)
     return int(any(OURS in one.reasons for one in recorder.found.values()))
 

@@ -49,6 +49,7 @@ def _left_behind(namespace: Namespace, interface: str) -> bool:
     return (UAPI_DIR / f"{interface}.sock").exists() or interface in namespace.run("ip", "-o", "link")
 
 
+@pytest.mark.dropin("4")
 @BOTH_WAYS
 def test_no_tun_device(pywg: str, namespace: Namespace, interface: str, options: list[str]) -> None:
     hide = 'mount -t tmpfs none /dev/net && exec "$@"'
@@ -58,6 +59,7 @@ def test_no_tun_device(pywg: str, namespace: Namespace, interface: str, options:
     assert not _left_behind(namespace, interface)
 
 
+@pytest.mark.dropin("4")
 @BOTH_WAYS
 def test_no_privilege(pywg: str, namespace: Namespace, interface: str, options: list[str]) -> None:
     without = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
@@ -67,6 +69,7 @@ def test_no_privilege(pywg: str, namespace: Namespace, interface: str, options: 
     assert not _left_behind(namespace, interface)
 
 
+@pytest.mark.dropin("4")
 @BOTH_WAYS
 def test_name_of_another_interface(pywg: str, namespace: Namespace, interface: str, options: list[str]) -> None:
     namespace.run("ip", "link", "add", interface, "type", "veth", "peer", "name", "other")
@@ -74,6 +77,7 @@ def test_name_of_another_interface(pywg: str, namespace: Namespace, interface: s
     assert interface in namespace.run("ip", "-o", "link"), "it was there before, and stays"
 
 
+@pytest.mark.dropin("6")
 @BOTH_WAYS
 def test_name_served_by_a_live_daemon(pywg: str, namespace: Namespace, open_lab: OpenLab, options: list[str]) -> None:
     site = open_lab(pywg, pywg, connect=False).near
@@ -82,6 +86,7 @@ def test_name_served_by_a_live_daemon(pywg: str, namespace: Namespace, open_lab:
     assert site.wg("show", site.interface, "peers") == ""
 
 
+@pytest.mark.dropin("1")
 @pytest.mark.parametrize("arguments", [[], ["-f"], ["--nonsense"], ["a/b"], ["sixteen-bytes-xx"], ["wg0", "wg1"]])
 def test_bad_usage(pywg: str, arguments: list[str]) -> None:
     done = subprocess.run([pywg, *arguments], capture_output=True, text=True, timeout=ENDS_WITHIN_S, check=False)
@@ -97,6 +102,7 @@ def lab(pywg: str) -> Iterator[Lab]:
         yield lab
 
 
+@pytest.mark.dropin("13")
 def test_port_taken_while_up_changes_nothing(lab: Lab) -> None:
     site = lab.near
     with site.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
@@ -108,6 +114,7 @@ def test_port_taken_while_up_changes_nothing(lab: Lab) -> None:
     lab.establish()
 
 
+@pytest.mark.dropin("13")
 def test_port_taken_at_link_up_is_said_and_tried_again(pywg: str, open_lab: OpenLab) -> None:
     site = open_lab(pywg, pywg, connect=False).near
     with site.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
@@ -136,6 +143,7 @@ def test_no_ipv6(lab: Lab) -> None:
     assert [site.wg("show", site.interface, "listen-port").strip() for site in lab.sites] == ["51820", "51820"]
 
 
+@pytest.mark.dropin("9", "Bad input")
 @pytest.mark.parametrize(
     ("request_lines", "errno"),
     [

@@ -18,7 +18,7 @@ from .test_sticky_source import BITS, ON_SECOND_LINK, SECOND_LINK, Arrivals
 from .test_sticky_source import _add_second_link as add_second_link
 from .udp import Wire
 
-pytestmark = pytest.mark.usefixtures("pywg")
+pytestmark = [pytest.mark.usefixtures("pywg"), pytest.mark.dropin("binding")]
 BACK_WITHIN_S = 10.0
 
 

@@ -13,6 +13,8 @@ from .conftest import OpenLab
 from .dropin import nft
 from .outer import INITIATION, TRANSPORT, Link
 
+pytestmark = pytest.mark.dropin("time")
+
 UP_FOR_S = 1_000_000_000
 
 

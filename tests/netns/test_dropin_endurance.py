@@ -163,7 +163,7 @@ def _churn(site: Site, far: Site, rounds: int) -> None:
 
 
 @pytest.mark.dropin("resources")
-@pytest.mark.known_bug("Memory grows without bound")
+@pytest.mark.known_bug("Memory grows without bound under load")
 @pytest.mark.known_bug("Failed inbound handshakes leak memory")
 @pytest.mark.lacks("wireguard-go", "its pools keep what the churn made them take")
 def test_descriptors_threads_and_memory_come_back(subject: str, open_lab: OpenLab) -> None:

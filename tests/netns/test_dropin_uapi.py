@@ -117,6 +117,7 @@ def _configured(open_lab: OpenLab, subject: str) -> Site:
 
 
 @pytest.mark.dropin("7", "9", "Bad input")
+@pytest.mark.known_bug("UAPI errors with positive errno")
 def test_errno_of_every_malformed_line(subject: str, open_lab: OpenLab) -> None:
     site = _configured(open_lab, subject)
     wrong = {}
@@ -275,7 +276,7 @@ def test_hostile_clients(subject: str, open_lab: OpenLab) -> None:
     poll(lambda: get(site) == before, "it answers as before")
 
 
-@pytest.mark.dropin("11", "UAPI scale")
+@pytest.mark.dropin("11")
 def test_10000_peers_and_131072_allowed_ips_under_load(subject: str, open_lab: OpenLab) -> None:
     lab = dropin.tunnel(open_lab, subject)
     near, far = lab.near, lab.far

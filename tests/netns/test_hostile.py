@@ -11,6 +11,8 @@ from .conftest import OpenLab
 from .outer import COOKIE_REPLY, INITIATION, RESPONSE, TRANSPORT, Link, Stranger, junk
 from .udp import MAX_PAYLOAD_LEN, Wire, payload
 
+pytestmark = pytest.mark.dropin("17")
+
 INDEX = slice(4, 8)
 COUNTER = slice(8, 16)
 
@@ -53,6 +55,7 @@ def test_replays_are_not_delivered(wire: Wire, stranger: Stranger, recorded: lis
     wire.check_alive(b"the next datagram after all the replays")
 
 
+@pytest.mark.dropin("16")
 def test_replay_from_elsewhere_does_not_move_the_endpoint(lab: Lab, wire: Wire, recorded: list[bytes]) -> None:
     before = lab.far.wg("show", lab.far.interface, "endpoints")
     with Stranger(lab.near, lab.far) as stranger:
@@ -73,6 +76,7 @@ def test_every_flipped_bit(wire: Wire, stranger: Stranger, recorded: list[bytes]
     wire.check_alive()
 
 
+@pytest.mark.known_bug("Window moved")
 def test_forged_counters_do_not_move_the_replay_window(wire: Wire, stranger: Stranger, recorded: list[bytes]) -> None:
     """A window that moved before authentication would now refuse every honest packet."""
     for counter in (2**20, 2**60, 2**63, 2**64 - 2**13 - 2, 2**64 - 1):
@@ -115,6 +119,7 @@ def test_junk_of_every_type_and_length_gets_no_answer(lab: Lab, wire: Wire, stra
         assert [message[:4] for message in _messages(answers) if message[0] != TRANSPORT] == []
 
 
+@pytest.mark.known_bug("An oversized UDP datagram")
 def test_many_oversized_datagrams(wire: Wire, stranger: Stranger, recorded: list[bytes]) -> None:
     """A datagram larger than any buffer that was meant for it must not end the receiving thread."""
     for _ in range(200):
@@ -144,6 +149,7 @@ def test_replayed_handshake_messages(pair: tuple[str, str], open_lab: OpenLab) -
         assert lab.far.wg("show", lab.far.interface, "latest-handshakes") == handshakes
 
 
+@pytest.mark.dropin("16")
 def test_stolen_initiation_from_elsewhere_does_not_move_the_endpoint(pair: tuple[str, str], open_lab: OpenLab) -> None:
     lab = open_lab(*pair)
     with Link(lab.far, unsegmented=False) as capture:

@@ -8,6 +8,8 @@ from bench.tunnel.lab import Lab
 from .conftest import OpenLab
 from .udp import MAX_PAYLOAD_LEN, Wire, payload
 
+pytestmark = pytest.mark.dropin("17")
+
 HASHED_BYTES = 100_000_000
 
 

@@ -33,6 +33,8 @@ def _has_interface(site: Site) -> bool:
     return site.interface in site.ip("-o", "link")
 
 
+@pytest.mark.dropin("5")
+@pytest.mark.known_bug("Deadlock on close")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("end", ["near", "far"], ids=["sender", "receiver"])
 def test_exits_0_within_a_second_under_load(daemon: str, way: str, end: str, open_lab: OpenLab) -> None:
@@ -47,6 +49,7 @@ def test_exits_0_within_a_second_under_load(daemon: str, way: str, end: str, ope
     assert not _has_interface(site)
 
 
+@pytest.mark.dropin("5")
 def test_sighup_does_nothing(daemon: str, open_lab: OpenLab) -> None:
     if daemon == "wireguard-go":
         pytest.xfail("wireguard-go ends on SIGHUP")
@@ -91,6 +94,7 @@ def _restart(lab: Lab, site: Site, *, peer: Site) -> None:
     site.add_peer(peer, preshared_key=lab.preshared_key, endpoint=lab.outer)
 
 
+@pytest.mark.dropin("5", "12")
 def test_link_down_and_up_under_load(pair: tuple[str, str], open_lab: OpenLab) -> None:
     """Reads and writes of a TUN that is down fail with EIO; that must not end the daemon."""
     lab = open_lab(*pair)
@@ -115,6 +119,8 @@ def _arrives(wire: Wire) -> bool:
     return False
 
 
+@pytest.mark.dropin("5")
+@pytest.mark.known_bug("A probe before link-up")
 def test_probes_before_link_up(daemon: str, open_lab: OpenLab) -> None:
     lab = open_lab(daemon, daemon, connect=False)
     for site in lab.sites:
@@ -131,6 +137,7 @@ def test_probes_before_link_up(daemon: str, open_lab: OpenLab) -> None:
     lab.establish()
 
 
+@pytest.mark.dropin("12")
 def test_mtu_changes_under_load(pair: tuple[str, str], open_lab: OpenLab) -> None:
     lab = open_lab(*pair, mtu=1420)
     lab.establish()
@@ -142,6 +149,7 @@ def test_mtu_changes_under_load(pair: tuple[str, str], open_lab: OpenLab) -> Non
         wire.check([payload(size) for size in range(1300 - 28 + 1)])
 
 
+@pytest.mark.known_bug("Editing an existing peer")
 def test_peers_added_and_removed_under_load(pair: tuple[str, str], open_lab: OpenLab) -> None:
     lab = open_lab(*pair)
     lab.establish()

@@ -23,6 +23,7 @@ def mtu_lab(pair: tuple[str, str], request: pytest.FixtureRequest) -> Iterator[L
         yield lab
 
 
+@pytest.mark.known_bug("Several TUN readers")
 @pytest.mark.parametrize("family", [4, 6], ids=["v4", "v6"])
 def test_every_size_up_to_the_mtu(mtu_lab: Lab, family: int) -> None:
     payloads = [payload(size) for size in range(mtu_lab.mtu - HEADER_LEN[family] + 1)]
@@ -41,6 +42,7 @@ def test_fragments(mtu_lab: Lab, family: int) -> None:
             wire.check([payload(size)])
 
 
+@pytest.mark.known_bug("Several TUN readers")
 @pytest.mark.parametrize("family", [4, 6], ids=["v4", "v6"])
 def test_segmented_udp(mtu_lab: Lab, family: int) -> None:
     """An application's own UDP_SEGMENT: where the TUN takes USO, the daemon is what splits it."""

@@ -9,6 +9,8 @@ from bench.tunnel.site import LINK, LISTEN_PORT
 from .conftest import OpenLab
 from .udp import Wire, payload
 
+pytestmark = pytest.mark.dropin("16")
+
 # In every case the wire delivers in order, so a datagram that is dropped shows as the next one coming first.
 
 
@@ -41,6 +43,7 @@ def test_inner_source_that_the_peer_does_not_own(
         assert wire.receive(1) == [b"now it does"]
 
 
+@pytest.mark.known_bug("A peer may send from a subnet")
 @pytest.mark.parametrize("family", [4, 6], ids=["v4", "v6"])
 def test_inner_source_in_a_more_specific_subnet_of_another_peer(
     pair: tuple[str, str], family: int, open_lab: OpenLab
@@ -60,6 +63,7 @@ def test_inner_source_in_a_more_specific_subnet_of_another_peer(
         assert wire.receive(1) == [b"from its own"]
 
 
+@pytest.mark.dropin("10")
 def test_allowed_ip_moves_to_the_peer_that_got_it_last(pair: tuple[str, str], open_lab: OpenLab) -> None:
     lab = open_lab(*pair)
     lab.establish()
@@ -75,6 +79,7 @@ def test_allowed_ip_moves_to_the_peer_that_got_it_last(pair: tuple[str, str], op
         moved.check_alive(b"owned again")
 
 
+@pytest.mark.known_bug("Roams only on handshakes")
 def test_endpoint_follows_transport_packets(pair: tuple[str, str], open_lab: OpenLab) -> None:
     """Roaming needs no new handshake: the first authentic packet from elsewhere moves the endpoint."""
     if pair[0] == "wireguard-go":
@@ -91,6 +96,7 @@ def test_endpoint_follows_transport_packets(pair: tuple[str, str], open_lab: Ope
     assert lab.far.wg("show", lab.far.interface, "latest-handshakes") == handshakes
 
 
+@pytest.mark.dropin("14")
 def test_listen_port_changes_without_losing_the_session(pair: tuple[str, str], open_lab: OpenLab) -> None:
     lab = open_lab(*pair)
     lab.establish()

@@ -17,6 +17,8 @@ from pywg.runtime import landlock
 from .conftest import OpenLab
 from .udp import Wire, payload
 
+pytestmark = pytest.mark.dropin("21")
+
 NET_BIND_SERVICE_AND_NET_ADMIN = 1 << 10 | 1 << 12
 ALL_ON = {"sandbox_no_new_privs": "1", "sandbox_capabilities": "1", "sandbox_seccomp": "1"}
 

@@ -22,6 +22,8 @@ from pywg.runtime.tun import open_tun
 from .conftest import OpenLab
 from .udp import Wire, payload
 
+pytestmark = pytest.mark.dropin("3", "upgrade")
+
 RESUMES_WITHIN_S = 2.0  # what is promised for a restart
 PATIENCE_S = 10.0
 

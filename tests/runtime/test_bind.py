@@ -28,6 +28,7 @@ class TakenPort(socket.socket):
         raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
+@pytest.mark.dropin("13")
 def test_both_families_get_the_same_free_port():
     sockets = open_sockets(0, 0)
     try:
@@ -82,6 +83,8 @@ def test_udp_gro_is_a_switch(udp_gro: bool):
         sockets.close()
 
 
+@pytest.mark.dropin("13")
+@pytest.mark.known_bug("Port reported as 0")
 @pytest.mark.parametrize(("missing", "index"), [(V6, 1), (V4, 0)])
 def test_a_host_with_one_family_works_and_reports_its_port(missing, index):
     sockets = open_sockets(0, 0, factory=without(missing))
@@ -117,6 +120,7 @@ def test_a_taken_port_is_named_and_nothing_stays_open(family):
         assert set(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.dropin("13")
 def test_a_free_port_is_chosen_again_while_the_other_family_has_it():
     tries = []
 
@@ -130,6 +134,7 @@ def test_a_free_port_is_chosen_again_while_the_other_family_has_it():
     assert tries.count(V6) == tries.count(V4) == 4
 
 
+@pytest.mark.dropin("13")
 def test_it_gives_up_after_100_ports():
     opened = []
 
@@ -144,6 +149,7 @@ def test_it_gives_up_after_100_ports():
     assert all(sock.fileno() == -1 for sock in opened)
 
 
+@pytest.mark.dropin("14")
 @pytest.mark.netns
 @pytest.mark.parametrize("mark", [1, 0xCA6C, 0xFFFFFFFF])
 def test_mark_on_both_sockets_and_changed_later(mark: int):

@@ -15,6 +15,8 @@ from pywg.runtime.boot_timer import LONGEST_SLEEP, BootTimers
 from pywg.runtime.libc import timerfd_create, timerfd_set_at
 from tests.support import require_root, require_tool
 
+pytestmark = pytest.mark.dropin("time")
+
 
 class FakeLoop:
     """The descriptor's callback, to be called by the test, and a call_later of its own."""

@@ -10,6 +10,8 @@ import pytest
 PROGRAM = """
 import os, sys, time
 from pywg.runtime.daemon import in_background
+
+pytestmark = pytest.mark.dropin("4")
 kind, keep = sys.argv[1], sys.argv[2] == "keep"
 def serve(ready):
     if kind == "fail":

@@ -16,6 +16,8 @@ def allowed(bed: Bed, key: bytes) -> list[str]:
 # The private key
 
 
+@pytest.mark.known_bug("Nil dereference")
+@pytest.mark.dropin("8")
 def test_a_new_device_shows_nothing():
     status = Bed().device.status()
     assert (status.private_key, status.listen_port, status.fwmark, status.peers) == (None, 0, 0, [])
@@ -30,6 +32,7 @@ def test_private_keys_are_clamped_and_taken():
     assert not any(given), "the caller's copy must be wiped"
 
 
+@pytest.mark.dropin("9")
 def test_zeros_clear_the_private_key():
     bed = Bed()
     bed.set(private_key=clamped(1))
@@ -38,6 +41,8 @@ def test_zeros_clear_the_private_key():
     assert bed.plane.identity is None
 
 
+@pytest.mark.known_bug("Self-peer")
+@pytest.mark.dropin("10")
 def test_a_private_key_that_is_a_peers_removes_that_peer():
     bed = Bed()
     bed.set(PeerChange(peer_key(1)), PeerChange(public(clamped(9))), PeerChange(peer_key(2)))
@@ -46,6 +51,8 @@ def test_a_private_key_that_is_a_peers_removes_that_peer():
     assert len(bed.plane.peers) == 2
 
 
+@pytest.mark.known_bug("Self-peer")
+@pytest.mark.dropin("10")
 def test_a_peer_with_our_own_key_is_ignored():
     bed = Bed()
     own = public(clamped(9))
@@ -54,6 +61,7 @@ def test_a_peer_with_our_own_key_is_ignored():
     assert [peer.public_key for peer in bed.peers()] == [peer_key(1)]
 
 
+@pytest.mark.dropin("10")
 def test_a_new_private_key_expires_the_sessions_and_the_same_one_does_not():
     pair = Pair()
     pair.handshake()
@@ -67,6 +75,7 @@ def test_a_new_private_key_expires_the_sessions_and_the_same_one_does_not():
 # Peers
 
 
+@pytest.mark.dropin("8")
 def test_peers_stay_in_the_order_they_were_added():
     bed = Bed()
     keys = [peer_key(number) for number in (5, 1, 9, 3)]
@@ -77,6 +86,7 @@ def test_peers_stay_in_the_order_they_were_added():
     assert [peer.public_key for peer in bed.peers()] == [*keys[1:], keys[0]]
 
 
+@pytest.mark.dropin("8")
 def test_every_field_of_a_peer_is_shown():
     bed, key = Bed(), peer_key(1)
     bed.set(

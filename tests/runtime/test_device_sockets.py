@@ -113,6 +113,7 @@ def test_port_0_takes_another_free_port():
     assert bed.sockets.port == bed.device.status().listen_port >= 40000
 
 
+@pytest.mark.dropin("9", "13")
 def test_a_taken_port_refuses_the_whole_change():
     bed = Bed()
     bed.set(PeerChange(peer_key(1)), private_key=clamped(1), listen_port=5, fwmark=6)
@@ -127,6 +128,7 @@ def test_a_taken_port_refuses_the_whole_change():
     assert (bed.sockets.port, bed.sockets.mark) == (5, 6)
 
 
+@pytest.mark.dropin("9", "14")
 def test_a_refused_mark_refuses_the_whole_change():
     bed = Bed()
     bed.device.up()
@@ -172,6 +174,7 @@ def test_a_peer_that_is_changed_while_up_sends_what_waited_for_it():
     assert bed.plane.peers[1].staged_sent == 1
 
 
+@pytest.mark.dropin("12")
 def test_down_closes_the_sockets_and_wipes_the_sessions():
     pair = Pair()
     pair.handshake()
@@ -206,6 +209,7 @@ def test_up_and_down_twice_is_once():
     assert bed.sockets is None
 
 
+@pytest.mark.dropin("13")
 def test_a_bind_that_fails_on_up_is_logged_once_and_tried_again():
     bed = Bed()
     bed.taken_ports.add(99)

@@ -64,6 +64,7 @@ def test_the_first_state_is_told_before_anything_else_is_waited_for():
     watched(test)
 
 
+@pytest.mark.dropin("12")
 def test_up_down_and_mtu():
     async def test(subject: Watched) -> None:
         ip("link", "set", "wg0", "up")
@@ -98,6 +99,7 @@ def test_a_renamed_interface_is_followed():
     watched(test)
 
 
+@pytest.mark.dropin("12")
 def test_an_interface_in_another_namespace_is_followed():
     async def test(subject: Watched) -> None:
         namespace = unique("pywg-link-")
@@ -120,6 +122,7 @@ def test_an_interface_in_another_namespace_is_followed():
     watched(test)
 
 
+@pytest.mark.dropin("5")
 def test_deletion_is_told_once():
     async def test(subject: Watched) -> None:
         ip("link", "del", "wg0")

@@ -10,6 +10,8 @@ import pytest
 from pywg.errors import ConfigError
 from pywg.runtime.log import LIMIT_BURST, LIMIT_SECONDS, Form, Level, Log, parse_form, parse_level, peer_name
 
+pytestmark = pytest.mark.dropin("2")
+
 
 def lines_at(level: Level) -> list[str]:
     stream = io.StringIO()

@@ -26,6 +26,7 @@ def manager(request, tmp_path):
         yield sock, address
 
 
+@pytest.mark.dropin("4", "21")
 def test_messages(manager):
     sock, address = manager
     notifier = Notifier(address)
@@ -85,6 +86,7 @@ class Loop:
         self.timers.pop()[1]()
 
 
+@pytest.mark.dropin("21")
 def test_watchdog_is_fed_at_half_time_and_only_alive(manager):
     sock, address = manager
     sock.setblocking(False)
@@ -170,6 +172,7 @@ def test_a_wrong_variable_is_named(variable: str, environ: dict[str, str]):
         read_options("wg0", environ, foreground=True)
 
 
+@pytest.mark.dropin("4")
 def test_options_in_the_foreground_and_in_the_background():
     environ = {
         "NOTIFY_SOCKET": "@x",

@@ -7,6 +7,7 @@ from pywg.runtime.log import Form, Level
 from pywg.runtime.options import read_options
 
 
+@pytest.mark.dropin("2")
 def test_defaults():
     options = read_options("wg0", {})
     assert options.interface == "wg0"
@@ -19,6 +20,8 @@ def test_defaults():
     assert options.log_form is Form.TEXT
 
 
+@pytest.mark.dropin("2", "3")
+@pytest.mark.known_bug("No knob")
 def test_environment():
     options = read_options(
         "wg0",
@@ -59,6 +62,7 @@ def test_equal_tail_is_left_to_the_kernel_unless_said():
         )
 
 
+@pytest.mark.dropin("3")
 def test_only_1_means_foreground():
     assert not read_options("wg0", {"WG_PROCESS_FOREGROUND": "0"}).foreground
 
@@ -67,6 +71,7 @@ def test_silent_closes_the_output_in_the_background():
     assert not read_options("wg0", {"LOG_LEVEL": "silent"}).keep_output
 
 
+@pytest.mark.dropin("3")
 @pytest.mark.parametrize("name", ["WG_TUN_FD", "WG_UAPI_FD"])
 @pytest.mark.parametrize("value", ["-1", "x", "3 ", "٣", "99999999999999"])
 def test_a_wrong_descriptor_is_named(name: str, value: str):

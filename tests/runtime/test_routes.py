@@ -11,6 +11,8 @@ from pywg.runtime.routes import AGAIN, CALM, REST, SETTLE, TURN, RouteWatcher
 from tests.runtime.device_bed import Timers
 from tests.runtime.route_bed import RTM_GETADDR, RTM_GETROUTE, Bed, FakeDevice, FakeKernel, FakeLoop, refusal
 
+pytestmark = pytest.mark.dropin("15")
+
 V4 = ("192.0.2.1", "198.51.100.1")
 V6 = ("2001:db8::1", "2001:db8:1::1")
 

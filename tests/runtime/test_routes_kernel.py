@@ -13,6 +13,8 @@ from tests.runtime.namespace import ip, run_inside
 from tests.runtime.route_bed import FakeDevice
 from tests.support import require_root, require_tool
 
+pytestmark = pytest.mark.dropin("15")
+
 PATIENCE = 5.0
 LOCAL = {4: "10.9.0.1", 6: "fd00:9::1"}
 OTHER = {4: "10.9.0.9", 6: "fd00:9::9"}

@@ -100,6 +100,7 @@ class Foreground:
         return self.process.wait(PATIENCE)
 
 
+@pytest.mark.dropin("1", "4")
 def test_background_is_ready_when_the_parent_returns(name):
     def test() -> None:
         started = pywg(name)
@@ -112,6 +113,7 @@ def test_background_is_ready_when_the_parent_returns(name):
     run_inside(test)
 
 
+@pytest.mark.dropin("5")
 @pytest.mark.parametrize("way", ["SIGTERM", "SIGINT", "link", "socket"])
 def test_what_ends_it(name, way):
     def test() -> None:
@@ -131,6 +133,7 @@ def test_what_ends_it(name, way):
     run_inside(test)
 
 
+@pytest.mark.dropin("5")
 def test_sighup_does_nothing(name):
     def test() -> None:
         with Foreground(name) as daemon:
@@ -160,6 +163,7 @@ def test_the_process_gives_nothing_away(name):
     run_inside(test)
 
 
+@pytest.mark.dropin("4")
 @pytest.mark.parametrize("arguments", [(), ("-f",)], ids=["background", "foreground"])
 def test_a_taken_name_is_one_line_and_status_1(name, arguments):
     def test() -> None:
@@ -173,6 +177,7 @@ def test_a_taken_name_is_one_line_and_status_1(name, arguments):
     run_inside(test)
 
 
+@pytest.mark.dropin("6")
 def test_a_live_daemon_keeps_its_name_in_another_namespace(name):
     def test() -> None:
         with Foreground(name) as daemon:
@@ -192,6 +197,7 @@ def test_a_live_daemon_keeps_its_name_in_another_namespace(name):
     run_inside(test)
 
 
+@pytest.mark.dropin("3", "4")
 @pytest.mark.parametrize(
     ("variable", "value"),
     [("WG_TUN_FD", "x"), ("WG_TUN_FD", "987"), ("WG_UAPI_FD", "987"), ("LOG_LEVEL", "loud"), ("PYWG_UDP_GSO", "2")],
@@ -208,6 +214,7 @@ def test_a_wrong_variable_is_named_and_nothing_stays(name, variable, value):
     run_inside(test)
 
 
+@pytest.mark.dropin("3")
 def test_inherited_descriptors(name, tmp_path):
     def test() -> None:
         from pywg.runtime.tun import open_tun
@@ -235,6 +242,7 @@ def test_inherited_descriptors(name, tmp_path):
     run_inside(test)
 
 
+@pytest.mark.dropin("2")
 def test_the_log_level_is_changed_and_lines_are_json(name):
     def test() -> None:
         with Foreground(name, PYWG_LOG_FORMAT="json") as daemon:

@@ -10,6 +10,8 @@ import pytest
 
 from tests.support import require_tool
 
+pytestmark = pytest.mark.dropin("21")
+
 EXPOSED_AT_MOST = 30  # tenths: systemd's "OK" ends at 5.0; an ordinary service has 9.6
 UNITS = Path(__file__).resolve().parents[2] / "docs" / "systemd"
 

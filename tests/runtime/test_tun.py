@@ -68,6 +68,7 @@ def test_no_privilege(monkeypatch):
     assert open_files() == before
 
 
+@pytest.mark.dropin("3")
 @pytest.mark.parametrize("fd_of", ["closed", "file"])
 def test_an_inherited_descriptor_that_is_no_tun(tmp_path, fd_of):
     with open(tmp_path / "file", "w") as file:
@@ -141,6 +142,7 @@ def test_a_name_that_is_taken():
     run_inside(test)
 
 
+@pytest.mark.dropin("3")
 @in_namespace
 def test_an_inherited_interface_keeps_its_name_and_mtu():
     require_root()
@@ -158,6 +160,7 @@ def test_an_inherited_interface_keeps_its_name_and_mtu():
     run_inside(test)
 
 
+@pytest.mark.dropin("3")
 @in_namespace
 def test_an_inherited_tap_is_refused():
     require_root()

@@ -96,6 +96,7 @@ def talk(tmp_path):
     return run
 
 
+@pytest.mark.dropin("7")
 def test_several_operations_on_one_connection(talk):
     async def test(device, connect):
         client = await connect()
@@ -109,6 +110,7 @@ def test_several_operations_on_one_connection(talk):
     talk(test)
 
 
+@pytest.mark.dropin("7")
 def test_operations_in_one_packet_are_answered_in_order(talk):
     async def test(device, connect):
         client = await connect()
@@ -122,6 +124,7 @@ def test_operations_in_one_packet_are_answered_in_order(talk):
     talk(test)
 
 
+@pytest.mark.dropin("7")
 def test_end_of_stream_in_place_of_the_blank_line(talk):
     async def test(device, connect):
         for request in (b"set=1\nlisten_port=9\n", b"set=1\n", b"get=1\n"):
@@ -134,6 +137,7 @@ def test_end_of_stream_in_place_of_the_blank_line(talk):
     talk(test)
 
 
+@pytest.mark.dropin("Bad input")
 def test_half_a_line_is_never_carried_out(talk):
     async def test(device, connect):
         client = await connect()
@@ -167,6 +171,8 @@ def test_byte_by_byte(talk):
     talk(test)
 
 
+@pytest.mark.dropin("7")
+@pytest.mark.known_bug("UAPI errors with positive errno")
 @pytest.mark.parametrize(
     ("request_text", "code"),
     [
@@ -232,6 +238,7 @@ def test_stats(talk):
     talk(test)
 
 
+@pytest.mark.dropin("UAPI clients")
 def test_a_silent_or_vanishing_client_blocks_nobody(talk):
     async def test(device, connect):
         silent = await connect()
@@ -247,6 +254,7 @@ def test_a_silent_or_vanishing_client_blocks_nobody(talk):
     talk(test)
 
 
+@pytest.mark.dropin("UAPI clients")
 def test_a_client_that_doesnt_read_its_reply_blocks_nobody_and_is_disconnected(talk, monkeypatch):
     monkeypatch.setattr(uapi_server, "SEND_SECONDS", 0.2)
     device = FakeDevice()
@@ -343,6 +351,7 @@ def test_request_buffer_keeps_the_next_operation():
     assert not any(requests.data[requests.used :])
 
 
+@pytest.mark.dropin("2")
 def test_log_level(talk):
     log = Log("wg0", Level.SILENT)
 
@@ -383,6 +392,7 @@ async def _until(done, client, question):
     return reply
 
 
+@pytest.mark.dropin("11", "UAPI clients")
 def test_others_are_answered_while_a_long_change_is_read(talk, monkeypatch):
     device, log = FakeDevice(), []
     monkeypatch.setattr(uapi_server, "parse_set_steps", _watched(device, uapi_server.parse_set_steps, log))
@@ -399,6 +409,7 @@ def test_others_are_answered_while_a_long_change_is_read(talk, monkeypatch):
     talk(test, device)
 
 
+@pytest.mark.dropin("11", "UAPI clients")
 def test_others_are_answered_while_a_long_reply_is_written_and_nothing_is_set(talk, monkeypatch):
     device, log = FakeDevice(), []
     device.peers = [PeerStatus(public_key=number.to_bytes(32, "big")) for number in range(MANY)]

@@ -17,6 +17,7 @@ def directory(tmp_path):
     return str(tmp_path / "wireguard")
 
 
+@pytest.mark.dropin("6")
 def test_directory_and_socket_have_wireguard_gos_modes(directory):
     umask = os.umask(0o022)
     try:
@@ -39,6 +40,7 @@ def test_close_removes_the_file_and_is_idempotent(directory):
     assert os.listdir(directory) == []
 
 
+@pytest.mark.dropin("6")
 def test_a_live_socket_is_in_use(directory):
     uapi = open_uapi("wg0", directory=directory)
     try:
@@ -50,6 +52,7 @@ def test_a_live_socket_is_in_use(directory):
         uapi.close()
 
 
+@pytest.mark.dropin("6")
 def test_a_stale_socket_is_taken_over(directory):
     stale = open_uapi("wg0", directory=directory)
     stale.listener.close()
@@ -71,6 +74,7 @@ def test_close_leaves_a_successors_file_alone(directory):
     second.close()
 
 
+@pytest.mark.dropin("5")
 @pytest.mark.parametrize("end", ["unlink", "rename", "replace"])
 def test_removal_is_noticed(directory, end):
     uapi = open_uapi("wg0", directory=directory)
@@ -93,6 +97,7 @@ def test_removal_is_noticed(directory, end):
         uapi.listener.close()
 
 
+@pytest.mark.dropin("3")
 def test_an_inherited_socket_is_taken_over_with_its_file(directory):
     given = open_uapi("wg0", directory=directory)
     uapi = from_fd(os.dup(given.listener.fileno()))
