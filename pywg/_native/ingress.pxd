@@ -9,6 +9,7 @@ from pywg._native.delivery cimport Delivery
 from pywg._native.inbatch cimport InBatch
 from pywg._native.pipeline cimport Pipeline
 from pywg._native.pool cimport Pool
+from pywg._native.sources cimport Sources
 from pywg._native.worker cimport Worker
 
 cdef enum:
@@ -27,7 +28,8 @@ cdef struct Ingress:
     bint alone                      # nobody else is opening or delivering
     bint crowded                    # no batch is free: nothing is received until half of them are
     Delivery delivery
-    Bucket without_cookie           # under load: handshake messages without a good MAC2
+    Bucket without_cookie           # under load: handshake messages without a good MAC2, in all
+    Sources sources                 # and those of each source
     # With helpers only
     Pool *pool
     Pipeline line

@@ -33,6 +33,7 @@ from pywg._native.pipeline cimport pipeline_submit_worked, pipeline_work
 from pywg._native.pool cimport pool_wake
 from pywg._native.replay cimport replay_plausible
 from pywg._native.session cimport REJECT_AFTER_TIME_S, SECOND_NS, Endpoint
+from pywg._native.sources cimport sources_init, sources_take
 from pywg._native.udp cimport RECEIVE_BATCH, Received, udp_receive, udp_received
 from pywg._native.wire cimport COOKIE_REPLY_LEN, INITIATION_LEN, MESSAGE_COOKIE_REPLY, MESSAGE_INITIATION
 from pywg._native.wire cimport MESSAGE_RESPONSE, MESSAGE_TRANSPORT, RESPONSE_LEN, TRANSPORT_MIN_LEN, TransportHeader
@@ -54,7 +55,8 @@ cdef Ingress *ingress_new(Dataplane *dp, int slots) noexcept nogil:
     e.limit = RECEIVE_BATCH
     pipeline_init(&e.line, slots, dp.rx_kick, e, open_slot, deliver_slot)
     e.batches = <InBatch *>calloc(slots, sizeof(InBatch))
-    if e.batches == NULL or worker_init(&e.worker) < 0 or delivery_init(&e.delivery, dp) < 0:
+    if (e.batches == NULL or worker_init(&e.worker) < 0 or delivery_init(&e.delivery, dp) < 0
+            or not sources_init(&e.sources)):
         ingress_free(e)
         return NULL
     e.batch = &e.batches[0]
@@ -221,10 +223,11 @@ cdef void handshake_message(Ingress *e, const Endpoint *source, uint8_t *datagra
         count(dp.counters, RX_BAD_MAC1)
         return
     # Under load the core answers a message without a good cookie with one. That has to cost less than it gives, so a
-    # flood gets so many answers and no more; who has a cookie is let through.
+    # flood gets so many answers and no more, and one source a few of them; who has a cookie is let through.
     if (kind != MESSAGE_COOKIE_REPLY and now < load64(&dp.events.loaded_until_ns)
             and not mac2_holds(&dp.macs, datagram, len, source)
-            and not bucket_take(&e.without_cookie, now, COOKIE_REPLIES_PER_SECOND, COOKIE_REPLIES_BURST)):
+            and not (sources_take(&e.sources, source, now)
+                     and bucket_take(&e.without_cookie, now, COOKIE_REPLIES_PER_SECOND, COOKIE_REPLIES_BURST))):
         count(dp.counters, RX_UNDER_LOAD)
         return
     if not events_push(&dp.events, source, datagram, len, peer, now):

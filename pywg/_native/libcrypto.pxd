@@ -6,6 +6,10 @@ cdef extern from "openssl/crypto.h" nogil:
     void OPENSSL_cleanse(void *ptr, size_t len)
     int CRYPTO_memcmp(const void *a, const void *b, size_t len)
 
+cdef extern from "openssl/rand.h" nogil:
+    int RAND_bytes(unsigned char *buf, int num)
+
+
 cdef extern from "openssl/params.h" nogil:
     ctypedef struct OSSL_PARAM:
         pass

@@ -4,6 +4,7 @@ import hashlib
 import random
 import select
 import socket
+from contextlib import ExitStack
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.fastpath.plane_bed import (
     handshake_message,
     raw_packet,
     reply,
+    udp_socket,
     with_mac1,
 )
 from tests.paper import COOKIE_REPLY, INITIATION, LABEL_MAC1, RESPONSE
@@ -319,6 +321,27 @@ def test_under_load_a_flood_without_cookies_costs_little() -> None:
         assert bed.counter("rx_under_load") > dropped
         bed.drain(RING)
         assert [data for data in (data for data, _, _ in bed.messages) if data in wanted] == wanted
+
+
+@pytest.mark.dropin("20")
+@pytest.mark.known_bug("A global limiter")
+def test_flood_of_one_source_leaves_the_others_their_cookie_replies() -> None:
+    """What has no cookie yet comes through to be answered with one, from every other address."""
+    with Bed() as bed, ExitStack() as socks:
+        far = Far(bed)
+        others = [socks.enter_context(udp_socket(socket.AF_INET, f"127.0.0.{2 + i}")) for i in range(20)]
+        bed.plane.set_cookie_secret(SECRET)
+        wanted = [initiation(10_000 + number) for number in range(len(others))]
+        flood(bed, far, [initiation(i) for i in range(2000)])
+        assert bed.counter("rx_under_load") > 1000
+        for other, message in zip(others, wanted, strict=True):
+            flood(bed, far, [initiation(i) for i in range(200)])
+            seen = bed.counter("rx_datagrams")
+            other.sendto(message, far.plane_addr())
+            bed.counted(rx_datagrams=seen + 1)
+        bed.drain(RING)
+        came = {data for data, _, _ in bed.messages}
+        assert sum(message in came for message in wanted) >= 18, "one in 512 shares the bucket of the flood"
 
 
 def test_cookie_secret_is_32_bytes() -> None:
