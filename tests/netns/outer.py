@@ -1,6 +1,9 @@
 """The encrypted side: captures the datagrams of a site, and injects others as a stranger would."""
 
+import base64
+import hashlib
 import random
+import secrets
 import socket
 import struct
 from dataclasses import dataclass
@@ -8,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from bench.tunnel.site import LINK, LISTEN_PORT, Site
+from tests.paper import LABEL_MAC1
 
 UDP_HEADER_LEN = 8
 INITIATION, RESPONSE, COOKIE_REPLY, TRANSPORT = 1, 2, 3, 4
@@ -109,6 +113,13 @@ class Stranger:
         """Sends one datagram of 0 to 65,507 bytes; the kernel fragments it. The UDP checksum 0 says "none"."""
         header = _UDP.pack(source_port, LISTEN_PORT, UDP_HEADER_LEN + len(data), 0)
         self._socket.sendto(header + data, self._target)
+
+
+def initiation(public_key: str) -> bytes:
+    """An initiation for the owner of this key, in wg's base64, with a good mac1: what it holds nobody can open."""
+    key = hashlib.blake2s(LABEL_MAC1.encode() + base64.b64decode(public_key)).digest()
+    message = struct.pack("<I", INITIATION) + secrets.token_bytes(112)
+    return message + hashlib.blake2s(message, key=key, digest_size=16).digest() + bytes(16)
 
 
 def junk(kind: int, length: int) -> bytes:

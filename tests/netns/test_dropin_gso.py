@@ -18,10 +18,11 @@ from bench.tunnel.transfer import exchange
 from . import dropin
 from .conftest import OpenLab
 from .dropin import nft
+from .outer import Link
 from .udp import Wire, payload
 
 pytest_generate_tests = dropin.parametrize_subject
-pytestmark = pytest.mark.known_bug("GSO over a broken path")
+BROKEN_PATH = pytest.mark.known_bug("GSO over a broken path")
 
 SHIM = Path(__file__).with_name("refuse_gso.c")
 FAMILIES = pytest.mark.parametrize("outer", [4, 6], ids=["over-v4", "over-v6"])
@@ -41,6 +42,7 @@ def _segments_no_more(lab: Lab, outer: int) -> None:
         assert (stats["offload_udp_gso4"], stats["offload_udp_gso6"]) == (("0", "1") if outer == 4 else ("1", "0"))
 
 
+@BROKEN_PATH
 @FAMILIES
 @pytest.mark.dropin("path MTU")
 @pytest.mark.lacks("wireguard-go-new", "what was in the refused sends is lost, and so is what follows")
@@ -68,6 +70,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(library)
 
 
+@BROKEN_PATH
 @FAMILIES
 @pytest.mark.parametrize("name", ["EIO", "EPERM", "EINVAL"])
 def test_errors_of_drivers_and_kernels(pywg: str, shim: str, name: str, outer: int, open_lab: OpenLab) -> None:
@@ -76,3 +79,27 @@ def test_errors_of_drivers_and_kernels(pywg: str, shim: str, name: str, outer: i
     lab.establish()
     _carries(lab)
     _segments_no_more(lab, outer)
+
+
+SWITCHES = {
+    "as-it-is": ((), {}, True),
+    "option": (("--no-udp-gso",), {}, False),
+    "environment": ((), {"PYWG_UDP_GSO": "0"}, False),
+}
+
+
+@FAMILIES
+@pytest.mark.known_bug("No knob to turn GSO off")
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_switch(pywg: str, switch: str, outer: int, open_lab: OpenLab) -> None:
+    """Off: every send is one message, in the status and on a link that would show a train as what was sent."""
+    options, env, on = SWITCHES[switch]
+    plain = find("pywg")
+    lab = open_lab(replace(plain, command=(*plain.command, *options), env=env), "pywg", outer=outer)
+    lab.establish()
+    with Link(lab.near, unsegmented=False) as link:
+        exchange(lab.near.namespace, lab.far.namespace, lab.far.inner(4), 3_000_000)
+        assert (max(len(one.message) for one in link.sent()) > lab.mtu + 32) == on
+    stats = lab.near.stats()
+    assert stats[f"offload_udp_gso{outer}"] == str(int(on))
+    assert stats["counter_tx_gso_refused"] == "0"
