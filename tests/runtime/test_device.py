@@ -1,5 +1,7 @@
 """What a configuration change does, field by field. dropin: 8 to 14, 18."""
 
+import pytest
+
 from pywg._native.secret import Secret
 from pywg.config.model import ZERO_KEY, PeerChange
 from tests.runtime.device_bed import Bed, Pair, clamped, peer_key, prefix, public
