@@ -7,11 +7,11 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.dropin("4")
+
 PROGRAM = """
 import os, sys, time
 from pywg.runtime.daemon import in_background
-
-pytestmark = pytest.mark.dropin("4")
 kind, keep = sys.argv[1], sys.argv[2] == "keep"
 def serve(ready):
     if kind == "fail":
