@@ -26,6 +26,7 @@ from bench.tunnel.site import Site, poll
 
 from .conftest import OpenLab
 
+OURS = "pywg"
 LONG = os.environ.get("PYWG_LONG") == "1"
 ANSWERS_WITHIN_S = 20.0
 RESUMES_WITHIN_S = 15.0

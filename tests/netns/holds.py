@@ -16,11 +16,11 @@ import pytest
 from bench.tunnel.builds import NotInstalledError
 from bench.tunnel.implementations import build, find, version
 
+from .dropin import OURS
 from .points import KNOWN_BUGS, POINTS, Row
 
 TESTS = Path(__file__).resolve().parents[1]
 DOCUMENT = TESTS.parent / "docs" / "drop-in.md"
-OURS = "pywg"
 HEADER = """# What holds as a drop-in
 
 Written by `python -m tests.netns.holds`; `PYWG_LONG=1` for the long form of the tests that repeat something. Each row

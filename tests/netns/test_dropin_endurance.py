@@ -13,13 +13,14 @@ from bench.tunnel.transfer import TransferError, exchange
 
 from . import dropin
 from .conftest import OpenLab
-from .dropin import Client, get, nft, peers, scaled, set_
+from .dropin import OURS, Client, get, nft, peers, scaled, set_
 from .outer import Stranger, initiation
 from .udp import Wire, payload
 
 pytest_generate_tests = dropin.parametrize_subject
 
 RESUMES_WITHIN_S = 2.0  # what is promised when we initiate
+FOUND_WITHIN_S = 3.0  # well before the next handshake, and before the keepalive after next
 RSS_MAY_GROW = 8 << 20
 FAILED_HANDSHAKES = 300  # a round: enough to show what one leaves behind, and too few to be a flood
 PAGE_LEN = os.sysconf("SC_PAGE_SIZE")
@@ -27,7 +28,7 @@ PAGE_LEN = os.sysconf("SC_PAGE_SIZE")
 
 @pytest.mark.dropin("16", "endpoint changes")
 def test_endpoint_changes_every_second_under_traffic(subject: str, open_lab: OpenLab) -> None:
-    """Between IPv4 and IPv6 on one side, between ports on the other; no byte is lost, and no session begins anew."""
+    """Between IPv4 and IPv6 on one side, ports on the other: TCP loses no byte, and no session begins anew."""
     lab = dropin.tunnel(open_lab, subject)
     near, far = lab.near, lab.far
     before = far.wg("show", far.interface, "latest-handshakes")
@@ -40,7 +41,8 @@ def test_endpoint_changes_every_second_under_traffic(subject: str, open_lab: Ope
             if number % 3 == 0:
                 near.wg("set", near.interface, "listen-port", str(40_000 + number))
                 # Who moved has to speak first: with nothing to send, it would be found by the next handshake only.
-                near.namespace.run("ping", "-n", "-c", "1", "-W", "2", far.inner(4))
+                # Not with one ping alone: what is on its way to a socket that closes is lost, whichever daemon's it is.
+                dropin.resumes(near, far.inner(4), FOUND_WITHIN_S)
             time.sleep(1)
     assert far.wg("show", far.interface, "latest-handshakes") == before
 
@@ -97,7 +99,7 @@ def test_up_and_down_many_times(subject: str, open_lab: OpenLab) -> None:
     before = near.usage()
     cycle = f"ip link set {near.interface} down; ip link set {near.interface} up"
     with dropin.repeated(lambda: dropin.kick(near, far.inner(4))):
-        for number in range(scaled(100, 500)):
+        for number in range(500 if subject == OURS else scaled(100, 500)):
             near.namespace.run("sh", "-c", cycle)
             if number % 10 == 0:
                 time.sleep(0.05)  # some are noticed one by one, others not before the next
@@ -115,7 +117,7 @@ def test_killed_and_restarted_under_load(subject: str, open_lab: OpenLab) -> Non
     lab = dropin.tunnel(open_lab, subject, psk=True)
     near, far = lab.near, lab.far
     with dropin.repeated(lambda: dropin.kick(far, near.inner(4))):
-        for _ in range(scaled(5, 20)):
+        for _ in range(20 if subject == OURS else scaled(5, 20)):
             assert near.daemon is not None
             near.daemon.kill()
             near.daemon.wait()
