@@ -5,12 +5,12 @@ import sys
 from collections.abc import Callable, Iterator
 
 from pywg import __version__
+from pywg.config.interface import interface_name_fault
 from pywg.errors import DeviceError, PywgError
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
-MAX_INTERFACE_LEN = 15
 
 _HELP = """\
 Usage: pywg [OPTION]... IFACE   make the interface IFACE and serve it
@@ -110,10 +110,8 @@ def check_interface_name(name: str) -> str:
     """The name, when the kernel would take it for an interface. _UsageError otherwise."""
     if not name:
         raise _UsageError("an interface needs a name")
-    if len(os.fsencode(name)) > MAX_INTERFACE_LEN:
-        raise _UsageError(f"an interface's name has at most {MAX_INTERFACE_LEN} bytes")
-    if name in {".", ".."} or any(character in "/:" or character.isspace() for character in name):
-        raise _UsageError("an interface's name is not '.' or '..', and has no '/', no ':' and no space")
+    if fault := interface_name_fault(name):
+        raise _UsageError(f"an interface's name {fault}")
     return name
 
 

@@ -8,6 +8,7 @@ from fcntl import ioctl
 from socket import AF_INET, AF_INET6, IPPROTO_UDP, SOCK_DGRAM, inet_ntop, inet_pton, socket
 from typing import Final
 
+from pywg.config.interface import INTERFACE_NAME_MAX
 from pywg.config.model import Prefix, SockAddr
 from pywg.errors import ConfigError
 
@@ -16,8 +17,7 @@ V6_LEN = 16
 MAX_PORT = 65535
 _MAX_SCOPE_ID = 2**32 - 1
 _SIOCGIFINDEX = 0x8933  # linux/sockios.h
-_IFNAMSIZ = 16
-_IFREQ = f"{_IFNAMSIZ}si20x"  # struct ifreq: the name and, of the union, the index
+_IFREQ = f"{INTERFACE_NAME_MAX + 1}si20x"  # struct ifreq: the name and, of the union, the index
 _MAPPED_PREFIX = bytes(10) + b"\xff\xff"
 
 # Canonical decimal text only: "+8", "08" and " 8" are not in here.
@@ -137,7 +137,7 @@ def interface_index(name: bytes) -> int:
 
     Raises OSError (ENODEV: there is none), or ValueError for what can't be a name.
     """
-    if not 0 < len(name) < _IFNAMSIZ or b"\0" in name:
+    if not 0 < len(name) <= INTERFACE_NAME_MAX or b"\0" in name:
         raise ValueError("not an interface name")
     with socket(AF_INET, SOCK_DGRAM, IPPROTO_UDP) as sock:
         answer = ioctl(sock, _SIOCGIFINDEX, struct.pack(_IFREQ, name, 0))

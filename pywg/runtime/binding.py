@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from pywg.config.addresses import V4_LEN, interface_index, parse_ip
+from pywg.config.interface import interface_name_fault
 from pywg.errors import BindError, ConfigError
 
 _SO_BINDTODEVICE: Final = 25
 _SO_BINDTOIFINDEX: Final = 62
-_MAX_DEVICE_LEN: Final = 15
 _LINK_LOCAL: Final = 0xFE80
 _LINK_LOCAL_MASK: Final = 0xFFC0
 
@@ -81,11 +81,7 @@ def read_binding(addresses: Sequence[str], device: str) -> Binding:
 
     Raises ConfigError that names what is wrong.
     """
-    if device and (
-        len(os.fsencode(device)) > _MAX_DEVICE_LEN
-        or device in {".", ".."}
-        or any(character in "/:\0" or character.isspace() for character in device)
-    ):
+    if device and interface_name_fault(device):
         raise ConfigError(f"{device!a} is not the name of a device")
     found: dict[socket.AddressFamily, str] = {}
     for text in addresses:

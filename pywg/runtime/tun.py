@@ -13,13 +13,13 @@ import socket
 import struct
 from dataclasses import dataclass
 
+from pywg.config.interface import INTERFACE_NAME_MAX, interface_name_fault
 from pywg.errors import TunError
 
 DEFAULT_MTU = 1420
 """What wireguard-go and the kernel set: 1500 less IPv6, UDP and WireGuard's own headers."""
 VNET_HDR_LEN = 10
 """struct virtio_net_hdr without mergeable buffers."""
-NAME_MAX = 15
 _DEVICE = "/dev/net/tun"
 
 _IFF_TUN = 0x0001
@@ -90,16 +90,10 @@ def from_fd(fd: int, *, offload: bool = True) -> Tun:
 
 
 def check_name(name: str) -> None:
-    """Raises TunError when the kernel, or a path, couldn't hold an interface of this name."""
-    encoded = os.fsencode(name)
-    if (
-        not 0 < len(encoded) <= NAME_MAX
-        or name in (".", "..")
-        or any(c in "/:" or c.isspace() or not c.isprintable() for c in name)
-    ):
-        raise TunError(
-            errno.EINVAL, f"{name!r} can't be an interface name: 1 to {NAME_MAX} bytes, no space, colon or slash"
-        )
+    """Raises TunError when the kernel wouldn't take the name for an interface, or it can't be shown."""
+    if interface_name_fault(name) or not name.isprintable():
+        text = f"{name!r} can't be an interface name: 1 to {INTERFACE_NAME_MAX} bytes, no space, colon or slash"
+        raise TunError(errno.EINVAL, text)
 
 
 def tun_name(fd: int) -> str:

@@ -1,0 +1,16 @@
+"""What can be the name of a network interface: the kernel's dev_valid_name(). The command line asks before it loads
+anything else, so nothing is imported here that takes time."""
+
+import os
+
+INTERFACE_NAME_MAX = 15
+"""Bytes: IFNAMSIZ without its zero."""
+
+
+def interface_name_fault(name: str) -> str:
+    """What it is about the name that the kernel wouldn't take, to follow "an interface's name"; "" for nothing."""
+    if not 0 < len(os.fsencode(name)) <= INTERFACE_NAME_MAX:
+        return f"has 1 to {INTERFACE_NAME_MAX} bytes"
+    if name in {".", ".."} or any(character in "/:\0" or character.isspace() for character in name):
+        return "is not '.' or '..', and has no '/', no ':' and no space"
+    return ""
