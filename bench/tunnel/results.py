@@ -84,14 +84,10 @@ def summarize(samples: Iterable[Sample]) -> Summary:
 def machine() -> dict[str, str | int]:
     """What a figure depends on and can be said: processor, its count, kernel, Python, and the AEAD that was chosen."""
     from pywg._fastpath import selected_aead
+    from pywg.runtime.probe import cpu_model
 
-    model = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if "model name" in line
-    ]
     return {
-        "cpu": model[0] if model else platform.machine(),
+        "cpu": cpu_model(),
         "cpus": len(os.sched_getaffinity(0)),
         "kernel": platform.release(),
         "python": platform.python_version(),
