@@ -5,8 +5,9 @@ the coalescer made of it.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg._native cimport linux
+from pywg._native.activity cimport activity_begins
 from pywg._native.allowedips cimport allowedips_lookup4, allowedips_lookup6
-from pywg._native.atomic cimport add64, fence, load8, load64, store64, store_pointer, swap8
+from pywg._native.atomic cimport add64, store64, store_pointer
 from pywg._native.coalesce cimport COALESCE_MAX_IOV, Coalescer, coalesce_add, coalesce_count, coalesce_frame
 from pywg._native.coalesce cimport coalesce_free, coalesce_new, coalesce_reset
 from pywg._native.counters cimport RX_CONGESTION_DROPPED, RX_FORGED, RX_KEEPALIVES, RX_NOT_IP, RX_PACKETS, RX_REPLAYED
@@ -17,7 +18,7 @@ from pywg._native.events cimport events_confirmed, events_raise
 from pywg._native.inbatch cimport Group, InBatch
 from pywg._native.linux cimport EINTR, pthread_mutex_lock, pthread_mutex_unlock, writev
 from pywg._native.replay cimport replay_accept
-from pywg._native.session cimport EVENT_ACTIVITY, EVENT_ENDPOINT_MOVED, EVENT_REKEY_WANTED, REKEY_ON_RECEIVE_S
+from pywg._native.session cimport EVENT_ENDPOINT_MOVED, EVENT_REKEY_WANTED, REKEY_ON_RECEIVE_S
 from pywg._native.session cimport SECOND_NS, Endpoint, Keypair, Peer, same_endpoint
 from pywg._native.udp cimport Received
 from pywg._native.wire cimport TAG_LEN, TRANSPORT_MIN_LEN, WG_HEADER_LEN, TransportHeader
@@ -95,11 +96,8 @@ cdef void note_received(Dataplane *dp, Keypair *keypair, bint data, uint64_t now
         events_confirmed(&dp.events, peer, keypair.local_index)
     store64(&peer.last_received, now)
     store64(&peer.unanswered_since, 0)
-    if data and load64(&peer.keepalive_owed_since) == 0:
-        store64(&peer.keepalive_owed_since, now)
-        fence()     # either this thread sees the event armed, or Plane.activity() sees the start
-        if load8(&peer.activity_armed) and swap8(&peer.activity_armed, 0):
-            events_raise(&dp.events, peer, EVENT_ACTIVITY)
+    if data:
+        activity_begins(&dp.events, peer, &peer.keepalive_owed_since, now)
     if (keypair.initiator and now - keypair.birth_ns >= REKEY_ON_RECEIVE_S * SECOND_NS
             and now - peer.rx_rekey_asked_ns >= SECOND_NS):
         peer.rx_rekey_asked_ns = now

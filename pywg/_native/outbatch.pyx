@@ -2,16 +2,17 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
+from pywg._native.activity cimport activity_begins
 from pywg._native.aead cimport Aead, seal_run
-from pywg._native.atomic cimport fence, load8, load64, store64, swap8
+from pywg._native.atomic cimport store64
 from pywg._native.counters cimport TX_SEAL_FAILED, count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_raise
 from pywg._native.libcrypto cimport OPENSSL_cleanse
 from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_unlock
 from pywg._native.segment cimport RUN_MAX_DATAGRAMS, RUN_MAX_WIRE_LEN, Run
-from pywg._native.session cimport EVENT_ACTIVITY, EVENT_REKEY_WANTED, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME_S
-from pywg._native.session cimport SECOND_NS, Keypair, Peer
+from pywg._native.session cimport EVENT_REKEY_WANTED, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME_S, SECOND_NS
+from pywg._native.session cimport Keypair, Peer
 from pywg._native.udp cimport udp_flush, udp_forget_peers, udp_queue
 from pywg._native.wire cimport TAG_LEN, WG_HEADER_LEN, padded_len
 from pywg._native.worker cimport Worker, worker_forget, worker_lend
@@ -92,11 +93,8 @@ cdef void batch_reserve(Batch *b, Dataplane *dp, uint64_t now) noexcept nogil:
 cdef void note_sent(Dataplane *dp, Peer *peer, const Keypair *keypair, const Run *run, uint64_t now) noexcept nogil:
     store64(&peer.last_sent, now)
     store64(&peer.keepalive_owed_since, 0)
-    if run.inner_len != 0 and load64(&peer.unanswered_since) == 0:
-        store64(&peer.unanswered_since, now)
-        fence()     # either this thread sees the event armed, or Plane.activity() sees the start
-        if load8(&peer.activity_armed) and swap8(&peer.activity_armed, 0):
-            events_raise(&dp.events, peer, EVENT_ACTIVITY)
+    if run.inner_len != 0:
+        activity_begins(&dp.events, peer, &peer.unanswered_since, now)
     if (keypair.next_counter >= REKEY_AFTER_MESSAGES
             or (keypair.initiator and now - keypair.birth_ns >= REKEY_AFTER_TIME_S * SECOND_NS)):
         if now - peer.tx_rekey_asked_ns >= SECOND_NS:

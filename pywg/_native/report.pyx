@@ -1,7 +1,8 @@
 """What the threads have to say, read for Python (report.pxd); what it means to the caller is said in `Plane`."""
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint32_t
-from pywg._native.atomic cimport fence, load8, load64, store8
+from pywg._native.activity cimport activity_arm
+from pywg._native.atomic cimport load8, load64
 from pywg._native.clock cimport now_ns
 from pywg._native.coalesce cimport COALESCE_TCP, COALESCE_UDP
 from pywg._native.dataplane cimport Dataplane
@@ -54,9 +55,7 @@ cdef int device_flags(Dataplane *dp) noexcept:
 
 cdef tuple report_activity(Peer *peer):
     """(unanswered since, keepalive owed since, last traversal, last data sent), and perhaps the event is armed."""
-    if load64(&peer.unanswered_since) == 0 and load64(&peer.keepalive_owed_since) == 0:
-        store8(&peer.activity_armed, 1)
-        fence()                         # what is read below is from after the arming: nothing falls between
+    activity_arm(peer)
     return (
         load64(&peer.unanswered_since) / 1e9, load64(&peer.keepalive_owed_since) / 1e9,
         max(load64(&peer.last_sent), load64(&peer.last_received)) / 1e9, load64(&peer.last_data_sent) / 1e9,
