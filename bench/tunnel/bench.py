@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import cipher, crowd, plots, results, signals, targets
+from . import change, cipher, crowd, plots, results, signals, targets
 from .builds import ROOT, NotInstalledError
 from .command import CommandError
 from .implementations import Implementation, build, version
@@ -23,15 +23,15 @@ from .measure import FAILURES, FULL, MEASURES, QUICK, Effort, Figures, measure
 from .results import CIPHER, NO_CIPHER, OURS, VETH, Record, Sample
 from .signals import Stopped
 
-CROWD = "crowd"
-ALL_MEASURES = (*MEASURES, CROWD)
+IN_A_LAB_OF_THEIR_OWN = {"crowd": crowd.measure, "change": change.measure}
+ALL_MEASURES = (*MEASURES, *IN_A_LAB_OF_THEIR_OWN)
 QUICK_MEASURES = ("start", "idle", "stream", "streams", "load", "udp", "memory")
 WIREGUARD = ("wireguard-go-new", "wireguard-go", "boringtun", "gotatun")
 CONTENDERS = (VETH, OURS, NO_CIPHER, CIPHER, *WIREGUARD, "openvpn")
 QUICK_CONTENDERS = (VETH, OURS, CIPHER, "wireguard-go-new", "wireguard-go")
 # What these can't be asked for, or need not be.
 _APPLIES = {VETH: {"idle", "stream", "streams", "plain", "udp"}, NO_CIPHER: {"stream"}, CIPHER: set[str]()}
-_NO_CROWD = ("openvpn", "openvpn-tuned", "openvpn-chacha")  # one peer on a point-to-point link
+_ONE_PEER = ("openvpn", "openvpn-tuned", "openvpn-chacha")  # one peer on a point-to-point link
 RESULTS = ROOT / "bench" / "results"
 
 
@@ -133,17 +133,19 @@ def _one(name: str, end: Implementation | None, chosen: list[str], effort: Effor
     try:
         if name == CIPHER:
             return dict(cipher.measure(quick=effort is QUICK)), []
-        if in_lab := [one for one in applicable if one != CROWD]:
+        if together := [one for one in applicable if one in MEASURES]:
             with Lab(end, end) as lab:
-                figures, failed = measure(lab, effort, in_lab)
+                figures, failed = measure(lab, effort, together)
     except FAILURES as error:
         failed.append(str(error))
-    try:
-        if CROWD in applicable and name not in _NO_CROWD:
+    for one, alone in IN_A_LAB_OF_THEIR_OWN.items():
+        if one not in applicable or name in _ONE_PEER:
+            continue
+        try:
             with Lab(end, end) as lab:
-                figures |= crowd.measure(lab, effort)
-    except FAILURES as error:
-        failed.append(f"{CROWD}: {error}")
+                figures |= alone(lab, effort)
+        except FAILURES as error:
+            failed.append(f"{one}: {error}")
     return figures, failed
 
 

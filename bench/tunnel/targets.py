@@ -70,6 +70,9 @@ def targets(aead: str) -> list[Target]:
         Target("crowd_rss", 72 * MIB, at_most=True),
         Target("ready_s", 0.3, at_most=True),
         Target("crowd_growth", 1.05, at_most=True),
+        Target("change_set_s", 2.0, at_most=True),
+        Target("change_get_s", 1.0, at_most=True),
+        Target("change_stall_ms", 50.0, at_most=True),
         Target("efficiency", 0.85),
     ]
     full, small = {"evp": (0.0, 0.0), "avx2": (1.2, 3.0)}.get(aead, (2.0, 6.0))

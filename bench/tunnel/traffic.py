@@ -4,10 +4,11 @@ import contextlib
 import json
 import math
 import re
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import DEVNULL
+from subprocess import DEVNULL, PIPE
 from typing import Any
 
 from .command import CommandError
@@ -125,6 +126,27 @@ def ping(source: Site, address: str, *, count: int, interval_s: float = 0.01) ->
     )
     times = sorted(float(found) for found in _PING_REPLY.findall(output))
     return RoundTrips(percentile(times, 50), percentile(times, 99), 1 - len(times) / count)
+
+
+@contextlib.contextmanager
+def pinging(source: Site, address: str, interval_s: float) -> Iterator[list[float]]:
+    """Pings while the block lasts. The round-trip times, in ms, are in the list once it has ended.
+
+    Raises CommandError when none was answered.
+    """
+    times: list[float] = []
+    command = ["ping", "-n", "-i", f"{interval_s:g}", "-W", "2", address]
+    client = source.namespace.start(command, stdout=PIPE, stderr=DEVNULL)
+    try:
+        yield times
+        client.send_signal(signal.SIGINT)
+        output, _ = client.communicate(timeout=10)
+    finally:
+        client.kill()
+        client.wait()
+    times += [float(found) for found in _PING_REPLY.findall(output.decode())]
+    if not times:
+        raise CommandError(f"no ping to {address} was answered")
 
 
 def percentile(ordered: list[float], percent: float) -> float:
