@@ -41,8 +41,6 @@ INITIATIONS_PER_SECOND: Final = 50
 """Authentic initiations of one peer that are answered: one per 20 ms."""
 SOURCE_HANDSHAKES_PER_SECOND: Final = 20
 SOURCE_HANDSHAKES_BURST: Final = 5
-UNDER_LOAD_TIME: Final = 1.0
-"""A device that was under load is so treated for this long after."""
 STAGED_PACKETS: Final = 128
 """Packets of one peer that wait for a session; the oldest goes first when there are more."""
 TAI64N_WHITENING_NS: Final = 2**24

@@ -2,9 +2,6 @@
 from libc.stdint cimport uint64_t
 from pywg._native.linux cimport CLOCK_BOOTTIME, clock_gettime, timespec
 
-cdef enum:
-    NS_PER_MS = 1000000
-
 
 cdef inline uint64_t now_ns() noexcept nogil:
     cdef timespec ts

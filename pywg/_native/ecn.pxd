@@ -2,7 +2,7 @@
 
 Sealing copies the inner ECN field to the outer header, and no DSCP: a mask in egress. Opening combines both here.
 """
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 
 cdef enum:
     ECN_MASK = 3

@@ -1,5 +1,4 @@
 """Extern declarations of what the data plane uses of OpenSSL's libcrypto (3.0 and later), and nothing else."""
-from libc.stdint cimport uint64_t
 
 cdef extern from "openssl/crypto.h" nogil:
     unsigned int OPENSSL_version_major()

@@ -1,5 +1,5 @@
 """Extern declarations of the Linux and POSIX calls that the data plane makes, and nothing else."""
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 cdef extern from *:
     """

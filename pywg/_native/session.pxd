@@ -3,7 +3,7 @@
 Ownership: everything here changes only under both gates (gate.pxd), but for the fields marked with a thread's name,
 which that thread alone writes while it holds its own gate, and the activity fields, which are relaxed atomics.
 """
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 from pywg._native.aead cimport Aead
 from pywg._native.allowedips cimport AllowedOwner

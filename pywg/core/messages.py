@@ -15,7 +15,6 @@ TRANSPORT_DATA: Final = 4
 MAC_LEN: Final = 16
 TAG_LEN: Final = 16
 """Bytes that ChaCha20-Poly1305 adds to what it seals."""
-TIMESTAMP_LEN: Final = 12
 COOKIE_NONCE_LEN: Final = 24
 
 _INITIATION_BODY: Final = Struct("<II32s48s28s")

@@ -9,7 +9,6 @@ from tests.paper import COOKIE_REPLY, INITIATION, RESPONSE
 
 DATAGRAMS = 40
 REFUSED = (*DROPS, "not_ip", "source_not_allowed", "under_load", "queue_full")
-OUTER = 16  # bytes of a transport message's header
 
 
 def inner(chance: random.Random) -> bytes:

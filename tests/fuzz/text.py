@@ -23,7 +23,6 @@ UAPI_LINES = (
     *("persistent_keepalive_interval=25", "replace_allowed_ips=true", "protocol_version=1"),
     *("allowed_ip=0.0.0.0/0", "allowed_ip=::/0", "allowed_ip=-10.0.0.0/8", "allowed_ip=192.0.2.7", "", "errno=0"),
 )
-STATUS_LINES = ("last_handshake_time_sec=1", "last_handshake_time_nsec=1", "tx_bytes=1", f"rx_bytes={2**64 - 1}")
 QUICK_LINES = (
     *("[Interface]", "[Peer]", "[Peer]", f"PublicKey = {BASE64}", f"PublicKey = {BASE64}", f"PrivateKey = {BASE64}"),
     *(f"PresharedKey = {BASE64}", "ListenPort = 51820", "FwMark = 0xca6c", "FwMark = off", "MTU = 1420"),
