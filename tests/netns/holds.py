@@ -28,6 +28,14 @@ is a promise; its tests run on every daemon that they can be asked of, with that
 of the row hold. "n of m": the rest fail, and the notes below say why. A dash: the tests of this row look inside pywg.
 
 """
+LIMITS = """
+## What is not bounded
+
+A circle of two devices of one host, each with its endpoint routed into the other. A device knows its own messages when
+they come back, by whatever peers; another device's are to it those of a tunnel in a tunnel, which is allowed. Nothing
+that would tell them apart stays on the host: a hop count in the outer header would show on the wire what is inside.
+The circle takes processor time, and next to no memory, until the routes are right again.
+"""
 
 
 @dataclass
@@ -129,7 +137,7 @@ def write(daemons: list[str], found: dict[str, Found]) -> None:
         *_notes(daemons, found),
     ]
     DOCUMENT.parent.mkdir(exist_ok=True)
-    DOCUMENT.write_text(HEADER + "\n".join(lines) + "\n")
+    DOCUMENT.write_text(HEADER + "\n".join(lines) + "\n" + LIMITS)
 
 
 def main(names: list[str]) -> int:

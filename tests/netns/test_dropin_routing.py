@@ -8,7 +8,7 @@ import pytest
 
 from bench.tunnel.command import run
 from bench.tunnel.lab import Lab
-from bench.tunnel.site import LINK, LISTEN_PORT, Site
+from bench.tunnel.site import LINK, LISTEN_PORT, Site, poll
 from bench.tunnel.transfer import exchange
 
 from . import dropin
@@ -21,6 +21,7 @@ pytest_generate_tests = dropin.parametrize_subject
 LOOP_S = 1.5
 LOOP_DATAGRAMS_MAX = 2000
 """In so many seconds: a loop without end gives tens of thousands."""
+CIRCLED_LEN, CIRCLE_MAY_TAKE = 20_000_000, 8 << 20
 
 
 def _allow(site: Site, public_key: str, prefixes: str) -> None:
@@ -192,6 +193,39 @@ def test_routing_loop_across_two_peers_does_not_melt_down(subject: str, outer: i
         for address in (first, second):
             near.ip("route", "del", f"{address}/{bits}", "dev", near.interface)
         _works_again(near, far)
+
+
+@pytest.mark.dropin("routing loop")
+@pytest.mark.lacks("wireguard-go", "carries no data for 10 s and more after the routes are right again")
+def test_circle_of_two_devices_is_survived(subject: str, open_lab: OpenLab) -> None:
+    """Each device's endpoint is routed into the other: to each, the other's messages are those of a tunnel in a tunnel.
+
+    So they turn, as fast as the processors allow; docs/drop-in.md says so. What holds: it takes next to no memory, both
+    answer their configuration sockets meanwhile, and traffic flows once the routes are right again.
+    """
+    lab = dropin.tunnel(open_lab, subject)
+    near, far = lab.near, lab.far
+    first, second, inner = far.outer(4), "10.77.0.102", "10.78.2.2"
+    far.ip("address", "add", f"{second}/24", "dev", LINK)
+    with dropin.second_daemon(near, "n") as near2, dropin.second_daemon(far, "n") as far2:
+        _join(near2, far2, level=2, endpoint=second)
+        dropin.resumes(near, inner)
+        _allow(near, far.keys.public, f"{near_allowed(lab)},{second}/32")
+        _allow(near2, far2.keys.public, f"{inner}/32,{first}/32")
+        before = [(site.transferred()[1], site.usage().peak_rss_bytes) for site in (near, near2)]
+        near.ip("route", "add", f"{second}/32", "dev", near.interface)
+        near.ip("route", "add", f"{first}/32", "dev", near2.interface)
+        for size in range(1, 1400, 70):
+            dropin.kick(near, far.inner(4), size)
+            dropin.kick(near, inner, size)
+        for site, (sent, _) in zip((near, near2), before, strict=True):
+            poll(lambda site=site, sent=sent: site.transferred()[1] - sent > CIRCLED_LEN, "it turns")
+        near.ip("route", "del", f"{second}/32", "dev", near.interface)
+        near.ip("route", "del", f"{first}/32", "dev", near2.interface)
+        for address in (far.inner(4), inner):
+            dropin.resumes(near, address, 10)
+        for site, (_, rss) in zip((near, near2), before, strict=True):
+            assert site.usage().peak_rss_bytes - rss < CIRCLE_MAY_TAKE
 
 
 def _has_sessions(site: Site, count: int) -> None:
