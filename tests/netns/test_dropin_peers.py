@@ -48,6 +48,20 @@ def test_replace_peers_replaces_all_of_them(subject: str, open_lab: OpenLab) -> 
     assert _public_keys(lab.near) == []
 
 
+@pytest.mark.dropin("9")
+def test_replaced_peer_that_is_named_again_starts_anew(subject: str, open_lab: OpenLab) -> None:
+    """Nothing of what it had is left: no session, no pre-shared key, no endpoint, no prefix, no count."""
+    lab = dropin.tunnel(open_lab, subject, psk=True)
+    key = hexkey(lab.far.keys.public)
+    change = ["replace_peers=true", f"public_key={key}"]
+    assert set_(lab.near, *change) == 0
+    (peer,) = peers(lab.near)
+    shown = {name: values for name, values in peer.items() if set("".join(values)) - {"0"}}
+    assert shown == {"public_key": [key], "protocol_version": ["1"]}
+    lab.near.add_peer(lab.far, preshared_key=lab.preshared_key, endpoint=4)
+    dropin.resumes(lab.near, lab.far.inner(4))
+
+
 @pytest.mark.dropin("8")
 @pytest.mark.lacks("wireguard-go", "shows peers in the order of a hash table")
 def test_peers_are_shown_in_the_order_they_were_added(subject: str, open_lab: OpenLab) -> None:

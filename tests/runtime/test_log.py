@@ -4,6 +4,7 @@ import datetime
 import io
 import json
 import re
+import time
 
 import pytest
 
@@ -38,6 +39,20 @@ def test_an_unknown_level_is_named():
 
 def test_form_of_a_line():
     assert re.fullmatch(r"ERROR: \(wg7\) \d{4}/\d\d/\d\d \d\d:\d\d:\d\d e", lines_at(Level.ERROR)[0])
+
+
+def test_time_of_a_line_is_local(monkeypatch: pytest.MonkeyPatch):
+    try:
+        for offset in ("-11:30", "+07:00"):  # POSIX counts westwards
+            monkeypatch.setenv("TZ", f"HERE{offset}")
+            time.tzset()
+            before = datetime.datetime.now().replace(microsecond=0)
+            (line,) = lines_at(Level.ERROR)
+            said = datetime.datetime.strptime(" ".join(line.split()[2:4]), "%Y/%m/%d %H:%M:%S")
+            assert before <= said <= datetime.datetime.now()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_limited_lines_stop_and_are_counted():
