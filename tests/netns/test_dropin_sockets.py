@@ -215,6 +215,7 @@ def test_persistent_keepalive_holds_a_nat_mapping_open(subject: str, open_lab: O
 
 @pytest.mark.dropin("16")
 @pytest.mark.known_bug("Roams only on handshakes")
+@pytest.mark.known_bug("IPv6 source addresses")
 def test_roaming_across_address_port_and_family(subject: str, open_lab: OpenLab) -> None:
     """Any authentic packet moves the endpoint, and the answers follow at once, in the session there is."""
     lab = dropin.tunnel(open_lab, subject)
