@@ -41,6 +41,7 @@ FIGURES: Sequence[Figure] = (
     Figure("peak_rss", "peak RSS of a daemon", "MiB", 2**-20, 0),
     Figure("crowd_rss", "peak RSS, 1,000 peers", "MiB", 2**-20, 0),
     Figure("ready_s", "start to ready", "ms", 1e3, 0),
+    Figure("stop_s", "SIGTERM to gone, under TCP", "ms", 1e3, 0),
     Figure("crowd_1_us", "CPU a packet, 1 peer", "us", 1, 1),
     Figure("crowd_100_us", "CPU a packet, 100 peers", "us", 1, 1),
     Figure("crowd_1000_us", "CPU a packet, 1,000 peers", "us", 1, 1),

@@ -69,6 +69,7 @@ def targets(aead: str) -> list[Target]:
         Target("peak_rss", 56 * MIB, at_most=True),
         Target("crowd_rss", 72 * MIB, at_most=True),
         Target("ready_s", 0.3, at_most=True),
+        Target("stop_s", 1.0, at_most=True),
         Target("crowd_growth", 1.05, at_most=True),
         Target("change_set_s", 2.0, at_most=True),
         Target("change_get_s", 1.0, at_most=True),
