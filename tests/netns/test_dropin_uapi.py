@@ -36,9 +36,14 @@ DEVICE_LINES = (
     "listen_port=0x10",
     "listen_port= 1",
     "listen_port=1 ",
+    "listen_port=+5",
+    "listen_port=1_0",
+    "listen_port=\N{ARABIC-INDIC DIGIT THREE}",
     "fwmark=4294967296",
     "fwmark=-1",
     "fwmark=off",
+    "fwmark=+1",
+    "fwmark=-0",
     "private_key=",
     "private_key=00",
     "private_key=" + "0" * 63,
@@ -47,6 +52,9 @@ DEVICE_LINES = (
     "private_key=" + "0" * 62 + "é",
     "replace_peers=false",
     "replace_peers=",
+    "replace_peers=True",
+    "replace_peers=true ",
+    "update_only=true",
     "public_key=",
     "public_key=zz",
     "public_key=" + "0" * 66,
@@ -83,10 +91,22 @@ PEER_LINES = (
     "endpoint=[::g]:1",
     "endpoint=example.org:1",
     "endpoint=:51820",
+    "endpoint=1.2.3.4:+1",
+    "endpoint=1.2.3.4:http",
+    "endpoint=1.2.3.4:1 ",
+    "endpoint= 1.2.3.4:1",
+    "endpoint=01.2.3.4:1",
+    "endpoint=1.2.3:1",
+    "endpoint=0x1.2.3.4:1",
+    "endpoint=16909060:1",
+    "endpoint=[1.2.3.4]:1",
+    "endpoint=::1:1",
     "persistent_keepalive_interval=",
     "persistent_keepalive_interval=off",
     "persistent_keepalive_interval=65536",
     "persistent_keepalive_interval=-1",
+    "persistent_keepalive_interval=+1",
+    "persistent_keepalive_interval= 1",
     "allowed_ip=",
     "allowed_ip=10.0.0.0/33",
     "allowed_ip=10.0.0.0/-1",
@@ -97,7 +117,44 @@ PEER_LINES = (
     "allowed_ip=:::/0",
     "allowed_ip=fe80::1%lo/64",
     "allowed_ip=/8",
+    "allowed_ip=10.0.0.1",
+    "allowed_ip=::1",
+    "allowed_ip=10.0.0.1/8 ",
+    "allowed_ip= 10.0.0.1/8",
+    "allowed_ip=010.0.0.1/8",
+    "allowed_ip=+10.0.0.0/8",
+    "allowed_ip=--10.0.0.0/8",
+    "allowed_ip=-",
+    "allowed_ip=1.2.3.4/255.0.0.0",
+    "allowed_ip=[::1]/128",
+    "errno=0",
+    "set=1",
+    "get=1",
 )
+GOOD_DEVICE_LINES = {
+    "listen_port=65535": "listen_port=65535",
+    "listen_port=00080": "listen_port=80",
+    "fwmark=4294967295": "fwmark=4294967295",
+    "fwmark=007": "fwmark=7",
+    "private_key=" + "aA" * 32: "private_key=a8" + "aa" * 30 + "6a",
+}
+GOOD_PEER_LINES = {
+    "persistent_keepalive_interval=65535": "persistent_keepalive_interval=65535",
+    "persistent_keepalive_interval=007": "persistent_keepalive_interval=7",
+    "preshared_key=" + "aA" * 32: "preshared_key=" + "aa" * 32,
+    "protocol_version=1": "protocol_version=1",
+    "endpoint=1.2.3.4:0": "endpoint=1.2.3.4:0",
+    "endpoint=1.2.3.4:007": "endpoint=1.2.3.4:7",
+    "endpoint=255.255.255.255:65535": "endpoint=255.255.255.255:65535",
+    "endpoint=[::]:1": "endpoint=[::]:1",
+    "endpoint=[FD00:0:0:0::0A]:1": "endpoint=[fd00::a]:1",
+    "allowed_ip=255.255.255.255/0": "allowed_ip=0.0.0.0/0",
+    "allowed_ip=ffff::ffff/0": "allowed_ip=::/0",
+    "allowed_ip=10.0.0.1/32": "allowed_ip=10.0.0.1/32",
+    "allowed_ip=::/128": "allowed_ip=::/128",
+    "allowed_ip=1:2:3:4:5:6:7:8/65": "allowed_ip=1:2:3:4::/65",
+}
+"""Each with the line that get has for it."""
 NO_PAIR = ("nonsense", "listen_port", "private_key", "set", "=")
 BEFORE = ("fwmark=77", "listen_port=7777", "replace_peers=true", f"public_key={OTHER}", "allowed_ip=10.5.0.0/16")
 """Lines that would do something, were they not in one operation with a wrong one."""
@@ -129,6 +186,17 @@ def test_errno_of_every_malformed_line(subject: str, open_lab: OpenLab) -> None:
                 wrong[line] = found
     assert wrong == {}
     assert site.alive()
+
+
+@pytest.mark.dropin("8", "9")
+def test_edges_of_what_set_takes(subject: str, open_lab: OpenLab) -> None:
+    site = open_lab(subject, subject, connect=False).near
+    for line, shown in GOOD_DEVICE_LINES.items():
+        assert set_(site, line) == 0, line
+        assert shown in get(site).splitlines(), line
+    for line, shown in GOOD_PEER_LINES.items():
+        assert set_(site, "replace_peers=true", PEER, line) == 0, line
+        assert shown in get(site).splitlines(), line
 
 
 @pytest.mark.dropin("9", "Bad input")
