@@ -1,6 +1,7 @@
 """A routing loop: our own transport message comes back through the TUN as a packet for a peer that leads back to it."""
 
 import socket
+import time
 from dataclasses import replace
 
 import pytest
@@ -136,11 +137,15 @@ def test_repaired_loop_is_forgotten_with_time_and_with_its_peers() -> None:
     """The other way round at once: first 1 through 2, now 2 through 1, which was never a loop."""
     with Bed() as bed:
         peers = Peers(bed, 4, 2)
-        peers.via(1, 2)
-        peers.come_back(1, peers.send(1))
-        peers.fars[2].open()
-        peers.via(2, 1)
-        message = peers.send(2)
+        message = b""
+
+        def turned_round() -> None:
+            nonlocal message
+            peers.via(1, 2)
+            peers.come_back(1, peers.send(1))
+            peers.fars[2].open()
+            peers.via(2, 1)
+            message = peers.send(2)
 
         def passes() -> bool:
             before = bed.counter("tx_routing_loop")
@@ -149,7 +154,13 @@ def test_repaired_loop_is_forgotten_with_time_and_with_its_peers() -> None:
             bed.until(lambda: bed.counter("tx_routing_loop") > before or bed.counter("tx_datagrams") > sent, "either")
             return bed.counter("tx_datagrams") > sent
 
-        assert not passes(), "what was seen in the last second counts"
+        while True:
+            began = time.monotonic()
+            turned_round()
+            refused = not passes()
+            if refused or time.monotonic() - began < 1.0:  # a machine that pauses forgets, too
+                break
+        assert refused, "what was seen in the last second counts"
         bed.until(passes, "no longer taken for a loop")
 
 
