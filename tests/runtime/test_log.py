@@ -46,10 +46,10 @@ def test_time_of_a_line_is_local(monkeypatch: pytest.MonkeyPatch):
         for offset in ("-11:30", "+07:00"):  # POSIX counts westwards
             monkeypatch.setenv("TZ", f"HERE{offset}")
             time.tzset()
-            before = datetime.datetime.now().replace(microsecond=0)
             (line,) = lines_at(Level.ERROR)
             said = datetime.datetime.strptime(" ".join(line.split()[2:4]), "%Y/%m/%d %H:%M:%S")
-            assert before <= said <= datetime.datetime.now()
+            # time(2), which the line's time comes from, may be a clock tick behind: no comparison to the second.
+            assert abs(datetime.datetime.now() - said) < datetime.timedelta(minutes=5)
     finally:
         monkeypatch.undo()
         time.tzset()
