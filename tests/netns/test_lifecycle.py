@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,7 +20,9 @@ from bench.tunnel.transfer import exchange
 from .conftest import OpenLab
 from .udp import Wire, payload
 
-EXITS_WITHIN_S = 10.0  # patience; how long it really takes, `make bench` measures
+EXITS_WITHIN_S = 1.0  # what a drop-in for wireguard-go promises
+EXITS_IN_THE_END_S = 10.0
+ATTEMPTS = 3  # the promise is of the daemon, and not of a machine that has other things to do
 
 WAYS: dict[str, Callable[[Site], object]] = {
     "SIGTERM": lambda site: os.kill(site.pid, signal.SIGTERM),
@@ -37,16 +40,21 @@ def _has_interface(site: Site) -> bool:
 @pytest.mark.known_bug("Deadlock on close")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("end", ["near", "far"], ids=["sender", "receiver"])
-def test_exits_0_under_load(daemon: str, way: str, end: str, open_lab: OpenLab) -> None:
-    lab = open_lab(daemon, daemon)
-    lab.establish()
-    site: Site = getattr(lab, end)
-    with traffic.background(lab.near, lab.far, lab.far.inner(4)):
-        WAYS[way](site)
-        assert site.daemon is not None
-        assert site.daemon.wait(EXITS_WITHIN_S) == 0, site.log_tail()
-    assert not site.uapi_socket.exists()
-    assert not _has_interface(site)
+def test_exits_0_within_a_second_under_load(daemon: str, way: str, end: str, open_lab: OpenLab) -> None:
+    took: list[float] = []
+    while len(took) < ATTEMPTS and min(took, default=EXITS_IN_THE_END_S) > EXITS_WITHIN_S:
+        lab = open_lab(daemon, daemon)
+        lab.establish()
+        site: Site = getattr(lab, end)
+        with traffic.background(lab.near, lab.far, lab.far.inner(4)):
+            began = time.monotonic()
+            WAYS[way](site)
+            assert site.daemon is not None
+            assert site.daemon.wait(EXITS_IN_THE_END_S) == 0, site.log_tail()
+            took.append(time.monotonic() - began)
+        assert not site.uapi_socket.exists()
+        assert not _has_interface(site)
+    assert min(took) <= EXITS_WITHIN_S, took
 
 
 @pytest.mark.dropin("5")
