@@ -17,6 +17,8 @@ from pywg.runtime.libc import timerfd_create, timerfd_set_at
 
 LONGEST_SLEEP: Final = 15.0
 """Seconds. Without a timerfd, what fell due during a sleep is found at most so much later."""
+CANCELLED_MAX: Final = 32
+"""How many handles may wait before those that were cancelled are taken out: few are live at a time."""
 
 
 class BootTimers:
@@ -45,6 +47,9 @@ class BootTimers:
         if self._fd < 0:
             return self._loop.call_later(min(delay, LONGEST_SLEEP), callback)
         handle = _Handle(callback)
+        if len(self._waiting) >= CANCELLED_MAX:
+            self._waiting = [one for one in self._waiting if one[2].callback is not None]
+            heapq.heapify(self._waiting)
         heapq.heappush(self._waiting, (clock.now() + delay, next(self._order), handle))
         self._set()
         return handle

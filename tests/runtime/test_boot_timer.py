@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from pywg.runtime import boot_timer, clock
-from pywg.runtime.boot_timer import LONGEST_SLEEP, BootTimers
+from pywg.runtime.boot_timer import CANCELLED_MAX, LONGEST_SLEEP, BootTimers
 from pywg.runtime.libc import timerfd_create, timerfd_set_at
 from tests.support import require_root, require_tool
 
@@ -94,6 +94,15 @@ def test_cancelled(bed):
     second.cancel()
     assert bed.expire(1010) == []
     assert bed.set[-1] in (1006, 0)
+
+
+def test_what_was_cancelled_does_not_pile_up(bed):
+    """Each earlier deadline replaces a later one, which is then far from due."""
+    bed.later(60, "kept")
+    for number in range(20 * CANCELLED_MAX):
+        bed.later(100 + number, "never").cancel()
+    assert len(bed.timers._waiting) <= CANCELLED_MAX
+    assert bed.expire(1000 + 200 * CANCELLED_MAX) == ["kept"]
 
 
 def test_cancelled_by_one_that_came_together_with_it(bed):
