@@ -1,6 +1,6 @@
 """Inbound flow, in the order of the functions below:
 
-1. `ingress_thread` waits, enters its gate and runs one `step`: up to 16 UDP messages of each socket that has any.
+1. `ingress_thread` waits, enters its gate and runs one `step`: up to 16 UDP messages of each socket that has any, or 8 long ones.
 2. `inbound` cuts a message that GRO merged into datagrams and tells handshake messages from transport data.
 3. `handshake_message` checks length, MAC1 or index, and queues the message for the control plane.
 4. `transport_message` finds the keypair and gathers what belongs to it (inbatch), up to 64 messages a group.
@@ -41,8 +41,9 @@ from pywg._native.worker cimport Worker, worker_free, worker_init
 
 cdef enum:
     SMALL_BATCH = 65536     # bytes below which a batch is not worth a hop
-    LONG_MESSAGE = 8192     # bytes of what GRO merges, on average, from which on few messages fill a batch
-    LONG_MESSAGES = 4
+    LONG_MESSAGE = 8192     # bytes of what GRO merges, on average, from which on few messages fill a batch:
+    LONG_MESSAGES = 8       # by then what came first is still in the cache, and has waited long enough
+    LONG_MESSAGES_A_HELPER = 4
 
 
 cdef Ingress *ingress_new(Dataplane *dp, int slots) noexcept nogil:
@@ -173,7 +174,10 @@ cdef void receive(Ingress *e, int fd) noexcept nogil:
         write_frames(&e.delivery)
     else:
         pass_on(e, n == e.limit or bytes >= SMALL_BATCH)
-        e.limit = LONG_MESSAGES if bytes >= <uint32_t>n * LONG_MESSAGE else RECEIVE_BATCH
+    if bytes < <uint32_t>n * LONG_MESSAGE:
+        e.limit = RECEIVE_BATCH
+    else:
+        e.limit = LONG_MESSAGES if e.pool == NULL else LONG_MESSAGES_A_HELPER
 
 
 # ---- 2. datagrams
