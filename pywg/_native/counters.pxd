@@ -44,6 +44,8 @@ cdef enum Counter:
     TX_ROUTING_LOOP
     TX_SHARED           # batches that were left to whoever is free
     RX_SHARED
+    TX_LENT             # times that RX's thread took over outbound packets, and gave them back
+    TX_RETURNED
     COUNTERS
 
 

@@ -23,7 +23,7 @@ cdef Crew *crew_new(Dataplane *dp, int helpers) noexcept nogil:
         return NULL
     crew.dp = dp
     crew.egress = egress_new(dp, slots)
-    crew.ingress = ingress_new(dp, slots)
+    crew.ingress = ingress_new(dp, crew.egress, slots)
     if crew.egress != NULL and crew.ingress != NULL and helpers:
         crew.pool = crew.egress.pool = crew.ingress.pool = pool_new(helpers, &crew.egress.line, &crew.ingress.line)
     if crew.egress == NULL or crew.ingress == NULL or (helpers and crew.pool == NULL):

@@ -1,4 +1,5 @@
-"""How the control plane changes what the threads read: each thread holds its own gate for one batch at a time.
+"""How the control plane changes what the threads read: each thread holds its own gate for one batch at a time
+(RX's thread also that of TX, while TX is lent to it, but never both).
 
 The control plane takes the gates of both threads, so nothing that it frees can still be held. The turnstile makes it
 fair: a thread in full swing queues behind a waiting control plane instead of taking its gate again at once. Two

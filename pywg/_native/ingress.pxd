@@ -6,6 +6,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg._native.bucket cimport Bucket
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.delivery cimport Delivery
+from pywg._native.egress cimport Egress
 from pywg._native.inbatch cimport InBatch
 from pywg._native.pipeline cimport Pipeline
 from pywg._native.pool cimport Pool
@@ -19,6 +20,7 @@ cdef enum:
 
 cdef struct Ingress:
     Dataplane *dp
+    Egress *egress                  # to run while TX is lent
     uint64_t turns                  # atomic: how often the thread has gone round
     InBatch *batches                # one, or one for each slot of the pipeline
     int batch_count
@@ -26,6 +28,7 @@ cdef struct Ingress:
     bint ready4, ready6             # what the last poll() said
     int limit                       # messages that the next batch takes
     bint alone                      # nobody else is opening or delivering
+    int full                        # batches in a row with as many messages as they take
     bint crowded                    # no batch is free: nothing is received until half of them are
     Delivery delivery
     Bucket without_cookie           # under load: handshake messages without a good MAC2, in all
@@ -35,7 +38,7 @@ cdef struct Ingress:
     Pipeline line
     Worker worker                   # for when this thread helps
 
-cdef Ingress *ingress_new(Dataplane *dp, int slots) noexcept nogil
+cdef Ingress *ingress_new(Dataplane *dp, Egress *egress, int slots) noexcept nogil
 cdef void ingress_free(Ingress *e) noexcept nogil
 cdef void *ingress_thread(void *arg) noexcept nogil
 cdef void ingress_hold(Ingress *e) noexcept nogil

@@ -1,6 +1,7 @@
 """Inbound flow, in the order of the functions below:
 
-1. `ingress_thread` waits, enters its gate and runs one `step`: up to 16 UDP messages of each socket that has any, or 8 long ones.
+1. `ingress_thread` waits, enters its gate and runs one `step`: up to 16 UDP messages of each socket that has any, or
+   8 long ones.
 2. `inbound` cuts a message that GRO merged into datagrams and tells handshake messages from transport data.
 3. `handshake_message` checks length, MAC1 or index, and queues the message for the control plane.
 4. `transport_message` finds the keypair and gathers what belongs to it (inbatch), up to 64 messages a group.
@@ -12,13 +13,14 @@ Nothing is believed of a datagram before its tag holds: the window, the endpoint
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
-from pywg._native.atomic cimport add64, fence, load8, load64, store64
+from pywg._native.atomic cimport add64, fence, load8, load8_acquire, load64, store64
 from pywg._native.bucket cimport bucket_take
 from pywg._native.clock cimport now_ns
 from pywg._native.counters cimport RX_BAD_MAC1, RX_DATAGRAMS, RX_EXPIRED, RX_MALFORMED, RX_QUEUE_FULL, RX_RECEIVE_ERROR
 from pywg._native.counters cimport RX_RECEIVES, RX_REPLAYED, RX_SHARED, RX_TRUNCATED, RX_UNDER_LOAD
 from pywg._native.counters cimport RX_UNKNOWN_INDEX, count
 from pywg._native.dataplane cimport Dataplane
+from pywg._native.egress cimport egress_step_lent
 from pywg._native.delivery cimport deliver, delivery_free, delivery_init, write_frames
 from pywg._native.events cimport NO_PEER, events_push
 from pywg._native.gate cimport gate_enter, gate_leave
@@ -44,15 +46,20 @@ cdef enum:
     LONG_MESSAGE = 8192     # bytes of what GRO merges, on average, from which on few messages fill a batch:
     LONG_MESSAGES = 8       # by then what came first is still in the cache, and has waited long enough
     LONG_MESSAGES_A_HELPER = 4
+    PRESSED_BATCHES = 32    # full ones in a row: this thread should do nothing else
 
 
-cdef Ingress *ingress_new(Dataplane *dp, int slots) noexcept nogil:
-    """`slots`: batches that may be on their way at once; 1 without helpers. NULL: no memory."""
+cdef Ingress *ingress_new(Dataplane *dp, Egress *egress, int slots) noexcept nogil:
+    """`egress`: to run while TX is lent; `slots`: batches that may be on their way at once, 1 without helpers.
+
+    NULL: no memory.
+    """
     cdef Ingress *e = <Ingress *>calloc(1, sizeof(Ingress))
     cdef int i
     if e == NULL:
         return NULL
     e.dp = dp
+    e.egress = egress
     e.limit = RECEIVE_BATCH
     pipeline_init(&e.line, slots, dp.rx_kick, e, open_slot, deliver_slot)
     e.batches = <InBatch *>calloc(slots, sizeof(InBatch))
@@ -92,26 +99,29 @@ cdef void *ingress_thread(void *arg) noexcept nogil:
         gate_enter(&dp.rx_gate)
         step(e)
         gate_leave(&dp.rx_gate)
+        if load8_acquire(&dp.tx_lent):
+            egress_step_lent(e.egress, e.full >= PRESSED_BATCHES)
         store64(&e.turns, e.turns + 1)
     return NULL
 
 
 cdef void wait(Ingress *e) noexcept nogil:
-    """Until a socket has a message, or somebody kicks. Notes which socket it is.
+    """Until a socket has a message, or somebody kicks; while TX is lent, the TUN too. Notes which socket it is.
 
     Before each batch: asking an empty socket costs a system call too, and both would be asked until both are empty.
     """
     cdef Dataplane *dp = e.dp
-    cdef pollfd fds[3]
+    cdef pollfd fds[4]
     cdef uint64_t ignored
     add64(&dp.rx_waits, 1)
     fence()     # either the descriptors below are today's, or Plane.settle() sees this thread waiting
     fds[0].fd = dp.rx_kick
     fds[1].fd = dp.fd4 if not e.crowded else -1
     fds[2].fd = dp.fd6 if not e.crowded else -1
-    fds[0].events = fds[1].events = fds[2].events = POLLIN
+    fds[3].fd = dp.tun_fd if load8(&dp.tx_lent) else -1
+    fds[0].events = fds[1].events = fds[2].events = fds[3].events = POLLIN
     e.crowded = e.ready4 = e.ready6 = False
-    if poll(fds, 3, -1) > 0:
+    if poll(fds, 4, -1) > 0:
         e.ready4 = fds[1].revents != 0
         e.ready6 = fds[2].revents != 0
         if fds[0].revents != 0:
@@ -160,6 +170,9 @@ cdef void receive(Ingress *e, int fd) noexcept nogil:
         return
     count(e.dp.counters, RX_RECEIVES)
     b.now = now_ns()
+    e.full = e.full + 1 if n == e.limit else 0
+    if e.full >= PRESSED_BATCHES:
+        store64(&e.dp.rx_pressed_ns, b.now)
     e.alone = e.pool == NULL or pipeline_is_empty(&e.line)
     for i in range(n):
         message = &b.messages[i]

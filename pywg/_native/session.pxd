@@ -1,7 +1,7 @@
 """A peer and its keypairs as the threads see them.
 
-Ownership: everything here changes only under both gates (gate.pxd), but for the fields marked with a thread's name,
-which that thread alone writes while it holds its own gate, and the activity fields, which are relaxed atomics.
+Ownership: everything here changes only under both gates (gate.pxd), but for the fields marked TX or RX, which change
+under the gate of that direction alone, by whose thread it is, and the activity fields, which are relaxed atomics.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp

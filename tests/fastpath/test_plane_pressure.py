@@ -49,8 +49,8 @@ class Narrow:
                 packets.append(packet)
 
     def stuck(self) -> bool:
-        """Whether the thread that sends sleeps although the TUN is full: it waits for the socket."""
-        return tx_thread_sleeps() and not self.has_room()
+        """Whether who sends sleeps although the TUN is full: waits for the socket."""
+        return threads_sleep() and not self.has_room()
 
     def has_room(self) -> bool:
         return bool(select.select([], [self.bed.tun], [], 0)[1])
@@ -60,13 +60,15 @@ class Narrow:
             assert self.wire.recv(1 << 16) == self.far.expect(counter, packet)
 
 
-def tx_thread_sleeps() -> bool:
-    """Asleep each time one looks, and nobody woke it in between: it is not going round."""
-    before = thread_status()["pywg-tx"]
-    looks = [thread_status()["pywg-tx"] for _ in range(30)]
+def threads_sleep() -> bool:
+    """Asleep each time one looks, and nobody woke them in between: they are not going round."""
+    before = thread_status()
+    looks = [thread_status() for _ in range(30)]
     return all(
-        look["State"].startswith("S") and look["voluntary_ctxt_switches"] == before["voluntary_ctxt_switches"]
+        look[name]["State"].startswith("S")
+        and look[name]["voluntary_ctxt_switches"] == before[name]["voluntary_ctxt_switches"]
         for look in looks
+        for name in ("pywg-tx", "pywg-rx")
     )
 
 
@@ -99,7 +101,7 @@ def test_again_and_again(narrow: Narrow) -> None:
 def test_waiting_for_the_socket_costs_no_cpu(narrow: Narrow) -> None:
     """The IPv6 socket, which is writable all the time, does not wake the thread."""
     narrow.fill()
-    narrow.bed.until(tx_thread_sleeps, "asleep")
+    narrow.bed.until(threads_sleep, "asleep")
 
 
 def test_full_socket_loses_no_segment_of_a_superframe(narrow: Narrow) -> None:
@@ -186,7 +188,7 @@ def test_blocked_family_is_the_one_that_is_waited_for() -> None:
             bed.write(raw_packet(1000, 4, number))
         bed.write(raw_packet(60).replace(bytes([10, 0, 0, 2]), bytes([10, 5, 0, 1])))
         bed.plane.attach_tun(bed.tun_end.fileno(), vnet_hdr_len=10)
-        bed.until(lambda: bed.counter("tx_datagrams") > 0 and tx_thread_sleeps(), "blocked")
+        bed.until(lambda: bed.counter("tx_datagrams") > 0 and threads_sleep(), "blocked")
         assert bed.counter("tx_datagrams") < 30
         assert four.is_silent()
         for counter in range(30):
