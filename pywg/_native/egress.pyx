@@ -419,20 +419,27 @@ cdef bint send_slot(void *owner, int slot) noexcept nogil:
 
 cdef void egress_hold(Egress *e) noexcept nogil:
     """Returns when no helper has anything of this direction, nor will have before `egress_release`."""
-    if e.pool != NULL:
-        pipeline_hold(&e.line)
-        e.held = True
+    if e.pool == NULL:
+        return
+    pipeline_hold(&e.line)
+    forget_peers(e)     # now: they may be freed next
+    e.held = True
 
 
 cdef void egress_release(Egress *e) noexcept nogil:
-    cdef int i
     if e.pool == NULL:
         return
+    forget_peers(e)     # of what was sent meanwhile
+    e.held = False
+    pipeline_release(&e.line)
+
+
+cdef void forget_peers(Egress *e) noexcept nogil:
+    """What is still on its way waits for a full socket."""
+    cdef int i
     if not pipeline_is_empty(&e.line):
         for i in range(e.batch_count):
             batch_forget_peers(&e.batches[i])
-    e.held = False
-    pipeline_release(&e.line)
 
 
 cdef bint egress_send_staged(Egress *e, Peer *peer, bint keepalive_if_none, uint64_t now) noexcept nogil:
