@@ -1,7 +1,6 @@
-"""While there is little to send, the thread that receives sends as well (pywg/_native/egress.pyx, lend)."""
+"""While there is little to send, the thread that receives sends as well (pywg/_native/lending.pyx)."""
 
 import random
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -37,7 +36,6 @@ def lent(bed: Bed, far: Far) -> int:
         bed.write(raw_packet(60))
         far.open()
         packets += 1
-        time.sleep(0.001)
         return False
 
     bed.until(one_more, "lent")
@@ -115,7 +113,7 @@ def test_full_socket_is_waited_for_by_its_own_thread(bed: Bed) -> None:
         while bed.counter("tx_returned") == 0:
             bed.write(raw_packet(1000, 4, packets))
             packets += 1
-            bed.until(lambda n=packets: bed.counter("tx_packets") == first + n, "taken")  # type: ignore[misc]
+            bed.counted(tx_packets=first + packets)
         for number in range(packets):
             assert wire.recv(1 << 16) == far.expect(first + number, raw_packet(1000, 4, number))
         bed.plane.detach_sockets()
@@ -152,7 +150,7 @@ def test_control_plane_among_both_threads(bed: Bed) -> None:
         bed.plane.remove_peer(2)
         sent += 2
         if number % 10 == 9:
-            time.sleep(0.012)  # after which the next light batch is lent
+            sent += lent(bed, far)
     first = far.open().counter
     assert [far.open().counter for _ in range(first + 1, sent)] == list(range(first + 1, sent))
     assert bed.counter("tx_returned") > 1
@@ -161,8 +159,7 @@ def test_control_plane_among_both_threads(bed: Bed) -> None:
 def test_helpers_leave_it_where_it_is() -> None:
     with Bed(helpers=2) as bed:
         Far(bed)
-        for _ in range(30):
+        for number in range(30):
             bed.write(raw_packet(60))
-            time.sleep(0.001)
-        bed.until(lambda: bed.counter("tx_packets") == 30, "read")
+            bed.counted(tx_packets=number + 1)
         bed.counted(tx_lent=0, tx_returned=0)

@@ -26,16 +26,20 @@ DEADLINE_S = 900
 
 
 def copy_sources() -> None:
-    """What is newer than the copy; the times are kept, since the build goes by them."""
-    for source in [ROOT / "setup.py", ROOT / "pyproject.toml", *sources_in("pywg"), *sources_in("tests")]:
+    """What is newer than the copy; the times are kept, since the build goes by them. What is gone here goes there."""
+    for directory in ("pywg", "tests"):
+        for copy in sources_in(BUILT, directory):
+            if not (ROOT / copy.relative_to(BUILT)).exists():
+                copy.unlink()
+    for source in [ROOT / "setup.py", ROOT / "pyproject.toml", *sources_in(ROOT, "pywg"), *sources_in(ROOT, "tests")]:
         target = BUILT / source.relative_to(ROOT)
         if not target.exists() or target.stat().st_mtime != source.stat().st_mtime:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
 
 
-def sources_in(directory: str) -> list[Path]:
-    return [path for path in (ROOT / directory).rglob("*") if path.is_file() and path.suffix not in (".so", ".pyc")]
+def sources_in(root: Path, directory: str) -> list[Path]:
+    return [path for path in (root / directory).rglob("*") if path.is_file() and path.suffix not in (".so", ".pyc")]
 
 
 def library(name: str) -> str:
