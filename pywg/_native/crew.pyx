@@ -3,11 +3,12 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 from posix.unistd cimport usleep
 from pywg._native.atomic cimport fence, load64, store8
-from pywg._native.egress cimport egress_free, egress_hold, egress_new, egress_release, egress_thread
+from pywg._native.egress cimport egress_free, egress_hold, egress_new, egress_release
 from pywg._native.gate cimport gate_enter, gate_leave
 from pywg._native.ingress cimport ingress_free, ingress_hold, ingress_new, ingress_release, ingress_thread
-from pywg._native.linux cimport SIG_SETMASK, pthread_create, pthread_join, pthread_setname_np, pthread_sigmask
-from pywg._native.linux cimport sigfillset, sigset_t, write
+from pywg._native.lending cimport egress_thread
+from pywg._native.linux cimport SIG_SETMASK, eventfd_write, pthread_create, pthread_join, pthread_setname_np
+from pywg._native.linux cimport pthread_sigmask, sigfillset, sigset_t
 from pywg._native.pipeline cimport SLOTS_MAX
 from pywg._native.pool cimport pool_free, pool_new, pool_start, pool_stop
 
@@ -97,9 +98,8 @@ cdef int crew_count(const Crew *crew) noexcept nogil:
 
 cdef void crew_kick(Crew *crew) noexcept nogil:
     """Wakes the two that read."""
-    cdef uint64_t one = 1
-    write(crew.dp.tx_kick, &one, sizeof(one))
-    write(crew.dp.rx_kick, &one, sizeof(one))
+    eventfd_write(crew.dp.tx_kick, 1)
+    eventfd_write(crew.dp.rx_kick, 1)
 
 
 cdef void crew_settle(Crew *crew) noexcept nogil:

@@ -12,7 +12,7 @@ cdef struct Dataplane:
     Gate tx_gate
     Gate rx_gate
     uint8_t stop                # atomic: the threads end
-    uint8_t tx_lent             # atomic: RX's thread reads the TUN too, and TX's sleeps (egress.pyx)
+    uint8_t tx_lent             # atomic: RX's thread reads the TUN too, and TX's sleeps (lending.pyx)
     uint64_t rx_pressed_ns      # atomic: when RX last was found to have no end of work
     int tx_kick                 # eventfds that wake a thread out of poll()
     int rx_kick

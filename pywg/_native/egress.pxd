@@ -24,8 +24,7 @@ cdef struct Egress:
     bint filling                    # `batch` takes more
     bint crowded                    # no batch is free: nothing is read until half of them are
     bint failing                    # the last read of the TUN failed, for a reason that may pass
-    bint heavy                      # the last batch was more than the other thread should do as well
-    uint64_t now, heavy_ns          # when the last batch began, and the last heavy one
+    uint64_t now, heavy_ns          # when the last batch began, and the last one that was more than acknowledgements
     Bucket icmp
     uint8_t reply[ICMP_REPLY_MAX + 16]  # with room for a virtio header before it
     # With helpers only
@@ -36,8 +35,7 @@ cdef struct Egress:
 
 cdef Egress *egress_new(Dataplane *dp, int slots) noexcept nogil
 cdef void egress_free(Egress *e) noexcept nogil
-cdef void *egress_thread(void *arg) noexcept nogil
-cdef void egress_step_lent(Egress *e, bint pressed) noexcept nogil
+cdef bint egress_step(Egress *e) noexcept nogil
 cdef bint egress_send_staged(Egress *e, Peer *peer, bint keepalive_if_none, uint64_t now) noexcept nogil
 cdef void egress_hold(Egress *e) noexcept nogil
 cdef void egress_release(Egress *e) noexcept nogil

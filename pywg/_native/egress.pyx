@@ -1,10 +1,7 @@
 """Outbound flow, in the order of the functions below:
 
-1. `egress_thread` waits for the TUN, enters its gate and runs one `step`, which reads until the TUN is empty or the
-   batch is 64 packets or 64 KiB. While there is little to send it lends this to RX's thread, which then runs
-   `egress_step_lent` after each batch of its own: what it has delivered is often answered at once (by an
-   acknowledgement, a ping's reply), and the answer leaves without another thread having to wake up. After the first
-   heavy batch it is this one's turn again.
+1. `egress_step`, which a thread calls inside the gate (lending), reads until the TUN is empty or the batch is 64
+   packets or 64 KiB.
 2. `outbound` finds the peer that owns the destination, and a keypair; without one the packet is staged.
 3. `plan_frame` cuts a superframe into datagrams; `batch_plan_packet` appends a packet, where it was read, to the run
    before it if both go to the same peer and have the same length.
@@ -18,17 +15,16 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from pywg._native cimport linux
 from pywg._native.allowedips cimport allowedips_lookup4, allowedips_lookup6
-from pywg._native.atomic cimport add64, fence, load8, load8_acquire, load64, store8, store8_release, store64
+from pywg._native.atomic cimport load8, store8, store64
 from pywg._native.bucket cimport bucket_take
 from pywg._native.clock cimport now_ns
-from pywg._native.counters cimport TX_LENT, TX_MALFORMED, TX_NO_ENDPOINT, TX_NO_PEER, TX_NO_ROOM, TX_PACKETS
-from pywg._native.counters cimport TX_RETURNED, TX_ROUTING_LOOP, TX_SHARED, TX_TUN_ERROR, TX_UNKNOWN_GSO
+from pywg._native.counters cimport TX_MALFORMED, TX_NO_ENDPOINT, TX_NO_PEER, TX_NO_ROOM, TX_PACKETS
+from pywg._native.counters cimport TX_ROUTING_LOOP, TX_SHARED, TX_TUN_ERROR, TX_UNKNOWN_GSO
 from pywg._native.counters cimport TX_UNREACHABLE_SENT, count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_raise, events_signal
-from pywg._native.gate cimport gate_enter, gate_leave
 from pywg._native.icmp cimport ICMP_BURST, ICMP_PER_SECOND, icmp_unreachable
-from pywg._native.linux cimport EAGAIN, EBADF, EBADFD, EINTR, ENODEV, POLLIN, POLLOUT, poll, pollfd, read, write
+from pywg._native.linux cimport EAGAIN, EBADF, EBADFD, EINTR, ENODEV, read, write
 from pywg._native.loop cimport loop_closes, transport_in
 from pywg._native.outbatch cimport BATCH_BYTES, BATCH_PACKETS, FRAME_MAX, MAX_RUNS, SEGMENTS_LEN, Batch
 from pywg._native.outbatch cimport batch_forget_peers, batch_free, batch_init, batch_plan, batch_plan_packet
@@ -45,9 +41,7 @@ from pywg._native.worker cimport Worker, worker_free, worker_init
 
 cdef enum:
     ASK_AGAIN_MS = 250              # how often at most a peer asks the control plane for a handshake
-    ERROR_PAUSE_MS = 10             # after a TUN error that is not the end of the TUN
     HEAVY_BYTES = 16384             # of one batch: more than acknowledgements and the like
-    LIGHT_NS = 10000000             # TX is lent when neither direction had much to do for so long
 
 
 cdef Egress *egress_new(Dataplane *dp, int slots) noexcept nogil:
@@ -83,85 +77,9 @@ cdef void egress_free(Egress *e) noexcept nogil:
     free(e)
 
 
-# ---- 1. the thread
+# ---- 1. a batch
 
-cdef void *egress_thread(void *arg) noexcept nogil:
-    cdef Egress *e = <Egress *>arg
-    cdef Dataplane *dp = e.dp
-    cdef bint more
-    while not load8(&dp.stop):
-        more = False
-        if not load8_acquire(&dp.tx_lent):
-            gate_enter(&dp.tx_gate)
-            more = step(e)
-            if not more:
-                lend(e)
-            gate_leave(&dp.tx_gate)
-        store64(&e.turns, e.turns + 1)
-        if not more:
-            wait(e)
-    return NULL
-
-
-cdef void lend(Egress *e) noexcept nogil:
-    """To RX's thread, if it has the time. With helpers never: then there are processors enough for two."""
-    cdef Dataplane *dp = e.dp
-    if (e.pool != NULL or e.blocked or e.failing or dp.tun_fd < 0 or e.now < e.heavy_ns + LIGHT_NS
-            or e.now < load64(&dp.rx_pressed_ns) + LIGHT_NS):
-        return
-    count(dp.counters, TX_LENT)
-    store8_release(&dp.tx_lent, True)
-    kick(dp.rx_kick)    # its poll() is without the TUN
-
-
-cdef void egress_step_lent(Egress *e, bint pressed) noexcept nogil:
-    """One batch, in RX's thread and outside its gate; `pressed`: that one has enough to do. It may be the last."""
-    cdef Dataplane *dp = e.dp
-    cdef bint more
-    gate_enter(&dp.tx_gate)
-    more = step(e)
-    # What blocks or fails needs a poll() of its own.
-    if more or pressed or e.heavy or e.blocked or e.failing:
-        count(dp.counters, TX_RETURNED)
-        store8_release(&dp.tx_lent, False)
-        kick(dp.tx_kick)
-    gate_leave(&dp.tx_gate)
-
-
-cdef inline void kick(int fd) noexcept nogil:
-    cdef uint64_t one = 1
-    write(fd, &one, sizeof(one))
-
-
-cdef void wait(Egress *e) noexcept nogil:
-    """Until the TUN has a packet, or, when UDP is full, until it is not; or until somebody kicks.
-
-    While TX is lent, only for a kick: all but that is the other thread's.
-    """
-    cdef Dataplane *dp = e.dp
-    cdef bint lent = load8_acquire(&dp.tx_lent)
-    cdef pollfd fds[2]
-    cdef uint64_t ignored
-    add64(&dp.tx_waits, 1)
-    fence()     # either the descriptors below are today's, or Plane.settle() sees this thread waiting
-    fds[0].fd = dp.tx_kick
-    fds[0].events = POLLIN
-    fds[1].fd = -1
-    fds[1].events = POLLIN
-    if not lent and e.blocked:
-        # Just the socket that is full: the other one would end every poll() at once.
-        fds[1].fd = dp.fd4 if load8(&e.blocked_on) == 4 else dp.fd6
-        fds[1].events = POLLOUT
-    elif not lent and not e.failing and not e.crowded:
-        fds[1].fd = dp.tun_fd
-    if poll(fds, 2, ERROR_PAUSE_MS if not lent and e.failing else -1) > 0 and fds[0].revents != 0:
-        read(dp.tx_kick, &ignored, sizeof(ignored))
-    if not lent:
-        e.failing = False
-    add64(&dp.tx_waits, 1)
-
-
-cdef bint step(Egress *e) noexcept nogil:
+cdef bint egress_step(Egress *e) noexcept nogil:
     """One batch, inside the gate. False: there is nothing to do until poll() says so."""
     cdef Dataplane *dp = e.dp
     cdef uint64_t now
@@ -169,7 +87,6 @@ cdef bint step(Egress *e) noexcept nogil:
     cdef uint8_t *packet
     cdef ssize_t n
     cdef bint more = True
-    e.heavy = False
     if not ready(e) or dp.tun_fd < 0:
         return False
     now = e.now = now_ns()
@@ -186,8 +103,7 @@ cdef bint step(Egress *e) noexcept nogil:
             continue
         taken += <uint32_t>n
         outbound(e, packet, <uint32_t>n - dp.vnet_hdr_len, now)
-    e.heavy = more or taken >= HEAVY_BYTES
-    if e.heavy:
+    if more or taken >= HEAVY_BYTES:
         e.heavy_ns = now
     count(dp.counters, TX_PACKETS, packets)
     if e.filling:
@@ -374,8 +290,6 @@ cdef bint pass_on(Egress *e, bint drained, uint64_t now) noexcept nogil:
     if e.pool == NULL:
         batch_seal(b, dp, NULL)
         e.blocked = not send(e, b)
-        if e.blocked:
-            batch_forget_peers(b)
         e.filling = not e.blocked
         return e.filling
     if pipeline_is_empty(&e.line) and (drained or e.held):
@@ -418,28 +332,22 @@ cdef bint send_slot(void *owner, int slot) noexcept nogil:
 # ---- the control plane, inside both gates
 
 cdef void egress_hold(Egress *e) noexcept nogil:
-    """Returns when no helper has anything of this direction, nor will have before `egress_release`."""
-    if e.pool == NULL:
-        return
-    pipeline_hold(&e.line)
-    forget_peers(e)     # now: they may be freed next
-    e.held = True
+    """Returns when no helper has anything of this direction, nor will have before `egress_release`.
+
+    What waits for a full socket has forgotten its peers then: they may be freed next.
+    """
+    cdef int i
+    if e.pool != NULL:
+        pipeline_hold(&e.line)
+        e.held = True
+    for i in range(e.batch_count):
+        batch_forget_peers(&e.batches[i])
 
 
 cdef void egress_release(Egress *e) noexcept nogil:
-    if e.pool == NULL:
-        return
-    forget_peers(e)     # of what was sent meanwhile
-    e.held = False
-    pipeline_release(&e.line)
-
-
-cdef void forget_peers(Egress *e) noexcept nogil:
-    """What is still on its way waits for a full socket."""
-    cdef int i
-    if not pipeline_is_empty(&e.line):
-        for i in range(e.batch_count):
-            batch_forget_peers(&e.batches[i])
+    if e.pool != NULL:
+        e.held = False
+        pipeline_release(&e.line)
 
 
 cdef bint egress_send_staged(Egress *e, Peer *peer, bint keepalive_if_none, uint64_t now) noexcept nogil:

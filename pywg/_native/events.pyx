@@ -3,8 +3,8 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from pywg._native.atomic cimport fence, load64_acquire, store64, store64_release, swap8
-from pywg._native.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, pthread_mutex_destroy, pthread_mutex_init
-from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_unlock, read, write
+from pywg._native.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, eventfd_read, eventfd_write
+from pywg._native.linux cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
 from pywg._native.session cimport EVENT_CONFIRMED, SECOND_NS, Endpoint, Peer
 
 
@@ -26,15 +26,14 @@ cdef void events_free(EventQueue *queue) noexcept nogil:
 
 cdef void events_signal(EventQueue *queue) noexcept nogil:
     """Makes the eventfd readable; one system call until the control plane has been there."""
-    cdef uint64_t one = 1
     if swap8(&queue.signalled, 1) == 0:
-        write(queue.fd, &one, sizeof(one))
+        eventfd_write(queue.fd, 1)
 
 
 cdef bint events_rearm(EventQueue *queue) noexcept nogil:
     """The control plane, before it looks: the eventfd is quiet again, and whatever comes now signals."""
     cdef uint64_t ignored
-    read(queue.fd, &ignored, sizeof(ignored))
+    eventfd_read(queue.fd, &ignored)
     swap8(&queue.signalled, 0)
     fence()
     return True

@@ -20,14 +20,14 @@ from pywg._native.counters cimport RX_BAD_MAC1, RX_DATAGRAMS, RX_EXPIRED, RX_MAL
 from pywg._native.counters cimport RX_RECEIVES, RX_REPLAYED, RX_SHARED, RX_TRUNCATED, RX_UNDER_LOAD
 from pywg._native.counters cimport RX_UNKNOWN_INDEX, count
 from pywg._native.dataplane cimport Dataplane
-from pywg._native.egress cimport egress_step_lent
 from pywg._native.delivery cimport deliver, delivery_free, delivery_init, write_frames
 from pywg._native.events cimport NO_PEER, events_push
 from pywg._native.gate cimport gate_enter, gate_leave
 from pywg._native.inbatch cimport DATAGRAMS_MAX, InBatch, inbatch_add, inbatch_clear, inbatch_free, inbatch_init
 from pywg._native.inbatch cimport inbatch_open, inbatch_starts_group
 from pywg._native.index_table cimport IndexEntry, index_table_find
-from pywg._native.linux cimport POLLIN, poll, pollfd, read
+from pywg._native.lending cimport egress_step_lent
+from pywg._native.linux cimport POLLIN, eventfd_read, poll, pollfd
 from pywg._native.mac cimport mac1_holds, mac2_holds
 from pywg._native.pipeline cimport pipeline_destroy, pipeline_finish, pipeline_has_room, pipeline_hold, pipeline_init
 from pywg._native.pipeline cimport pipeline_is_empty, pipeline_next, pipeline_release, pipeline_submit
@@ -45,7 +45,7 @@ cdef enum:
     SMALL_BATCH = 65536     # bytes below which a batch is not worth a hop
     LONG_MESSAGE = 8192     # bytes of what GRO merges, on average, from which on few messages fill a batch:
     LONG_MESSAGES = 8       # by then what came first is still in the cache, and has waited long enough
-    LONG_MESSAGES_A_HELPER = 4
+    LONG_MESSAGES_WITH_HELPERS = 4
     PRESSED_BATCHES = 32    # full ones in a row: this thread should do nothing else
 
 
@@ -100,7 +100,7 @@ cdef void *ingress_thread(void *arg) noexcept nogil:
         step(e)
         gate_leave(&dp.rx_gate)
         if load8_acquire(&dp.tx_lent):
-            egress_step_lent(e.egress, e.full >= PRESSED_BATCHES)
+            egress_step_lent(e.egress)
         store64(&e.turns, e.turns + 1)
     return NULL
 
@@ -125,7 +125,7 @@ cdef void wait(Ingress *e) noexcept nogil:
         e.ready4 = fds[1].revents != 0
         e.ready6 = fds[2].revents != 0
         if fds[0].revents != 0:
-            read(dp.rx_kick, &ignored, sizeof(ignored))
+            eventfd_read(dp.rx_kick, &ignored)
     add64(&dp.rx_waits, 1)
 
 
@@ -190,7 +190,7 @@ cdef void receive(Ingress *e, int fd) noexcept nogil:
     if bytes < <uint32_t>n * LONG_MESSAGE:
         e.limit = RECEIVE_BATCH
     else:
-        e.limit = LONG_MESSAGES if e.pool == NULL else LONG_MESSAGES_A_HELPER
+        e.limit = LONG_MESSAGES if e.pool == NULL else LONG_MESSAGES_WITH_HELPERS
 
 
 # ---- 2. datagrams

@@ -1,5 +1,5 @@
 """Extern declarations of the Linux and POSIX calls that the data plane makes, and nothing else."""
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from *:
     """
@@ -61,6 +61,8 @@ cdef extern from "unistd.h" nogil:
 
 cdef extern from "sys/eventfd.h" nogil:
     int eventfd(unsigned int initial, int flags)
+    int eventfd_write(int fd, uint64_t value)
+    int eventfd_read(int fd, uint64_t *value)
     enum:
         EFD_CLOEXEC
         EFD_NONBLOCK

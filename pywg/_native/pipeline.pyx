@@ -7,9 +7,9 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memset
 from pywg._native.atomic cimport add64_ordered, fence, load8, load8_acquire, load64, load64_acquire, replace64, store8
 from pywg._native.atomic cimport store8_release, store64, store64_release, swap8
-from pywg._native.linux cimport pthread_cond_broadcast, pthread_cond_destroy, pthread_cond_init, pthread_cond_wait
+from pywg._native.linux cimport eventfd_write, pthread_cond_broadcast, pthread_cond_destroy, pthread_cond_init
+from pywg._native.linux cimport pthread_cond_wait
 from pywg._native.linux cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
-from pywg._native.linux cimport write
 
 
 cdef void pipeline_init(Pipeline *p, int slots, int kick, void *owner, Work work, Finish finish) noexcept nogil:
@@ -86,13 +86,8 @@ cdef bint pipeline_work(Pipeline *p, Worker *worker) noexcept nogil:
     store8_release(&p.worked[slot], 1)
     add64_ordered(&p.in_work, ~<uint64_t>0)
     if pipeline_finish(p, False):
-        kick(p)
+        eventfd_write(p.kick, 1)
     return True
-
-
-cdef void kick(Pipeline *p) noexcept nogil:
-    cdef uint64_t one = 1
-    write(p.kick, &one, sizeof(one))
 
 
 cdef bint pipeline_finish(Pipeline *p, bint again) noexcept nogil:
@@ -129,7 +124,7 @@ cdef bint finish_ready(Pipeline *p) noexcept nogil:
         store64_release(&p.finished, number)
         fence()
         if load8(&p.crowded) and load64(&p.submitted) - number <= <uint64_t>p.slots // 2 and swap8(&p.crowded, 0):
-            kick(p)
+            eventfd_write(p.kick, 1)
 
 
 # ---- the control plane
@@ -151,7 +146,7 @@ cdef void pipeline_hold(Pipeline *p) noexcept nogil:
 cdef void pipeline_finish_held(Pipeline *p) noexcept nogil:
     store8(&p.blocked, 0)
     if finish_ready(p):
-        kick(p)
+        eventfd_write(p.kick, 1)
 
 
 cdef void pipeline_release(Pipeline *p) noexcept nogil:

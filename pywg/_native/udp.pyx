@@ -45,7 +45,7 @@ cdef void note_bytes(const Outgoing *out, uint32_t len) noexcept nogil:
 
 
 cdef void udp_forget_peers(Sender *sender) noexcept nogil:
-    """Before the gate is left with messages unsent: their peers may be gone when it is entered again.
+    """Before a peer of messages unsent may be freed.
 
     So their bytes are counted now: what waits for a full socket is as good as sent.
     """
