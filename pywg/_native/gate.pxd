@@ -4,7 +4,7 @@
 The control plane takes the gates of both threads, so nothing that it frees can still be held. The turnstile makes it
 fair: a thread in full swing queues behind a waiting control plane instead of taking its gate again at once. Two
 uncontended locks a batch cost about 50 ns, against some 100 us that a full batch takes.
-Order: TX's gate, then RX's. Inside, the only system calls are non-blocking sends and receives, and the TUN's I/O.
+Order: TX's gate, then RX's. Inside, no system call waits: there are sends, receives, the TUN's I/O, and kicks.
 """
 from pywg._native.linux cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t
 from pywg._native.linux cimport pthread_mutex_unlock

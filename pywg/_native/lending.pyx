@@ -1,9 +1,9 @@
 """The outbound thread, and how it lends its work.
 
 `egress_thread` waits for the TUN, enters its gate and runs one step (egress). While there is little to send it lends
-this to RX's thread, which then runs `egress_step_lent` after each batch of its own: what it has delivered is often answered
-at once (by an acknowledgement, a ping's reply), and the answer leaves without another thread having to wake up. When
-there is more to do than one thread should, in either direction, it is this one's turn again.
+this to RX's thread, which then runs `egress_step_lent` after each batch of its own: what it has delivered is often
+answered at once (by an acknowledgement, a ping's reply), and the answer leaves without another thread having to wake
+up. When there is more to do than one thread should, in either direction, it is this one's turn again.
 """
 from libc.stdint cimport uint64_t
 from pywg._native.atomic cimport add64, fence, load8, load8_acquire, load64, store8_release, store64
