@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from pywg._native.allowedips cimport allowedips_insert, allowedips_remove, allowedips_remove_owner, allowedips_walk
-from pywg._native.atomic cimport add64, load64, store8, store64
+from pywg._native.atomic cimport add64, load64, store8, store64, store_int
 from pywg._native.clock cimport now_ns
 from pywg._native.coalesce cimport COALESCE_TCP, COALESCE_UDP
 from pywg._native.control cimport handshake_close, handshake_open, keypair_free, keypair_new, keypair_publish
@@ -162,7 +162,7 @@ cdef class Plane:
         if vnet_hdr_len != self.dp.vnet_hdr_len and delivery_renew(&self.crew.ingress.delivery, vnet_hdr_len) < 0:
             crew_release(self.crew)
             raise MemoryError
-        self.dp.tun_fd = fd
+        store_int(&self.dp.tun_fd, fd)
         store8(&self.dp.events.tun_gone, 0)
         self.dp.vnet_hdr_len = vnet_hdr_len
         self.dp.coalesce = 0
@@ -175,7 +175,7 @@ cdef class Plane:
     def detach_tun(self) -> None:
         """After this, no thread uses the TUN."""
         crew_hold(self.crew)
-        self.dp.tun_fd = -1
+        store_int(&self.dp.tun_fd, -1)
         crew_release(self.crew)
         with nogil:
             crew_settle(self.crew)
@@ -183,8 +183,8 @@ cdef class Plane:
     def attach_sockets(self, int fd4, int fd6) -> None:
         """Sends and receives on these non-blocking UDP sockets, -1 for none, and no longer on those before."""
         crew_hold(self.crew)
-        self.dp.fd4 = fd4
-        self.dp.fd6 = fd6
+        store_int(&self.dp.fd4, fd4)
+        store_int(&self.dp.fd6, fd6)
         self.dp.gso4 = self.dp.gso6 = self.udp_gso
         crew_release(self.crew)
         with nogil:

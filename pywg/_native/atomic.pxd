@@ -20,6 +20,8 @@ cdef extern from * nogil:
     void add64 "pywg_add" (uint64_t *p, uint64_t value)
     uint64_t add64_ordered "pywg_add_all" (uint64_t *p, uint64_t value)      # the sum
     bint replace64 "pywg_replace" (uint64_t *p, uint64_t old, uint64_t value)    # False: it was not `old`, and stays
+    int load_int "pywg_load" (const int *p)
+    void store_int "pywg_store" (int *p, int value)
     uint8_t load8 "pywg_load" (const uint8_t *p)
     void store8 "pywg_store" (uint8_t *p, uint8_t value)
     uint8_t load8_acquire "pywg_load_acquire" (const uint8_t *p)

@@ -27,10 +27,10 @@ cdef struct Dataplane:
     EventQueue events
     uint64_t counters[COUNTERS]
 
-    int tun_fd                  # -1: none
+    int tun_fd                  # atomic, as wait() reads the descriptors outside the gates; -1: none
     int vnet_hdr_len            # 0, 10 or 12
     uint32_t mtu
-    int fd4                     # -1: none
+    int fd4                     # atomic; -1: none
     int fd6
     uint8_t gso4                # on now: TX turns them off when the kernel refuses
     uint8_t gso6

@@ -7,7 +7,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg._native cimport linux
 from pywg._native.activity cimport activity_begins
 from pywg._native.allowedips cimport allowedips_lookup4, allowedips_lookup6
-from pywg._native.atomic cimport add64, store64, store_pointer
+from pywg._native.atomic cimport add64, load_int, store64, store_pointer
 from pywg._native.coalesce cimport COALESCE_MAX_IOV, Coalescer, coalesce_add, coalesce_count, coalesce_frame
 from pywg._native.coalesce cimport coalesce_free, coalesce_new, coalesce_reset
 from pywg._native.counters cimport RX_CONGESTION_DROPPED, RX_FORGED, RX_KEEPALIVES, RX_NOT_IP, RX_PACKETS, RX_REPLAYED
@@ -148,15 +148,15 @@ cdef void take_packet(Delivery *d, Peer *peer, uint8_t *packet, uint32_t wire_le
 cdef void write_frames(Delivery *d) noexcept nogil:
     """Writes the batch to the TUN. A frame that the TUN refuses is counted; the others go on."""
     cdef Dataplane *dp = d.dp
-    cdef int i, n, frames = coalesce_count(d.coalescer)
+    cdef int i, n, tun = load_int(&dp.tun_fd), frames = coalesce_count(d.coalescer)
     cdef ssize_t written
     for i in range(frames):
         n = coalesce_frame(d.coalescer, i, d.iov, COALESCE_MAX_IOV)
-        if n <= 0 or dp.tun_fd < 0:
+        if n <= 0 or tun < 0:
             count(dp.counters, RX_TUN_ERROR)
             continue
-        written = writev(dp.tun_fd, d.iov, n)
+        written = writev(tun, d.iov, n)
         while written < 0 and linux.errno == EINTR:
-            written = writev(dp.tun_fd, d.iov, n)
+            written = writev(tun, d.iov, n)
         count(dp.counters, RX_TUN_WRITES if written >= 0 else RX_TUN_ERROR)
     coalesce_reset(d.coalescer)

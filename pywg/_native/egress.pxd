@@ -19,7 +19,7 @@ cdef struct Egress:
     Batch *batches                  # one, or one for each slot of the pipeline
     int batch_count
     Batch *batch                    # the one that is being filled
-    bint blocked                    # UDP said EAGAIN: nothing is read until what is queued has gone
+    uint8_t blocked                 # atomic: UDP said EAGAIN, and nothing is read until what is queued has gone
     uint8_t blocked_on              # atomic: 4 or 16, the family of the socket that is full
     bint filling                    # `batch` takes more
     bint crowded                    # no batch is free: nothing is read until half of them are

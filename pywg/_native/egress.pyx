@@ -15,7 +15,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from pywg._native cimport linux
 from pywg._native.allowedips cimport allowedips_lookup4, allowedips_lookup6
-from pywg._native.atomic cimport load8, store8, store64
+from pywg._native.atomic cimport load8, store8, store64, store_int
 from pywg._native.bucket cimport bucket_take
 from pywg._native.clock cimport now_ns
 from pywg._native.counters cimport TX_MALFORMED, TX_NO_ENDPOINT, TX_NO_PEER, TX_NO_ROOM, TX_PACKETS
@@ -115,7 +115,7 @@ cdef bint ready(Egress *e) noexcept nogil:
     """Whether UDP takes what it did not take before, and there is a batch to fill."""
     if e.pool == NULL:
         e.filling = not e.blocked or send(e, e.batch)
-        e.blocked = not e.filling
+        store8(&e.blocked, not e.filling)
         return e.filling
     if load8(&e.line.blocked):
         pipeline_finish(&e.line, True)
@@ -131,7 +131,7 @@ cdef bint ready(Egress *e) noexcept nogil:
 cdef bint next_batch(Egress *e) noexcept nogil:
     """With helpers. False: there is none, or what is in them can't be sent now."""
     cdef int slot = pipeline_next(&e.line)
-    e.blocked = load8(&e.line.blocked) != 0
+    store8(&e.blocked, load8(&e.line.blocked))
     e.filling = slot >= 0 and not e.blocked
     if e.filling:
         e.batch = &e.batches[slot]
@@ -147,7 +147,7 @@ cdef bint read_failed(Egress *e, int error) noexcept nogil:
         return True
     count(dp.counters, TX_TUN_ERROR)
     if error == EBADFD or error == ENODEV or error == EBADF:
-        dp.tun_fd = -1
+        store_int(&dp.tun_fd, -1)
         store8(&dp.events.tun_gone, 1)
         events_signal(&dp.events)
         return False
@@ -289,8 +289,8 @@ cdef bint pass_on(Egress *e, bint drained, uint64_t now) noexcept nogil:
     batch_reserve(b, dp, now)
     if e.pool == NULL:
         batch_seal(b, dp, NULL)
-        e.blocked = not send(e, b)
-        e.filling = not e.blocked
+        e.filling = send(e, b)
+        store8(&e.blocked, not e.filling)
         return e.filling
     if pipeline_is_empty(&e.line) and (drained or e.held):
         batch_seal(b, dp, NULL)

@@ -13,7 +13,7 @@ Nothing is believed of a datagram before its tag holds: the window, the endpoint
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
-from pywg._native.atomic cimport add64, fence, load8, load8_acquire, load64, store64
+from pywg._native.atomic cimport add64, fence, load8, load8_acquire, load64, load_int, store64
 from pywg._native.bucket cimport bucket_take
 from pywg._native.clock cimport now_ns
 from pywg._native.counters cimport RX_BAD_MAC1, RX_DATAGRAMS, RX_EXPIRED, RX_MALFORMED, RX_QUEUE_FULL, RX_RECEIVE_ERROR
@@ -116,9 +116,9 @@ cdef void wait(Ingress *e) noexcept nogil:
     add64(&dp.rx_waits, 1)
     fence()     # either the descriptors below are today's, or Plane.settle() sees this thread waiting
     fds[0].fd = dp.rx_kick
-    fds[1].fd = dp.fd4 if not e.crowded else -1
-    fds[2].fd = dp.fd6 if not e.crowded else -1
-    fds[3].fd = dp.tun_fd if load8(&dp.tx_lent) else -1
+    fds[1].fd = load_int(&dp.fd4) if not e.crowded else -1
+    fds[2].fd = load_int(&dp.fd6) if not e.crowded else -1
+    fds[3].fd = load_int(&dp.tun_fd) if load8(&dp.tx_lent) else -1
     fds[0].events = fds[1].events = fds[2].events = fds[3].events = POLLIN
     e.crowded = e.ready4 = e.ready6 = False
     if poll(fds, 4, -1) > 0:

@@ -6,7 +6,7 @@ answered at once (by an acknowledgement, a ping's reply), and the answer leaves 
 up. When there is more to do than one thread should, in either direction, it is this one's turn again.
 """
 from libc.stdint cimport uint64_t
-from pywg._native.atomic cimport add64, fence, load8, load8_acquire, load64, store8_release, store64
+from pywg._native.atomic cimport add64, fence, load8, load8_acquire, load64, load_int, store8_release, store64
 from pywg._native.counters cimport TX_LENT, TX_RETURNED, count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.egress cimport Egress, egress_step
@@ -72,12 +72,12 @@ cdef void wait(Egress *e) noexcept nogil:
     fds[0].events = POLLIN
     fds[1].fd = -1
     fds[1].events = POLLIN
-    if not lent and e.blocked:
+    if not lent and load8(&e.blocked):
         # Just the socket that is full: the other one would end every poll() at once.
-        fds[1].fd = dp.fd4 if load8(&e.blocked_on) == 4 else dp.fd6
+        fds[1].fd = load_int(&dp.fd4) if load8(&e.blocked_on) == 4 else load_int(&dp.fd6)
         fds[1].events = POLLOUT
     elif not lent and not e.failing and not e.crowded:
-        fds[1].fd = dp.tun_fd
+        fds[1].fd = load_int(&dp.tun_fd)
     if poll(fds, 2, ERROR_PAUSE_MS if not lent and e.failing else -1) > 0 and fds[0].revents != 0:
         eventfd_read(dp.tx_kick, &ignored)
     if not lent:
