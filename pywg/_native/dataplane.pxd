@@ -13,7 +13,7 @@ cdef struct Dataplane:
     Gate rx_gate
     uint8_t stop                # atomic: the threads end
     uint8_t tx_lent             # atomic: RX's thread reads the TUN too, and TX's sleeps (lending.pyx)
-    uint64_t rx_pressed_ns      # atomic: when RX last was found to have no end of work
+    uint64_t rx_pressed_ns      # atomic: when RX last had more to do than one thread should
     int tx_kick                 # eventfds that wake a thread out of poll()
     int rx_kick
     uint64_t tx_waits           # atomic: odd while the thread is in poll(), and may hold descriptors of before

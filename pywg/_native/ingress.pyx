@@ -300,6 +300,7 @@ cdef void pass_on(Ingress *e, bint large) noexcept nogil:
         pipeline_submit_worked(&e.line)
         pipeline_finish(&e.line, False)
         return
+    store64(&e.dp.rx_pressed_ns, e.batch.now)   # who has work for helpers should do nothing but find it
     pipeline_submit(&e.line)
     count(e.dp.counters, RX_SHARED)
     if large:

@@ -12,6 +12,7 @@ from pywg._native.dataplane cimport Dataplane
 from pywg._native.egress cimport Egress, egress_step
 from pywg._native.gate cimport gate_enter, gate_leave
 from pywg._native.linux cimport POLLIN, POLLOUT, eventfd_read, eventfd_write, poll, pollfd
+from pywg._native.pipeline cimport pipeline_is_empty
 
 cdef enum:
     ERROR_PAUSE_MS = 10     # after a TUN error that is not the end of the TUN
@@ -27,8 +28,7 @@ cdef void *egress_thread(void *arg) noexcept nogil:
         if not load8_acquire(&dp.tx_lent):
             gate_enter(&dp.tx_gate)
             more = egress_step(e)
-            # With helpers never: then there are processors enough for two.
-            if not more and e.pool == NULL and not needs_a_thread(e):
+            if not more and not needs_a_thread(e):
                 count(dp.counters, TX_LENT)
                 store8_release(&dp.tx_lent, True)
                 eventfd_write(dp.rx_kick, 1)    # its poll() is without the TUN
@@ -52,8 +52,11 @@ cdef void egress_step_lent(Egress *e) noexcept nogil:
 
 
 cdef bint needs_a_thread(Egress *e) noexcept nogil:
-    """Inside the gate: what blocks or fails needs a poll() of its own, and what is heavy a processor."""
-    return (e.blocked or e.failing or e.now < e.heavy_ns + LIGHT_NS
+    """Inside the gate: what blocks or fails needs a poll() of its own, and what is heavy a processor.
+
+    What helpers have not finished may block yet, and they kick this thread then.
+    """
+    return (e.blocked or e.failing or not pipeline_is_empty(&e.line) or e.now < e.heavy_ns + LIGHT_NS
             or e.now < load64(&e.dp.rx_pressed_ns) + LIGHT_NS)
 
 

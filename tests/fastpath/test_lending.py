@@ -14,9 +14,9 @@ RECEIVE_BATCH = 16
 PRESSED_BATCHES = 32
 
 
-@pytest.fixture
-def bed() -> Iterator[Bed]:
-    with Bed(helpers=0) as one:
+@pytest.fixture(params=(0, 3), ids="helpers{}".format)
+def bed(request: pytest.FixtureRequest) -> Iterator[Bed]:
+    with Bed(helpers=request.param) as one:
         yield one
 
 
@@ -156,10 +156,14 @@ def test_control_plane_among_both_threads(bed: Bed) -> None:
     assert bed.counter("tx_returned") > 1
 
 
-def test_helpers_leave_it_where_it_is() -> None:
-    with Bed(helpers=2) as bed:
-        Far(bed)
-        for number in range(30):
-            bed.write(raw_packet(60))
-            bed.counted(tx_packets=number + 1)
-        bed.counted(tx_lent=0, tx_returned=0)
+def test_thread_that_has_work_for_helpers_gives_it_back() -> None:
+    with Bed(helpers=3) as bed:
+        far = Far(bed)
+        lent(bed, far)
+        bed.plane.detach_sockets()
+        for number in range(2 * RECEIVE_BATCH):
+            far.send(reply(number))
+        bed.plane.attach_sockets(bed.sockets.fd4, bed.sockets.fd6)
+        bed.counted(tx_returned=1)
+        bed.write(raw_packet(60))
+        far.open()
