@@ -46,7 +46,13 @@ def now() -> float: ...
 @final
 class Plane:
     def __init__(
-        self, *, udp_gso: bool = True, udp_gso_equal_tail: bool = True, coalesce: bool = True, helpers: int = 0
+        self,
+        *,
+        udp_gso: bool = True,
+        udp_gso_equal_tail: bool = True,
+        coalesce: bool = True,
+        helpers: int = 0,
+        staged_bytes: int = 16777216,
     ) -> None: ...
     def close(self) -> None: ...
     def turns(self) -> tuple[int, ...]: ...

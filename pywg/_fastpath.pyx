@@ -33,7 +33,7 @@ from pywg._native.report cimport report_activity, report_counters, report_events
 from pywg._native.session cimport EVENT_ACTIVITY, EVENT_CONFIRMED, EVENT_ENDPOINT_MOVED, EVENT_HANDSHAKE_WANTED
 from pywg._native.session cimport EVENT_REKEY_WANTED, EVENT_ROUTING_LOOP
 from pywg._native.session cimport Endpoint, Keypair, Peer
-from pywg._native.staged cimport staged_drop_all
+from pywg._native.staged cimport STAGED_BYTES, staged_drop_all
 from pywg._native.udp cimport Sender, udp_flush, udp_queue
 from pywg._native.wire cimport KEY_LEN
 
@@ -85,7 +85,8 @@ cdef class Plane:
     Descriptors stay the caller's. An unknown peer is a KeyError. `udp_gso`: segment in the kernel on the way out;
     `udp_gso_equal_tail`: also where the last datagram is as long as the others, which some kernels get wrong;
     `coalesce`: write superframes to the TUN. (UDP_GRO is an option of the sockets, which the caller opens.) `helpers`:
-    threads beside the two that read, which seal and open for them.
+    threads beside the two that read, which seal and open for them. `staged_bytes`: the most that packets which wait
+    for a session may hold, of all peers together.
     """
     cdef Dataplane *dp
     cdef Crew *crew
@@ -94,7 +95,8 @@ cdef class Plane:
     cdef bint coalesce
     cdef dict peers                 # id -> address of its struct Peer
 
-    def __cinit__(self, *, bint udp_gso=True, bint udp_gso_equal_tail=True, bint coalesce=True, int helpers=0):
+    def __cinit__(self, *, bint udp_gso=True, bint udp_gso_equal_tail=True, bint coalesce=True, int helpers=0,
+                  size_t staged_bytes=STAGED_BYTES):
         cdef bint started
         if not 0 <= helpers <= HELPERS_MAX:
             raise ValueError(f"0 to {HELPERS_MAX} helpers")
@@ -106,6 +108,7 @@ cdef class Plane:
         if self.control == NULL or self.dp == NULL:
             raise MemoryError("the data plane's buffers or descriptors could not be had")
         self.dp.gso_equal_tail = udp_gso_equal_tail
+        self.dp.staged_max = staged_bytes
         if macs_init(&self.dp.macs) < 0:
             raise RuntimeError("libcrypto has no BLAKE2SMAC (its default provider is missing)")
         self.crew = crew_new(self.dp, helpers)

@@ -37,6 +37,7 @@ cdef struct Dataplane:
     uint8_t gso_equal_tail      # the kernel may also cut a message whose last datagram is as long as the others
     uint8_t coalesce            # COALESCE_* features that the TUN takes
     uint64_t staged_bytes       # TX: of all peers together
+    uint64_t staged_max         # no more than so many
 
 cdef Dataplane *dataplane_new() noexcept nogil
 cdef void dataplane_free(Dataplane *dp) noexcept nogil

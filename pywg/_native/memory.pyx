@@ -11,7 +11,7 @@ from pywg._native.ingress cimport Ingress
 from pywg._native.outbatch cimport RING_LEN, SEGMENTS_LEN, Batch
 from pywg._native.secret cimport SECRET_SLOT_LEN
 from pywg._native.session cimport Keypair, Peer, StagedPacket
-from pywg._native.staged cimport STAGED_BYTES_MAX, STAGED_PER_PEER
+from pywg._native.staged cimport STAGED_PER_PEER
 from pywg._native.udp cimport RECEIVE_BATCH, RECEIVE_LEN, Receiver, Sender
 from pywg._native.worker cimport Worker
 
@@ -49,11 +49,11 @@ cdef dict memory_of(const Dataplane *dp, size_t peers, size_t slots, size_t thre
         "coalescer": coalescer,
         "workers": workers,
         "handshake_queue": handshakes,
-        "staged_packets": <size_t>STAGED_BYTES_MAX,
+        "staged_packets": <size_t>dp.staged_max,
         "index_table": table,
         "peers": peers * peer,
         "allowed_ips": prefixes,
         "per_peer": peer + indices,
         "per_allowed_ip": NODES_PER_PREFIX * sizeof(AllowedNode),
-        "ceiling": tx + rx + coalescer + workers + handshakes + STAGED_BYTES_MAX + table + peers * peer + prefixes,
+        "ceiling": tx + rx + coalescer + workers + handshakes + dp.staged_max + table + peers * peer + prefixes,
     }

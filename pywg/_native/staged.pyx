@@ -14,7 +14,7 @@ cdef void stage_packet(Dataplane *dp, Peer *peer, const uint8_t *packet, uint32_
     if peer.staged_count == STAGED_PER_PEER:
         staged_free(staged_take(dp, peer))
         count(dp.counters, TX_STAGED_DROPPED)
-    if dp.staged_bytes + packet_len > STAGED_BYTES_MAX:
+    if dp.staged_bytes + packet_len > dp.staged_max:
         count(dp.counters, TX_STAGED_DROPPED)
         return
     staged = <StagedPacket *>malloc(sizeof(StagedPacket) + packet_len)

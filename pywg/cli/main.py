@@ -3,10 +3,14 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from pywg import __version__
 from pywg.config.interface import interface_name_fault
 from pywg.errors import DeviceError, PywgError
+
+if TYPE_CHECKING:
+    from pywg.runtime.options import Given
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -43,6 +47,9 @@ Options of run:
       --no-sandbox       keep all privileges once started
       --threads N        move packets with N threads, 2 to 64; auto: 2 where
                          there are up to 3 processors, else one each, up to 10
+      --staged-memory MIB
+                         keep so much of what waits for a handshake, of all
+                         peers together, 1 to 1024; default: 16
 
 Other options:
   -h, --help             show this help
@@ -63,19 +70,21 @@ Environment:
   PYWG_BIND_DEVICE       as --bind-device
   PYWG_SANDBOX           0: as --no-sandbox
   PYWG_THREADS           as --threads; default: auto
+  PYWG_STAGED_MEMORY     as --staged-memory; default: 16
   PYWG_AEAD              a cipher of those that bench shows: not the fastest
   PYWG_LOG_FORMAT        json: log lines are JSON objects; default: text
 """
 
 _HELP_OPTIONS = ("-h", "--help")
-_FOREGROUND_OPTIONS = ("-f", "--foreground")
-_SWITCHES = {
-    "--no-udp-gso": ("udp_gso", False),
-    "--no-udp-gso-equal-tail": ("udp_gso_equal_tail", False),
-    "--udp-gso-equal-tail": ("udp_gso_equal_tail", True),
-    "--no-udp-gro": ("udp_gro", False),
-    "--no-tun-offload": ("tun_offload", False),
-    "--no-sandbox": ("sandbox", False),
+_SWITCHES: "dict[str, Given]" = {
+    "-f": {"foreground": True},
+    "--foreground": {"foreground": True},
+    "--no-udp-gso": {"udp_gso": False},
+    "--no-udp-gso-equal-tail": {"udp_gso_equal_tail": False},
+    "--udp-gso-equal-tail": {"udp_gso_equal_tail": True},
+    "--no-udp-gro": {"udp_gro": False},
+    "--no-tun-offload": {"tun_offload": False},
+    "--no-sandbox": {"sandbox": False},
 }
 
 
@@ -123,31 +132,26 @@ def _dispatch(argv: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    foreground = False
-    switches: dict[str, bool | None] = dict.fromkeys(name for name, _ in _SWITCHES.values())
-    listen_addresses: list[str] = []
-    bind_device = ""
-    threads: str | None = None
+    given: Given = {}
     names: list[str] = []
     options = True
     rest = iter(arguments)
     for argument in rest:
+        option = argument.partition("=")[0]
         if not options or not argument.startswith("-"):
             names.append(argument)
         elif argument == "--":
             options = False
-        elif argument in _FOREGROUND_OPTIONS:
-            foreground = True
         elif argument in _SWITCHES:
-            name, value = _SWITCHES[argument]
-            switches[name] = value
-        elif argument.partition("=")[0] == "--listen-address":
-            listen_addresses.append(_value(argument, rest))
-        elif argument.partition("=")[0] == "--bind-device":
-            bind_device = _value(argument, rest)
-        elif argument.partition("=")[0] == "--threads":
-            threads = _value(argument, rest)
-            _check_threads(threads)
+            given.update(_SWITCHES[argument])
+        elif option == "--listen-address":
+            given["listen_addresses"] = (*given.get("listen_addresses", ()), _value(argument, rest))
+        elif option == "--bind-device":
+            given["bind_device"] = _value(argument, rest)
+        elif option == "--threads":
+            given["threads"] = _number(option, _value(argument, rest), or_word="auto")
+        elif option == "--staged-memory":
+            given["staged_memory"] = _number(option, _value(argument, rest))
         elif argument in _HELP_OPTIONS:
             return _show_help()
         elif argument == "--version":
@@ -157,14 +161,7 @@ def _run(arguments: list[str]) -> int:
     interface = check_interface_name(_only(names))
     from pywg.cli.run import run
 
-    return run(
-        interface,
-        foreground=foreground,
-        listen_addresses=listen_addresses,
-        bind_device=bind_device,
-        threads=threads,
-        **switches,
-    )
+    return run(interface, **given)
 
 
 def _value(argument: str, rest: Iterator[str]) -> str:
@@ -177,9 +174,11 @@ def _value(argument: str, rest: Iterator[str]) -> str:
     return value
 
 
-def _check_threads(text: str) -> None:
-    if text != "auto" and not (text.isascii() and text.isdigit()):
-        raise _UsageError(f"--threads takes a number or auto, not {text!a}")
+def _number(option: str, text: str, *, or_word: str = "") -> str:
+    """As it was written; how large it may be is for the daemon to say."""
+    if text != (or_word or None) and not (text.isascii() and text.isdigit()):
+        raise _UsageError(f"{option} takes a number{' or ' if or_word else ''}{or_word}, not {text!a}")
+    return text
 
 
 def _stats(arguments: list[str]) -> int:

@@ -1,45 +1,22 @@
 """`pywg [-f] IFACE` and `pywg run IFACE`: the daemon."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Unpack
 
 from pywg.runtime.daemon import in_background, open_standard_descriptors
-from pywg.runtime.options import Options, read_options
+from pywg.runtime.options import Given, Options, read_options
 
 
-def run(
-    interface: str,
-    *,
-    foreground: bool,
-    udp_gso: bool | None = None,
-    udp_gso_equal_tail: bool | None = None,
-    udp_gro: bool | None = None,
-    tun_offload: bool | None = None,
-    sandbox: bool | None = None,
-    listen_addresses: Sequence[str] = (),
-    bind_device: str = "",
-    threads: str | None = None,
-) -> int:
-    """Runs the daemon of `interface` and returns the exit status; None leaves a switch to the environment.
+def run(interface: str, **given: Unpack[Given]) -> int:
+    """Runs the daemon of `interface` and returns the exit status; what is not given is left to the environment.
 
     In the background this returns 0 as soon as interface and configuration socket answer. Raises ConfigError for an
     environment variable or an option that means nothing, DeviceError for what can't be had; in the background the
     child does, and the parent returns its exit status.
     """
     open_standard_descriptors()
-    options = read_options(
-        interface,
-        os.environ,
-        foreground=foreground,
-        udp_gso=udp_gso,
-        udp_gso_equal_tail=udp_gso_equal_tail,
-        udp_gro=udp_gro,
-        tun_offload=tun_offload,
-        sandbox=sandbox,
-        listen_addresses=listen_addresses,
-        bind_device=bind_device,
-        threads=threads,
-    )
+    options = read_options(interface, os.environ, **given)
     if options.foreground:
         return _serve(options, lambda: None)
     return in_background(lambda ready: _serve(options, ready), keep_output=options.keep_output)

@@ -2,14 +2,15 @@
 
 Names and meanings of LOG_LEVEL, WG_TUN_FD, WG_UAPI_FD and WG_PROCESS_FOREGROUND are wireguard-go's. PYWG_UDP_GSO,
 PYWG_UDP_GRO and PYWG_TUN_OFFLOAD (0 or 1) switch one offload each, PYWG_UDP_GSO_EQUAL_TAIL a part of the first,
-PYWG_SANDBOX the sandbox; PYWG_AEAD names the AEAD's backend, PYWG_THREADS says how many threads move packets;
-PYWG_LISTEN_ADDRESS and PYWG_BIND_DEVICE say what the UDP sockets are bound to. NOTIFY_SOCKET, WATCHDOG_USEC and
-LISTEN_FDS are systemd's, and heard in the foreground.
+PYWG_SANDBOX the sandbox; PYWG_AEAD names the AEAD's backend, PYWG_THREADS says how many threads move packets, and
+PYWG_STAGED_MEMORY how much may wait for a session; PYWG_LISTEN_ADDRESS and PYWG_BIND_DEVICE say what the UDP sockets
+are bound to. NOTIFY_SOCKET, WATCHDOG_USEC and LISTEN_FDS are systemd's, and heard in the foreground.
 """
 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 from pywg.errors import ConfigError
 from pywg.runtime.binding import Binding, read_binding
@@ -21,6 +22,25 @@ STORED_TUN = "tun"
 """The name under which the service manager keeps the TUN for our next start."""
 _FIRST_LISTEN_FD = 3
 _MOST_THREADS = 64
+_STAGED_MIB = 16
+_MOST_STAGED_MIB = 1024
+
+
+class Given(TypedDict, total=False):
+    """What a command line says; what it does not say, or says to be empty, is left to the environment."""
+
+    foreground: bool
+    udp_gso: bool
+    udp_gso_equal_tail: bool
+    udp_gro: bool
+    tun_offload: bool
+    sandbox: bool
+    listen_addresses: Sequence[str]
+    bind_device: str
+    threads: str
+    """"auto" or a number"""
+    staged_memory: str
+    """MiB"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +67,8 @@ class Options:
     """the backend of the data plane's AEAD by name, or "auto" for the fastest on this processor"""
     threads: int
     """that move packets: the two that read, and their helpers"""
+    staged_bytes: int
+    """the most that packets which wait for a session may take, of all peers together"""
     notify_socket: str | None
     watchdog: float | None
     """seconds within which the service manager wants a sign of life"""
@@ -54,28 +76,14 @@ class Options:
     """leave the TUN with the service manager, so that a restart keeps the interface"""
 
 
-def read_options(
-    interface: str,
-    environ: Mapping[str, str],
-    *,
-    foreground: bool = False,
-    udp_gso: bool | None = None,
-    udp_gso_equal_tail: bool | None = None,
-    udp_gro: bool | None = None,
-    tun_offload: bool | None = None,
-    sandbox: bool | None = None,
-    listen_addresses: Sequence[str] = (),
-    bind_device: str = "",
-    threads: str | None = None,
-) -> Options:
-    """The options of `interface`; None leaves a switch to the environment, and that to its default: on.
+def read_options(interface: str, environ: Mapping[str, str], **given: Unpack[Given]) -> Options:
+    """The options of `interface`. Without a word about them switches are on, sockets bound to a port only, and the
+    number of threads "auto".
 
-    So does what is empty, with the default of nothing. `threads`: "auto" or a number; None likewise, and by default
-    "auto".
-    Raises ConfigError that names the variable and its value.
+    Raises ConfigError that names the variable, or the option, and its value.
     """
     level = parse_level(environ.get("LOG_LEVEL", ""))
-    foreground = foreground or environ.get("WG_PROCESS_FOREGROUND") == "1"
+    foreground = given.get("foreground", False) or environ.get("WG_PROCESS_FOREGROUND") == "1"
     tun_fd = _descriptor(environ, "WG_TUN_FD")
     return Options(
         interface=interface,
@@ -85,29 +93,51 @@ def read_options(
         keep_output=bool(environ.get("LOG_LEVEL")) and level is not Level.SILENT,
         tun_fd=_stored_tun(environ) if foreground and tun_fd is None else tun_fd,
         uapi_fd=_descriptor(environ, "WG_UAPI_FD"),
-        udp_gso=_switch(environ, "PYWG_UDP_GSO", udp_gso),
-        udp_gso_equal_tail=_switch_or_none(environ, "PYWG_UDP_GSO_EQUAL_TAIL", udp_gso_equal_tail),
-        udp_gro=_switch(environ, "PYWG_UDP_GRO", udp_gro),
-        tun_offload=_switch(environ, "PYWG_TUN_OFFLOAD", tun_offload),
+        udp_gso=_switch(environ, "PYWG_UDP_GSO", given.get("udp_gso")),
+        udp_gso_equal_tail=_switch_or_none(environ, "PYWG_UDP_GSO_EQUAL_TAIL", given.get("udp_gso_equal_tail")),
+        udp_gro=_switch(environ, "PYWG_UDP_GRO", given.get("udp_gro")),
+        tun_offload=_switch(environ, "PYWG_TUN_OFFLOAD", given.get("tun_offload")),
         aead=environ.get("PYWG_AEAD") or "auto",
         binding=read_binding(
-            listen_addresses or environ.get("PYWG_LISTEN_ADDRESS", "").replace(",", " ").split(),
-            bind_device or environ.get("PYWG_BIND_DEVICE", ""),
+            given.get("listen_addresses") or environ.get("PYWG_LISTEN_ADDRESS", "").replace(",", " ").split(),
+            given.get("bind_device") or environ.get("PYWG_BIND_DEVICE", ""),
         ),
-        sandbox=_switch(environ, "PYWG_SANDBOX", sandbox),
-        threads=_threads("--threads", threads) if threads else _threads("PYWG_THREADS", environ.get("PYWG_THREADS")),
+        sandbox=_switch(environ, "PYWG_SANDBOX", given.get("sandbox")),
+        threads=_threads(*_said("threads", given.get("threads"), environ)),
+        staged_bytes=_staged_mib(*_said("staged-memory", given.get("staged_memory"), environ)) << 20,
         notify_socket=(environ.get("NOTIFY_SOCKET") or None) if foreground else None,
         watchdog=_watchdog(environ) if foreground else None,
         store_tun=foreground and _switch(environ, "PYWG_STORE_TUN", None, default="0"),
     )
 
 
-def _threads(name: str, text: str | None) -> int:
-    if text in (None, "", "auto"):
+def _said(option: str, given: str | None, environ: Mapping[str, str]) -> tuple[str, str]:
+    """Who says what: the option, or the variable that is called like it."""
+    variable = f"PYWG_{option.replace('-', '_').upper()}"
+    return (f"--{option}", given) if given else (variable, environ.get(variable, ""))
+
+
+def _threads(name: str, text: str) -> int:
+    if text in ("", "auto"):
         return auto_threads()
-    if not (text.isascii() and text.isdigit() and len(text) <= 9 and READING_THREADS <= int(text) <= _MOST_THREADS):
+    number = _number(text, READING_THREADS, _MOST_THREADS)
+    if number is None:
         raise ConfigError(f"{name}={text!r} is neither auto nor a number from {READING_THREADS} to {_MOST_THREADS}")
-    return int(text)
+    return number
+
+
+def _staged_mib(name: str, text: str) -> int:
+    if not text:
+        return _STAGED_MIB
+    number = _number(text, 1, _MOST_STAGED_MIB)
+    if number is None:
+        raise ConfigError(f"{name}={text!r} is not a number of MiB from 1 to {_MOST_STAGED_MIB}")
+    return number
+
+
+def _number(text: str, least: int, most: int) -> int | None:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else -1
+    return number if least <= number <= most else None
 
 
 def _descriptor(environ: Mapping[str, str], name: str) -> int | None:

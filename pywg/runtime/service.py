@@ -125,6 +125,7 @@ class _Service:
             udp_gso_equal_tail=may_segment_equal(options, self._log),
             coalesce=options.tun_offload,
             helpers=options.threads - READING_THREADS,
+            staged_bytes=options.staged_bytes,
         )
         stack.callback(plane.close)
         self._log.info(f"{plane.threads} threads move packets")

@@ -48,11 +48,6 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     return recorded
 
 
-def options(**given: bool | str) -> dict[str, object]:
-    unset = dict.fromkeys(["udp_gso", "udp_gso_equal_tail", "udp_gro", "tun_offload", "sandbox", "threads"])
-    return {"foreground": False, "listen_addresses": [], "bind_device": ""} | unset | given
-
-
 @pytest.mark.parametrize(
     ("arguments", "interface", "given"),
     [
@@ -76,15 +71,19 @@ def options(**given: bool | str) -> dict[str, object]:
         (["--threads", "4", "wg0"], "wg0", {"threads": "4"}),
         (["wg0", "--threads=auto"], "wg0", {"threads": "auto"}),
         (["--threads", "2", "--threads", "3", "wg0"], "wg0", {"threads": "3"}),
+        (["--staged-memory", "64", "wg0"], "wg0", {"staged_memory": "64"}),
+        (["--bind-device=eth0", "wg0"], "wg0", {"bind_device": "eth0"}),
+        (["--listen-address", "::1", "wg0"], "wg0", {"listen_addresses": ("::1",)}),
+        (["--listen-address=::", "--listen-address=0.0.0.0", "wg0"], "wg0", {"listen_addresses": ("::", "0.0.0.0")}),
         (["wg%d"], "wg%d", {}),
         (["a" * 15], "a" * 15, {}),
         (["\N{LATIN SMALL LETTER E WITH ACUTE}" * 7], "\N{LATIN SMALL LETTER E WITH ACUTE}" * 7, {}),
         (["..."], "...", {}),
     ],
 )
-def test_run(calls: Calls, arguments: list[str], interface: str, given: dict[str, bool]):
+def test_run(calls: Calls, arguments: list[str], interface: str, given: dict[str, object]):
     assert main(arguments) == 0
-    assert calls == [("run", interface, options(**given))]
+    assert calls == [("run", interface, given)]
 
 
 def test_bench(calls: Calls):
@@ -149,6 +148,10 @@ def test_an_error_is_one_line_and_status_1(
         ["--threads=", "wg0"],
         ["--threads", "x", "wg0"],
         ["--threads", "-1", "wg0"],
+        ["wg0", "--staged-memory"],
+        ["--staged-memory", "auto", "wg0"],
+        ["--staged-memory=16M", "wg0"],
+        ["--staged-memory=", "wg0"],
         ["-"],
         ["-\n", "wg0"],
         ["."],
@@ -203,10 +206,10 @@ def test_help(calls: Calls, capsys: pytest.CaptureFixture[str], arguments: list[
     assert err == ""
     assert calls == []
     for what in (
-        *("--foreground", "--no-udp-gso", "--no-udp-gro", "--no-tun-offload", "--threads"),
+        *("--foreground", "--no-udp-gso", "--no-udp-gro", "--no-tun-offload", "--threads", "--staged-memory"),
         *("run", "stats", "log", "bench", "genkey", "genpsk", "pubkey"),
         *("LOG_LEVEL", "WG_TUN_FD", "WG_UAPI_FD", "WG_PROCESS_FOREGROUND"),
-        *("PYWG_UDP_GSO", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD", "PYWG_THREADS"),
+        *("PYWG_UDP_GSO", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD", "PYWG_THREADS", "PYWG_STAGED_MEMORY"),
     ):
         assert what in out
     assert max(map(len, out.splitlines())) <= 80

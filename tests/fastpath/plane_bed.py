@@ -158,6 +158,7 @@ class Bed:
         udp_gro: bool = True,
         coalesce: bool = True,
         helpers: int | None = None,
+        staged_bytes: int = 16 << 20,
     ) -> None:
         self.vnet_hdr_len = vnet_hdr_len
         self.mtu = mtu
@@ -166,6 +167,7 @@ class Bed:
             udp_gso_equal_tail=udp_gso_equal_tail,
             coalesce=coalesce,
             helpers=self.helpers if helpers is None else helpers,
+            staged_bytes=staged_bytes,
         )
         self.tun_end, self.tun = tun_pair()
         self.sockets = open_sockets(0, 0, udp_gro=udp_gro)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pywg._fastpath import Plane
 from pywg.errors import ConfigError
 from pywg.runtime.log import Form, Level
 from pywg.runtime.options import read_options
@@ -105,6 +106,22 @@ def test_threads_are_given():
     assert read_options("wg0", {"PYWG_THREADS": "64"}).threads == 64
     assert read_options("wg0", {"PYWG_THREADS": "2"}, threads="5").threads == 5
     assert read_options("wg0", {"PYWG_THREADS": "x"}, threads="5").threads == 5
+
+
+def test_memory_for_staged_packets():
+    plane = Plane()
+    plane.close()
+    assert read_options("wg0", {}).staged_bytes == 16 << 20 == plane.memory()["staged_packets"]
+    assert read_options("wg0", {"PYWG_STAGED_MEMORY": "1"}).staged_bytes == 1 << 20
+    assert read_options("wg0", {"PYWG_STAGED_MEMORY": "x"}, staged_memory="1024").staged_bytes == 1 << 30
+
+
+@pytest.mark.parametrize("value", ["0", "1025", "-1", "16M", "auto", "٣", "9999999999", " 16"])
+def test_a_wrong_amount_of_memory_is_named(value: str):
+    with pytest.raises(ConfigError, match=f"PYWG_STAGED_MEMORY='{value}' is not a number of MiB from 1 to 1024"):
+        read_options("wg0", {"PYWG_STAGED_MEMORY": value})
+    with pytest.raises(ConfigError, match="--staged-memory="):
+        read_options("wg0", {}, staged_memory=value)
 
 
 @pytest.mark.parametrize("value", ["0", "1", "65", "-2", "two", "٣", "9999999999", "2 "])
