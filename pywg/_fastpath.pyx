@@ -32,7 +32,7 @@ from pywg._native.pool cimport HELPERS_MAX
 from pywg._native.report cimport report_activity, report_counters, report_events, report_offloads
 from pywg._native.session cimport EVENT_ACTIVITY, EVENT_CONFIRMED, EVENT_ENDPOINT_MOVED, EVENT_HANDSHAKE_WANTED
 from pywg._native.session cimport EVENT_REKEY_WANTED, EVENT_ROUTING_LOOP
-from pywg._native.session cimport Endpoint, Keypair, Peer
+from pywg._native.session cimport Endpoint, Keypair, Peer, has_endpoint
 from pywg._native.staged cimport STAGED_BYTES, staged_drop_all
 from pywg._native.udp cimport Sender, udp_flush, udp_queue
 from pywg._native.wire cimport KEY_LEN
@@ -414,10 +414,8 @@ cdef class Plane:
         """Sends a handshake message to where the peer is; an authenticated packet sent, to its timers and tx_bytes."""
         cdef Peer *found = self.find(peer)
         cdef bint sent
-        if found.endpoint.ip_len == 0:
-            return False
         crew_hold(self.crew)
-        sent = self.send_one(found, &found.endpoint, data)
+        sent = has_endpoint(found) and self.send_one(found, &found.endpoint, data)
         crew_release(self.crew)
         if sent:
             store64(&found.last_sent, now_ns())

@@ -19,7 +19,7 @@ from pywg._native.inbatch cimport Group, InBatch
 from pywg._native.linux cimport EINTR, pthread_mutex_lock, pthread_mutex_unlock, writev
 from pywg._native.replay cimport replay_accept
 from pywg._native.session cimport EVENT_ENDPOINT_MOVED, EVENT_REKEY_WANTED, REKEY_ON_RECEIVE_S
-from pywg._native.session cimport SECOND_NS, Endpoint, Keypair, Peer, same_endpoint
+from pywg._native.session cimport SECOND_NS, Endpoint, Keypair, Peer, move_endpoint, same_endpoint
 from pywg._native.udp cimport Received
 from pywg._native.wire cimport TAG_LEN, TRANSPORT_MIN_LEN, WG_HEADER_LEN, TransportHeader
 
@@ -79,12 +79,14 @@ cdef void deliver(Delivery *d, InBatch *b) noexcept nogil:
 
 cdef void note_source(Dataplane *dp, Peer *peer, const Endpoint *source) noexcept nogil:
     """Roaming (paper section 6.5): an authentic packet is from where its peer is now."""
-    if same_endpoint(&peer.endpoint, source):
-        return
+    cdef bint moved
     pthread_mutex_lock(&peer.endpoint_lock)
-    peer.endpoint = source[0]
+    moved = not same_endpoint(&peer.endpoint, source)
+    if moved:
+        move_endpoint(peer, source)
     pthread_mutex_unlock(&peer.endpoint_lock)
-    events_raise(&dp.events, peer, EVENT_ENDPOINT_MOVED)
+    if moved:
+        events_raise(&dp.events, peer, EVENT_ENDPOINT_MOVED)
 
 
 cdef void note_received(Dataplane *dp, Keypair *keypair, bint data, uint64_t now) noexcept nogil:

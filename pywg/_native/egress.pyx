@@ -34,7 +34,7 @@ from pywg._native.pipeline cimport pipeline_hold, pipeline_init, pipeline_is_emp
 from pywg._native.pipeline cimport pipeline_submit, pipeline_submit_worked, pipeline_work
 from pywg._native.pool cimport pool_wake
 from pywg._native.segment cimport SEG_NO_ROOM, SEG_UNKNOWN_GSO, Run, finish_checksum, segment_frame
-from pywg._native.session cimport EVENT_HANDSHAKE_WANTED, Peer, StagedPacket, can_seal
+from pywg._native.session cimport EVENT_HANDSHAKE_WANTED, Peer, StagedPacket, can_seal, has_endpoint
 from pywg._native.staged cimport stage_packet, staged_free, staged_take
 from pywg._native.wire cimport TAG_LEN, VNET_F_NEEDS_CSUM, VNET_GSO_NONE, WG_HEADER_LEN, VnetHdr
 from pywg._native.worker cimport Worker, worker_free, worker_init
@@ -173,7 +173,7 @@ cdef void outbound(Egress *e, uint8_t *packet, uint32_t packet_len, uint64_t now
     else:
         count(dp.counters, TX_MALFORMED)
         return
-    if peer == NULL or peer.endpoint.ip_len == 0:
+    if peer == NULL or not has_endpoint(peer):
         count(dp.counters, TX_NO_PEER if peer == NULL else TX_NO_ENDPOINT)
         answer_unreachable(e, packet, packet_len, now)
         return
@@ -355,7 +355,7 @@ cdef bint egress_send_staged(Egress *e, Peer *peer, bint keepalive_if_none, uint
 
     A keepalive for which there is no keypair is a reason for a handshake, and the session then begins with one.
     """
-    if peer.endpoint.ip_len == 0:
+    if not has_endpoint(peer):
         return False
     if not can_seal(sending(peer), now):
         if keepalive_if_none:

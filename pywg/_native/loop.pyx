@@ -5,6 +5,7 @@ from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_raise
 from pywg._native.index_table cimport IndexEntry, index_table_find
 from pywg._native.inet cimport UDP_LEN
+from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_unlock
 from pywg._native.session cimport EVENT_ROUTING_LOOP, SECOND_NS, Peer
 from pywg._native.wire cimport TransportHeader
 
@@ -12,12 +13,15 @@ cdef enum:
     LOOP_PEERS_MAX = 16     # a loop of more peers than these is not looked for
 
 
-cdef bint is_for(const Peer *peer, const uint8_t *packet, uint32_t udp) noexcept nogil:
-    """The endpoint is read without its lock: while it moves, one message more or less may pass."""
+cdef bint is_for(Peer *peer, const uint8_t *packet, uint32_t udp) noexcept nogil:
     cdef bint is4 = packet[0] >> 4 == 4
-    return (peer.endpoint.ip_len == (4 if is4 else 16)
-            and memcmp(packet + (16 if is4 else 24), peer.endpoint.ip, peer.endpoint.ip_len) == 0
-            and memcmp(packet + udp + 2, &peer.endpoint.port, 2) == 0)
+    cdef bint is_its
+    pthread_mutex_lock(&peer.endpoint_lock)
+    is_its = (peer.endpoint.ip_len == (4 if is4 else 16)
+              and memcmp(packet + (16 if is4 else 24), peer.endpoint.ip, peer.endpoint.ip_len) == 0
+              and memcmp(packet + udp + 2, &peer.endpoint.port, 2) == 0)
+    pthread_mutex_unlock(&peer.endpoint_lock)
+    return is_its
 
 
 cdef Peer *next_through(const Dataplane *dp, const Peer *peer, uint64_t now) noexcept nogil:

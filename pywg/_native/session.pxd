@@ -4,9 +4,10 @@ Ownership: everything here changes only under both gates (gate.pxd), but for the
 under the gate of that direction alone, by whose thread it is, and the activity fields, which are relaxed atomics.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memcpy
 from pywg._native.aead cimport Aead
 from pywg._native.allowedips cimport AllowedOwner
+from pywg._native.atomic cimport load8, store8
 from pywg._native.linux cimport pthread_mutex_t
 from pywg._native.replay cimport REJECT_AFTER_MESSAGES, ReplayWindow
 
@@ -75,7 +76,7 @@ cdef struct Peer:
     uint32_t handshake_index    # of our handshake in flight
     bint has_handshake
     pthread_mutex_t endpoint_lock
-    Endpoint endpoint           # under endpoint_lock (RX moves it, TX reads it)
+    Endpoint endpoint           # under endpoint_lock (RX moves it, TX reads it); that there is one, has_endpoint() says
 
     StagedPacket *staged_first  # TX
     StagedPacket *staged_last   # TX
@@ -111,6 +112,17 @@ cdef struct Peer:
 cdef inline bint same_endpoint(const Endpoint *a, const Endpoint *b) noexcept nogil:
     """Both zero-initialized before they were filled, so that unused address bytes compare equal."""
     return memcmp(a, b, sizeof(Endpoint)) == 0
+
+
+cdef inline bint has_endpoint(const Peer *peer) noexcept nogil:
+    """For each packet, and so without the lock."""
+    return load8(&peer.endpoint.ip_len) != 0
+
+
+cdef inline void move_endpoint(Peer *peer, const Endpoint *to) noexcept nogil:
+    """Under endpoint_lock."""
+    memcpy(<uint8_t *>&peer.endpoint + 1, <const uint8_t *>to + 1, sizeof(Endpoint) - 1)
+    store8(&peer.endpoint.ip_len, to.ip_len)    # the first byte, which is read without the lock
 
 
 cdef inline bint can_seal(const Keypair *keypair, uint64_t now) noexcept nogil:
