@@ -1,13 +1,14 @@
-"""The data plane's tests once more, built with the compiler's address and undefined-behaviour sanitizers.
+"""The data plane's tests once more, built with the compiler's sanitizers.
 
-A read past the end or a use after free leaves no trace in an ordinary build. The first run builds, which takes two
-minutes; what it built is kept in .cache, and only what has changed since is built again.
+A read past the end, a use after free or a race leaves no trace in an ordinary build. The first run builds, which takes
+a minute or two for each; what it built is kept in .cache, and only what has changed since is built again.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,24 +16,61 @@ import pytest
 from tests.support import require_tool
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILT = ROOT / ".cache" / "sanitized"
-SANITIZERS = "address,undefined"
+KEPT = ROOT / ".cache" / "sanitized"
 NOT_AGAIN = (
     "test_sanitized.py",
     "test_plane_memory.py",  # measures memory, of which a sanitizer needs plenty
     "test_secret.py",  # looks at pages by itself
 )
+OF_THREADS = (
+    "test_helper_threads.py",
+    "test_helpers.py",
+    "test_lending.py",
+    "test_plane_confirm.py",
+    "test_plane_endpoints.py",
+    "test_plane_lifecycle.py",
+    "test_plane_loop.py",
+    "test_plane_pressure.py",
+    "test_plane_removal.py",
+    "test_plane_staging.py",
+    "test_plane_under_load.py",
+)
 DEADLINE_S = 900
 
 
-def copy_sources() -> None:
+@dataclass(frozen=True)
+class Sanitizer:
+    """What the compiler is told, the runtimes that this needs, and the tests to run with it."""
+
+    name: str
+    libraries: tuple[str, ...]
+    tests: tuple[str, ...]
+    options: str
+
+    @property
+    def directory(self) -> Path:
+        return KEPT / self.name.replace(",", "-")
+
+
+SANITIZERS = (
+    Sanitizer(
+        "address,undefined",
+        ("libasan.so", "libubsan.so"),
+        ("tests/fastpath", *(f"--ignore=tests/fastpath/{name}" for name in NOT_AGAIN)),
+        "detect_leaks=0:print_stacktrace=1",
+    ),
+    Sanitizer("thread", ("libtsan.so",), tuple(f"tests/fastpath/{name}" for name in OF_THREADS), "exitcode=0"),
+)
+
+
+def copy_sources(built: Path) -> None:
     """What is newer than the copy; the times are kept, since the build goes by them. What is gone here goes there."""
     for directory in ("pywg", "tests"):
-        for copy in sources_in(BUILT, directory):
-            if not (ROOT / copy.relative_to(BUILT)).exists():
+        for copy in sources_in(built, directory):
+            if not (ROOT / copy.relative_to(built)).exists():
                 copy.unlink()
     for source in [ROOT / "setup.py", ROOT / "pyproject.toml", *sources_in(ROOT, "pywg"), *sources_in(ROOT, "tests")]:
-        target = BUILT / source.relative_to(ROOT)
+        target = built / source.relative_to(ROOT)
         if not target.exists() or target.stat().st_mtime != source.stat().st_mtime:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
@@ -49,34 +87,38 @@ def library(name: str) -> str:
     return path
 
 
-@pytest.fixture(scope="module")
-def built() -> Path:
-    require_tool("cc")
-    require_tool("setarch")
-    copy_sources()
-    environment = {**os.environ, "PYWG_SANITIZE": SANITIZERS}
+def build(sanitizer: Sanitizer) -> None:
+    copy_sources(sanitizer.directory)
+    environment = {**os.environ, "PYWG_SANITIZE": sanitizer.name}
     command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace", f"-j{os.cpu_count()}"]
-    done = subprocess.run(command, check=False, cwd=BUILT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        command, check=False, cwd=sanitizer.directory, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-4000:]
-    return BUILT
 
 
 @pytest.mark.timeout(DEADLINE_S)
-def test_nothing_out_of_bounds_or_after_free(built: Path, tmp_path: Path) -> None:
-    log = tmp_path / "report"
-    options = f"detect_leaks=0:log_path={log}"
+@pytest.mark.parametrize("sanitizer", SANITIZERS, ids=lambda one: one.name)
+def test_sanitizer_has_nothing_to_say(sanitizer: Sanitizer, tmp_path: Path) -> None:
+    require_tool("cc")
+    require_tool("setarch")
+    build(sanitizer)
+    options = f"{sanitizer.options}:log_path={tmp_path / 'report'}"
     environment = {
         **os.environ,
-        "PYTHONPATH": str(built),
-        "ASAN_OPTIONS": options,
-        "UBSAN_OPTIONS": f"print_stacktrace=1:{options}",
+        "PYTHONPATH": str(sanitizer.directory),
+        **{f"{name}_OPTIONS": options for name in ("ASAN", "UBSAN", "TSAN")},
     }
-    preload = f"LD_PRELOAD={library('libasan.so')} {library('libubsan.so')}"
+    preload = f"LD_PRELOAD={' '.join(map(library, sanitizer.libraries))}"
     # -R: with as many random bits as kernels use today, the shadow memory is sometimes in the way.
     command = ["setarch", "-R", "env", preload, sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
-    left_out = [f"--ignore=tests/fastpath/{name}" for name in NOT_AGAIN]
     done = subprocess.run(
-        [*command, "tests/fastpath", *left_out], check=False, cwd=built, env=environment, capture_output=True, text=True
+        [*command, *sanitizer.tests],
+        check=False,
+        cwd=sanitizer.directory,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     reports = [path.read_text()[:4000] for path in tmp_path.glob("report*")]
     assert reports == []
