@@ -60,7 +60,7 @@ cdef void pipeline_submit(Pipeline *p) noexcept nogil:
 
 cdef void pipeline_submit_worked(Pipeline *p) noexcept nogil:
     """The next slot is filled, and worked on by the reader itself. The pipeline is empty."""
-    store8(&p.worked[p.submitted % <uint64_t>p.slots], 1)
+    store8_release(&p.worked[p.submitted % <uint64_t>p.slots], 1)
     store64(&p.taken, p.submitted + 1)  # first: at no time there is a slot that could be taken
     store64_release(&p.submitted, p.submitted + 1)
 
