@@ -1,0 +1,73 @@
+"""Whole tunnels between daemons that were built with the compiler's sanitizers (tests/sanitizers.py)."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bench.tunnel import traffic
+from bench.tunnel.implementations import Implementation
+from bench.tunnel.lab import Lab
+from bench.tunnel.transfer import exchange
+from tests.sanitizers import ADDRESS, THREAD, Sanitizer, said
+
+from .conftest import OpenLab
+
+SECONDS = 3.0
+CHANGE_EACH = 0.05
+EXCHANGED = 16 << 20
+
+
+def _daemon(sanitizer: Sanitizer, report: Path, threads: int) -> Implementation:
+    # The sandbox would not let it write its report.
+    env = {"PYWG_THREADS": str(threads), "PYWG_SANDBOX": "0"}
+    return Implementation("pywg-sanitized", sanitizer.command(report, "-m", "pywg", "-f"), env)
+
+
+@contextmanager
+def _changes(lab: Lab) -> Iterator[None]:
+    """Peers, prefixes, ports and endpoints change at both ends."""
+    done = threading.Event()
+
+    def change() -> None:
+        number = 0
+        while not done.wait(CHANGE_EACH):
+            number += 1
+            key = f"public_key={number:064x}\n"
+            for site in lab.sites:
+                site.uapi(
+                    f"set=1\n{key}endpoint=127.0.0.1:9\npersistent_keepalive_interval=1\nallowed_ip=10.9.0.0/24\n\n"
+                )
+            if number % 10 == 0:
+                for site in lab.sites:
+                    site.uapi(f"set=1\n{key}remove=true\n\n")
+            if number % 25 == 0:
+                lab.near.uapi(f"set=1\nlisten_port={40000 + number}\n\n")
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("threads", [2, 4])
+@pytest.mark.parametrize("sanitizer", [ADDRESS, THREAD], ids=lambda one: one.name)
+def test_sanitizer_has_nothing_to_say(sanitizer: Sanitizer, threads: int, open_lab: OpenLab, tmp_path: Path) -> None:
+    sanitizer.build()
+    report = tmp_path / "report"
+    lab = open_lab(*(_daemon(sanitizer, report, threads) for _ in range(2)), psk=True)
+    lab.establish(60)
+    near, far = lab.sites
+    with _changes(lab), traffic.pinging(near, far.inner(4), 0.005):
+        traffic.tcp(near, far, far.inner(4), SECONDS, streams=4, mode="bidir")
+        traffic.udp(near, far, far.inner(6), SECONDS, size=64, bits_per_s=50e6)
+    exchange(near.namespace, far.namespace, far.inner(4), EXCHANGED)
+    assert said(report) == []
+    assert lab.near.alive()
+    assert lab.far.alive()

@@ -1,0 +1,90 @@
+"""pywg built with the compiler's sanitizers: a read past the end, a use after free or a race leaves no trace otherwise.
+
+The first build takes a minute or two; what was built is kept in .cache, and only what has changed is built again.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support import require_tool
+
+ROOT = Path(__file__).resolve().parents[1]
+KEPT = ROOT / ".cache" / "sanitized"
+
+
+@dataclass(frozen=True)
+class Sanitizer:
+    """What the compiler is told, and the runtimes that this needs."""
+
+    name: str
+    libraries: tuple[str, ...]
+    options: str
+
+    @property
+    def directory(self) -> Path:
+        """A copy of the sources, with what was built from them."""
+        return KEPT / self.name.replace(",", "-")
+
+    def command(self, report: Path, *python: str) -> tuple[str, ...]:
+        """A command line that runs Python with what was built; what is found goes to files named like `report`."""
+        options = f"{self.options}:log_path={report}"
+        return (
+            # -R: with as many random bits as kernels use today, the shadow memory is sometimes in the way.
+            *("setarch", "-R", "env", f"PYTHONPATH={self.directory}", f"PYWG_SANITIZE={self.name}"),
+            *(f"{runtime}_OPTIONS={options}" for runtime in ("ASAN", "UBSAN", "TSAN")),
+            f"LD_PRELOAD={' '.join(map(_library, self.libraries))}",
+            *(sys.executable, "-P", *python),
+        )
+
+    def build(self) -> None:
+        """Skips the test where there is no compiler."""
+        require_tool("cc")
+        require_tool("setarch")
+        _copy_sources(self.directory)
+        done = subprocess.run(
+            [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace", f"-j{os.cpu_count()}"],
+            check=False,
+            cwd=self.directory,
+            env={**os.environ, "PYWG_SANITIZE": self.name},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+
+
+ADDRESS = Sanitizer("address,undefined", ("libasan.so", "libubsan.so"), "detect_leaks=0:print_stacktrace=1")
+THREAD = Sanitizer("thread", ("libtsan.so",), "exitcode=0")
+
+
+def said(report: Path) -> list[str]:
+    """The beginning of each report."""
+    return [path.read_text()[:4000] for path in report.parent.glob(f"{report.name}*")]
+
+
+def _copy_sources(target: Path) -> None:
+    """What is newer than the copy; the times are kept, since the build goes by them. What is gone here goes there."""
+    for directory in ("pywg", "tests"):
+        for copy in _sources_in(target, directory):
+            if not (ROOT / copy.relative_to(target)).exists():
+                copy.unlink()
+    sources = [ROOT / "setup.py", ROOT / "pyproject.toml", *_sources_in(ROOT, "pywg"), *_sources_in(ROOT, "tests")]
+    for source in sources:
+        copy = target / source.relative_to(ROOT)
+        if not copy.exists() or copy.stat().st_mtime != source.stat().st_mtime:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, copy)
+
+
+def _sources_in(root: Path, directory: str) -> list[Path]:
+    return [path for path in (root / directory).rglob("*") if path.is_file() and path.suffix not in (".so", ".pyc")]
+
+
+def _library(name: str) -> str:
+    """The sanitizer's runtime, which has to be there before Python is."""
+    path = subprocess.run(["cc", f"-print-file-name={name}"], check=True, capture_output=True, text=True).stdout.strip()
+    assert Path(path).is_absolute(), f"the compiler has no {name}"
+    return path
