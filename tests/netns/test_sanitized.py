@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from bench.tunnel import traffic
 from bench.tunnel.implementations import Implementation
 from bench.tunnel.lab import Lab
+from bench.tunnel.site import Site
 from bench.tunnel.transfer import exchange
 from tests.sanitizers import ADDRESS, THREAD, Sanitizer, said
 
@@ -31,28 +33,29 @@ def _changes(lab: Lab) -> Iterator[None]:
     """Peers, prefixes, ports and endpoints change at both ends."""
     done = threading.Event()
 
+    def set_(site: Site, *lines: str) -> None:
+        assert site.uapi("\n".join(("set=1", *lines))) == "errno=0\n\n"
+
     def change() -> None:
         number = 0
         while not done.wait(CHANGE_EACH):
             number += 1
-            key = f"public_key={number:064x}\n"
+            key = f"public_key={number:064x}"
             for site in lab.sites:
-                site.uapi(
-                    f"set=1\n{key}endpoint=127.0.0.1:9\npersistent_keepalive_interval=1\nallowed_ip=10.9.0.0/24\n\n"
-                )
+                set_(site, key, "endpoint=127.0.0.1:9", "persistent_keepalive_interval=1", "allowed_ip=10.9.0.0/24")
             if number % 10 == 0:
                 for site in lab.sites:
-                    site.uapi(f"set=1\n{key}remove=true\n\n")
+                    set_(site, key, "remove=true")
             if number % 25 == 0:
-                lab.near.uapi(f"set=1\nlisten_port={40000 + number}\n\n")
+                set_(lab.near, f"listen_port={40000 + number}")
 
-    thread = threading.Thread(target=change)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        changes = pool.submit(change)
+        try:
+            yield
+        finally:
+            done.set()
+        changes.result()
 
 
 @pytest.mark.timeout(900)
