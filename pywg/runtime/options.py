@@ -38,7 +38,7 @@ class Given(TypedDict, total=False):
     listen_addresses: Sequence[str]
     bind_device: str
     threads: str
-    """"auto" or a number"""
+    """auto, or a number"""
     staged_memory: str
     """MiB"""
 
