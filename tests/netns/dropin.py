@@ -174,12 +174,17 @@ def key_pair() -> tuple[str, str]:
 
 @contextlib.contextmanager
 def repeated(action: Callable[[], object]) -> Iterator[None]:
-    """Runs `action` again and again in a thread while the block lasts; its exception is raised at the end."""
+    """Runs `action` in a thread again and again while the block lasts, and at least once.
+
+    Its exception is raised at the end.
+    """
     stop = threading.Event()
 
     def body() -> None:
-        while not stop.is_set():
+        while True:
             action()
+            if stop.is_set():
+                return
 
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(body)

@@ -4,10 +4,8 @@ import contextlib
 import os
 import signal
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 
 import pytest
 
@@ -17,6 +15,7 @@ from bench.tunnel.lab import Lab
 from bench.tunnel.site import Site, poll
 from bench.tunnel.transfer import exchange
 
+from . import dropin
 from .conftest import OpenLab
 from .udp import Wire, payload
 
@@ -190,21 +189,6 @@ def _other(lab: Lab, site: Site) -> Site:
     return lab.far if site is lab.near else lab.near
 
 
-@contextlib.contextmanager
-def _exchanging(lab: Lab) -> Iterator[None]:
+def _exchanging(lab: Lab) -> contextlib.AbstractContextManager[None]:
     """Hashed bytes flow both ways as long as the block lasts; each round has to be right."""
-    done = threading.Event()
-
-    def rounds() -> None:
-        while True:
-            exchange(lab.near.namespace, lab.far.namespace, lab.far.inner(4), 20_000_000)
-            if done.is_set():
-                return
-
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(rounds)
-        try:
-            yield
-        finally:
-            done.set()
-        running.result()
+    return dropin.repeated(lambda: exchange(lab.near.namespace, lab.far.namespace, lab.far.inner(4), 20_000_000))

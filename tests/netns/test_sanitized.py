@@ -1,9 +1,8 @@
 """Whole tunnels between daemons that were built with the compiler's sanitizers (tests/sanitizers.py)."""
 
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+import itertools
+import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,10 @@ import pytest
 from bench.tunnel import traffic
 from bench.tunnel.implementations import Implementation
 from bench.tunnel.lab import Lab
-from bench.tunnel.site import Site
 from bench.tunnel.transfer import exchange
 from tests.sanitizers import ADDRESS, THREAD, Sanitizer, said
 
+from . import dropin
 from .conftest import OpenLab
 
 SECONDS = 3.0
@@ -28,34 +27,23 @@ def _daemon(sanitizer: Sanitizer, report: Path, threads: int) -> Implementation:
     return Implementation("pywg-sanitized", sanitizer.command(report, "-m", "pywg", "-f"), env)
 
 
-@contextmanager
-def _changes(lab: Lab) -> Iterator[None]:
+def _changes(lab: Lab) -> AbstractContextManager[None]:
     """Peers, prefixes, ports and endpoints change at both ends."""
-    done = threading.Event()
-
-    def set_(site: Site, *lines: str) -> None:
-        assert site.uapi("\n".join(("set=1", *lines))) == "errno=0\n\n"
+    numbers = itertools.count(1)
 
     def change() -> None:
-        number = 0
-        while not done.wait(CHANGE_EACH):
-            number += 1
-            key = f"public_key={number:064x}"
-            for site in lab.sites:
-                set_(site, key, "endpoint=127.0.0.1:9", "persistent_keepalive_interval=1", "allowed_ip=10.9.0.0/24")
+        number = next(numbers)
+        key = f"public_key={number:064x}"
+        lines = ("endpoint=127.0.0.1:9", "persistent_keepalive_interval=1", "allowed_ip=10.9.0.0/24")
+        for site in lab.sites:
+            assert dropin.set_(site, key, *lines) == 0
             if number % 10 == 0:
-                for site in lab.sites:
-                    set_(site, key, "remove=true")
-            if number % 25 == 0:
-                set_(lab.near, f"listen_port={40000 + number}")
+                assert dropin.set_(site, key, "remove=true") == 0
+        if number % 25 == 0:
+            assert dropin.set_(lab.near, f"listen_port={40000 + number}") == 0
+        time.sleep(CHANGE_EACH)
 
-    with ThreadPoolExecutor(1) as pool:
-        changes = pool.submit(change)
-        try:
-            yield
-        finally:
-            done.set()
-        changes.result()
+    return dropin.repeated(change)
 
 
 @pytest.mark.timeout(900)
