@@ -66,21 +66,15 @@ def said(report: Path) -> list[str]:
 
 
 def _copy_sources(target: Path) -> None:
-    """What is newer than the copy; the times are kept, since the build goes by them. What is gone here goes there."""
+    """With their times, by which the build knows what has changed. What is gone here goes there."""
     for directory in ("pywg", "tests"):
-        for copy in _sources_in(target, directory):
-            if not (ROOT / copy.relative_to(target)).exists():
+        for copy in (target / directory).rglob("*"):
+            if copy.is_file() and copy.suffix != ".so" and not (ROOT / copy.relative_to(target)).exists():
                 copy.unlink()
-    sources = [ROOT / "setup.py", ROOT / "pyproject.toml", *_sources_in(ROOT, "pywg"), *_sources_in(ROOT, "tests")]
-    for source in sources:
-        copy = target / source.relative_to(ROOT)
-        if not copy.exists() or copy.stat().st_mtime != source.stat().st_mtime:
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, copy)
-
-
-def _sources_in(root: Path, directory: str) -> list[Path]:
-    return [path for path in (root / directory).rglob("*") if path.is_file() and path.suffix not in (".so", ".pyc")]
+        ignored = shutil.ignore_patterns("*.so", "__pycache__")
+        shutil.copytree(ROOT / directory, target / directory, ignore=ignored, dirs_exist_ok=True)
+    for name in ("setup.py", "pyproject.toml"):
+        shutil.copy2(ROOT / name, target)
 
 
 def _library(name: str) -> str:
