@@ -32,7 +32,7 @@ from pywg._native.pool cimport HELPERS_MAX
 from pywg._native.report cimport report_activity, report_counters, report_events, report_offloads
 from pywg._native.session cimport EVENT_ACTIVITY, EVENT_CONFIRMED, EVENT_ENDPOINT_MOVED, EVENT_HANDSHAKE_WANTED
 from pywg._native.session cimport EVENT_REKEY_WANTED, EVENT_ROUTING_LOOP
-from pywg._native.session cimport Endpoint, Keypair, Peer, has_endpoint
+from pywg._native.session cimport Endpoint, Keypair, Peer, clear_source, has_endpoint
 from pywg._native.staged cimport STAGED_BYTES, staged_drop_all
 from pywg._native.udp cimport Sender, udp_flush, udp_queue
 from pywg._native.wire cimport KEY_LEN
@@ -266,9 +266,7 @@ cdef class Plane:
         """Forgets the local address that the peer spoke to: the route decides again."""
         cdef Peer *found = self.find(peer)
         crew_hold(self.crew)
-        found.endpoint.local_len = 0
-        found.endpoint.local_ifindex = 0
-        memset(found.endpoint.local_ip, 0, sizeof(found.endpoint.local_ip))
+        clear_source(found)
         crew_release(self.crew)
 
     def allow_many(self, peer: int, prefixes: list) -> None:

@@ -4,11 +4,11 @@ Ownership: everything here changes only under both gates (gate.pxd), but for the
 under the gate of that direction alone, by whose thread it is, and the activity fields, which are relaxed atomics.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 from pywg._native.aead cimport Aead
 from pywg._native.allowedips cimport AllowedOwner
 from pywg._native.atomic cimport load8, store8
-from pywg._native.linux cimport pthread_mutex_t
+from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
 from pywg._native.replay cimport REJECT_AFTER_MESSAGES, ReplayWindow
 
 cdef extern from * nogil:
@@ -123,6 +123,15 @@ cdef inline void move_endpoint(Peer *peer, const Endpoint *to) noexcept nogil:
     """Under endpoint_lock."""
     memcpy(<uint8_t *>&peer.endpoint + 1, <const uint8_t *>to + 1, sizeof(Endpoint) - 1)
     store8(&peer.endpoint.ip_len, to.ip_len)    # the first byte, which is read without the lock
+
+
+cdef inline void clear_source(Peer *peer) noexcept nogil:
+    """Forgets the local address that the peer spoke to: the route decides again."""
+    pthread_mutex_lock(&peer.endpoint_lock)
+    peer.endpoint.local_len = 0
+    peer.endpoint.local_ifindex = 0
+    memset(peer.endpoint.local_ip, 0, sizeof(peer.endpoint.local_ip))
+    pthread_mutex_unlock(&peer.endpoint_lock)
 
 
 cdef inline bint can_seal(const Keypair *keypair, uint64_t now) noexcept nogil:

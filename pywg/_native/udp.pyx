@@ -12,8 +12,8 @@ from pywg._native.linux cimport AF_INET, AF_INET6, EAGAIN, EINTR, EINVAL, EIO, E
 from pywg._native.linux cimport CMSG_DATA, CMSG_FIRSTHDR, CMSG_LEN, CMSG_NXTHDR, CMSG_SPACE, MSG_DONTWAIT, MSG_TRUNC
 from pywg._native.linux cimport IP_PKTINFO, IP_TOS, IPPROTO_IP, IPPROTO_IPV6, IPV6_PKTINFO, IPV6_TCLASS
 from pywg._native.linux cimport SOL_UDP, UDP_GRO, UDP_SEGMENT, cmsghdr, in6_pktinfo, in_pktinfo, msghdr
-from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_unlock, recvmmsg, sendmmsg, sockaddr_in, sockaddr_in6
-from pywg._native.session cimport Endpoint, Peer
+from pywg._native.linux cimport recvmmsg, sendmmsg, sockaddr_in, sockaddr_in6
+from pywg._native.session cimport Endpoint, Peer, clear_source
 
 cdef extern from "stdlib.h" nogil:
     int posix_memalign(void **memory, size_t alignment, size_t size)
@@ -122,15 +122,6 @@ cdef uint32_t datagrams_in(const Outgoing *out) noexcept nogil:
     return 1 if out.stride == 0 else (out.len + out.stride - 1) // out.stride
 
 
-cdef void clear_source(Peer *peer) noexcept nogil:
-    if peer != NULL:
-        pthread_mutex_lock(&peer.endpoint_lock)
-        peer.endpoint.local_len = 0
-        peer.endpoint.local_ifindex = 0
-        memset(peer.endpoint.local_ip, 0, 16)
-        pthread_mutex_unlock(&peer.endpoint_lock)
-
-
 cdef bint send_without_source(Sender *sender, Dataplane *dp, int fd, int i, bint segmented,
                               uint32_t len) noexcept nogil:
     """Sends the first `len` bytes of message i again, in case its source address is gone. False: refused as well."""
@@ -139,7 +130,8 @@ cdef bint send_without_source(Sender *sender, Dataplane *dp, int fd, int i, bint
     sender.iov[i].iov_len = len
     if sendmmsg(fd, &sender.messages[i], 1, MSG_DONTWAIT) != 1:
         return False
-    clear_source(out.peer)
+    if out.peer != NULL:
+        clear_source(out.peer)
     out.to.local_len = 0
     count(dp.counters, TX_SOURCE_CLEARED)
     return True
