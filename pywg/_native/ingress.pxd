@@ -28,7 +28,7 @@ cdef struct Ingress:
     bint ready4, ready6             # what the last poll() said
     int limit                       # messages that the next batch takes
     bint alone                      # nobody else is opening or delivering
-    int full                        # batches in a row with as many messages as they take
+    int full                        # batches in a row with as many messages as they take, as far as that counts
     bint crowded                    # no batch is free: nothing is received until half of them are
     Delivery delivery
     Bucket without_cookie           # under load: handshake messages without a good MAC2, in all

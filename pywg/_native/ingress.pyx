@@ -170,8 +170,8 @@ cdef void receive(Ingress *e, int fd) noexcept nogil:
         return
     count(e.dp.counters, RX_RECEIVES)
     b.now = now_ns()
-    e.full = e.full + 1 if n == e.limit else 0
-    if e.full >= PRESSED_BATCHES:
+    e.full = 0 if n < e.limit else min(e.full + 1, PRESSED_BATCHES)
+    if e.full == PRESSED_BATCHES:
         store64(&e.dp.rx_pressed_ns, b.now)
     e.alone = e.pool == NULL or pipeline_is_empty(&e.line)
     for i in range(n):
