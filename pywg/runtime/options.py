@@ -21,6 +21,7 @@ from pywg.runtime.processors import READING_THREADS, auto_threads
 STORED_TUN = "tun"
 """The name under which the service manager keeps the TUN for our next start."""
 _FIRST_LISTEN_FD = 3
+_MOST_DESCRIPTORS = 999_999_999
 _MOST_THREADS = 64
 _STAGED_MIB = 16
 _MOST_STAGED_MIB = 1024
@@ -144,9 +145,10 @@ def _descriptor(environ: Mapping[str, str], name: str) -> int | None:
     text = environ.get(name, "")
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+    number = _number(text, 0, _MOST_DESCRIPTORS)
+    if number is None:
         raise ConfigError(f"{name}={text!r} is not the number of an open file descriptor")
-    return int(text)
+    return number
 
 
 def _stored_tun(environ: Mapping[str, str]) -> int | None:
