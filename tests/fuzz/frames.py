@@ -77,7 +77,8 @@ def join(attempt: Attempt) -> None:
     assert sorted(out) == sorted(sent)
     for packets in flows.values():
         mine = set(packets)
-        assert [one for one in out if one in mine] == packets
+        # A mutated packet may be one of them, byte for byte.
+        assert [one for one in out if one in mine] == [one for one in sent if one in mine]
 
 
 def split(attempt: Attempt) -> None:
