@@ -1,7 +1,7 @@
 """Builds the Cython data plane; all metadata lives in pyproject.toml.
 
 PYWG_DEBUG=1 turns on bounds checks, C assertions and debug symbols; PYWG_SANITIZE=address,undefined, or thread, the
-sanitizers of the compiler. A `performance hint:` from Cython fails the build:
+sanitizers of the compiler, and C assertions. A `performance hint:` from Cython fails the build:
 in this code every hint is a hidden GIL or a hidden Python object on the packet path.
 """
 
@@ -18,7 +18,7 @@ DEBUG = os.environ.get("PYWG_DEBUG", "0") not in ("", "0")
 SANITIZE = [f"-fsanitize={names}"] if (names := os.environ.get("PYWG_SANITIZE")) else []
 COMPILE = ["-O1", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-g1", "-fno-semantic-interposition", "-DNDEBUG"]
 if SANITIZE:
-    COMPILE += ["-O1", "-fno-omit-frame-pointer", *SANITIZE]
+    COMPILE += ["-O1", "-UNDEBUG", "-fno-omit-frame-pointer", *SANITIZE]
 DIRECTIVES = {
     "language_level": "3",
     "boundscheck": DEBUG,

@@ -17,6 +17,7 @@ from pywg._native cimport linux
 from pywg._native.allowedips cimport allowedips_lookup4, allowedips_lookup6
 from pywg._native.atomic cimport load8, store8, store64, store_int
 from pywg._native.bucket cimport bucket_take
+from pywg._native.checks cimport c_assert
 from pywg._native.clock cimport now_ns
 from pywg._native.counters cimport TX_MALFORMED, TX_NO_ENDPOINT, TX_NO_PEER, TX_NO_ROOM, TX_PACKETS
 from pywg._native.counters cimport TX_ROUTING_LOOP, TX_SHARED, TX_TUN_ERROR, TX_UNKNOWN_GSO
@@ -26,9 +27,9 @@ from pywg._native.events cimport events_raise, events_signal
 from pywg._native.icmp cimport ICMP_BURST, ICMP_PER_SECOND, icmp_unreachable
 from pywg._native.linux cimport EAGAIN, EBADF, EBADFD, EINTR, ENODEV, read, write
 from pywg._native.loop cimport loop_closes, transport_in
-from pywg._native.outbatch cimport BATCH_BYTES, BATCH_PACKETS, FRAME_MAX, MAX_RUNS, SEGMENTS_LEN, Batch
-from pywg._native.outbatch cimport batch_forget_peers, batch_free, batch_init, batch_plan, batch_plan_packet
-from pywg._native.outbatch cimport batch_reserve, batch_seal, batch_send, run_len, sending
+from pywg._native.outbatch cimport BATCH_BYTES, BATCH_PACKETS, READ_MAX, SEGMENTS_LEN, Batch
+from pywg._native.outbatch cimport batch_forget_peers, batch_free, batch_init, batch_next_packet, batch_plan
+from pywg._native.outbatch cimport batch_plan_packet, batch_reserve, batch_seal, batch_send, run_len, sending
 from pywg._native.pipeline cimport pipeline_destroy, pipeline_finish, pipeline_finish_held, pipeline_has_room
 from pywg._native.pipeline cimport pipeline_hold, pipeline_init, pipeline_is_empty, pipeline_next, pipeline_release
 from pywg._native.pipeline cimport pipeline_submit, pipeline_submit_worked, pipeline_work
@@ -36,7 +37,7 @@ from pywg._native.pool cimport pool_wake
 from pywg._native.segment cimport SEG_NO_ROOM, SEG_UNKNOWN_GSO, Run, finish_checksum, segment_frame
 from pywg._native.session cimport EVENT_HANDSHAKE_WANTED, Peer, StagedPacket, can_seal, has_endpoint
 from pywg._native.staged cimport stage_packet, staged_free, staged_take
-from pywg._native.wire cimport TAG_LEN, VNET_F_NEEDS_CSUM, VNET_GSO_NONE, WG_HEADER_LEN, VnetHdr
+from pywg._native.wire cimport VNET_F_NEEDS_CSUM, VNET_GSO_NONE, WG_HEADER_LEN, VnetHdr
 from pywg._native.worker cimport Worker, worker_free, worker_init
 
 cdef enum:
@@ -90,10 +91,11 @@ cdef bint egress_step(Egress *e) noexcept nogil:
     if not ready(e) or dp.tun_fd < 0:
         return False
     now = e.now = now_ns()
-    while (packets < BATCH_PACKETS and taken < BATCH_BYTES and e.filling
-           and e.batch.run_count <= MAX_RUNS - RUNS_FOR_A_FRAME):
-        packet = e.batch.ring + e.batch.ring_used + WG_HEADER_LEN
-        n = read(dp.tun_fd, packet - dp.vnet_hdr_len, FRAME_MAX - TAG_LEN)
+    while packets < BATCH_PACKETS and taken < BATCH_BYTES and e.filling:
+        packet = batch_next_packet(e.batch, RUNS_FOR_A_FRAME)   # each time: what is staged may have filled the batch
+        if packet == NULL:
+            break
+        n = read(dp.tun_fd, packet - dp.vnet_hdr_len, READ_MAX)
         if n <= 0:
             more = read_failed(e, linux.errno if n < 0 else ENODEV)     # 0: the end of the file
             break
@@ -260,11 +262,13 @@ cdef bint plan_staged(Egress *e, Peer *peer, uint64_t now) noexcept nogil:
     cdef StagedPacket *staged
     cdef uint8_t *packet
     while peer.staged_first != NULL:
-        if e.batch.run_count == MAX_RUNS or e.batch.ring_used > BATCH_BYTES:
+        packet = batch_next_packet(e.batch, 1)
+        if packet == NULL:
             if not pass_on(e, False, now):
                 return False
+            continue
         staged = staged_take(e.dp, peer)
-        packet = e.batch.ring + e.batch.ring_used + WG_HEADER_LEN
+        c_assert(staged.len <= READ_MAX)
         memcpy(packet, staged.data, staged.len)
         batch_plan_packet(e.batch, peer, packet, staged.len, staged_ecn(packet), e.dp.mtu)
         staged_free(staged)
@@ -365,7 +369,7 @@ cdef bint egress_send_staged(Egress *e, Peer *peer, bint keepalive_if_none, uint
         return False
     if peer.staged_first == NULL:
         if keepalive_if_none:
-            batch_plan_packet(e.batch, peer, e.batch.ring + e.batch.ring_used + WG_HEADER_LEN, 0, 0, e.dp.mtu)
+            batch_plan_packet(e.batch, peer, batch_next_packet(e.batch, 1), 0, 0, e.dp.mtu)
     elif not plan_staged(e, peer, now):
         return False
     return pass_on(e, True, now)

@@ -10,14 +10,16 @@ from pywg._native.dataplane cimport Dataplane
 from pywg._native.segment cimport Run
 from pywg._native.session cimport Endpoint, Keypair, Peer
 from pywg._native.udp cimport Sender
+from pywg._native.wire cimport TAG_LEN, WG_HEADER_LEN
 from pywg._native.worker cimport Worker
 
 cdef enum:
     BATCH_PACKETS = 64
     BATCH_BYTES = 65536
-    FRAME_MAX = 65536 + 64          # the longest read from a TUN, with its virtio header
+    READ_MAX = 65536 + 48           # the longest read from a TUN; padding to 16 bytes never goes past it
+    PACKET_ROOM = WG_HEADER_LEN + READ_MAX + TAG_LEN
+    RING_LEN = BATCH_BYTES + PACKET_ROOM
     MAX_RUNS = 64
-    RING_LEN = BATCH_BYTES + 2 * FRAME_MAX + 256    # 256: headers, padding and tags of the last two
     SEGMENTS_LEN = 6 * 65536
 
 
@@ -48,6 +50,17 @@ cdef void batch_reserve(Batch *b, Dataplane *dp, uint64_t now) noexcept nogil
 cdef void batch_seal(Batch *b, Dataplane *dp, Worker *worker) noexcept nogil
 cdef bint batch_send(Batch *b, Dataplane *dp) noexcept nogil
 cdef void batch_forget_peers(Batch *b) noexcept nogil
+
+
+cdef inline uint8_t *batch_next_packet(const Batch *b, int runs) noexcept nogil:
+    """Where the next packet of the ring goes: up to READ_MAX bytes, with room for a header before and a tag after them.
+
+    NULL: the batch is full, or has no room for so many `runs`. Asked before every packet that is read or copied into
+    the ring; nothing else knows how much fits.
+    """
+    if b.ring_used + PACKET_ROOM > RING_LEN or b.run_count + runs > MAX_RUNS:
+        return NULL
+    return b.ring + b.ring_used + WG_HEADER_LEN
 
 
 cdef inline Keypair *sending(const Peer *peer) noexcept nogil:

@@ -5,6 +5,7 @@ from libc.string cimport memset
 from pywg._native.activity cimport activity_begins
 from pywg._native.aead cimport Aead, seal_run
 from pywg._native.atomic cimport store64
+from pywg._native.checks cimport c_assert
 from pywg._native.counters cimport TX_SEAL_FAILED, count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_raise
@@ -39,6 +40,7 @@ cdef void batch_free(Batch *b) noexcept nogil:
 
 cdef PlannedRun *batch_plan(Batch *b, Peer *peer, uint8_t ecn, const Run *run) noexcept nogil:
     """Adds a run. There is room for it."""
+    c_assert(b.run_count < MAX_RUNS)
     cdef PlannedRun *planned = &b.runs[b.run_count]
     b.run_count += 1
     planned.run = run[0]
@@ -49,13 +51,13 @@ cdef PlannedRun *batch_plan(Batch *b, Peer *peer, uint8_t ecn, const Run *run) n
 
 cdef void batch_plan_packet(Batch *b, Peer *peer, uint8_t *packet, uint32_t packet_len, uint8_t ecn,
                             uint32_t mtu) noexcept nogil:
-    """Adds a packet to the run before it, or as a new one. It stands at the ring's free end, with room for the header
-    before it."""
+    """Adds a packet to the run before it, or as a new one. It stands where `batch_next_packet` said."""
     cdef uint32_t padded = padded_len(packet_len, mtu)
     cdef uint32_t wire = WG_HEADER_LEN + padded + TAG_LEN
     cdef PlannedRun *last = &b.runs[b.run_count - 1]
     cdef Run run
     run.base = packet - WG_HEADER_LEN
+    c_assert(run.base == b.ring + b.ring_used and wire <= PACKET_ROOM and b.ring_used + wire <= RING_LEN)
     memset(packet + packet_len, 0, padded - packet_len)
     b.ring_used += wire
     if (b.run_count > 0 and last.peer == peer and last.tos == ecn and last.run.base + run_len(&last.run) == run.base

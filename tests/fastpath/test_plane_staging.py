@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from pywg._fastpath import HANDSHAKE_WANTED, now
-from tests.fastpath.packets import Tcp, cut, gso_vnet
-from tests.fastpath.plane_bed import Bed, Far, Raw, raw_packet
+from tests.fastpath.packets import Tcp, Udp, cut, gso_vnet
+from tests.fastpath.plane_bed import Bed, Far, Raw, pad, raw_packet
 from tests.paper import STAGED_PACKETS
 
 
@@ -78,6 +78,46 @@ def test_superframe_goes_behind_what_is_staged() -> None:
         bed.write(big.unfinished(), gso_vnet(big, 1000))
         packets += cut(big, 1000)
         assert [far.receive() for _ in packets] == [far.expect(i, packet) for i, packet in enumerate(packets)]
+
+
+@pytest.mark.parametrize(
+    ("mtu", "staged", "behind", "superframe"),
+    [(1420, [1008] * 128, [1008] + [1057] * 60, 64), (65000, [65000] * 2, [60, 65000, 65000], 0)],
+    ids=["mtu-1420", "mtu-65000"],
+)
+def test_batch_has_room_for_what_is_read_behind_what_was_staged(
+    mtu: int, staged: list[int], behind: list[int], superframe: int
+) -> None:
+    """Both fill one batch, in whose memory there is so much room and no more: a sanitizer watches its end.
+
+    So much comes at once that the longest read from the TUN follows packets that were staged.
+    """
+    big = Udp(payload=bytes(superframe * 1023))
+    with Bed(mtu=mtu) as bed:
+        far = Far(bed, session=False)
+        packets = [numbered(number, length) for number, length in enumerate(staged)]
+        for packet in packets:
+            bed.write(packet)
+        bed.until(lambda: bed.counter("tx_packets") == len(staged), "all staged")
+        bed.plane.detach_tun()
+        begin_session(bed, far)
+        for packet in (numbered(1000 + number, length) for number, length in enumerate(behind)):
+            bed.write(packet)
+            packets.append(packet)
+        if superframe:
+            bed.write(big.unfinished(), gso_vnet(big, 1023))
+            packets += cut(big, 1023)
+        packets = packets[bed.counter("tx_staged_dropped") :]
+        bed.plane.attach_tun(bed.tun_end.fileno(), vnet_hdr_len=bed.vnet_hdr_len, uso=True)
+        bed.until(lambda: bed.counter("tx_packets") == len(staged) + len(behind) + bool(superframe), "all read")
+        dropped = bed.counter("tx_staged_dropped")
+        bed.counted(tx_datagrams=len(packets) - dropped)
+        arrived = 0
+        while not far.is_silent():  # the socket's buffer may have been too small for some
+            opened = far.open()
+            assert opened.text == pad(packets[dropped + opened.counter], mtu)
+            arrived += 1
+        assert arrived > 0
 
 
 def test_superframe_is_staged_as_its_segments() -> None:
