@@ -86,7 +86,8 @@ cdef class Plane:
     `udp_gso_equal_tail`: also where the last datagram is as long as the others, which some kernels get wrong;
     `coalesce`: write superframes to the TUN. (UDP_GRO is an option of the sockets, which the caller opens.) `helpers`:
     threads beside the two that read, which seal and open for them. `staged_bytes`: the most that packets which wait
-    for a session may hold, of all peers together.
+    for a session may hold, of all peers together. `ruleset`: a Landlock ruleset that the threads enter and the caller
+    doesn't, -1 for none; the calling thread has no_new_privs then.
     """
     cdef Dataplane *dp
     cdef Crew *crew
@@ -96,7 +97,7 @@ cdef class Plane:
     cdef dict peers                 # id -> address of its struct Peer
 
     def __cinit__(self, *, bint udp_gso=True, bint udp_gso_equal_tail=True, bint coalesce=True, int helpers=0,
-                  size_t staged_bytes=STAGED_BYTES):
+                  size_t staged_bytes=STAGED_BYTES, int ruleset=-1):
         cdef bint started
         if not 0 <= helpers <= HELPERS_MAX:
             raise ValueError(f"0 to {HELPERS_MAX} helpers")
@@ -115,7 +116,7 @@ cdef class Plane:
         if self.crew == NULL:
             raise MemoryError("the data plane's buffers could not be had")
         with nogil:
-            started = crew_start(self.crew) == 0
+            started = crew_start(self.crew, ruleset) == 0
         if not started:
             raise RuntimeError("the data plane's threads could not be started")
 
@@ -151,6 +152,11 @@ cdef class Plane:
     def threads(self) -> int:
         """How many threads move packets."""
         return crew_count(self.crew)
+
+    @property
+    def confined(self) -> bool:
+        """Whether the threads are under the Landlock ruleset that they were started with."""
+        return self.crew.confined
 
     @property
     def event_fd(self) -> int:

@@ -18,10 +18,12 @@ cdef struct Crew:
     pthread_t tx
     pthread_t rx
     bint running
+    int ruleset                 # Landlock's, that the threads are to be under; -1: none
+    bint confined               # they are
 
 cdef Crew *crew_new(Dataplane *dp, int helpers) noexcept nogil
 cdef void crew_free(Crew *crew) noexcept nogil
-cdef int crew_start(Crew *crew) noexcept nogil
+cdef int crew_start(Crew *crew, int ruleset) noexcept nogil
 cdef void crew_stop(Crew *crew) noexcept nogil
 cdef int crew_count(const Crew *crew) noexcept nogil
 cdef void crew_kick(Crew *crew) noexcept nogil

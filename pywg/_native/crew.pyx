@@ -8,12 +8,13 @@ from pywg._native.gate cimport gate_enter, gate_leave
 from pywg._native.ingress cimport ingress_free, ingress_hold, ingress_new, ingress_release, ingress_thread
 from pywg._native.lending cimport egress_thread
 from pywg._native.linux cimport SIG_SETMASK, eventfd_write, pthread_create, pthread_join, pthread_setname_np
-from pywg._native.linux cimport pthread_sigmask, sigfillset, sigset_t
+from pywg._native.linux cimport pthread_sigmask, sigfillset, sigset_t, syscall
 from pywg._native.pipeline cimport SLOTS_MAX
-from pywg._native.pool cimport pool_free, pool_new, pool_start, pool_stop
+from pywg._native.pool cimport pool_free, pool_name, pool_new, pool_start, pool_stop
 
 cdef enum:
     FEW_HELPERS = 4                 # for so many, half of the slots are enough
+    LANDLOCK_RESTRICT_SELF = 446    # the same number on every architecture but alpha
 
 
 cdef Crew *crew_new(Dataplane *dp, int helpers) noexcept nogil:
@@ -43,15 +44,28 @@ cdef void crew_free(Crew *crew) noexcept nogil:
     free(crew)
 
 
-cdef int crew_start(Crew *crew) noexcept nogil:
-    """Starts all, with every signal blocked (they are the event loop's); returns when they run. -1: could not."""
+cdef int crew_start(Crew *crew, int ruleset) noexcept nogil:
+    """Starts all, with every signal blocked (they are the event loop's); returns when they run. -1: could not.
+
+    With a Landlock `ruleset` they are under it (`confined`) and the caller is not, where the kernel lets them.
+    """
     cdef sigset_t everything, before
+    cdef pthread_t starter
+    crew.ruleset = ruleset
     sigfillset(&everything)
     pthread_sigmask(SIG_SETMASK, &everything, &before)
-    crew.running = create_all(crew)
+    if ruleset < 0:
+        crew.running = create_all(crew)
+    elif pthread_create(&starter, NULL, starter_thread, crew) == 0:
+        pthread_join(starter, NULL)
     pthread_sigmask(SIG_SETMASK, &before, NULL)
     if not crew.running:
         return -1
+    # Not by the thread that started them: naming another thread is writing a file.
+    pthread_setname_np(crew.tx, "pywg-tx")
+    pthread_setname_np(crew.rx, "pywg-rx")
+    if crew.pool != NULL:
+        pool_name(crew.pool)
     # Only now have all made the system calls of a thread's start, which a sandbox may not allow later.
     while (load64(&crew.dp.tx_waits) == 0 or load64(&crew.dp.rx_waits) == 0
             or (crew.pool != NULL and load64(&crew.pool.running) < <uint64_t>crew.pool.count)):
@@ -59,14 +73,20 @@ cdef int crew_start(Crew *crew) noexcept nogil:
     return 0
 
 
+cdef void *starter_thread(void *arg) noexcept nogil:
+    """A domain of Landlock holds the thread that enters it and those that this one starts."""
+    cdef Crew *crew = <Crew *>arg
+    crew.confined = syscall(LANDLOCK_RESTRICT_SELF, <long>crew.ruleset, <long>0) == 0
+    crew.running = create_all(crew)
+    return NULL
+
+
 cdef bint create_all(Crew *crew) noexcept nogil:
     """All of them, or none."""
     if crew.pool != NULL and pool_start(crew.pool) != 0:
         return False
     if pthread_create(&crew.tx, NULL, egress_thread, crew.egress) == 0:
-        pthread_setname_np(crew.tx, "pywg-tx")
         if pthread_create(&crew.rx, NULL, ingress_thread, crew.ingress) == 0:
-            pthread_setname_np(crew.rx, "pywg-rx")
             return True
         stop_reading(crew)
         pthread_join(crew.tx, NULL)

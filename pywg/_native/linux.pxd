@@ -58,6 +58,7 @@ cdef extern from "unistd.h" nogil:
     ssize_t read(int fd, void *buf, size_t count)
     ssize_t write(int fd, const void *buf, size_t count)
     int close(int fd)
+    long syscall(long number, ...)
 
 cdef extern from "sys/eventfd.h" nogil:
     int eventfd(unsigned int initial, int flags)

@@ -39,17 +39,23 @@ cdef Pool *pool_new(int count, Pipeline *first, Pipeline *second) noexcept nogil
 
 cdef int pool_start(Pool *pool) noexcept nogil:
     """With the signal mask of the caller. 0, or -1: not all could be started, and none is left."""
-    cdef char name[NAME_LEN]
     cdef Helper *helper
     while pool.started < pool.count:
         helper = &pool.helpers[pool.started]
         if pthread_create(&helper.thread, NULL, helper_thread, helper) != 0:
             pool_stop(pool)
             return -1
-        snprintf(name, NAME_LEN, "pywg-h%d", helper.number)
-        pthread_setname_np(helper.thread, name)
         pool.started += 1
     return 0
+
+
+cdef void pool_name(Pool *pool) noexcept nogil:
+    """Names the helpers, by a file of each in /proc."""
+    cdef char name[NAME_LEN]
+    cdef int i
+    for i in range(pool.started):
+        snprintf(name, NAME_LEN, "pywg-h%d", pool.helpers[i].number)
+        pthread_setname_np(pool.helpers[i].thread, name)
 
 
 cdef void pool_stop(Pool *pool) noexcept nogil:

@@ -1,7 +1,7 @@
 """Takes the file system, TCP, and other processes from the calling thread: landlock(7), include/uapi/linux/landlock.h.
 
-What is already open stays usable. A domain holds the thread that enters it and those that it starts; since ABI 8 it can
-hold all threads of the process at once.
+What is already open stays usable, and stat(2) works on everything. A domain holds the thread that enters it and those
+that it starts; since ABI 8 it can hold all threads of the process at once.
 """
 
 import ctypes
@@ -39,7 +39,7 @@ def restrict(removable: str | None) -> int:
     version = abi()
     if version < 1:
         return 0
-    ruleset = _create_ruleset(version)
+    ruleset = create_ruleset(version)
     try:
         if removable is not None:
             _allow(ruleset, removable, _REMOVE_FILE)
@@ -49,7 +49,8 @@ def restrict(removable: str | None) -> int:
     return version
 
 
-def _create_ruleset(version: int) -> int:
+def create_ruleset(version: int) -> int:
+    """A descriptor, the caller's, of a ruleset for ABI `version` that allows nothing. Raises OSError."""
     rights = max(count for since, count in _FS_RIGHTS.items() if since <= version)
     attributes = struct.pack("=Q", (1 << rights) - 1)
     if version >= _NET_SINCE:

@@ -1,20 +1,23 @@
 """What the daemon gives up once it has all it needs, so that who gets into it gets nothing else.
 
-Three steps. `begin` comes before the event loop: libuv, below uvloop, would open an io_uring, and no filter sees what
+Four steps. `begin` comes before the event loop: libuv, below uvloop, would open an io_uring, and no filter sees what
 that does. `drop_privileges` comes before the data plane's threads, as the kernel ties capabilities to threads:
 CAP_NET_ADMIN stays (marks, socket buffers, rtnetlink), CAP_NET_BIND_SERVICE if it was there (a listen port below 1024
-may yet be set), and before Linux 5.7 CAP_NET_RAW where new sockets are to be bound to a device. `close` comes when the
-daemon is ready and has imported all that it will ever import: then no file can be opened, nothing is executed, and the
-system calls left are those of seccomp.py, in all threads. Landlock holds the event loop's thread, where Python runs,
-and from its ABI 8 on the data plane's too; until then these have the filter alone, which lets no call pass that takes a
-path, but for stat and unlink.
+may yet be set), and before Linux 5.7 CAP_NET_RAW where new sockets are to be bound to a device. `for_threads` gives the
+data plane's threads, which parse what strangers send, a Landlock of their own from their start: no file at all, and no
+signal to another process. `close` comes when the daemon is ready and has imported all that it will ever import: then no
+file can be opened, nothing is executed, and the system calls left are those of seccomp.py, in all threads. Landlock
+then holds the event loop's thread too, where Python runs.
+
+Neither keeps stat(2) from telling that a file exists, its size and its times.
 
 What can't be had is left out: a kernel or container without it is no reason to have no tunnel. `stats` says what holds.
 """
 
 import contextlib
+import os
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from pywg.runtime import capabilities, kernel, landlock, seccomp
 from pywg.runtime.libc import prctl
@@ -37,6 +40,7 @@ class Sandbox:
         self._no_new_privs = 0
         self._capabilities = 0
         self._landlock = 0
+        self._threads_landlock = 0
         self._seccomp = 0
         self._io_uring_refused = 0
 
@@ -55,6 +59,25 @@ class Sandbox:
         _allow_locked_memory()  # unlimited thanks to CAP_IPC_LOCK, until now
         self._capabilities = self._attempt("capabilities", lambda: _drop_capabilities(self._kept))
 
+    @contextlib.contextmanager
+    def for_threads(self) -> Iterator[int]:
+        """A Landlock ruleset for the data plane's threads to start under; -1 where there is none to be had."""
+        ruleset = -1
+        if self._no_new_privs and (version := landlock.abi()):
+            with contextlib.suppress(OSError):  # why not is told by `close`, which tries the same
+                ruleset = landlock.create_ruleset(version)
+        try:
+            yield ruleset
+        finally:
+            if ruleset >= 0:
+                os.close(ruleset)
+
+    def threads_started(self, *, confined: bool) -> None:
+        """Whether the data plane's threads could be put under the ruleset."""
+        self._threads_landlock = int(confined)
+        if self._no_new_privs and not confined and landlock.abi():
+            self._log.info("sandbox: the data plane's threads are without Landlock")
+
     def close(self, socket_directory: str | None) -> None:
         """Of all threads. Files in `socket_directory` can still be removed: one is our configuration socket."""
         if not self._enabled:
@@ -71,6 +94,7 @@ class Sandbox:
             "sandbox_no_new_privs": self._no_new_privs,
             "sandbox_capabilities": self._capabilities,
             "sandbox_landlock": self._landlock,
+            "sandbox_landlock_threads": self._threads_landlock,
             "sandbox_seccomp": self._seccomp,
         }
 

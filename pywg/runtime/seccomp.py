@@ -6,8 +6,9 @@ the call is as good as absent either way. A call by another architecture's conve
 that one kills it.
 
 The list is what daemons under load, with every change of configuration, were seen to call, and its siblings that
-another libc or kernel takes instead. Nothing in it opens or changes a file, starts a process or a thread, or makes
-memory executable.
+another libc or kernel takes instead. Nothing in it opens or changes a file, starts a process or a thread, signals
+another process, or makes memory executable. Where one call is a hundred things, as with socket options, these are
+listed one by one.
 """
 
 import ctypes
@@ -58,7 +59,6 @@ _ALWAYS: dict[str, tuple[int | None, int | None]] = {
     "set_robust_list": (273, 99),
     # Descriptors
     "close": (3, 57),
-    "fcntl": (72, 25),
     "lseek": (8, 62),
     "fstat": (5, 80),
     "accept": (43, 202),
@@ -68,8 +68,6 @@ _ALWAYS: dict[str, tuple[int | None, int | None]] = {
     "shutdown": (48, 210),
     "getsockname": (51, 204),
     "getpeername": (52, 205),
-    "getsockopt": (55, 209),
-    "setsockopt": (54, 208),
     "inotify_rm_watch": (255, 28),
     # The configuration socket's file: is it still there, and away with it
     "stat": (4, None),
@@ -104,7 +102,6 @@ _ALWAYS: dict[str, tuple[int | None, int | None]] = {
     "getrusage": (98, 165),
     "sched_getaffinity": (204, 123),
     "membarrier": (324, 283),
-    "tgkill": (234, 131),  # abort() raises its signal with it
     "rt_sigaction": (13, 134),
     "rt_sigprocmask": (14, 135),
     "rt_sigreturn": (15, 139),
@@ -137,11 +134,36 @@ _IOCTLS = {
     "SIOCGIFINDEX": 0x8933,
 }
 
+_FCNTLS = {"F_DUPFD": 0, "F_GETFD": 1, "F_SETFD": 2, "F_GETFL": 3, "F_SETFL": 4, "F_DUPFD_CLOEXEC": 1030}
+"""Without F_SETOWN and F_SETSIG, by which a descriptor sends any signal to any process."""
+_OPTIONS = (
+    (socket.SOL_SOCKET, socket.SO_SNDBUF),
+    (socket.SOL_SOCKET, socket.SO_RCVBUF),
+    (socket.SOL_SOCKET, 32),  # SO_SNDBUFFORCE
+    (socket.SOL_SOCKET, 33),  # SO_RCVBUFFORCE
+    (socket.SOL_SOCKET, socket.SO_MARK),
+    (socket.SOL_SOCKET, socket.SO_BINDTODEVICE),
+    (socket.IPPROTO_IP, 8),  # IP_PKTINFO
+    (socket.IPPROTO_IP, 10),  # IP_MTU_DISCOVER
+    (socket.IPPROTO_IP, 13),  # IP_RECVTOS
+    (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY),
+    (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO),
+    (socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS),
+    (socket.IPPROTO_UDP, 104),  # UDP_GRO
+)
+"""Level and name: what bind.py sets on new UDP sockets. None of x_tables (64 and up at both IP levels), which
+CAP_NET_ADMIN would open, and no filter (SO_ATTACH_...), which the kernel would compile."""
+_OWN_PID = -1
+"""As the value of a test: this process."""
+
 _SOMETIMES: dict[str, tuple[tuple[int, int], list[tuple[_Test, ...]]]] = {
     "ioctl": ((16, 29), [(_Test(1, request),) for request in _IOCTLS.values()]),
     "mmap": ((9, 222), [(_Test(2, 0, _PROT_EXEC),)]),
     "mprotect": ((10, 226), [(_Test(2, 0, _PROT_EXEC),)]),
-    "socketpair": ((53, 199), [(_Test(0, socket.AF_UNIX),)]),  # uvloop makes one for signals whenever it starts to run
+    "fcntl": ((72, 25), [(_Test(1, command),) for command in _FCNTLS.values()]),
+    "getsockopt": ((55, 209), [(_Test(1, level),) for level in (socket.SOL_SOCKET, socket.IPPROTO_UDP)]),
+    "setsockopt": ((54, 208), [(_Test(1, level), _Test(2, option)) for level, option in _OPTIONS]),
+    "tgkill": ((234, 131), [(_Test(0, _OWN_PID),)]),  # abort() raises its signal with it
     # A new listen port, and questions to rtnetlink: no other netlink family, whatever CAP_NET_ADMIN would do there.
     "socket": (
         (41, 198),
@@ -179,7 +201,10 @@ def restrict() -> bool:
     The calling thread must have no_new_privs. Raises OSError for any other failure.
     """
     machine = _machine()
-    return machine is not None and _install(program(machine.column, machine.architecture), machine.seccomp, _ALL_LOGGED)
+    if machine is None:
+        return False
+    instructions = program(machine.column, machine.architecture, os.getpid())
+    return _install(instructions, machine.seccomp, _ALL_LOGGED)
 
 
 def refuse_io_uring() -> bool:
@@ -218,14 +243,14 @@ def _install(instructions: list[_Instruction], number: int, flag_sets: tuple[int
     return False
 
 
-def program(column: int, architecture: int) -> list[_Instruction]:
-    """The filter for one column of the tables."""
+def program(column: int, architecture: int, pid: int) -> list[_Instruction]:
+    """The filter for one column of the tables, and for process `pid`."""
     instructions = _prologue(architecture)
     for numbers in _ALWAYS.values():
         if (number := numbers[column]) is not None:
             instructions += [(_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, _RET_ALLOW)]
     for numbers_there, alternatives in _SOMETIMES.values():
-        tested = [instruction for alternative in alternatives for instruction in _all_hold(alternative)]
+        tested = [instruction for alternative in alternatives for instruction in _all_hold(alternative, pid)]
         tested.append((_RETURN, 0, 0, _RET_ERRNO | errno.EPERM))
         instructions += [(_JUMP_EQUAL, 0, len(tested), numbers_there[column]), *tested]
     instructions.append((_RETURN, 0, 0, _RET_ERRNO | errno.EPERM))
@@ -242,14 +267,14 @@ def _prologue(architecture: int) -> list[_Instruction]:
     ]
 
 
-def _all_hold(tests: Iterable[_Test]) -> list[_Instruction]:
+def _all_hold(tests: Iterable[_Test], pid: int) -> list[_Instruction]:
     """Allows when all of them do, else falls through to what comes next. Both architectures are little-endian."""
     instructions: list[_Instruction] = [(_RETURN, 0, 0, _RET_ALLOW)]
     for test in reversed(list(tests)):
         instructions = [
             (_LOAD, 0, 0, _ARGUMENTS_AT + 8 * test.argument),
             (_AND, 0, 0, test.mask),
-            (_JUMP_EQUAL, 0, len(instructions), test.value),
+            (_JUMP_EQUAL, 0, len(instructions), pid if test.value == _OWN_PID else test.value),
             *instructions,
         ]
     return instructions

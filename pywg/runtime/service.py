@@ -61,8 +61,10 @@ def serve(options: Options, ready: Callable[[], None]) -> None:
             log.info(f"UDP sockets: on {options.binding} alone")
         sandbox = Sandbox(log, enabled=options.sandbox, devices=bool(options.binding.device))
         sandbox.begin()
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_Service(options, interface, socket, log, sandbox).run(ready))
+        loop = new_event_loop()
+        stack.callback(loop.close)
+        # Once, unlike asyncio.Runner: uvloop makes a socket pair whenever it starts to run, and then may not any more.
+        loop.run_until_complete(_Service(options, interface, socket, log, sandbox).run(ready))
 
 
 def _select_aead(options: Options) -> None:
@@ -120,14 +122,17 @@ class _Service:
 
     def _start_device(self, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> Device:
         options = self._options
-        plane = Plane(
-            udp_gso=options.udp_gso,
-            udp_gso_equal_tail=may_segment_equal(options, self._log),
-            coalesce=options.tun_offload,
-            helpers=options.threads - READING_THREADS,
-            staged_bytes=options.staged_bytes,
-        )
+        with self._sandbox.for_threads() as ruleset:
+            plane = Plane(
+                udp_gso=options.udp_gso,
+                udp_gso_equal_tail=may_segment_equal(options, self._log),
+                coalesce=options.tun_offload,
+                helpers=options.threads - READING_THREADS,
+                staged_bytes=options.staged_bytes,
+                ruleset=ruleset,
+            )
         stack.callback(plane.close)
+        self._sandbox.threads_started(confined=plane.confined)
         self._log.info(f"{plane.threads} threads move packets")
         self._log.debug(f"data plane: {_memory_line(plane.memory())}")
         timers = BootTimers(loop)

@@ -201,6 +201,7 @@ landlock.syscall = seccomp.syscall = refuse
         "sandbox_no_new_privs": 1,
         "sandbox_capabilities": 1,
         "sandbox_landlock": 0,
+        "sandbox_landlock_threads": 0,
         "sandbox_seccomp": 0,
     }
 

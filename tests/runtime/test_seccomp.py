@@ -10,19 +10,22 @@ from pathlib import Path
 import pytest
 
 from pywg.runtime import seccomp
+from pywg.runtime.bind import open_sockets
+from pywg.runtime.binding import Binding
 
 X86_64, AARCH64 = (0, 0xC000003E), (1, 0xC00000B7)  # linux/audit.h
 ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000  # linux/seccomp.h
 PROT_READ_WRITE, PROT_EXEC = 3, 4
 CLOEXEC_NONBLOCK = socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
 BPF_MAXINSNS = 4096
+PID = 4711
 
 
 def verdict(machine: tuple[int, int], number: int, *arguments: int, architecture: int | None = None) -> int:
     """What the program of `machine` returns for one call: classic BPF as linux/filter.h has it."""
     column, own = machine
     data = struct.pack("=IIQ6Q", number, architecture or own, 0, *(*arguments, *[0] * 6)[:6])
-    program = seccomp.program(column, own)
+    program = seccomp.program(column, own, PID)
     at = accumulator = 0
     while True:
         code, if_true, if_false, k = program[at]
@@ -61,6 +64,11 @@ FORBIDDEN = {
     "ptrace": (101, 117),
     "process_vm_writev": (311, 271),
     "kill": (62, 129),
+    "tkill": (200, 130),
+    "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240),
+    "pidfd_send_signal": (424, 424),
+    "socketpair": (53, 199),
     "bpf": (321, 280),
     "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426),
@@ -116,6 +124,58 @@ def test_ioctls(machine, number):
     assert verdict(machine, number, 3, tunsetiff) == REFUSE
 
 
+@pytest.mark.parametrize(("machine", "tgkill"), [(X86_64, 234), (AARCH64, 131)])
+def test_signals_go_to_this_process_alone(machine, tgkill):
+    assert verdict(machine, tgkill, PID, PID + 1, 6) == ALLOW
+    assert verdict(machine, tgkill, PID + 1, PID + 1, 19) == REFUSE
+    assert verdict(machine, tgkill, 0xFFFFFFFF, PID, 19) == REFUSE
+
+
+@pytest.mark.parametrize(("machine", "fcntl"), [(X86_64, 72), (AARCH64, 25)])
+def test_no_descriptor_is_made_to_send_signals(machine, fcntl):
+    f_getfl, f_setfl, f_setown, f_setsig, f_setown_ex = 3, 4, 8, 10, 15
+    assert {verdict(machine, fcntl, 3, command) for command in (f_getfl, f_setfl)} == {ALLOW}
+    assert {verdict(machine, fcntl, 3, command) for command in (f_setown, f_setsig, f_setown_ex)} == {REFUSE}
+
+
+@pytest.mark.parametrize(("machine", "setsockopt", "getsockopt"), [(X86_64, 54, 55), (AARCH64, 208, 209)])
+def test_no_firewall_and_no_filter_by_socket_options(machine, setsockopt, getsockopt):
+    ipv6_recvtclass = 66
+    for level in (socket.IPPROTO_IP, socket.IPPROTO_IPV6):
+        for option in range(64, 96):
+            if (level, option) != (socket.IPPROTO_IPV6, ipv6_recvtclass):
+                assert verdict(machine, setsockopt, 3, level, option) == REFUSE
+            assert verdict(machine, getsockopt, 3, level, option) == REFUSE
+    attach_filter, attach_bpf, reuseport_cbpf, reuseport_ebpf = 26, 50, 51, 52
+    for option in (attach_filter, attach_bpf, reuseport_cbpf, reuseport_ebpf):
+        assert verdict(machine, setsockopt, 3, socket.SOL_SOCKET, option) == REFUSE
+
+
+@pytest.mark.parametrize("binding", [Binding(), Binding(device="lo")])
+@pytest.mark.parametrize(("machine", "setsockopt", "getsockopt"), [(X86_64, 54, 55), (AARCH64, 208, 209)])
+def test_every_option_of_new_udp_sockets_passes(monkeypatch, machine, setsockopt, getsockopt, binding):
+    class Recorded(socket.socket):
+        def setsockopt(self, level, option, *value):
+            made.append((setsockopt, level, option))
+            if option != socket.SO_BINDTODEVICE:  # asks for a privilege on old kernels
+                super().setsockopt(level, option, *value)
+
+        def getsockopt(self, level, option, *length):
+            made.append((getsockopt, level, option))
+            return super().getsockopt(level, option, *length)
+
+    def new_socket(family):
+        return Recorded(family, socket.SOCK_DGRAM, socket.IPPROTO_UDP)
+
+    made: list[tuple[int, int, int]] = []
+    monkeypatch.setattr("pywg.runtime.bind._mark", lambda sock, mark: Recorded.setsockopt(sock, 1, socket.SO_MARK, 0))
+    sockets = open_sockets(0, 7, binding=binding, factory=new_socket)
+    assert isinstance(sockets.udp_gro, bool)
+    sockets.close()
+    assert len(made) > 10
+    assert {call: verdict(machine, call[0], 3, *call[1:]) for call in made} == dict.fromkeys(made, ALLOW)
+
+
 def test_another_architecture_kills():
     i386 = 0x40000003
     assert verdict(X86_64, 0, architecture=i386) == KILL
@@ -128,7 +188,7 @@ def test_the_x32_convention_is_refused():
 
 @pytest.mark.parametrize("machine", [X86_64, AARCH64])
 def test_every_jump_ends_in_the_program(machine):
-    program = seccomp.program(*machine)
+    program = seccomp.program(*machine, PID)
     assert len(program) <= BPF_MAXINSNS
     for at, (code, if_true, if_false, _) in enumerate(program):
         assert max(if_true, if_false) <= 255
