@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from pywg.config.interface import INTERFACE_NAME_MAX, interface_name_fault
 from pywg.errors import TunError
+from pywg.runtime.served import name_taken
 
 DEFAULT_MTU = 1420
 """What wireguard-go and the kernel set: 1500 less IPv6, UDP and WireGuard's own headers."""
@@ -192,7 +193,7 @@ def _attach_error(error: OSError, name: str) -> TunError:
     if code in (errno.EPERM, errno.EACCES):
         text = f"interface {name} can't be made ({error.strerror}): run as root, or with CAP_NET_ADMIN"
     elif code == errno.EBUSY or _exists(name):
-        text = f"the name {name} is taken by another interface: choose another, or remove it with `ip link del {name}`"
+        text = name_taken(name)
     else:
         text = f"interface {name} can't be made: {error.strerror}"
     return TunError(code, text)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from pywg.errors import DeviceError
 from pywg.runtime.libc import watch_file
+from pywg.runtime.served import DIRECTORY, daemon_of, is_kernels, served_already
 
-DIRECTORY = "/var/run/wireguard"
 _BACKLOG = 128
 
 
@@ -60,10 +60,8 @@ def open_uapi(interface: str, *, directory: str = DIRECTORY) -> UapiSocket:
         os.makedirs(directory, mode=0o755, exist_ok=True)
         listener = _bind(path)
         if listener is None:
-            if _answers(path):
-                raise DeviceError(
-                    errno.EADDRINUSE, f"{interface} is in use: another daemon answers on {path}; end that one first"
-                )
+            if daemon := daemon_of(interface, directory=directory):
+                raise DeviceError(errno.EADDRINUSE, served_already(interface, daemon))
             os.unlink(path)
             listener = _bind(path)
     except DeviceError:
@@ -100,9 +98,7 @@ def connect(interface: str, *, directory: str = DIRECTORY) -> socket.socket:
         sock.connect(path)
     except OSError as error:
         sock.close()
-        raise DeviceError(
-            error.errno or errno.EIO, f"no daemon answers for {interface} ({path}): {error.strerror}"
-        ) from error
+        raise _connect_error(error, interface, path) from error
     return sock
 
 
@@ -123,17 +119,6 @@ def _bind(path: str) -> socket.socket | None:
     return listener
 
 
-def _answers(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-        try:
-            probe.connect(path)
-        except BlockingIOError:
-            return True  # its queue is full: somebody listens
-        except OSError:
-            return False
-    return True
-
-
 def _identity(path: str) -> tuple[int, int] | None:
     try:
         found = os.lstat(path)
@@ -146,3 +131,18 @@ def _socket_error(error: OSError, path: str) -> DeviceError:
     code = error.errno or errno.EIO
     advice = "; run as root" if code in (errno.EACCES, errno.EPERM) else ""
     return DeviceError(code, f"the configuration socket {path} can't be made: {error.strerror}{advice}")
+
+
+def _connect_error(error: OSError, interface: str, path: str) -> DeviceError:
+    code = error.errno or errno.EIO
+    if code in (errno.EACCES, errno.EPERM):
+        text = f"{interface} answers root alone ({path}: {error.strerror}): run this as root"
+    elif is_kernels(interface):
+        text = (
+            f"no daemon answers for {interface}: the kernel's own WireGuard serves it; `wg show {interface}` shows it"
+        )
+    elif code == errno.ENOENT:
+        text = f"no daemon answers for {interface}: there is no {path}"
+    else:
+        text = f"no daemon answers for {interface} ({path}): {error.strerror}"
+    return DeviceError(code, text)

@@ -10,6 +10,7 @@ import pytest
 
 from pywg.errors import DeviceError
 from pywg.runtime.uapi_socket import connect, from_fd, open_uapi
+from tests.support import require_root
 
 
 @pytest.fixture
@@ -130,5 +131,33 @@ def test_a_directory_that_cant_be_made_is_named(tmp_path):
 
 
 def test_connect_says_that_nobody_answers(directory):
-    with pytest.raises(DeviceError, match="no daemon answers for wg0"):
+    with pytest.raises(DeviceError, match=f"no daemon answers for wg0: there is no {directory}/wg0.sock"):
         connect("wg0", directory=directory)
+    left = open_uapi("wg0", directory=directory)
+    left.listener.close()
+    with pytest.raises(DeviceError, match=f"no daemon answers for wg0 .*{os.strerror(errno.ECONNREFUSED)}"):
+        connect("wg0", directory=directory)
+
+
+def test_who_may_not_ask_is_told_so(directory):
+    """Some daemon does answer there, but not everybody."""
+    require_root()
+    uapi = open_uapi("wg0", directory=directory)
+    said, saying = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setegid(65534)
+            os.seteuid(65534)
+            connect("wg0", directory=directory)
+        except DeviceError as error:
+            os.write(saying, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(saying)
+    os.waitpid(child, 0)
+    with os.fdopen(said) as text:
+        line = text.read()
+    uapi.close()
+    assert "run this as root" in line
+    assert "no daemon" not in line

@@ -1,0 +1,79 @@
+"""Who has an interface's name already: a daemon, with its PID, the kernel's WireGuard, or something else.
+
+For the messages of a start that fails, so that none of them advises what would end a running tunnel.
+"""
+
+import contextlib
+import os
+import socket
+import struct
+from typing import NamedTuple
+
+DIRECTORY = "/var/run/wireguard"
+_UCRED = struct.Struct("3i")
+
+
+class Daemon(NamedTuple):
+    """One that answers on a configuration socket."""
+
+    path: str
+    """of the socket"""
+    pid: int
+    """0: not known, because another process had made the socket, or it lives in another PID namespace"""
+    program: str
+    """the process's name; empty when the PID is not known"""
+
+
+def daemon_of(interface: str, *, directory: str = DIRECTORY) -> Daemon | None:
+    """The daemon that answers for `interface`; None when none does."""
+    path = f"{directory}/{interface}.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return Daemon(path, 0, "")  # its queue is full: somebody listens
+        except OSError:
+            return None
+        pid, _, _ = _UCRED.unpack(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    program = _program_serving(pid, interface)
+    return Daemon(path, pid if program else 0, program)
+
+
+def served_already(interface: str, daemon: Daemon) -> str:
+    """One line: that a daemon serves `interface`, which, and how to end it."""
+    if daemon.pid:
+        what, end = f"{daemon.program}, PID {daemon.pid}, serves it", f"`kill {daemon.pid}`"
+    else:
+        what, end = f"a daemon answers on {daemon.path}", f"`rm {daemon.path}`"
+    return f"{interface} is in use: {what}; to end it and remove {interface}: {end}"
+
+
+def name_taken(interface: str, *, directory: str = DIRECTORY) -> str:
+    """One line: what has the name of an interface that there is."""
+    if daemon := daemon_of(interface, directory=directory):
+        return served_already(interface, daemon)
+    if is_kernels(interface):
+        return (
+            f"{interface} is in use: the kernel's own WireGuard serves it; `wg show {interface}` shows its peers, and "
+            f"`wg-quick down {interface}` removes what wg-quick has made"
+        )
+    return (
+        f"the name {interface} is taken by another interface: choose another name, or see with "
+        f"`ip -details link show {interface}` what it is for"
+    )
+
+
+def is_kernels(interface: str) -> bool:
+    """Whether there is an interface of the kernel's own WireGuard by this name, in the network namespace of /sys."""
+    with contextlib.suppress(OSError, ValueError), open(f"/sys/class/net/{interface}/uevent") as uevent:
+        return "DEVTYPE=wireguard\n" in uevent
+    return False
+
+
+def _program_serving(pid: int, interface: str) -> str:
+    """The name of process `pid`; empty unless `interface` is on its command line: a number may be used anew."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as command_line:
+        if os.fsencode(interface) in command_line.read().split(b"\0"):
+            with open(f"/proc/{pid}/comm") as name:
+                return name.read().strip()
+    return ""
