@@ -1,12 +1,23 @@
 """Which subcommand is meant, and its arguments. No daemon and no cryptography is imported to find that out."""
 
+import contextlib
+import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pywg import __version__
-from pywg.config.interface import interface_name_fault
+from pywg.cli.usage import (
+    HELP_OPTIONS,
+    UsageError,
+    check_interface_name,
+    only_interface,
+    option_number,
+    option_value,
+    split,
+    unknown_option,
+)
 from pywg.errors import DeviceError, PywgError
 
 if TYPE_CHECKING:
@@ -15,67 +26,11 @@ if TYPE_CHECKING:
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+"""What a shell says of a program that SIGPIPE has ended."""
 
-_HELP = """\
-Usage: pywg [OPTION]... IFACE   make the interface IFACE and serve it
-       pywg COMMAND [ARGUMENT]...
-
-WireGuard in user space. The interface is configured with wg, wg-quick and ip.
-
-Commands:
-  run [OPTION]... IFACE  the same as no command; for an interface named like one
-  stats IFACE            show the counters and offloads of a running interface
-  log IFACE LEVEL        change how much a running interface writes to its log
-  bench [--json]         measure what this machine does: ciphers and offloads
-  genkey                 write a new private key
-  genpsk                 write a new preshared key
-  pubkey                 read a private key and write its public key
-
-Options of run:
-  -f, --foreground       stay in the foreground
-      --no-udp-gso       send UDP datagrams one by one
-      --no-udp-gso-equal-tail, --udp-gso-equal-tail
-                         do so, or don't, where all that go together are of
-                         one length; default: on Linux 7.0 to 7.1-rc5
-      --no-udp-gro       receive UDP datagrams one by one
-      --no-tun-offload   exchange packets with the interface one by one
-      --listen-address ADDRESS
-                         use this address of this host alone; once for IPv4,
-                         once for IPv6 (a link-local one as ADDRESS%DEVICE)
-      --bind-device DEVICE
-                         use this device, or this VRF, alone
-      --no-sandbox       keep all privileges once started
-      --threads N        move packets with N threads, 2 to 64; auto: 2 where
-                         there are up to 3 processors, else one each, up to 10
-      --staged-memory MIB
-                         keep so much of what waits for a handshake, of all
-                         peers together, 1 to 1024; default: 16
-
-Other options:
-  -h, --help             show this help
-      --version          show the version
-
-Environment:
-  LOG_LEVEL              verbose (or debug), info, warning, error or silent;
-                         default: error
-  WG_TUN_FD              a file descriptor: the TUN interface, already open
-  WG_UAPI_FD             a file descriptor: the configuration socket, listening
-  WG_PROCESS_FOREGROUND  1: as --foreground
-  PYWG_UDP_GSO           0: as --no-udp-gso
-  PYWG_UDP_GSO_EQUAL_TAIL
-                         0 or 1: as --no-udp-gso-equal-tail or without "no"
-  PYWG_UDP_GRO           0: as --no-udp-gro
-  PYWG_TUN_OFFLOAD       0: as --no-tun-offload
-  PYWG_LISTEN_ADDRESS    as --listen-address; several with commas
-  PYWG_BIND_DEVICE       as --bind-device
-  PYWG_SANDBOX           0: as --no-sandbox
-  PYWG_THREADS           as --threads; default: auto
-  PYWG_STAGED_MEMORY     as --staged-memory; default: 16
-  PYWG_AEAD              a cipher of those that bench shows: not the fastest
-  PYWG_LOG_FORMAT        json: log lines are JSON objects; default: text
-"""
-
-_HELP_OPTIONS = ("-h", "--help")
+_OUR_NAMES = ("pywg", "__main__")
+_VERSION_OPTIONS = ("-V", "--version")
 _SWITCHES: "dict[str, Given]" = {
     "-f": {"foreground": True},
     "--foreground": {"foreground": True},
@@ -86,27 +41,31 @@ _SWITCHES: "dict[str, Given]" = {
     "--no-tun-offload": {"tun_offload": False},
     "--no-sandbox": {"sandbox": False},
 }
+_WITH_VALUES = ("--listen-address", "--bind-device", "--threads", "--staged-memory")
 
 
-class _UsageError(Exception):
-    """A command line that means nothing; its text is the one line to show."""
-
-
-def main(argv: list[str]) -> int:
+def main(argv: list[str], program: str = "pywg") -> int:
     """Run the command line `argv` (without the program's name) and return the exit status.
 
-    0: done. 1: it failed. 2: the command line is wrong. Whatever goes wrong is one line on standard error.
+    `program`: the path it was called by. By another name than pywg, a link called wireguard-go for instance, there are
+    no subcommands, and every word is the name of an interface. 0: done. 1: it failed. 2: the command line is wrong.
+    Whatever goes wrong is one line on standard error; nothing is said when the reader of our output has gone.
     """
     try:
-        status = _dispatch(argv)
+        status = _dispatch(argv, commands=os.path.basename(program).partition(".")[0] in _OUR_NAMES)
         if sys.stdout:
             sys.stdout.flush()
-    except _UsageError as error:
-        return _fail(f"{error} (see pywg --help)", EXIT_USAGE)
+    except UsageError as error:
+        return _fail(str(error), EXIT_USAGE)
     except DeviceError as error:
         return _fail(error.strerror or str(error), EXIT_FAILURE)
     except PywgError as error:
         return _fail(str(error), EXIT_FAILURE)
+    except ImportError as error:
+        return _fail(_about_import(error), EXIT_FAILURE)
+    except BrokenPipeError:
+        _drop_output()
+        return EXIT_BROKEN_PIPE
     except OSError as error:
         _drop_output()
         return _fail(str(error), EXIT_FAILURE)
@@ -115,100 +74,91 @@ def main(argv: list[str]) -> int:
     return status
 
 
-def check_interface_name(name: str) -> str:
-    """The name, when the kernel would take it for an interface. _UsageError otherwise."""
-    if not name:
-        raise _UsageError("an interface needs a name")
-    if fault := interface_name_fault(name):
-        raise _UsageError(f"an interface's name {fault}")
-    return name
-
-
-def _dispatch(argv: list[str]) -> int:
+def _dispatch(argv: list[str], *, commands: bool) -> int:
     if not argv:
-        raise _UsageError("which interface?")
+        raise UsageError("which interface?")
+    if not commands:
+        return _run(argv, any_name=True)
+    if argv[0] == "run":
+        return _run(argv[1:], any_name=True, page="run")
     command = _COMMANDS.get(argv[0])
-    return command(argv[1:]) if command else _run(argv)
+    if command is None:
+        return _run(argv)
+    if any(argument in HELP_OPTIONS for argument in argv[1:]):
+        return _show_help(argv[0])
+    return command(argv[1:])
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str], *, any_name: bool = False, page: str = "") -> int:
+    """Without `any_name`, a name that looks like a word for a tool is an error."""
     given: Given = {}
     names: list[str] = []
-    options = True
     rest = iter(arguments)
     for argument in rest:
         option = argument.partition("=")[0]
-        if not options or not argument.startswith("-"):
+        if argument == "--":
+            any_name |= not names
+            names += rest
+        elif not argument.startswith("-"):
             names.append(argument)
-        elif argument == "--":
-            options = False
         elif argument in _SWITCHES:
             given.update(_SWITCHES[argument])
         elif option == "--listen-address":
-            given["listen_addresses"] = (*given.get("listen_addresses", ()), _value(argument, rest))
+            given["listen_addresses"] = (*given.get("listen_addresses", ()), option_value(argument, rest))
         elif option == "--bind-device":
-            given["bind_device"] = _value(argument, rest)
+            given["bind_device"] = option_value(argument, rest)
         elif option == "--threads":
-            given["threads"] = _number(option, _value(argument, rest), or_word="auto")
+            given["threads"] = option_number(option, option_value(argument, rest), or_word="auto")
         elif option == "--staged-memory":
-            given["staged_memory"] = _number(option, _value(argument, rest))
-        elif argument in _HELP_OPTIONS:
-            return _show_help()
-        elif argument == "--version":
+            given["staged_memory"] = option_number(option, option_value(argument, rest))
+        elif argument in HELP_OPTIONS:
+            return _show_help(page)
+        elif argument in _VERSION_OPTIONS:
             return _show_version()
         else:
-            raise _UsageError(f"unknown option {argument!a}")
-    interface = check_interface_name(_only(names))
+            raise unknown_option(argument, (*_SWITCHES, *_WITH_VALUES, *HELP_OPTIONS, *_VERSION_OPTIONS))
+    if names and not any_name:
+        _refuse_words(names[0])
+    interface = only_interface(names)
     from pywg.cli.run import run
 
-    return run(interface, **given)
+    try:
+        return run(interface, **given)
+    except BrokenPipeError as error:  # none of our output: the daemon's own, and to be told
+        raise DeviceError(errno.EPIPE, str(error)) from error
 
 
-def _value(argument: str, rest: Iterator[str]) -> str:
-    """Of --name=value, or of --name and what comes next."""
-    name, equals, value = argument.partition("=")
-    if not equals:
-        value = next(rest, "")
-    if not value:
-        raise _UsageError(f"{name} needs a value")
-    return value
+def _refuse_words(name: str) -> None:
+    from pywg.cli.words import not_an_interface
 
-
-def _number(option: str, text: str, *, or_word: str = "") -> str:
-    """As it was written; how large it may be is for the daemon to say."""
-    if text != (or_word or None) and not (text.isascii() and text.isdigit()):
-        raise _UsageError(f"{option} takes a number{' or ' if or_word else ''}{or_word}, not {text!a}")
-    return text
+    if fault := not_an_interface(name, ("run", *_COMMANDS)):
+        raise UsageError(fault, see="")
 
 
 def _stats(arguments: list[str]) -> int:
-    if _wants_help(arguments):
-        return _show_help()
-    interface = check_interface_name(_only(arguments))
+    interface = only_interface(split("stats", arguments)[0])
     from pywg.cli.stats import stats
 
     return stats(interface)
 
 
 def _log(arguments: list[str]) -> int:
-    if _wants_help(arguments):
-        return _show_help()
-    if len(arguments) != 2:
-        raise _UsageError("log takes an interface and a level")
-    interface = check_interface_name(arguments[0])
+    names, _ = split("log", arguments)
+    if len(names) != 2:
+        raise UsageError("log takes an interface and a level", see="pywg log --help")
+    interface = check_interface_name(names[0])
     from pywg.cli.log import set_level
 
-    return set_level(interface, arguments[1])
+    return set_level(interface, names[1])
 
 
 def _bench(arguments: list[str]) -> int:
-    if _wants_help(arguments):
-        return _show_help()
-    if arguments not in ([], ["--json"]):
-        raise _UsageError("bench takes --json, and nothing else")
+    names, given = split("bench", arguments, "--json")
+    if names:
+        raise UsageError("bench takes --json, and nothing else", see="pywg bench --help")
     from pywg.cli.bench import bench
 
-    return bench(as_json=bool(arguments))
+    return bench(as_json=bool(given))
 
 
 def _genkey(arguments: list[str]) -> int:
@@ -229,29 +179,28 @@ def _pubkey(arguments: list[str]) -> int:
     return _without_arguments(pubkey, arguments)
 
 
+def _help(arguments: list[str]) -> int:
+    names, _ = split("help", arguments)
+    if len(names) > 1:
+        raise UsageError("help about one thing at a time", see="pywg help")
+    return _show_help(*names)
+
+
+def _version(arguments: list[str]) -> int:
+    return _without_arguments(_show_version, arguments)
+
+
 def _without_arguments(command: Callable[[], int], arguments: list[str]) -> int:
-    if _wants_help(arguments):
-        return _show_help()
-    if arguments:
-        raise _UsageError(f"{command.__name__} takes no arguments")
+    name = command.__name__.removeprefix("_show_")
+    if any(split(name, arguments)):
+        raise UsageError(f"{name} takes no arguments", see=f"pywg {name} --help")
     return command()
 
 
-def _only(names: list[str]) -> str:
-    if not names:
-        raise _UsageError("which interface?")
-    if len(names) > 1:
-        raise _UsageError("one interface at a time")
-    return names[0]
+def _show_help(page: str = "") -> int:
+    from pywg.cli.help import show_help
 
-
-def _wants_help(arguments: list[str]) -> bool:
-    return any(argument in _HELP_OPTIONS for argument in arguments)
-
-
-def _show_help() -> int:
-    sys.stdout.write(_HELP)
-    return 0
+    return show_help(page)
 
 
 def _show_version() -> int:
@@ -259,8 +208,20 @@ def _show_version() -> int:
     return 0
 
 
+def _about_import(error: ImportError) -> str:
+    """What to do about a part of pywg, or a package that it needs, which can't be loaded."""
+    name = error.name or ""
+    if not isinstance(error, ModuleNotFoundError):
+        return f"{name or 'a module'} can't be loaded: {error}"
+    if name.partition(".")[0] == "pywg":
+        return f"{name} is not built for this Python: in a checkout, `make venv` builds it and .venv/bin/pywg runs it"
+    return f"the Python package {name} is missing: `make venv` in a checkout installs it, and .venv/bin/pywg finds it"
+
+
 def _fail(message: str, status: int) -> int:
-    print(f"pywg: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        if sys.stderr:
+            print(f"pywg: {message}", file=sys.stderr, flush=True)
     return status
 
 
@@ -272,11 +233,12 @@ def _drop_output() -> None:
 
 
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    "run": _run,
     "stats": _stats,
     "log": _log,
     "bench": _bench,
     "genkey": _genkey,
     "genpsk": _genpsk,
     "pubkey": _pubkey,
+    "help": _help,
+    "version": _version,
 }

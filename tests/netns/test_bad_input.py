@@ -34,11 +34,11 @@ def interface() -> str:
     return f"pw{secrets.token_hex(4)}"
 
 
-def _refused(namespace: Namespace, *argv: str) -> str:
+def _refused(namespace: Namespace, *argv: str, status: int = 1) -> str:
     """Runs a command that has to fail with one line on stderr and nothing on stdout, and returns that line."""
     child = namespace.start(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     stdout, stderr = child.communicate(timeout=ENDS_WITHIN_S)
-    assert child.returncode == 1, stderr
+    assert child.returncode == status, stderr
     assert stdout == b""
     assert stderr.endswith(b"\n")
     assert stderr.count(b"\n") == 1, stderr
@@ -77,12 +77,49 @@ def test_name_of_another_interface(pywg: str, namespace: Namespace, interface: s
     assert interface in namespace.run("ip", "-o", "link"), "it was there before, and stays"
 
 
+@pytest.mark.parametrize("word", ["status", "up", "stat", "wg0.conf"])
+def test_a_word_for_a_tool_makes_no_interface(pywg: str, namespace: Namespace, word: str) -> None:
+    before = namespace.run("ip", "-o", "link")
+    assert f"'{word}'" in _refused(namespace, pywg, word, status=2)
+    assert namespace.run("ip", "-o", "link") == before
+    assert namespace.pids() == []
+
+
+@pytest.mark.dropin("1")
+@pytest.mark.parametrize("name", ["bench", "log", "stats", "run", "help", "status"])
+@pytest.mark.parametrize("linked", [True, False], ids=["wireguard-go", "run"])
+def test_any_name_can_be_made(pywg: str, namespace: Namespace, tmp_path: Path, name: str, linked: bool) -> None:
+    """By `run`; and by a link of another name, which is how wg-quick makes interfaces that are called like commands."""
+    link = tmp_path / "wireguard-go"
+    link.symlink_to(pywg)
+    hide = (
+        'mkdir -p /run/wireguard && mount -t tmpfs none /run/wireguard && exec "$@"'  # the name is not this test's own
+    )
+    private = ("unshare", "--mount", "sh", "-c", hide, "sh")
+    namespace.run(*private, *([str(link)] if linked else [pywg, "run"]), name)
+    assert f" {name}: " in namespace.run("ip", "-o", "link")
+    namespace.run("ip", "link", "del", "dev", name)
+    poll(lambda: namespace.pids() == [], "the daemon has ended")
+
+
 @pytest.mark.dropin("6")
 @BOTH_WAYS
 def test_name_served_by_a_live_daemon(pywg: str, namespace: Namespace, open_lab: OpenLab, options: list[str]) -> None:
     site = open_lab(pywg, pywg, connect=False).near
     said = _refused(namespace, pywg, *options, site.interface)  # another namespace, but the socket's directory is one
     assert f"{site.interface} is in use" in said
+    assert f"`kill {site.pid}`" in said
+    assert site.wg("show", site.interface, "peers") == ""
+
+
+@BOTH_WAYS
+def test_name_that_runs_here(pywg: str, open_lab: OpenLab, options: list[str]) -> None:
+    """It is told which process runs there and how to end it, and nothing is advised that would break the tunnel."""
+    site = open_lab(pywg, pywg, connect=False).near
+    said = _refused(site.namespace, pywg, *options, site.interface)
+    assert f"{site.interface} is in use: {Path(pywg).name}, PID {site.pid}, serves it" in said
+    assert "ip link del" not in said
+    assert site.alive()
     assert site.wg("show", site.interface, "peers") == ""
 
 

@@ -1,0 +1,85 @@
+"""What the command line's modules share: the error of a wrong command line, and how arguments are read."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from pywg.config.interface import interface_name_fault
+
+HELP_OPTIONS = ("-h", "--help")
+
+
+class UsageError(Exception):
+    """A command line that means nothing; its text is the one line to show."""
+
+    def __init__(self, text: str, *, see: str = "pywg --help") -> None:
+        super().__init__(f"{text} (see {see})" if see else text)
+
+
+def check_interface_name(name: str) -> str:
+    """The name, when the kernel would take it for an interface. UsageError otherwise."""
+    if not name:
+        raise UsageError("an interface needs a name")
+    if fault := interface_name_fault(name):
+        raise UsageError(f"an interface's name {fault}")
+    return name
+
+
+def only_interface(names: Sequence[str]) -> str:
+    """The one name that was given. UsageError for none, for more, and for one that the kernel wouldn't take."""
+    if not names:
+        raise UsageError("which interface?")
+    if len(names) > 1:
+        raise UsageError("one interface at a time")
+    return check_interface_name(names[0])
+
+
+def option_value(argument: str, rest: Iterator[str]) -> str:
+    """Of --name=value, or of --name and what comes next."""
+    name, equals, value = argument.partition("=")
+    if not equals:
+        value = next(rest, "")
+    if not value:
+        raise UsageError(f"{name} needs a value")
+    return value
+
+
+def option_number(option: str, text: str, *, or_word: str = "") -> str:
+    """As it was written; how large it may be is for the daemon to say."""
+    if text != (or_word or None) and not (text.isascii() and text.isdigit()):
+        raise UsageError(f"{option} takes a number{' or ' if or_word else ''}{or_word}, not {text!a}")
+    return text
+
+
+def unknown_option(argument: str, known: Sequence[str], *, see: str = "pywg --help") -> UsageError:
+    """The error for an option that there is not, with the one that it resembles."""
+    if argument == "-v":
+        return UsageError(
+            "unknown option '-v': -V shows the version; LOG_LEVEL=debug in the environment says more", see=""
+        )
+    from difflib import get_close_matches
+
+    name = argument.partition("=")[0]
+    meant = get_close_matches(name, [option for option in known if option.startswith("--")], n=1, cutoff=0.75)
+    return UsageError(f"unknown option {argument!a}{f': did you mean {meant[0]}?' if meant else ''}", see=see)
+
+
+def split(command: str, arguments: Sequence[str], *flags: str) -> tuple[list[str], set[str]]:
+    """The (names, flags) of a command that takes these flags. UsageError for any other option."""
+    names: list[str] = []
+    given: set[str] = set()
+    for place, argument in enumerate(arguments):
+        if argument == "--":
+            names += arguments[place + 1 :]
+            break
+        if not argument.startswith("-") or argument == "-":
+            names.append(argument)
+        elif argument in flags:
+            given.add(argument)
+        else:
+            raise unknown_option(argument, (*flags, *HELP_OPTIONS), see=f"pywg {command} --help")
+    return names, given
+
+
+def quoted(word: str) -> str:
+    """A word as a shell reads it, and always on one line."""
+    return shlex.quote(word) if word.isprintable() else ascii(word)

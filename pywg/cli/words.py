@@ -1,0 +1,114 @@
+"""First arguments that are meant for a tool, and not as the name of an interface.
+
+An interface can have almost any name, so a mistyped command would make one, and leave a daemon of root behind it.
+`pywg run NAME` takes every name, and so does pywg when it is called by a name of another program.
+"""
+
+from collections.abc import Iterable
+
+from pywg.cli.usage import quoted
+
+_SHOW = "`wg show` has the peers, `pywg stats IFACE` the counters"
+_LOOK = "`wg show` and `pywg stats IFACE` tell of a tunnel, `pywg bench` of this machine"
+_SYSTEMD = "`systemctl {word} pywg@IFACE` does that, with the unit that comes with pywg"
+_WG = "`wg {word}` does that"
+_WG_QUICK = "`wg-quick {word} IFACE` does that"
+_DOWN = "`wg-quick down IFACE` does that"
+_KEYS = "`pywg genkey` and `pywg pubkey` make the keys"
+_CONFIGURE = "`wg set` and `wg setconf` do that"
+_IN_OTHER_TOOLS = {
+    "up": _WG_QUICK,
+    "down": _WG_QUICK,
+    "save": _WG_QUICK,
+    "strip": _WG_QUICK,
+    "reload": "`wg syncconf IFACE FILE` does that",
+    "add": "`wg-quick up IFACE` does that",
+    "del": _DOWN,
+    "delete": _DOWN,
+    "remove": _DOWN,
+    "kill": _DOWN,
+    "set": _WG,
+    "setconf": _WG,
+    "addconf": _WG,
+    "syncconf": _WG,
+    "showconf": _WG,
+    "status": _SHOW,
+    "show": _SHOW,
+    "info": _SHOW,
+    "list": _SHOW,
+    "ls": _SHOW,
+    "top": _SHOW,
+    "monitor": _SHOW,
+    "doctor": _LOOK,
+    "check": _LOOK,
+    "init": _KEYS,
+    "config": _CONFIGURE,
+    "configure": _CONFIGURE,
+    "exec": "`ip netns exec` runs a program in a network namespace",
+    "start": _SYSTEMD,
+    "stop": _SYSTEMD,
+    "restart": _SYSTEMD,
+    "enable": _SYSTEMD,
+    "disable": _SYSTEMD,
+}
+"""Words of programs for tunnels that pywg has not, and what does their work."""
+_MEANT = {
+    "benchmark": "bench",
+    "counters": "stats",
+    "metrics": "stats",
+    "statistics": "stats",
+    "keygen": "genkey",
+    "gen-key": "genkey",
+    "gen-psk": "genpsk",
+    "pub-key": "pubkey",
+    "loglevel": "log",
+    "usage": "help",
+}
+_SHORT = 4
+"""Letters of a command that too many names are one letter away from: lan of log, sun of run."""
+
+
+def not_an_interface(word: str, commands: Iterable[str]) -> str:
+    """Why the first argument `word` is not taken for an interface: one line. "" when it may well be one."""
+    if "/" in word or word.lower().endswith(".conf"):
+        return _about_file(word)
+    lower = word.lower()
+    hint = f"(`pywg run {quoted(word)}` makes an interface of that name)"
+    if lower in _IN_OTHER_TOOLS:
+        return f"there is no command {lower!r} yet: {_IN_OTHER_TOOLS[lower].format(word=lower)} {hint}"
+    meant = _MEANT.get(lower) or next((one for one in commands if _resembles(lower, one)), "")
+    return f"there is no command {word!a}: did you mean `pywg {meant}`? {hint}" if meant else ""
+
+
+def _about_file(word: str) -> str:
+    if not word.lower().endswith(".conf"):
+        return f"{word!a} is a path, and pywg takes the name of an interface"
+    path = quoted(word if "/" in word else f"./{word}")
+    return (
+        f"{word!a} is a file, and pywg takes the name of an interface: "
+        f"`WG_QUICK_USERSPACE_IMPLEMENTATION=pywg wg-quick up {path}` sets up what the file says"
+    )
+
+
+def _resembles(word: str, command: str) -> bool:
+    """Whether a word is `command` itself or mistyped: one letter too many, missing, other, or two exchanged."""
+    if word == command:
+        return True
+    if len(word) == len(command):
+        different = [place for place, (a, b) in enumerate(zip(word, command, strict=True)) if a != b]
+        if len(different) == 1:
+            return len(command) > _SHORT and word.isalpha()
+        return _are_exchanged(word, command, different)
+    longer, shorter = (word, command) if len(word) > len(command) else (command, word)
+    if len(longer) - len(shorter) != 1 or not word.isalpha():
+        return False
+    if len(command) <= _SHORT and word not in (f"{command}s", f"{command}{command[-1]}"):
+        return False
+    return any(longer[:place] + longer[place + 1 :] == shorter for place in range(len(longer)))
+
+
+def _are_exchanged(word: str, command: str, different: list[int]) -> bool:
+    if len(different) != 2 or different[1] != different[0] + 1:
+        return False
+    first, second = different
+    return word[first] == command[second] and word[second] == command[first]

@@ -1,0 +1,118 @@
+"""Standard output and error that nobody reads, that are closed or full, and pywg in a checkout that is not built."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PRINTING = [["--help"], ["--version"], ["help"], ["version"], ["genkey"], ["genpsk"], ["stats", "pywgt0"], ["bench"]]
+REPLY = b"".join(b"counter_%d=%d\n" % (number, number) for number in range(2_000)) + b"errno=0\n\n"
+PROGRAM = """
+import sys
+from pywg.cli import bench, ask
+from pywg.cli.main import main
+bench._measure = lambda seconds: {"filler": ["x" * 60] * 20_000}
+bench._lines = lambda found: found["filler"]
+ask.connect = lambda interface: __import__("socket").socket(fileno=int(sys.argv[1]))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def run_into(
+    stdout: int, arguments: list[str], fd: int = -1, program: str = PROGRAM
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, str(fd), *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        pass_fds=[fd] if fd >= 0 else [],
+    )
+
+
+@pytest.mark.parametrize("arguments", PRINTING, ids=lambda arguments: arguments[0])
+def test_a_broken_pipe_is_silence(arguments: list[str]) -> None:
+    """The reader has gone before the first line: `pywg stats wg0 | head -3` at its worst."""
+    near, far = socket.socketpair()
+    readable, writable = os.pipe()
+    os.close(readable)
+    with near, far:
+        far.sendall(REPLY)
+        ended = run_into(writable, arguments, near.fileno())
+    os.close(writable)
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
+def test_a_full_disk_is_no_silence() -> None:
+    with open("/dev/full", "w") as full:
+        ended = run_into(full.fileno(), ["--help"])
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert os.strerror(28) in ended.stderr
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full", ">&- 2>&-"])
+def test_an_error_that_cant_be_told_is_a_status(closed: str) -> None:
+    command = ["sh", "-c", f'exec "$0" -m pywg a/b {closed}', sys.executable]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", "")
+
+
+@pytest.mark.parametrize("command", ["--help", "--version", "help"])
+def test_help_without_a_standard_output(command: str) -> None:
+    line = ["sh", "-c", f'exec "$0" -m pywg {command} >&-', sys.executable]
+    ended = subprocess.run(line, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [["-f", "pywgt0"], ["pywgt0"], ["bench"]], ids=lambda arguments: arguments[-1])
+def test_a_checkout_that_is_not_built_says_what_builds_it(tmp_path: Path, arguments: list[str]) -> None:
+    shutil.copytree(ROOT / "pywg", tmp_path / "pywg", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    ended = subprocess.run(
+        [sys.executable, "-m", "pywg", *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert "pywg._" in ended.stderr
+    assert "`make venv`" in ended.stderr
+
+
+def test_a_missing_package_is_named(tmp_path: Path) -> None:
+    program = "import sys; sys.modules['cryptography'] = None; " + PROGRAM
+    ended = subprocess.run(
+        [sys.executable, "-c", program, "-1", "pubkey"],
+        input=f"{'A' * 43}=",
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert "the Python package cryptography" in ended.stderr
+
+
+def test_the_daemons_own_broken_pipe_is_told() -> None:
+    """Only our output may break silently: what the daemon does ends with a line."""
+    program = """
+import sys, types
+from pywg.cli.main import main
+def run(interface): raise BrokenPipeError(32, "Broken pipe")
+sys.modules["pywg.cli.run"] = types.SimpleNamespace(run=run)
+sys.exit(main(sys.argv[2:]))
+"""
+    ended = run_into(subprocess.DEVNULL, ["wg0"], program=program)
+    assert ended.returncode == 1
+    assert "Broken pipe" in ended.stderr
+
+
+def test_a_level_that_there_is_not_is_told_in_the_commands_words() -> None:
+    ended = run_into(subprocess.PIPE, ["log", "pywgt0", "loud"])
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert "LOG_LEVEL" not in ended.stderr
+    for word in ("'loud'", "silent", "error", "warning", "info", "debug", "verbose"):
+        assert word in ended.stderr
