@@ -16,7 +16,7 @@ from pywg._native.atomic cimport add64, load64, store8, store64, store_int
 from pywg._native.clock cimport now_ns
 from pywg._native.coalesce cimport COALESCE_TCP, COALESCE_UDP
 from pywg._native.control cimport handshake_close, handshake_open, keypair_free, keypair_new, keypair_publish
-from pywg._native.control cimport keypair_retire, peer_free, peer_new
+from pywg._native.control cimport keypair_retire, keypairs_expire, peer_free, peer_new
 from pywg._native.crew cimport Crew, crew_count, crew_free, crew_hold, crew_kick, crew_new, crew_release, crew_settle
 from pywg._native.crew cimport crew_start, crew_stop
 from pywg._native.dataplane cimport Dataplane, dataplane_free, dataplane_new
@@ -337,8 +337,10 @@ cdef class Plane:
     def install_keypair(self, peer: int, uint32_t local_index, uint32_t remote_index, const uint8_t[::1] send_key,
                         const uint8_t[::1] receive_key, *, bint initiator, double created_at, bint confirmed,
                         uint64_t first_counter=0) -> None:
-        """Opens with it from now on. `created_at`: seconds of `now()`; not `confirmed`: reports its first packet.
+        """Opens with it from now on. `created_at`: seconds of `now()`.
 
+        Not `confirmed`: its first packet makes it the one to seal with, and is reported, unless another keypair was
+        installed before that packet came.
         `first_counter`: of the first message to be sealed. The keys being new, any is safe; a session of the protocol
         starts at 0.
         """
@@ -353,19 +355,21 @@ cdef class Plane:
         keypair.local_index = local_index
         keypair.remote_index = remote_index
         keypair.initiator = initiator
-        keypair.unconfirmed = not confirmed
         keypair.next_counter = first_counter
         # Before the machine started is a time, too: the subtraction wraps back to the right age.
         keypair.birth_ns = <uint64_t><int64_t>(created_at * 1e9)
         crew_hold(self.crew)
-        failed = keypair_publish(self.dp, keypair)
+        failed = keypair_publish(self.dp, keypair, confirmed)
         crew_release(self.crew)
         if failed:
             keypair_free(keypair)
             raise MemoryError
 
     def use_keypair(self, peer: int, local_index: int | None) -> None:
-        """Seals with this keypair from now on; None: with none. KeyError: the peer has no such keypair."""
+        """Seals with this keypair from now on. KeyError: the peer has no such keypair.
+
+        None: with none of those there are, not even with one whose first packet is yet to come.
+        """
         cdef Peer *found = self.find(peer)
         cdef Keypair *keypair = NULL
         if local_index is not None:
@@ -375,7 +379,20 @@ cdef class Plane:
         crew_hold(self.crew)
         found.sending = keypair
         found.handshake_asked_ns = 0
+        if keypair == NULL:
+            keypairs_expire(found)
         crew_release(self.crew)
+
+    def withdraw_keypair(self, peer: int, uint32_t local_index) -> bool:
+        """No packet confirms this keypair, installed unconfirmed, from now on. True: one has already."""
+        cdef Peer *found = self.find(peer)
+        cdef bint waited
+        crew_hold(self.crew)
+        waited = found.next != NULL and found.next.local_index == local_index
+        if waited:
+            found.next = NULL
+        crew_release(self.crew)
+        return not waited
 
     cdef Keypair *keypair(self, uint32_t local_index) noexcept:
         cdef IndexEntry *entry = index_table_find(&self.dp.indices, local_index)

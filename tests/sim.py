@@ -115,7 +115,7 @@ class ModelKeypair:
     opener: ChaCha20Poly1305
     initiator: bool
     created_at: float
-    confirmed: bool
+    may_send: bool = True
     next_counter: int = 0
     seen: set[int] = field(default_factory=set)
 
@@ -146,6 +146,7 @@ class Site:
         self.keypairs: dict[int, ModelKeypair] = {}
         self.open_indices: set[int] = set()
         self.sending: int | None = None
+        self.next: int | None = None
         self.staged: list[bytes] = []
         self.unanswered_since = self.keepalive_owed_since = 0.0
         self.last_traversal = self.last_data_sent = 0.0
@@ -215,8 +216,8 @@ class Site:
             if not self.keepalive_owed_since:
                 self.keepalive_owed_since = self.now
                 self.report_activity()
-        if not keypair.confirmed:
-            keypair.confirmed = True
+        if index == self.next:
+            self.sending, self.next = index if keypair.may_send else None, None
             self.tunnel.keypair_confirmed(self.peer, index, self.now)
         if keypair.initiator and self.now >= keypair.created_at + paper.RECEIVER_REKEY_TIME:
             self.tunnel.rekey_wanted(self.peer, self.now)
@@ -280,15 +281,19 @@ class Site:
                     ChaCha20Poly1305(bytes(event.receive_key)),
                     event.initiator,
                     event.created_at,
-                    event.confirmed,
                 )
+                self.next = None if event.confirmed else event.local_index
                 assert len(self.keypairs) <= MAX_KEYPAIRS
             case events.KeypairRetired(_, local_index):
                 assert local_index != self.sending
                 del self.keypairs[local_index]
+                self.next = None if self.next == local_index else self.next
             case events.SendingKeypairChanged(_, index):
                 assert index is None or index in self.keypairs
                 self.sending = index
+                if index is None:
+                    for keypair in self.keypairs.values():
+                        keypair.may_send = False
             case events.HandshakeIndexOpened(_, index):
                 assert index not in self.open_indices
                 self.open_indices.add(index)

@@ -57,8 +57,11 @@ cdef Keypair *keypair_new(Peer *peer, const uint8_t *send_key, const uint8_t *re
     return keypair
 
 
-cdef int keypair_publish(Dataplane *dp, Keypair *keypair) noexcept nogil:
-    """From now on RX opens with it. 0, or -1: no memory."""
+cdef int keypair_publish(Dataplane *dp, Keypair *keypair, bint confirmed) noexcept nogil:
+    """From now on RX opens with it; one that is not `confirmed` is the peer's next, and else there is none.
+
+    0, or -1: no memory.
+    """
     if index_table_put(&dp.indices, keypair.local_index, keypair.peer, keypair) < 0:
         return -1
     if index_table_put(&dp.remote_indices, keypair.remote_index, keypair.peer, keypair) < 0:
@@ -66,6 +69,7 @@ cdef int keypair_publish(Dataplane *dp, Keypair *keypair) noexcept nogil:
         return -1
     keypair.next_of_peer = keypair.peer.keypairs
     keypair.peer.keypairs = keypair
+    keypair.peer.next = NULL if confirmed else keypair
     if keypair.peer.has_handshake and keypair.peer.handshake_index == keypair.local_index:
         keypair.peer.has_handshake = False
     return 0
@@ -79,9 +83,19 @@ cdef void keypair_retire(Dataplane *dp, Keypair *keypair) noexcept nogil:
     link[0] = keypair.next_of_peer
     if keypair.peer.sending == keypair:
         keypair.peer.sending = NULL
+    if keypair.peer.next == keypair:
+        keypair.peer.next = NULL
     remove_index(&dp.indices, keypair.local_index, keypair)
     remove_index(&dp.remote_indices, keypair.remote_index, keypair)
     keypair_free(keypair)
+
+
+cdef void keypairs_expire(Peer *peer) noexcept nogil:
+    """Nothing is sealed with what there is now; it still opens (wg_noise_expire_current_peer_keypairs)."""
+    cdef Keypair *keypair = peer.keypairs
+    while keypair != NULL:
+        keypair.expired = True
+        keypair = keypair.next_of_peer
 
 
 cdef void remove_index(IndexTable *table, uint32_t index, const Keypair *keypair) noexcept nogil:

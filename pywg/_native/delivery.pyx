@@ -91,10 +91,11 @@ cdef void note_source(Dataplane *dp, Peer *peer, const Endpoint *source) noexcep
 
 cdef void note_received(Dataplane *dp, Keypair *keypair, bint data, uint64_t now) noexcept nogil:
     cdef Peer *peer = keypair.peer
-    if keypair.unconfirmed:
-        keypair.unconfirmed = False
+    if keypair == peer.next:
+        # The kernel's wg_noise_received_with_keypair(): a keypair that another has replaced since is never sent with.
         # At once, and not by way of the control plane: the answer to this very packet must not go out under an old key.
-        store_pointer(<void **>&peer.sending, keypair)
+        peer.next = NULL
+        store_pointer(<void **>&peer.sending, NULL if keypair.expired else keypair)
         events_confirmed(&dp.events, peer, keypair.local_index)
     store64(&peer.last_received, now)
     store64(&peer.unanswered_since, 0)

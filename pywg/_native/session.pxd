@@ -55,7 +55,7 @@ cdef struct Keypair:
     uint32_t local_index        # names it in what we receive
     uint32_t remote_index       # names it in what we send
     uint8_t initiator
-    uint8_t unconfirmed         # RX: the responder's, until its first authentic packet
+    uint8_t expired             # nothing is sealed with it: our static key has changed since
     Aead sealer                 # TX
     uint64_t next_counter       # TX
     Aead opener                 # RX
@@ -71,7 +71,8 @@ cdef struct StagedPacket:
 cdef struct Peer:
     AllowedOwner allowed        # first: the trie's owner pointer is the peer
     uint32_t id
-    Keypair *sending            # atomic: the keypair to seal with, or NULL; RX sets it to one that gets confirmed
+    Keypair *sending            # atomic: the current keypair, or NULL; RX sets it to one that gets confirmed
+    Keypair *next               # RX: the responder's new one, until its first authentic packet; no other gets confirmed
     Keypair *keypairs           # all that can open, linked by next_of_peer
     uint32_t handshake_index    # of our handshake in flight
     bint has_handshake

@@ -10,14 +10,19 @@ from pywg.core.index_table import IndexTable
 class Context:
     """One for each tunnel. `identity` is None without a private key; `running` follows the interface."""
 
-    __slots__ = ("activity", "datagrams", "events", "identity", "indices", "random", "running", "wall_ns")
+    __slots__ = ("activity", "datagrams", "events", "identity", "indices", "random", "running", "wall_ns", "withdraw")
 
     def __init__(
-        self, random: Callable[[int], bytes], wall_ns: Callable[[], int], activity: Callable[[int], Activity]
+        self,
+        random: Callable[[int], bytes],
+        wall_ns: Callable[[], int],
+        activity: Callable[[int], Activity],
+        withdraw: Callable[[int, int], bool],
     ) -> None:
         self.random = random
         self.wall_ns = wall_ns
         self.activity = activity
+        self.withdraw = withdraw
         self.identity: Identity | None = None
         self.running = False
         self.indices: IndexTable[int] = IndexTable(random)

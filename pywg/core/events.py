@@ -102,7 +102,7 @@ class KeypairDerived:
 
 @dataclass(frozen=True, slots=True)
 class SendingKeypairChanged:
-    """Seal with this keypair from now on; None: no usable keypair."""
+    """Seal with this keypair from now on; None: with none of those there are, an unconfirmed one included."""
 
     peer: int
     local_index: int | None

@@ -4,7 +4,8 @@
     previous    the one before: packets may still be on their way under it
     next        a responder's new one, until the first packet under it proves that the initiator has it too
 
-The keys themselves are with the data plane: this is about which keypair has which role, and when one goes.
+The keys themselves are with the data plane: this is about which keypair has which role, and when one goes. The plane
+knows next, too, and makes it current by itself when the packet comes, so that no other keypair ever is promoted.
 """
 
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class Keypair:
 
 
 class Keypairs:
-    """The three roles. Every method that moves a keypair returns those that lost theirs and must be retired."""
+    """The three roles. `add` and `clear` return the keypairs that lost theirs and must be retired."""
 
     __slots__ = ("current", "next", "previous")
 
@@ -53,13 +54,16 @@ class Keypairs:
             self.current = keypair
         return self._without_role(before)
 
-    def confirm(self, local_index: int) -> list[Keypair] | None:
-        """The first authentic packet under `local_index`: next becomes current. None when it is not next."""
+    def confirm(self, local_index: int) -> Keypair | None:
+        """The first authentic packet under `local_index`: next becomes current. None when it is not next.
+
+        None loses its role: while there is a next there is no previous.
+        """
         if self.next is None or self.next.local_index != local_index:
             return None
-        before = self.all()
+        assert self.previous is None
         self.previous, self.current, self.next = self.current, self.next, None
-        return self._without_role(before)
+        return self.current
 
     def clear(self) -> list[Keypair]:
         """All of them go."""

@@ -130,6 +130,9 @@ class Peer:
             # Ours was under way too: theirs takes its place, as both ends can't be the initiator of one handshake.
             self._close_index(self.handshake.local_index)
             self.handshake.local_index = None
+        waiting = self.keypairs.next
+        if waiting is not None and self._context.withdraw(self.id, waiting.local_index):
+            self.confirm(waiting.local_index)
         index = self._context.indices.insert(self.id)
         message = handshake.create_response(self.handshake, index, self._context.random)
         self._begin_session(now)
@@ -137,13 +140,13 @@ class Peer:
 
     def confirm(self, local_index: int) -> None:
         """The first authentic packet came under a responder's keypair: it may send with it now."""
-        retired = self.keypairs.confirm(local_index)
-        if retired is None:
+        confirmed = self.keypairs.confirm(local_index)
+        if confirmed is None:
             return
         self._announce_sending()
-        self._retire(retired)
-        self._complete_handshake()
-        self._context.events.append(events.SendStaged(self.id))
+        if confirmed.may_send:
+            self._complete_handshake()
+            self._context.events.append(events.SendStaged(self.id))
 
     # Both
 
@@ -184,8 +187,8 @@ class Peer:
         self.last_sent_handshake = _LONG_AGO
         for keypair in self.keypairs.all():
             keypair.may_send = False
-        if self.keypairs.current is not None:
-            self._context.events.append(events.SendingKeypairChanged(self.id, None))
+        # Also without a current one: a next that is confirmed later must not be sent with either.
+        self._context.events.append(events.SendingKeypairChanged(self.id, None))
 
     def stop(self) -> None:
         """The interface goes down, or the peer goes: no timers, no keys, nothing staged."""

@@ -29,15 +29,22 @@ class Tunnel:
     """One WireGuard interface's protocol, for any number of peers. It starts down and without a private key.
 
     `random(n)` gives n unpredictable bytes in a new object, which may be wiped; `wall_ns()` nanoseconds since the
-    epoch; `activity(peer)` what the data plane knows. `now` is monotonic seconds, greater than 0. A peer that does
-    not exist is a LocalProtocolError; signals from the data plane about one that is gone are ignored, as they may
-    have been under way.
+    epoch; `activity(peer)` what the data plane knows. `withdraw(peer, local_index)` keeps packets from confirming an
+    unconfirmed keypair from now on, and says whether one has already, whose `keypair_confirmed` may be under way; a
+    plane that calls that at once never has. `now` is monotonic seconds, greater than 0. A peer that does not exist is
+    a LocalProtocolError; signals from the data plane about one that is gone are ignored, as they may have been under
+    way.
     """
 
     def __init__(
-        self, *, random: Callable[[int], bytes], wall_ns: Callable[[], int], activity: Callable[[int], Activity]
+        self,
+        *,
+        random: Callable[[int], bytes],
+        wall_ns: Callable[[], int],
+        activity: Callable[[int], Activity],
+        withdraw: Callable[[int, int], bool] = lambda _peer, _local_index: False,
     ) -> None:
-        self._context = Context(random, wall_ns, activity)
+        self._context = Context(random, wall_ns, activity, withdraw)
         self._checker: CookieChecker | None = None
         self._limiter = RateLimiter()
         self._peers: dict[int, Peer] = {}

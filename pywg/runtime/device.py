@@ -65,7 +65,12 @@ class Device:
         self._call_later = call_later
         self._now = now
         self._open_sockets = open_sockets
-        self._tunnel = Tunnel(random=random, wall_ns=wall_ns, activity=lambda peer: Activity(*plane.activity(peer)))
+        self._tunnel = Tunnel(
+            random=random,
+            wall_ns=wall_ns,
+            activity=lambda peer: Activity(*plane.activity(peer)),
+            withdraw=plane.withdraw_keypair,
+        )
         self._pump = Pump(self._tunnel, plane, call_later=call_later, now=now, log=log, tun_gone=tun_gone)
         self._peers: dict[int, _Peer] = {}
         self._private_key: Secret | None = None

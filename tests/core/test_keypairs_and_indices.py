@@ -43,7 +43,7 @@ def test_a_responders_keypair_waits_to_be_confirmed() -> None:
     assert indices(keypairs.add(keypair(3, initiator=False))) == [1]
     assert roles(keypairs) == (None, 2, 3)
     assert keypairs.confirm(2) is None
-    assert keypairs.confirm(3) == []
+    assert keypairs.confirm(3) is keypairs.current
     assert roles(keypairs) == (2, 3, None)
     assert keypairs.confirm(3) is None
 
@@ -80,7 +80,7 @@ class KeypairsMachine(RuleBasedStateMachine):
     @rule()
     def confirm(self) -> None:
         if self.keypairs.next is not None:
-            self.retired += indices(self.keypairs.confirm(self.keypairs.next.local_index)) or []
+            self.keypairs.confirm(self.keypairs.next.local_index)
 
     @rule()
     def clear(self) -> None:

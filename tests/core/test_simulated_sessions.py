@@ -52,6 +52,28 @@ def test_data_flows_both_ways(preshared_key: bytes | None) -> None:
     assert (near.delivered, far.delivered) == ([b"pong"], [b"ping"])
 
 
+def test_a_late_first_packet_does_not_take_back_to_an_older_session() -> None:
+    world, near, far = two_sites()
+    near.send(b"late")
+    world.run(0.015)  # the response is on its way
+    far.reachable = False
+    world.run(6)
+    [old] = far.keypairs
+    first = next(packet.data for packet in world.wire if packet.kind == TRANSPORT)
+    far.reachable = True
+    far.send(b"mine")
+    world.run(0.5)
+    newest = far.sending
+    assert newest not in (None, old)
+    far.receive(first, near.address)
+    assert far.delivered == [b"late"]
+    assert far.sending == newest
+    far.send(b"after")
+    world.run(0.5)
+    assert near.delivered == [b"mine", b"after"]
+    assert far.sending == newest
+
+
 def test_a_responder_sends_nothing_before_the_initiators_first_packet() -> None:
     world, near, far = two_sites()
     near.send(b"first")

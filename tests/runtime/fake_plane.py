@@ -135,6 +135,9 @@ class FakePlane:
     def use_keypair(self, peer: int, local_index: int | None) -> None:
         self.peers[peer].sending = local_index
 
+    def withdraw_keypair(self, peer: int, local_index: int) -> bool:
+        return False
+
     def retire_keypair(self, local_index: int) -> None:
         self.keypairs.pop(local_index, None)
 
