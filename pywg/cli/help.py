@@ -58,7 +58,8 @@ _ENVIRONMENT = """\
 Environment variables of pywg run. An option wins over a variable.
 
   LOG_LEVEL              verbose (or debug), info, warning, error or silent;
-                         default: error
+                         default: error. Where it is set, standard error stays
+                         open in the background; else the log is the system's
   WG_TUN_FD              a file descriptor: the TUN interface, already open
   WG_UAPI_FD             a file descriptor: the configuration socket, listening
   WG_PROCESS_FOREGROUND  1: as --foreground

@@ -3,19 +3,16 @@
 import errno
 
 from pywg.cli.ask import ask
-from pywg.errors import ConfigError, DeviceError
-from pywg.runtime.log import Level
-
-LEVELS = (*(level.name.lower() for level in Level), "verbose")
+from pywg.errors import DeviceError
+from pywg.runtime.log import parse_level
 
 
 def set_level(interface: str, level: str) -> int:
     """Sets it and returns 0. Raises ConfigError for a word that is no level, DeviceError without a daemon of ours.
 
-    A daemon that went to the background without LOG_LEVEL has given its standard error away, and stays silent.
+    A daemon that went to the background without LOG_LEVEL has no standard error: its lines go to the system's log.
     """
-    if level.lower() not in LEVELS:
-        raise ConfigError(f"{level!a} is no log level: it may be {', '.join(LEVELS[:-1])} or {LEVELS[-1]}")
-    if ask(interface, f"log_level={level}\n\n".encode()) != ["errno=0"]:
+    word = parse_level(level).name.lower()
+    if ask(interface, f"log_level={word}\n\n".encode()) != ["errno=0"]:
         raise DeviceError(errno.ENOTSUP, f"the log level of {interface} can't be changed: its daemon is not pywg")
     return 0

@@ -7,6 +7,7 @@ no socket call and no loop.
 
 import errno
 import os
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -59,6 +60,7 @@ class Device:
         wall_ns: Callable[[], int] = clock.wall_ns,
         random: Callable[[int], bytes] = os.urandom,
         open_sockets: OpenSockets = open_sockets,
+        memory_locked: Callable[[], bool] = locked,
     ) -> None:
         self._plane = plane
         self._log = log
@@ -81,6 +83,10 @@ class Device:
         self._sockets: Sockets | None = None
         self._retry: TimerHandle | None = None
         self._bind_trouble = ""
+        self._memory_locked = memory_locked
+        self._said_unlocked = False
+        Secret(length=1).wipe()  # memory for keys is there from the start, and so is whether it could be locked
+        self._look_at_memory()
 
     # The interface
 
@@ -122,6 +128,7 @@ class Device:
     def on_plane_ready(self) -> None:
         """The plane's event descriptor is readable."""
         self._pump.on_plane_ready()
+        self._look_at_memory()
 
     def close(self) -> None:
         """Down, and all secrets wiped. The plane stays the caller's to close."""
@@ -161,6 +168,7 @@ class Device:
         for peer_change in change.peers:
             self._apply_peer(peer_change, now)
         self._pump.move()
+        self._look_at_memory()
 
     def status(self) -> DeviceStatus:
         """What a UAPI get operation shows; the keys in it are the device's own, not copies.
@@ -184,7 +192,7 @@ class Device:
             "sockets_open": int(self._sockets is not None),
             "mtu": self._mtu,
             "peers": len(self._peers),
-            "secrets_locked": int(locked()),
+            "secrets_locked": int(self._memory_locked()),
             "offload_udp_gro": int(self._sockets is not None and self._sockets.udp_gro),
         }
         stats.update((f"offload_{name}", int(on)) for name, on in self._plane.offloads().items())
@@ -225,6 +233,17 @@ class Device:
         endpoint = self.endpoint(peer)
         if endpoint is not None:
             self._tunnel.endpoint_learned(peer, endpoint)
+
+    def _look_at_memory(self) -> None:
+        """Each further 64 KiB of keys is locked as they are needed, so that the limit may be met at any time."""
+        if self._said_unlocked or self._memory_locked():
+            return
+        self._said_unlocked = True
+        limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+        self._log.error(
+            f"keys may be written to swap space: no more memory can be locked (RLIMIT_MEMLOCK is {limit} bytes); "
+            "raise it with `ulimit -l unlimited` or LimitMEMLOCK=infinity, or start pywg with CAP_IPC_LOCK"
+        )
 
     # Resolving: may fail, changes nothing
 

@@ -1,30 +1,21 @@
-"""Log lines on standard error, in wireguard-go's form: `LEVEL: (interface) date time message`, or as JSON objects.
+"""Log lines in wireguard-go's form, `LEVEL: (interface) date time message`, or as JSON objects.
 
-The level can be changed while the daemon runs.
+The level can be changed while the daemon runs; so can the output (log_output.py), which never waits for its reader.
 Lines that a stranger can cause go through `Log.limited`. Nothing here ever sees a secret: callers name peers by
 `peer_name`.
 """
 
-import contextlib
 import enum
 import json
-import sys
 import time
 from base64 import b64encode
 from collections.abc import Callable
 from typing import TextIO
 
 from pywg.errors import ConfigError
+from pywg.runtime.log_output import Level, Output, StreamOutput
 
-
-class Level(enum.IntEnum):
-    """How much is said: each level includes those before it."""
-
-    SILENT = 0
-    ERROR = 1
-    WARNING = 2
-    INFO = 3
-    DEBUG = 4
+__all__ = ["LIMIT_BURST", "LIMIT_SECONDS", "Form", "Level", "Log", "level_of", "parse_form", "parse_level", "peer_name"]
 
 
 class Form(enum.Enum):
@@ -34,27 +25,33 @@ class Form(enum.Enum):
     JSON = "json"
 
 
-_LEVELS = {
-    "silent": Level.SILENT,
-    "error": Level.ERROR,
-    "warning": Level.WARNING,
-    "info": Level.INFO,
-    "debug": Level.DEBUG,
-    "verbose": Level.DEBUG,
+_WORDS = {
+    Level.SILENT: "silent quiet off none",
+    Level.ERROR: "error err fatal panic crit critical alert emerg emergency 0 1 2 3",
+    Level.WARNING: "warning warn 4",
+    Level.INFO: "info information notice 5 6",
+    Level.DEBUG: "debug verbose trace all 7",
 }
+"""What loggers call their levels; the numbers are syslog's severities."""
+_LEVELS = {word: level for level, words in _WORDS.items() for word in words.split()}
 
 LIMIT_BURST = 5
 LIMIT_SECONDS = 10.0
 """Of one kind of limited line, at most LIMIT_BURST appear in LIMIT_SECONDS."""
+LOOK_AGAIN = 0.5
+"""Seconds after which a reader that took too little is tried again."""
 
 
-def parse_level(text: str) -> Level:
-    """The level that LOG_LEVEL names; an empty text is the default, error. Raises ConfigError for any other word."""
-    if not text:
-        return Level.ERROR
-    level = _LEVELS.get(text.lower())
+def level_of(word: str) -> Level | None:
+    """The level that a word means, in any case: one of ours, another logger's, or syslog's number. None: no level."""
+    return _LEVELS.get(word.strip().lower())
+
+
+def parse_level(word: str) -> Level:
+    """The level that a word means; ConfigError when it means none."""
+    level = level_of(word)
     if level is None:
-        raise ConfigError(f"LOG_LEVEL={text!r} is none of {', '.join(_LEVELS)}")
+        raise ConfigError(f"{word!a} is no log level: choose silent, error, warning, info, or debug (or verbose)")
     return level
 
 
@@ -73,7 +70,7 @@ def peer_name(public_key: bytes) -> str:
 
 
 class Log:
-    """Writes the lines of one interface at or below `level` to `stream`; by default to what is then standard error."""
+    """Writes the lines of one interface at or below `level` to `output`, or to a stream: by default standard error."""
 
     def __init__(
         self,
@@ -82,14 +79,35 @@ class Log:
         *,
         form: Form = Form.TEXT,
         stream: TextIO | None = None,
+        output: Output | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.interface = interface
         self.level = level
-        self._format = self._json if form is Form.JSON else self._text
-        self._stream = stream
+        self._form = form
+        self._output = output if output is not None else StreamOutput(stream)
         self._monotonic = monotonic
         self._limits: dict[str, tuple[float, int]] = {}
+        self._lost = 0
+        self._call_later: Callable[[float, Callable[[], None]], object] | None = None
+        self._looking = False
+
+    def follow(self, call_later: Callable[[float, Callable[[], None]], object] | None) -> None:
+        """With the loop's `call_later`, lines that wait for a reader leave when it reads, and not with the next line.
+
+        None: the loop ends.
+        """
+        self._call_later = call_later
+
+    def redirect(self, output: Output) -> None:
+        """Lines go to `output` from now on; what waits for the old one's reader is given up."""
+        self._output.close()
+        self._output = output
+
+    def close(self) -> None:
+        """What the reader takes now is written; nothing is waited for. Lines after this are lost."""
+        self._flush()
+        self._output.close()
 
     def error(self, message: str) -> None:
         """Something the operator asked for doesn't work."""
@@ -107,8 +125,10 @@ class Log:
         """A step of the protocol or of the configuration."""
         self._write(Level.DEBUG, message)
 
-    def limited(self, kind: str, message: str, level: Level = Level.DEBUG) -> None:
-        """A line that a stranger can cause at any rate.
+    def limited(
+        self, kind: str, message: str, level: Level = Level.DEBUG, *, burst_seconds: float = LIMIT_SECONDS
+    ) -> None:
+        """A line that a stranger can cause at any rate: LIMIT_BURST of a kind in `burst_seconds`, then their number.
 
         `kind` is from a fixed set, and each kind has a limit of its own.
         """
@@ -116,7 +136,7 @@ class Log:
             return
         at = self._monotonic()
         started, count = self._limits.get(kind, (at, 0))
-        if at - started >= LIMIT_SECONDS:
+        if at - started >= burst_seconds:
             if count > LIMIT_BURST:
                 self._write(level, f"{kind}: {count - LIMIT_BURST} more in {at - started:.0f} s")
             started, count = at, 0
@@ -127,19 +147,40 @@ class Log:
     def _write(self, level: Level, message: str) -> None:
         if level > self.level:
             return
-        line = self._format(level, message)
-        stream = self._stream or sys.stderr
-        if stream is None:  # standard error was closed when the interpreter started
-            return
-        with contextlib.suppress(OSError, ValueError):  # nobody reads any more: the tunnel matters more than its log
-            stream.write(line)
-            stream.flush()
+        # While the number of lost lines can't be told nothing else is written: a gap shows where it is.
+        if not (self._told_lost() and self._put(level, message)):
+            self._lost += 1
+        self._look_again()
 
-    def _text(self, level: Level, message: str) -> str:
-        return f"{level.name}: ({self.interface}) {time.strftime('%Y/%m/%d %H:%M:%S')} {message}\n"
+    def _told_lost(self) -> bool:
+        lost = "1 log line was" if self._lost == 1 else f"{self._lost} log lines were"
+        if self._lost and self._put(Level.WARNING, f"{lost} lost: nobody read the log"):
+            self._lost = 0
+        return not self._lost
+
+    def _put(self, level: Level, message: str) -> bool:
+        if self._form is Form.JSON:
+            line = self._json(level, message)
+            return self._output.put(level, line + "\n", line)
+        line = f"{level.name}: ({self.interface}) {time.strftime('%Y/%m/%d %H:%M:%S')} {message}\n"
+        return self._output.put(level, line, f"({self.interface}) {message}")
+
+    def _look_again(self) -> None:
+        if self._output.waiting and self._call_later is not None and not self._looking:
+            self._looking = True
+            self._call_later(LOOK_AGAIN, self._look)
+
+    def _look(self) -> None:
+        self._looking = False
+        self._flush()
+        self._look_again()
+
+    def _flush(self) -> None:
+        self._output.flush()
+        self._told_lost()
 
     def _json(self, level: Level, message: str) -> str:
-        """One object a line; the time is RFC 3339's, local, in milliseconds."""
+        """One object; the time is RFC 3339's, local, in milliseconds."""
         now = time.time()
         at = time.localtime(now)
         zone = time.strftime("%z", at)
@@ -149,4 +190,4 @@ class Log:
             "interface": self.interface,
             "message": message,
         }
-        return json.dumps(line, ensure_ascii=False) + "\n"
+        return json.dumps(line, ensure_ascii=False)

@@ -153,7 +153,10 @@ def watchdog_seconds(usec: str, pid: str, own_pid: int) -> float | None:
 def _connect(address: str) -> socket.socket | None:
     if address[:1] not in ("/", "@"):
         return None  # vsock:, for a whole machine's manager
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    except OSError:
+        return None
     try:
         sock.connect("\0" + address[1:] if address[0] == "@" else address)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", _SEND_SECONDS, 0))

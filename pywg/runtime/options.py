@@ -5,6 +5,9 @@ PYWG_UDP_GRO and PYWG_TUN_OFFLOAD (0 or 1) switch one offload each, PYWG_UDP_GSO
 PYWG_SANDBOX the sandbox; PYWG_AEAD names the AEAD's backend, PYWG_THREADS says how many threads move packets, and
 PYWG_STAGED_MEMORY how much may wait for a session; PYWG_LISTEN_ADDRESS and PYWG_BIND_DEVICE say what the UDP sockets
 are bound to. NOTIFY_SOCKET, WATCHDOG_USEC and LISTEN_FDS are systemd's, and heard in the foreground.
+
+A wrong value of a variable that is ours, or names a descriptor, is an error. LOG_LEVEL and systemd's may have been set
+for other programs: what can't be understood in them is a remark, and no reason to have no tunnel.
 """
 
 import os
@@ -14,7 +17,7 @@ from typing import TypedDict, Unpack
 
 from pywg.errors import ConfigError
 from pywg.runtime.binding import Binding, read_binding
-from pywg.runtime.log import Form, Level, parse_form, parse_level
+from pywg.runtime.log import Form, Level, level_of, parse_form
 from pywg.runtime.notify import watchdog_seconds
 from pywg.runtime.processors import READING_THREADS, auto_threads
 
@@ -75,6 +78,8 @@ class Options:
     """seconds within which the service manager wants a sign of life"""
     store_tun: bool
     """leave the TUN with the service manager, so that a restart keeps the interface"""
+    remarks: tuple[str, ...] = ()
+    """for the log: what of the environment is not understood, and what holds instead"""
 
 
 def read_options(interface: str, environ: Mapping[str, str], **given: Unpack[Given]) -> Options:
@@ -83,7 +88,8 @@ def read_options(interface: str, environ: Mapping[str, str], **given: Unpack[Giv
 
     Raises ConfigError that names the variable, or the option, and its value.
     """
-    level = parse_level(environ.get("LOG_LEVEL", ""))
+    remarks: list[str] = []
+    level = _log_level(environ, remarks)
     foreground = given.get("foreground", False) or environ.get("WG_PROCESS_FOREGROUND") == "1"
     tun_fd = _descriptor(environ, "WG_TUN_FD")
     return Options(
@@ -107,8 +113,9 @@ def read_options(interface: str, environ: Mapping[str, str], **given: Unpack[Giv
         threads=_threads(*_said("threads", given.get("threads"), environ)),
         staged_bytes=_staged_mib(*_said("staged-memory", given.get("staged_memory"), environ)) << 20,
         notify_socket=(environ.get("NOTIFY_SOCKET") or None) if foreground else None,
-        watchdog=_watchdog(environ) if foreground else None,
+        watchdog=_watchdog(environ, remarks) if foreground else None,
         store_tun=foreground and _switch(environ, "PYWG_STORE_TUN", None, default="0"),
+        remarks=tuple(remarks),
     )
 
 
@@ -159,19 +166,31 @@ def _stored_tun(environ: Mapping[str, str]) -> int | None:
     return _FIRST_LISTEN_FD + names.index(STORED_TUN) if STORED_TUN in names else None
 
 
-def _watchdog(environ: Mapping[str, str]) -> float | None:
-    return watchdog_seconds(environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", ""), os.getpid())
+def _log_level(environ: Mapping[str, str], remarks: list[str]) -> Level:
+    text = environ.get("LOG_LEVEL", "")
+    level = level_of(text)
+    if level is None and text:
+        remarks.append(f"LOG_LEVEL={text!r} is none of silent, error, warning, info and debug: it is taken for error")
+    return Level.ERROR if level is None else level
+
+
+def _watchdog(environ: Mapping[str, str], remarks: list[str]) -> float | None:
+    try:
+        return watchdog_seconds(environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", ""), os.getpid())
+    except ConfigError as error:
+        remarks.append(f"{error}: no watchdog is served")
+        return None
 
 
 def _switch_or_none(environ: Mapping[str, str], name: str, given: bool | None) -> bool | None:
     """None: nobody has said."""
-    return _switch(environ, name, given) if given is not None or name in environ else None
+    return _switch(environ, name, given) if given is not None or environ.get(name) else None
 
 
 def _switch(environ: Mapping[str, str], name: str, given: bool | None, *, default: str = "1") -> bool:
     if given is not None:
         return given
-    text = environ.get(name, default)
+    text = environ.get(name) or default
     if text not in ("0", "1"):
         raise ConfigError(f"{name}={text!r} is neither 0 nor 1")
     return text == "1"

@@ -25,6 +25,7 @@ from pywg.runtime.device import Device
 from pywg.runtime.libc import forbid_dumps
 from pywg.runtime.link import LinkState, LinkWatcher
 from pywg.runtime.log import Level, Log
+from pywg.runtime.log_output import StandardError, SystemLog
 from pywg.runtime.notify import Notifier, Pulse, Threads, Watchdog
 from pywg.runtime.options import STORED_TUN, Options
 from pywg.runtime.processors import READING_THREADS
@@ -56,15 +57,25 @@ def serve(options: Options, ready: Callable[[], None]) -> None:
         stack.callback(interface.close)
         socket = _open_uapi(options, interface.name)
         stack.callback(socket.close)
-        log = Log(interface.name, options.log_level, form=options.log_form)
+        system_log = None if options.foreground else SystemLog()
+        log = Log(interface.name, options.log_level, form=options.log_form, output=StandardError(system_log))
+        stack.callback(log.close)
+        for remark in options.remarks:
+            log.error(remark)
         if options.binding:
             log.info(f"UDP sockets: on {options.binding} alone")
+
+        def is_ready() -> None:
+            ready()
+            if system_log is not None and not options.keep_output:
+                log.redirect(system_log)
+
         sandbox = Sandbox(log, enabled=options.sandbox, devices=bool(options.binding.device))
         sandbox.begin()
         loop = new_event_loop()
         stack.callback(loop.close)
         # Once, unlike asyncio.Runner: uvloop makes a socket pair whenever it starts to run, and then may not any more.
-        loop.run_until_complete(_Service(options, interface, socket, log, sandbox).run(ready))
+        loop.run_until_complete(_Service(options, interface, socket, log, sandbox).run(is_ready))
 
 
 def _select_aead(options: Options) -> None:
@@ -98,9 +109,11 @@ class _Service:
         """Until something ends it; everything it opened is closed again, in reverse order."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._unexpected)
+        self._log.follow(loop.call_later)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, f"{number.name} received")
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._log.follow, None)
             stack.callback(self._notifier.close)
             # Hearing of other namespaces takes a privilege that is dropped next. The first state comes a turn later.
             self._follow_link(lambda state: self._link_changed(device, state), loop, stack)

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from pywg.errors import ConfigError
-from pywg.runtime.log import LIMIT_BURST, LIMIT_SECONDS, Form, Level, Log, parse_form, parse_level, peer_name
+from pywg.runtime.log import LIMIT_BURST, LIMIT_SECONDS, Form, Level, Log, level_of, parse_form, parse_level, peer_name
 
 pytestmark = pytest.mark.dropin("2")
 
@@ -26,15 +26,23 @@ def lines_at(level: Level) -> list[str]:
 
 @pytest.mark.parametrize(
     ("word", "count"),
-    [("silent", 0), ("error", 1), ("", 1), ("warning", 2), ("info", 3), ("debug", 4), ("verbose", 4), ("DEBUG", 4)],
+    [
+        *[(word, 0) for word in ("silent", "off", "none", "quiet")],
+        *[(word, 1) for word in ("error", "ERR", "fatal", "panic", "critical", "crit", "alert", "emerg", "0", "3")],
+        *[(word, 2) for word in ("warning", "warn", "WARN", "Warning", "4")],
+        *[(word, 3) for word in ("info", "INFO", "notice", "information", "5", "6")],
+        *[(word, 4) for word in ("debug", "verbose", "DEBUG", "trace", "all", "7", " debug\n")],
+    ],
 )
 def test_level_words(word: str, count: int):
     assert len(lines_at(parse_level(word))) == count
 
 
-def test_an_unknown_level_is_named():
-    with pytest.raises(ConfigError, match="LOG_LEVEL='loud'"):
-        parse_level("loud")
+@pytest.mark.parametrize("word", ["loud", "", " ", "8", "-1", "error,debug", "pywg=debug"])
+def test_an_unknown_level_is_named(word: str):
+    assert level_of(word) is None
+    with pytest.raises(ConfigError, match=f"{word!r} is no log level: choose silent, error, warning, info, or"):
+        parse_level(word)
 
 
 def test_form_of_a_line():

@@ -164,12 +164,26 @@ def test_watchdog_seconds():
     [
         ("WATCHDOG_USEC", {"WATCHDOG_USEC": "soon"}),
         ("WATCHDOG_PID", {"WATCHDOG_USEC": "1", "WATCHDOG_PID": "-1"}),
-        ("PYWG_STORE_TUN", {"PYWG_STORE_TUN": "yes"}),
     ],
 )
-def test_a_wrong_variable_is_named(variable: str, environ: dict[str, str]):
-    with pytest.raises(ConfigError, match=variable):
-        read_options("wg0", environ, foreground=True)
+def test_a_watchdog_that_is_no_number_is_a_remark(variable: str, environ: dict[str, str]):
+    options = read_options("wg0", environ, foreground=True)
+    assert options.watchdog is None
+    assert [remark.partition("=")[0] for remark in options.remarks] == [variable]
+    assert not read_options("wg0", {"WATCHDOG_USEC": "1"}, foreground=True).remarks
+
+
+def test_a_wrong_switch_about_the_tun_is_named():
+    with pytest.raises(ConfigError, match="PYWG_STORE_TUN"):
+        read_options("wg0", {"PYWG_STORE_TUN": "yes"}, foreground=True)
+
+
+@pytest.mark.parametrize("address", ["", "/nonexistent", "@nobody", "vsock:2:1", "x", "/" + 200 * "x"])
+def test_nobody_at_the_managers_address_is_no_error(address: str):
+    notifier = Notifier(address)
+    assert not notifier.connected
+    notifier.ready()
+    notifier.close()
 
 
 @pytest.mark.dropin("4")

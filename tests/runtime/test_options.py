@@ -68,6 +68,34 @@ def test_only_1_means_foreground():
     assert not read_options("wg0", {"WG_PROCESS_FOREGROUND": "0"}).foreground
 
 
+@pytest.mark.dropin("2")
+@pytest.mark.parametrize("word", ["warn", "trace", "0", "WARN", "notice", "fatal", "7"])
+def test_other_loggers_words_for_levels_are_understood(word: str):
+    assert not read_options("wg0", {"LOG_LEVEL": word}).remarks
+
+
+@pytest.mark.dropin("2")
+@pytest.mark.parametrize("word", ["loud", "pywg=debug", "8", " "])
+def test_a_level_that_is_none_is_the_default_and_a_remark(word: str):
+    options = read_options("wg0", {"LOG_LEVEL": word})
+    assert options.log_level is Level.ERROR
+    (remark,) = options.remarks
+    assert f"LOG_LEVEL={word!r}" in remark
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("LOG_LEVEL", "WG_TUN_FD", "WG_UAPI_FD", "WG_PROCESS_FOREGROUND", "PYWG_LOG_FORMAT", "PYWG_AEAD"),
+        *("PYWG_UDP_GSO", "PYWG_UDP_GSO_EQUAL_TAIL", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD", "PYWG_SANDBOX"),
+        *("PYWG_LISTEN_ADDRESS", "PYWG_BIND_DEVICE", "PYWG_THREADS", "PYWG_STAGED_MEMORY", "PYWG_STORE_TUN"),
+        *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDNAMES"),
+    ],
+)
+def test_an_empty_variable_is_none(name: str):
+    assert read_options("wg0", {name: ""}, foreground=True) == read_options("wg0", {}, foreground=True)
+
+
 def test_silent_closes_the_output_in_the_background():
     assert not read_options("wg0", {"LOG_LEVEL": "silent"}).keep_output
 

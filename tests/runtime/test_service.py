@@ -80,12 +80,11 @@ def answers(name: str) -> bool:
 
 
 class Foreground:
-    """A daemon with -f that answers."""
+    """A daemon with -f that answers; `before` is the command that runs it, as in `nice pywg`."""
 
-    def __init__(self, name: str, *, fds: tuple[int, ...] = (), **extra: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "pywg", "-f", name], env=environment(**extra), stderr=subprocess.PIPE, pass_fds=fds
-        )
+    def __init__(self, name: str, *, before: tuple[str, ...] = (), fds: tuple[int, ...] = (), **extra: str) -> None:
+        command = [*before, sys.executable, "-m", "pywg", "-f", name]
+        self.process = subprocess.Popen(command, env=environment(**extra), stderr=subprocess.PIPE, pass_fds=fds)
 
     def __enter__(self) -> "Foreground":
         return self
@@ -200,7 +199,7 @@ def test_a_live_daemon_keeps_its_name_in_another_namespace(name):
 @pytest.mark.dropin("3", "4")
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("WG_TUN_FD", "x"), ("WG_TUN_FD", "987"), ("WG_UAPI_FD", "987"), ("LOG_LEVEL", "loud"), ("PYWG_UDP_GSO", "2")],
+    [("WG_TUN_FD", "x"), ("WG_TUN_FD", "987"), ("WG_UAPI_FD", "987"), ("PYWG_UDP_GSO", "2")],
 )
 def test_a_wrong_variable_is_named_and_nothing_stays(name, variable, value):
     def test() -> None:
@@ -210,6 +209,21 @@ def test_a_wrong_variable_is_named_and_nothing_stays(name, variable, value):
         assert variable in refused.stderr
         assert value in refused.stderr
         assert gone(name)
+
+    run_inside(test)
+
+
+@pytest.mark.dropin("2")
+def test_variables_that_belong_to_nobody_stop_no_tunnel(name):
+    def test() -> None:
+        with Foreground(name, LOG_LEVEL="loud", WATCHDOG_USEC="soon", NOTIFY_SOCKET="/nonexistent/socket") as daemon:
+            until(lambda: answers(name))
+            daemon.process.terminate()
+            assert daemon.exit_status() == 0
+            lines = daemon.process.stderr.read().decode().splitlines()
+        assert [line.split(") ")[0].split(" (")[0] for line in lines] == ["ERROR:", "ERROR:"]
+        assert "LOG_LEVEL='loud'" in lines[0]
+        assert "WATCHDOG_USEC='soon'" in lines[1]
 
     run_inside(test)
 
@@ -249,6 +263,7 @@ def test_the_log_level_is_changed_and_lines_are_json(name):
             until(lambda: answers(name))
             loud = pywg("log", name, "loud")
             assert (loud.returncode, loud.stderr.count("\n")) == (1, 1)
+            assert "'loud' is no log level" in loud.stderr
             assert pywg("log", name, "info").returncode == 0
             daemon.process.terminate()
             assert daemon.exit_status() == 0
