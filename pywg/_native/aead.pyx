@@ -1,12 +1,13 @@
 """The AEAD over batches: the kernel that was chosen for what is worth it, packet by packet for the rest (aead.pxd)."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
+from pywg._native.checks cimport c_assert, static_fits
 from pywg._native.chapoly cimport chapoly_open, chapoly_seal
 from pywg._native.evp cimport evp_open, evp_seal
 from pywg._native.ipsec_mb cimport ipsec_mb_open, ipsec_mb_seal
 from pywg._native.libcrypto cimport EVP_chacha20_poly1305, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CipherInit_ex
 from pywg._native.provider cimport provider_free, provider_new, provider_open, provider_rekey, provider_seal
-from pywg._native.segment cimport Run
+from pywg._native.segment cimport RUN_MAX_DATAGRAMS, Run
 from pywg._native.wire cimport MESSAGE_TRANSPORT, TAG_LEN, TransportHeader, WG_HEADER_LEN
 
 cdef enum:
@@ -112,6 +113,9 @@ cdef int seal_run(Aead *aead, Run *run, uint32_t receiver_index, uint64_t first_
     cdef uint8_t *datagrams[AEAD_BATCH]
     cdef uint32_t wire_lens[AEAD_BATCH]
     cdef uint32_t i
+    static_fits(RUN_MAX_DATAGRAMS, AEAD_BATCH)
+    c_assert(run.count > 0)
+    c_assert(run.count <= AEAD_BATCH)
     for i in range(run.count):
         datagrams[i] = run.base + i * run.stride
         wire_lens[i] = run.stride
@@ -129,7 +133,9 @@ cdef int seal_batch(Aead *aead, uint8_t **datagrams, const uint32_t *wire_lens, 
     cdef uint32_t lens[AEAD_BATCH]
     cdef TransportHeader *header
     cdef int i, batched = batched_part(n)
+    c_assert(n <= AEAD_BATCH)
     for i in range(n):
+        c_assert(wire_lens[i] >= WG_HEADER_LEN + TAG_LEN)
         header = <TransportHeader *>datagrams[i]
         memset(header, 0, 4)
         header.type = MESSAGE_TRANSPORT
@@ -155,7 +161,10 @@ cdef uint64_t open_batch(Aead *aead, uint8_t **datagrams, const uint32_t *wire_l
     cdef uint64_t counters[AEAD_BATCH]
     cdef uint64_t authentic = 0
     cdef int i, batched = batched_part(n)
+    static_fits(AEAD_BATCH, 8 * sizeof(authentic))
+    c_assert(n <= AEAD_BATCH)
     for i in range(n):
+        c_assert(wire_lens[i] >= WG_HEADER_LEN + TAG_LEN)
         counters[i] = (<TransportHeader *>datagrams[i]).counter
         texts[i] = datagrams[i] + WG_HEADER_LEN
         lens[i] = wire_lens[i] - WG_HEADER_LEN - TAG_LEN

@@ -11,6 +11,8 @@ from posix.stdlib cimport posix_memalign
 
 import cython
 
+from pywg._native.checks cimport c_assert
+
 cdef enum:
     CACHE_LINE = 64
     MIN_CHUNK = 64          # nodes: 4 KiB
@@ -179,6 +181,7 @@ cdef AllowedNode *new_node(AllowedIps *table, uint64_t high, uint64_t low, int i
     else:
         if table.chunk_used == table.chunk_len and add_chunk(table) != 0:
             return NULL
+        c_assert(table.chunk_used < table.chunk_len)
         node = &table.chunks[table.chunk_used]
         table.chunk_used += 1
     memset(node, 0, sizeof(AllowedNode))

@@ -1,4 +1,14 @@
-"""C assertions: they end the process in builds with PYWG_DEBUG or PYWG_SANITIZE, and cost nothing in others."""
+"""Assertions about the room that buffers have.
 
-cdef extern from "<assert.h>" nogil:
+c_assert ends the process in builds with PYWG_DEBUG or PYWG_SANITIZE, and costs nothing in others. static_fits holds
+constants together at compile time; it stands where statements stand, in the function that makes the buffer. Both take
+one comparison: for `and` and the like Cython computes a variable first, in every build.
+"""
+
+cdef extern from * nogil:
+    """
+    #include <assert.h>
+    #define pywg_static_fits(len, room) _Static_assert((long)(len) <= (long)(room), #len " fits into " #room)
+    """
     void c_assert "assert"(bint holds)
+    void static_fits "pywg_static_fits"(long len, long room)

@@ -11,7 +11,7 @@ cdef enum:
     COALESCE_TCP = 1
     COALESCE_UDP = 2
     COALESCE_MAX_MEMBERS = 64
-    COALESCE_MAX_IOV = 65       # the virtio header, and one for each member
+    COALESCE_MAX_IOV = COALESCE_MAX_MEMBERS + 1     # the virtio header, and one for each member
     COALESCE_MAX_FLOWS = 16
 
 

@@ -12,6 +12,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
+from pywg._native.checks cimport c_assert, static_fits
 from pywg._native.checksum cimport csum_fold, csum_partial, csum_pseudo4, csum_pseudo6
 from pywg._native.flow cimport Packet, checksums_hold, packet_addresses, read_packet
 from pywg._native.inet cimport (
@@ -20,7 +21,7 @@ from pywg._native.inet cimport (
 )
 from pywg._native.linux cimport iovec
 from pywg._native.wire cimport (
-    VNET_F_NEEDS_CSUM, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4, VNET_HDR_LEN, VnetHdr,
+    VNET_F_NEEDS_CSUM, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4, VNET_HDR_LEN, VNET_HDR_MAX, VnetHdr,
 )
 
 cdef enum:
@@ -30,6 +31,10 @@ cdef enum:
 
 cdef Coalescer *coalesce_new(int max_packets, int vnet_hdr_len) noexcept nogil:
     cdef Coalescer *c = <Coalescer *>calloc(1, sizeof(Coalescer))
+    static_fits(COALESCE_MAX_MEMBERS + 1, COALESCE_MAX_IOV)
+    static_fits(COALESCE_MAX_MEMBERS, 255)          # Frame.count
+    static_fits(VNET_HDR_MAX, sizeof(c.frames[0].vnet))
+    c_assert(vnet_hdr_len <= VNET_HDR_MAX)
     if c == NULL:
         return NULL
     c.max_packets = max_packets
@@ -121,6 +126,8 @@ cdef void append_member(Coalescer *c, int slot, const Packet *p) noexcept nogil:
     """Adds `p` to an open frame; closes the frame if nothing may follow."""
     cdef Frame *f = &c.frames[c.open[slot].frame]
     cdef Member *m = &c.members[c.member_count]
+    c_assert(c.member_count < c.max_packets)
+    c_assert(f.count < COALESCE_MAX_MEMBERS)
     m.payload = p.data + p.header_len
     m.len = p.payload_len
     m.next = -1
@@ -146,6 +153,7 @@ cdef void open_frame(Coalescer *c, uint64_t tag, int frame) noexcept nogil:
         c.next_evicted = (slot + 1) % COALESCE_MAX_FLOWS
     else:
         c.open_count += 1
+    c_assert(slot < COALESCE_MAX_FLOWS)
     c.open[slot].tag = tag
     c.open[slot].frame = frame
 
@@ -153,6 +161,7 @@ cdef void open_frame(Coalescer *c, uint64_t tag, int frame) noexcept nogil:
 cdef void append_frame(Coalescer *c, const Packet *p) noexcept nogil:
     """`p` starts a frame, which stays open if others may join."""
     cdef Frame *f = &c.frames[c.frame_count]
+    c_assert(c.frame_count < c.max_packets)
     f.head = p.data
     f.head_len = p.len
     f.count = 1
@@ -263,6 +272,7 @@ cdef int coalesce_frame(Coalescer *c, int i, iovec *iov, int max_iov) noexcept n
     cdef Frame *f = &c.frames[i]
     cdef int used = 0
     cdef int member = f.first
+    c_assert(i < c.frame_count)
     if f.count + (1 if c.vnet_hdr_len else 0) > max_iov:
         return -1
     if c.vnet_hdr_len:
@@ -280,6 +290,7 @@ cdef int coalesce_frame(Coalescer *c, int i, iovec *iov, int max_iov) noexcept n
         iov[used].iov_len = c.members[member].len
         used += 1
         member = c.members[member].next
+    c_assert(used <= max_iov)
     return used
 
 

@@ -24,12 +24,12 @@ from pywg._native.counters cimport TX_ROUTING_LOOP, TX_SHARED, TX_TUN_ERROR, TX_
 from pywg._native.counters cimport TX_UNREACHABLE_SENT, count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_raise, events_signal
-from pywg._native.icmp cimport ICMP_BURST, ICMP_PER_SECOND, icmp_unreachable
+from pywg._native.icmp cimport ICMP_BURST, ICMP_PER_SECOND, ICMP_REPLY_MAX, icmp_unreachable
 from pywg._native.linux cimport EAGAIN, EBADF, EBADFD, EINTR, ENODEV, read, write
 from pywg._native.loop cimport loop_closes, transport_in
-from pywg._native.outbatch cimport BATCH_BYTES, BATCH_PACKETS, READ_MAX, SEGMENTS_LEN, Batch
-from pywg._native.outbatch cimport batch_forget_peers, batch_free, batch_init, batch_next_packet, batch_plan
-from pywg._native.outbatch cimport batch_plan_packet, batch_reserve, batch_seal, batch_send, run_len, sending
+from pywg._native.outbatch cimport BATCH_BYTES, BATCH_PACKETS, READ_MAX, Batch, batch_forget_peers, batch_free
+from pywg._native.outbatch cimport batch_init, batch_next_packet, batch_next_segments, batch_plan_packet
+from pywg._native.outbatch cimport batch_plan_segments, batch_reserve, batch_seal, batch_send, sending
 from pywg._native.pipeline cimport pipeline_destroy, pipeline_finish, pipeline_finish_held, pipeline_has_room
 from pywg._native.pipeline cimport pipeline_hold, pipeline_init, pipeline_is_empty, pipeline_next, pipeline_release
 from pywg._native.pipeline cimport pipeline_submit, pipeline_submit_worked, pipeline_work
@@ -204,6 +204,7 @@ cdef void answer_unreachable(Egress *e, const uint8_t *packet, uint32_t packet_l
     if not bucket_take(&e.icmp, now, ICMP_PER_SECOND, ICMP_BURST):
         return
     len = icmp_unreachable(packet, packet_len, e.reply + 16)
+    c_assert(len <= ICMP_REPLY_MAX)
     if len != 0:
         memset(e.reply, 0, 16)
         write(dp.tun_fd, e.reply + 16 - dp.vnet_hdr_len, len + dp.vnet_hdr_len)
@@ -229,10 +230,9 @@ cdef void plan_frame(Egress *e, Peer *peer, const VnetHdr *hdr, uint8_t *packet,
     """A superframe becomes one run, or more when it holds more than one UDP send may."""
     cdef Dataplane *dp = e.dp
     cdef Run runs[RUNS_FOR_A_FRAME]
-    cdef Batch *b = e.batch
-    cdef int i, n
-    n = segment_frame(hdr, packet, packet_len, dp.mtu, b.segments + b.segments_used, SEGMENTS_LEN - b.segments_used,
-                      runs, RUNS_FOR_A_FRAME)
+    cdef uint32_t room
+    cdef uint8_t *out = batch_next_segments(e.batch, &room)
+    cdef int i, n = segment_frame(hdr, packet, packet_len, dp.mtu, out, room, runs, RUNS_FOR_A_FRAME)
     if n <= 0:
         count(dp.counters, TX_UNKNOWN_GSO if n == SEG_UNKNOWN_GSO else TX_NO_ROOM if n == SEG_NO_ROOM else TX_MALFORMED)
         return
@@ -242,9 +242,7 @@ cdef void plan_frame(Egress *e, Peer *peer, const VnetHdr *hdr, uint8_t *packet,
         if can_seal(sending(peer), now):
             plan_staged(e, peer, now)
         return
-    for i in range(n):
-        batch_plan(b, peer, ecn, &runs[i])
-        b.segments_used += run_len(&runs[i])
+    batch_plan_segments(e.batch, peer, ecn, runs, n)
 
 
 cdef void stage_run(Dataplane *dp, Peer *peer, const Run *run) noexcept nogil:

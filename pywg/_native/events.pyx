@@ -3,6 +3,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from pywg._native.atomic cimport fence, load64_acquire, store64, store64_release, swap8
+from pywg._native.checks cimport c_assert
 from pywg._native.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, eventfd_read, eventfd_write
 from pywg._native.linux cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
 from pywg._native.session cimport EVENT_CONFIRMED, SECOND_NS, Endpoint, Peer
@@ -106,6 +107,8 @@ cdef bint events_push(EventQueue *queue, const Endpoint *source, const uint8_t *
     cdef uint64_t written = queue.written
     cdef uint64_t waiting = written - load64_acquire(&queue.taken)
     cdef Message *slot
+    c_assert(len <= sizeof(slot.data))
+    c_assert(waiting <= MESSAGE_RING)
     if waiting >= UNDER_LOAD_AT:
         store64(&queue.loaded_until_ns, now + SECOND_NS)
     if waiting >= MESSAGE_RING:

@@ -5,8 +5,10 @@ that receives; opening touches nothing but the group's datagrams; whatever a mes
 delivery's.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from pywg._native.checks cimport c_assert
 from pywg._native.session cimport Keypair
 from pywg._native.udp cimport RECEIVE_BATCH, Received, Receiver
+from pywg._native.wire cimport TRANSPORT_MIN_LEN
 from pywg._native.worker cimport Worker
 
 cdef enum:
@@ -40,14 +42,26 @@ cdef void inbatch_open(InBatch *b, Worker *worker) noexcept nogil
 
 cdef inline bint inbatch_starts_group(const InBatch *b, const Keypair *keypair) noexcept nogil:
     """Whether the next message, of this keypair, can't be of the last group."""
-    cdef const Group *last = &b.groups[b.group_count - 1]
-    return b.group_count == 0 or last.count == GROUP_MAX or last.keypair != keypair
+    cdef const Group *last
+    if b.group_count == 0:
+        return True
+    last = &b.groups[b.group_count - 1]
+    return last.count == GROUP_MAX or last.keypair != keypair
+
+
+cdef inline bint inbatch_has_room(const InBatch *b) noexcept nogil:
+    """For one more datagram, and so for one more group. Asked before each that is added."""
+    return b.datagram_count < DATAGRAMS_MAX
 
 
 cdef inline void inbatch_add(InBatch *b, bint starts_group, Keypair *keypair, Received *message, uint8_t *datagram,
                              uint32_t len) noexcept nogil:
-    """There is room: `datagram_count` is below DATAGRAMS_MAX."""
+    """`inbatch_has_room` said that there is room."""
     cdef Group *group
+    c_assert(inbatch_has_room(b))
+    c_assert(b.group_count <= b.datagram_count)
+    c_assert(len >= TRANSPORT_MIN_LEN)
+    c_assert(starts_group == inbatch_starts_group(b, keypair))
     if starts_group:
         group = &b.groups[b.group_count]
         group.keypair = keypair

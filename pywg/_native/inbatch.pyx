@@ -1,12 +1,15 @@
 """Batches of inbound messages (inbatch.pxd)."""
 from libc.stdint cimport uint32_t
-from pywg._native.aead cimport Aead, open_batch
+from pywg._native.aead cimport AEAD_BATCH, Aead, open_batch
+from pywg._native.checks cimport static_fits
 from pywg._native.udp cimport udp_receiver_free, udp_receiver_new
 from pywg._native.worker cimport Worker, worker_forget, worker_lend
 
 
 cdef int inbatch_init(InBatch *b) noexcept nogil:
     """0, or -1: no memory. `b` is all zeros, and to be freed in either case."""
+    static_fits(GROUP_MAX, AEAD_BATCH)
+    static_fits(GROUP_MAX, 8 * sizeof(b.groups[0].authentic))
     b.receiver = udp_receiver_new()
     return 0 if b.receiver != NULL else -1
 

@@ -1,6 +1,7 @@
 """The writing side of the receiver-index table (index_table.pxd)."""
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
+from pywg._native.checks cimport c_assert
 from pywg._native.session cimport Keypair, Peer
 
 cdef enum:
@@ -48,6 +49,7 @@ cdef int index_table_put(IndexTable *table, uint32_t index, Peer *peer, Keypair 
             i = (i + 1) & table.mask
         entry = &table.slots[i]
         table.used += 1
+        c_assert(table.used * 2 <= table.mask + 1)      # so every search ends at a free slot
     entry.index = index
     entry.peer = peer
     entry.keypair = keypair

@@ -23,7 +23,7 @@ from pywg._native.dataplane cimport Dataplane
 from pywg._native.delivery cimport deliver, delivery_free, delivery_init, write_frames
 from pywg._native.events cimport NO_PEER, events_push
 from pywg._native.gate cimport gate_enter, gate_leave
-from pywg._native.inbatch cimport DATAGRAMS_MAX, InBatch, inbatch_add, inbatch_clear, inbatch_free, inbatch_init
+from pywg._native.inbatch cimport InBatch, inbatch_add, inbatch_clear, inbatch_free, inbatch_has_room, inbatch_init
 from pywg._native.inbatch cimport inbatch_open, inbatch_starts_group
 from pywg._native.index_table cimport IndexEntry, index_table_find
 from pywg._native.lending cimport egress_step_lent
@@ -277,7 +277,7 @@ cdef void transport_message(Ingress *e, Received *message, uint8_t *datagram, ui
     starts_group = inbatch_starts_group(e.batch, entry.keypair)
     if starts_group and e.pool == NULL:
         open_and_deliver(e, e.batch)
-    if e.batch.datagram_count == DATAGRAMS_MAX:
+    if not inbatch_has_room(e.batch):
         count(dp.counters, RX_QUEUE_FULL)
         return
     inbatch_add(e.batch, starts_group, entry.keypair, message, datagram, len)

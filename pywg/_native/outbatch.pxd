@@ -7,6 +7,7 @@ and notes that it is sent; `batch_seal` seals the runs and queues them; `batch_s
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg._native.atomic cimport load_pointer
 from pywg._native.dataplane cimport Dataplane
+from pywg._native.checks cimport c_assert
 from pywg._native.segment cimport Run
 from pywg._native.session cimport Endpoint, Keypair, Peer
 from pywg._native.udp cimport Sender
@@ -43,7 +44,8 @@ cdef struct Batch:
 
 cdef int batch_init(Batch *b) noexcept nogil
 cdef void batch_free(Batch *b) noexcept nogil
-cdef PlannedRun *batch_plan(Batch *b, Peer *peer, uint8_t ecn, const Run *run) noexcept nogil
+cdef void batch_plan(Batch *b, Peer *peer, uint8_t ecn, const Run *run) noexcept nogil
+cdef void batch_plan_segments(Batch *b, Peer *peer, uint8_t ecn, const Run *runs, int n) noexcept nogil
 cdef void batch_plan_packet(Batch *b, Peer *peer, uint8_t *packet, uint32_t packet_len, uint8_t ecn,
                             uint32_t mtu) noexcept nogil
 cdef void batch_reserve(Batch *b, Dataplane *dp, uint64_t now) noexcept nogil
@@ -61,6 +63,13 @@ cdef inline uint8_t *batch_next_packet(const Batch *b, int runs) noexcept nogil:
     if b.ring_used + PACKET_ROOM > RING_LEN or b.run_count + runs > MAX_RUNS:
         return NULL
     return b.ring + b.ring_used + WG_HEADER_LEN
+
+
+cdef inline uint8_t *batch_next_segments(const Batch *b, uint32_t *room) noexcept nogil:
+    """Where the datagrams of the next superframe go, and how many bytes there are."""
+    c_assert(b.segments_used <= SEGMENTS_LEN)
+    room[0] = SEGMENTS_LEN - b.segments_used
+    return b.segments + b.segments_used
 
 
 cdef inline Keypair *sending(const Peer *peer) noexcept nogil:

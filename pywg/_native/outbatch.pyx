@@ -5,22 +5,27 @@ from libc.string cimport memset
 from pywg._native.activity cimport activity_begins
 from pywg._native.aead cimport Aead, seal_run
 from pywg._native.atomic cimport store64
-from pywg._native.checks cimport c_assert
-from pywg._native.counters cimport TX_SEAL_FAILED, count
+from pywg._native.checks cimport c_assert, static_fits
+from pywg._native.counters cimport TX_NO_ROOM, TX_SEAL_FAILED, count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_raise
 from pywg._native.libcrypto cimport OPENSSL_cleanse
 from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_unlock
 from pywg._native.segment cimport RUN_MAX_DATAGRAMS, RUN_MAX_WIRE_LEN, Run
-from pywg._native.session cimport EVENT_REKEY_WANTED, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME_S, SECOND_NS
-from pywg._native.session cimport Keypair, Peer
-from pywg._native.udp cimport udp_flush, udp_forget_peers, udp_queue
-from pywg._native.wire cimport TAG_LEN, WG_HEADER_LEN, padded_len
+from pywg._native.session cimport BATCH_DATAGRAMS, EVENT_REKEY_WANTED, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME_S
+from pywg._native.session cimport SECOND_NS, Keypair, Peer
+from pywg._native.udp cimport SEND_BATCH, udp_flush, udp_forget_peers, udp_queue
+from pywg._native.wire cimport TAG_LEN, VNET_HDR_MAX, WG_HEADER_LEN, padded_len
 from pywg._native.worker cimport Worker, worker_forget, worker_lend
 
 
 cdef int batch_init(Batch *b) noexcept nogil:
     """0, or -1: no memory. `b` is all zeros, and to be freed in either case."""
+    static_fits(READ_MAX % 16, 0)                   # padding ends at a multiple of 16
+    static_fits(65535 + VNET_HDR_MAX, READ_MAX)     # an IP packet of any length
+    static_fits(VNET_HDR_MAX, WG_HEADER_LEN)        # the one stands where the other will
+    static_fits(MAX_RUNS, SEND_BATCH)               # each is queued, in a sender that is empty
+    static_fits(RUN_MAX_DATAGRAMS * MAX_RUNS, BATCH_DATAGRAMS)
     b.ring = <uint8_t *>malloc(RING_LEN)
     b.segments = <uint8_t *>malloc(SEGMENTS_LEN)
     return 0 if b.ring != NULL and b.segments != NULL else -1
@@ -38,15 +43,25 @@ cdef void batch_free(Batch *b) noexcept nogil:
 
 # ---- planning
 
-cdef PlannedRun *batch_plan(Batch *b, Peer *peer, uint8_t ecn, const Run *run) noexcept nogil:
-    """Adds a run. There is room for it."""
-    c_assert(b.run_count < MAX_RUNS)
+cdef void batch_plan(Batch *b, Peer *peer, uint8_t ecn, const Run *run) noexcept nogil:
+    """Adds a run. `batch_next_packet` said that there is room for it."""
     cdef PlannedRun *planned = &b.runs[b.run_count]
+    c_assert(b.run_count < MAX_RUNS)
+    c_assert(run.count > 0)
     b.run_count += 1
     planned.run = run[0]
     planned.peer = peer
     planned.tos = ecn
-    return planned
+
+
+cdef void batch_plan_segments(Batch *b, Peer *peer, uint8_t ecn, const Run *runs, int n) noexcept nogil:
+    """Adds the runs that a superframe was cut to, where `batch_next_segments` said."""
+    cdef int i
+    for i in range(n):
+        c_assert(runs[i].base == b.segments + b.segments_used)
+        batch_plan(b, peer, ecn, &runs[i])
+        b.segments_used += run_len(&runs[i])
+        c_assert(b.segments_used <= SEGMENTS_LEN)
 
 
 cdef void batch_plan_packet(Batch *b, Peer *peer, uint8_t *packet, uint32_t packet_len, uint8_t ecn,
@@ -54,13 +69,14 @@ cdef void batch_plan_packet(Batch *b, Peer *peer, uint8_t *packet, uint32_t pack
     """Adds a packet to the run before it, or as a new one. It stands where `batch_next_packet` said."""
     cdef uint32_t padded = padded_len(packet_len, mtu)
     cdef uint32_t wire = WG_HEADER_LEN + padded + TAG_LEN
-    cdef PlannedRun *last = &b.runs[b.run_count - 1]
+    cdef PlannedRun *last = &b.runs[b.run_count - 1] if b.run_count > 0 else NULL
     cdef Run run
     run.base = packet - WG_HEADER_LEN
-    c_assert(run.base == b.ring + b.ring_used and wire <= PACKET_ROOM and b.ring_used + wire <= RING_LEN)
+    c_assert(run.base == b.ring + b.ring_used)
+    c_assert(b.ring_used + wire <= RING_LEN)
     memset(packet + packet_len, 0, padded - packet_len)
     b.ring_used += wire
-    if (b.run_count > 0 and last.peer == peer and last.tos == ecn and last.run.base + run_len(&last.run) == run.base
+    if (last != NULL and last.peer == peer and last.tos == ecn and last.run.base + run_len(&last.run) == run.base
             and last.run.last_wire == last.run.stride and wire <= last.run.stride
             and last.run.count < RUN_MAX_DATAGRAMS and run_len(&last.run) + wire <= RUN_MAX_WIRE_LEN):
         last.run.count += 1
@@ -111,6 +127,7 @@ cdef void batch_seal(Batch *b, Dataplane *dp, Worker *worker) noexcept nogil:
     cdef PlannedRun *planned
     cdef Aead *aead
     cdef int i
+    c_assert(b.sender.count == 0)
     for i in range(b.run_count):
         planned = &b.runs[i]
         aead = &planned.keypair.sealer
@@ -120,8 +137,9 @@ cdef void batch_seal(Batch *b, Dataplane *dp, Worker *worker) noexcept nogil:
         if aead == NULL or seal_run(aead, &planned.run, planned.keypair.remote_index, planned.first_counter) != 0:
             count(dp.counters, TX_SEAL_FAILED)
             continue
-        udp_queue(&b.sender, planned.peer, &planned.to, planned.run.base, run_len(&planned.run),
-                  planned.run.stride if planned.run.count > 1 else 0, planned.tos)
+        if not udp_queue(&b.sender, planned.peer, &planned.to, planned.run.base, run_len(&planned.run),
+                         planned.run.stride if planned.run.count > 1 else 0, planned.tos):
+            count(dp.counters, TX_NO_ROOM)
     if worker != NULL:
         worker_forget(worker)
 

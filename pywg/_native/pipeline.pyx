@@ -7,6 +7,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memset
 from pywg._native.atomic cimport add64_ordered, fence, load8, load8_acquire, load64, load64_acquire, replace64, store8
 from pywg._native.atomic cimport store8_release, store64, store64_release, swap8
+from pywg._native.checks cimport c_assert
 from pywg._native.linux cimport eventfd_write, pthread_cond_broadcast, pthread_cond_destroy, pthread_cond_init
 from pywg._native.linux cimport pthread_cond_wait
 from pywg._native.linux cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
@@ -14,6 +15,7 @@ from pywg._native.linux cimport pthread_mutex_destroy, pthread_mutex_init, pthre
 
 cdef void pipeline_init(Pipeline *p, int slots, int kick, void *owner, Work work, Finish finish) noexcept nogil:
     """`slots`: at most SLOTS_MAX."""
+    c_assert(slots <= SLOTS_MAX)
     memset(p, 0, sizeof(Pipeline))
     p.slots = slots
     p.kick = kick
@@ -54,12 +56,14 @@ cdef bint pipeline_has_room(Pipeline *p) noexcept nogil:
 
 cdef void pipeline_submit(Pipeline *p) noexcept nogil:
     """The next slot is filled: whoever comes first works on it."""
+    c_assert(pipeline_next(p) >= 0)
     add64_ordered(&p.in_work, 1)
     store64_release(&p.submitted, p.submitted + 1)
 
 
 cdef void pipeline_submit_worked(Pipeline *p) noexcept nogil:
     """The next slot is filled, and worked on by the reader itself. The pipeline is empty."""
+    c_assert(pipeline_is_empty(p))
     store8_release(&p.worked[p.submitted % <uint64_t>p.slots], 1)
     store64(&p.taken, p.submitted + 1)  # first: at no time there is a slot that could be taken
     store64_release(&p.submitted, p.submitted + 1)

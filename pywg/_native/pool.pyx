@@ -3,6 +3,7 @@ from libc.stdint cimport uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
 from pywg._native.atomic cimport add64_ordered, fence, load8, load64, store8
+from pywg._native.checks cimport c_assert
 from pywg._native.linux cimport pthread_cond_broadcast, pthread_cond_destroy, pthread_cond_init, pthread_cond_signal
 from pywg._native.linux cimport pthread_cond_wait, pthread_create, pthread_join, pthread_mutex_destroy
 from pywg._native.linux cimport pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock, pthread_setname_np
@@ -17,6 +18,7 @@ cdef Pool *pool_new(int count, Pipeline *first, Pipeline *second) noexcept nogil
     """Of up to HELPERS_MAX helpers, none of them started. NULL: no memory."""
     cdef Pool *pool = <Pool *>calloc(1, sizeof(Pool))
     cdef int i
+    c_assert(count <= HELPERS_MAX)
     if pool == NULL:
         return NULL
     pthread_mutex_init(&pool.lock, NULL)

@@ -20,6 +20,7 @@ from posix.unistd cimport _SC_PAGESIZE, sysconf
 
 cimport cython
 
+from pywg._native.checks cimport c_assert
 from pywg._native.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
 from pywg._native.linux cimport MADV_DONTDUMP, MADV_WIPEONFORK
 
@@ -62,6 +63,7 @@ cdef void secret_free(uint8_t *slot) noexcept nogil:
         return
     OPENSSL_cleanse(slot, SECRET_SLOT_LEN)
     lock_arenas()
+    c_assert(free_count < slot_count)       # no slot comes back twice
     free_slots[free_count] = slot
     free_count += 1
     unlock_arenas()

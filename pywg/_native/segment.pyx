@@ -8,6 +8,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from pywg._native.checks cimport c_assert
 from pywg._native.checksum cimport csum_copy, csum_fold, csum_partial, csum_pseudo4, csum_pseudo6
 from pywg._native.inet cimport (
     IP4_LEN, IP4_MF_OR_OFFSET, IP6_LEN, PROTO_DESTINATION, PROTO_HOP_BY_HOP, PROTO_ROUTING, PROTO_TCP, PROTO_UDP,
@@ -142,6 +143,7 @@ cdef int plan_runs(
     if <uint64_t>stride * (s.count - 1) + last_wire > out_room or s.count > <uint64_t>per_run * max_runs:
         return SEG_NO_ROOM
     while left:
+        c_assert(run < max_runs)
         runs[run].base = out
         runs[run].count = min(left, per_run)
         left -= runs[run].count
@@ -240,11 +242,14 @@ cdef int segment_frame(
     for i in range(s.count):
         payload_len = min(left, s.gso_size)
         left -= payload_len
+        padding = padded_len(s.header_len + payload_len, mtu) - (s.header_len + payload_len)
         write_segment(&s, out + WG_HEADER_LEN, i, payload_len)
         out += WG_HEADER_LEN + s.header_len + payload_len
-        padding = padded_len(s.header_len + payload_len, mtu) - (s.header_len + payload_len)
         memset(out, 0, padding)
         out += padding + TAG_LEN
+    # What was written is what plan_runs() found room for.
+    c_assert(out == runs[run_count - 1].base + (runs[run_count - 1].count - 1) * runs[run_count - 1].stride
+             + runs[run_count - 1].last_wire)
     return run_count
 
 

@@ -4,6 +4,7 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 from pywg._native cimport linux
 from pywg._native.atomic cimport add64
+from pywg._native.checks cimport c_assert, static_fits
 from pywg._native.counters cimport TX_DATAGRAMS, TX_GSO_REFUSED, TX_MESSAGE_TOO_LONG, TX_SEND_ERROR, TX_SENDS
 from pywg._native.counters cimport TX_SOURCE_CLEARED, count
 from pywg._native.dataplane cimport Dataplane
@@ -25,6 +26,8 @@ cdef bint udp_queue(Sender *sender, Peer *peer, const Endpoint *to, uint8_t *bas
                     uint8_t tos) noexcept nogil:
     """Adds `len` bytes for `to`, cut into datagrams of `stride` if that is not 0. False: full, flush first."""
     cdef Outgoing *out
+    c_assert(sender.count <= SEND_BATCH)
+    c_assert(stride <= 65535)
     if sender.count == SEND_BATCH:
         return False
     out = &sender.queue[sender.count]
@@ -58,6 +61,9 @@ cdef void udp_forget_peers(Sender *sender) noexcept nogil:
 cdef uint8_t *put_control(msghdr *message, uint8_t *at, int level, int kind, const void *value,
                           size_t size) noexcept nogil:
     cdef cmsghdr *control = <cmsghdr *>at
+    static_fits(CMSG_SPACE(sizeof(uint16_t)) + CMSG_SPACE(sizeof(in6_pktinfo)) + CMSG_SPACE(sizeof(int)),
+                CONTROL_WORDS * 8)              # all that a message may have
+    c_assert(message.msg_controllen + CMSG_SPACE(size) <= CONTROL_WORDS * 8)
     control.cmsg_level = level
     control.cmsg_type = kind
     control.cmsg_len = CMSG_LEN(size)
@@ -76,6 +82,7 @@ cdef void prepare(Sender *sender, int i, bint with_segments, bint with_source) n
     cdef in6_pktinfo info6
     cdef uint8_t *at = <uint8_t *>sender.control[i]
     cdef int tos = out.tos
+    c_assert(i < SEND_BATCH)
     memset(message, 0, sizeof(msghdr))
     memset(in6, 0, sizeof(sockaddr_in6))
     memset(at, 0, CONTROL_WORDS * 8)
@@ -308,6 +315,8 @@ cdef int udp_receive(Receiver *receiver, int fd, int limit) noexcept nogil:
     """Takes what is there, up to `limit` (RECEIVE_BATCH) messages. How many, 0: nothing is there, -1: see errno."""
     cdef int i, n
     cdef msghdr *message
+    c_assert(receiver.used <= RECEIVE_BATCH)
+    c_assert(limit <= RECEIVE_BATCH)
     for i in range(receiver.used):
         receiver.iov[i].iov_base = receiver.buffers + <size_t>i * RECEIVE_LEN
         receiver.iov[i].iov_len = RECEIVE_LEN
@@ -320,6 +329,7 @@ cdef int udp_receive(Receiver *receiver, int fd, int limit) noexcept nogil:
         message.msg_controllen = CONTROL_WORDS * 8
         message.msg_flags = 0
     n = recvmmsg(fd, receiver.messages, <unsigned int>limit, MSG_DONTWAIT, NULL)
+    c_assert(n <= limit)
     receiver.used = n if n > 0 else 0
     if n < 0 and (linux.errno == EAGAIN or linux.errno == EINTR):
         return 0
@@ -336,6 +346,8 @@ cdef void udp_received(Receiver *receiver, int i, Received *message) noexcept no
     cdef in_pktinfo *info4
     cdef in6_pktinfo *info6
     cdef int size
+    c_assert(i < receiver.used)
+    c_assert(receiver.messages[i].msg_len <= RECEIVE_LEN)
     memset(source, 0, sizeof(Endpoint))
     message.data = <uint8_t *>receiver.iov[i].iov_base
     message.len = receiver.messages[i].msg_len
@@ -353,16 +365,20 @@ cdef void udp_received(Receiver *receiver, int i, Received *message) noexcept no
         memcpy(source.ip, &in4.sin_addr, 4)
     control = CMSG_FIRSTHDR(header)
     while control != NULL:
+        # The kernel cuts off what has no room, which all that is asked for has.
         if control.cmsg_level == SOL_UDP and control.cmsg_type == UDP_GRO:
+            c_assert(control.cmsg_len >= CMSG_LEN(sizeof(size)))
             memcpy(&size, CMSG_DATA(control), sizeof(size))
             if size > 0:
                 message.stride = <uint32_t>size
         elif control.cmsg_level == IPPROTO_IP and control.cmsg_type == IP_PKTINFO:
+            c_assert(control.cmsg_len >= CMSG_LEN(sizeof(in_pktinfo)))
             info4 = <in_pktinfo *>CMSG_DATA(control)
             source.local_len = 4
             source.local_ifindex = <uint32_t>info4.ipi_ifindex
             memcpy(source.local_ip, &info4.ipi_spec_dst, 4)
         elif control.cmsg_level == IPPROTO_IPV6 and control.cmsg_type == IPV6_PKTINFO:
+            c_assert(control.cmsg_len >= CMSG_LEN(sizeof(in6_pktinfo)))
             info6 = <in6_pktinfo *>CMSG_DATA(control)
             source.local_len = 16
             source.local_ifindex = info6.ipi6_ifindex

@@ -36,6 +36,7 @@ cdef enum:
     VNET_GSO_UDP_L4 = 5
     VNET_GSO_ECN = 0x80
     VNET_HDR_LEN = 10
+    VNET_HDR_MAX = 12               # with num_buffers behind it
 
 
 cdef packed struct VnetHdr:

@@ -7,6 +7,7 @@
 #ifndef PYWG_CHAPOLY_COMMON_H
 #define PYWG_CHAPOLY_COMMON_H
 
+#include <assert.h>
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -68,6 +68,7 @@ static inline void set_lane(struct poly_lanes *lanes, int lane, const struct cha
 static inline void set_lanes(struct poly_lanes *lanes, const struct chapoly_group *group, int parts)
 {
     int packet, part, lane = 0;
+    assert(group->count > 0 && group->count * parts <= CHAPOLY_GROUP);
     lanes->parts = parts;
     lanes->count = group->count * parts;
     for (packet = 0; packet < group->count; packet++) {
@@ -119,6 +120,7 @@ static inline void make_streams(int level, struct chapoly_work *work, const stru
         streams->len[i] = CHAPOLY_BLOCK * (1 + blocks_of(group->len[i], CHAPOLY_BLOCK));
         at += streams->len[i];
     }
+    assert((size_t)(at - work->stream) <= sizeof(work->stream));
     work->stream_len = (uint32_t)(at - work->stream);
     memset(work->stream, 0, work->stream_len);
     add_key_stream(level, work->key, streams, 0xffff, 0);
