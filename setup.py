@@ -15,10 +15,23 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 DEBUG = os.environ.get("PYWG_DEBUG", "0") not in ("", "0")
-SANITIZE = [f"-fsanitize={names}"] if (names := os.environ.get("PYWG_SANITIZE")) else []
-COMPILE = ["-O1", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-g1", "-fno-semantic-interposition", "-DNDEBUG"]
-if SANITIZE:
-    COMPILE += ["-O1", "-UNDEBUG", "-fno-omit-frame-pointer", *SANITIZE]
+SANITIZE = os.environ.get("PYWG_SANITIZE", "")
+WARNINGS = ["-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-unused-function"]
+
+
+def compile_flags(*, debug: bool, sanitize: str) -> list[str]:
+    """For the C compiler, of the package and of what tests build beside it. `sanitize`: as in PYWG_SANITIZE."""
+    flags = ["-O1", "-g", "-UNDEBUG"] if debug else ["-O3", "-g1", "-fno-semantic-interposition", "-DNDEBUG"]
+    if sanitize:
+        # What is found ends the process: nobody reads a report that a test passes by.
+        flags += ["-O1", "-UNDEBUG", "-fno-omit-frame-pointer", f"-fsanitize={sanitize}", "-fno-sanitize-recover=all"]
+    return flags
+
+
+def link_flags(*, sanitize: str) -> list[str]:
+    return [f"-fsanitize={sanitize}"] if sanitize else []
+
+
 DIRECTIVES = {
     "language_level": "3",
     "boundscheck": DEBUG,
@@ -37,10 +50,10 @@ def extensions() -> list[Extension]:
         Extension(
             ".".join(source.with_suffix("").parts),
             [str(source)],
-            depends=[str(header) for header in sorted(source.with_suffix("").glob("*.*"))],  # C of its own
+            depends=["setup.py", *map(str, sorted(source.with_suffix("").glob("*.*")))],  # the latter: C of its own
             libraries=["crypto"],
-            extra_link_args=SANITIZE,
-            extra_compile_args=[*COMPILE, "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-unused-function"],
+            extra_link_args=link_flags(sanitize=SANITIZE),
+            extra_compile_args=[*compile_flags(debug=DEBUG, sanitize=SANITIZE), *WARNINGS],
         )
         for source in sources
     ]
@@ -61,4 +74,5 @@ def build() -> list[Extension]:
     return modules
 
 
-setup(ext_modules=build())
+if __name__ == "__main__":
+    setup(ext_modules=build())
