@@ -11,6 +11,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
+from pywg._native.admission cimport note_sent
 from pywg._native.allowedips cimport allowedips_insert, allowedips_remove, allowedips_remove_owner, allowedips_walk
 from pywg._native.atomic cimport add64, load64, store8, store64, store_int
 from pywg._native.clock cimport now_ns
@@ -26,7 +27,7 @@ from pywg._native.endpoint cimport from_endpoint, to_endpoint
 from pywg._native.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD, NO_PEER
 from pywg._native.index_table cimport IndexEntry, index_table_find
 from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_unlock
-from pywg._native.mac cimport macs_init
+from pywg._native.mac cimport macs_identify, macs_init
 from pywg._native.memory cimport memory_of
 from pywg._native.pool cimport HELPERS_MAX
 from pywg._native.report cimport report_activity, report_counters, report_events, report_offloads
@@ -211,32 +212,29 @@ cdef class Plane:
 
     def set_identity(self, bytes public_key: bytes | None) -> None:
         """Our static public key, which MAC1 is keyed with; None: no handshake message is let through."""
-        cdef bytes key = blake2s(b"mac1----" + public_key).digest() if public_key is not None else bytes(KEY_LEN)
+        cdef bytes mac1_key = blake2s(b"mac1----" + (public_key or b"")).digest()
+        cdef bytes cookie_key = blake2s(b"cookie--" + (public_key or b"")).digest()
+        cdef bint has_key = public_key is not None
         crew_hold(self.crew)
-        memcpy(self.dp.macs.mac1_key, PyBytes_AS_STRING(key), KEY_LEN)
-        self.dp.macs.has_key = public_key is not None
-        self.dp.macs.has_secret = False
-        crew_release(self.crew)
-
-    def set_cookie_secret(self, const uint8_t[::1] secret) -> None:
-        """The 32-byte secret of the cookies that the core gives out, for the MAC2 check under load."""
-        if secret.shape[0] != KEY_LEN:
-            raise ValueError("the cookie secret is 32 bytes")
-        crew_hold(self.crew)
-        memcpy(self.dp.macs.cookie_secret, &secret[0], KEY_LEN)
-        self.dp.macs.has_secret = True
+        macs_identify(&self.dp.macs, <uint8_t *>PyBytes_AS_STRING(mac1_key) if has_key else NULL,
+                      <uint8_t *>PyBytes_AS_STRING(cookie_key))
         crew_release(self.crew)
 
     # ---- peers
 
-    def add_peer(self, uint32_t peer) -> None:
-        """A peer with this id, without endpoint, prefixes or keys. ValueError: it is there already."""
+    def add_peer(self, uint32_t peer, bytes public_key: bytes = b"") -> None:
+        """A peer with this id, without endpoint, prefixes or keys. ValueError: it is there already.
+
+        `public_key`: its static one, which its cookie replies are made with.
+        """
+        cdef bytes cookie_key = blake2s(b"cookie--" + public_key).digest()
         cdef Peer *added
         if peer in self.peers or peer == NO_PEER:
             raise ValueError(f"peer {peer} is there already, or no peer id")
         added = peer_new(peer)
         if added == NULL:
             raise MemoryError
+        memcpy(added.cookie_key, PyBytes_AS_STRING(cookie_key), KEY_LEN)
         self.peers[peer] = <size_t>added
 
     def remove_peer(self, uint32_t peer) -> None:
@@ -436,6 +434,7 @@ cdef class Plane:
         cdef Peer *found = self.find(peer)
         cdef bint sent
         crew_hold(self.crew)
+        note_sent(found, <const uint8_t *>PyBytes_AS_STRING(data), <uint32_t>len(data))
         sent = has_endpoint(found) and self.send_one(found, &found.endpoint, data)
         crew_release(self.crew)
         if sent:

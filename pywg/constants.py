@@ -36,7 +36,9 @@ KEY_ZEROING_TIME: Final = 3 * REJECT_AFTER_TIME
 """Without a new session for so long, all key material of a peer is wiped (section 6.3)."""
 
 COOKIE_SECRET_MAX_AGE: Final = 120.0
-"""The responder's cookie secret changes so often, and a received cookie is used for no longer (section 5.4.7)."""
+"""A cookie secret is believed for so long, and a received cookie is used for no longer (section 5.4.7)."""
+COOKIE_SECRET_RENEWAL: Final = 110.0
+"""New cookies are made with a new secret after so long: the last one of the old outlives the sender's next try."""
 INITIATIONS_PER_SECOND: Final = 50
 """Authentic initiations of one peer that are answered: one per 20 ms."""
 SOURCE_HANDSHAKES_PER_SECOND: Final = 20

@@ -192,7 +192,7 @@ class Site:
 
     def names_index(self, data: bytes) -> bool:
         index = int.from_bytes(data[8:12] if data[0] == RESPONSE else data[4:8], "little")
-        return index in self.open_indices or (data[0] == COOKIE_REPLY and index in self.keypairs)
+        return index in self.open_indices or (data[0] == COOKIE_REPLY and index == self.next)
 
     def receive_transport(self, data: bytes, source: Endpoint) -> None:
         index, counter = int.from_bytes(data[4:8], "little"), int.from_bytes(data[8:16], "little")

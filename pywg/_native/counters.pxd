@@ -46,6 +46,10 @@ cdef enum Counter:
     RX_SHARED
     TX_LENT             # times that RX's thread took over outbound packets, and gave them back
     TX_RETURNED
+    TX_COOKIE_REPLIES
+    RX_SOURCE_LIMITED
+    RX_BAD_COOKIE_REPLY
+    RX_HANDSHAKES       # messages that the control plane hears of
     COUNTERS
 
 

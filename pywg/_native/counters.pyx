@@ -9,5 +9,6 @@ COUNTER_NAMES = (
     "rx_datagrams", "rx_receives", "rx_tun_error", "rx_tun_writes", "tx_tun_error",
     "tx_unreachable_sent", "rx_congestion_dropped", "rx_under_load", "tx_routing_loop",
     "tx_shared", "rx_shared", "tx_lent", "tx_returned",
+    "tx_cookie_replies", "rx_source_limited", "rx_bad_cookie_reply", "rx_handshakes",
 )
 assert len(COUNTER_NAMES) == COUNTERS

@@ -3,19 +3,14 @@
 By one thread, or with helpers.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from pywg._native.bucket cimport Bucket
+from pywg._native.admission cimport Admission
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.delivery cimport Delivery
 from pywg._native.egress cimport Egress
 from pywg._native.inbatch cimport InBatch
 from pywg._native.pipeline cimport Pipeline
 from pywg._native.pool cimport Pool
-from pywg._native.sources cimport Sources
 from pywg._native.worker cimport Worker
-
-cdef enum:
-    COOKIE_REPLIES_PER_SECOND = 1000
-    COOKIE_REPLIES_BURST = 100
 
 
 cdef struct Ingress:
@@ -31,8 +26,7 @@ cdef struct Ingress:
     int full                        # batches in a row with as many messages as they take, as far as that counts
     bint crowded                    # no batch is free: nothing is received until half of them are
     Delivery delivery
-    Bucket without_cookie           # under load: handshake messages without a good MAC2, in all
-    Sources sources                 # and those of each source
+    Admission admission
     # With helpers only
     Pool *pool
     Pipeline line

@@ -2,10 +2,9 @@
 
 1. `ingress_thread` waits, enters its gate and runs one `step`: up to 16 UDP messages of each socket that has any, or
    8 long ones.
-2. `inbound` cuts a message that GRO merged into datagrams and tells handshake messages from transport data.
-3. `handshake_message` checks length, MAC1 or index, and queues the message for the control plane.
-4. `transport_message` finds the keypair and gathers what belongs to it (inbatch), up to 64 messages a group.
-5. Groups are opened in place and delivered (delivery), each as soon as it is complete. With helpers `pass_on` hands
+2. `inbound` cuts a message that GRO merged into datagrams and tells handshake messages (admission) from transport data.
+3. `transport_message` finds the keypair and gathers what belongs to it (inbatch), up to 64 messages a group.
+4. Groups are opened in place and delivered (delivery), each as soon as it is complete. With helpers `pass_on` hands
    the whole batch to them (pipeline), unless it is small and no other is on its way: then nothing is gained by a hop.
 
 Nothing is believed of a datagram before its tag holds: the window, the endpoint and the timers move only after that.
@@ -13,32 +12,27 @@ Nothing is believed of a datagram before its tag holds: the window, the endpoint
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
-from pywg._native.atomic cimport add64, fence, load8, load8_acquire, load64, load_int, store64
-from pywg._native.bucket cimport bucket_take
+from pywg._native.admission cimport admission_answer, admission_free, admission_init, admission_message
+from pywg._native.atomic cimport add64, fence, load8, load8_acquire, load_int, store64
 from pywg._native.clock cimport now_ns
-from pywg._native.counters cimport RX_BAD_MAC1, RX_DATAGRAMS, RX_EXPIRED, RX_MALFORMED, RX_QUEUE_FULL, RX_RECEIVE_ERROR
-from pywg._native.counters cimport RX_RECEIVES, RX_REPLAYED, RX_SHARED, RX_TRUNCATED, RX_UNDER_LOAD
-from pywg._native.counters cimport RX_UNKNOWN_INDEX, count
+from pywg._native.counters cimport RX_DATAGRAMS, RX_EXPIRED, RX_MALFORMED, RX_QUEUE_FULL, RX_RECEIVE_ERROR, RX_RECEIVES
+from pywg._native.counters cimport RX_REPLAYED, RX_SHARED, RX_TRUNCATED, RX_UNKNOWN_INDEX, count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.delivery cimport deliver, delivery_free, delivery_init, write_frames
-from pywg._native.events cimport NO_PEER, events_push
 from pywg._native.gate cimport gate_enter, gate_leave
 from pywg._native.inbatch cimport InBatch, inbatch_add, inbatch_clear, inbatch_free, inbatch_has_room, inbatch_init
 from pywg._native.inbatch cimport inbatch_open, inbatch_starts_group
 from pywg._native.index_table cimport IndexEntry, index_table_find
 from pywg._native.lending cimport egress_step_lent
 from pywg._native.linux cimport POLLIN, eventfd_read, poll, pollfd
-from pywg._native.mac cimport mac1_holds, mac2_holds
 from pywg._native.pipeline cimport pipeline_destroy, pipeline_finish, pipeline_has_room, pipeline_hold, pipeline_init
 from pywg._native.pipeline cimport pipeline_is_empty, pipeline_next, pipeline_release, pipeline_submit
 from pywg._native.pipeline cimport pipeline_submit_worked, pipeline_work
 from pywg._native.pool cimport pool_wake
 from pywg._native.replay cimport replay_plausible
-from pywg._native.session cimport REJECT_AFTER_TIME_S, SECOND_NS, Endpoint
-from pywg._native.sources cimport sources_init, sources_take
+from pywg._native.session cimport REJECT_AFTER_TIME_S, SECOND_NS
 from pywg._native.udp cimport RECEIVE_BATCH, Received, udp_receive, udp_received
-from pywg._native.wire cimport COOKIE_REPLY_LEN, INITIATION_LEN, MESSAGE_COOKIE_REPLY, MESSAGE_INITIATION
-from pywg._native.wire cimport MESSAGE_RESPONSE, MESSAGE_TRANSPORT, RESPONSE_LEN, TRANSPORT_MIN_LEN, TransportHeader
+from pywg._native.wire cimport MESSAGE_TRANSPORT, TRANSPORT_MIN_LEN, TransportHeader
 from pywg._native.worker cimport Worker, worker_free, worker_init
 
 cdef enum:
@@ -64,7 +58,7 @@ cdef Ingress *ingress_new(Dataplane *dp, Egress *egress, int slots) noexcept nog
     pipeline_init(&e.line, slots, dp.rx_kick, e, open_slot, deliver_slot)
     e.batches = <InBatch *>calloc(slots, sizeof(InBatch))
     if (e.batches == NULL or worker_init(&e.worker) < 0 or delivery_init(&e.delivery, dp) < 0
-            or not sources_init(&e.sources)):
+            or admission_init(&e.admission) < 0):
         ingress_free(e)
         return NULL
     e.batch = &e.batches[0]
@@ -83,6 +77,7 @@ cdef void ingress_free(Ingress *e) noexcept nogil:
     for i in range(e.batch_count):
         inbatch_free(&e.batches[i])
     free(e.batches)
+    admission_free(&e.admission)
     delivery_free(&e.delivery)
     worker_free(&e.worker)
     pipeline_destroy(&e.line)
@@ -187,6 +182,7 @@ cdef void receive(Ingress *e, int fd) noexcept nogil:
         write_frames(&e.delivery)
     else:
         pass_on(e, n == e.limit or bytes >= SMALL_BATCH)
+    admission_answer(&e.admission, e.dp, b.now)
     if bytes < <uint32_t>n * LONG_MESSAGE:
         e.limit = RECEIVE_BATCH
     else:
@@ -213,45 +209,11 @@ cdef void inbound(Ingress *e, Received *message, uint64_t now) noexcept nogil:
         if kind == MESSAGE_TRANSPORT:
             transport_message(e, message, datagram, len, now)
         else:
-            handshake_message(e, &message.source, datagram, len, kind, now)
+            admission_message(&e.admission, e.dp, &message.source, datagram, len, kind, now)
     count(e.dp.counters, RX_DATAGRAMS, n)
 
 
-# ---- 3. handshake messages
-
-cdef void handshake_message(Ingress *e, const Endpoint *source, uint8_t *datagram, uint32_t len, uint32_t kind,
-                            uint64_t now) noexcept nogil:
-    cdef Dataplane *dp = e.dp
-    cdef uint32_t peer = NO_PEER, index
-    cdef IndexEntry *entry
-    if not ((kind == MESSAGE_INITIATION and len == INITIATION_LEN) or (kind == MESSAGE_RESPONSE and len == RESPONSE_LEN)
-            or (kind == MESSAGE_COOKIE_REPLY and len == COOKIE_REPLY_LEN)):
-        count(dp.counters, RX_MALFORMED)
-        return
-    if kind != MESSAGE_INITIATION:
-        memcpy(&index, datagram + (8 if kind == MESSAGE_RESPONSE else 4), 4)
-        entry = index_table_find(&dp.indices, index)
-        # A response answers a handshake in flight; a cookie reply may also come for one that has become a keypair.
-        if entry == NULL or (kind == MESSAGE_RESPONSE and entry.keypair != NULL):
-            count(dp.counters, RX_UNKNOWN_INDEX)
-            return
-        peer = entry.peer.id
-    if not dp.macs.has_key or (kind != MESSAGE_COOKIE_REPLY and not mac1_holds(&dp.macs, datagram, len)):
-        count(dp.counters, RX_BAD_MAC1)
-        return
-    # Under load the core answers a message without a good cookie with one. That has to cost less than it gives, so a
-    # flood gets so many answers and no more, and one source a few of them; who has a cookie is let through.
-    if (kind != MESSAGE_COOKIE_REPLY and now < load64(&dp.events.loaded_until_ns)
-            and not mac2_holds(&dp.macs, datagram, len, source)
-            and not (sources_take(&e.sources, source, now)
-                     and bucket_take(&e.without_cookie, now, COOKIE_REPLIES_PER_SECOND, COOKIE_REPLIES_BURST))):
-        count(dp.counters, RX_UNDER_LOAD)
-        return
-    if not events_push(&dp.events, source, datagram, len, peer, now):
-        count(dp.counters, RX_QUEUE_FULL)
-
-
-# ---- 4. transport data
+# ---- 3. transport data
 
 cdef void transport_message(Ingress *e, Received *message, uint8_t *datagram, uint32_t len,
                             uint64_t now) noexcept nogil:
@@ -283,7 +245,7 @@ cdef void transport_message(Ingress *e, Received *message, uint8_t *datagram, ui
     inbatch_add(e.batch, starts_group, entry.keypair, message, datagram, len)
 
 
-# ---- 5. open and deliver
+# ---- 4. open and deliver
 
 cdef void open_and_deliver(Ingress *e, InBatch *b) noexcept nogil:
     inbatch_open(b, NULL)

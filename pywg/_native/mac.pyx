@@ -1,34 +1,47 @@
-"""MAC1 and MAC2 (mac.pxd)."""
-from libc.stdint cimport uint8_t, uint32_t
-from libc.string cimport memcpy
+"""MAC1, MAC2 and cookies (mac.pxd), and the cookies on plain bytes for tests."""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+cimport cython
 from pywg._native.libcrypto cimport CRYPTO_memcmp, EVP_MAC_CTX_free, EVP_MAC_CTX_new, EVP_MAC_fetch, EVP_MAC_final
 from pywg._native.libcrypto cimport EVP_MAC_free, EVP_MAC_init, EVP_MAC_update, OPENSSL_cleanse, OSSL_PARAM
-from pywg._native.libcrypto cimport OSSL_PARAM_construct_end, OSSL_PARAM_construct_size_t
+from pywg._native.libcrypto cimport OSSL_PARAM_construct_end, OSSL_PARAM_construct_size_t, RAND_bytes
 from pywg._native.secret cimport secret_alloc, secret_free
-from pywg._native.session cimport Endpoint
+from pywg._native.session cimport SECOND_NS, Endpoint
 from pywg._native.wire cimport KEY_LEN, MAC_LEN
+
+cdef enum:
+    ADDRESS_MAX = 18            # an IPv6 address and a port
 
 
 cdef int macs_init(Macs *macs) noexcept nogil:
     """0, or -1 when libcrypto has no BLAKE2SMAC or there is no memory. Without a key nothing holds."""
+    memset(macs, 0, sizeof(Macs))
     macs.algorithm = EVP_MAC_fetch(NULL, "BLAKE2SMAC", NULL)
     if macs.algorithm == NULL:
         return -1
     macs.ctx = EVP_MAC_CTX_new(macs.algorithm)
-    macs.cookie_secret = secret_alloc()
-    macs.has_key = False
-    macs.has_secret = False
-    return 0 if macs.ctx != NULL and macs.cookie_secret != NULL else -1
+    macs.secrets = secret_alloc()
+    return 0 if macs.ctx != NULL and macs.secrets != NULL else -1
 
 
 cdef void macs_free(Macs *macs) noexcept nogil:
     EVP_MAC_CTX_free(macs.ctx)
     EVP_MAC_free(macs.algorithm)
-    if macs.cookie_secret != NULL:
-        secret_free(macs.cookie_secret)
+    secret_free(macs.secrets)
     macs.ctx = NULL
     macs.algorithm = NULL
-    macs.cookie_secret = NULL
+    macs.secrets = NULL
+
+
+cdef void macs_identify(Macs *macs, const uint8_t *mac1_key, const uint8_t *cookie_key) noexcept nogil:
+    """Other keys of KEY_LEN bytes, or NULL for none; the cookies of before are worth nothing any more."""
+    macs.has_key = mac1_key != NULL
+    if macs.has_key:
+        memcpy(macs.mac1_key, mac1_key, KEY_LEN)
+        memcpy(macs.cookie_key, cookie_key, KEY_LEN)
+    OPENSSL_cleanse(macs.secrets, SECRETS * KEY_LEN)
+    macs.secret_count = 0
 
 
 cdef bint keyed_mac(Macs *macs, const uint8_t *key, size_t key_len, const uint8_t *data, size_t data_len,
@@ -46,22 +59,89 @@ cdef bint mac1_holds(Macs *macs, const uint8_t *message, uint32_t len) noexcept 
     cdef uint8_t digest[MAC_LEN]
     if not macs.has_key or not keyed_mac(macs, macs.mac1_key, KEY_LEN, message, len - 2 * MAC_LEN, digest):
         return False
-    return CRYPTO_memcmp(digest, message + len - 2 * MAC_LEN, MAC_LEN) == 0
+    return CRYPTO_memcmp(digest, mac1_of(message, len), MAC_LEN) == 0
 
 
-cdef bint mac2_holds(Macs *macs, const uint8_t *message, uint32_t len, const Endpoint *source) noexcept nogil:
-    """Whether the message carries a MAC2 under the cookie of its source: a MAC over address and port."""
-    cdef uint8_t address[18]
-    cdef uint8_t cookie[MAC_LEN]
-    cdef uint8_t digest[MAC_LEN]
-    cdef bint holds
-    if not macs.has_secret:
-        return False
+cdef bint cookie_under(Macs *macs, int secret, const Endpoint *source, uint8_t *cookie) noexcept nogil:
+    cdef uint8_t address[ADDRESS_MAX]
     memcpy(address, source.ip, source.ip_len)
     memcpy(address + source.ip_len, &source.port, 2)
-    if not keyed_mac(macs, macs.cookie_secret, KEY_LEN, address, source.ip_len + 2, cookie):
+    return keyed_mac(macs, macs.secrets + secret * KEY_LEN, KEY_LEN, address, source.ip_len + 2, cookie)
+
+
+cdef bint mac2_holds(Macs *macs, const uint8_t *message, uint32_t len, const Endpoint *source,
+                     uint64_t now) noexcept nogil:
+    """Whether the message carries a MAC2 under a cookie of its source: a MAC over address and port."""
+    cdef const uint8_t *mac2 = message + len - MAC_LEN
+    cdef uint8_t cookie[COOKIE_LEN]
+    cdef uint8_t digest[MAC_LEN]
+    cdef bint holds = False
+    cdef int i
+    memset(digest, 0, MAC_LEN)
+    if CRYPTO_memcmp(digest, mac2, MAC_LEN) == 0:       # the sender has no cookie, and says so
         return False
-    holds = (keyed_mac(macs, cookie, MAC_LEN, message, len - MAC_LEN, digest)
-             and CRYPTO_memcmp(digest, message + len - MAC_LEN, MAC_LEN) == 0)
-    OPENSSL_cleanse(cookie, MAC_LEN)
+    for i in range(macs.secret_count):
+        if now - macs.born_ns[i] >= SECRET_HOLDS_S * SECOND_NS:
+            break
+        holds = (cookie_under(macs, i, source, cookie)
+                 and keyed_mac(macs, cookie, COOKIE_LEN, message, len - MAC_LEN, digest)
+                 and CRYPTO_memcmp(digest, mac2, MAC_LEN) == 0)
+        if holds:
+            break
+    OPENSSL_cleanse(cookie, COOKIE_LEN)
     return holds
+
+
+cdef bint make_cookie(Macs *macs, const Endpoint *source, uint64_t now, uint8_t *cookie) noexcept nogil:
+    """The cookie of this source, and a new secret first where it is time. False: no randomness, or libcrypto failed."""
+    if macs.secret_count == 0 or now - macs.born_ns[0] >= SECRET_MAKES_S * SECOND_NS:
+        memcpy(macs.secrets + KEY_LEN, macs.secrets, KEY_LEN)
+        macs.born_ns[1] = macs.born_ns[0]
+        macs.secret_count = min(macs.secret_count, 1)   # without the newest, for the moment
+        if RAND_bytes(macs.secrets, KEY_LEN) != 1:
+            macs.secret_count = 0
+            return False
+        macs.born_ns[0] = now
+        macs.secret_count += 1
+    return cookie_under(macs, 0, source, cookie)
+
+
+# ---- on plain bytes
+
+@cython.final
+cdef class Cookies:
+    """The cookies of one receiver at any time, given in ns that never go back."""
+    cdef Macs macs
+
+    def __cinit__(self):
+        if macs_init(&self.macs) < 0:
+            raise MemoryError
+
+    def __dealloc__(self):
+        macs_free(&self.macs)
+
+    cdef int locate(self, bytes ip, int port, Endpoint *source) except -1:
+        if len(ip) not in (4, 16):
+            raise ValueError("an address is 4 or 16 bytes")
+        memset(source, 0, sizeof(Endpoint))
+        source.ip_len = <uint8_t>len(ip)
+        memcpy(source.ip, PyBytes_AS_STRING(ip), len(ip))
+        source.port = <uint16_t>(port >> 8 | (port & 0xFF) << 8)
+        return 0
+
+    def make(self, bytes ip: bytes, int port, uint64_t now_ns) -> bytes:
+        """The cookie of this address."""
+        cdef Endpoint source
+        cdef uint8_t cookie[COOKIE_LEN]
+        self.locate(ip, port, &source)
+        if not make_cookie(&self.macs, &source, now_ns, cookie):
+            raise MemoryError("libcrypto failed")
+        return PyBytes_FromStringAndSize(<const char *>cookie, COOKIE_LEN)
+
+    def holds(self, bytes message: bytes, bytes ip: bytes, int port, uint64_t now_ns) -> bool:
+        """Whether mac2, the last 16 bytes of the message, is under a cookie of this address that is believed."""
+        cdef Endpoint source
+        if len(message) < 2 * MAC_LEN:
+            raise ValueError("a message with MACs has 32 bytes at least")
+        self.locate(ip, port, &source)
+        return mac2_holds(&self.macs, <uint8_t *>PyBytes_AS_STRING(message), <uint32_t>len(message), &source, now_ns)

@@ -10,6 +10,7 @@ from pywg._native.allowedips cimport AllowedOwner
 from pywg._native.atomic cimport load8, store8
 from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
 from pywg._native.replay cimport REJECT_AFTER_MESSAGES, ReplayWindow
+from pywg._native.wire cimport KEY_LEN, MAC_LEN
 
 cdef extern from * nogil:
     """
@@ -76,6 +77,11 @@ cdef struct Peer:
     Keypair *keypairs           # all that can open, linked by next_of_peer
     uint32_t handshake_index    # of our handshake in flight
     bint has_handshake
+    # RX: what an authentic cookie reply answers. The last handshake message to the peer, once.
+    uint8_t cookie_key[KEY_LEN]     # no secret: it follows from the peer's public key
+    bint awaits_cookie
+    uint32_t sent_index         # the message's sender index
+    uint8_t sent_mac1[MAC_LEN]
     pthread_mutex_t endpoint_lock
     Endpoint endpoint           # under endpoint_lock (RX moves it, TX reads it); that there is one, has_endpoint() says
 

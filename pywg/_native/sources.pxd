@@ -1,7 +1,8 @@
-"""Under load: how many messages without a good cookie each source may bring, so that one can't use up all answers.
+"""Under load: how many handshake messages each source may bring, once its cookie has proved that it is that source.
 
-A source is an IPv4 address or an IPv6 /64. Its bucket is found by a keyed hash: several share one, but nobody can aim
-at another, and who shares whose changes once a second, sooner than a handshake is tried again. One thread's.
+Never before: whoever forges an address would use up what its owner may bring. A source is an IPv4 address or an IPv6
+/64. Its bucket is found by a keyed hash: several share one, but nobody can aim at another, and the sharing changes once
+a second, sooner than a handshake is tried again. Each change gives a source its burst anew. One thread's.
 """
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -10,8 +11,8 @@ from pywg._native.libcrypto cimport RAND_bytes
 from pywg._native.session cimport Endpoint
 
 cdef enum:
-    SOURCE_BUCKETS_LOG2 = 9
-    SOURCE_PER_SECOND = 20      # what the core allows a source that has a cookie (constants.py)
+    SOURCE_BUCKETS_LOG2 = 12
+    SOURCE_PER_SECOND = 20      # as the kernel's ratelimiter.c
     SOURCE_BURST = 5
     EPOCH_LOG2_NS = 30
 

@@ -55,6 +55,7 @@ cdef struct Received:
 cdef bint udp_queue(Sender *sender, Peer *peer, const Endpoint *to, uint8_t *base, uint32_t len, uint32_t stride,
                     uint8_t tos) noexcept nogil
 cdef bint udp_flush(Sender *sender, Dataplane *dp) noexcept nogil
+cdef int udp_send_once(Sender *sender, Dataplane *dp) noexcept nogil
 cdef void udp_forget_peers(Sender *sender) noexcept nogil
 cdef Receiver *udp_receiver_new() noexcept nogil
 cdef void udp_receiver_free(Receiver *receiver) noexcept nogil

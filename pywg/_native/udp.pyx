@@ -286,6 +286,38 @@ cdef bint udp_flush(Sender *sender, Dataplane *dp) noexcept nogil:
     return True
 
 
+cdef int udp_send_once(Sender *sender, Dataplane *dp) noexcept nogil:
+    """Tries each queued message, of one datagram and for no peer, once, and forgets them all. How many were sent.
+
+    For answers to strangers: they are worth no second try, and no wait for a full socket.
+    """
+    cdef int i, n, fd, done, sent = 0
+    while sender.sent < sender.count:
+        i = sender.sent
+        fd = dp.fd4 if sender.queue[i].to.ip_len == 4 else dp.fd6
+        n = 0
+        while i + n < sender.count and sender.queue[i + n].to.ip_len == sender.queue[i].to.ip_len:
+            prepare(sender, i + n, False, True)
+            n += 1
+        if fd < 0:
+            sender.sent += n
+            continue
+        done = sendmmsg(fd, &sender.messages[i], n, MSG_DONTWAIT)
+        count(dp.counters, TX_SENDS)
+        if done > 0:
+            sent += done
+            sender.sent += done
+        elif linux.errno == EAGAIN:
+            sender.sent += n
+        elif linux.errno != EINTR:
+            count(dp.counters, TX_SEND_ERROR)
+            sender.sent += 1        # the first of them was refused; of the others nothing is known yet
+    count(dp.counters, TX_DATAGRAMS, sent)
+    sender.count = 0
+    sender.sent = 0
+    return sent
+
+
 # ---- in
 
 cdef Receiver *udp_receiver_new() noexcept nogil:

@@ -1,14 +1,15 @@
 """The two MACs and the cookies: cheap proof that a message is for us and, under load, of where its sender is.
 
 Paper, sections 5.3, 5.4.4 and 5.4.7. `CookieChecker` is the receiving side, one for our static key; `CookieJar` is
-the sending side, one for each peer. A cookie is a MAC of the sender's address and port under a secret that changes
-every two minutes, so a responder keeps nothing for those who ask.
+the sending side, one for each peer. A cookie is a MAC of the sender's address and port under a secret that is believed
+for two minutes, so a responder keeps nothing for those who ask.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from pywg._native.secret import Secret
-from pywg.constants import COOKIE_LEN, COOKIE_SECRET_MAX_AGE, KEY_LEN, LABEL_COOKIE, LABEL_MAC1
+from pywg.constants import COOKIE_LEN, COOKIE_SECRET_MAX_AGE, COOKIE_SECRET_RENEWAL, KEY_LEN, LABEL_COOKIE, LABEL_MAC1
 from pywg.core import crypto, events
 from pywg.core.events import Endpoint
 from pywg.core.messages import COOKIE_NONCE_LEN, MAC_LEN, CookieReply, sender_index
@@ -27,24 +28,19 @@ def cookie_key(public_key: bytes) -> bytes:
     return crypto.blake2s_hash(LABEL_COOKIE + public_key)
 
 
+class _CookieSecret(NamedTuple):
+    secret: Secret
+    born: float
+
+
 class CookieChecker:
-    """Verifies the MACs of initiations and responses to us, and makes cookie replies.
+    """Verifies the MACs of initiations and responses to us, and makes cookie replies."""
 
-    `new_secret` hears of each secret that cookies are made with; it stays ours, and is good until the next one.
-    """
-
-    def __init__(
-        self,
-        public_key: bytes,
-        random: Callable[[int], bytes],
-        new_secret: Callable[[Secret], None] | None = None,
-    ) -> None:
-        self._new_secret = new_secret
+    def __init__(self, public_key: bytes, random: Callable[[int], bytes]) -> None:
         self._mac1_key = mac1_key(public_key)
         self._cookie_key = cookie_key(public_key)
         self._random = random
-        self._secret: Secret | None = None
-        self._secret_born = 0.0
+        self._secrets: list[_CookieSecret] = []  # what makes cookies now, then the one before
 
     def valid_mac1(self, datagram: bytes) -> bool:
         """Whether mac1 is right: the sender knows our public key."""
@@ -53,23 +49,28 @@ class CookieChecker:
 
     def valid_mac2(self, datagram: bytes, source: Endpoint, now: float) -> bool:
         """Whether mac2 is right: the sender receives what is sent to `source`, as it got a cookie there lately."""
-        expected = crypto.keyed_mac(self._cookie(source, now), datagram[:-MAC_LEN])
-        return crypto.same(expected, datagram[-MAC_LEN:])
+        for secret, born in self._secrets:
+            if now < born + COOKIE_SECRET_MAX_AGE:
+                expected = crypto.keyed_mac(_cookie(secret, source), datagram[:-MAC_LEN])
+                if crypto.same(expected, datagram[-MAC_LEN:]):
+                    return True
+        return False
 
     def make_reply(self, datagram: bytes, source: Endpoint, now: float) -> bytes:
         """The cookie reply to an initiation or response: good for one sender, and readable to who sent its mac1."""
         nonce = self._random(COOKIE_NONCE_LEN)
         mac1 = datagram[-2 * MAC_LEN : -MAC_LEN]
-        encrypted = crypto.xseal(self._cookie_key, nonce, self._cookie(source, now), mac1)
+        encrypted = crypto.xseal(self._cookie_key, nonce, _cookie(self._making_secret(now), source), mac1)
         return CookieReply(sender_index(datagram), nonce, encrypted).pack()
 
-    def _cookie(self, source: Endpoint, now: float) -> bytes:
-        if self._secret is None or now >= self._secret_born + COOKIE_SECRET_MAX_AGE:
-            self._secret = Secret.take(self._random(KEY_LEN))
-            self._secret_born = now
-            if self._new_secret is not None:
-                self._new_secret(self._secret)
-        return crypto.keyed_mac(self._secret, source.ip + source.port.to_bytes(2, "big"), COOKIE_LEN)
+    def _making_secret(self, now: float) -> Secret:
+        if not self._secrets or now >= self._secrets[0].born + COOKIE_SECRET_RENEWAL:
+            self._secrets = [_CookieSecret(Secret.take(self._random(KEY_LEN)), now), *self._secrets[:1]]
+        return self._secrets[0].secret
+
+
+def _cookie(secret: Secret, source: Endpoint) -> bytes:
+    return crypto.keyed_mac(secret, source.ip + source.port.to_bytes(2, "big"), COOKIE_LEN)
 
 
 class CookieJar:

@@ -168,13 +168,6 @@ class SourceCleared:
 
 
 @dataclass(frozen=True, slots=True)
-class CookieSecretChanged:
-    """Cookies have another secret, with which the data plane checks MAC2 under load. The Secret stays the core's."""
-
-    secret: Secret
-
-
-@dataclass(frozen=True, slots=True)
 class HandshakeCompleted:
     """A session is up; `at_wall_ns` is nanoseconds since the epoch."""
 
@@ -208,7 +201,6 @@ Event = (
     | DropStaged
     | EndpointMoved
     | SourceCleared
-    | CookieSecretChanged
     | HandshakeCompleted
     | HandshakeGivenUp
     | Dropped

@@ -14,7 +14,7 @@ from pywg.core.cookie import CookieJar
 from pywg.core.events import Datagram, Endpoint
 from pywg.core.handshake import Handshake
 from pywg.core.keypair import Keypair, Keypairs
-from pywg.core.messages import Response
+from pywg.core.messages import CookieReply, Response
 from pywg.core.timers import Timer, Timers
 from pywg.errors import RemoteProtocolError
 
@@ -149,6 +149,16 @@ class Peer:
             self._context.events.append(events.SendStaged(self.id))
 
     # Both
+
+    def consume_cookie_reply(self, reply: CookieReply, now: float) -> None:
+        """Takes a reply to our message in flight: an initiation, or a response whose session is yet to be confirmed.
+
+        Raises RemoteProtocolError for any other, and changes nothing.
+        """
+        unconfirmed = self.keypairs.next.local_index if self.keypairs.next is not None else None
+        if reply.receiver_index not in (self.handshake.local_index, unconfirmed):
+            raise RemoteProtocolError(events.UNKNOWN_INDEX)
+        self.cookies.consume_reply(reply, now)
 
     def move(self, source: Endpoint) -> None:
         """An authentic handshake message came from `source`."""

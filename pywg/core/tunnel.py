@@ -66,7 +66,7 @@ class Tunnel:
         if identity is not None and identity.public_key in self._by_key:
             raise LocalProtocolError("a peer has the public key of this private key: remove it first")
         self._context.identity = identity
-        self._checker = self._cookie_checker(identity) if identity is not None else None
+        self._checker = CookieChecker(identity.public_key, self._context.random) if identity is not None else None
         for peer in self._peers.values():
             peer.expire_sessions()
             self._reschedule(peer, now)
@@ -163,6 +163,7 @@ class Tunnel:
     def receive_datagram(self, data: bytes, source: Endpoint, now: float, *, under_load: bool = False) -> int | None:
         """A handshake message or cookie reply, or what claims to be one. Never raises for what it holds.
 
+        `under_load`: ask for a cookie, and limit each source. An owner that does both itself leaves it False.
         Returns the peer whose authentic handshake message it was; else None, and unless it was a good cookie reply
         there is one Dropped event that says why.
         """
@@ -217,12 +218,6 @@ class Tunnel:
                 it.fire(timer, now)
             self._deadlines.schedule(it.id, it.timers.next_deadline(now, activity))
 
-    def _cookie_checker(self, identity: Identity) -> CookieChecker:
-        def announce(secret: Secret) -> None:
-            self._context.events.append(events.CookieSecretChanged(secret))
-
-        return CookieChecker(identity.public_key, self._context.random, announce)
-
     def _screen(self, data: bytes, source: Endpoint, now: float, under_load: bool) -> Identity:
         """Lets through what is worth the public-key operations; under load that takes a cookie and moderation."""
         identity, checker = self._context.identity, self._checker
@@ -250,7 +245,7 @@ class Tunnel:
 
     def _receive_cookie_reply(self, reply: CookieReply, now: float) -> None:
         # No endpoint moves here: the key is public, so that anyone on the path could have sent it.
-        self._owner_of(reply.receiver_index).cookies.consume_reply(reply, now)
+        self._owner_of(reply.receiver_index).consume_cookie_reply(reply, now)
 
     def _owner_of(self, index: int) -> Peer:
         peer = self._context.indices.find(index)

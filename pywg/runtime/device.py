@@ -315,7 +315,7 @@ class Device:
 
     def _add_peer(self, public_key: bytes, now: float) -> int:
         peer = self._tunnel.add_peer(public_key, now)
-        self._plane.add_peer(peer)
+        self._plane.add_peer(peer, public_key)
         self._peers[peer] = _Peer(public_key)
         self._log.debug(f"{peer_name(public_key)} added as peer {peer}")
         return peer

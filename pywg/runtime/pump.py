@@ -72,7 +72,6 @@ class Pump:
             events.DropStaged: lambda e: plane.drop_staged(e.peer),
             events.EndpointMoved: lambda e: plane.set_endpoint(e.peer, addr_of(e.endpoint)),
             events.SourceCleared: lambda e: plane.clear_source(e.peer),
-            events.CookieSecretChanged: lambda e: plane.set_cookie_secret(e.secret),
             events.HandshakeCompleted: lambda e: log.debug(f"peer {e.peer}: handshake completed"),
             events.HandshakeGivenUp: lambda e: log.debug(f"peer {e.peer}: no answer, handshake given up"),
             events.Dropped: self._dropped,
@@ -93,10 +92,11 @@ class Pump:
         now = self._now()
         for peer, what, confirmed_index in peer_events:
             self._peer_event(peer, what, confirmed_index, now)
-        under_load = bool(state & flags.UNDER_LOAD)
+        if state & flags.UNDER_LOAD:
+            self._log.limited("under load", "under load: handshakes have to bring a cookie", Level.INFO)
         receive, count_rx = self._tunnel.receive_datagram, self._plane.count_rx
         for data, addr, _ in messages:
-            sender = receive(data, Endpoint(*addr), now, under_load=under_load)
+            sender = receive(data, Endpoint(*addr), now)  # the plane has asked for cookies where it is under load
             if sender is not None:
                 count_rx(sender, len(data))
             self._carry()

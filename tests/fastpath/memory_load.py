@@ -9,13 +9,11 @@ from pathlib import Path
 
 from pywg._fastpath import now
 from tests.fastpath.packets import ADDRESSES4, Tcp, cut, gso_vnet
-from tests.fastpath.plane_bed import Addr, Bed, Far, addr_of, handshake_message, inbound, raw_packet, reply
-from tests.fastpath.test_plane_under_load import SECRET, with_mac2
-from tests.paper import INITIATION
+from tests.fastpath.plane_bed import Addr, Bed, Far, addr_of, raw_packet, reply
+from tests.fastpath.senders import fill_queue
 
 PEERS = 500
 KEYPAIRS = 3
-HANDSHAKES = 6000
 LARGE = raw_packet(60_000)
 Taken = dict[str, tuple[int, dict[str, int]]]
 
@@ -39,13 +37,8 @@ def fill_buffers(bed: Bed, far: Far) -> None:
         for number in range(10):
             far.send_train([far.message(reply(number, 1300)) for _ in range(40)])
         bed.read(400)
-    bed.plane.set_cookie_secret(SECRET)
-    message = with_mac2(handshake_message(*INITIATION), addr_of(far.sock))
-    for _ in range(HANDSHAKES):
-        far.send_datagram(message)
-        far.send(inbound(Tcp(payload=b"in between")).build())  # so that no socket's buffer runs over
-        bed.read(1)
-    assert bed.counter("rx_queue_full") > 0
+    for _ in fill_queue(bed):
+        pass
 
 
 def add_peers(bed: Bed, addr: Addr) -> None:

@@ -35,7 +35,7 @@ EVERYWHERE = [(bytes(4), 0), (bytes(16), 0)]
 FAR_PREFIXES = [(ADDRESSES4[1], 32), (ADDRESSES6[1], 128)]
 IDENTITY = bytes(range(32))
 UDP_SEGMENT = 103
-DROPS = ("malformed", "truncated", "bad_mac1", "unknown_index", "expired", "replayed", "forged")
+DROPS = ("malformed", "truncated", "bad_mac1", "unknown_index", "expired", "replayed", "forged", "bad_cookie_reply")
 """Why a datagram is refused: each refused datagram is in exactly one of these counters."""
 
 

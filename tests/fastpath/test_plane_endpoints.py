@@ -97,8 +97,8 @@ def test_only_authentic_packets_move_it(elsewhere: list[socket.socket]) -> None:
         handshakes = [handshake_message(1, 148), handshake_message(2, 92, 7), handshake_message(3, 64, 7)]
         for datagram in (replayed, forged, wrong_index, b"", bytes(32), *handshakes):
             moved.sendto(datagram, far.plane_addr())
-        bed.received(3)
-        bed.dropped(5)
+        bed.received(2)
+        bed.dropped(6)
         bed.drain()
         assert not bed.flags_of(1) & ENDPOINT_MOVED
         assert bed.plane.endpoint(1) == before

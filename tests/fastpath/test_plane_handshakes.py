@@ -4,7 +4,6 @@ import hashlib
 import random
 import select
 import socket
-from contextlib import ExitStack
 
 import pytest
 
@@ -16,9 +15,9 @@ from tests.fastpath.plane_bed import (
     handshake_message,
     raw_packet,
     reply,
-    udp_socket,
     with_mac1,
 )
+from tests.fastpath.senders import fill_queue
 from tests.paper import COOKIE_REPLY, INITIATION, LABEL_MAC1, RESPONSE
 
 RING = 4096  # the kernel's MAX_QUEUED_INCOMING_HANDSHAKES
@@ -29,14 +28,6 @@ SECRET = bytes(reversed(range(32)))
 def initiation(number: int = 0) -> bytes:
     """A message with a good mac1 that says which one it is; what it holds is the core's to judge."""
     return handshake_message(*INITIATION, body=number.to_bytes(4, "little"))
-
-
-def with_mac2(message: bytes, sock: socket.socket) -> bytes:
-    """The message, that already has its mac1, with the mac2 under the cookie of `sock`'s address (section 5.4.7)."""
-    host, port = sock.getsockname()[:2]
-    address = socket.inet_pton(sock.family, host) + port.to_bytes(2, "big")
-    cookie = hashlib.blake2s(address, key=SECRET, digest_size=16).digest()
-    return message[:-16] + hashlib.blake2s(message[:-16], key=cookie, digest_size=16).digest()
 
 
 def flood(bed: Bed, far: Far, messages: list[bytes]) -> None:
@@ -106,7 +97,10 @@ def test_handshake_messages_have_one_length(kind: int, length: int) -> None:
         flood(bed, far, [handshake_message(kind, n, 9) for n in others])
         bed.counted(rx_malformed=len(others))
         far.send_datagram(handshake_message(kind, length, 9))
-        assert [data for data, _, _ in bed.received(1)] == [handshake_message(kind, length, 9)]
+        if kind == COOKIE_REPLY[0]:
+            bed.counted(rx_bad_cookie_reply=1)  # it was looked at
+        else:
+            assert [data for data, _, _ in bed.received(1)] == [handshake_message(kind, length, 9)]
 
 
 @pytest.mark.parametrize(
@@ -146,18 +140,6 @@ def test_response_needs_its_mac1() -> None:
         bed.plane.open_index(9, 1)
         far.send_datagram(with_mac1(handshake_message(*RESPONSE, 9), bytes(32)))
         bed.counted(rx_bad_mac1=1)
-
-
-def test_cookie_reply_has_to_name_an_index_of_ours() -> None:
-    """It has no mac1. It answers an initiation, or a response whose keypair is there already."""
-    with Bed() as bed:
-        far = Far(bed, peer=5)
-        far.send_datagram(handshake_message(*COOKIE_REPLY, 9))
-        bed.counted(rx_unknown_index=1)
-        bed.plane.open_index(9, 5)
-        replies = [handshake_message(*COOKIE_REPLY, index) for index in (9, far.local_index)]
-        flood(bed, far, replies)
-        assert [(data, peer) for data, _, peer in bed.received(2)] == [(data, 5) for data in replies]
 
 
 def test_peer_has_one_handshake_at_a_time() -> None:
@@ -260,14 +242,12 @@ def test_event_fd_is_quiet_when_there_is_nothing() -> None:
 
 
 def test_flood_of_messages_is_bounded_and_loses_no_event() -> None:
-    """Known bug elsewhere: memory grew without bound under load. Messages with a good cookie fill the ring."""
+    """Known bug elsewhere: memory grew without bound under load. Many sources that have cookies fill the queue."""
     with Bed() as bed:
         far = Far(bed, 1, confirmed=False)
         lively = Far(bed, 2, prefixes=[(bytes([10, 5, 0, 0]), 16)], session=False)
-        bed.plane.set_cookie_secret(SECRET)
-        messages = [with_mac2(initiation(i), far.sock) for i in range(10_000)]
-        flood(bed, far, messages)
-        bed.counted(rx_queue_full=10_000 - RING, rx_under_load=0)
+        sent = list(fill_queue(bed))
+        assert bed.counter("rx_handshakes") == RING
         far.send(reply(1))  # and traffic goes on
         assert bed.read(1) == [reply(1)]
         bed.write(raw_packet(60).replace(bytes([10, 0, 0, 2]), bytes([10, 5, 0, 1])))
@@ -275,9 +255,9 @@ def test_flood_of_messages_is_bounded_and_loses_no_event() -> None:
         bed.heard(lively.peer, HANDSHAKE_WANTED)
         bed.received(RING)
         bed.drain()
-        assert [data for data, _, _ in bed.messages] == messages[:RING]
-        far.send_datagram(initiation(10_001))
-        assert bed.received(RING + 1)[-1][0] == initiation(10_001)
+        assert len(bed.messages) == RING
+        at = iter(sent)
+        assert all(data in at for data, _, _ in bed.messages), "in the order they came"
 
 
 @pytest.mark.dropin("20")
@@ -287,11 +267,11 @@ def test_under_load_from_an_eighth_of_the_ring_and_for_a_second() -> None:
         flood(bed, far, [initiation(i) for i in range(LOADED_AT)])
         bed.drain(0)
         assert not bed.device_flags & UNDER_LOAD
-        flood(bed, far, [initiation(i) for i in range(LOADED_AT, LOADED_AT + 2)])
+        flood(bed, far, [initiation(LOADED_AT)])
         last = now()
         bed.drain(0)
         assert bed.device_flags & UNDER_LOAD
-        bed.received(LOADED_AT + 2)
+        bed.received(LOADED_AT + 1)
 
         def calm() -> bool:
             bed.drain()
@@ -299,54 +279,6 @@ def test_under_load_from_an_eighth_of_the_ring_and_for_a_second() -> None:
 
         bed.until(calm, "the load is over")
         assert now() - last > 0.9
-
-
-@pytest.mark.dropin("20")
-@pytest.mark.known_bug("A global limiter")
-def test_under_load_a_flood_without_cookies_costs_little() -> None:
-    """What has no good mac2 gets through at a bounded rate (for its cookie reply); who has a cookie, always."""
-    with Bed() as bed:
-        far, honest = Far(bed, 1), Far(bed, 2, prefixes=[])
-        bed.plane.set_cookie_secret(SECRET)
-        before = now()
-        flood(bed, far, [initiation(i) for i in range(3000)])
-        seconds = now() - before
-        let_through = 3000 - bed.counter("rx_under_load")
-        assert LOADED_AT < let_through < LOADED_AT + 110 + 1000 * seconds
-        wanted = [with_mac2(initiation(i), honest.sock) for i in range(5000, 5020)]
-        flood(bed, honest, wanted)
-        stolen = [with_mac2(initiation(i), far.sock) for i in range(6000, 6400)]
-        dropped = bed.counter("rx_under_load")
-        flood(bed, honest, stolen)  # a cookie is for one address and port
-        assert bed.counter("rx_under_load") > dropped
-        bed.drain(RING)
-        assert [data for data in (data for data, _, _ in bed.messages) if data in wanted] == wanted
-
-
-@pytest.mark.dropin("20")
-@pytest.mark.known_bug("A global limiter")
-def test_flood_of_one_source_leaves_the_others_their_cookie_replies() -> None:
-    """What has no cookie yet comes through to be answered with one, from every other address."""
-    with Bed() as bed, ExitStack() as socks:
-        far = Far(bed)
-        others = [socks.enter_context(udp_socket(socket.AF_INET, f"127.0.0.{2 + i}")) for i in range(20)]
-        bed.plane.set_cookie_secret(SECRET)
-        wanted = [initiation(10_000 + number) for number in range(len(others))]
-        flood(bed, far, [initiation(i) for i in range(2000)])
-        assert bed.counter("rx_under_load") > 1000
-        for other, message in zip(others, wanted, strict=True):
-            flood(bed, far, [initiation(i) for i in range(200)])
-            seen = bed.counter("rx_datagrams")
-            other.sendto(message, far.plane_addr())
-            bed.counted(rx_datagrams=seen + 1)
-        bed.drain(RING)
-        came = {data for data, _, _ in bed.messages}
-        assert sum(message in came for message in wanted) >= 18, "one in 512 shares the bucket of the flood"
-
-
-def test_cookie_secret_is_32_bytes() -> None:
-    with Bed() as bed, pytest.raises(ValueError, match="32 bytes"):
-        bed.plane.set_cookie_secret(bytes(31))
 
 
 # ---- the other direction

@@ -8,7 +8,7 @@ from tests.fuzz.mutate import flip, mutate
 from tests.paper import COOKIE_REPLY, INITIATION, RESPONSE
 
 DATAGRAMS = 40
-REFUSED = (*DROPS, "not_ip", "source_not_allowed", "under_load", "queue_full")
+REFUSED = (*DROPS, "not_ip", "source_not_allowed", "under_load", "source_limited", "queue_full")
 
 
 def inner(chance: random.Random) -> bytes:

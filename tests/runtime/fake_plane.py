@@ -3,8 +3,6 @@
 import os
 from dataclasses import dataclass, field
 
-from pywg._native.secret import Secret
-
 Addr = tuple[bytes, int, int, bytes, int]
 
 
@@ -12,6 +10,7 @@ Addr = tuple[bytes, int, int, bytes, int]
 class FakePeer:
     """What the plane knows of one peer."""
 
+    public_key: bytes
     addr: Addr | None = None
     allowed: list[tuple[bytes, int]] = field(default_factory=list)
     sending: int | None = None
@@ -38,7 +37,6 @@ class FakePlane:
         self.tun: int | None = None
         self.identity: bytes | None = None
         self.mtu = 0
-        self.cookie_secret: bytes | None = None
         self.sent: list[tuple[int | Addr, bytes]] = []
         self.messages: list[tuple[bytes, Addr, int]] = []
         self.peer_events: list[tuple[int, int, int]] = []
@@ -71,9 +69,9 @@ class FakePlane:
     def set_identity(self, public_key: bytes | None) -> None:
         self.identity = public_key
 
-    def add_peer(self, peer: int) -> None:
+    def add_peer(self, peer: int, public_key: bytes) -> None:
         assert peer not in self.peers
-        self.peers[peer] = FakePeer()
+        self.peers[peer] = FakePeer(public_key)
 
     def remove_peer(self, peer: int) -> None:
         del self.peers[peer]
@@ -83,9 +81,6 @@ class FakePlane:
 
     def endpoint(self, peer: int) -> Addr | None:
         return self.peers[peer].addr
-
-    def set_cookie_secret(self, secret: Secret) -> None:
-        self.cookie_secret = bytes(secret)
 
     def clear_source(self, peer: int) -> None:
         found = self.peers[peer]

@@ -1,0 +1,49 @@
+"""Which handshake messages the control plane hears of, and what is answered in its place: cookie replies under load.
+
+Paper, sections 5.3, 5.4.4 and 5.4.7. The receiving thread's. A handshake costs the control plane a hundred times what
+it takes to refuse a message here, so nothing passes that its sender did not have to work for: our public key (MAC1), an
+index of ours that is in use, and under load a cookie (MAC2) and a source that has not brought too many. Nothing counts
+against a source before its cookie has proved that it is one: it could be forged.
+
+Under load a message without a cookie is answered with one by this thread, for as much of its time as the budget gives;
+the messages that are beyond that are dropped, whoever they are from.
+"""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from pywg._native.bucket cimport Bucket
+from pywg._native.budget cimport Budget
+from pywg._native.dataplane cimport Dataplane
+from pywg._native.session cimport Endpoint, Peer
+from pywg._native.sources cimport Sources
+from pywg._native.udp cimport SEND_BATCH, Sender
+from pywg._native.wire cimport COOKIE_REPLY_LEN, MAC_LEN
+from pywg._native.xchacha cimport XNONCE_LEN, XChaCha
+
+cdef enum:
+    ASKERS_MAX = SEND_BATCH         # cookie replies are sent so many at a time
+    CALM_PER_SECOND = 1000          # so many messages without a cookie don't prolong the load,
+    CALM_BURST = 512                # nor does a burst of as many as bring it about (events.pxd)
+
+
+cdef struct Asker:                  # what a cookie reply is made from
+    Endpoint source
+    uint32_t sender_index
+    uint8_t mac1[MAC_LEN]
+
+
+cdef struct Admission:
+    Sources sources
+    Bucket calm
+    Budget budget
+    XChaCha xchacha
+    uint32_t asker_count
+    Asker askers[ASKERS_MAX]
+    uint8_t nonces[ASKERS_MAX][XNONCE_LEN]
+    uint8_t replies[ASKERS_MAX][COOKIE_REPLY_LEN]
+    Sender sender
+
+cdef int admission_init(Admission *a) noexcept nogil
+cdef void admission_free(Admission *a) noexcept nogil
+cdef void admission_message(Admission *a, Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,
+                            uint32_t kind, uint64_t now) noexcept nogil
+cdef void note_sent(Peer *peer, const uint8_t *message, uint32_t len) noexcept nogil
+cdef void admission_answer(Admission *a, Dataplane *dp, uint64_t now) noexcept nogil

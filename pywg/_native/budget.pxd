@@ -1,0 +1,31 @@
+"""A bounded share of a thread's time for one kind of work: half of it, measured, with a few milliseconds in advance.
+
+The work is done while there is credit, and its time is taken off afterwards. All zeros is an empty budget. One
+thread's.
+"""
+from libc.stdint cimport int64_t, uint64_t
+
+cdef enum:
+    BUDGET_SHARE_LOG2 = 1           # half of the time
+    BUDGET_MOST_NS = 4_000_000      # of credit, and of debt: a thread that lost its processor meanwhile goes on soon
+
+
+cdef struct Budget:
+    int64_t credit_ns
+    uint64_t last_ns
+
+
+cdef inline bint budget_allows(Budget *budget, uint64_t now) noexcept nogil:
+    """Whether there is time for some of the work now. `now`: ns, never going back."""
+    cdef uint64_t earned = (now - budget.last_ns) >> BUDGET_SHARE_LOG2
+    budget.last_ns = now
+    budget.credit_ns += <int64_t>min(earned, <uint64_t>(2 * BUDGET_MOST_NS))
+    if budget.credit_ns > BUDGET_MOST_NS:
+        budget.credit_ns = BUDGET_MOST_NS
+    return budget.credit_ns > 0
+
+
+cdef inline void budget_spend(Budget *budget, uint64_t spent_ns) noexcept nogil:
+    budget.credit_ns -= <int64_t>min(spent_ns, <uint64_t>(2 * BUDGET_MOST_NS))
+    if budget.credit_ns < -BUDGET_MOST_NS:
+        budget.credit_ns = -BUDGET_MOST_NS
