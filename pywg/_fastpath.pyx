@@ -36,7 +36,7 @@ from pywg._native.session cimport EVENT_REKEY_WANTED, EVENT_ROUTING_LOOP
 from pywg._native.session cimport Endpoint, Keypair, Peer, clear_source, has_endpoint
 from pywg._native.staged cimport STAGED_BYTES, staged_drop_all
 from pywg._native.udp cimport Sender, udp_flush, udp_queue
-from pywg._native.wire cimport KEY_LEN
+from pywg._native.wire cimport HANDSHAKE_TOS, KEY_LEN
 
 from pywg._native.aead_choice import available as available_aeads
 from pywg._native.aead_choice import select as select_aead
@@ -454,7 +454,8 @@ cdef class Plane:
     cdef bint send_one(self, Peer *peer, const Endpoint *to, bytes data) noexcept:
         """In the gates. Never waits: a full socket loses the message, as the network might."""
         self.control.count = self.control.sent = self.control.failed = 0
-        udp_queue(self.control, peer, to, <uint8_t *>PyBytes_AS_STRING(data), <uint32_t>len(data), 0, 0)
+        udp_queue(self.control, peer, to, <uint8_t *>PyBytes_AS_STRING(data), <uint32_t>len(data), 0,
+                  HANDSHAKE_TOS)
         return udp_flush(self.control, self.dp) and self.control.failed == 0
 
     # ---- listening

@@ -10,8 +10,9 @@ import pytest
 
 from pywg._fastpath import ENDPOINT_MOVED
 from tests.fastpath.packets import ACK, Tcp, cut, gso_vnet
-from tests.fastpath.plane_bed import Addr, Bed, Far, handshake_message, raw_packet, reply, seal, udp_socket
+from tests.fastpath.plane_bed import Addr, Bed, Far, addr_of, handshake_message, raw_packet, reply, seal, udp_socket
 
+IP_RECVTOS = 13  # ip(7); not in the socket module
 FAMILIES = [socket.AF_INET, socket.AF_INET6]
 
 
@@ -150,6 +151,22 @@ def test_what_is_no_endpoint_is_refused(addr: Addr) -> None:
         with pytest.raises(ValueError, match="4 or 16 bytes"):
             bed.plane.send_to(addr, b"hello")
         assert bed.plane.endpoint(1) == before
+
+
+@pytest.mark.dropin("DSCP")
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_handshake_messages_are_marked_af41(family: socket.AddressFamily) -> None:
+    """Linux's HANDSHAKE_DSCP. Not ECN-capable, and data is not marked."""
+    level, name = socket.IPPROTO_IP, IP_RECVTOS
+    if family == socket.AF_INET6:
+        level, name = socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS
+    with Bed() as bed:
+        far = Far(bed, family=family)
+        far.sock.setsockopt(level, name, 1)
+        assert bed.plane.send_to_peer(1, b"initiation")
+        assert bed.plane.send_to(addr_of(far.sock), b"cookie reply")
+        assert bed.plane.send_keepalive(1)
+        assert [far.sock.recvmsg(2048, 64)[1][0][2][0] for _ in range(3)] == [0x88, 0x88, 0]
 
 
 # ---- the sticky source
