@@ -39,7 +39,6 @@ cdef enum Counter:
     RX_TUN_WRITES
     TX_TUN_ERROR
     TX_UNREACHABLE_SENT
-    RX_CONGESTION_DROPPED
     RX_UNDER_LOAD
     TX_ROUTING_LOOP
     TX_SHARED           # batches that were left to whoever is free

@@ -10,7 +10,7 @@ from pywg._native.allowedips cimport allowedips_lookup4, allowedips_lookup6
 from pywg._native.atomic cimport add64, load_int, store64, store_pointer
 from pywg._native.coalesce cimport COALESCE_MAX_IOV, Coalescer, coalesce_add, coalesce_count, coalesce_frame
 from pywg._native.coalesce cimport coalesce_free, coalesce_new, coalesce_reset
-from pywg._native.counters cimport RX_CONGESTION_DROPPED, RX_FORGED, RX_KEEPALIVES, RX_NOT_IP, RX_PACKETS, RX_REPLAYED
+from pywg._native.counters cimport RX_FORGED, RX_KEEPALIVES, RX_NOT_IP, RX_PACKETS, RX_REPLAYED
 from pywg._native.counters cimport RX_SOURCE_NOT_ALLOWED, RX_TUN_ERROR, RX_TUN_WRITES, count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.ecn cimport ecn_decapsulate
@@ -139,9 +139,7 @@ cdef void take_packet(Delivery *d, Peer *peer, uint8_t *packet, uint32_t wire_le
         count(dp.counters, RX_SOURCE_NOT_ALLOWED)
         return
     add64(&peer.rx_bytes, wire_len)
-    if not ecn_decapsulate(packet, outer_tos):
-        count(dp.counters, RX_CONGESTION_DROPPED)
-        return
+    ecn_decapsulate(packet, outer_tos)
     count(dp.counters, RX_PACKETS)
     if coalesce_add(d.coalescer, packet, len, dp.coalesce) != 0:
         write_frames(d)

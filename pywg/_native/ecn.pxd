@@ -1,6 +1,7 @@
 """Explicit congestion notification through the tunnel: RFC 6040, sections 4.1 (normal mode) and 4.2.
 
-Sealing copies the inner ECN field to the outer header, and no DSCP: a mask in egress. Opening combines both here.
+Sealing copies the inner ECN field to the outer header, and no DSCP: a mask in egress. Opening combines both here, as
+the kernel's WireGuard does: it never drops, so that a link which rewrites the outer TOS can't black-hole the tunnel.
 """
 from libc.stdint cimport uint8_t, uint32_t
 
@@ -30,18 +31,18 @@ cdef inline void ecn_set(uint8_t *packet, uint8_t ecn) noexcept nogil:
     packet[11] = <uint8_t>check
 
 
-cdef inline bint ecn_decapsulate(uint8_t *packet, uint8_t outer) noexcept nogil:
-    """Figure 4 of RFC 6040. `outer`: the outer TOS or traffic class. False: the packet must be dropped."""
+cdef inline void ecn_decapsulate(uint8_t *packet, uint8_t outer) noexcept nogil:
+    """Figure 4 of RFC 6040, but that CE outside a packet that is not capable is ignored, where the figure says drop.
+
+    `outer`: the outer TOS or traffic class.
+    """
     cdef uint8_t inner
     outer &= ECN_MASK
     if outer == ECN_NOT_ECT or outer == ECN_ECT0:
-        return True
+        return
     inner = packet[1] & ECN_MASK if packet[0] >> 4 == 4 else (packet[1] >> 4) & ECN_MASK
     if outer == ECN_CE:
-        if inner == ECN_NOT_ECT:
-            return False
-        if inner != ECN_CE:
+        if inner != ECN_NOT_ECT and inner != ECN_CE:
             ecn_set(packet, ECN_CE)
     elif inner == ECN_ECT0:
         ecn_set(packet, ECN_ECT1)
-    return True
