@@ -19,7 +19,7 @@ from pywg.core.handshake import Handshake, Identity, consume_initiation
 from pywg.core.messages import CookieReply, Initiation, Response
 from pywg.core.peer import Peer, PeerState
 from pywg.core.ratelimiter import RateLimiter
-from pywg.core.timers import DeadlineQueue
+from pywg.core.timers import DeadlineQueue, Timer
 from pywg.errors import LocalProtocolError, RemoteProtocolError
 
 __all__ = ["Activity", "Datagram", "Endpoint", "PeerState", "Tunnel"]
@@ -50,6 +50,8 @@ class Tunnel:
         self._peers: dict[int, Peer] = {}
         self._by_key: dict[bytes, Peer] = {}
         self._deadlines = DeadlineQueue()
+        self._unsettled: list[tuple[Peer, float]] = []
+        """Peers of which a keepalive was wanted, and when: only once it was sent is it clear what they wait for."""
         self._last_id = 0
 
     # Configuration
@@ -202,7 +204,14 @@ class Tunnel:
     # Time
 
     def next_deadline(self) -> float | None:
-        """When to call `handle_deadline`, in seconds of `now`; None: not before something else happens."""
+        """When to call `handle_deadline`, in seconds of `now`; None: not before something else happens.
+
+        To be asked once `events()` have been carried out.
+        """
+        unsettled, self._unsettled = self._unsettled, []
+        for peer, now in unsettled:
+            if self._peers.get(peer.id) is peer:
+                self._reschedule(peer, now)
         deadlines = [self._deadlines.next_deadline(), self._limiter.next_deadline()]
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
@@ -214,9 +223,13 @@ class Tunnel:
             due.append(self._peers[peer])
         for it in due:
             activity = self._context.activity(it.id)
-            for timer in it.timers.expire(now, activity):
+            fired = it.timers.expire(now, activity)
+            for timer in fired:
                 it.fire(timer, now)
-            self._deadlines.schedule(it.id, it.timers.next_deadline(now, activity))
+            if Timer.PASSIVE_KEEPALIVE in fired:
+                self._unsettled.append((it, now))
+            else:
+                self._deadlines.schedule(it.id, it.timers.next_deadline(now, activity))
 
     def _screen(self, data: bytes, source: Endpoint, now: float, under_load: bool) -> Identity:
         """Lets through what is worth the public-key operations; under load that takes a cookie and moderation."""

@@ -338,3 +338,13 @@ def test_rotation_keeps_the_previous_keypair_for_what_is_on_its_way() -> None:
     world.run(10)
     assert old not in near.keypairs
     assert len(near.keypairs) == 2
+
+
+def test_nothing_wakes_a_site_after_its_passive_keepalive() -> None:
+    world, near, far = two_sites()
+    near.send(b"x")
+    world.run(1)
+    assert far.tunnel.next_deadline() == pytest.approx(START + paper.KEEPALIVE_TIMEOUT, abs=SLACK)
+    world.run(paper.KEEPALIVE_TIMEOUT)
+    assert near.keepalives_received == 1
+    assert far.tunnel.next_deadline() == pytest.approx(START + 3 * paper.REJECT_AFTER_TIME, abs=SLACK)
