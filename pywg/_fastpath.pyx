@@ -411,7 +411,7 @@ cdef class Plane:
         return self.send_now(self.find(peer), True)
 
     def send_staged(self, peer: int) -> bool:
-        """Sends what is staged. False: could not (now); it stays staged."""
+        """Sends what is staged. False: could not (now); it stays staged, and asks for a handshake if that is why."""
         return self.send_now(self.find(peer), False)
 
     cdef bint send_now(self, Peer *peer, bint keepalive_if_none) noexcept:

@@ -327,10 +327,11 @@ def introduce(one: Site, other: Site, *, preshared_key: bytes | None = None) -> 
         assert peer.tunnel.public_key is not None
         site.peer = site.tunnel.add_peer(peer.tunnel.public_key, site.now)
         site.remote = peer.address
-        site.tunnel.set_endpoint(site.peer, peer.address)
+        site.tunnel.set_endpoint(site.peer, peer.address, site.now)
         if preshared_key is not None:
             site.tunnel.set_preshared_key(site.peer, Secret(preshared_key))
         site.tunnel.up(site.now)
+        site.pump()
 
 
 def two_sites(seed: int = 1, *, preshared_key: bytes | None = None) -> tuple[World, Site, Site]:

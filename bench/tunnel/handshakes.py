@@ -53,7 +53,7 @@ def _prepare(lab: Lab) -> list[bytes]:
         tunnel.set_private_key(Secret(os.urandom(32)), now)
         tunnel.up(now)
         peer = tunnel.add_peer(public_key, now)
-        tunnel.set_endpoint(peer, Endpoint(bytes([192, 0, 2, 1]), LISTEN_PORT))
+        tunnel.set_endpoint(peer, Endpoint(bytes([192, 0, 2, 1]), LISTEN_PORT), now)
         tunnel.handshake_wanted(peer, now)
         (datagram,) = tunnel.datagrams_to_send()
         initiations.append(datagram.data)

@@ -355,12 +355,12 @@ cdef void egress_release(Egress *e) noexcept nogil:
 cdef bint egress_send_staged(Egress *e, Peer *peer, bint keepalive_if_none, uint64_t now) noexcept nogil:
     """Sends what is staged, or an empty packet (the kernel's wg_packet_send_keepalive). False: not sent, or not all.
 
-    A keepalive for which there is no keypair is a reason for a handshake, and the session then begins with one.
+    What there is to send and no keypair for is a reason for a handshake, and the session then begins with it.
     """
     if not has_endpoint(peer):
         return False
     if not can_seal(sending(peer), now):
-        if keepalive_if_none:
+        if keepalive_if_none or peer.staged_first != NULL:
             events_raise(&e.dp.events, peer, EVENT_HANDSHAKE_WANTED)
         return False
     if not (ready(e) if e.pool == NULL else next_batch(e)):

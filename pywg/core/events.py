@@ -140,7 +140,7 @@ class KeepaliveWanted:
 
 @dataclass(frozen=True, slots=True)
 class SendStaged:
-    """Send what is staged."""
+    """Send what is staged; without a usable keypair, ask for a handshake if anything is."""
 
     peer: int
 

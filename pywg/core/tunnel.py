@@ -63,7 +63,10 @@ class Tunnel:
         return identity.public_key if identity is not None else None
 
     def set_private_key(self, private_key: Secret | None, now: float) -> None:
-        """Changes who we are: every session expires. LocalProtocolError while a peer has our new public key."""
+        """Changes who we are: every session expires, and what waited for a key begins, while the interface is up.
+
+        LocalProtocolError while a peer has our new public key.
+        """
         identity = Identity(private_key) if private_key is not None else None
         if identity is not None and identity.public_key in self._by_key:
             raise LocalProtocolError("a peer has the public key of this private key: remove it first")
@@ -71,6 +74,8 @@ class Tunnel:
         self._checker = CookieChecker(identity.public_key, self._context.random) if identity is not None else None
         for peer in self._peers.values():
             peer.expire_sessions()
+            if identity is not None:
+                self._begin(peer, now)
             self._reschedule(peer, now)
 
     def add_peer(self, public_key: bytes, now: float) -> int:
@@ -107,28 +112,29 @@ class Tunnel:
         """From the next handshake on. Takes the Secret over: it must not be wiped while it is in use here."""
         self._peer(peer).handshake.preshared_key = preshared_key
 
-    def set_endpoint(self, peer: int, endpoint: Endpoint | None) -> None:
+    def set_endpoint(self, peer: int, endpoint: Endpoint | None, now: float) -> None:
         """Where the peer is said to be; authentic messages from elsewhere move it."""
-        self._peer(peer).endpoint = endpoint
+        changed = self._peer(peer)
+        was_nowhere, changed.endpoint = changed.endpoint is None, endpoint
+        if was_nowhere and endpoint is not None:
+            self._begin(changed, now)
 
     def set_persistent_keepalive(self, peer: int, seconds: int, now: float) -> None:
         """0 for off. Turned on while the interface is up, it sends one at once."""
         changed = self._peer(peer)
         was_off = not changed.timers.persistent_keepalive
         changed.timers.persistent_keepalive = seconds
-        if was_off and seconds and self._context.running:
-            self._send_persistent_keepalive(changed, now)
+        if was_off and seconds:
+            self._begin(changed, now)
         self._reschedule(changed, now)
 
     def up(self, now: float) -> None:
-        """The interface is up: sends the persistent keepalives, which start sessions where they are wanted."""
+        """The interface is up: persistent keepalives, and what is staged already, start sessions where wanted."""
         if self._context.running:
             return
         self._context.running = True
         for peer in self._peers.values():
-            if peer.timers.persistent_keepalive:
-                self._send_persistent_keepalive(peer, now)
-                self._reschedule(peer, now)
+            self._begin(peer, now)
 
     def down(self, now: float) -> None:
         """The interface is down: every handshake is closed, every keypair retired, what is staged dropped."""
@@ -282,9 +288,19 @@ class Tunnel:
             act(it)
             self._reschedule(it, now)
 
-    def _send_persistent_keepalive(self, peer: Peer, now: float) -> None:
-        peer.timers.persistent_keepalive_sent(now)
-        self._context.events.append(events.KeepaliveWanted(peer.id))
+    def _begin(self, peer: Peer, now: float) -> None:
+        """One of the things that a session takes has come: what waits for one asks for it, if nothing else is missing.
+
+        Key, endpoint, keepalive and interface may come in any order, and the last of them has to start what is wanted.
+        """
+        if not self._context.running:
+            return
+        if peer.timers.persistent_keepalive:
+            peer.timers.persistent_keepalive_sent(now)
+            self._context.events.append(events.KeepaliveWanted(peer.id))
+            self._reschedule(peer, now)
+        else:
+            self._context.events.append(events.SendStaged(peer.id))
 
     def _reschedule(self, peer: Peer, now: float) -> None:
         if self._context.running:

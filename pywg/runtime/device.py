@@ -303,8 +303,8 @@ class Device:
             self._set_preshared_key(peer, change.preshared_key)
         if change.endpoint is not None:
             endpoint = Endpoint(*change.endpoint)
-            self._tunnel.set_endpoint(peer, endpoint)
             self._plane.set_endpoint(peer, addr_of(endpoint))
+            self._tunnel.set_endpoint(peer, endpoint, now)
         if change.replace_allowed_ips:
             self._plane.clear_allowed(peer)
         self._change_allowed_ips(peer, change)

@@ -229,7 +229,7 @@ def test_retries_forget_the_sticky_source() -> None:
 def test_a_sticky_source_that_was_forgotten_is_learned_again() -> None:
     world, near, far = two_sites()
     spoken_to = far.address._replace(local_ip=b"\x0a\x00\x00\x01", local_ifindex=3)
-    near.tunnel.set_endpoint(near.peer, spoken_to)
+    near.tunnel.set_endpoint(near.peer, spoken_to, near.now)
     far.reachable = False
     near.send(b"x")
     world.run(6)

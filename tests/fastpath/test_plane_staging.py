@@ -120,6 +120,19 @@ def test_batch_has_room_for_what_is_read_behind_what_was_staged(
         assert arrived > 0
 
 
+def test_what_is_staged_asks_for_a_handshake_again_when_it_is_to_be_sent() -> None:
+    with Bed() as bed:
+        Far(bed, session=False)
+        assert not bed.plane.send_staged(1)
+        bed.drain()
+        assert not bed.flags_of(1) & HANDSHAKE_WANTED, "nothing is staged"
+        bed.write(raw_packet(60))
+        bed.heard(1, HANDSHAKE_WANTED)
+        bed.forget()
+        assert not bed.plane.send_staged(1)
+        bed.heard(1, HANDSHAKE_WANTED)
+
+
 def test_superframe_is_staged_as_its_segments() -> None:
     big = Tcp(payload=bytes(range(256)) * 200)
     with Bed() as bed:

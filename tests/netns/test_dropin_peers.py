@@ -270,6 +270,26 @@ def test_keepalives_that_are_due_leave_when_the_link_comes_up(subject: str, open
         poll(lambda: link.sent(TRANSPORT) != [], "the keepalive follows")
 
 
+@pytest.mark.dropin("10")
+@pytest.mark.parametrize("reason", ["keepalive", "data"])
+def test_private_key_that_is_set_last_begins_what_waits(subject: str, reason: str, open_lab: OpenLab) -> None:
+    lab = open_lab(subject, subject)
+    private, public = dropin.key_pair()
+    lab.far.wg("set", lab.far.interface, "peer", public, "allowed-ips", "10.79.0.1/32")
+    with dropin.second_daemon(lab.near) as keyless, Link(lab.near) as link:
+        keyless.ip("address", "add", "10.79.0.1/24", "dev", keyless.interface)
+        keyless.ip("link", "set", keyless.interface, "up")
+        peer = (lab.far.keys.public, "endpoint", f"{lab.far.outer(4)}:{LISTEN_PORT}", "allowed-ips", "10.79.0.0/24")
+        keepalive = ("persistent-keepalive", "60") if reason == "keepalive" else ()
+        keyless.wg("set", keyless.interface, "peer", *peer, *keepalive)
+        if reason == "data":
+            dropin.kick(keyless, "10.79.0.2")
+        get(keyless)
+        assert link.sent(TRANSPORT) == [], "there is no session without a key"
+        assert set_(keyless, f"private_key={hexkey(private)}") == 0
+        poll(lambda: link.sent(TRANSPORT) != [], "a session, and what waited for it")
+
+
 @pytest.mark.dropin("17")
 @pytest.mark.known_bug("Keepalives answer keepalives")
 def test_keepalives_are_not_answered(subject: str, open_lab: OpenLab) -> None:

@@ -139,12 +139,13 @@ class FakePlane:
     def send_keepalive(self, peer: int) -> None:
         """Without a keypair this asks for a handshake, as the kernel's wg_packet_send_keepalive does."""
         self.peers[peer].keepalives += 1
-        if self.peers[peer].sending is None:
-            self.peers[peer].staged += 1
+        if self.peers[peer].sending is None and self.peers[peer].addr is not None:
             self.report(peer, 1)
 
     def send_staged(self, peer: int) -> None:
         self.peers[peer].staged_sent += 1
+        if self.peers[peer].staged and self.peers[peer].sending is None:
+            self.report(peer, 1)
 
     def drop_staged(self, peer: int) -> None:
         self.peers[peer].staged = 0
@@ -194,6 +195,13 @@ class FakePlane:
         """A handshake message came from `addr`."""
         self.messages.append((data, addr, -1))
         os.eventfd_write(self.event_fd, 1)
+
+    def data(self, peer: int) -> None:
+        """The host sends a packet to an address of `peer`'s, if there is any and the peer is somewhere."""
+        found = self.peers.get(peer)
+        if found is not None and found.allowed and found.addr is not None and found.sending is None:
+            found.staged += 1
+            self.report(peer, 1)
 
     def report(self, peer: int, flags: int, confirmed_index: int = 0) -> None:
         """Something happened to `peer`."""
