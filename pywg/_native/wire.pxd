@@ -25,7 +25,7 @@ cdef enum:
     TRANSPORT_MIN_LEN = 32
     MAC_LEN = 16
     KEY_LEN = 32
-    HANDSHAKE_TOS = 0x88        # of the outer header of all but transport data: AF41, not ECN-capable (Linux's messages.h)
+    HANDSHAKE_TOS = 0x88        # of the outer header of all but transport data: AF41, not ECN-capable, as in Linux
 
 cdef enum:
     VNET_F_NEEDS_CSUM = 1

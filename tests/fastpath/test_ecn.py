@@ -1,4 +1,4 @@
-"""ECN on the way out of the tunnel, against the table of RFC 6040 (figure 4) typed again, and Linux for its one drop."""
+"""ECN on the way out of the tunnel, against figure 4 of RFC 6040 typed again; where it says drop, against Linux."""
 
 import ipaddress
 
