@@ -3,6 +3,7 @@
 Strict as inet_pton is: no leading zeros in IPv4, no zone in a prefix. The errors don't repeat the text.
 """
 
+import re
 import struct
 from fcntl import ioctl
 from socket import AF_INET, AF_INET6, IPPROTO_UDP, SOCK_DGRAM, inet_ntop, inet_pton, socket
@@ -16,8 +17,10 @@ V4_LEN = 4
 V6_LEN = 16
 MAX_PORT = 65535
 _MAX_SCOPE_ID = 2**32 - 1
-_SIOCGIFINDEX = 0x8933  # linux/sockios.h
+_SIOCGIFNAME = 0x8910  # linux/sockios.h
+_SIOCGIFINDEX = 0x8933
 _IFREQ = f"{INTERFACE_NAME_MAX + 1}si20x"  # struct ifreq: the name and, of the union, the index
+_PLAIN_NAME = re.compile(rb"[A-Za-z0-9_.:-]+")
 _MAPPED_PREFIX = bytes(10) + b"\xff\xff"
 
 # Canonical decimal text only: "+8", "08" and " 8" are not in here.
@@ -96,11 +99,11 @@ def parse_sock_addr(text: str) -> SockAddr:
 
 
 def format_sock_addr(address: SockAddr) -> str:
-    """The inverse of `parse_sock_addr`; a scope is written as the interface's index, which needs no look-up to read."""
+    """The inverse of `parse_sock_addr`; a scope is written as the name that its interface has now."""
     ip, port, scope_id = address
     if len(ip) == V4_LEN:
         return f"{format_ip(ip)}:{port}"
-    return f"[{format_ip(ip)}%{scope_id}]:{port}" if scope_id else f"[{format_ip(ip)}]:{port}"
+    return f"[{format_ip(ip)}%{_zone(scope_id)}]:{port}" if scope_id else f"[{format_ip(ip)}]:{port}"
 
 
 def split_host_port(text: str) -> tuple[str, int]:
@@ -130,6 +133,27 @@ def _scope_id(zone: str) -> int:
         return interface_index(zone.encode())
     except (OSError, ValueError):
         return parse_number(zone, _MAX_SCOPE_ID)
+
+
+def _zone(scope_id: int) -> str:
+    """The interface's name, which is still good after a restart of the machine; its index where that is none."""
+    try:
+        name = interface_name(scope_id)
+    except OSError:
+        return str(scope_id)
+    # A kernel's name may hold what no reader of an endpoint takes, as "]" or bytes that are no text.
+    return name.decode("ascii") if _PLAIN_NAME.fullmatch(name) else str(scope_id)
+
+
+def interface_name(index: int) -> bytes:
+    """An interface's name by its index: as if_indextoname(3), with the socket that `interface_index` uses.
+
+    Raises OSError (ENODEV: there is none).
+    """
+    signed = index - (1 << 32) if index >> 31 else index  # ifr_ifindex is an int
+    with socket(AF_INET, SOCK_DGRAM, IPPROTO_UDP) as sock:
+        answer = ioctl(sock, _SIOCGIFNAME, struct.pack(_IFREQ, b"", signed))
+    return bytes(struct.unpack(_IFREQ, answer)[0]).partition(b"\0")[0]
 
 
 def interface_index(name: bytes) -> int:

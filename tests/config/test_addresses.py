@@ -41,7 +41,21 @@ def test_a_mapped_address_is_the_ipv4_address_it_means():
 def test_a_zone_is_an_interfaces_name_or_index():
     loopback = b"\xfe\x80" + bytes(13) + b"\x01"
     assert addresses.parse_sock_addr("[fe80::1%lo]:7") == (loopback, 7, 1)
-    assert addresses.parse_sock_addr("[fe80::1%77]:7") == (loopback, 7, 77)
+    assert addresses.parse_sock_addr("[fe80::1%1]:7") == (loopback, 7, 1)
+    assert addresses.parse_sock_addr("[fe80::1%77777]:7") == (loopback, 7, 77777)
+
+
+def test_a_zone_is_shown_by_name_and_by_index_where_there_is_none():
+    loopback = b"\xfe\x80" + bytes(13) + b"\x01"
+    assert addresses.format_sock_addr((loopback, 7, 1)) == "[fe80::1%lo]:7"
+    for nobody in (77777, 2**31, 2**32 - 1):
+        assert addresses.format_sock_addr((loopback, 7, nobody)) == f"[fe80::1%{nobody}]:7"
+
+
+@pytest.mark.parametrize("name", [b"a]b", b"a%b", b"\xff\xfe", b"a=b"])
+def test_a_name_that_no_reader_takes_is_not_shown(name: bytes, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(addresses, "interface_name", lambda index: name)
+    assert addresses.format_sock_addr((bytes(16), 7, 5)) == "[::%5]:7"
 
 
 @pytest.mark.parametrize("ip", [b"", bytes(3), bytes(5), bytes(17)])

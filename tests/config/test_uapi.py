@@ -91,7 +91,7 @@ def test_get_as_wg_reads_it():
         peers=[
             PeerStatus(
                 KEY,
-                endpoint=(b"\xfe\x80" + bytes(13) + b"\x01", 7, 3),
+                endpoint=(b"\xfe\x80" + bytes(13) + b"\x01", 7, 1),
                 last_handshake_ns=1_700_000_000_000_000_042,
                 tx_bytes=1,
                 rx_bytes=2**64 - 1,
@@ -107,7 +107,7 @@ def test_get_as_wg_reads_it():
         f"public_key={HEX}\n"
         f"preshared_key={'00' * 32}\n"
         "protocol_version=1\n"
-        "endpoint=[fe80::1%3]:7\n"
+        "endpoint=[fe80::1%lo]:7\n"
         "last_handshake_time_sec=1700000000\n"
         "last_handshake_time_nsec=42\n"
         "tx_bytes=1\n"

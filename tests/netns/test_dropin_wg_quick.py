@@ -253,3 +253,8 @@ def test_link_local_endpoint_keeps_its_interface(subject: str, open_lab: OpenLab
     lab = open_lab(subject, subject, connect=False)
     lab.near.wg("set", lab.near.interface, "peer", lab.far.keys.public, "endpoint", "[fe80::1%lo]:9")
     assert lab.near.wg("show", lab.near.interface, "endpoints").split()[1] == "[fe80::1%lo]:9"
+    assert dropin.peers(lab.near)[0]["endpoint"] == ["[fe80::1%lo]:9"]
+    saved = lab.near.wg("showconf", lab.near.interface)
+    assert "Endpoint = [fe80::1%lo]:9" in saved
+    lab.near.namespace.run("wg", "setconf", lab.near.interface, "/dev/stdin", stdin=saved)
+    assert dropin.peers(lab.near)[0]["endpoint"] == ["[fe80::1%lo]:9"]
