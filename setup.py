@@ -1,18 +1,23 @@
-"""Builds the Cython data plane; all metadata lives in pyproject.toml.
+"""Builds the Cython data plane, on all processors; all metadata lives in pyproject.toml.
 
 PYWG_DEBUG=1 turns on bounds checks, C assertions and debug symbols; PYWG_SANITIZE=address,undefined, or thread, the
-sanitizers of the compiler, and C assertions. A `performance hint:` from Cython fails the build:
+sanitizers of the compiler. A `performance hint:` from Cython fails the build:
 in this code every hint is a hidden GIL or a hidden Python object on the packet path.
 """
 
 import contextlib
 import io
+import multiprocessing
 import os
 import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from Cython.Build import cythonize
+from Cython.Build.Dependencies import create_dependency_tree
 from setuptools import Extension, setup
+from setuptools.command.build import build
+from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("PYWG_DEBUG", "0") not in ("", "0")
 SANITIZE = os.environ.get("PYWG_SANITIZE", "")
@@ -41,6 +46,8 @@ DIRECTIVES = {
     "embedsignature": True,
     "auto_pickle": False,  # keys and threads are not to be copied
 }
+TRANSLATED = Path("build/cython")
+TOLD_EVERY = 10
 
 
 def extensions() -> list[Extension]:
@@ -59,20 +66,121 @@ def extensions() -> list[Extension]:
     ]
 
 
-def build() -> list[Extension]:
-    """Runs Cython, repeating what it says, and refuses to go on past a performance hint."""
+def tell(text: str) -> None:
+    """A line of progress, also where setup.py is told to be quiet: a build without output looks like one that hangs."""
+    print(f"setup.py: {text}", flush=True)
+
+
+class BuildExt(build_ext):
+    """Translates with Cython and compiles, each in parallel; -j N says how many at a time."""
+
+    def finalize_options(self) -> None:
+        """An editable installation builds where `setup.py build_ext` does, so that neither repeats the other."""
+        super().finalize_options()
+        self.parallel = self.parallel or len(os.sched_getaffinity(0))
+        if self.editable_mode:
+            usual = build(self.distribution)
+            usual.ensure_finalized()
+            self.build_lib, self.build_temp = usual.build_lib, usual.build_temp
+
+    def build_extensions(self) -> None:
+        """All of them; what is up to date is left as it is."""
+        translate(self.extensions, self.parallel)
+        self._waiting = {ext.name for ext in self.extensions if self._is_stale(ext)}
+        self._stale = len(self._waiting)
+        if self._waiting:
+            tell(f"compiling {modules_in_words(self._stale)}, {self.parallel} at a time")
+        super().build_extensions()
+
+    def build_extension(self, ext: Extension) -> None:
+        """One; called by several threads at a time."""
+        super().build_extension(ext)
+        if ext.name in self._waiting:
+            self._waiting.remove(ext.name)
+            if (left := len(self._waiting)) % TOLD_EVERY == 0 and left:
+                tell(f"{left} of {self._stale} modules are left")
+
+    def _is_stale(self, ext: Extension) -> bool:
+        built = Path(self.get_ext_fullpath(ext.name))
+        return self.force or not built.exists() or newest([*ext.sources, *ext.depends]) > built.stat().st_mtime
+
+
+def modules_in_words(number: int) -> str:
+    """A number of modules."""
+    return f"{number} module{'s' if number != 1 else ''}"
+
+
+def newest(paths: list[str]) -> float:
+    """The latest time of change."""
+    return max(Path(path).stat().st_mtime for path in paths)
+
+
+def translate(modules: list[Extension], jobs: int) -> None:
+    """Sets the sources of each module to C, which Cython makes where it is not there or out of date."""
+    stale = sorted(stale_modules(modules), key=lambda ext: -Path(ext.sources[0]).stat().st_size)
+    if stale:
+        tell(f"translating {modules_in_words(len(stale))} with Cython, {jobs} at a time")
+    said = in_processes([stale[part::jobs] for part in range(min(jobs, len(stale)))])
+    sys.stderr.write(said)
+    if "performance hint:" in said:
+        for translated in TRANSLATED.rglob("*.c"):
+            translated.unlink()  # else the next build finds nothing to translate, and says nothing
+        raise SystemExit("setup.py: Cython gave a performance hint (above); the data plane is built without any")
+    for ext, translated in zip(modules, cython(modules), strict=True):
+        assert ext.name == translated.name
+        for found in ("sources", "depends", "include_dirs"):
+            setattr(ext, found, getattr(translated, found))
+
+
+def stale_modules(modules: list[Extension]) -> list[Extension]:
+    """Those whose C is missing, or older than something that it is made of."""
+    dependencies = create_dependency_tree(quiet=True)
+
+    def is_stale(ext: Extension) -> bool:
+        translated = (TRANSLATED / ext.sources[0]).with_suffix(".c")
+        return not translated.exists() or translated.stat().st_mtime < dependencies.newest_dependency(ext.sources[0])[0]
+
+    return [ext for ext in modules if is_stale(ext)]
+
+
+def in_processes(parts: list[list[Extension]]) -> str:
+    """Translates each part in a process of its own and returns what Cython said. SystemExit: it failed."""
+    fork = multiprocessing.get_context("fork")
+    running = []
+    for part in parts:
+        receiving, sending = fork.Pipe(duplex=False)
+        process = fork.Process(target=translate_part, args=(part, sending))
+        process.start()
+        sending.close()
+        running.append((process, receiving))
+    said, failed = "", False
+    for process, receiving in running:
+        with contextlib.suppress(EOFError):
+            said += receiving.recv()
+        process.join()
+        failed |= process.exitcode != 0
+    if failed:
+        raise SystemExit(f"{said}setup.py: Cython failed")
+    return said
+
+
+def translate_part(part: list[Extension], sending: Connection) -> None:
+    """Runs Cython, and sends what it said."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            modules = cythonize(extensions(), compiler_directives=DIRECTIVES, build_dir="build/cython")
+            cython(part)
+    except BaseException as error:
+        said.write(f"{error}\n")
+        raise SystemExit(1) from error
     finally:
-        sys.stderr.write(said.getvalue())
-    if "performance hint:" in said.getvalue():
-        for translated in Path("build/cython").rglob("*.c"):
-            translated.unlink()  # else the next build finds nothing to translate, and says nothing
-        raise SystemExit("setup.py: Cython gave a performance hint (above); the data plane is built without any")
-    return modules
+        sending.send(said.getvalue())
+
+
+def cython(modules: list[Extension]) -> list[Extension]:
+    """Translates what is out of date, and returns the modules with C for sources."""
+    return cythonize(modules, compiler_directives=DIRECTIVES, build_dir=str(TRANSLATED), quiet=True)
 
 
 if __name__ == "__main__":
-    setup(ext_modules=build())
+    setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})

@@ -77,7 +77,7 @@ def _sources() -> str:
     """A digest of all that the build without a cipher is made of."""
     digest = hashlib.sha256(Path(null_cipher.__file__).read_bytes())
     for path in sorted((ROOT / "pywg").rglob("*")):
-        if path.suffix in {".py", ".pyx", ".pxd", ".c", ".h"}:
+        if path.is_file() and path.suffix not in {".so", ".pyc"}:
             digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

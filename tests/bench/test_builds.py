@@ -52,6 +52,20 @@ def test_sources_that_the_null_cipher_does_not_fit(monkeypatch: pytest.MonkeyPat
         builds.null_cipher_daemon()
 
 
+@pytest.mark.parametrize("name", ["a.pyx", "a.pxd", "a.py", "a.h", "a/b.inc"])
+def test_an_edit_makes_the_null_cipher_stale(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    monkeypatch.setattr(builds, "ROOT", tmp_path)
+    for one in ("setup.py", name, "a.so"):
+        path = tmp_path / ("pywg" if one != "setup.py" else "") / one
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("1")
+    before = builds._sources()
+    (tmp_path / "pywg" / "a.so").write_text("2")
+    assert builds._sources() == before
+    (tmp_path / "pywg" / name).write_text("2")
+    assert builds._sources() != before
+
+
 def test_an_unknown_name_lists_the_known() -> None:
     with pytest.raises(NotInstalledError, match=", ".join(NAMES)):
         find("nosuch")
