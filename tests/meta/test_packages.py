@@ -1,0 +1,36 @@
+"""What is in the source distribution and in the wheel: all that a build needs, and nothing that is not for users."""
+
+import re
+import zipfile
+
+import pytest
+
+from tests import packages
+
+pytestmark = pytest.mark.timeout(900)  # all is compiled when the sources have changed, on however slow a machine
+NOT_FOR_OTHERS = {".gitignore"}
+
+
+def test_the_source_distribution_has_every_file() -> None:
+    names = packages.sdist_names()
+    assert sorted(set(packages.sources()) - names - NOT_FOR_OTHERS) == [], "MANIFEST.in says what goes in"
+    assert {"pywg/_fastpath.pyx", "pywg/_native/chapoly/chapoly.h", "pywg/_native/wire.pxd"} <= names
+
+
+def test_the_source_distribution_has_nothing_that_was_built() -> None:
+    names = packages.sdist_names()
+    assert [name for name in names if re.search(r"\.(so|pyc|o)$|^build/|^\.cache/|/local/", name)] == []
+    assert [name for name in names if name.endswith(".c") and name.startswith("pywg/")] == []
+
+
+def test_the_wheel_is_pywg_and_its_units() -> None:
+    with zipfile.ZipFile(packages.wheel()) as wheel:
+        names = wheel.namelist()
+    tops = {name.partition("/")[0] for name in names}
+    assert {re.sub(r"-\d+(\.\d+)*", "", top) for top in tops} == {"pywg", "pywg_tunnel.data", "pywg_tunnel.dist-info"}
+    compiled = {name.partition(".")[0] for name in names if name.endswith(".so")}
+    wanted = {name.removesuffix(".pyx") for name in packages.sources() if re.match(r"pywg/.*\.pyx$", name)}
+    assert compiled == wanted
+    units = {name.rpartition("/")[2] for name in names if "/data/share/pywg/systemd/" in name}
+    assert units == {"README.md", "pywg@.service", "wg-quick@.service.d-pywg.conf"}
+    assert [name for name in names if re.search(r"\.(pyx|c|h|inc)$|test|bench\.json", name)] == []
