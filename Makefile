@@ -2,7 +2,7 @@
 # make test    lint, types and all tests                        TESTS="tests/core -k rekey" chooses some
 # make bench   micro benchmarks, then the tunnel bench          QUICK=1 for a short run; BENCH="--rounds 3" for others
 # make bench-compare    micro benchmarks beside the saved ones   "python -m bench.micro --save-baseline" saves others
-# make venv    only the environment that these need
+# make venv    only the environment that these need; make runtime: only what pywg itself needs, in .venv/bin/pywg
 # make clean   removes what was built
 
 NEAR ?= pywg
@@ -12,14 +12,15 @@ BENCH ?=
 TESTS ?= tests
 
 BIN := .venv/bin
-SOURCES := $(wildcard pywg/*.pyx pywg/*.pxd pywg/_native/*.pyx pywg/_native/*.pxd)
+SOURCES := $(wildcard pywg/*.pyx pywg/*.pxd pywg/_native/*.pyx pywg/_native/*.pxd pywg/_native/*/*.h pywg/_native/*/*.inc)
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench bench-compare venv packages bench-packages clean
+.NOTPARALLEL:
+.PHONY: demo test lint bench bench-compare venv runtime packages demo-packages bench-packages clean
 
-demo: venv
+demo: demo-packages runtime
 	@exec $(BIN)/python -m bench.tunnel.demo --near $(NEAR) --far $(FAR) </dev/null
 
 test: venv lint
@@ -39,16 +40,25 @@ bench: venv .venv/.bench bench-packages
 bench-compare: venv
 	@exec $(BIN)/python -m bench.micro --compare </dev/null
 
-venv: packages .venv/.built
+venv: packages .venv/.installed .venv/.built
+
+runtime: .venv/.built
 
 packages:
 	@.ci/packages
+
+demo-packages:
+	@.ci/packages demo $(if $(filter wireguard-go,$(NEAR) $(FAR)),wireguard-go)
 
 bench-packages:
 	@.ci/packages bench
 
 # What is installed follows pyproject.toml; what is compiled follows the sources.
-.venv/.installed: pyproject.toml
+.venv/.runtime: pyproject.toml
+	@.ci/venv
+	@touch $@
+
+.venv/.installed: pyproject.toml | .venv/.built
 	@.ci/venv test
 	@touch $@
 
@@ -56,7 +66,7 @@ bench-packages:
 	@.ci/venv bench
 	@touch $@
 
-.venv/.built: .venv/.installed setup.py $(SOURCES)
+.venv/.built: .venv/.runtime setup.py $(SOURCES)
 	@$(BIN)/python setup.py --quiet build_ext --inplace </dev/null
 	@touch $@
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support import require_tool
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = ("demo", "test", "bench", "bench-compare", "venv", "lint", "clean")
+TARGETS = ("demo", "test", "bench", "bench-compare", "venv", "runtime", "lint", "clean")
 # Absolute paths that are true on one machine only. In brackets, so that this file does not find itself.
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:[h]ome|[r]oot|[w]ork|[U]sers)/\w")
 
@@ -20,6 +20,19 @@ def test_makefile_has_the_target(target: str) -> None:
     require_tool("make")
     done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_demo_needs_nothing_of_the_tests() -> None:
+    """Neither the test extra nor the packages; `make test` is the control."""
+    require_tool("make")
+    would: dict[str, str] = {}
+    for target in ("demo", "test", "bench"):
+        command = ["make", "--dry-run", "--what-if=pyproject.toml", target]
+        would[target] = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"\.ci/(\w+) ?(\w*)", would["demo"])[:2] == [("packages", "demo"), ("venv", "")]
+    assert ".ci/venv test" not in would["demo"]
+    for target in ("test", "bench"):
+        assert ".ci/venv test" in would[target]
 
 
 def test_readme_names_only_targets_that_exist() -> None:
