@@ -1,7 +1,7 @@
 """Builds the Cython data plane, on all processors; all metadata lives in pyproject.toml.
 
 PYWG_DEBUG=1 turns on bounds checks, C assertions and debug symbols; PYWG_SANITIZE=address,undefined, or thread, the
-sanitizers of the compiler. A `performance hint:` from Cython fails the build:
+sanitizers of the compiler, and C assertions. A `performance hint:` from Cython fails the build:
 in this code every hint is a hidden GIL or a hidden Python object on the packet path.
 """
 
