@@ -7,6 +7,7 @@ from pywg._native.aead_choice import select as select_aead
 from pywg._native.aead_choice import selected as selected_aead
 from pywg._native.aead_choice import smallest as smallest_aead_batch
 from pywg._native.batch import bench_evp, bench_open, bench_seal, open_batch, seal_batch
+from pywg._native.reserve import reserve_fill, reserve_low
 
 __all__ = [
     "ACTIVITY",
@@ -24,6 +25,8 @@ __all__ = [
     "bench_seal",
     "now",
     "open_batch",
+    "reserve_fill",
+    "reserve_low",
     "seal_batch",
     "select_aead",
     "selected_aead",

@@ -43,11 +43,12 @@ from pywg._native.aead_choice import select as select_aead
 from pywg._native.aead_choice import selected as selected_aead
 from pywg._native.aead_choice import smallest as smallest_aead_batch
 from pywg._native.batch import bench_evp, bench_open, bench_seal, open_batch, seal_batch
+from pywg._native.reserve import reserve_fill, reserve_low
 
 __all__ = [
     "ACTIVITY", "CONFIRMED", "ENDPOINT_MOVED", "HANDSHAKE_WANTED", "REKEY_WANTED", "ROUTING_LOOP", "TUN_GONE",
     "UNDER_LOAD", "Plane", "available_aeads", "bench_evp", "bench_open", "bench_seal", "now", "open_batch",
-    "seal_batch", "select_aead", "selected_aead", "smallest_aead_batch",
+    "reserve_fill", "reserve_low", "seal_batch", "select_aead", "selected_aead", "smallest_aead_batch",
 ]
 
 HANDSHAKE_WANTED = EVENT_HANDSHAKE_WANTED

@@ -14,6 +14,8 @@ from typing import Final
 
 from pywg.runtime import clock
 from pywg.runtime.libc import timerfd_create, timerfd_set_at
+from pywg.runtime.log import Log
+from pywg.runtime.reader import REST, Reader, tell
 
 LONGEST_SLEEP: Final = 15.0
 """Seconds. Without a timerfd, what fell due during a sleep is found at most so much later."""
@@ -22,23 +24,35 @@ CANCELLED_MAX: Final = 32
 
 
 class BootTimers:
-    """As a loop's call_later. Without a timerfd it is the loop's, but that a callback may come too early."""
+    """As a loop's call_later. Without a timerfd it is the loop's, but that a callback may come too early.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    A callback that raises keeps none of the others from being called.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, log: Log) -> None:
         self._loop = loop
+        self._log = log
+        self._reader: Reader | None = None
+        self._instead: asyncio.TimerHandle | None = None
         self._waiting: list[tuple[float, int, _Handle]] = []
         self._order = itertools.count()
         self._set_at = 0.0
         self._fd = -1
         with contextlib.suppress(OSError):
             self._fd = timerfd_create(clock.CLOCK)
-            loop.add_reader(self._fd, self._on_expiry)
+        if self._fd >= 0:
+            self._reader = Reader(loop, self._fd, self._on_expiry, what="timers", log=log)
+            self._reader.start()
 
     def close(self) -> None:
         """No callback comes any more; idempotent."""
         self._waiting.clear()
+        if self._instead is not None:
+            self._instead.cancel()
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
         if self._fd >= 0:
-            self._loop.remove_reader(self._fd)
             os.close(self._fd)
             self._fd = -1
 
@@ -61,7 +75,14 @@ class BootTimers:
         at = self._waiting[0][0] if self._waiting else 0.0
         if at != self._set_at:
             self._set_at = at
-            timerfd_set_at(self._fd, at)
+            try:
+                timerfd_set_at(self._fd, at)
+            except OSError as error:
+                tell(self._log, "timers", error)
+                if self._instead is not None:
+                    self._instead.cancel()
+                delay = min(max(at - clock.now(), REST), LONGEST_SLEEP)
+                self._instead = self._loop.call_later(delay, self._on_expiry)
 
     def _on_expiry(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -71,12 +92,13 @@ class BootTimers:
         due: list[_Handle] = []
         while self._waiting and self._waiting[0][0] <= now:
             due.append(heapq.heappop(self._waiting)[2])
-        try:
-            for handle in due:
+        for handle in due:
+            try:
                 handle.call()
-        finally:
-            if self._fd >= 0:
-                self._set()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the end
+                self._loop.call_exception_handler({"message": "a timer", "exception": error})
+        if self._fd >= 0:
+            self._set()
 
 
 class _Handle:

@@ -8,6 +8,7 @@ from typing import Protocol
 from pywg.config.addresses import interface_index
 from pywg.runtime.log import Log
 from pywg.runtime.netlink import Hints, Listener
+from pywg.runtime.reader import tell
 
 SETTLE = 0.05
 """Seconds from a hint to the look: a device is made, named, addressed and set up in one go."""
@@ -58,7 +59,7 @@ class BoundLink:
             self._log.warning(f"device {self._name} can't be followed (rtnetlink): {error.strerror}")
             return
         self._loop = loop
-        self._listener = Listener(hints, loop, self._on_hint)
+        self._listener = Listener(hints, loop, self._on_hint, self._log)
 
     def close(self) -> None:
         """Idempotent."""
@@ -71,8 +72,8 @@ class BoundLink:
 
     def _on_hint(self) -> None:
         if self._listener is not None:
-            self._listener.take_all()
             self._look_in(SETTLE)
+            self._listener.take_all()
 
     def _look_in(self, seconds: float) -> None:
         """A look that is due already is soon enough: hints without end don't put it off."""
@@ -81,6 +82,13 @@ class BoundLink:
 
     def _look(self) -> None:
         self._timer = None
+        try:
+            self._follow()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the end
+            tell(self._log, f"device {self._name}", error)
+            self._look_in(AGAIN)
+
+    def _follow(self) -> None:
         try:
             index = self._index_of(os.fsencode(self._name))
         except OSError:

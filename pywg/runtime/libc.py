@@ -75,7 +75,7 @@ def timerfd_create(clock: int) -> int:
 
 def timerfd_set_at(fd: int, at: float) -> None:
     """The timer expires once, at `at` seconds of its clock, at once if that is past; never for 0. Raises OSError."""
-    seconds, nanoseconds = divmod(max(int(at * 1e9), 0), 1_000_000_000)
+    seconds, nanoseconds = divmod(max(int(at * 1e9), 1) if at else 0, 1_000_000_000)
     value = struct.pack("@llll", 0, 0, seconds, nanoseconds)  # struct itimerspec: no interval
     _checked(_libc.timerfd_settime(fd, _TFD_TIMER_ABSTIME, ctypes.create_string_buffer(value, len(value)), None))
 

@@ -14,9 +14,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pywg.errors import TunError
+from pywg.runtime.log import Log
 from pywg.runtime.netlink import Hints, Listener, Questions, messages, number
+from pywg.runtime.reader import tell
 from pywg.runtime.tun import tun_name
 
+LOOK_AGAIN = 1.0
+"""Seconds from a look that failed to the next."""
 _RTMGRP_LINK = 1
 _RTM_GETLINK = 18
 _RTM_GETNSID = 90
@@ -33,12 +37,18 @@ class LinkState(NamedTuple):
 
 
 class LinkWatcher:
-    """Calls `changed(state)` for the first state and each new one, and `gone()` once when the interface is deleted."""
+    """Calls `changed(state)` for the first state and each new one, and `gone()` once when the interface is deleted.
 
-    def __init__(self, tun_fd: int, changed: Callable[[LinkState], None], gone: Callable[[], None]) -> None:
+    A state that couldn't be asked for, or was told in vain as `changed` raised, is looked for again.
+    """
+
+    def __init__(self, tun_fd: int, changed: Callable[[LinkState], None], gone: Callable[[], None], log: Log) -> None:
         self._tun_fd = tun_fd
         self._changed = changed
         self._gone = gone
+        self._log = log
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._again: asyncio.TimerHandle | None = None
         self._state: LinkState | None = None
         self._listener: Listener | None = None
         self._questions: Questions | None = None
@@ -56,11 +66,15 @@ class LinkWatcher:
             raise TunError(
                 error.errno or errno.EIO, f"link changes can't be followed (rtnetlink): {error.strerror}"
             ) from error
-        self._listener = Listener(hints, loop, self._on_hint)
-        loop.call_soon(self._on_hint)
+        self._loop = loop
+        self._listener = Listener(hints, loop, self._on_hint, self._log)
+        loop.call_soon(self._look)
 
     def close(self) -> None:
         """Idempotent; nothing is called afterwards."""
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -69,21 +83,32 @@ class LinkWatcher:
             self._questions = None
 
     def _on_hint(self) -> None:
-        if self._listener is not None and self._questions is not None:
-            self._listener.take_all()
-            self._look(self._questions)
+        if self._listener is not None:
+            try:
+                self._listener.take_all()
+            finally:
+                self._look()
 
-    def _look(self, questions: Questions) -> None:
+    def _look(self) -> None:
+        if self._questions is None:
+            return
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
         try:
-            state = read_state(self._tun_fd, questions)
-        except OSError as error:
-            if error.errno in (errno.EBADFD, errno.EBADF):
+            state = read_state(self._tun_fd, self._questions)
+            if state != self._state:
+                self._changed(state)
+                self._state = state
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the end
+            code = error.errno if isinstance(error, OSError) else None
+            if code in (errno.EBADFD, errno.EBADF):
                 self.close()
                 self._gone()
-            return  # between two namespaces, or renamed this moment: its end is another hint
-        if state != self._state:
-            self._state = state
-            self._changed(state)
+            elif code != errno.ENODEV:  # that is between two namespaces, or renamed this moment: its end is a hint
+                tell(self._log, "the interface's state", error)
+                if self._loop is not None:
+                    self._again = self._loop.call_later(LOOK_AGAIN, self._look)
 
 
 def read_state(tun_fd: int, questions: Questions) -> LinkState:

@@ -19,6 +19,9 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+from pywg.runtime.log import Log
+from pywg.runtime.reader import Reader
+
 _PACKAGE = "pyroute2"
 _NLMSG_ERROR = 2
 _NLM_F_REQUEST = 1
@@ -145,14 +148,15 @@ class Hints:
         return self._socket.fileno()
 
     def take_all(self) -> None:
-        """Takes all that there are. Hints that were lost (ENOBUFS) were hints too."""
+        """Takes all that there are. Hints that were lost (ENOBUFS) were hints too. Raises OSError for other errors."""
         for _ in range(_HINTS_A_WAKE_UP):
             try:
                 self._socket.recv(1)
             except BlockingIOError:
                 return
-            except OSError:
-                continue
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
 
     def close(self) -> None:
         """Idempotent."""
@@ -160,13 +164,15 @@ class Hints:
 
 
 class Listener:
-    """Hints in an event loop: `heard()` is called when there are some, until `close`. It takes them, or pauses."""
+    """Hints in an event loop: `heard()` is called when there are some, until `close`. It takes them, or pauses.
 
-    def __init__(self, hints: Hints, loop: asyncio.AbstractEventLoop, heard: Callable[[], None]) -> None:
+    An error that it raises is told, and it is called again a little later.
+    """
+
+    def __init__(self, hints: Hints, loop: asyncio.AbstractEventLoop, heard: Callable[[], None], log: Log) -> None:
         """Listens from now on; `hints` is closed with it."""
         self._hints: Hints | None = hints
-        self._loop = loop
-        self._heard = heard
+        self._reader = Reader(loop, hints.fileno(), heard, what="rtnetlink", log=log)
         self.resume()
 
     def take_all(self) -> None:
@@ -176,17 +182,15 @@ class Listener:
 
     def pause(self) -> None:
         """However many more come, they wait in the socket."""
-        if self._hints is not None:
-            self._loop.remove_reader(self._hints.fileno())
+        self._reader.pause()
 
     def resume(self) -> None:
         """After `pause`. What has waited is heard at once."""
-        if self._hints is not None:
-            self._loop.add_reader(self._hints.fileno(), self._heard)
+        self._reader.start()
 
     def close(self) -> None:
         """Idempotent; nothing is called afterwards."""
-        self.pause()
+        self._reader.close()
         if self._hints is not None:
             self._hints.close()
             self._hints = None

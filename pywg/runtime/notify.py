@@ -130,9 +130,9 @@ class Watchdog:
 
     def start(self) -> None:
         """The first sign of life, and the timer for the next."""
+        self._call_later(self._seconds / 2, self.start)
         if self._alive():
             self._notifier.watchdog()
-        self._call_later(self._seconds / 2, self.start)
 
 
 def watchdog_seconds(usec: str, pid: str, own_pid: int) -> float | None:

@@ -19,6 +19,10 @@ DRAIN_LIMIT = 64
 """Messages a wake-up: a flood leaves the loop time for the rest. The descriptor stays readable while there is more."""
 
 
+AGAIN = 0.1
+"""Seconds from a timer whose work failed to the next."""
+
+
 class TimerHandle(Protocol):
     """What `call_later` returns."""
 
@@ -61,10 +65,12 @@ class Pump:
         self._timer: TimerHandle | None = None
         self._timer_at = 0.0
         self._closed = False
+        self._not_installed: set[int] = set()
+        """Keypairs that the plane had no memory for, by local index; the core takes them for good until they retire."""
         self._handlers: dict[type[events.Event], Callable[..., object]] = {
             events.KeypairDerived: self._keypair_derived,
-            events.SendingKeypairChanged: lambda e: plane.use_keypair(e.peer, e.local_index),
-            events.KeypairRetired: lambda e: plane.retire_keypair(e.local_index),
+            events.SendingKeypairChanged: self._sending_keypair_changed,
+            events.KeypairRetired: self._keypair_retired,
             events.HandshakeIndexOpened: lambda e: plane.open_index(e.local_index, e.peer),
             events.HandshakeIndexClosed: lambda e: plane.close_index(e.local_index),
             events.KeepaliveWanted: lambda e: plane.send_keepalive(e.peer),
@@ -122,7 +128,12 @@ class Pump:
         """The first part of `move` alone: what the plane must know before a peer is taken from it."""
         handlers = self._handlers
         for event in self._tunnel.events():
-            handlers[type(event)](event)
+            try:
+                handlers[type(event)](event)
+            except MemoryError:  # the events after it are none the less true
+                self._log.limited("memory", f"out of memory: {type(event).__name__} is lost", Level.ERROR)
+                if isinstance(event, events.KeypairDerived):
+                    self._not_installed.add(event.local_index)
 
     def _set_timer(self) -> None:
         deadline = self._tunnel.next_deadline()
@@ -141,10 +152,16 @@ class Pump:
         self._timer = None
         if self._closed:
             return
-        deadline, now = self._tunnel.next_deadline(), self._now()
-        if deadline is not None and deadline <= now:
-            self._tunnel.handle_deadline(now)
-        self.move()
+        try:
+            deadline, now = self._tunnel.next_deadline(), self._now()
+            if deadline is not None and deadline <= now:
+                self._tunnel.handle_deadline(now)
+            self.move()
+        except Exception:
+            if self._timer is None:  # else no deadline would be looked at until something else happens
+                self._timer_at = self._now() + AGAIN
+                self._timer = self._call_later(AGAIN, self._on_timer)
+            raise
 
     def _peer_event(self, peer: int, what: int, confirmed_index: int, now: float) -> None:
         tunnel = self._tunnel
@@ -175,6 +192,15 @@ class Pump:
             created_at=event.created_at,
             confirmed=event.confirmed,
         )
+
+    def _sending_keypair_changed(self, event: events.SendingKeypairChanged) -> None:
+        """To one that the plane doesn't have: it goes on with the one before, and the next handshake mends it."""
+        if event.local_index not in self._not_installed:
+            self._plane.use_keypair(event.peer, event.local_index)
+
+    def _keypair_retired(self, event: events.KeypairRetired) -> None:
+        self._not_installed.discard(event.local_index)
+        self._plane.retire_keypair(event.local_index)
 
     def _dropped(self, event: events.Dropped) -> None:
         self.dropped[event.reason] += 1

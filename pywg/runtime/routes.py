@@ -10,6 +10,7 @@ which the daemon was started, wherever its interface is.
 
 import asyncio
 import errno
+import functools
 import socket
 import time
 from collections import deque
@@ -18,6 +19,7 @@ from typing import Protocol, TypeAlias
 
 from pywg.runtime.log import Log
 from pywg.runtime.netlink import Hints, Listener, Message, Questions, encode, messages, number
+from pywg.runtime.reader import tell
 
 SETTLE = 0.05
 """Seconds from the first hint to the check: what changes together is checked together."""
@@ -129,7 +131,7 @@ class RouteWatcher:
             self.close()
             return
         self._loop = loop
-        self._listener = Listener(hints, loop, self._on_hint)
+        self._listener = Listener(hints, loop, self._on_hint, self._log)
 
     def close(self) -> None:
         """Idempotent; nothing happens afterwards."""
@@ -150,7 +152,16 @@ class RouteWatcher:
         if self._timer is not None:
             self._timer.cancel()
         if self._loop is not None:
-            self._timer = self._loop.call_later(delay, callback)
+            self._timer = self._loop.call_later(delay, functools.partial(self._go_on, callback))
+
+    def _go_on(self, callback: Callable[[], None]) -> None:
+        """An error ends this check and not the watching."""
+        try:
+            callback()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the end
+            tell(self._log, "route changes", error)
+            self._pending.clear()
+            self._call_later(AGAIN, self._begin)
 
     def _on_hint(self) -> None:
         if self._listener is None:
@@ -167,7 +178,10 @@ class RouteWatcher:
         if self._listener is None:
             return
         self._listener.pause()
-        self._listener.take_all()
+        try:
+            self._listener.take_all()
+        except OSError as error:  # all are checked none the less, and how often is bounded
+            tell(self._log, "rtnetlink", error)
         self._pending.extend(self._sources.peers())
         self._ours.clear()
         self._routes.clear()

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from pywg._fastpath import Plane, select_aead
+from pywg._fastpath import Plane, reserve_fill, select_aead
 from pywg._native.secret import Secret
 from pywg.core.crypto import private_key_from, public_key_of
 from pywg.errors import ConfigError
@@ -29,6 +29,7 @@ from pywg.runtime.log_output import StandardError, SystemLog
 from pywg.runtime.notify import Notifier, Pulse, Threads, Watchdog
 from pywg.runtime.options import STORED_TUN, Options
 from pywg.runtime.processors import READING_THREADS
+from pywg.runtime.reader import Reader
 from pywg.runtime.routes import RouteWatcher
 from pywg.runtime.sandbox import Sandbox
 from pywg.runtime.tun import Tun
@@ -72,6 +73,7 @@ def serve(options: Options, ready: Callable[[], None]) -> None:
 
         sandbox = Sandbox(log, enabled=options.sandbox, devices=bool(options.binding.device))
         sandbox.begin()
+        reserve_fill()
         loop = new_event_loop()
         stack.callback(loop.close)
         # Once, unlike asyncio.Runner: uvloop makes a socket pair whenever it starts to run, and then may not any more.
@@ -148,7 +150,7 @@ class _Service:
         self._sandbox.threads_started(confined=plane.confined)
         self._log.info(f"{plane.threads} threads move packets")
         self._log.debug(f"data plane: {_memory_line(plane.memory())}")
-        timers = BootTimers(loop)
+        timers = BootTimers(loop, self._log)
         stack.callback(timers.close)
         device = Device(
             plane,
@@ -163,8 +165,9 @@ class _Service:
         interface = self._interface
         plane.attach_tun(interface.fd, vnet_hdr_len=interface.vnet_hdr_len, uso=interface.uso)
         stack.callback(plane.detach_tun)
-        loop.add_reader(plane.event_fd, device.on_plane_ready)
-        stack.callback(loop.remove_reader, plane.event_fd)
+        reader = Reader(loop, plane.event_fd, device.on_plane_ready, what="data plane", log=self._log)
+        reader.start()
+        stack.callback(reader.close)
         return device
 
     def _follow_link(
@@ -173,7 +176,7 @@ class _Service:
         loop: asyncio.AbstractEventLoop,
         stack: contextlib.AsyncExitStack,
     ) -> None:
-        watcher = LinkWatcher(self._interface.fd, changed, self._interface_gone)
+        watcher = LinkWatcher(self._interface.fd, changed, self._interface_gone, self._log)
         stack.callback(watcher.close)
         watcher.start(loop)
 
@@ -227,21 +230,26 @@ class _Service:
             return
 
         def look() -> None:
-            with contextlib.suppress(BlockingIOError):
-                os.read(fd, 4096)
-            if not self._socket.present():
-                self._stop("the configuration socket was removed")
+            try:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(fd, 4096)
+            finally:
+                if not self._socket.present():
+                    self._stop("the configuration socket was removed")
 
         stack.callback(os.close, fd)
-        loop.add_reader(fd, look)
-        stack.callback(loop.remove_reader, fd)
+        reader = Reader(loop, fd, look, what="the configuration socket's file", log=self._log)
+        reader.start()
+        stack.callback(reader.close)
         look()
 
     def _unexpected(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A mistake of ours in a callback. The tunnel goes on; the line says where to look."""
         error = context.get("exception")
         text = str(context["message"])
-        if error is not None:
+        if isinstance(error, MemoryError):
+            text = "out of memory"
+        elif error is not None:
             places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
             text = f"{type(error).__name__}: {error} ({', '.join(places[-1:])})"
         self._log.limited("internal error", f"internal error: {text}", Level.ERROR)

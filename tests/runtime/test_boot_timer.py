@@ -1,6 +1,7 @@
 """Timers on CLOCK_BOOTTIME. A sleep is a clock that is further than the timers are: virtual here, as in a real one."""
 
 import asyncio
+import errno
 import os
 import select
 import subprocess
@@ -13,8 +14,11 @@ import pytest
 from pywg.runtime import boot_timer, clock
 from pywg.runtime.boot_timer import CANCELLED_MAX, LONGEST_SLEEP, BootTimers
 from pywg.runtime.libc import timerfd_create, timerfd_set_at
+from pywg.runtime.log import Level, Log
+from pywg.runtime.reader import REST
 from tests.support import require_root, require_tool
 
+LOG = Log("wg0", Level.SILENT)
 pytestmark = pytest.mark.dropin("time")
 
 
@@ -25,6 +29,7 @@ class FakeLoop:
         self.fd = -1
         self.reader = None
         self.called: list[tuple[float, object]] = []
+        self.errors: list[Exception] = []
 
     def add_reader(self, fd, callback) -> None:
         self.fd, self.reader = fd, callback
@@ -35,7 +40,15 @@ class FakeLoop:
 
     def call_later(self, delay, callback):
         self.called.append((delay, callback))
-        return callback
+        return Handle()
+
+    def call_exception_handler(self, context) -> None:
+        self.errors.append(context["exception"])
+
+
+class Handle:
+    def cancel(self) -> None:
+        """Nothing is called by itself here."""
 
 
 class Bed:
@@ -48,7 +61,7 @@ class Bed:
         self.loop = FakeLoop()
         monkeypatch.setattr(clock, "now", lambda: self.now)
         monkeypatch.setattr(boot_timer, "timerfd_set_at", lambda _fd, at: self.set.append(at))
-        self.timers = BootTimers(self.loop)
+        self.timers = BootTimers(self.loop, LOG)
 
     def later(self, delay: float, name: str):
         return self.timers.call_later(delay, lambda: self.came.append(name))
@@ -121,10 +134,49 @@ def test_a_callback_that_fails_does_not_stop_the_timers(bed):
         raise ZeroDivisionError
 
     bed.timers.call_later(1, fail)
+    bed.later(1, "due with it")
     bed.later(9, "after it")
-    with pytest.raises(ZeroDivisionError):
-        bed.expire(1001)
+    assert bed.expire(1001) == ["due with it"]
+    assert [type(error) for error in bed.loop.errors] == [ZeroDivisionError]
     assert bed.set[-1] == 1009
+
+
+def test_a_timerfd_that_can_not_be_set_is_the_loops_until_it_can(bed, monkeypatch):
+    refused: list[float] = []
+
+    def refuse(_fd: int, at: float) -> None:
+        refused.append(at)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    settable = boot_timer.timerfd_set_at
+    monkeypatch.setattr(boot_timer, "timerfd_set_at", refuse)
+    bed.later(5, "five")
+    bed.later(3600, "later")
+    assert refused == [1005]
+    (delay, callback), *_ = bed.loop.called
+    assert delay == 5
+    bed.now = 1005
+    callback()
+    assert bed.came == ["five"]
+    delay, callback = bed.loop.called[-1]
+    assert delay == LONGEST_SLEEP
+    monkeypatch.setattr(boot_timer, "timerfd_set_at", settable)
+    callback()
+    assert bed.set[-1] == 4600
+
+
+def test_a_timerfd_that_can_not_be_read_rests(bed, monkeypatch):
+    bed.later(5, "five")
+    monkeypatch.setattr(boot_timer.os, "read", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "odd")))
+    bed.loop.reader()
+    assert bed.loop.reader is None
+    delay, start = bed.loop.called[-1]
+    assert delay == REST
+    monkeypatch.undo()
+    monkeypatch.setattr(clock, "now", lambda: 1005.0)
+    start()
+    bed.loop.reader()
+    assert bed.came == ["five"]
 
 
 def test_a_callback_may_close_and_set(bed):
@@ -142,7 +194,7 @@ def test_without_a_timerfd_it_is_the_loops_and_no_sleep_is_long(monkeypatch):
 
     monkeypatch.setattr(boot_timer, "timerfd_create", refuse)
     loop = FakeLoop()
-    timers = BootTimers(loop)
+    timers = BootTimers(loop, LOG)
     for delay in (3.0, 3600.0):
         timers.call_later(delay, print)
     timers.close()
@@ -167,7 +219,7 @@ def test_the_descriptor_is_readable_when_the_time_has_come_or_is_past():
 def test_in_a_real_loop():
     async def main() -> list[int]:
         loop = asyncio.get_running_loop()
-        timers = BootTimers(loop)
+        timers = BootTimers(loop, LOG)
         came: list[int] = []
         done = loop.create_future()
         timers.call_later(0.02, lambda: (came.append(2), done.set_result(None)))

@@ -6,10 +6,12 @@ from collections.abc import Callable
 import pytest
 
 from pywg.runtime.link import LinkState, LinkWatcher
+from pywg.runtime.log import Level, Log
 from pywg.runtime.tun import open_tun
 from tests.runtime.namespace import ip, run_inside, unique
 from tests.support import require_root, require_tool
 
+LOG = Log("wg0", Level.SILENT)
 pytestmark = pytest.mark.netns
 PATIENCE = 5.0
 
@@ -27,7 +29,7 @@ class Watched:
         self.tun = open_tun("wg0")
         self.states: list[LinkState] = []
         self.gone = 0
-        self.watcher = LinkWatcher(self.tun.fd, self.states.append, self._on_gone)
+        self.watcher = LinkWatcher(self.tun.fd, self.states.append, self._on_gone, LOG)
 
     def _on_gone(self) -> None:
         self.gone += 1

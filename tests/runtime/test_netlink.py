@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from pywg.runtime import netlink
+from pywg.runtime.log import Level, Log
 from pywg.runtime.netlink import Hints, Listener, Questions, decode, messages, number
 
+LOG = Log("wg0", Level.SILENT)
 RTM_NEWLINK = 16
 RTM_GETLINK = 18
 NLMSG_ERROR = 2
@@ -76,6 +78,7 @@ print(messages().route is rtmsg, sys.modules["pyroute2"] is pyroute2)
 def test_the_front_door_is_the_way_in_when_there_is_no_other():
     program = """
 from pywg.runtime import netlink
+from pywg.runtime.log import Level, Log
 find_spec = netlink.importlib.util.find_spec
 netlink.importlib.util.find_spec = lambda name: None if name == "pyroute2" else find_spec(name)
 print(netlink.messages().link.__name__, "pyroute2.ndb.main" in imported, "pyroute2" in sys.modules)
@@ -193,7 +196,7 @@ def test_a_listener_pauses_and_ends(kernel):
     async def main() -> None:
         heard: list[int] = []
         hints = Hints(1)
-        listener = Listener(hints, asyncio.get_running_loop(), lambda: (heard.append(1), listener.take_all()))
+        listener = Listener(hints, asyncio.get_running_loop(), lambda: (heard.append(1), listener.take_all()), LOG)
         kernel.send(b"one")
         await turns()
         assert len(heard) == 1

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import errno
+import io
+import os
 import socket
 
 import pytest
@@ -60,11 +62,25 @@ class Client:
         return await self.reply()
 
 
-def conversation(test, device: FakeDevice | None = None, log: Log | None = None):
+class OddListener(socket.socket):
+    """Its accept() raises `errors` first."""
+
+    errors: list[Exception]
+    accepts: int = 0
+
+    def accept(self):
+        self.accepts += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return super().accept()
+
+
+def conversation(test, device: FakeDevice | None = None, log: Log | None = None, errors: tuple[Exception, ...] = ()):
     """Runs `test(device, connect)` against a server in a loop of its own."""
 
     async def main(path: str) -> None:
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        listener = OddListener(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        listener.errors = list(errors)
         listener.bind(path)
         listener.listen(64)
         used = device or FakeDevice()
@@ -90,8 +106,8 @@ def conversation(test, device: FakeDevice | None = None, log: Log | None = None)
 
 @pytest.fixture
 def talk(tmp_path):
-    def run(test, device: FakeDevice | None = None, log: Log | None = None) -> None:
-        asyncio.run(conversation(test, device, log)(str(tmp_path / "s")))
+    def run(test, device: FakeDevice | None = None, log: Log | None = None, errors: tuple[Exception, ...] = ()) -> None:
+        asyncio.run(conversation(test, device, log, errors)(str(tmp_path / "s")))
 
     return run
 
@@ -302,6 +318,160 @@ def test_the_longest_idle_connection_makes_room(talk, monkeypatch):
             assert await client.ask(b"set=1\n\n") == b"errno=0\n\n"
 
     talk(test)
+
+
+def test_the_end_of_an_idle_connection_is_told(talk, monkeypatch):
+    monkeypatch.setattr(uapi_server, "MAX_CONNECTIONS", 3)
+    text = io.StringIO()
+
+    async def test(device, connect):
+        kept = [await connect() for _ in range(3)]
+        for client in kept:
+            assert await client.ask(b"set=1\n\n") == b"errno=0\n\n"
+        assert "idle longest" not in text.getvalue()
+        newer = [await connect() for _ in range(2)]  # at once: two are ended, not one twice
+        for client in newer:
+            assert await client.ask(b"set=1\n\n") == b"errno=0\n\n"
+        assert [await client.rest() for client in kept[:2]] == [b"", b""]
+        assert await kept[2].ask(b"set=1\n\n") == b"errno=0\n\n"
+        assert text.getvalue().count("the one that was idle longest is ended") == 2
+
+    talk(test, log=Log("wg0", Level.DEBUG, stream=text))
+
+
+def test_a_connection_that_is_being_answered_is_not_idle(talk, monkeypatch):
+    monkeypatch.setattr(uapi_server, "MAX_CONNECTIONS", 2)
+    lines = "".join(f"public_key={number:064x}\n" for number in range(MANY))
+
+    async def test(device, connect):
+        busy, idle = await connect(), await connect()
+        assert await busy.ask(b"set=1\n\n") == b"errno=0\n\n"
+        assert await idle.ask(b"set=1\n\n") == b"errno=0\n\n"
+        busy.send(f"set=1\n{lines}\n".encode())
+        while not any(server_side_busy()):
+            await asyncio.sleep(0)
+        newest = await connect()
+        assert await idle.rest() == b""
+        assert await busy.reply() == b"errno=0\n\n"
+        assert await newest.ask(b"set=1\n\n") == b"errno=0\n\n"
+
+    def server_side_busy() -> list[bool]:
+        return [busy for server in servers for busy in server._connections.values()]
+
+    servers: list[UapiServer] = []
+    start = UapiServer.start
+    monkeypatch.setattr(UapiServer, "start", lambda self: (servers.append(self), start(self)))
+    talk(test)
+
+
+ODD = [
+    *(OSError(code, os.strerror(code)) for code in (errno.EIO, errno.EPERM, errno.EINVAL, errno.EMFILE, errno.ENFILE)),
+    *(OSError(code, os.strerror(code)) for code in (errno.ECONNABORTED, errno.ENOMEM, errno.EBADF)),
+    MemoryError(),
+    ValueError("file descriptor cannot be a negative integer"),
+]
+
+
+@pytest.mark.parametrize("error", ODD, ids=repr)
+def test_no_error_of_accept_ends_the_configuration_socket(talk, monkeypatch, error):
+    monkeypatch.setattr(uapi_server, "ACCEPT_PAUSE", 0.001)
+    text = io.StringIO()
+
+    async def test(device, connect):
+        client = await connect()
+        assert await client.ask(b"set=1\nfwmark=1\n\n") == b"errno=0\n\n"
+        assert len(device.changes) == 1
+        # Rate-limited: ten errors are not ten lines.
+        assert 1 <= text.getvalue().count("a connection can't be accepted") <= 5
+        assert text.getvalue().startswith("ERROR:")
+        assert (getattr(error, "strerror", None) or type(error).__name__) in text.getvalue()
+
+    talk(test, log=Log("wg0", Level.ERROR, stream=text), errors=(error,) * 10)
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EIO])
+def test_a_new_connection_that_fails_is_told_and_the_next_one_served(talk, monkeypatch, code):
+    """As where ioctl(FIONBIO) of the accepted socket fails."""
+    text = io.StringIO()
+    failing = [OSError(code, os.strerror(code))]
+    begin = uapi_server.RequestBuffer
+
+    def buffer() -> RequestBuffer:
+        if failing:
+            raise failing.pop()
+        return begin()
+
+    monkeypatch.setattr(uapi_server, "RequestBuffer", buffer)
+
+    async def test(device, connect):
+        assert await (await connect()).rest() == b""
+        assert await (await connect()).ask(b"set=1\n\n") == b"errno=0\n\n"
+        assert os.strerror(code) in text.getvalue()
+
+    talk(test, log=Log("wg0", Level.ERROR, stream=text))
+
+
+def test_out_of_memory_is_an_errno(talk):
+    """While the change is applied; while a request is read, when the reserve has gone; for what get shows."""
+    text = io.StringIO()
+
+    class Poor(FakeDevice):
+        def apply(self, change: DeviceChange) -> None:
+            if change.fwmark == 9:
+                raise MemoryError
+            super().apply(change)
+
+        def status(self) -> DeviceStatus:
+            raise MemoryError
+
+    async def test(device, connect):
+        client = await connect()
+        assert await client.ask(b"set=1\nfwmark=9\n\n") == f"errno=-{errno.ENOMEM}\n\n".encode()
+        assert await client.ask(b"get=1\n\n") == f"errno=-{errno.ENOMEM}\n\n".encode()
+        assert await client.ask(b"set=1\nfwmark=1\n\n") == b"errno=0\n\n"
+        assert [change.fwmark for change in device.changes] == [1]
+        assert "out of memory" in text.getvalue()
+
+    talk(test, device=Poor(), log=Log("wg0", Level.ERROR, stream=text))
+
+
+def test_a_long_request_stops_when_the_reserve_is_needed(talk, monkeypatch):
+    low = [False]
+    monkeypatch.setattr(uapi_server, "reserve_low", lambda: low[0])
+    monkeypatch.setattr(uapi_server, "reserve_fill", lambda: not low[0])
+    lines = "".join(f"public_key={number:064x}\n" for number in range(MANY))
+
+    async def test(device, connect):
+        client = await connect()
+        for is_low, answer in ((True, -errno.ENOMEM), (False, 0)):
+            low[0] = is_low
+            assert await client.ask(f"set=1\n{lines}\n".encode()) == f"errno={answer}\n\n".encode()
+        assert [len(change.peers) for change in device.changes] == [MANY]
+
+    talk(test)
+
+
+def test_a_request_that_there_is_no_room_for_is_answered_at_its_end(talk, monkeypatch):
+    room = RequestBuffer.room
+
+    def poor_room(self: RequestBuffer) -> memoryview:
+        if self.used == len(self.data) == 1 << 16:
+            raise MemoryError
+        return room(self)
+
+    monkeypatch.setattr(RequestBuffer, "room", poor_room)
+    lines = b"".join(b"allowed_ip=10.%d.%d.0/24\n" % divmod(i, 256) for i in range(65536))
+    text = io.StringIO()
+
+    async def test(device, connect):
+        client = await connect()
+        client.send(b"set=1\npublic_key=" + KEY.hex().encode() + b"\n" + lines + b"\nset=1\nfwmark=3\n\n")
+        assert await client.reply() == f"errno=-{errno.ENOMEM}\n\n".encode()
+        assert await client.reply() == b"errno=0\n\n"
+        assert [change.fwmark for change in device.changes] == [3]
+        assert "no memory for an operation of this length" in text.getvalue()
+
+    talk(test, log=Log("wg0", Level.ERROR, stream=text))
 
 
 def test_a_request_of_many_lines(talk):
