@@ -2,7 +2,7 @@
 # Becomes systemd, PID 1 of a small machine: run in new PID, mount, UTS, IPC and cgroup namespaces. See machine.py.
 #     boot.sh EMPTY_DIRECTORY SOURCE_TREE VIRTUAL_ENVIRONMENT UNIT_DIRECTORY
 # Its root is a tmpfs. Read-only below it: this system's programs, the source tree and the environment that run pywg,
-# which is /usr/bin/pywg there. systemd finds no units but those in UNIT_DIRECTORY.
+# which is /usr/local/bin/pywg there. systemd finds no units but those in UNIT_DIRECTORY.
 set -eu
 root=$1 source=$2 environment=$3 units=$4
 
@@ -19,17 +19,17 @@ for directory in bin sbin lib lib64; do
     fi
 done
 mount --rbind -o ro /usr usr
-mount -t overlay -o "lowerdir=/usr/bin,upperdir=$root/upper,workdir=$root/work" overlay usr/bin
+mount -t overlay -o "lowerdir=/usr/local/bin,upperdir=$root/upper,workdir=$root/work" overlay usr/local/bin
 mount --bind -o ro "$source" opt/source
 mount --bind -o ro "$environment" opt/venv
-cat >usr/bin/pywg <<'PY'
+cat >usr/local/bin/pywg <<'PY'
 #!/opt/venv/bin/python
 import sys
 sys.path.insert(0, "/opt/source")
 from pywg.__main__ import main
 sys.exit(main())
 PY
-chmod 755 usr/bin/pywg
+chmod 755 usr/local/bin/pywg
 
 mount -t proc proc proc
 mount -t sysfs -o ro sysfs sys
@@ -54,5 +54,5 @@ echo 0123456789abcdef0123456789abcdef >etc/machine-id
 
 pivot_root . old
 umount -l /old
-exec env -i container=other PATH=/usr/sbin:/usr/bin SYSTEMD_UNIT_PATH=/etc/systemd/system SYSTEMD_GENERATOR_PATH=/nonexistent \
+exec env -i container=other PATH=/usr/local/bin:/usr/sbin:/usr/bin SYSTEMD_UNIT_PATH=/etc/systemd/system SYSTEMD_GENERATOR_PATH=/nonexistent \
     /lib/systemd/systemd --system --show-status=no --log-target=journal --unit=multi-user.target

@@ -1,6 +1,6 @@
 """A machine whose PID 1 is a real systemd: new namespaces of every kind around a network namespace that is there.
 
-Its root directory is its own, in memory, with this system's programs and pywg (as /usr/bin/pywg) in it; boot.sh makes
+Its root directory is its own, in memory, with this system's programs in it, and pywg in /usr/local/bin; boot.sh makes
 it. It has the units that it is given, the journal, and no others. When it is removed, everything goes with its PID 1.
 """
 
@@ -97,7 +97,7 @@ class Machine:
 
     def run(self, *argv: str, stdin: str | None = None, timeout: float = 60.0) -> str:
         """Runs a command in the machine to its end; see command.run."""
-        environment = ("env", "-i", "PATH=/usr/sbin:/usr/bin", "LC_ALL=C.UTF-8", "SYSTEMD_PAGER=")
+        environment = ("env", "-i", "PATH=/usr/local/bin:/usr/sbin:/usr/bin", "LC_ALL=C.UTF-8", "SYSTEMD_PAGER=")
         return run("nsenter", f"--target={self._pid}", "--all", *environment, *argv, stdin=stdin, timeout=timeout)
 
     def write(self, path: str, text: str) -> None:

@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -35,7 +36,7 @@ def test_native_unit(tmp_path):
     text = (UNITS / "pywg@.service").read_text()
     installed = tmp_path / "pywg"
     shutil.copy("/bin/true", installed)
-    (tmp_path / "pywg@.service").write_text(text.replace("/usr/bin/pywg", str(installed)))
+    (tmp_path / "pywg@.service").write_text(text.replace("/usr/local/bin/pywg", str(installed)))
     assert verify(tmp_path, "pywg@wg0.service") == ""
 
 
@@ -51,6 +52,35 @@ def test_drop_in(tmp_path):
     (tmp_path / "wg-quick@.service.d").mkdir()
     shutil.copy(UNITS / "wg-quick@.service.d-pywg.conf", tmp_path / "wg-quick@.service.d" / "pywg.conf")
     assert verify(tmp_path, "wg-quick@wg0.service") == ""
+
+
+def install_lines() -> list[str]:
+    """The commands of the units' README that copy them."""
+    lines = re.findall(r"^    (install .*)$", (UNITS / "README.md").read_text(), re.M)
+    assert len(lines) == 2
+    return lines
+
+
+@pytest.mark.parametrize("units", ["docs/systemd", "/opt/pywg/share/pywg/systemd"])
+def test_the_documented_commands_install_them(tmp_path, units):
+    """In a checkout, and in an installation in /opt/pywg: that its files are there is for test_installation.py."""
+    assert f"\n    units={units} " in (UNITS / "README.md").read_text()
+    (tmp_path / "installed/share/pywg").mkdir(parents=True)
+    (tmp_path / "installed/share/pywg/systemd").symlink_to(UNITS)
+    (tmp_path / "system").mkdir()
+    for line in install_lines():
+        script = f"units={units}; {line}".replace("/etc/systemd", str(tmp_path)).replace(
+            "/opt/pywg", f"{tmp_path}/installed"
+        )
+        subprocess.run(["sh", "-ec", script], cwd=UNITS.parents[1], check=True)
+    assert (tmp_path / "system/pywg@.service").read_bytes() == (UNITS / "pywg@.service").read_bytes()
+    assert (tmp_path / "system/wg-quick@.service.d/pywg.conf").exists()
+
+
+def test_the_unit_finds_what_the_readme_installs():
+    program = "/usr/local/bin/pywg"
+    assert f"ln -s /opt/pywg/bin/pywg {program}\n" in (UNITS.parents[1] / "README.md").read_text()
+    assert f"ExecStart={program} " in (UNITS / "pywg@.service").read_text()
 
 
 def test_native_unit_is_confined():
@@ -73,7 +103,7 @@ def test_native_unit_has_what_the_daemon_needs():
     unit.optionxform = str
     unit.read(UNITS / "pywg@.service")
     service = unit["Service"]
-    assert (service["Type"], service["ExecStart"]) == ("notify", "/usr/bin/pywg --foreground %i")
+    assert (service["Type"], service["ExecStart"]) == ("notify", "/usr/local/bin/pywg run --foreground %i")
     assert "CAP_NET_ADMIN" in service["CapabilityBoundingSet"].split()
     assert (service["RuntimeDirectory"], service["RuntimeDirectoryMode"]) == ("wireguard", "0755")
     assert service["RuntimeDirectoryPreserve"] == "yes"  # other interfaces' sockets lie there
