@@ -1,11 +1,14 @@
 """What a device can be told and what it can tell, as plain data.
 
 Nothing here knows a text format, a socket or a clock. Keys are 32 raw bytes. Addresses are packed in network order:
-4 bytes are IPv4, 16 are IPv6. The printed form of these classes never contains a secret.
+4 bytes are IPv4, 16 are IPv6. The printed form of these classes never contains a secret. The secret keys of a change
+are for the device to take over: a Secret as it is, bytes by copying and wiping them.
 """
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from pywg._native.secret import Secret
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -39,7 +42,7 @@ class PeerChange:
     public_key: bytes
     remove: bool = False
     update_only: bool = False
-    preshared_key: bytes | None = field(default=None, repr=False)
+    preshared_key: Secret | bytes | None = field(default=None, repr=False)
     endpoint: SockAddr | None = None
     persistent_keepalive: int | None = None
     """seconds, 0..65535; 0 turns it off"""
@@ -54,7 +57,7 @@ class DeviceChange:
     `peers` is in the order given, and the same peer may appear more than once.
     """
 
-    private_key: bytes | None = field(default=None, repr=False)
+    private_key: Secret | bytes | None = field(default=None, repr=False)
     """as it was given, not clamped; ZERO_KEY clears it"""
     listen_port: int | None = None
     """0..65535; 0 asks for any free port"""

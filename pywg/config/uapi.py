@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from pywg.config.addresses import MAX_PORT, format_prefix, format_sock_addr, parse_number, parse_prefix, parse_sock_addr
 from pywg.config.model import AllowedIpChange, DeviceChange, DeviceStatus, PeerChange, PeerStatus
-from pywg.config.uapi_text import TextBuilder, ascii_text, key_value, lines, number_value
+from pywg.config.uapi_text import TextBuilder, ascii_text, key_value, lines, number_value, secret_value
 from pywg.errors import ConfigError, UapiError
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def parse_set(request: "ReadableBuffer") -> DeviceChange:
     """Read a set operation: the lines after "set=1", up to the blank line or the end.
 
     UapiError names the line, 1 being the one after "set=1": EPROTO for a line without "=", EINVAL for everything else.
-    Neither it nor the result keeps a reference into the request, which may be wiped or resized at once.
+    Neither it nor the result keeps a reference into the request, which may be wiped or resized at once. Secret keys
+    are Secrets, and gone with the result, or with the error.
     """
     return _at_once(parse_set_steps(request))
 
@@ -204,7 +205,7 @@ def _allowed_ip(value: memoryview) -> AllowedIpChange:
 
 
 def _set_private_key(change: DeviceChange, value: memoryview) -> None:
-    change.private_key = key_value(value)
+    change.private_key = secret_value(value)
 
 
 def _set_listen_port(change: DeviceChange, value: memoryview) -> None:
@@ -228,7 +229,7 @@ def _set_update_only(peer: PeerChange, value: memoryview) -> None:
 
 
 def _set_preshared_key(peer: PeerChange, value: memoryview) -> None:
-    peer.preshared_key = key_value(value)
+    peer.preshared_key = secret_value(value)
 
 
 def _set_endpoint(peer: PeerChange, value: memoryview) -> None:
@@ -282,7 +283,7 @@ _SET_NAMES: Final = _DEVICE_SETTERS.keys() | _PEER_SETTERS.keys() | {b"public_ke
 def _read_device_status(status: DeviceStatus, name: bytes, value: memoryview) -> None:
     match name:
         case b"private_key":
-            status.private_key = key_value(value)
+            status.private_key = secret_value(value)
         case b"listen_port":
             status.listen_port = number_value(value, MAX_PORT)
         case b"fwmark":
@@ -292,7 +293,7 @@ def _read_device_status(status: DeviceStatus, name: bytes, value: memoryview) ->
 def _read_peer_status(peer: PeerStatus, name: bytes, value: memoryview) -> None:
     match name:
         case b"preshared_key":
-            peer.preshared_key = key_value(value)
+            peer.preshared_key = secret_value(value)
         case b"endpoint":
             peer.endpoint = parse_sock_addr(ascii_text(value))
         case b"last_handshake_time_sec":

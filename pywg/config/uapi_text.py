@@ -1,6 +1,7 @@
 """The lines that UAPI text is made of, read and written so that no copy of a secret is left behind.
 
-A key is decoded straight from the caller's buffer, and written once into a buffer that the caller can wipe.
+A secret key is decoded straight from the caller's buffer into a Secret, which is wiped when it is dropped, whatever
+becomes of the request; and it is written once, into a buffer that the caller can wipe.
 """
 
 import re
@@ -8,6 +9,7 @@ from binascii import a2b_hex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from pywg._native.secret import Secret
 from pywg.config.addresses import parse_number
 from pywg.constants import KEY_LEN
 from pywg.errors import ConfigError
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _HEX_LEN: Final = KEY_LEN * 2
+_HEX: Final = re.compile(rb"[0-9A-Fa-f]{%d}" % _HEX_LEN)
+_NAME_MAX_LEN: Final = 32
+"""No name is longer. What is, is not copied: it may be a key in the wrong place."""
 _LINE: Final = re.compile(rb"([^=\n]*+)(=?)([^\n]*+)\n?")
 _HEX_OF_BYTE: Final = tuple(b"%02x" % byte for byte in range(256))
 
@@ -52,12 +57,16 @@ class TextBuilder:
 
 
 def lines(text: "ReadableBuffer") -> Iterator[tuple[bytes, memoryview | None]]:
-    """(name, value) of each line up to the blank one. Values are views of `text`; None means there is no "="."""
+    """(name, value) of each line up to the blank one. Values are views of `text`; None means there is no "=".
+
+    A name that is too long for one is empty.
+    """
     view = memoryview(text).cast("B")
     for match in _LINE.finditer(view):
         start, end = match.span(3)
         if match.start(2) < start:
-            yield bytes(view[match.start() : start - 1]), view[start:end]
+            name = view[match.start() : start - 1]
+            yield bytes(name) if len(name) <= _NAME_MAX_LEN else b"", view[start:end]
         elif match.start() < start:
             yield b"", None
         else:
@@ -65,13 +74,15 @@ def lines(text: "ReadableBuffer") -> Iterator[tuple[bytes, memoryview | None]]:
 
 
 def key_value(value: memoryview) -> bytes:
-    """The 32 bytes of a key in hexadecimal. ConfigError otherwise."""
-    try:
-        if len(value) == _HEX_LEN:
-            return a2b_hex(value)
-    except ValueError:
-        pass
-    raise ConfigError(f"expected a key: {_HEX_LEN} hexadecimal digits")
+    """The 32 bytes of a public key in hexadecimal. ConfigError otherwise."""
+    if _HEX.fullmatch(value) is None:
+        raise ConfigError(f"expected a key: {_HEX_LEN} hexadecimal digits")
+    return a2b_hex(value)
+
+
+def secret_value(value: memoryview) -> Secret:
+    """The same of a key that is secret."""
+    return Secret.take(key_value(value))
 
 
 def ascii_text(value: memoryview) -> str:

@@ -146,7 +146,7 @@ class Device:
     # The configuration
 
     def apply(self, change: DeviceChange) -> None:
-        """Carries out a UAPI set operation, whole or not at all. The key bytes in `change` are taken, and wiped.
+        """Carries out a UAPI set operation, whole or not at all. The secret keys in `change` are taken over.
 
         UapiError: the port or the mark can't be had (EADDRINUSE, EACCES, EPERM, ...), and nothing has changed.
         """
@@ -251,9 +251,9 @@ class Device:
         """The key to set; None when it stays as it is."""
         if change.private_key is None:
             return None
-        if change.private_key == ZERO_KEY:
+        private = _taken(change.private_key)
+        if not private:
             return _NewKey(None, None) if self._private_key is not None else None
-        private = Secret.take(change.private_key)
         _clamp(private)
         if self._private_key is not None and private == self._private_key:
             private.wipe()
@@ -331,9 +331,9 @@ class Device:
                 record.preshared_key.wipe()
             self._log.debug(f"{peer_name(record.public_key)} removed")
 
-    def _set_preshared_key(self, peer: int, key: bytes) -> None:
+    def _set_preshared_key(self, peer: int, key: Secret | bytes) -> None:
         record = self._peers[peer]
-        secret = None if key == ZERO_KEY else Secret.take(key)
+        secret = _taken(key) or None
         self._tunnel.set_preshared_key(peer, secret)
         if record.preshared_key is not None:
             record.preshared_key.wipe()
@@ -418,6 +418,11 @@ class Device:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+
+
+def _taken(key: Secret | bytes) -> Secret:
+    """The key for good; of bytes nothing is left."""
+    return key if isinstance(key, Secret) else Secret.take(key)
 
 
 def _clamp(private_key: Secret) -> None:

@@ -308,9 +308,8 @@ class RequestBuffer:
     def discard(self, length: int) -> None:
         """Wipes the first `length` bytes; what follows is the beginning now."""
         rest = self.used - length
-        if rest:
-            self.data[:rest] = self.data[length : self.used]
         with memoryview(self.data) as view:
+            view[:rest] = view[length : self.used]  # a slice of the bytearray would be a copy
             wipe(view[rest : self.used])
         self.used = rest
         self._searched = 0

@@ -108,7 +108,7 @@ def test_wg_set(device: Device, tmp_path: Path):
     change = device.change()
     private_key = change.private_key
     assert private_key is not None
-    assert private_key[1:31] == OTHER_KEY[1:31]
+    assert bytes(private_key)[1:31] == OTHER_KEY[1:31]
     change.private_key = None
     change.peers[0].update_only = change.peers[1].update_only = False
     assert change == DeviceChange(

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "cli": {"cli", "runtime", "config", *BASE},
     "runtime": {"runtime", "core", "config", "_fastpath", SECRET, *BASE},
     "core": {"core", SECRET, *BASE},
-    "config": {"config", *BASE},
+    "config": {"config", SECRET, *BASE},
     "constants": set(),
     "errors": set(),
     "_native": set(),
