@@ -1,4 +1,4 @@
-"""Whatever becomes of a request, no copy of its secret keys stays in the process: its memory is searched from outside."""
+"""Whatever becomes of a request, no copy of its secret keys stays in the process, whose memory is searched."""
 
 import secrets
 import socket
