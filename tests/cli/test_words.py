@@ -9,6 +9,8 @@ import pywg.cli
 from pywg.cli import words
 from pywg.cli.main import _COMMANDS, main
 
+pytestmark = pytest.mark.dropin("1")
+
 COMMANDS = ("run", *_COMMANDS)
 TOOLS = ("status", "show", "up", "down", "top", "init", "doctor", "monitor", "exec", "reload", "save", "strip", "check")
 MEANT = {

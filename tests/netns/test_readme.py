@@ -157,3 +157,22 @@ def test_what_takes_a_file_without_wg_quick(sites: dict[str, Site]) -> None:
     )
     site.type('umask 077; printf "%s" "$TEXT" > /etc/wireguard/wg0.conf; pywg wg0; ' + pipe, TEXT=text)
     assert site.type("wg show wg0 listen-port") == "51999\n"
+
+
+@pytest.mark.dropin("1", "wg-quick")
+@pytest.mark.parametrize("name", ["bench", "stats", "log", "run", "status"])
+def test_wg_quick_makes_interfaces_that_are_called_like_commands(
+    sites: dict[str, Site], pywg: str, tmp_path: Path, name: str
+) -> None:
+    require_tool("wg-quick")
+    readme = (ROOT / "README.md").read_text()
+    ((link, variable),) = re.findall(r"`ln -s pywg /usr/local/bin/([\w-]+)` and\n`(\w+=)\1`", readme)
+    (tmp_path / link).symlink_to(pywg)
+    site = sites["A"]
+    text = "[Interface]\nListenPort = 51820\nAddress = 10.99.0.1/24\n"
+    site.type(f'printf "%s" "$TEXT" > /etc/wireguard/{name}.conf', TEXT=text)
+    site.type(f"{variable}{tmp_path}/{link} wg-quick up {name}")
+    assert site.type(f"wg show {name} listen-port") == "51820\n"
+    assert "mtu=1420" in site.type(f"pywg stats {name}")
+    site.type(f"wg-quick down {name}")
+    poll(lambda: site.daemons() == 0, "the daemon has ended")
