@@ -49,6 +49,8 @@ cdef enum Counter:
     RX_SOURCE_LIMITED
     RX_BAD_COOKIE_REPLY
     RX_HANDSHAKES       # messages that the control plane hears of
+    TX_WAIT_ERROR       # poll() failed
+    RX_WAIT_ERROR
     COUNTERS
 
 

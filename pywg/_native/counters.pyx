@@ -10,5 +10,6 @@ COUNTER_NAMES = (
     "tx_unreachable_sent", "rx_under_load", "tx_routing_loop",
     "tx_shared", "rx_shared", "tx_lent", "tx_returned",
     "tx_cookie_replies", "rx_source_limited", "rx_bad_cookie_reply", "rx_handshakes",
+    "tx_wait_error", "rx_wait_error",
 )
 assert len(COUNTER_NAMES) == COUNTERS

@@ -21,6 +21,8 @@ cdef struct Ingress:
     int batch_count
     InBatch *batch                  # the one that is being filled
     bint ready4, ready6             # what the last poll() said
+    int failures4, failures6        # receives that failed in a row, as far as that counts
+    uint64_t resting_ns             # until when nothing is asked of sockets that fail; 0: none does
     int limit                       # messages that the next batch takes
     bint alone                      # nobody else is opening or delivering
     int full                        # batches in a row with as many messages as they take, as far as that counts

@@ -12,19 +12,21 @@ Nothing is believed of a datagram before its tag holds: the window, the endpoint
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
+from posix.unistd cimport usleep
+from pywg._native cimport linux
 from pywg._native.admission cimport admission_answer, admission_free, admission_init, admission_message
 from pywg._native.atomic cimport add64, fence, load8, load8_acquire, load_int, store64
 from pywg._native.clock cimport now_ns
 from pywg._native.counters cimport RX_DATAGRAMS, RX_EXPIRED, RX_MALFORMED, RX_QUEUE_FULL, RX_RECEIVE_ERROR, RX_RECEIVES
-from pywg._native.counters cimport RX_REPLAYED, RX_SHARED, RX_TRUNCATED, RX_UNKNOWN_INDEX, count
+from pywg._native.counters cimport RX_REPLAYED, RX_SHARED, RX_TRUNCATED, RX_UNKNOWN_INDEX, RX_WAIT_ERROR, count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.delivery cimport deliver, delivery_free, delivery_init, write_frames
 from pywg._native.gate cimport gate_enter, gate_leave
 from pywg._native.inbatch cimport InBatch, inbatch_add, inbatch_clear, inbatch_free, inbatch_has_room, inbatch_init
 from pywg._native.inbatch cimport inbatch_open, inbatch_starts_group
 from pywg._native.index_table cimport IndexEntry, index_table_find
-from pywg._native.lending cimport egress_step_lent
-from pywg._native.linux cimport POLLIN, eventfd_read, poll, pollfd
+from pywg._native.lending cimport ERROR_PAUSE_MS, ERROR_PAUSE_NS, egress_step_lent
+from pywg._native.linux cimport EINTR, POLLIN, eventfd_read, poll, pollfd
 from pywg._native.pipeline cimport pipeline_destroy, pipeline_finish, pipeline_has_room, pipeline_hold, pipeline_init
 from pywg._native.pipeline cimport pipeline_is_empty, pipeline_next, pipeline_release, pipeline_submit
 from pywg._native.pipeline cimport pipeline_submit_worked, pipeline_work
@@ -41,6 +43,7 @@ cdef enum:
     LONG_MESSAGES = 8       # by then what came first is still in the cache, and has waited long enough
     LONG_MESSAGES_WITH_HELPERS = 4
     PRESSED_BATCHES = 32    # full ones in a row: this thread should do nothing else
+    FAILURES_MAX = 8        # in a row: this is no error of ICMP, of which each is told once
 
 
 cdef Ingress *ingress_new(Dataplane *dp, Egress *egress, int slots) noexcept nogil:
@@ -108,6 +111,7 @@ cdef void wait(Ingress *e) noexcept nogil:
     cdef Dataplane *dp = e.dp
     cdef pollfd fds[4]
     cdef uint64_t ignored
+    cdef int timeout_ms = -1, n
     add64(&dp.rx_waits, 1)
     fence()     # either the descriptors below are today's, or Plane.settle() sees this thread waiting
     fds[0].fd = dp.rx_kick
@@ -116,20 +120,41 @@ cdef void wait(Ingress *e) noexcept nogil:
     fds[3].fd = load_int(&dp.tun_fd) if load8(&dp.tx_lent) else -1
     fds[0].events = fds[1].events = fds[2].events = fds[3].events = POLLIN
     e.crowded = e.ready4 = e.ready6 = False
-    if poll(fds, 4, -1) > 0:
+    if e.resting_ns != 0 and leave_out_failing(e, fds):
+        timeout_ms = ERROR_PAUSE_MS
+    n = poll(fds, 4, timeout_ms)
+    if n > 0:
         e.ready4 = fds[1].revents != 0
         e.ready6 = fds[2].revents != 0
         if fds[0].revents != 0:
             eventfd_read(dp.rx_kick, &ignored)
+    elif n < 0 and linux.errno != EINTR:
+        # Not even waiting works: both sockets are asked now and then, and TX does its own work.
+        count(dp.counters, RX_WAIT_ERROR)
+        store64(&dp.rx_pressed_ns, now_ns() + ERROR_PAUSE_NS)
+        usleep(ERROR_PAUSE_MS * 1000)
+        e.ready4 = e.ready6 = True
     add64(&dp.rx_waits, 1)
+
+
+cdef bint leave_out_failing(Ingress *e, pollfd *fds) noexcept nogil:
+    """Sockets that fail are readable all the time. False: they have rested enough, and are to be tried again."""
+    if now_ns() >= e.resting_ns:
+        e.resting_ns = 0
+        return False
+    if e.failures4 >= FAILURES_MAX:
+        fds[1].fd = -1
+    if e.failures6 >= FAILURES_MAX:
+        fds[2].fd = -1
+    return True
 
 
 cdef void step(Ingress *e) noexcept nogil:
     """One batch of each socket that has one, inside the gate."""
     if e.ready4 and e.dp.fd4 >= 0:
-        receive(e, e.dp.fd4)
+        receive(e, e.dp.fd4, &e.failures4)
     if e.ready6 and e.dp.fd6 >= 0:
-        receive(e, e.dp.fd6)
+        receive(e, e.dp.fd6, &e.failures6)
 
 
 cdef bint ready(Ingress *e) noexcept nogil:
@@ -148,7 +173,7 @@ cdef bint ready(Ingress *e) noexcept nogil:
     return True
 
 
-cdef void receive(Ingress *e, int fd) noexcept nogil:
+cdef void receive(Ingress *e, int fd, int *failures) noexcept nogil:
     cdef InBatch *b
     cdef Received *message
     cdef uint32_t bytes = 0
@@ -158,11 +183,16 @@ cdef void receive(Ingress *e, int fd) noexcept nogil:
     b = e.batch
     n = udp_receive(b.receiver, fd, e.limit)
     if n < 0:
-        # A socket's pending error (ICMP) is gone once it was told; after any other, poll() says when to try again.
+        # A socket's pending error (ICMP) is gone once it was told; any other one most likely comes again at once.
         count(e.dp.counters, RX_RECEIVE_ERROR)
+        failures[0] += 1
+        if failures[0] >= FAILURES_MAX:
+            failures[0] = FAILURES_MAX
+            e.resting_ns = now_ns() + ERROR_PAUSE_NS
         return
     if n == 0:
         return
+    failures[0] = 0
     count(e.dp.counters, RX_RECEIVES)
     b.now = now_ns()
     e.full = 0 if n < e.limit else min(e.full + 1, PRESSED_BATCHES)

@@ -6,16 +6,17 @@ answered at once (by an acknowledgement, a ping's reply), and the answer leaves 
 up. When there is more to do than one thread should, in either direction, it is this one's turn again.
 """
 from libc.stdint cimport uint64_t
+from posix.unistd cimport usleep
+from pywg._native cimport linux
 from pywg._native.atomic cimport add64, fence, load8, load8_acquire, load64, load_int, store8_release, store64
-from pywg._native.counters cimport TX_LENT, TX_RETURNED, count
+from pywg._native.counters cimport TX_LENT, TX_RETURNED, TX_WAIT_ERROR, count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.egress cimport Egress, egress_step
 from pywg._native.gate cimport gate_enter, gate_leave
-from pywg._native.linux cimport POLLIN, POLLOUT, eventfd_read, eventfd_write, poll, pollfd
+from pywg._native.linux cimport EINTR, POLLIN, POLLOUT, eventfd_read, eventfd_write, poll, pollfd
 from pywg._native.pipeline cimport pipeline_is_empty
 
 cdef enum:
-    ERROR_PAUSE_MS = 10     # after a TUN error that is not the end of the TUN
     LIGHT_NS = 10000000     # TX is lent when neither direction had much to do for so long
 
 
@@ -69,6 +70,7 @@ cdef void wait(Egress *e) noexcept nogil:
     cdef bint lent = load8_acquire(&dp.tx_lent)
     cdef pollfd fds[2]
     cdef uint64_t ignored
+    cdef int n
     add64(&dp.tx_waits, 1)
     fence()     # either the descriptors below are today's, or Plane.settle() sees this thread waiting
     fds[0].fd = dp.tx_kick
@@ -81,8 +83,12 @@ cdef void wait(Egress *e) noexcept nogil:
         fds[1].events = POLLOUT
     elif not lent and not e.failing and not e.crowded:
         fds[1].fd = load_int(&dp.tun_fd)
-    if poll(fds, 2, ERROR_PAUSE_MS if not lent and e.failing else -1) > 0 and fds[0].revents != 0:
+    n = poll(fds, 2, ERROR_PAUSE_MS if not lent and e.failing else -1)
+    if n > 0 and fds[0].revents != 0:
         eventfd_read(dp.tx_kick, &ignored)
+    elif n < 0 and linux.errno != EINTR:
+        count(dp.counters, TX_WAIT_ERROR)   # not even waiting works: the TUN is asked now and then
+        usleep(ERROR_PAUSE_MS * 1000)
     if not lent:
         e.failing = False
     add64(&dp.tx_waits, 1)

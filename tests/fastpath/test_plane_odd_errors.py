@@ -1,0 +1,70 @@
+"""System calls of the two threads that fail for good: a thread pauses and counts, and the other direction goes on."""
+
+import errno
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.fastpath.plane_bed import Bed
+from tests.runtime.refuse import SUPPORTED
+
+pytestmark = pytest.mark.skipif(not SUPPORTED, reason="numbers of system calls are known for x86-64 alone")
+
+POLL, RECVMMSG = 7, 299
+
+PROGRAM = """
+import errno, json, socket, sys, time
+from tests.fastpath.plane_bed import Bed
+from tests.runtime.refuse import Argument, refuse
+number, code, waited_for, socket_fd, counter, helpers = json.loads(sys.argv[1])
+with Bed(helpers=helpers) as bed:
+    plane = bed.plane
+    tests = [[Argument(1, count)] for count in waited_for] or [[Argument(0, bed.sockets.fd4)] if socket_fd else []]
+    for arguments in tests:
+        refuse(number, code, arguments, all_threads=True)
+    plane.turns()               # wakes both: their next call is refused
+    near = bed.sockets.udp4.getsockname()[1]
+    far, far6 = (socket.socket(family, socket.SOCK_DGRAM) for family in (socket.AF_INET, socket.AF_INET6))
+    with far, far6:
+        far.sendto(b"junk", ("127.0.0.1", near))
+        began = time.monotonic()
+        bed.until(lambda: bed.counter(counter) >= 20, "errors")
+        took, counted = time.monotonic() - began, bed.counter(counter)
+        # Outbound: a packet that no peer takes. Inbound: junk by IPv6, and by IPv4 where that can be received.
+        bed.tun.send(bytes(10) + bytes.fromhex("45000014000000004011000001020304") + bytes(4))
+        bed.until(lambda: bed.counter("tx_no_peer") == 1, "the packet to go out")
+        received = bed.counter("rx_malformed")
+        if number != 299 or socket_fd:
+            far6.sendto(b"junk", ("::1", near))
+            bed.until(lambda: bed.counter("rx_malformed") > received, "the datagram to come in")
+    print(json.dumps([took, counted]))
+"""
+
+
+TX_WAITS_FOR, RX_WAITS_FOR = 2, 4
+"""Descriptors: the second argument of poll(2), by which a filter tells the threads apart."""
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "waits_for", "one_socket", "counter"),
+    [
+        (POLL, errno.ENOMEM, [RX_WAITS_FOR], False, "rx_wait_error"),
+        (POLL, errno.EINVAL, [RX_WAITS_FOR], False, "rx_wait_error"),
+        (POLL, errno.ENOMEM, [TX_WAITS_FOR], False, "tx_wait_error"),
+        (POLL, errno.EINVAL, [TX_WAITS_FOR, RX_WAITS_FOR], False, "tx_wait_error"),
+        (RECVMMSG, errno.ENOMEM, [], True, "rx_receive_error"),
+        (RECVMMSG, errno.ENOMEM, [], False, "rx_receive_error"),
+        (RECVMMSG, errno.EPERM, [], False, "rx_receive_error"),
+    ],
+)
+def test_a_thread_pauses_and_the_other_direction_goes_on(number, code, waits_for, one_socket, counter):
+    case = json.dumps([number, code, waits_for, one_socket, counter, Bed.helpers])
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM, case], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    took, counted = json.loads(ended.stdout)
+    # So few in so long a time: a bound that a slow machine makes easier. A thread that spins has millions a second.
+    assert counted <= 20 + 8 + took * 1000
