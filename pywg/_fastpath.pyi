@@ -7,7 +7,7 @@ from pywg._native.aead_choice import select as select_aead
 from pywg._native.aead_choice import selected as selected_aead
 from pywg._native.aead_choice import smallest as smallest_aead_batch
 from pywg._native.batch import bench_evp, bench_open, bench_seal, open_batch, seal_batch
-from pywg._native.reserve import reserve_fill, reserve_low
+from pywg._native.reserve import reserve_fill, reserve_low, reserve_spend
 
 __all__ = [
     "ACTIVITY",
@@ -27,6 +27,7 @@ __all__ = [
     "open_batch",
     "reserve_fill",
     "reserve_low",
+    "reserve_spend",
     "seal_batch",
     "select_aead",
     "selected_aead",
@@ -73,6 +74,7 @@ class Plane:
     def set_mtu(self, mtu: int) -> None: ...
     def set_identity(self, public_key: bytes | None) -> None: ...
     def add_peer(self, peer: int, public_key: bytes = b"") -> None: ...
+    def reserve(self, *, peers: int, prefixes: int) -> None: ...
     def remove_peer(self, peer: int) -> None: ...
     def set_endpoint(self, peer: int, addr: _Addr | None) -> None: ...
     def endpoint(self, peer: int) -> _Addr | None: ...

@@ -9,10 +9,11 @@ from hashlib import blake2s
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from pywg._native.admission cimport note_sent
-from pywg._native.allowedips cimport allowedips_insert, allowedips_remove, allowedips_remove_owner, allowedips_walk
+from pywg._native.allowedips cimport allowedips_insert, allowedips_remove, allowedips_remove_owner, allowedips_reserve
+from pywg._native.allowedips cimport allowedips_walk
 from pywg._native.atomic cimport add64, load64, store8, store64, store_int
 from pywg._native.clock cimport now_ns
 from pywg._native.coalesce cimport COALESCE_TCP, COALESCE_UDP
@@ -43,12 +44,12 @@ from pywg._native.aead_choice import select as select_aead
 from pywg._native.aead_choice import selected as selected_aead
 from pywg._native.aead_choice import smallest as smallest_aead_batch
 from pywg._native.batch import bench_evp, bench_open, bench_seal, open_batch, seal_batch
-from pywg._native.reserve import reserve_fill, reserve_low
+from pywg._native.reserve import reserve_fill, reserve_low, reserve_spend
 
 __all__ = [
     "ACTIVITY", "CONFIRMED", "ENDPOINT_MOVED", "HANDSHAKE_WANTED", "REKEY_WANTED", "ROUTING_LOOP", "TUN_GONE",
     "UNDER_LOAD", "Plane", "available_aeads", "bench_evp", "bench_open", "bench_seal", "now", "open_batch",
-    "reserve_fill", "reserve_low", "seal_batch", "select_aead", "selected_aead", "smallest_aead_batch",
+    "reserve_fill", "reserve_low", "reserve_spend", "seal_batch", "select_aead", "selected_aead", "smallest_aead_batch",
 ]
 
 HANDSHAKE_WANTED = EVENT_HANDSHAKE_WANTED
@@ -62,6 +63,8 @@ UNDER_LOAD = DEVICE_UNDER_LOAD
 
 cdef enum:
     PREFIXES_A_TURN = 512           # how many allowed IPs go in before the threads get their gates back
+    MANY_PEERS = 64
+    PEER_BYTES = 4096               # of one, here and in Python: 1.7 KiB with one allowed IP, and some to spare
 
 
 def now() -> float:
@@ -236,7 +239,28 @@ cdef class Plane:
         if added == NULL:
             raise MemoryError
         memcpy(added.cookie_key, PyBytes_AS_STRING(cookie_key), KEY_LEN)
-        self.peers[peer] = <size_t>added
+        try:
+            self.peers[peer] = <size_t>added
+        except MemoryError:
+            peer_free(self.dp, added)
+            raise
+
+    def reserve(self, *, uint32_t peers, uint32_t prefixes) -> None:
+        """MemoryError: not so many more peers and prefixes can be added. Otherwise adding them will not fail for that.
+
+        What Python keeps of a peer is allowed for; for a few peers nothing is asked.
+        """
+        cdef void *memory
+        crew_hold(self.crew)
+        cdef int failed = allowedips_reserve(self.dp.allowed, prefixes)
+        crew_release(self.crew)
+        if failed:
+            raise MemoryError
+        if peers >= MANY_PEERS:
+            memory = malloc(<size_t>peers * PEER_BYTES)
+            if memory == NULL:
+                raise MemoryError
+            free(memory)
 
     def remove_peer(self, uint32_t peer) -> None:
         """Forgets the peer and all it had; its keys are wiped."""

@@ -70,6 +70,7 @@ cdef struct AllowedIps:
 ctypedef int (*AllowedVisit)(const uint8_t *ip, int ip_len, int cidr, void *arg) except -1
 
 cdef AllowedIps *allowedips_new() noexcept nogil
+cdef int allowedips_reserve(AllowedIps *table, uint32_t prefixes) noexcept nogil
 cdef void allowedips_free(AllowedIps *table) noexcept nogil
 cdef int allowedips_insert(
     AllowedIps *table, const uint8_t *ip, int ip_len, int cidr, AllowedOwner *owner) noexcept nogil

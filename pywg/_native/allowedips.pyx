@@ -213,6 +213,19 @@ cdef int add_chunk(AllowedIps *table) noexcept nogil:
     return 0
 
 
+cdef int allowedips_reserve(AllowedIps *table, uint32_t prefixes) noexcept nogil:
+    """So many more prefixes can be inserted without further memory, unless the trie becomes empty. -1: no memory."""
+    while table.capacity - table.nodes < 2 * <uint64_t>prefixes:    # a fork, and the prefix
+        # What is left of a chunk when the next one comes would be lost.
+        while table.chunk_used < table.chunk_len:
+            table.chunks[table.chunk_used].next = table.free_nodes
+            table.free_nodes = &table.chunks[table.chunk_used]
+            table.chunk_used += 1
+        if add_chunk(table) != 0:
+            return -1
+    return 0
+
+
 cdef void free_chunks(AllowedIps *table) noexcept nogil:
     """Gives all memory of the nodes back; only for a trie that has none in use, or that goes away."""
     cdef AllowedNode *chunk = table.chunks

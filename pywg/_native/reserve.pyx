@@ -64,6 +64,12 @@ def reserve_low() -> bool:
     return installed and load_int(&held) < BLOCKS
 
 
+def reserve_spend() -> None:
+    """Gives up all of it, for something that must not fail half-way and needs more than small objects."""
+    while give_up_a_block():
+        pass
+
+
 cdef bint give_up_a_block() noexcept nogil:
     """False: there is none."""
     global held

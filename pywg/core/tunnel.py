@@ -88,7 +88,12 @@ class Tunnel:
             raise LocalProtocolError("there is a peer with this public key")
         self._last_id += 1
         peer = Peer(self._last_id, bytes(public_key), self._context)
-        self._peers[peer.id] = self._by_key[peer.public_key] = peer
+        self._peers[peer.id] = peer
+        try:
+            self._by_key[peer.public_key] = peer
+        except MemoryError:
+            del self._peers[peer.id]
+            raise
         return peer.id
 
     def remove_peer(self, peer: int, now: float) -> None:

@@ -21,7 +21,7 @@ from pywg.errors import BindError, UapiError
 from pywg.runtime import clock
 from pywg.runtime.bind import Sockets, open_sockets
 from pywg.runtime.log import Log, peer_name
-from pywg.runtime.pump import CallLater, Pump, TimerHandle, addr_of
+from pywg.runtime.pump import CallLater, Pump, TimerHandle, addr_of, surely
 
 BIND_RETRY = 1.0
 """Seconds between two attempts to open the sockets of an interface that is up."""
@@ -149,7 +149,10 @@ class Device:
         """Carries out a UAPI set operation, whole or not at all. The secret keys in `change` are taken over.
 
         UapiError: the port or the mark can't be had (EADDRINUSE, EACCES, EPERM, ...), and nothing has changed.
+        MemoryError: nothing has changed either, unless memory that was there when it was asked for was taken by others
+        since; core and plane then agree on those peers that could be had.
         """
+        self._reserve(change)
         new_key = self._resolve_key(change)
         sockets = self._resolve_sockets(change)
         now = self._now()
@@ -165,9 +168,11 @@ class Device:
             self._remove_peers(list(self._peers), now)
         if new_key is not None:
             self._set_key(new_key, now)
-        for peer_change in change.peers:
-            self._apply_peer(peer_change, now)
-        self._pump.move()
+        try:
+            for peer_change in change.peers:
+                self._apply_peer(peer_change, now)
+        finally:
+            self._pump.move()
         self._look_at_memory()
 
     def status(self) -> DeviceStatus:
@@ -229,7 +234,7 @@ class Device:
         """
         if peer not in self._peers:
             return
-        self._plane.clear_source(peer)
+        surely(self._plane.clear_source, peer)
         endpoint = self.endpoint(peer)
         if endpoint is not None:
             self._tunnel.endpoint_learned(peer, endpoint)
@@ -274,6 +279,14 @@ class Device:
             raise UapiError(str(error.strerror), errno=error.errno or errno.EIO) from error
         return None
 
+    def _reserve(self, change: DeviceChange) -> None:
+        """Raises MemoryError when there is no memory for what the change adds."""
+        added = {peer.public_key for peer in change.peers if not peer.remove}
+        known = sum(self._tunnel.peer_by_key(public_key) is not None for public_key in added)
+        replaced = len(self._peers) - known if change.replace_peers else 0
+        prefixes = sum(len(peer.allowed_ips) for peer in change.peers)
+        self._plane.reserve(peers=max(len(added) - known - replaced, 0), prefixes=prefixes)
+
     # Applying: can't fail
 
     def _set_key(self, new_key: _NewKey, now: float) -> None:
@@ -283,7 +296,7 @@ class Device:
                 self._remove_peers([own], now)
         self._tunnel.set_private_key(new_key.private, now)
         self._pump.move_events()
-        self._plane.set_identity(new_key.public)
+        surely(self._plane.set_identity, new_key.public)
         if self._private_key is not None:
             self._private_key.wipe()
         self._private_key = new_key.private
@@ -298,25 +311,31 @@ class Device:
         if peer is None:
             if change.update_only or change.public_key == self._tunnel.public_key:
                 return
-            peer = self._add_peer(change.public_key, now)
+            peer = surely(self._add_peer, change.public_key, now)
         if change.preshared_key is not None:
             self._set_preshared_key(peer, change.preshared_key)
         if change.endpoint is not None:
             endpoint = Endpoint(*change.endpoint)
-            self._plane.set_endpoint(peer, addr_of(endpoint))
+            surely(self._plane.set_endpoint, peer, addr_of(endpoint))
             self._tunnel.set_endpoint(peer, endpoint, now)
         if change.replace_allowed_ips:
-            self._plane.clear_allowed(peer)
+            surely(self._plane.clear_allowed, peer)
         self._change_allowed_ips(peer, change)
         if change.persistent_keepalive is not None:
             self._tunnel.set_persistent_keepalive(peer, change.persistent_keepalive, now)
         if self._sockets is not None:
-            self._plane.send_staged(peer)
+            surely(self._plane.send_staged, peer)
 
     def _add_peer(self, public_key: bytes, now: float) -> int:
         peer = self._tunnel.add_peer(public_key, now)
-        self._plane.add_peer(peer, public_key)
-        self._peers[peer] = _Peer(public_key)
+        try:
+            self._peers[peer] = _Peer(public_key)
+            self._plane.add_peer(peer, public_key)
+        except MemoryError:
+            self._peers.pop(peer, None)
+            self._tunnel.remove_peer(peer, now)
+            self._pump.move_events(unknown=peer)
+            raise
         self._log.debug(f"{peer_name(public_key)} added as peer {peer}")
         return peer
 
@@ -325,7 +344,7 @@ class Device:
             self._tunnel.remove_peer(peer, now)
         self._pump.move_events()
         for peer in peers:
-            self._plane.remove_peer(peer)
+            surely(self._plane.remove_peer, peer)
             record = self._peers.pop(peer)
             if record.preshared_key is not None:
                 record.preshared_key.wipe()
@@ -346,10 +365,10 @@ class Device:
             if not remove:
                 run.append((ip, cidr))
                 continue
-            self._plane.allow_many(peer, run)
+            surely(self._plane.allow_many, peer, run)
             run = []
-            self._plane.disallow(peer, ip, cidr)
-        self._plane.allow_many(peer, run)
+            surely(self._plane.disallow, peer, ip, cidr)
+        surely(self._plane.allow_many, peer, run)
 
     def _peer_status(self, peer: int, record: _Peer) -> PeerStatus:
         state = self._tunnel.peer_state(peer)
@@ -401,7 +420,7 @@ class Device:
         self._port = sockets.port
         self._bind_trouble = ""
         self._cancel_retry()
-        self._plane.attach_sockets(sockets.fd4, sockets.fd6)
+        surely(self._plane.attach_sockets, sockets.fd4, sockets.fd6)
         self._log.debug(f"UDP port {sockets.port}")
         if old is None:
             self._tunnel.up(self._now())

@@ -6,10 +6,10 @@ One call of `move` after each input leaves nothing behind. No transport packet c
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from pywg import _fastpath as flags
-from pywg._fastpath import Plane
+from pywg._fastpath import Plane, reserve_spend
 from pywg.core import events
 from pywg.core.events import Endpoint
 from pywg.core.tunnel import Tunnel
@@ -18,6 +18,8 @@ from pywg.runtime.log import Level, Log
 DRAIN_LIMIT = 64
 """Messages a wake-up: a flood leaves the loop time for the rest. The descriptor stays readable while there is more."""
 
+
+_Result = TypeVar("_Result")
 
 AGAIN = 0.1
 """Seconds from a timer whose work failed to the next."""
@@ -36,6 +38,18 @@ CallLater = Callable[[float, Callable[[], None]], TimerHandle]
 def addr_of(endpoint: Endpoint) -> tuple[bytes, int, int, bytes, int]:
     """An endpoint as the data plane takes it: the same as a plain tuple."""
     return endpoint[:]
+
+
+def surely(call: Callable[..., _Result], *arguments: object) -> _Result:
+    """What has begun is brought to its end: with all the memory that is held in reserve, where there is no other.
+
+    `call` does nothing if it raises MemoryError, or the same once more if it is called again.
+    """
+    try:
+        return call(*arguments)
+    except MemoryError:
+        reserve_spend()
+        return call(*arguments)
 
 
 class Pump:
@@ -120,16 +134,21 @@ class Pump:
         self.move_events()
         for data, peer, endpoint in self._tunnel.datagrams_to_send():
             if peer is not None:
-                self._plane.send_to_peer(peer, data)
+                surely(self._plane.send_to_peer, peer, data)
             elif endpoint is not None:
-                self._plane.send_to(addr_of(endpoint), data)
+                surely(self._plane.send_to, addr_of(endpoint), data)
 
-    def move_events(self) -> None:
-        """The first part of `move` alone: what the plane must know before a peer is taken from it."""
+    def move_events(self, *, unknown: int | None = None) -> None:
+        """The first part of `move` alone: what the plane must know before a peer is taken from it.
+
+        `unknown`: a peer that the plane has never had; it hears nothing of that.
+        """
         handlers = self._handlers
         for event in self._tunnel.events():
+            if unknown is not None and getattr(event, "peer", None) == unknown:
+                continue
             try:
-                handlers[type(event)](event)
+                surely(handlers[type(event)], event)
             except MemoryError:  # the events after it are none the less true
                 self._log.limited("memory", f"out of memory: {type(event).__name__} is lost", Level.ERROR)
                 if isinstance(event, events.KeypairDerived):

@@ -73,6 +73,9 @@ class FakePlane:
         assert peer not in self.peers
         self.peers[peer] = FakePeer(public_key)
 
+    def reserve(self, *, peers: int, prefixes: int) -> None:
+        """There is always room here."""
+
     def remove_peer(self, peer: int) -> None:
         del self.peers[peer]
 

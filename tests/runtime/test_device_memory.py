@@ -1,0 +1,178 @@
+"""A device that runs out of memory in the middle of a change: core and plane agree on what there is, and go on."""
+
+import itertools
+
+import pytest
+
+from pywg.config.model import DeviceChange, PeerChange
+from tests.runtime.device_bed import Bed, clamped, peer_key, prefix
+from tests.runtime.fake_plane import FakePlane
+
+MUTATING = [
+    name
+    for name in vars(FakePlane)
+    if name.startswith(("add_", "remove_", "set_", "allow_many", "disallow", "clear_", "attach_", "send_", "drop_"))
+    or name in ("reserve", "open_index", "close_index", "install_keypair", "use_keypair", "retire_keypair")
+]
+RELEASING = ("remove_peer", "clear_allowed", "disallow", "retire_keypair", "close_index", "drop_staged")
+"""Those that give memory back, and will not fail twice for want of it."""
+ADDRESS = (bytes([192, 0, 2, 9]), 7, 0)
+
+
+class Failing:
+    """Makes the n-th call of the plane raise MemoryError, once or from then on; from 0."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, plane: FakePlane) -> None:
+        self.calls: list[str] = []
+        self.at: int | None = None
+        self.for_good = False
+        for name in MUTATING:
+            monkeypatch.setattr(plane, name, self._wrap(name, getattr(plane, name)))
+
+    def _wrap(self, name, call):
+        def wrapped(*arguments, **named):
+            number = len(self.calls)
+            self.calls.append(name)
+            if self.at is not None and (
+                number == self.at or (self.for_good and number > self.at and name not in RELEASING)
+            ):
+                raise MemoryError
+            return call(*arguments, **named)
+
+        return wrapped
+
+    def start(self, at: int | None, *, for_good: bool = False) -> None:
+        self.calls.clear()
+        self.at, self.for_good = at, for_good
+
+
+@pytest.fixture
+def bed(monkeypatch):
+    bed = Bed()
+    bed.failing = Failing(monkeypatch, bed.plane)
+    return bed
+
+
+def prepare(bed: Bed) -> None:
+    """Up, with a key and three peers, of which one has a handshake in flight."""
+    bed.set(
+        *(PeerChange(peer_key(n), allowed_ips=[prefix(f"10.0.{n}.0/24")], endpoint=ADDRESS) for n in (1, 2, 3)),
+        private_key=clamped(1),
+    )
+    bed.device.up()
+    bed.report(1, 1)
+
+
+CHANGES = {
+    "add": lambda: DeviceChange(
+        peers=[
+            PeerChange(
+                peer_key(n),
+                preshared_key=bytes([n]) * 32,
+                endpoint=ADDRESS,
+                allowed_ips=[prefix(f"10.1.{n}.0/24"), prefix(f"-10.1.{n}.0/24"), prefix(f"10.0.{n - 3}.0/24")],
+                persistent_keepalive=25,
+            )
+            for n in (4, 5)
+        ]
+    ),
+    "alter": lambda: DeviceChange(
+        peers=[
+            PeerChange(peer_key(1), replace_allowed_ips=True, allowed_ips=[prefix("10.9.0.0/16")], endpoint=ADDRESS),
+            PeerChange(peer_key(2), remove=True),
+        ]
+    ),
+    "replace": lambda: DeviceChange(
+        private_key=clamped(3),
+        listen_port=4444,
+        fwmark=7,
+        replace_peers=True,
+        peers=[PeerChange(peer_key(n), allowed_ips=[prefix(f"10.0.{n}.0/24")]) for n in (1, 6)],
+    ),
+    "key": lambda: DeviceChange(private_key=clamped(9)),
+}
+
+
+def shown(bed: Bed) -> tuple:
+    status = bed.device.status()
+    peers = [
+        (peer.public_key, bytes(peer.preshared_key), peer.endpoint, peer.persistent_keepalive, peer.allowed_ips)
+        for peer in status.peers
+    ]
+    return bytes(status.private_key or b""), status.listen_port, status.fwmark, peers
+
+
+def agree(bed: Bed) -> None:
+    """Whatever there is now, all three know it, and it can be taken down and set again."""
+    tunnel = bed.device._tunnel
+    assert set(tunnel._peers) == set(bed.plane.peers) == set(bed.device._peers)
+    assert {peer.public_key for peer in tunnel._peers.values()} == set(tunnel._by_key)
+    assert [tunnel.peer_by_key(record.public_key) for record in bed.device._peers.values()] == list(bed.device._peers)
+
+
+def run(bed: Bed, name: str) -> bool:
+    """False: MemoryError."""
+    try:
+        bed.device.apply(CHANGES[name]())
+    except MemoryError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_one_failure_at_any_call_changes_nothing_or_everything(monkeypatch, name):
+    whole = Bed()
+    prepare(whole)
+    before = shown(whole)
+    assert run(whole, name)
+    after = shown(whole)
+    assert before != after
+    outcomes = set()
+    for at in itertools.count():
+        bed = Bed()
+        failing = Failing(monkeypatch, bed.plane)
+        prepare(bed)
+        failing.start(at)
+        done = run(bed, name)
+        if at >= len(failing.calls):
+            break
+        outcomes.add(done)
+        failing.start(None)
+        assert shown(bed) == (after if done else before), failing.calls
+        agree(bed)
+        bed.device.down()
+        bed.device.close()
+    assert at >= 3
+    assert outcomes == {True, False}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_failures_without_end_leave_core_and_plane_agreed(monkeypatch, name):
+    whole = Bed()
+    prepare(whole)
+    assert run(whole, name)
+    for at in itertools.count():
+        bed = Bed()
+        failing = Failing(monkeypatch, bed.plane)
+        prepare(bed)
+        failing.start(at, for_good=True)
+        done = run(bed, name)
+        if at >= len(failing.calls):
+            break
+        failing.start(None)
+        agree(bed)
+        if not done:
+            assert run(bed, name)
+            agree(bed)
+            assert [peer[0] for peer in sorted(shown(bed)[3])] == [peer[0] for peer in sorted(shown(whole)[3])]
+        bed.device.down()
+        bed.device.close()
+
+
+def test_what_memory_is_asked_for(bed, monkeypatch):
+    asked = []
+    monkeypatch.setattr(bed.plane, "reserve", lambda **numbers: asked.append(tuple(numbers.values())))
+    prepare(bed)
+    for name in CHANGES:
+        assert run(bed, name)
+    assert asked == [(3, 3), (2, 6), (0, 1), (0, 2), (0, 0)]
