@@ -34,6 +34,7 @@ cdef struct Admission:
     Sources sources
     Bucket calm
     Budget budget
+    bint pressed                    # set by the owner: messages wait that it can't get round to
     XChaCha xchacha
     uint32_t asker_count
     Asker askers[ASKERS_MAX]

@@ -25,6 +25,7 @@ cdef enum:
     REPLY_NONCE_AT = 8
     REPLY_COOKIE_AT = REPLY_NONCE_AT + XNONCE_LEN
     HANDSHAKE_TOS = 0x88        # AF41, as the kernel's HANDSHAKE_DSCP
+    REPLY_MOST_NS = 20_000      # of the budget for each: if it took longer, this thread had no processor meanwhile
 
 
 cdef int admission_init(Admission *a) noexcept nogil:
@@ -100,7 +101,7 @@ cdef void ask_for_cookie(Admission *a, Dataplane *dp, const Endpoint *source, co
         store64(&dp.events.loaded_until_ns, now + SECOND_NS)
     if a.asker_count == ASKERS_MAX:
         admission_answer(a, dp, now)
-    if not budget_allows(&a.budget, now):
+    if not budget_allows(&a.budget, now, a.pressed):
         count(dp.counters, RX_UNDER_LOAD)
         return
     asker = &a.askers[a.asker_count]
@@ -144,7 +145,7 @@ cdef void admission_answer(Admission *a, Dataplane *dp, uint64_t now) noexcept n
         sent = udp_send_once(&a.sender, dp)
     count(dp.counters, TX_COOKIE_REPLIES, sent)
     count(dp.counters, RX_UNDER_LOAD, askers - sent)
-    budget_spend(&a.budget, now_ns() - began)
+    budget_spend(&a.budget, min(now_ns() - began, <uint64_t>askers * REPLY_MOST_NS))
 
 
 # ---- cookie replies to us

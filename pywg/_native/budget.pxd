@@ -1,12 +1,14 @@
-"""A bounded share of a thread's time for one kind of work: half of it, measured, with a few milliseconds in advance.
+"""A bounded share of a thread's time for one kind of work, measured, with a few milliseconds in advance.
 
+Half of it, and less while the thread has more to do than it can: what it does not get round to is lost, whatever it is.
 The work is done while there is credit, and its time is taken off afterwards. All zeros is an empty budget. One
 thread's.
 """
 from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
-    BUDGET_SHARE_LOG2 = 1           # half of the time
+    BUDGET_SHARE_LOG2 = 1           # half of the time,
+    BUDGET_PRESSED_LOG2 = 2         # or a quarter
     BUDGET_MOST_NS = 4_000_000      # of credit, and of debt: a thread that lost its processor meanwhile goes on soon
 
 
@@ -15,9 +17,9 @@ cdef struct Budget:
     uint64_t last_ns
 
 
-cdef inline bint budget_allows(Budget *budget, uint64_t now) noexcept nogil:
-    """Whether there is time for some of the work now. `now`: ns, never going back."""
-    cdef uint64_t earned = (now - budget.last_ns) >> BUDGET_SHARE_LOG2
+cdef inline bint budget_allows(Budget *budget, uint64_t now, bint pressed) noexcept nogil:
+    """Whether there is time for some of the work now. `now`: ns, never going back; `pressed`: since the last call."""
+    cdef uint64_t earned = (now - budget.last_ns) >> (BUDGET_PRESSED_LOG2 if pressed else BUDGET_SHARE_LOG2)
     budget.last_ns = now
     budget.credit_ns += <int64_t>min(earned, <uint64_t>(2 * BUDGET_MOST_NS))
     if budget.credit_ns > BUDGET_MOST_NS:

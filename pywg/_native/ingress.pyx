@@ -44,6 +44,7 @@ cdef enum:
     LONG_MESSAGES_WITH_HELPERS = 4
     PRESSED_BATCHES = 32    # full ones in a row: this thread should do nothing else
     FAILURES_MAX = 8        # in a row: this is no error of ICMP, of which each is told once
+    BEHIND_BATCHES = 256    # then the socket is soon full, or is already
 
 
 cdef Ingress *ingress_new(Dataplane *dp, Egress *egress, int slots) noexcept nogil:
@@ -195,9 +196,10 @@ cdef void receive(Ingress *e, int fd, int *failures) noexcept nogil:
     failures[0] = 0
     count(e.dp.counters, RX_RECEIVES)
     b.now = now_ns()
-    e.full = 0 if n < e.limit else min(e.full + 1, PRESSED_BATCHES)
-    if e.full == PRESSED_BATCHES:
+    e.full = 0 if n < e.limit else min(e.full + 1, BEHIND_BATCHES)
+    if e.full >= PRESSED_BATCHES:
         store64(&e.dp.rx_pressed_ns, b.now)
+    e.admission.pressed = e.full == BEHIND_BATCHES
     e.alone = e.pool == NULL or pipeline_is_empty(&e.line)
     for i in range(n):
         message = &b.messages[i]
