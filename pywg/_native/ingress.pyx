@@ -43,8 +43,8 @@ cdef enum:
     LONG_MESSAGES = 8       # by then what came first is still in the cache, and has waited long enough
     LONG_MESSAGES_WITH_HELPERS = 4
     PRESSED_BATCHES = 32    # full ones in a row: this thread should do nothing else
-    FAILURES_MAX = 8        # in a row: this is no error of ICMP, of which each is told once
     BEHIND_BATCHES = 256    # then the socket is soon full, or is already
+    FAILURES_MAX = 8        # in a row: this is no error of ICMP, of which each is told once
 
 
 cdef Ingress *ingress_new(Dataplane *dp, Egress *egress, int slots) noexcept nogil:
