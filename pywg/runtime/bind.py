@@ -4,6 +4,7 @@ A host without IPv6 (or without IPv4) gets one socket. The sockets stay in the n
 wherever its interface goes. Nothing here reads or sends.
 """
 
+import contextlib
 import errno
 import socket
 from collections.abc import Callable
@@ -19,6 +20,8 @@ SOCKET_BUFFER_LEN = 7 << 20
 PORT_TRIES = 100
 """How often a free port is chosen anew when the other family has it taken."""
 
+_HELD_MOST = 1000
+"""Datagrams: far more than the smallest buffer holds, and the loop ends however fast they come."""
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
 _IP_PKTINFO = 8
@@ -76,6 +79,19 @@ class Sockets:
                 if sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) != mark:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
             raise _mark_error(error, fwmark) from error
+
+    def hold(self) -> None:
+        """Nobody reads for now: what comes may take as little memory as the kernel allows."""
+        for sock in self._open():
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+
+    def use(self) -> None:
+        """After `hold`: what came meanwhile was for an interface that was down, and is dropped."""
+        for sock in self._open():
+            with contextlib.suppress(OSError):
+                for _ in range(_HELD_MOST):
+                    sock.recv(1)
+            _set_buffer(sock, socket.SO_RCVBUF, _SO_RCVBUFFORCE)
 
     def close(self) -> None:
         """Idempotent. No thread may use the descriptors any more."""
@@ -172,11 +188,15 @@ def _set_options(sock: socket.socket, family: socket.AddressFamily, udp_gro: boo
         # Like the kernel's WireGuard, leave DF clear: a path with a smaller MTU then costs fragments, never a silent
         # black hole.
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
-    for option, forced in ((socket.SO_RCVBUF, _SO_RCVBUFFORCE), (socket.SO_SNDBUF, _SO_SNDBUFFORCE)):
-        sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_LEN)  # up to net.core.*mem_max
-        _try_option(sock, socket.SOL_SOCKET, forced)  # past it, with CAP_NET_ADMIN
+    _set_buffer(sock, socket.SO_RCVBUF, _SO_RCVBUFFORCE)
+    _set_buffer(sock, socket.SO_SNDBUF, _SO_SNDBUFFORCE)
     if udp_gro and kernel.release() >= _UDP_GRO_SINCE:
         _try_option(sock, socket.IPPROTO_UDP, _UDP_GRO, 1)
+
+
+def _set_buffer(sock: socket.socket, option: int, forced: int) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_LEN)  # up to net.core.*mem_max
+    _try_option(sock, socket.SOL_SOCKET, forced)  # past it, with CAP_NET_ADMIN
 
 
 def _try_option(sock: socket.socket, level: int, option: int, value: int = SOCKET_BUFFER_LEN) -> None:

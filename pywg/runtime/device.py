@@ -5,7 +5,6 @@ and applying can't fail. The semantics are those of the kernel's netlink and of 
 no socket call and no loop.
 """
 
-import errno
 import os
 import resource
 from collections.abc import Callable
@@ -17,17 +16,11 @@ from pywg.config.model import ZERO_KEY, DeviceChange, DeviceStatus, PeerChange, 
 from pywg.core.crypto import private_key_from, public_key_of
 from pywg.core.events import Activity, Endpoint
 from pywg.core.tunnel import Tunnel
-from pywg.errors import BindError, UapiError
 from pywg.runtime import clock
 from pywg.runtime.bind import Sockets, open_sockets
+from pywg.runtime.listen_port import ListenPort, OpenSockets
 from pywg.runtime.log import Log, peer_name
-from pywg.runtime.pump import CallLater, Pump, TimerHandle, addr_of, surely
-
-BIND_RETRY = 1.0
-"""Seconds between two attempts to open the sockets of an interface that is up."""
-
-OpenSockets = Callable[[int, int], Sockets]
-"""(port, fwmark) -> open sockets; raises BindError."""
+from pywg.runtime.pump import CallLater, Pump, addr_of, surely
 
 
 @dataclass(slots=True)
@@ -64,9 +57,7 @@ class Device:
     ) -> None:
         self._plane = plane
         self._log = log
-        self._call_later = call_later
         self._now = now
-        self._open_sockets = open_sockets
         self._tunnel = Tunnel(
             random=random,
             wall_ns=wall_ns,
@@ -76,13 +67,11 @@ class Device:
         self._pump = Pump(self._tunnel, plane, call_later=call_later, now=now, log=log, tun_gone=tun_gone)
         self._peers: dict[int, _Peer] = {}
         self._private_key: Secret | None = None
-        self._port = 0
-        self._fwmark = 0
+        self._listen_port = ListenPort(
+            open_sockets=open_sockets, attach=self._attach, try_again=self._try_up, call_later=call_later, log=log
+        )
         self._mtu = 0
         self._wanted_up = False
-        self._sockets: Sockets | None = None
-        self._retry: TimerHandle | None = None
-        self._bind_trouble = ""
         self._memory_locked = memory_locked
         self._said_unlocked = False
         Secret(length=1).wipe()  # memory for keys is there from the start, and so is whether it could be locked
@@ -91,7 +80,7 @@ class Device:
     # The interface
 
     def up(self) -> None:
-        """The interface was set up: open the sockets, send the keepalives that are due.
+        """The interface was set up: open the sockets, or use those held; send the keepalives that are due.
 
         Tried again while the port can't be had.
         """
@@ -107,14 +96,11 @@ class Device:
             return
         self._wanted_up = False
         self._log.info("interface is down")
-        self._cancel_retry()
-        if self._sockets is None:
-            return
-        self._tunnel.down(self._now())
-        self._pump.move()
-        self._plane.detach_sockets()
-        self._sockets.close()
-        self._sockets = None
+        if self._listen_port.in_use:
+            self._tunnel.down(self._now())
+            self._pump.move()
+            self._plane.detach_sockets()
+        self._listen_port.down()
 
     def set_mtu(self, mtu: int) -> None:
         """The interface's MTU in bytes."""
@@ -133,6 +119,7 @@ class Device:
     def close(self) -> None:
         """Down, and all secrets wiped. The plane stays the caller's to close."""
         self.down()
+        self._listen_port.close()
         self._pump.close()
         self._tunnel.set_private_key(None, self._now())
         self._pump.move_events()
@@ -154,15 +141,10 @@ class Device:
         """
         self._reserve(change)
         new_key = self._resolve_key(change)
-        sockets = self._resolve_sockets(change)
+        sockets = self._listen_port.resolve(change.listen_port, change.fwmark)
         now = self._now()
-        if change.fwmark is not None:
-            self._fwmark = change.fwmark
-        if change.listen_port is not None:
-            self._port = change.listen_port
-        if sockets is not None:
-            self._swap_sockets(sockets)
-        elif change.fwmark is not None:
+        self._listen_port.apply(change.listen_port, change.fwmark, sockets)
+        if sockets is None and change.fwmark is not None:
             self._clear_sources()
         if change.replace_peers:
             self._remove_peers(list(self._peers), now)
@@ -182,23 +164,24 @@ class Device:
         """
         return DeviceStatus(
             private_key=self._private_key,
-            listen_port=self._port,
-            fwmark=self._fwmark,
+            listen_port=self._listen_port.number,
+            fwmark=self._listen_port.fwmark,
             peers=[self._peer_status(peer, record) for peer, record in self._peers.items()],
         )
 
     def stats(self) -> dict[str, int | str]:
         """Counters and switches by name: `counter_*` grow, `offload_*` are 0 or 1, `memory_*` are bytes of the data
         plane's, the rest are what is now."""
+        sockets = self._listen_port.sockets
         stats: dict[str, int | str] = {
             "aead": selected_aead(),
             "threads": self._plane.threads,
             "up": int(self._wanted_up),
-            "sockets_open": int(self._sockets is not None),
+            "sockets_open": int(sockets is not None),
             "mtu": self._mtu,
             "peers": len(self._peers),
             "secrets_locked": int(self._memory_locked()),
-            "offload_udp_gro": int(self._sockets is not None and self._sockets.udp_gro),
+            "offload_udp_gro": int(sockets is not None and sockets.udp_gro),
         }
         stats.update((f"offload_{name}", int(on)) for name, on in self._plane.offloads().items())
         stats.update((f"memory_{name}", length) for name, length in self._plane.memory().items())
@@ -211,12 +194,13 @@ class Device:
     @property
     def bound_ifindex(self) -> int:
         """The index of the device that the sockets are bound to, 0 for none."""
-        return 0 if self._sockets is None else self._sockets.ifindex
+        sockets = self._listen_port.sockets
+        return 0 if sockets is None else sockets.ifindex
 
     @property
     def fwmark(self) -> int:
         """The mark on what the sockets send, 0 for none."""
-        return self._fwmark
+        return self._listen_port.fwmark
 
     def peers(self) -> list[int]:
         """All peers, by the ids that core and plane know them by."""
@@ -265,20 +249,6 @@ class Device:
             return None
         return _NewKey(private, public_key_of(private_key_from(private)))
 
-    def _resolve_sockets(self, change: DeviceChange) -> Sockets | None:
-        """New sockets, open beside the present ones; None when those stay (a new mark is then on them)."""
-        port = self._port if change.listen_port is None else change.listen_port
-        fwmark = self._fwmark if change.fwmark is None else change.fwmark
-        if not self._wanted_up or (port, fwmark) == (self._port, self._fwmark):
-            return None
-        try:
-            if self._sockets is None or port != self._sockets.port:
-                return self._open_sockets(port, fwmark)
-            self._sockets.set_mark(fwmark)
-        except BindError as error:
-            raise UapiError(str(error.strerror), errno=error.errno or errno.EIO) from error
-        return None
-
     def _reserve(self, change: DeviceChange) -> None:
         """Raises MemoryError when there is no memory for what the change adds."""
         added = {peer.public_key for peer in change.peers if not peer.remove}
@@ -323,7 +293,7 @@ class Device:
         self._change_allowed_ips(peer, change)
         if change.persistent_keepalive is not None:
             self._tunnel.set_persistent_keepalive(peer, change.persistent_keepalive, now)
-        if self._sockets is not None:
+        if self._listen_port.in_use:
             surely(self._plane.send_staged, peer)
 
     def _add_peer(self, public_key: bytes, now: float) -> int:
@@ -388,55 +358,27 @@ class Device:
     # The sockets
 
     def _try_up(self) -> None:
-        self._retry = None
-        try:
-            sockets = self._open_sockets(self._port, self._fwmark)
-        except BindError as error:
-            trouble = str(error.strerror)
-            if trouble != self._bind_trouble:
-                self._log.error(f"{trouble}; trying again each {BIND_RETRY:g} s")
-            self._bind_trouble = trouble
-            self._retry = self._call_later(BIND_RETRY, self._try_up)
-            return
-        self._swap_sockets(sockets)
+        self._listen_port.up()
         self._pump.move()
 
     def rebind(self) -> bool:
         """Opens the sockets again, beside those there are and on the same port; sessions go on. False: can't be had."""
-        if self._sockets is None:
-            return True
-        try:
-            sockets = self._open_sockets(self._sockets.port, self._fwmark)
-        except BindError as error:
-            self._log.debug(str(error.strerror))
-            return False
-        self._swap_sockets(sockets)
+        bound = self._listen_port.rebind()
         self._pump.move()
-        return True
+        return bound
 
-    def _swap_sockets(self, sockets: Sockets) -> None:
+    def _attach(self, sockets: Sockets, first: bool) -> None:
         """Sessions go on over new sockets; where there were none, the device comes up."""
-        old, self._sockets = self._sockets, sockets
-        self._port = sockets.port
-        self._bind_trouble = ""
-        self._cancel_retry()
         surely(self._plane.attach_sockets, sockets.fd4, sockets.fd6)
-        self._log.debug(f"UDP port {sockets.port}")
-        if old is None:
+        if first:
             self._tunnel.up(self._now())
         else:
-            old.close()
             self._clear_sources()
 
     def _clear_sources(self) -> None:
         """Another port or mark may mean another route: let the routing table choose again."""
         for peer in self._peers:
             self.clear_source(peer)
-
-    def _cancel_retry(self) -> None:
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
 
 
 def _taken(key: Secret | bytes) -> Secret:

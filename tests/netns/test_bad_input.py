@@ -152,12 +152,28 @@ def test_port_taken_while_up_changes_nothing(lab: Lab) -> None:
 
 
 @pytest.mark.dropin("13")
+def test_port_taken_while_down_changes_nothing(pywg: str, open_lab: OpenLab) -> None:
+    site = open_lab(pywg, pywg, connect=False).near
+    with site.namespace.socket(socket.AF_INET6, socket.SOCK_DGRAM) as taken:
+        taken.bind(("::", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(CommandError, match="Address already in use"):
+            site.wg("set", site.interface, "listen-port", str(port), "fwmark", "1")
+        assert f"UDP port {port} (IPv6) can't be opened" in site.log_tail()
+    assert site.wg("show", site.interface, "listen-port").strip() == "0"
+    assert site.wg("show", site.interface, "fwmark").strip() == "off"
+
+
+@pytest.mark.dropin("13")
 def test_port_taken_at_link_up_is_said_and_tried_again(pywg: str, open_lab: OpenLab) -> None:
     site = open_lab(pywg, pywg, connect=False).near
+    site.wg("set", site.interface, "listen-port", "4001")
+    for state in ("up", "down"):
+        site.ip("link", "set", site.interface, state)
+        poll(lambda state=state: (4001 in _udp_ports(site)) == (state == "up"), "the port is bound, and free again")
     with site.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("0.0.0.0", 0))
+        taken.bind(("0.0.0.0", 4001))
         port = taken.getsockname()[1]
-        site.wg("set", site.interface, "listen-port", str(port))
         site.ip("link", "set", site.interface, "up")
         poll(lambda: str(port) in site.log_tail(), "the log names the port")
         assert site.alive()

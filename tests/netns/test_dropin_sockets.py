@@ -86,11 +86,16 @@ def test_port_0_is_some_port_and_both_families_have_it(subject: str, open_lab: O
 @pytest.mark.dropin("13")
 @pytest.mark.lacks("wireguard-go", "does not try again by itself")
 def test_port_that_is_taken_at_up_is_had_once_it_is_free(subject: str, open_lab: OpenLab) -> None:
+    """It was had before, and given up when the interface was set down."""
     lab = open_lab(subject, subject, connect=False)
     site = lab.near
+    site.configure(lab.mtu)
+    poll(lambda: LISTEN_PORT in dropin.udp_ports(site), "the port is bound")
+    site.ip("link", "set", site.interface, "down")
+    poll(lambda: LISTEN_PORT not in dropin.udp_ports(site), "the port is free", 2)
     with site.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("0.0.0.0", LISTEN_PORT))
-        site.configure(lab.mtu)
+        site.ip("link", "set", site.interface, "up")
         poll(lambda: str(LISTEN_PORT) in site.log_tail(), "the log says which port can't be had")
         assert site.alive()
     poll(lambda: LISTEN_PORT in dropin.udp_ports(site), "the port is bound once it is free", 5)

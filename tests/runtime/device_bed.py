@@ -55,6 +55,14 @@ class FakeSockets:
     refuse_mark: bool = False
     udp_gro: bool = True
     ifindex: int = 0
+    held: bool = False
+
+    def hold(self) -> None:
+        self.held = True
+
+    def use(self) -> None:
+        assert self.held
+        self.held = False
 
     def set_mark(self, fwmark: int) -> None:
         if self.refuse_mark:
@@ -111,6 +119,7 @@ class Bed:
         self.plane = FakePlane()
         self.opened: list[FakeSockets] = []
         self.taken_ports: set[int] = set()
+        self.refuse_mark = False
         self.tun_gone = 0
         self.text = io.StringIO()
         self._free_ports = itertools.count(40000)
@@ -131,13 +140,15 @@ class Bed:
     def _open(self, port: int, fwmark: int) -> FakeSockets:
         if port in self.taken_ports or any(sockets.open and sockets.port == port for sockets in self.opened):
             raise BindError(errno.EADDRINUSE, f"UDP port {port} (IPv4) can't be opened")
-        self.opened.append(FakeSockets(port or next(self._free_ports), fwmark))
+        if fwmark and self.refuse_mark:
+            raise BindError(errno.EPERM, "no mark for you")
+        self.opened.append(FakeSockets(port or next(self._free_ports), fwmark, refuse_mark=self.refuse_mark))
         return self.opened[-1]
 
     @property
     def sockets(self) -> FakeSockets | None:
         """The open ones, of which there is at most one."""
-        found = [sockets for sockets in self.opened if sockets.open]
+        found = [sockets for sockets in self.opened if sockets.open and not sockets.held]
         assert len(found) <= 1
         if found:
             assert self.plane.sockets == (found[0].fd4, found[0].fd6)

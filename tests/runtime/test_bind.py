@@ -48,6 +48,25 @@ def test_close_is_idempotent_and_frees_the_port():
     again.close()
 
 
+def test_held_sockets_take_next_to_no_memory_and_what_came_is_dropped():
+    sockets = open_sockets(0, 0)
+    try:
+        full = sockets.udp6.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        sockets.hold()
+        with socket.socket(V6, socket.SOCK_DGRAM) as sender:
+            for _ in range(1000):
+                sender.sendto(b"early", ("::1", sockets.port))
+            assert sockets.udp6.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) <= 4608
+            sockets.use()
+            assert sockets.udp6.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == full
+            with pytest.raises(BlockingIOError):
+                sockets.udp6.recv(100)
+            sender.sendto(b"in time", ("::1", sockets.port))
+            assert sockets.udp6.recv(100) == b"in time"
+    finally:
+        sockets.close()
+
+
 def test_options_the_data_plane_relies_on():
     sockets = open_sockets(0, 0)
     try:

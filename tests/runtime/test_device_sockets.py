@@ -11,13 +11,112 @@ from tests.runtime.device_bed import Bed, Pair, clamped, peer_key
 # Port and mark
 
 
-def test_port_and_mark_of_a_device_that_is_down_are_remembered():
+def test_port_and_mark_of_a_device_that_is_down_are_had_at_once():
     bed = Bed()
     bed.set(listen_port=51820, fwmark=0xCA6C)
     assert bed.sockets is None
+    (held,) = bed.opened
+    assert (held.open, held.held, held.port, held.mark) == (True, True, 51820, 0xCA6C)
     assert (bed.device.status().listen_port, bed.device.status().fwmark) == (51820, 0xCA6C)
     bed.device.up()
-    assert (bed.sockets.port, bed.sockets.mark) == (51820, 0xCA6C)
+    assert bed.sockets is held
+    assert len(bed.opened) == 1
+
+
+@pytest.mark.dropin("9", "13")
+def test_a_taken_port_is_refused_while_the_device_is_down():
+    bed = Bed()
+    bed.set(listen_port=5, fwmark=6)
+    bed.taken_ports.add(99)
+    before = bed.device.status()
+    with pytest.raises(UapiError) as caught:
+        bed.set(PeerChange(peer_key(2)), listen_port=99, fwmark=7)
+    assert caught.value.errno == errno.EADDRINUSE
+    assert bed.device.status() == before
+    bed.device.up()
+    assert (bed.sockets.port, bed.sockets.mark) == (5, 6)
+
+
+def test_a_refused_mark_is_refused_while_the_device_is_down():
+    bed = Bed()
+    bed.refuse_mark = True
+    with pytest.raises(UapiError) as caught:
+        bed.set(fwmark=7)
+    assert caught.value.errno == errno.EPERM
+    assert bed.device.status().fwmark == 0
+    bed.refuse_mark = False
+    bed.set(fwmark=7)
+    assert bed.device.status().fwmark == 7
+    assert not any(sockets.open for sockets in bed.opened), "no port was asked for"
+
+
+def test_a_port_that_is_held_is_another_ones_after_the_next():
+    bed = Bed()
+    bed.set(listen_port=5)
+    bed.set(listen_port=6)
+    assert [sockets.port for sockets in bed.opened if sockets.open] == [6]
+    bed.set(listen_port=0)
+    assert [sockets.port for sockets in bed.opened if sockets.open] == []
+    assert bed.device.status().listen_port == 0
+    bed.device.up()
+    assert bed.sockets.port >= 40000
+
+
+def test_the_port_asked_for_again_is_had_again():
+    """After down it is free for others. Who asks for it wants it."""
+    bed = Bed()
+    bed.set(listen_port=5)
+    bed.device.up()
+    bed.device.down()
+    assert not bed.opened[0].open
+    bed.taken_ports.add(5)
+    bed.set(PeerChange(peer_key(1)))  # asks for no port
+    with pytest.raises(UapiError):
+        bed.set(listen_port=5)
+    bed.taken_ports.clear()
+    bed.set(listen_port=5)
+    assert bed.opened[-1].held
+
+
+def test_a_taken_port_is_refused_while_it_is_tried_for():
+    bed = Bed()
+    bed.set(listen_port=5)
+    bed.device.up()
+    bed.device.down()
+    bed.taken_ports.add(5)
+    bed.device.up()
+    with pytest.raises(UapiError):
+        bed.set(listen_port=5)
+    bed.set(fwmark=9)
+    bed.taken_ports.clear()
+    bed.timers.advance(2)
+    assert (bed.sockets.port, bed.sockets.mark) == (5, 9)
+
+
+def test_a_port_that_was_chosen_and_is_taken_meanwhile_becomes_another():
+    bed = Bed()
+    bed.device.up()
+    port = bed.sockets.port
+    bed.device.down()
+    bed.taken_ports.add(port)
+    bed.device.up()
+    assert bed.sockets.port == bed.device.status().listen_port != port
+
+
+def test_sockets_that_are_held_are_bound_anew_with_their_device():
+    bed = Bed()
+    bed.set(listen_port=5)
+    (old,) = bed.opened
+    old.open = False  # as another device's, whose port is another
+    assert bed.device.rebind()
+    assert (bed.opened[-1].port, bed.opened[-1].held) == (5, True)
+
+
+def test_what_is_held_is_given_up_at_the_end():
+    bed = Bed()
+    bed.set(listen_port=5)
+    bed.device.close()
+    assert not bed.opened[0].open
 
 
 def test_a_free_port_is_reported_and_kept():
@@ -143,6 +242,15 @@ def test_a_refused_mark_refuses_the_whole_change():
 # Up and down
 
 
+def _bed_whose_port_was_taken_while_it_was_down(port: int) -> Bed:
+    bed = Bed()
+    bed.set(listen_port=port)
+    bed.device.up()
+    bed.device.down()
+    bed.taken_ports.add(port)
+    return bed
+
+
 def test_up_sends_the_keepalives_that_are_due_and_only_those():
     bed = Bed()
     bed.set(
@@ -211,9 +319,7 @@ def test_up_and_down_twice_is_once():
 
 @pytest.mark.dropin("13")
 def test_a_bind_that_fails_on_up_is_logged_once_and_tried_again():
-    bed = Bed()
-    bed.taken_ports.add(99)
-    bed.set(listen_port=99)
+    bed = _bed_whose_port_was_taken_while_it_was_down(99)
     bed.device.up()
     bed.timers.advance(10)
     assert bed.sockets is None
@@ -222,17 +328,17 @@ def test_a_bind_that_fails_on_up_is_logged_once_and_tried_again():
     bed.timers.advance(2)
     assert bed.sockets.port == 99
     assert bed.timers.pending() == []
+    assert bed.text.getvalue().count("ERROR: (wg0)") == 2
+    assert "UDP port 99 is open now" in bed.text.getvalue()
 
 
 def test_a_bind_that_fails_is_over_with_another_port_or_down():
-    bed = Bed()
-    bed.taken_ports.add(99)
-    bed.set(listen_port=99)
+    bed = _bed_whose_port_was_taken_while_it_was_down(99)
     bed.device.up()
     bed.set(listen_port=98)
     assert bed.sockets.port == 98
     bed.device.down()
-    bed.set(listen_port=99)
+    bed.taken_ports.add(98)
     bed.device.up()
     bed.device.down()
     bed.taken_ports.clear()
