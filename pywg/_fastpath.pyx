@@ -27,7 +27,7 @@ from pywg._native.egress cimport egress_send_staged
 from pywg._native.endpoint cimport from_endpoint, to_endpoint
 from pywg._native.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD, NO_PEER
 from pywg._native.index_table cimport IndexEntry, index_table_find
-from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_unlock
+from pywg._native.linux cimport EAGAIN, EDESTADDRREQ, pthread_mutex_lock, pthread_mutex_unlock
 from pywg._native.mac cimport macs_identify, macs_init
 from pywg._native.memory cimport memory_of
 from pywg._native.pool cimport HELPERS_MAX
@@ -458,6 +458,7 @@ cdef class Plane:
         """Sends a handshake message to where the peer is; an authenticated packet sent, to its timers and tx_bytes."""
         cdef Peer *found = self.find(peer)
         cdef bint sent
+        self.control.error = EDESTADDRREQ
         crew_hold(self.crew)
         note_sent(found, <const uint8_t *>PyBytes_AS_STRING(data), <uint32_t>len(data))
         sent = has_endpoint(found) and self.send_one(found, &found.endpoint, data)
@@ -476,9 +477,18 @@ cdef class Plane:
         crew_release(self.crew)
         return sent
 
+    @property
+    def send_error(self) -> int:
+        """Why the last `send_to_peer` or `send_to` returned False: an errno.
+
+        EDESTADDRREQ: no endpoint is known; EAFNOSUPPORT: there is no socket of its family; EAGAIN: the socket is full.
+        """
+        return self.control.error
+
     cdef bint send_one(self, Peer *peer, const Endpoint *to, bytes data) noexcept:
         """In the gates. Never waits: a full socket loses the message, as the network might."""
         self.control.count = self.control.sent = self.control.failed = 0
+        self.control.error = EAGAIN
         udp_queue(self.control, peer, to, <uint8_t *>PyBytes_AS_STRING(data), <uint32_t>len(data), 0,
                   HANDSHAKE_TOS)
         return udp_flush(self.control, self.dp) and self.control.failed == 0

@@ -42,11 +42,15 @@ class LocalProtocolError(ProtocolError):
 
 
 class RemoteProtocolError(ProtocolError):
-    """The other end's mistake, or a forgery. `reason` is the short fixed name it is counted under."""
+    """The other end's mistake, or a forgery. `reason` is the short fixed name it is counted under.
 
-    def __init__(self, reason: str) -> None:
+    `public_key`: the static key of the end it is about, as far as that is known.
+    """
+
+    def __init__(self, reason: str, public_key: bytes | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.public_key = public_key
 
 
 class DeviceError(PywgError, OSError):

@@ -34,9 +34,11 @@ cdef extern from *:
 cdef extern from "errno.h" nogil:
     int errno
     enum:
+        EAFNOSUPPORT
         EAGAIN
         EBADF
         EBADFD
+        EDESTADDRREQ
         EINTR
         EINVAL
         EIO

@@ -28,6 +28,7 @@ cdef struct Sender:
     int count
     int sent
     int failed                  # messages given up since the owner last set this to 0
+    int error                   # errno of the last of them
     Outgoing queue[SEND_BATCH]
     mmsghdr messages[SEND_BATCH]
     iovec iov[SEND_BATCH]

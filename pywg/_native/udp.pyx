@@ -9,7 +9,7 @@ from pywg._native.counters cimport TX_DATAGRAMS, TX_GSO_REFUSED, TX_MESSAGE_TOO_
 from pywg._native.counters cimport TX_SOURCE_CLEARED, count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.libcrypto cimport OPENSSL_cleanse
-from pywg._native.linux cimport AF_INET, AF_INET6, EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, EPERM
+from pywg._native.linux cimport AF_INET, AF_INET6, EAFNOSUPPORT, EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, EPERM
 from pywg._native.linux cimport CMSG_DATA, CMSG_FIRSTHDR, CMSG_LEN, CMSG_NXTHDR, CMSG_SPACE, MSG_DONTWAIT, MSG_TRUNC
 from pywg._native.linux cimport IP_PKTINFO, IP_TOS, IPPROTO_IP, IPPROTO_IPV6, IPV6_PKTINFO, IPV6_TCLASS
 from pywg._native.linux cimport SOL_UDP, UDP_GRO, UDP_SEGMENT, cmsghdr, in6_pktinfo, in_pktinfo, msghdr
@@ -242,6 +242,7 @@ cdef bint resend(Sender *sender, Dataplane *dp, int fd, int i, int error) noexce
     if error == EAGAIN:
         return False
     sender.failed += 1
+    sender.error = error
     count(dp.counters, TX_MESSAGE_TOO_LONG if error == EMSGSIZE else TX_SEND_ERROR)
     return True
 
@@ -256,6 +257,7 @@ cdef bint udp_flush(Sender *sender, Dataplane *dp) noexcept nogil:
         if fd < 0:
             count(dp.counters, TX_SEND_ERROR)
             sender.failed += 1
+            sender.error = EAFNOSUPPORT
             sender.sent += 1
             continue
         if not goes_whole(dp, &sender.queue[i]):

@@ -183,11 +183,23 @@ class HandshakeGivenUp:
 
 
 @dataclass(frozen=True, slots=True)
+class CookieReceived:
+    """The peer is under load, and wants the cookie that it has given us in the next message."""
+
+    peer: int
+
+
+@dataclass(frozen=True, slots=True)
 class Dropped:
-    """One datagram was rejected; `reason` is one of DROP_REASONS."""
+    """One datagram was rejected; `reason` is one of DROP_REASONS.
+
+    `public_key` is the static key of the stranger, or of the peer, that it is about: for UNKNOWN_PEER,
+    REPLAYED_INITIATION and BAD_RESPONSE.
+    """
 
     reason: str
     source: Endpoint | None
+    public_key: bytes | None = None
 
 
 Event = (
@@ -203,5 +215,6 @@ Event = (
     | SourceCleared
     | HandshakeCompleted
     | HandshakeGivenUp
+    | CookieReceived
     | Dropped
 )

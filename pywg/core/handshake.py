@@ -102,12 +102,12 @@ class Symmetric:
         self.mix_hash(ciphertext)
         return ciphertext
 
-    def open(self, key: bytes, ciphertext: bytes, reason: str) -> bytes:
-        """The inverse of `seal`; raises RemoteProtocolError(reason) when the tag is wrong."""
+    def open(self, key: bytes, ciphertext: bytes, reason: str, public_key: bytes | None = None) -> bytes:
+        """The inverse of `seal`; raises RemoteProtocolError(reason, public_key) when the tag is wrong."""
         plaintext = crypto.open_sealed(key, ciphertext, self.hash)
         wipe(key)
         if plaintext is None:
-            raise RemoteProtocolError(reason)
+            raise RemoteProtocolError(reason, public_key)
         self.mix_hash(ciphertext)
         return plaintext
 
@@ -239,11 +239,11 @@ def consume_initiation(
         remote_static = symmetric.open(key, message.encrypted_static, events.BAD_INITIATION)
         handshake = find(remote_static)
         if handshake is None:
-            raise RemoteProtocolError(events.UNKNOWN_PEER)
+            raise RemoteProtocolError(events.UNKNOWN_PEER, remote_static)
         key = symmetric.mix_static_dh(handshake.static_shared(identity))
         timestamp = symmetric.open(key, message.encrypted_timestamp, events.BAD_INITIATION)
         if timestamp <= handshake.latest_timestamp:
-            raise RemoteProtocolError(events.REPLAYED_INITIATION)
+            raise RemoteProtocolError(events.REPLAYED_INITIATION, remote_static)
         if now < handshake.last_consumption + 1 / INITIATIONS_PER_SECOND:
             raise RemoteProtocolError(events.INITIATION_FLOOD)
         handshake.clear()
@@ -295,7 +295,7 @@ def consume_response(message: messages.Response, handshake: Handshake, identity:
         wipe(symmetric.mix_dh(crypto.dh(ephemeral_key, message.ephemeral)))
         wipe(symmetric.mix_dh(crypto.dh(identity.private_key, message.ephemeral)))
         key = symmetric.mix_preshared_key(handshake.preshared_key or NO_PRESHARED_KEY)
-        symmetric.open(key, message.encrypted_nothing, events.BAD_RESPONSE)
+        symmetric.open(key, message.encrypted_nothing, events.BAD_RESPONSE, handshake.remote_static)
         handshake.clear()
         handshake.remember(symmetric, State.CONSUMED_RESPONSE)
     finally:

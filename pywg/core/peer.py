@@ -159,6 +159,7 @@ class Peer:
         if reply.receiver_index not in (self.handshake.local_index, unconfirmed):
             raise RemoteProtocolError(events.UNKNOWN_INDEX)
         self.cookies.consume_reply(reply, now)
+        self._context.events.append(events.CookieReceived(self.id))
 
     def move(self, source: Endpoint) -> None:
         """An authentic handshake message came from `source`."""

@@ -197,7 +197,7 @@ class Tunnel:
             else:
                 peer = self._receive_response(Response.unpack(data), source, now)
         except RemoteProtocolError as error:
-            self._context.events.append(Dropped(error.reason, source))
+            self._context.events.append(Dropped(error.reason, source, error.public_key))
             return None
         self._reschedule(peer, now)
         return peer.id

@@ -73,7 +73,7 @@ class Sockets:
         old = [(sock, sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK)) for sock in self._open()]
         try:
             for sock, _ in old:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, _signed(fwmark))
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, signed_mark(fwmark))
         except OSError as error:
             for sock, mark in old:
                 if sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) != mark:
@@ -207,14 +207,14 @@ def _try_option(sock: socket.socket, level: int, option: int, value: int = SOCKE
         return
 
 
-def _signed(mark: int) -> int:
+def signed_mark(mark: int) -> int:
     """setsockopt takes an int; the kernel reads the same 32 bits."""
     return mark - (1 << 32) if mark >> 31 else mark
 
 
 def _mark(sock: socket.socket, fwmark: int) -> None:
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, _signed(fwmark))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, signed_mark(fwmark))
     except OSError as error:
         raise _mark_error(error, fwmark) from error
 

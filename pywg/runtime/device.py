@@ -18,9 +18,11 @@ from pywg.core.events import Activity, Endpoint
 from pywg.core.tunnel import Tunnel
 from pywg.runtime import clock
 from pywg.runtime.bind import Sockets, open_sockets
+from pywg.runtime.handshake_log import HandshakeLog
 from pywg.runtime.listen_port import ListenPort, OpenSockets
 from pywg.runtime.log import Log, peer_name
 from pywg.runtime.pump import CallLater, Pump, addr_of, surely
+from pywg.runtime.refusal import Refusals
 
 
 @dataclass(slots=True)
@@ -54,17 +56,28 @@ class Device:
         random: Callable[[int], bytes] = os.urandom,
         open_sockets: OpenSockets = open_sockets,
         memory_locked: Callable[[], bool] = locked,
+        refusals: Refusals | None = None,
     ) -> None:
         self._plane = plane
         self._log = log
         self._now = now
+        self._refusals = refusals
         self._tunnel = Tunnel(
             random=random,
             wall_ns=wall_ns,
             activity=lambda peer: Activity(*plane.activity(peer)),
             withdraw=plane.withdraw_keypair,
         )
-        self._pump = Pump(self._tunnel, plane, call_later=call_later, now=now, log=log, tun_gone=tun_gone)
+        self._handshakes = HandshakeLog(log, self._tunnel, now, self._ask_refusal)
+        self._pump = Pump(
+            self._tunnel,
+            plane,
+            call_later=call_later,
+            now=now,
+            log=log,
+            handshakes=self._handshakes,
+            tun_gone=tun_gone,
+        )
         self._peers: dict[int, _Peer] = {}
         self._private_key: Secret | None = None
         self._listen_port = ListenPort(
@@ -99,6 +112,7 @@ class Device:
         if self._listen_port.in_use:
             self._tunnel.down(self._now())
             self._pump.move()
+            self._handshakes.all_changed()
             self._plane.detach_sockets()
         self._listen_port.down()
 
@@ -270,6 +284,7 @@ class Device:
         if self._private_key is not None:
             self._private_key.wipe()
         self._private_key = new_key.private
+        self._handshakes.all_changed()
         self._log.debug("private key set" if new_key.private is not None else "private key cleared")
 
     def _apply_peer(self, change: PeerChange, now: float) -> None:
@@ -286,6 +301,7 @@ class Device:
             self._set_preshared_key(peer, change.preshared_key)
         if change.endpoint is not None:
             endpoint = Endpoint(*change.endpoint)
+            self._handshakes.endpoint_set(peer, endpoint)
             surely(self._plane.set_endpoint, peer, addr_of(endpoint))
             self._tunnel.set_endpoint(peer, endpoint, now)
         if change.replace_allowed_ips:
@@ -306,7 +322,7 @@ class Device:
             self._tunnel.remove_peer(peer, now)
             self._pump.move_events(unknown=peer)
             raise
-        self._log.debug(f"{peer_name(public_key)} added as peer {peer}")
+        self._log.debug(f"{peer_name(public_key)} added")
         return peer
 
     def _remove_peers(self, peers: list[int], now: float) -> None:
@@ -318,6 +334,7 @@ class Device:
             record = self._peers.pop(peer)
             if record.preshared_key is not None:
                 record.preshared_key.wipe()
+            self._handshakes.removed(peer)
             self._log.debug(f"{peer_name(record.public_key)} removed")
 
     def _set_preshared_key(self, peer: int, key: Secret | bytes) -> None:
@@ -366,6 +383,10 @@ class Device:
         bound = self._listen_port.rebind()
         self._pump.move()
         return bound
+
+    def _ask_refusal(self, endpoint: Endpoint, told: Callable[[int], None]) -> None:
+        if self._refusals is not None:
+            self._refusals.ask(endpoint, self.fwmark, told)
 
     def _attach(self, sockets: Sockets, first: bool) -> None:
         """Sessions go on over new sockets; where there were none, the device comes up."""

@@ -15,7 +15,8 @@ from typing import TextIO
 from pywg.errors import ConfigError
 from pywg.runtime.log_output import Level, Output, StreamOutput
 
-__all__ = ["LIMIT_BURST", "LIMIT_SECONDS", "Form", "Level", "Log", "level_of", "parse_form", "parse_level", "peer_name"]
+__all__ = ["LIMIT_BURST", "LIMIT_SECONDS", "LOOK_AGAIN", "Form", "Level", "Log", "key_name", "level_of"]
+__all__ += ["parse_form", "parse_level", "peer_name"]
 
 
 class Form(enum.Enum):
@@ -63,10 +64,15 @@ def parse_form(text: str) -> Form:
         raise ConfigError(f"PYWG_LOG_FORMAT={text!r} is neither text nor json") from error
 
 
-def peer_name(public_key: bytes) -> str:
-    """A peer as wireguard-go names it in its log: the ends of its base64 key."""
+def key_name(public_key: bytes) -> str:
+    """The ends of a key's base64."""
     text = b64encode(public_key).decode()
-    return f"peer({text[:4]}…{text[39:43]})"
+    return f"{text[:4]}…{text[39:43]}"
+
+
+def peer_name(public_key: bytes) -> str:
+    """A peer as wireguard-go names it in its log."""
+    return f"peer({key_name(public_key)})"
 
 
 class Log:

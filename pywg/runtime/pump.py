@@ -13,6 +13,7 @@ from pywg._fastpath import Plane, reserve_spend
 from pywg.core import events
 from pywg.core.events import Endpoint
 from pywg.core.tunnel import Tunnel
+from pywg.runtime.handshake_log import HandshakeLog
 from pywg.runtime.log import Level, Log
 
 DRAIN_LIMIT = 64
@@ -66,6 +67,7 @@ class Pump:
         call_later: CallLater,
         now: Callable[[], float],
         log: Log,
+        handshakes: HandshakeLog,
         tun_gone: Callable[[], None],
     ) -> None:
         self.dropped: Counter[str] = Counter()
@@ -75,6 +77,7 @@ class Pump:
         self._call_later = call_later
         self._now = now
         self._log = log
+        self._handshakes = handshakes
         self._tun_gone = tun_gone
         self._timer: TimerHandle | None = None
         self._timer_at = 0.0
@@ -92,8 +95,9 @@ class Pump:
             events.DropStaged: lambda e: plane.drop_staged(e.peer),
             events.EndpointMoved: lambda e: plane.set_endpoint(e.peer, addr_of(e.endpoint)),
             events.SourceCleared: lambda e: plane.clear_source(e.peer),
-            events.HandshakeCompleted: lambda e: log.debug(f"peer {e.peer}: handshake completed"),
-            events.HandshakeGivenUp: lambda e: log.debug(f"peer {e.peer}: no answer, handshake given up"),
+            events.HandshakeCompleted: lambda e: self._handshakes.completed(e.peer),
+            events.HandshakeGivenUp: lambda e: self._handshakes.given_up(e.peer),
+            events.CookieReceived: lambda e: self._handshakes.cookie_received(e.peer),
             events.Dropped: self._dropped,
         }
 
@@ -119,6 +123,7 @@ class Pump:
             sender = receive(data, Endpoint(*addr), now)  # the plane has asked for cookies where it is under load
             if sender is not None:
                 count_rx(sender, len(data))
+                self._handshakes.received(sender, data[0])
             self._carry()
         self.move()
         if state & flags.TUN_GONE:
@@ -134,7 +139,10 @@ class Pump:
         self.move_events()
         for data, peer, endpoint in self._tunnel.datagrams_to_send():
             if peer is not None:
-                surely(self._plane.send_to_peer, peer, data)
+                if surely(self._plane.send_to_peer, peer, data):
+                    self._handshakes.sent(peer, data[0])
+                else:
+                    self._handshakes.not_sent(peer, data[0], self._plane.send_error)
             elif endpoint is not None:
                 surely(self._plane.send_to, addr_of(endpoint), data)
 
@@ -189,7 +197,8 @@ class Pump:
             if addr is not None:
                 tunnel.endpoint_learned(peer, Endpoint(*addr))
         if what & flags.ROUTING_LOOP:
-            line = f"routing loop: what is sent to peer {peer} comes back to be sent again, and is dropped"
+            name = self._handshakes.name(peer)
+            line = f"routing loop: what is sent to {name} comes back to be sent again, and is dropped"
             self._log.limited("routing loop", line, Level.WARNING)
         if what & flags.CONFIRMED:
             tunnel.keypair_confirmed(peer, confirmed_index, now)
@@ -198,6 +207,7 @@ class Pump:
         if what & flags.REKEY_WANTED:
             tunnel.rekey_wanted(peer, now)
         if what & flags.HANDSHAKE_WANTED:
+            self._handshakes.wanted(peer)
             tunnel.handshake_wanted(peer, now)
 
     def _keypair_derived(self, event: events.KeypairDerived) -> None:
@@ -223,4 +233,4 @@ class Pump:
 
     def _dropped(self, event: events.Dropped) -> None:
         self.dropped[event.reason] += 1
-        self._log.limited(event.reason, f"handshake message dropped: {event.reason}")
+        self._handshakes.dropped(event)

@@ -146,14 +146,16 @@ _OPTIONS = (
     (socket.SOL_SOCKET, socket.SO_BINDTODEVICE),
     (socket.IPPROTO_IP, 8),  # IP_PKTINFO
     (socket.IPPROTO_IP, 10),  # IP_MTU_DISCOVER
+    (socket.IPPROTO_IP, 11),  # IP_RECVERR
     (socket.IPPROTO_IP, 13),  # IP_RECVTOS
+    (socket.IPPROTO_IPV6, 25),  # IPV6_RECVERR
     (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY),
     (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO),
     (socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS),
     (socket.IPPROTO_UDP, 104),  # UDP_GRO
 )
-"""Level and name: what bind.py sets on new UDP sockets. None of x_tables (64 and up at both IP levels), which
-CAP_NET_ADMIN would open, and no filter (SO_ATTACH_...), which the kernel would compile."""
+"""Level and name: what bind.py and refusal.py set on new UDP sockets. None of x_tables (64 and up at both IP levels),
+which CAP_NET_ADMIN would open, and no filter (SO_ATTACH_...), which the kernel would compile."""
 _OWN_PID = -1
 """As the value of a test: this process."""
 

@@ -30,6 +30,7 @@ from pywg.runtime.notify import Notifier, Pulse, Threads, Watchdog
 from pywg.runtime.options import STORED_TUN, Options
 from pywg.runtime.processors import READING_THREADS
 from pywg.runtime.reader import Reader
+from pywg.runtime.refusal import Refusals
 from pywg.runtime.routes import RouteWatcher
 from pywg.runtime.sandbox import Sandbox
 from pywg.runtime.tun import Tun
@@ -152,11 +153,14 @@ class _Service:
         self._log.debug(f"data plane: {_memory_line(plane.memory())}")
         timers = BootTimers(loop, self._log)
         stack.callback(timers.close)
+        refusals = Refusals(timers.call_later, binding=options.binding)
+        stack.callback(refusals.close)
         device = Device(
             plane,
             log=self._log,
             call_later=timers.call_later,
             tun_gone=self._interface_gone,
+            refusals=refusals,
             open_sockets=lambda port, fwmark: open_sockets(
                 port, fwmark, udp_gro=options.udp_gro, binding=options.binding
             ),

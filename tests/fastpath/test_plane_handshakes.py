@@ -1,5 +1,6 @@
 """Inbound: which handshake messages the control plane gets to see (paper sections 5.3, 5.4.4, 5.4.7), and how many."""
 
+import errno
 import hashlib
 import random
 import select
@@ -301,10 +302,20 @@ def test_what_can_not_be_sent_says_so() -> None:
         far = Far(bed, session=False)
         endpoint = bed.plane.endpoint(1) or pytest.fail("none")
         assert not bed.plane.send_to_peer(1, bytes(65508))
+        assert bed.plane.send_error == errno.EMSGSIZE
         bed.counted(tx_message_too_long=1)
         assert not bed.plane.send_to((bytes(4), 0, 0, b"", 0), b"port 0")
+        assert bed.plane.send_error == errno.EINVAL
+        bed.plane.set_endpoint(1, (bytes([255] * 4), 9, 0, b"", 0))
+        assert not bed.plane.send_to_peer(1, b"broadcast")
+        assert bed.plane.send_error == errno.EACCES
+        bed.plane.set_endpoint(1, None)
+        assert not bed.plane.send_to_peer(1, b"nowhere")
+        assert bed.plane.send_error == errno.EDESTADDRREQ
+        bed.plane.set_endpoint(1, endpoint)
         bed.plane.detach_sockets()
         assert not bed.plane.send_to_peer(1, b"hello")
+        assert bed.plane.send_error == errno.EAFNOSUPPORT
         assert not bed.plane.send_to(endpoint, b"hello")
         assert bed.plane.peer_stats(1) == (0, 0)
         assert far.is_silent()

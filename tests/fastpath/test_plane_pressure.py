@@ -4,6 +4,7 @@ Loopback never fills a UDP socket: what was sent is already in the receiver's bu
 takes the same calls (it ignores the address, and the control data of other layers), and does fill up.
 """
 
+import errno
 import random
 import select
 import socket
@@ -118,6 +119,7 @@ def test_control_plane_works_while_the_socket_is_full(narrow: Narrow) -> None:
     assert not plane.send_keepalive(1)
     assert not plane.send_staged(1)
     assert not plane.send_to_peer(1, b"hello")
+    assert plane.send_error == errno.EAGAIN
     plane.add_peer(2)
     plane.allow_many(2, [(bytes([10, 9, 0, 0]), 16)])
     plane.drain()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from pywg.config.model import AllowedIpChange, DeviceChange, PeerChange, PeerStatus
+from pywg.core.events import Endpoint
 from pywg.errors import BindError
 from pywg.runtime.device import Device
 from pywg.runtime.log import Level, Log
@@ -121,18 +122,34 @@ class Bed:
         self.taken_ports: set[int] = set()
         self.refuse_mark = False
         self.tun_gone = 0
+        self.clock_offset = 0.0
+        """seconds that the wall clock is ahead"""
+        self.refusal = 0
+        """the errno that endpoints refuse with"""
+        self.asked: list[Endpoint] = []
         self.text = io.StringIO()
         self._free_ports = itertools.count(40000)
         self.device = Device(
             self.plane,
-            log=Log("wg0", Level.DEBUG, stream=self.text),
+            log=Log("wg0", Level.DEBUG, stream=self.text, monotonic=lambda: self.timers.now),
             call_later=self.timers.call_later,
             tun_gone=self._on_tun_gone,
             now=lambda: self.timers.now,
-            wall_ns=lambda: int((1_700_000_000 + self.timers.now) * 1e9),
+            wall_ns=lambda: int((1_700_000_000 + self.timers.now + self.clock_offset) * 1e9),
             random=os.urandom,
             open_sockets=self._open,
+            refusals=self,
         )
+
+    def lines(self, level: str) -> list[str]:
+        """What was logged at one level, without level, interface and time."""
+        return [line.split(" ", 4)[4] for line in self.text.getvalue().splitlines() if line.startswith(f"{level}: ")]
+
+    def ask(self, endpoint: Endpoint, _fwmark: int, told: Callable[[int], None]) -> None:
+        """What refusal.Refusals is to a device."""
+        self.asked.append(endpoint)
+        if self.refusal:
+            self.timers.call_later(1.0, lambda: told(self.refusal))
 
     def _on_tun_gone(self) -> None:
         self.tun_gone += 1

@@ -43,6 +43,8 @@ class FakePlane:
         self.state = 0
         self.calls: list[str] = []
         self.closed = False
+        self.send_error = 0
+        """what every message fails with, if not 0"""
 
     def close(self) -> None:
         if not self.closed:
@@ -155,6 +157,8 @@ class FakePlane:
 
     def send_to_peer(self, peer: int, data: bytes) -> bool:
         self.calls.append("send_to_peer")
+        if self.send_error:
+            return False
         if self.peers[peer].addr is None or self.sockets is None:
             return False
         self.sent.append((peer, data))

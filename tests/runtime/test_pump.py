@@ -7,7 +7,7 @@ import pytest
 from pywg._fastpath import ROUTING_LOOP, UNDER_LOAD
 from pywg.config.model import PeerChange
 from pywg.core import events
-from pywg.runtime.log import LIMIT_BURST
+from pywg.runtime.log import LIMIT_BURST, peer_name
 from pywg.runtime.pump import DRAIN_LIMIT
 from tests.runtime.device_bed import Bed, Pair, clamped, peer_key
 
@@ -116,4 +116,4 @@ def test_a_routing_loop_is_told_and_not_too_often():
         pair.a.report(1, ROUTING_LOOP)
     lines = [line for line in pair.a.text.getvalue().splitlines() if "routing loop" in line]
     assert len(lines) == LIMIT_BURST
-    assert all("WARNING" in line and "peer 1 " in line for line in lines)
+    assert all("WARNING" in line and f"{peer_name(pair.b_key)} " in line for line in lines)
