@@ -32,6 +32,7 @@ Usage: pywg [run] [OPTION]... IFACE
 
 Makes the WireGuard interface IFACE, and serves it until the interface or its
 configuration socket is deleted, or pywg gets SIGTERM. wg and ip configure it.
+In the background, what it has to say goes to the system's log.
 With `run`, IFACE may be any name, also that of a command of pywg.
 
   -f, --foreground       stay in the foreground
