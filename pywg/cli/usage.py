@@ -1,6 +1,5 @@
 """What the command line's modules share: the error of a wrong command line, and how arguments are read."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 
 from pywg.config.interface import interface_name_fault
@@ -78,8 +77,3 @@ def split(command: str, arguments: Sequence[str], *flags: str) -> tuple[list[str
         else:
             raise unknown_option(argument, (*flags, *HELP_OPTIONS), see=f"pywg {command} --help")
     return names, given
-
-
-def quoted(word: str) -> str:
-    """A word as a shell reads it, and always on one line."""
-    return shlex.quote(word) if word.isprintable() else ascii(word)

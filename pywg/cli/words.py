@@ -6,8 +6,6 @@ An interface can have almost any name, so a mistyped command would make one, and
 
 from collections.abc import Iterable
 
-from pywg.cli.usage import quoted
-
 _SHOW = "`wg show` has the peers, `pywg stats IFACE` the counters"
 _LOOK = "`wg show` and `pywg stats IFACE` tell of a tunnel, `pywg bench` of this machine"
 _SYSTEMD = "`systemctl {word} pywg@IFACE` does that, with the unit that comes with pywg"
@@ -73,17 +71,19 @@ def not_an_interface(word: str, commands: Iterable[str]) -> str:
     if "/" in word or word.lower().endswith(".conf"):
         return _about_file(word)
     lower = word.lower()
-    hint = f"(`pywg run {quoted(word)}` makes an interface of that name)"
     if lower in _IN_OTHER_TOOLS:
-        return f"there is no command {lower!r} yet: {_IN_OTHER_TOOLS[lower].format(word=lower)} {hint}"
-    meant = _MEANT.get(lower) or next((one for one in commands if _resembles(lower, one)), "")
-    return f"there is no command {word!a}: did you mean `pywg {meant}`? {hint}" if meant else ""
+        text = f"there is no command {lower!r} yet: {_IN_OTHER_TOOLS[lower].format(word=lower)}"
+    elif meant := _MEANT.get(lower) or next((one for one in commands if _resembles(lower, one)), ""):
+        text = f"there is no command {word!a}: did you mean `pywg {meant}`?"
+    else:
+        return ""
+    return f"{text} (`pywg run {_quoted(word)}` makes an interface of that name)"
 
 
 def _about_file(word: str) -> str:
     if not word.lower().endswith(".conf"):
         return f"{word!a} is a path, and pywg takes the name of an interface"
-    path = quoted(word if "/" in word else f"./{word}")
+    path = _quoted(word if "/" in word else f"./{word}")
     return (
         f"{word!a} is a file, and pywg takes the name of an interface: "
         f"`WG_QUICK_USERSPACE_IMPLEMENTATION=pywg wg-quick up {path}` sets up what the file says"
@@ -112,3 +112,10 @@ def _are_exchanged(word: str, command: str, different: list[int]) -> bool:
         return False
     first, second = different
     return word[first] == command[second] and word[second] == command[first]
+
+
+def _quoted(word: str) -> str:
+    """A word as a shell reads it, and always on one line."""
+    import shlex
+
+    return shlex.quote(word) if word.isprintable() else ascii(word)

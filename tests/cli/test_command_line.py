@@ -220,6 +220,21 @@ def test_usage_needs_nothing_heavy():
     assert result.stderr.splitlines()[-1] == "[]"
 
 
+def test_starting_a_daemon_needs_no_help_and_no_parser():
+    """What the command line brings along stays in the daemon's memory for as long as it runs."""
+    code = (
+        "import sys, types; before = set(sys.modules)\n"
+        "sys.modules['pywg.cli.run'] = types.SimpleNamespace(run=lambda interface: 0)\n"
+        "from pywg.cli.main import main; assert main(['wg0']) == 0\n"
+        "print(*sorted(name for name in set(sys.modules) - before if not name.startswith('pywg')))\n"
+        "print(*sorted(name for name in set(sys.modules) - before if name.startswith('pywg.cli.')))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    others, ours = result.stdout.splitlines()
+    assert {"argparse", "shlex", "difflib", "re", "inspect"}.isdisjoint(others.split())
+    assert ours == "pywg.cli.main pywg.cli.run pywg.cli.usage pywg.cli.words"
+
+
 def test_python_m_pywg():
     result = subprocess.run(
         [sys.executable, "-m", "pywg", "--version"], capture_output=True, text=True, check=True, cwd=ROOT
