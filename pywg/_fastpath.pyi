@@ -5,7 +5,6 @@ from _typeshed import ReadableBuffer
 from pywg._native.aead_choice import available as available_aeads
 from pywg._native.aead_choice import select as select_aead
 from pywg._native.aead_choice import selected as selected_aead
-from pywg._native.aead_choice import smallest as smallest_aead_batch
 from pywg._native.batch import bench_evp, bench_open, bench_seal, open_batch, seal_batch
 from pywg._native.reserve import reserve_fill, reserve_low, reserve_spend
 
@@ -31,7 +30,6 @@ __all__ = [
     "seal_batch",
     "select_aead",
     "selected_aead",
-    "smallest_aead_batch",
 ]
 
 _Addr: TypeAlias = tuple[bytes, int, int, bytes, int]

@@ -42,14 +42,13 @@ from pywg._native.wire cimport HANDSHAKE_TOS, KEY_LEN
 from pywg._native.aead_choice import available as available_aeads
 from pywg._native.aead_choice import select as select_aead
 from pywg._native.aead_choice import selected as selected_aead
-from pywg._native.aead_choice import smallest as smallest_aead_batch
 from pywg._native.batch import bench_evp, bench_open, bench_seal, open_batch, seal_batch
 from pywg._native.reserve import reserve_fill, reserve_low, reserve_spend
 
 __all__ = [
     "ACTIVITY", "CONFIRMED", "ENDPOINT_MOVED", "HANDSHAKE_WANTED", "REKEY_WANTED", "ROUTING_LOOP", "TUN_GONE",
     "UNDER_LOAD", "Plane", "available_aeads", "bench_evp", "bench_open", "bench_seal", "now", "open_batch",
-    "reserve_fill", "reserve_low", "reserve_spend", "seal_batch", "select_aead", "selected_aead", "smallest_aead_batch",
+    "reserve_fill", "reserve_low", "reserve_spend", "seal_batch", "select_aead", "selected_aead",
 ]
 
 HANDSHAKE_WANTED = EVENT_HANDSHAKE_WANTED
@@ -409,13 +408,14 @@ cdef class Plane:
     def withdraw_keypair(self, peer: int, uint32_t local_index) -> bool:
         """No packet confirms this keypair, installed unconfirmed, from now on. True: one has already."""
         cdef Peer *found = self.find(peer)
+        cdef Keypair *keypair = self.keypair(local_index)
         cdef bint waited
         crew_hold(self.crew)
-        waited = found.next != NULL and found.next.local_index == local_index
+        waited = found.next == keypair
         if waited:
             found.next = NULL
         crew_release(self.crew)
-        return not waited
+        return keypair != NULL and not waited
 
     cdef Keypair *keypair(self, uint32_t local_index) noexcept:
         cdef IndexEntry *entry = index_table_find(&self.dp.indices, local_index)

@@ -1,4 +1,4 @@
-"""The AEAD over batches: the kernel that was chosen for what is worth it, packet by packet for the rest (aead.pxd)."""
+"""The AEAD over batches: with the kernel that was chosen, or packet by packet (aead.pxd)."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 from pywg._native.checks cimport c_assert, static_fits
@@ -6,76 +6,89 @@ from pywg._native.chapoly cimport chapoly_open, chapoly_seal
 from pywg._native.evp cimport evp_open, evp_seal
 from pywg._native.ipsec_mb cimport ipsec_mb_open, ipsec_mb_seal
 from pywg._native.libcrypto cimport EVP_chacha20_poly1305, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CipherInit_ex
+from pywg._native.libcrypto cimport OPENSSL_cleanse
 from pywg._native.provider cimport provider_free, provider_new, provider_open, provider_rekey, provider_seal
 from pywg._native.segment cimport RUN_MAX_DATAGRAMS, Run
-from pywg._native.wire cimport MESSAGE_TRANSPORT, TAG_LEN, TransportHeader, WG_HEADER_LEN
+from pywg._native.wire cimport KEY_LEN, MESSAGE_TRANSPORT, TAG_LEN, TransportHeader, WG_HEADER_LEN
 
 cdef enum:
-    KERNEL_LANES = 16               # packets that a kernel works on at a time
+    CONTEXT_STACK = 4096            # more than a call of a library for one packet takes
 
-cdef Choice chosen
-chosen.single = EVP
-chosen.kernel = 0
-chosen.smallest = AEAD_BATCH + 1
+cdef int chosen = EVP
+cdef uint8_t[KEY_LEN] no_key        # zeros
 
 
-cdef void aead_choose(Choice choice) noexcept:
-    """For every key from now on. Before any thread of a data plane runs."""
+cdef void aead_choose(int backend) noexcept:
+    """For every batch from now on. Before any thread of a data plane runs."""
     global chosen
-    chosen = choice
+    chosen = backend
 
 
-cdef Choice aead_chosen() noexcept:
+cdef int aead_chosen() noexcept nogil:
     return chosen
 
 
 # ---- one key
 
-cdef int aead_init_seal(Aead *aead, const uint8_t *key) noexcept nogil:
-    """`key` has to stay where it is. 0, or -1: no memory, or libcrypto has no ChaCha20-Poly1305."""
-    return init(aead, key, True)
+cdef int aead_use(Aead *aead, const uint8_t *key) noexcept nogil:
+    """What comes is sealed or opened with this key, which has to stay where it is until `aead_forget`.
 
-
-cdef int aead_init_open(Aead *aead, const uint8_t *key) noexcept nogil:
-    """As aead_init_seal()."""
-    return init(aead, key, False)
-
-
-cdef int init(Aead *aead, const uint8_t *key, bint seals) noexcept nogil:
+    0, or -1: no memory, or libcrypto has no ChaCha20-Poly1305.
+    """
+    aead.backend = chosen
     aead.key = key
-    aead.ctx = NULL
-    aead.below = NULL
-    aead.seals = seals
-    if chosen.single == LIBCRYPTO:
-        aead.below = provider_new(key, seals)
-        return 0 if aead.below != NULL else -1
-    aead.ctx = EVP_CIPHER_CTX_new()
-    if aead.ctx == NULL:
+    if aead.backend > 0 or aead.backend == IPSEC_MB or aead.held == key:
+        return 0
+    if aead.ctx == NULL and aead.below == NULL and not make_context(aead):
         return -1
-    return 0 if EVP_CipherInit_ex(aead.ctx, EVP_chacha20_poly1305(), NULL, key, NULL, seals) else -1
+    aead.held = key
+    return set_key(aead, key)
 
 
-cdef int aead_rekey(Aead *aead, const uint8_t *key) noexcept nogil:
-    """Gives the context another key. 0, or -1: libcrypto failed."""
+cdef bint make_context(Aead *aead) noexcept nogil:
+    """Without a key. It stays one of the libcrypto that it was made for, whatever is chosen later."""
+    if aead.backend == LIBCRYPTO:
+        aead.below = provider_new(no_key, aead.seals)
+        return aead.below != NULL
+    aead.ctx = EVP_CIPHER_CTX_new()
+    return aead.ctx != NULL and EVP_CipherInit_ex(aead.ctx, EVP_chacha20_poly1305(), NULL, NULL, NULL, aead.seals)
+
+
+cdef int set_key(Aead *aead, const uint8_t *key) noexcept nogil:
     if aead.below != NULL:
         return 0 if provider_rekey(aead.below, key, aead.seals) else -1
     return 0 if EVP_CipherInit_ex(aead.ctx, NULL, NULL, key, NULL, aead.seals) else -1
 
 
+cdef void aead_forget(Aead *aead) noexcept nogil:
+    """A batch is done: the key is in no context and nowhere on this thread's stack."""
+    if aead.held != NULL:
+        set_key(aead, no_key)
+    if aead.key != NULL and aead.backend <= 0:
+        forget_stack()
+    aead.held = NULL
+    aead.key = NULL
+
+
+cdef void forget_stack() noexcept nogil:
+    """What a library's code spilled lies below its caller's frame, where this function's own is as well."""
+    cdef uint8_t below[CONTEXT_STACK]
+    OPENSSL_cleanse(below, CONTEXT_STACK)
+
+
 cdef void aead_free(Aead *aead) noexcept nogil:
-    """Also of one that is all zeros, or whose init failed."""
+    """Also of one that is all zeros."""
+    aead_forget(aead)
     EVP_CIPHER_CTX_free(aead.ctx)
     provider_free(aead.below)
     aead.ctx = NULL
     aead.below = NULL
-    aead.key = NULL
 
 
 # ---- one packet
 
 cdef inline bint seal_one(Aead *aead, uint64_t counter, uint8_t *text, uint32_t text_len) noexcept nogil:
-    """A key keeps to the libcrypto that it was made for, whatever was selected since."""
-    if chosen.single == IPSEC_MB:
+    if aead.backend == IPSEC_MB:
         return ipsec_mb_seal(aead.key, counter, text, text_len)
     if aead.below != NULL:
         return provider_seal(aead.below, counter, text, text_len)
@@ -83,8 +96,7 @@ cdef inline bint seal_one(Aead *aead, uint64_t counter, uint8_t *text, uint32_t 
 
 
 cdef inline bint open_one(Aead *aead, uint64_t counter, uint8_t *text, uint32_t text_len) noexcept nogil:
-    """As seal_one()."""
-    if chosen.single == IPSEC_MB:
+    if aead.backend == IPSEC_MB:
         return ipsec_mb_open(aead.key, counter, text, text_len)
     if aead.below != NULL:
         return provider_open(aead.below, counter, text, text_len)
@@ -92,21 +104,6 @@ cdef inline bint open_one(Aead *aead, uint64_t counter, uint8_t *text, uint32_t 
 
 
 # ---- batches
-
-cdef inline int batched_part(int n) noexcept nogil:
-    """How many of n packets go to the kernel: whole groups of its lanes, and a rest that is worth a group."""
-    cdef int rest = n % KERNEL_LANES
-    if rest >= chosen.smallest:
-        return n
-    if chosen.smallest <= KERNEL_LANES:
-        return n - rest
-    return n if n >= chosen.smallest else 0
-
-
-cdef bint aead_needs_ctx(int n) noexcept nogil:
-    """Whether sealing or opening a batch of n datagrams uses the context, and not the key alone."""
-    return chosen.single != IPSEC_MB and batched_part(n) != n
-
 
 cdef int seal_run(Aead *aead, Run *run, uint32_t receiver_index, uint64_t first_counter) noexcept nogil:
     """Seals a run's datagrams, as seal_batch() does."""
@@ -132,7 +129,7 @@ cdef int seal_batch(Aead *aead, uint8_t **datagrams, const uint32_t *wire_lens, 
     cdef uint8_t *texts[AEAD_BATCH]
     cdef uint32_t lens[AEAD_BATCH]
     cdef TransportHeader *header
-    cdef int i, batched = batched_part(n)
+    cdef int i
     c_assert(n <= AEAD_BATCH)
     for i in range(n):
         c_assert(wire_lens[i] >= WG_HEADER_LEN + TAG_LEN)
@@ -143,9 +140,10 @@ cdef int seal_batch(Aead *aead, uint8_t **datagrams, const uint32_t *wire_lens, 
         header.counter = first_counter + <uint64_t>i
         texts[i] = datagrams[i] + WG_HEADER_LEN
         lens[i] = wire_lens[i] - WG_HEADER_LEN - TAG_LEN
-    if batched:
-        chapoly_seal(chosen.kernel, aead.key, first_counter, texts, lens, batched)
-    for i in range(batched, n):
+    if aead.backend > 0:
+        chapoly_seal(aead.backend, aead.key, first_counter, texts, lens, n)
+        return 0
+    for i in range(n):
         if not seal_one(aead, first_counter + <uint64_t>i, texts[i], lens[i]):
             return -1
     return 0
@@ -160,7 +158,7 @@ cdef uint64_t open_batch(Aead *aead, uint8_t **datagrams, const uint32_t *wire_l
     cdef uint32_t lens[AEAD_BATCH]
     cdef uint64_t counters[AEAD_BATCH]
     cdef uint64_t authentic = 0
-    cdef int i, batched = batched_part(n)
+    cdef int i
     static_fits(AEAD_BATCH, 8 * sizeof(authentic))
     c_assert(n <= AEAD_BATCH)
     for i in range(n):
@@ -168,9 +166,9 @@ cdef uint64_t open_batch(Aead *aead, uint8_t **datagrams, const uint32_t *wire_l
         counters[i] = (<TransportHeader *>datagrams[i]).counter
         texts[i] = datagrams[i] + WG_HEADER_LEN
         lens[i] = wire_lens[i] - WG_HEADER_LEN - TAG_LEN
-    if batched:
-        authentic = chapoly_open(chosen.kernel, aead.key, counters, texts, lens, batched)
-    for i in range(batched, n):
+    if aead.backend > 0:
+        return chapoly_open(aead.backend, aead.key, counters, texts, lens, n)
+    for i in range(n):
         if open_one(aead, counters[i], texts[i], lens[i]):
             authentic |= <uint64_t>1 << i
     return authentic

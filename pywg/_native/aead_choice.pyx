@@ -2,8 +2,8 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memset
-from pywg._native.aead cimport AEAD_BATCH, Aead, Choice, EVP, IPSEC_MB, LIBCRYPTO, aead_choose, aead_chosen, aead_free
-from pywg._native.aead cimport aead_init_open, aead_init_seal, open_batch, seal_batch
+from pywg._native.aead cimport AEAD_BATCH, Aead, EVP, IPSEC_MB, LIBCRYPTO, aead_choose, aead_chosen, aead_forget
+from pywg._native.aead cimport aead_free, aead_use, open_batch, seal_batch
 from pywg._native.clock cimport now_ns
 from pywg._native.provider cimport provider_has
 from pywg._native.wire cimport KEY_LEN, TAG_LEN, WG_HEADER_LEN
@@ -29,8 +29,8 @@ NAMES = {"evp": EVP, "libcrypto": LIBCRYPTO, "ipsec-mb": IPSEC_MB, "avx2": 2, "a
 
 
 cdef struct Trial:
-    # A choice of one backend, and a batch of datagrams of one length to seal and to open with it.
-    Choice choice
+    # A backend, and a batch of datagrams of one length to seal and to open with it.
+    int backend
     uint8_t key[KEY_LEN]
     Aead sealer
     Aead opener
@@ -39,23 +39,16 @@ cdef struct Trial:
     uint32_t wire_lens[AEAD_BATCH]
 
 
-cdef Choice only(int backend) noexcept:
-    cdef Choice choice
-    choice.single = backend if backend <= 0 else EVP
-    choice.kernel = backend if backend > 0 else 0
-    choice.smallest = 1 if backend > 0 else AEAD_BATCH + 1
-    return choice
-
-
 cdef bint trial_begin(Trial *trial, int backend) noexcept:
     """False: no memory, or libcrypto has no ChaCha20-Poly1305. To be ended in either case."""
     memset(trial, 0, sizeof(Trial))
-    trial.choice = only(backend)
+    trial.backend = backend
     memset(trial.key, 0x42, KEY_LEN)
     trial.memory = <uint8_t *>malloc(TRIAL_MEMORY)
-    aead_choose(trial.choice)
-    return (trial.memory != NULL and aead_init_seal(&trial.sealer, trial.key) == 0
-            and aead_init_open(&trial.opener, trial.key) == 0)
+    trial.sealer.seals = True
+    aead_choose(backend)
+    return (trial.memory != NULL and aead_use(&trial.sealer, trial.key) == 0
+            and aead_use(&trial.opener, trial.key) == 0)
 
 
 cdef void trial_end(Trial *trial) noexcept:
@@ -65,7 +58,7 @@ cdef void trial_end(Trial *trial) noexcept:
 
 
 cdef int trial_lay_out(Trial *trial, int n, uint32_t text_len) noexcept:
-    """Chooses the backend, and gives the batch its texts. How many bytes it takes."""
+    """Gives the batch its texts. How many bytes it takes."""
     cdef int i
     cdef uint32_t wire_len = WG_HEADER_LEN + text_len + TAG_LEN
     memset(trial.memory, 0x5A, TRIAL_MEMORY)
@@ -73,12 +66,15 @@ cdef int trial_lay_out(Trial *trial, int n, uint32_t text_len) noexcept:
         trial.datagrams[i] = trial.memory + <size_t>i * wire_len
         trial.wire_lens[i] = wire_len
         memset(trial.datagrams[i] + WG_HEADER_LEN, i, text_len)
-    aead_choose(trial.choice)
     return n * wire_len
 
 
 cdef void trial_seal(Trial *trial, int n, uint64_t first_counter) noexcept:
+    """As the threads do: the key is given for a batch."""
+    aead_choose(trial.backend)
+    aead_use(&trial.sealer, trial.key)
     seal_batch(&trial.sealer, trial.datagrams, trial.wire_lens, n, 0, first_counter)
+    aead_forget(&trial.sealer)
 
 
 cdef bint agrees(Trial *mine, Trial *evp, int n, uint32_t text_len) noexcept:
@@ -133,19 +129,6 @@ cdef uint64_t time_if_right(int backend) except 0:
     return took
 
 
-cdef int smallest_batch(int many, int one) noexcept:
-    """From how many packets on the kernel is faster than one by one; AEAD_BATCH + 1: from none."""
-    cdef Trial kernel_trial, single_trial
-    cdef bint begun = trial_begin(&kernel_trial, many)
-    begun = trial_begin(&single_trial, one) and begun
-    cdef int n = 1
-    while begun and n <= AEAD_BATCH and seal_time(&kernel_trial, n) >= seal_time(&single_trial, n):
-        n = n + 1 if n < 8 else n * 2
-    trial_end(&kernel_trial)
-    trial_end(&single_trial)
-    return n if n <= AEAD_BATCH else AEAD_BATCH + 1
-
-
 cdef list candidates(str name):
     """What to try besides EVP.
 
@@ -159,9 +142,9 @@ cdef list candidates(str name):
     return ([LIBCRYPTO] if provider_has() else []) + list(levels())
 
 
-cdef Choice best_of(list backends, bint fastest) except *:
-    """Among those that are right: the fastest, or else the last one of each kind."""
-    cdef Choice choice = only(EVP)
+cdef int best_of(list backends, bint fastest) except *:
+    """Among those that are right: the fastest, or else the last one."""
+    cdef int best_backend = EVP
     cdef uint64_t took, best = time_if_right(EVP)
     cdef int backend
     for backend in backends:
@@ -169,23 +152,17 @@ cdef Choice best_of(list backends, bint fastest) except *:
         if took == NEVER or (fastest and took >= best):
             continue
         best = took
-        if backend > 0:
-            choice.kernel = backend
-            choice.smallest = 1
-        else:
-            choice.single = backend
-    if fastest and choice.kernel:
-        choice.smallest = smallest_batch(choice.kernel, choice.single)
-    return choice
+        best_backend = backend
+    return best_backend
 
 
 cdef int choose(str name) except -1:
     """What is not right is never chosen, whatever was asked for."""
-    cdef Choice choice = aead_chosen()
+    cdef int backend = aead_chosen()
     try:
-        choice = best_of(candidates(name), name == "auto")
+        backend = best_of(candidates(name), name == "auto")
     finally:
-        aead_choose(choice)             # a trial is a choice, too
+        aead_choose(backend)            # a trial is a choice, too
     return 0
 
 
@@ -216,14 +193,9 @@ def select(name: str) -> str:
 
 
 def selected() -> str:
-    """The name of the backend that large batches go to."""
-    cdef Choice choice = aead_chosen()
-    return next(name for name, backend in NAMES.items() if backend == (choice.kernel or choice.single))
-
-
-def smallest() -> int:
-    """From how many datagrams a batch goes to a kernel; more than 64 when none does."""
-    return aead_chosen().smallest
+    """The name of the backend that batches go to."""
+    cdef int chosen = aead_chosen()
+    return next(name for name, backend in NAMES.items() if backend == chosen)
 
 
 choose("auto")

@@ -3,7 +3,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
-from pywg._native.aead cimport AEAD_BATCH, Aead, aead_free, aead_init_open, aead_init_seal, open_batch as open_datagrams
+from pywg._native.aead cimport AEAD_BATCH, Aead, aead_forget, aead_free, aead_use, open_batch as open_datagrams
 from pywg._native.aead cimport seal_batch as seal_datagrams, seal_run
 from pywg._native.clock cimport now_ns
 from pywg._native.libcrypto cimport EVP_chacha20_poly1305, EVP_CIPHER_CTX, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free
@@ -38,10 +38,12 @@ def seal_batch(const uint8_t[::1] key, uint64_t counter, packets: list[bytes], u
     cdef bytes packet, datagram
     cdef int n = 0
     check_key(key)
+    memset(&aead, 0, sizeof(aead))
+    aead.seals = True
     if counter >= REJECT_AFTER_MESSAGES - <uint64_t>len(packets):
         raise ValueError("the counter has reached Reject-After-Messages")
     try:
-        if aead_init_seal(&aead, &key[0]) < 0:
+        if aead_use(&aead, &key[0]) < 0:
             raise MemoryError
         for packet in packets:
             wire_lens[n] = WG_HEADER_LEN + padded_len(<uint32_t>len(packet), mtu) + TAG_LEN
@@ -77,8 +79,9 @@ def open_batch(const uint8_t[::1] key, datagrams: list[bytes]) -> list[bytes | N
     cdef bytes copy
     cdef int n
     check_key(key)
+    memset(&aead, 0, sizeof(aead))
     try:
-        if aead_init_open(&aead, &key[0]) < 0:
+        if aead_use(&aead, &key[0]) < 0:
             raise MemoryError
         while places:
             copies = []
@@ -98,7 +101,7 @@ def open_batch(const uint8_t[::1] key, datagrams: list[bytes]) -> list[bytes | N
 
 
 def bench_seal(uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
-    """Nanoseconds a packet of `seal_run` over `rounds` runs of `batch` (1..64) packets, without the GIL."""
+    """Nanoseconds a packet of sealing `rounds` runs of `batch` (1..64) packets as the threads do, without the GIL."""
     cdef uint8_t key[KEY_LEN]
     cdef Run run
     cdef uint64_t start, counter = 0
@@ -107,18 +110,22 @@ def bench_seal(uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
     if not 1 <= batch <= 64:
         raise ValueError("a run has 1 to 64 datagrams")
     memset(key, 7, sizeof(key))
+    memset(&aead, 0, sizeof(aead))
+    aead.seals = True
     run.count = batch
     run.inner_len = run.last_len = packet_len
     run.stride = run.last_wire = WG_HEADER_LEN + packet_len + TAG_LEN
     run.base = <uint8_t *>calloc(batch, run.stride)
-    if aead_init_seal(&aead, key) < 0 or run.base == NULL:
+    if aead_use(&aead, key) < 0 or run.base == NULL:
         aead_free(&aead)
         free(run.base)
         raise MemoryError
     with nogil:
         start = now_ns()
         for _i in range(rounds):
+            aead_use(&aead, key)
             seal_run(&aead, &run, 1, counter)
+            aead_forget(&aead)
             counter += batch
         start = now_ns() - start
     aead_free(&aead)
@@ -147,8 +154,10 @@ def bench_superframe(const uint8_t[::1] vnet_hdr, const uint8_t[::1] packet, uin
     cdef int n = 0
     cdef Aead aead
     memset(key, 7, sizeof(key))
+    memset(&aead, 0, sizeof(aead))
+    aead.seals = True
     memcpy(&hdr, &vnet_hdr[:VNET_HDR_LEN][0], VNET_HDR_LEN)
-    if aead_init_seal(&aead, key) < 0 or out == NULL:
+    if aead_use(&aead, key) < 0 or out == NULL:
         aead_free(&aead)
         free(out)
         raise MemoryError
@@ -165,7 +174,7 @@ def bench_superframe(const uint8_t[::1] vnet_hdr, const uint8_t[::1] packet, uin
 
 
 def bench_open(uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
-    """Nanoseconds a packet of `open_batch` over `rounds` batches of `batch` (1..64) authentic packets, without the GIL.
+    """Nanoseconds a packet of opening `rounds` batches of `batch` (1..64) authentic packets, without the GIL.
 
     Timed a batch at a time, because each has to be sealed before: the clock adds some tens of ns to each batch.
     """
@@ -181,9 +190,10 @@ def bench_open(uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
     memset(key, 7, sizeof(key))
     memset(&sealer, 0, sizeof(sealer))
     memset(&opener, 0, sizeof(opener))
+    sealer.seals = True
     all_authentic = ~<uint64_t>0 >> (AEAD_BATCH - batch)
     memory = <uint8_t *>calloc(batch, stride)
-    if memory == NULL or aead_init_seal(&sealer, key) < 0 or aead_init_open(&opener, key) < 0:
+    if memory == NULL or aead_use(&sealer, key) < 0 or aead_use(&opener, key) < 0:
         aead_free(&sealer)
         aead_free(&opener)
         free(memory)
@@ -195,7 +205,9 @@ def bench_open(uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
         for _i in range(rounds):
             seal_datagrams(&sealer, at, wire_lens, <int>batch, 1, 0)
             start = now_ns()
+            aead_use(&opener, key)
             missing |= open_datagrams(&opener, at, wire_lens, <int>batch) ^ all_authentic
+            aead_forget(&opener)
             total += now_ns() - start
     aead_free(&sealer)
     aead_free(&opener)

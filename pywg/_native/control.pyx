@@ -2,7 +2,6 @@
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
-from pywg._native.aead cimport aead_free, aead_init_open, aead_init_seal
 from pywg._native.allowedips cimport allowedips_remove_owner
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_forget
@@ -38,22 +37,17 @@ cdef void peer_free(Dataplane *dp, Peer *peer) noexcept nogil:
 
 
 cdef Keypair *keypair_new(Peer *peer, const uint8_t *send_key, const uint8_t *receive_key) noexcept nogil:
-    """Not published yet: needs no gate. NULL: no memory, or libcrypto failed."""
+    """Not published yet: needs no gate. NULL: no memory."""
     cdef Keypair *keypair = <Keypair *>calloc(1, sizeof(Keypair))
-    cdef bint ready
     if keypair == NULL:
         return NULL
     keypair.peer = peer
     keypair.keys = secret_alloc()
-    ready = keypair.keys != NULL
-    if ready:
-        memcpy(keypair.keys, send_key, KEY_LEN)
-        memcpy(keypair.keys + KEY_LEN, receive_key, KEY_LEN)
-        ready = (aead_init_seal(&keypair.sealer, keypair.keys) == 0
-                 and aead_init_open(&keypair.opener, keypair.keys + KEY_LEN) == 0)
-    if not ready:
-        keypair_free(keypair)
+    if keypair.keys == NULL:
+        free(keypair)
         return NULL
+    memcpy(keypair.keys, send_key, KEY_LEN)
+    memcpy(keypair.keys + KEY_LEN, receive_key, KEY_LEN)
     return keypair
 
 
@@ -106,10 +100,7 @@ cdef void remove_index(IndexTable *table, uint32_t index, const Keypair *keypair
 
 
 cdef void keypair_free(Keypair *keypair) noexcept nogil:
-    aead_free(&keypair.sealer)
-    aead_free(&keypair.opener)
-    if keypair.keys != NULL:
-        secret_free(keypair.keys)
+    secret_free(keypair.keys)
     free(keypair)
 
 

@@ -30,7 +30,7 @@ cdef struct Egress:
     # With helpers only
     Pool *pool
     Pipeline line
-    Worker worker                   # for when this thread helps
+    Worker worker
     bint held                       # the control plane holds the pipeline
 
 cdef Egress *egress_new(Dataplane *dp, int slots) noexcept nogil

@@ -52,9 +52,10 @@ cdef Egress *egress_new(Dataplane *dp, int slots) noexcept nogil:
     if e == NULL:
         return NULL
     e.dp = dp
+    worker_init(&e.worker)
     pipeline_init(&e.line, slots, dp.tx_kick, e, seal_slot, send_slot)
     e.batches = <Batch *>calloc(slots, sizeof(Batch))
-    if e.batches == NULL or worker_init(&e.worker) < 0:
+    if e.batches == NULL:
         egress_free(e)
         return NULL
     e.batch = &e.batches[0]
@@ -290,12 +291,12 @@ cdef bint pass_on(Egress *e, bint drained, uint64_t now) noexcept nogil:
         return True
     batch_reserve(b, dp, now)
     if e.pool == NULL:
-        batch_seal(b, dp, NULL)
+        batch_seal(b, dp, &e.worker)
         e.filling = send(e, b)
         store8(&e.blocked, not e.filling)
         return e.filling
     if pipeline_is_empty(&e.line) and (drained or e.held):
-        batch_seal(b, dp, NULL)
+        batch_seal(b, dp, &e.worker)
         pipeline_submit_worked(&e.line)
         if e.held:
             pipeline_finish_held(&e.line)

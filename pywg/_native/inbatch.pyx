@@ -1,9 +1,10 @@
 """Batches of inbound messages (inbatch.pxd)."""
 from libc.stdint cimport uint32_t
-from pywg._native.aead cimport AEAD_BATCH, Aead, open_batch
+from pywg._native.aead cimport AEAD_BATCH, aead_use, open_batch
 from pywg._native.checks cimport static_fits
+from pywg._native.session cimport keypair_open_key
 from pywg._native.udp cimport udp_receiver_free, udp_receiver_new
-from pywg._native.worker cimport Worker, worker_forget, worker_lend
+from pywg._native.worker cimport Worker, worker_forget
 
 
 cdef int inbatch_init(InBatch *b) noexcept nogil:
@@ -25,17 +26,13 @@ cdef void inbatch_clear(InBatch *b) noexcept nogil:
 
 
 cdef void inbatch_open(InBatch *b, Worker *worker) noexcept nogil:
-    """Every group, with the contexts of `worker`, or with the keypairs' own: NULL, when no other batch is in work."""
+    """Every group. `worker` is the calling thread's."""
     cdef Group *group
-    cdef Aead *aead
     cdef uint32_t i
     for i in range(b.group_count):
         group = &b.groups[i]
-        aead = &group.keypair.opener
-        if worker != NULL:
-            aead = worker_lend(&worker.opener, aead, <int>group.count)
         group.authentic = 0
-        if aead != NULL:
-            group.authentic = open_batch(aead, b.datagrams + group.first, b.wire_lens + group.first, <int>group.count)
-    if worker != NULL:
-        worker_forget(worker)
+        if aead_use(&worker.opener, keypair_open_key(group.keypair)) == 0:
+            group.authentic = open_batch(&worker.opener, b.datagrams + group.first, b.wire_lens + group.first,
+                                         <int>group.count)
+    worker_forget(worker)

@@ -32,7 +32,7 @@ cdef struct Ingress:
     # With helpers only
     Pool *pool
     Pipeline line
-    Worker worker                   # for when this thread helps
+    Worker worker
 
 cdef Ingress *ingress_new(Dataplane *dp, Egress *egress, int slots) noexcept nogil
 cdef void ingress_free(Ingress *e) noexcept nogil

@@ -57,11 +57,12 @@ cdef Ingress *ingress_new(Dataplane *dp, Egress *egress, int slots) noexcept nog
     if e == NULL:
         return NULL
     e.dp = dp
+    worker_init(&e.worker)
     e.egress = egress
     e.limit = RECEIVE_BATCH
     pipeline_init(&e.line, slots, dp.rx_kick, e, open_slot, deliver_slot)
     e.batches = <InBatch *>calloc(slots, sizeof(InBatch))
-    if (e.batches == NULL or worker_init(&e.worker) < 0 or delivery_init(&e.delivery, dp) < 0
+    if (e.batches == NULL or delivery_init(&e.delivery, dp) < 0
             or admission_init(&e.admission) < 0):
         ingress_free(e)
         return NULL
@@ -280,7 +281,7 @@ cdef void transport_message(Ingress *e, Received *message, uint8_t *datagram, ui
 # ---- 4. open and deliver
 
 cdef void open_and_deliver(Ingress *e, InBatch *b) noexcept nogil:
-    inbatch_open(b, NULL)
+    inbatch_open(b, &e.worker)
     deliver(&e.delivery, b)
     inbatch_clear(b)
 
@@ -290,7 +291,7 @@ cdef void pass_on(Ingress *e, bint large) noexcept nogil:
     if e.batch.datagram_count == 0:
         return
     if e.alone and not large:
-        inbatch_open(e.batch, NULL)
+        inbatch_open(e.batch, &e.worker)
         pipeline_submit_worked(&e.line)
         pipeline_finish(&e.line, False)
         return

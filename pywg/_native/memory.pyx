@@ -37,7 +37,7 @@ cdef dict memory_of(const Dataplane *dp, size_t peers, size_t slots, size_t thre
     cdef size_t coalescer = sizeof(Coalescer) + COALESCE_PACKETS * (sizeof(Frame) + sizeof(Member))
     cdef size_t handshakes = MESSAGE_RING * sizeof(Message)
     cdef size_t indices = INDICES_PER_PEER * SLOTS_PER_INDEX * sizeof(IndexEntry)
-    cdef size_t keypair = sizeof(Keypair) + SECRET_SLOT_LEN + sizeof(void *) + 2 * LIBCRYPTO_CTX + ALLOCATION
+    cdef size_t keypair = sizeof(Keypair) + SECRET_SLOT_LEN + sizeof(void *) + ALLOCATION
     cdef size_t staged = STAGED_PER_PEER * (sizeof(StagedPacket) + ALLOCATION)
     cdef size_t peer = sizeof(Peer) + ALLOCATION + KEYPAIRS_PER_PEER * keypair + staged
     cdef size_t slots_now = <size_t>dp.indices.mask + dp.remote_indices.mask + 2

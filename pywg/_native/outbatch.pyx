@@ -3,7 +3,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from pywg._native.activity cimport activity_begins
-from pywg._native.aead cimport Aead, seal_run
+from pywg._native.aead cimport aead_use, seal_run
 from pywg._native.atomic cimport store64
 from pywg._native.checks cimport c_assert, static_fits
 from pywg._native.counters cimport TX_NO_ROOM, TX_SEAL_FAILED, count
@@ -13,10 +13,10 @@ from pywg._native.libcrypto cimport OPENSSL_cleanse
 from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_unlock
 from pywg._native.segment cimport RUN_MAX_DATAGRAMS, RUN_MAX_WIRE_LEN, Run
 from pywg._native.session cimport BATCH_DATAGRAMS, EVENT_REKEY_WANTED, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME_S
-from pywg._native.session cimport SECOND_NS, Keypair, Peer
+from pywg._native.session cimport SECOND_NS, Keypair, Peer, keypair_seal_key
 from pywg._native.udp cimport SEND_BATCH, udp_flush, udp_forget_peers, udp_queue
 from pywg._native.wire cimport TAG_LEN, VNET_HDR_MAX, WG_HEADER_LEN, padded_len
-from pywg._native.worker cimport Worker, worker_forget, worker_lend
+from pywg._native.worker cimport Worker, worker_forget
 
 
 cdef int batch_init(Batch *b) noexcept nogil:
@@ -123,25 +123,21 @@ cdef void note_sent(Dataplane *dp, Peer *peer, const Keypair *keypair, const Run
 # ---- sealing and sending
 
 cdef void batch_seal(Batch *b, Dataplane *dp, Worker *worker) noexcept nogil:
-    """With the contexts of `worker`, or with the keypairs' own: NULL, when no other batch of the peers' is in work."""
+    """Every run. `worker` is the calling thread's."""
     cdef PlannedRun *planned
-    cdef Aead *aead
     cdef int i
     c_assert(b.sender.count == 0)
     for i in range(b.run_count):
         planned = &b.runs[i]
-        aead = &planned.keypair.sealer
-        if worker != NULL:
-            aead = worker_lend(&worker.sealer, aead, <int>planned.run.count)
         # What could not be sealed is not sent; its counters are not used again.
-        if aead == NULL or seal_run(aead, &planned.run, planned.keypair.remote_index, planned.first_counter) != 0:
+        if (aead_use(&worker.sealer, keypair_seal_key(planned.keypair)) != 0
+                or seal_run(&worker.sealer, &planned.run, planned.keypair.remote_index, planned.first_counter) != 0):
             count(dp.counters, TX_SEAL_FAILED)
             continue
         if not udp_queue(&b.sender, planned.peer, &planned.to, planned.run.base, run_len(&planned.run),
                          planned.run.stride if planned.run.count > 1 else 0, planned.tos):
             count(dp.counters, TX_NO_ROOM)
-    if worker != NULL:
-        worker_forget(worker)
+    worker_forget(worker)
 
 
 cdef bint batch_send(Batch *b, Dataplane *dp) noexcept nogil:

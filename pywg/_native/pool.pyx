@@ -33,9 +33,7 @@ cdef Pool *pool_new(int count, Pipeline *first, Pipeline *second) noexcept nogil
         pool.count += 1
         pool.helpers[i].pool = pool
         pool.helpers[i].number = i
-        if worker_init(&pool.helpers[i].worker) < 0:
-            pool_free(pool)
-            return NULL
+        worker_init(&pool.helpers[i].worker)
     return pool
 
 

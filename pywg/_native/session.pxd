@@ -5,11 +5,11 @@ under the gate of that direction alone, by whose thread it is, and the activity 
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
-from pywg._native.aead cimport Aead
 from pywg._native.allowedips cimport AllowedOwner
 from pywg._native.atomic cimport load8, store8
 from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
 from pywg._native.replay cimport REJECT_AFTER_MESSAGES, ReplayWindow
+from pywg._native.wire cimport KEY_LEN
 from pywg._native.wire cimport KEY_LEN, MAC_LEN
 
 cdef extern from * nogil:
@@ -57,9 +57,7 @@ cdef struct Keypair:
     uint32_t remote_index       # names it in what we send
     uint8_t initiator
     uint8_t expired             # nothing is sealed with it: our static key has changed since
-    Aead sealer                 # TX
     uint64_t next_counter       # TX
-    Aead opener                 # RX
     ReplayWindow window         # RX
 
 
@@ -114,6 +112,14 @@ cdef struct Peer:
     Peer *next_with_events
     uint32_t events
     uint32_t confirmed_index
+
+
+cdef inline const uint8_t *keypair_seal_key(const Keypair *keypair) noexcept nogil:
+    return keypair.keys
+
+
+cdef inline const uint8_t *keypair_open_key(const Keypair *keypair) noexcept nogil:
+    return keypair.keys + KEY_LEN
 
 
 cdef inline bint same_endpoint(const Endpoint *a, const Endpoint *b) noexcept nogil:

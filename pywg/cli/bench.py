@@ -33,7 +33,7 @@ def bench(*, as_json: bool, seconds: float = 6.0) -> int:
 
 def _measure(seconds: float) -> dict[str, Any]:
     offloads = probe.tun_offloads() | probe.udp_offloads()  # forks: before there is any thread
-    aead, smallest = measure.auto_aead()
+    aead = measure.auto_aead()
     speeds = measure.aead_speeds(seconds)
     threads, memory = measure.idle_plane()
     return {
@@ -44,7 +44,7 @@ def _measure(seconds: float) -> dict[str, Any]:
         "threads": threads,
         "memory": memory,
         "offloads": offloads,
-        "aead": {"auto": aead, "smallest_batch": smallest, "speeds": [_of(speed) for speed in speeds]},
+        "aead": {"auto": aead, "speeds": [_of(speed) for speed in speeds]},
     }
 
 
@@ -61,15 +61,9 @@ def _lines(found: dict[str, Any]) -> list[str]:
         "",
         *(f"{text:<34}{found['offloads'][name]}" for name, text in _OFFLOADS.items()),
         "",
-        _auto_line(found["aead"]),
+        f"AEAD: auto takes {found['aead']['auto']}",
         *(line for packet_len in PACKET_LENS for line in _table(found["aead"]["speeds"], packet_len)),
     ]
-
-
-def _auto_line(aead: dict[str, Any]) -> str:
-    smallest = aead["smallest_batch"]
-    line = f"AEAD: auto takes {aead['auto']}"
-    return f"{line} for batches of {smallest} packets and more" if 1 < smallest <= BATCHES[-1] else line
 
 
 def _table(speeds: list[dict[str, Any]], packet_len: int) -> list[str]:

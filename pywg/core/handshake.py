@@ -42,14 +42,29 @@ class State(Enum):
 
 
 class Identity:
-    """Our static key. The library's object is the core's only copy of it, and is cleansed by OpenSSL when this goes."""
+    """Our static key, whose Secret this takes over.
 
-    __slots__ = ("initial_hash", "private_key", "public_key")
+    The library's object for it holds a copy, which OpenSSL cleanses when it goes. Making one costs as much as an
+    operation with it, so it is made when it is needed and kept until `rest`: a burst of messages shares it.
+    """
+
+    __slots__ = ("_library_key", "_private_key", "initial_hash", "public_key")
 
     def __init__(self, private_key: Secret) -> None:
-        self.private_key = crypto.private_key_from(private_key)
-        self.public_key = crypto.public_key_of(self.private_key)
+        self._private_key = private_key
+        self._library_key: X25519PrivateKey | None = None
+        self.public_key = crypto.public_key_of(crypto.private_key_from(private_key))
         self.initial_hash = crypto.blake2s_hash(INITIAL_HASH + self.public_key)
+
+    def dh(self, public_key: bytes) -> bytes | None:
+        """As crypto.dh() with our static key."""
+        if self._library_key is None:
+            self._library_key = crypto.private_key_from(self._private_key)
+        return crypto.dh(self._library_key, public_key)
+
+    def rest(self) -> None:
+        """No message is at hand any more: the key is where it belongs, and nowhere else."""
+        self._library_key = None
 
 
 class Symmetric:
@@ -184,7 +199,7 @@ class Handshake:
     def static_shared(self, identity: Identity) -> Secret:
         """The secret of the token ss, computed on first use; raises RemoteProtocolError for a key of low order."""
         if self._static_shared is None:
-            shared = crypto.dh(identity.private_key, self.remote_static)
+            shared = identity.dh(self.remote_static)
             if shared is None:
                 raise RemoteProtocolError(events.BAD_PUBLIC_KEY)
             self._static_shared = Secret.take(shared)
@@ -235,7 +250,7 @@ def consume_initiation(
     symmetric = Symmetric(identity.initial_hash)
     try:
         symmetric.mix_ephemeral(message.ephemeral)
-        key = symmetric.mix_dh(crypto.dh(identity.private_key, message.ephemeral))
+        key = symmetric.mix_dh(identity.dh(message.ephemeral))
         remote_static = symmetric.open(key, message.encrypted_static, events.BAD_INITIATION)
         handshake = find(remote_static)
         if handshake is None:
@@ -293,7 +308,7 @@ def consume_response(message: messages.Response, handshake: Handshake, identity:
     try:
         symmetric.mix_ephemeral(message.ephemeral)
         wipe(symmetric.mix_dh(crypto.dh(ephemeral_key, message.ephemeral)))
-        wipe(symmetric.mix_dh(crypto.dh(identity.private_key, message.ephemeral)))
+        wipe(symmetric.mix_dh(identity.dh(message.ephemeral)))
         key = symmetric.mix_preshared_key(handshake.preshared_key or NO_PRESHARED_KEY)
         symmetric.open(key, message.encrypted_nothing, events.BAD_RESPONSE, handshake.remote_static)
         handshake.clear()

@@ -65,7 +65,8 @@ class Tunnel:
     def set_private_key(self, private_key: Secret | None, now: float) -> None:
         """Changes who we are: every session expires, and what waited for a key begins, while the interface is up.
 
-        LocalProtocolError while a peer has our new public key.
+        Takes the Secret over: it must not be wiped while it is in use here. LocalProtocolError while a peer has our new
+        public key.
         """
         identity = Identity(private_key) if private_key is not None else None
         if identity is not None and identity.public_key in self._by_key:
@@ -211,6 +212,11 @@ class Tunnel:
         """Takes out what has happened, in order."""
         happened, self._context.events = self._context.events, []
         return happened
+
+    def rest(self) -> None:
+        """Nothing is at hand any more: lets go of the copy of the private key that public-key operations need."""
+        if self._context.identity is not None:
+            self._context.identity.rest()
 
     # Time
 

@@ -40,9 +40,9 @@ class Speed:
         return self.packet_len * 8 / self.ns
 
 
-def auto_aead() -> tuple[str, int]:
-    """The backend that "auto" chooses here, and from how many packets on a batch goes to it; 65: never, EVP does it."""
-    return _fastpath.select_aead("auto"), _fastpath.smallest_aead_batch()
+def auto_aead() -> str:
+    """The backend that "auto" chooses here."""
+    return _fastpath.select_aead("auto")
 
 
 def aead_speeds(seconds: float = 5.0) -> list[Speed]:

@@ -130,8 +130,12 @@ class Pump:
             self._tun_gone()
 
     def move(self) -> None:
-        """Brings the core's events to the plane, sends its datagrams, and sets the timer for its next deadline."""
+        """Brings the core's events to the plane, sends its datagrams, and sets the timer for its next deadline.
+
+        The end of a turn: the core has nothing at hand any more.
+        """
         self._carry()
+        self._tunnel.rest()
         self._set_timer()
 
     def _carry(self) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from pywg._fastpath import available_aeads
-from pywg.cli import bench as bench_module
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,15 +52,3 @@ def test_text_says_the_same_in_lines_that_fit():
             rows = [line.split() for line in text.splitlines() if line.split()[:2] == [what, name]]
             assert [len(row) for row in rows] == [2 + 3 * 2] * 2
     assert max(len(line) for line in text.splitlines()[3:]) <= 80
-
-
-@pytest.mark.parametrize(
-    ("smallest", "line"),
-    [
-        (1, "AEAD: auto takes ifma"),
-        (3, "AEAD: auto takes ifma for batches of 3 packets and more"),
-        (65, "AEAD: auto takes ifma"),
-    ],
-)
-def test_the_line_about_auto(smallest: int, line: str):
-    assert bench_module._auto_line({"auto": "ifma", "smallest_batch": smallest}) == line

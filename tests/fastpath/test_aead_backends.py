@@ -18,7 +18,7 @@ from pywg._fastpath import (
     select_aead,
     selected_aead,
 )
-from pywg._native.aead_choice import NAMES, smallest
+from pywg._native.aead_choice import NAMES
 from pywg._native.chapoly import levels
 from tests.fastpath.plane_bed import Bed, Far, pad, raw_packet, reply, seal
 
@@ -72,12 +72,8 @@ def test_benchmarks_of_no_batch(batch: int) -> None:
             bench(1420, batch, 1)
 
 
-def test_by_name_a_kernel_takes_every_batch(backend: str) -> None:
-    assert smallest() == (65 if backend in ONE_BY_ONE else 1)
-
-
 def test_a_key_outlives_its_backend(backend: str) -> None:
-    """What was selected since is for the keys to come, and for batches."""
+    """What was selected since is for the batches to come."""
     with Bed() as bed:
         far = Far(bed)
         for other in (*HERE, "auto"):

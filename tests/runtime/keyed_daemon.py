@@ -1,6 +1,8 @@
-"""A process that answers on a UAPI socket as the daemon does, to be searched for keys: `SOCKET [--leaky]`.
+"""A process that does what the daemon does, to be searched for keys: `SOCKET [--leaky] [--plane AEAD]`.
 
-With `--leaky` it keeps what it should wipe, for the search to find.
+It answers on a UAPI socket, for a device with a fake plane, or with a real one that seals with the AEAD named; what
+comes through that one's TUN goes back to where it came from. With `--leaky` it keeps what it should wipe, for the
+search to find.
 """
 
 import asyncio
@@ -10,20 +12,61 @@ import sys
 
 import uvloop
 
+from pywg._fastpath import Plane, select_aead
+from pywg._native.secret import Secret
+from pywg.core import handshake
 from pywg.runtime import uapi_server
+from pywg.runtime.device import Device
 from pywg.runtime.log import Level, Log
+from tests.fastpath.plane_bed import tun_pair
 from tests.runtime.device_bed import Bed
+
+kept: list[object] = []
+
+
+class KeptSecret:
+    """Makes Secrets, and keeps what they were made from."""
+
+    def __new__(cls, source: bytes) -> Secret:  # type: ignore[misc]
+        return Secret(source)
+
+    @staticmethod
+    def take(source: bytes) -> Secret:
+        kept.append(source)
+        return Secret(source)
+
+
+def with_fake_plane() -> Device:
+    bed = Bed()
+    bed.taken_ports.add(1)
+    return bed.device
+
+
+def with_real_plane() -> Device:
+    loop = asyncio.get_running_loop()
+    plane = Plane()
+    device = Device(plane, log=Log("wg0", Level.SILENT), call_later=loop.call_later, tun_gone=lambda: None)
+    tun_end, tun = tun_pair()
+    plane.attach_tun(tun_end.fileno(), vnet_hdr_len=0)
+    loop.add_reader(plane.event_fd, device.on_plane_ready)
+
+    def send_back() -> None:
+        packet = tun.recv(1 << 16)
+        tun.send(packet[:12] + packet[16:20] + packet[12:16] + packet[20:])
+
+    loop.add_reader(tun.fileno(), send_back)
+    kept.append(tun_end)
+    return device
 
 
 async def serve(path: str) -> None:
-    bed = Bed()
-    bed.taken_ports.add(1)
-    bed.device.up()
+    device = with_real_plane() if "--plane" in sys.argv else with_fake_plane()
+    device.up()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(path)
         listener.listen()
         listener.setblocking(False)
-        server = uapi_server.UapiServer(listener, bed.device, Log("wg0", Level.DEBUG, stream=bed.text))
+        server = uapi_server.UapiServer(listener, device, Log("wg0", Level.SILENT))
         server.start()
         print("ready", flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
@@ -32,7 +75,9 @@ async def serve(path: str) -> None:
 
 if __name__ == "__main__":
     if "--leaky" in sys.argv:
-        kept: list[bytes] = []
-        uapi_server.wipe = lambda data: kept.append(bytes(data))
+        uapi_server.wipe = handshake.wipe = lambda data: kept.append(bytes(data))
+        handshake.Secret = KeptSecret
+    if "--plane" in sys.argv:
+        select_aead(sys.argv[-1])
     with contextlib.suppress(KeyboardInterrupt):
         uvloop.run(serve(sys.argv[1]))
