@@ -235,8 +235,9 @@ class HandshakeLog:
         if story.trouble == kind:
             self._debug_limited(peer, text)
             return
-        story.trouble, story.level = kind, level
-        self.log.limited("handshake trouble", f"{self.name(peer)}: {text}", level)
+        # Where it is one of too many, it is said with a later attempt.
+        if self.log.limited("handshake trouble", f"{self.name(peer)}: {text}", level):
+            story.trouble, story.level = kind, level
 
     def _over(self, peer: int, story: _Story, text: str) -> None:
         story.trouble = ""

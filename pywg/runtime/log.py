@@ -133,13 +133,13 @@ class Log:
 
     def limited(
         self, kind: str, message: str, level: Level = Level.DEBUG, *, burst_seconds: float = LIMIT_SECONDS
-    ) -> None:
+    ) -> bool:
         """A line that a stranger can cause at any rate: LIMIT_BURST of a kind in `burst_seconds`, then their number.
 
-        `kind` is from a fixed set, and each kind has a limit of its own.
+        `kind` is from a fixed set, and each kind has a limit of its own. False: it was one too many.
         """
         if level > self.level:
-            return
+            return True
         at = self._monotonic()
         started, count = self._limits.get(kind, (at, 0))
         if at - started >= burst_seconds:
@@ -149,6 +149,7 @@ class Log:
         self._limits[kind] = (started, count + 1)
         if count < LIMIT_BURST:
             self._write(level, message)
+        return count < LIMIT_BURST
 
     def _write(self, level: Level, message: str) -> None:
         if level > self.level:

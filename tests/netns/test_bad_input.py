@@ -155,6 +155,7 @@ def test_port_taken_while_up_changes_nothing(lab: Lab) -> None:
 def test_port_taken_while_down_changes_nothing(pywg: str, open_lab: OpenLab) -> None:
     site = open_lab(pywg, pywg, connect=False).near
     with site.namespace.socket(socket.AF_INET6, socket.SOCK_DGRAM) as taken:
+        taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         taken.bind(("::", 0))
         port = taken.getsockname()[1]
         with pytest.raises(CommandError, match="Address already in use"):

@@ -273,6 +273,8 @@ def test_a_thousand_peers_in_trouble_are_a_handful_of_lines():
         bed.report(number, 1)
     assert bed.plane.calls.count("send_to_peer") == 1000
     assert len(bed.lines("ERROR")) == LIMIT_BURST
+    bed.timers.advance(85)
+    assert LIMIT_BURST < len(bed.lines("ERROR")) <= 10 * (LIMIT_BURST + 1), "the others follow, a few at a time"
 
 
 # At debug each step
