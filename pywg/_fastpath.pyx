@@ -12,6 +12,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from pywg._native.admission cimport note_sent
+from pywg._native cimport linux
 from pywg._native.allowedips cimport allowedips_insert, allowedips_remove, allowedips_remove_owner, allowedips_reserve
 from pywg._native.allowedips cimport allowedips_walk
 from pywg._native.atomic cimport add64, load64, store8, store64, store_int
@@ -103,6 +104,7 @@ cdef class Plane:
     def __cinit__(self, *, bint udp_gso=True, bint udp_gso_equal_tail=True, bint coalesce=True, int helpers=0,
                   size_t staged_bytes=STAGED_BYTES, int ruleset=-1):
         cdef bint started
+        linux.errno = 0
         if not 0 <= helpers <= HELPERS_MAX:
             raise ValueError(f"0 to {HELPERS_MAX} helpers")
         self.peers = {}
@@ -111,18 +113,18 @@ cdef class Plane:
         self.control = <Sender *>calloc(1, sizeof(Sender))
         self.dp = dataplane_new()
         if self.control == NULL or self.dp == NULL:
-            raise MemoryError("the data plane's buffers or descriptors could not be had")
+            raise OSError(linux.errno or linux.ENOMEM, "no memory, or no descriptors")
         self.dp.gso_equal_tail = udp_gso_equal_tail
         self.dp.staged_max = staged_bytes
         if macs_init(&self.dp.macs) < 0:
             raise RuntimeError("libcrypto has no BLAKE2SMAC (its default provider is missing)")
         self.crew = crew_new(self.dp, helpers)
         if self.crew == NULL:
-            raise MemoryError("the data plane's buffers could not be had")
+            raise OSError(linux.errno or linux.ENOMEM, "no memory")
         with nogil:
             started = crew_start(self.crew, ruleset) == 0
         if not started:
-            raise RuntimeError("the data plane's threads could not be started")
+            raise OSError(self.crew.error, "threads can't be started")
 
     def close(self) -> None:
         """Stops the threads, frees the peers and wipes every key and buffer; idempotent."""

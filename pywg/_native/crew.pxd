@@ -18,6 +18,7 @@ cdef struct Crew:
     pthread_t tx
     pthread_t rx
     bint running
+    int error                   # of pthread_create()
     int ruleset                 # Landlock's, that the threads are to be under; -1: none
     bint confined               # they are
 

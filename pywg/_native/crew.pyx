@@ -56,8 +56,10 @@ cdef int crew_start(Crew *crew, int ruleset) noexcept nogil:
     pthread_sigmask(SIG_SETMASK, &everything, &before)
     if ruleset < 0:
         crew.running = create_all(crew)
-    elif pthread_create(&starter, NULL, starter_thread, crew) == 0:
-        pthread_join(starter, NULL)
+    else:
+        crew.error = pthread_create(&starter, NULL, starter_thread, crew)
+        if crew.error == 0:
+            pthread_join(starter, NULL)
     pthread_sigmask(SIG_SETMASK, &before, NULL)
     if not crew.running:
         return -1
@@ -83,10 +85,14 @@ cdef void *starter_thread(void *arg) noexcept nogil:
 
 cdef bint create_all(Crew *crew) noexcept nogil:
     """All of them, or none."""
-    if crew.pool != NULL and pool_start(crew.pool) != 0:
-        return False
-    if pthread_create(&crew.tx, NULL, egress_thread, crew.egress) == 0:
-        if pthread_create(&crew.rx, NULL, ingress_thread, crew.ingress) == 0:
+    if crew.pool != NULL:
+        crew.error = pool_start(crew.pool)
+        if crew.error != 0:
+            return False
+    crew.error = pthread_create(&crew.tx, NULL, egress_thread, crew.egress)
+    if crew.error == 0:
+        crew.error = pthread_create(&crew.rx, NULL, ingress_thread, crew.ingress)
+        if crew.error == 0:
             return True
         stop_reading(crew)
         pthread_join(crew.tx, NULL)

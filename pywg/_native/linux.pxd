@@ -45,6 +45,7 @@ cdef extern from "errno.h" nogil:
         EMSGSIZE
         ENOBUFS
         ENODEV
+        ENOMEM
         EPERM
 
 cdef extern from "time.h" nogil:

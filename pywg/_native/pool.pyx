@@ -38,13 +38,15 @@ cdef Pool *pool_new(int count, Pipeline *first, Pipeline *second) noexcept nogil
 
 
 cdef int pool_start(Pool *pool) noexcept nogil:
-    """With the signal mask of the caller. 0, or -1: not all could be started, and none is left."""
+    """With the signal mask of the caller. 0, or an errno: not all could be started, and none is left."""
     cdef Helper *helper
+    cdef int error
     while pool.started < pool.count:
         helper = &pool.helpers[pool.started]
-        if pthread_create(&helper.thread, NULL, helper_thread, helper) != 0:
+        error = pthread_create(&helper.thread, NULL, helper_thread, helper)
+        if error != 0:
             pool_stop(pool)
-            return -1
+            return error
         pool.started += 1
     return 0
 

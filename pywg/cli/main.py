@@ -19,6 +19,7 @@ from pywg.cli.usage import (
     unknown_option,
 )
 from pywg.errors import DeviceError, PywgError
+from pywg.runtime.start import advice
 
 if TYPE_CHECKING:
     from pywg.runtime.options import Given
@@ -68,7 +69,9 @@ def main(argv: list[str], program: str = "pywg") -> int:
         return EXIT_BROKEN_PIPE
     except OSError as error:
         _drop_output()
-        return _fail(str(error), EXIT_FAILURE)
+        return _fail(_about_system(error), EXIT_FAILURE)
+    except MemoryError:
+        return _fail("out of memory", EXIT_FAILURE)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return status
@@ -218,6 +221,13 @@ def _about_import(error: ImportError) -> str:
     return f"the Python package {name} is missing: `make venv` in a checkout installs it, and .venv/bin/pywg finds it"
 
 
+def _about_system(error: OSError) -> str:
+    if error.errno is None:
+        return str(error)
+    file = f"{error.filename}: " if error.filename is not None else ""
+    return f"{file}{os.strerror(error.errno)}{advice(error.errno)}"
+
+
 def _fail(message: str, status: int) -> int:
     with contextlib.suppress(OSError):
         if sys.stderr:
@@ -227,9 +237,10 @@ def _fail(message: str, status: int) -> int:
 
 def _drop_output() -> None:
     """Forget what could not be written, or the interpreter would try once more, and complain, on its way out."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.close(null)
+    with contextlib.suppress(OSError):  # there may be no /dev/null, or no room for it
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)
 
 
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {

@@ -6,6 +6,7 @@ from typing import Unpack
 
 from pywg.runtime.daemon import in_background, open_standard_descriptors
 from pywg.runtime.options import Given, Options, read_options
+from pywg.runtime.start import needing
 
 
 def run(interface: str, **given: Unpack[Given]) -> int:
@@ -24,7 +25,8 @@ def run(interface: str, **given: Unpack[Given]) -> int:
 
 def _serve(options: Options, ready: Callable[[], None]) -> int:
     # All of the daemon's imports happen here: in the child, when there is one.
-    from pywg.runtime.service import serve
-
-    serve(options, ready)
+    with needing("a part of pywg"):
+        from pywg.runtime.service import serve
+    with needing(f"what {options.interface} needs"):
+        serve(options, ready)
     return 0

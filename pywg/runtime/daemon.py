@@ -4,10 +4,13 @@ The fork comes before any thread, loop or key exists. Ready means that interface
 """
 
 import contextlib
+import errno
 import os
 import signal
 import sys
 from collections.abc import Callable
+
+from pywg.runtime.start import needing, open_null
 
 READY = b"ready"
 
@@ -19,20 +22,26 @@ def in_background(serve: Callable[[Callable[[], None]], int], *, keep_output: bo
     on standard error. In the child: what `serve` returns. After `ready`, standard output and error are /dev/null
     unless `keep_output`.
     """
-    readable, writable = os.pipe()
-    child = os.fork()
+    with needing("a process in the background"):
+        readable, writable = os.pipe()
+        child = os.fork()
     if child:
         os.close(writable)
-        return _await_child(child, readable)
+        with needing("the process in the background"):
+            return _await_child(child, readable)
     os.close(readable)
-    os.setsid()
-    os.chdir("/")
-    _replace_with_null(0, os.O_RDONLY)
+    with needing("a session of its own"):
+        os.setsid()
+        os.chdir("/")
+    null = open_null(os.O_RDWR)
+    _replace(0, null)
 
     def ready() -> None:
         if not keep_output:
-            _replace_with_null(1, os.O_WRONLY)
-            _replace_with_null(2, os.O_WRONLY)
+            _replace(1, null)
+            _replace(2, null)
+        if null > 2:
+            os.close(null)
         with contextlib.suppress(BrokenPipeError):  # the parent was killed: the daemon is wanted none the less
             os.write(writable, READY)
         os.close(writable)
@@ -41,10 +50,16 @@ def in_background(serve: Callable[[Callable[[], None]], int], *, keep_output: bo
 
 
 def open_standard_descriptors() -> None:
-    """Makes 0, 1 and 2 /dev/null where they are closed: else the next thing to be opened would get the log lines."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(fd)
+    """Makes 0, 1 and 2 /dev/null where they are closed: else the next thing to be opened would get the log lines.
+
+    Raises DeviceError.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                open_null(os.O_RDWR)  # the lowest number that is free
 
 
 def _await_child(child: int, readable: int) -> int:
@@ -58,8 +73,6 @@ def _await_child(child: int, readable: int) -> int:
     return code if code > 0 else 1
 
 
-def _replace_with_null(fd: int, flags: int) -> None:
-    null = os.open(os.devnull, flags)
-    if null != fd:
+def _replace(fd: int, null: int) -> None:
+    with needing("/dev/null in place of standard input and output"):
         os.dup2(null, fd)
-        os.close(null)

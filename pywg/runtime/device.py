@@ -242,7 +242,10 @@ class Device:
         if self._said_unlocked or self._memory_locked():
             return
         self._said_unlocked = True
-        limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+        try:
+            limit = str(resource.getrlimit(resource.RLIMIT_MEMLOCK)[0])
+        except OSError:
+            limit = "an unknown number of"
         self._log.error(
             f"keys may be written to swap space: no more memory can be locked (RLIMIT_MEMLOCK is {limit} bytes); "
             "raise it with `ulimit -l unlimited` or LimitMEMLOCK=infinity, or start pywg with CAP_IPC_LOCK"

@@ -43,7 +43,10 @@ def parse_release(text: str) -> Release:
 
 def release() -> Release:
     """Of the running kernel."""
-    return parse_release(os.uname().release)
+    try:
+        return parse_release(os.uname().release)
+    except OSError:
+        return UNKNOWN
 
 
 def damages_equal_tail(kernel: Release) -> bool:

@@ -17,6 +17,7 @@ from pywg.errors import TunError
 from pywg.runtime.log import Log
 from pywg.runtime.netlink import Hints, Listener, Questions, messages, number
 from pywg.runtime.reader import tell
+from pywg.runtime.start import advice
 from pywg.runtime.tun import tun_name
 
 LOOK_AGAIN = 1.0
@@ -63,9 +64,9 @@ class LinkWatcher:
             # All namespaces: the interface may be moved to another, and is then heard of from there.
             hints = Hints(_RTMGRP_LINK, all_namespaces=True)
         except OSError as error:
-            raise TunError(
-                error.errno or errno.EIO, f"link changes can't be followed (rtnetlink): {error.strerror}"
-            ) from error
+            code = error.errno or errno.EIO
+            text = f"link changes can't be followed (rtnetlink): {error.strerror}{advice(code)}"
+            raise TunError(code, text) from error
         self._loop = loop
         self._listener = Listener(hints, loop, self._on_hint, self._log)
         loop.call_soon(self._look)

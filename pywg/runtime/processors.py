@@ -24,7 +24,10 @@ def threads_for(processors: int) -> int:
 
 def usable_processors(cgroup: Path = _CGROUP, cgroups: Path = _CGROUPS) -> int:
     """Those of our affinity, or fewer whole ones where a cgroup has a quota; at least 1."""
-    processors = len(os.sched_getaffinity(0))
+    try:
+        processors = len(os.sched_getaffinity(0))
+    except OSError:
+        processors = os.cpu_count() or 1
     return max(1, min([processors, *map(int, _quotas(cgroup, cgroups))]))
 
 

@@ -110,7 +110,9 @@ class Sandbox:
 
 
 def _allow_locked_memory() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    hard = 0
+    with contextlib.suppress(OSError):
+        _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     for limit in (resource.RLIM_INFINITY, hard):
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_MEMLOCK, (limit, limit))

@@ -8,7 +8,9 @@ import asyncio
 import contextlib
 import os
 import resource
+import select
 import signal
+import socket
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -33,9 +35,13 @@ from pywg.runtime.reader import Reader
 from pywg.runtime.refusal import Refusals
 from pywg.runtime.routes import RouteWatcher
 from pywg.runtime.sandbox import Sandbox
+from pywg.runtime.start import needing
 from pywg.runtime.tun import Tun
 from pywg.runtime.uapi_server import UapiServer
 from pywg.runtime.uapi_socket import UapiSocket
+
+DESCRIPTORS = 32
+"""Those that a daemon needs at the least, with some for its configuration's clients."""
 
 new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 with contextlib.suppress(ImportError):
@@ -51,19 +57,20 @@ def serve(options: Options, ready: Callable[[], None]) -> None:
     """
     _select_aead(options)
     _try_binding(options)
-    forbid_dumps()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    no_dumps = _no_dumps()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with contextlib.ExitStack() as stack:
         interface = _open_tun(options)
         stack.callback(interface.close)
-        socket = _open_uapi(options, interface.name)
-        stack.callback(socket.close)
+        configuration = _open_uapi(options, interface.name)
+        stack.callback(configuration.close)
         system_log = None if options.foreground else SystemLog()
         log = Log(interface.name, options.log_level, form=options.log_form, output=StandardError(system_log))
         stack.callback(log.close)
         for remark in options.remarks:
             log.error(remark)
+        if no_dumps:
+            log.error(no_dumps)
         if options.binding:
             log.info(f"UDP sockets: on {options.binding} alone")
 
@@ -75,10 +82,45 @@ def serve(options: Options, ready: Callable[[], None]) -> None:
         sandbox = Sandbox(log, enabled=options.sandbox, devices=bool(options.binding.device))
         sandbox.begin()
         reserve_fill()
-        loop = new_event_loop()
-        stack.callback(loop.close)
+        with needing("random numbers (getrandom)"):
+            os.getrandom(1)  # the sandbox leaves no other way to them
+        with needing("an event loop"):
+            _try_epoll()
+            loop = new_event_loop()
+        stack.callback(_close_loop, loop)
         # Once, unlike asyncio.Runner: uvloop makes a socket pair whenever it starts to run, and then may not any more.
-        loop.run_until_complete(_Service(options, interface, socket, log, sandbox).run(is_ready))
+        running = _Service(options, interface, configuration, log, sandbox).run(is_ready)
+        stack.callback(running.close)
+        loop.run_until_complete(running)
+
+
+def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
+    with contextlib.suppress(RuntimeError):  # one that failed in beginning to run takes itself for running
+        loop.close()
+
+
+def _no_dumps() -> str:
+    """Keeps keys out of core files, and from other processes of this user; what to say where that can't be."""
+    try:
+        forbid_dumps()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    except (OSError, ValueError) as error:
+        return f"core files and traces of this process, with keys in them, can't be forbidden: {error}"
+    return ""
+
+
+def _try_epoll() -> None:
+    """What libuv, below uvloop, ends the process for when it fails. Raises OSError."""
+    near, far = socket.socketpair()
+    with near, far, select.epoll() as poll:
+        poll.register(near, select.EPOLLIN)
+        poll.poll(0)
+        opened = [os.eventfd(0), *os.pipe()]
+        try:
+            opened += [os.dup(near.fileno()) for _ in range(DESCRIPTORS)]
+        finally:
+            for fd in opened:
+                os.close(fd)
 
 
 def _select_aead(options: Options) -> None:
@@ -113,15 +155,17 @@ class _Service:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._unexpected)
         self._log.follow(loop.call_later)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop, f"{number.name} received")
+        with needing("a handler of signals"):
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._stop, f"{number.name} received")
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._log.follow, None)
             stack.callback(self._notifier.close)
             # Hearing of other namespaces takes a privilege that is dropped next. The first state comes a turn later.
             self._follow_link(lambda state: self._link_changed(device, state), loop, stack)
             self._sandbox.drop_privileges()
-            device = self._start_device(loop, stack)
+            with needing("the data plane"):
+                device = self._start_device(loop, stack)
             self._follow_routes(device, loop, stack)
             self._watch_socket(loop, stack)
             server = UapiServer(self._socket.listener, device, self._log, more_stats=self._more_stats)

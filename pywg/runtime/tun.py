@@ -15,7 +15,9 @@ from dataclasses import dataclass
 
 from pywg.config.interface import INTERFACE_NAME_MAX, interface_name_fault
 from pywg.errors import TunError
+from pywg.runtime import capabilities
 from pywg.runtime.served import name_taken
+from pywg.runtime.start import advice, needing
 
 DEFAULT_MTU = 1420
 """What wireguard-go and the kernel set: 1500 less IPv6, UDP and WireGuard's own headers."""
@@ -69,7 +71,8 @@ def open_tun(name: str, *, offload: bool = True) -> Tun:
         raise _device_error(error) from error
     try:
         _attach(fd, name, offload)
-        tun = _describe(fd, offload)
+        with needing(f"the kernel's word on what {name} is"):
+            tun = _describe(fd, offload)
         _set_mtu(tun.name, DEFAULT_MTU)
     except BaseException:
         os.close(fd)
@@ -157,13 +160,12 @@ def _ifreq(fd: int) -> tuple[str, int]:
 
 
 def _set_mtu(name: str, mtu: int) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             fcntl.ioctl(sock, _SIOCSIFMTU, struct.pack("16si20x", os.fsencode(name), mtu))
-        except OSError as error:
-            raise TunError(
-                error.errno or errno.EIO, f"the MTU of {name} can't be set to {mtu}: {error.strerror}"
-            ) from error
+    except OSError as error:
+        code = error.errno or errno.EIO
+        raise TunError(code, f"the MTU of {name} can't be set to {mtu}: {error.strerror}{advice(code)}") from error
 
 
 def _exists(name: str) -> bool:
@@ -181,19 +183,50 @@ def _device_error(error: OSError) -> TunError:
             f"{_DEVICE} is missing: load the driver with `modprobe tun`, or make the node with "
             f"`mkdir -p /dev/net && mknod {_DEVICE} c 10 200`"
         )
+    elif os.path.isdir(_DEVICE):
+        text = (
+            f"{_DEVICE} is a directory, as a container engine makes one where the host has no such device: load the "
+            f"driver on the host with `modprobe tun`, and start the container anew with `--device {_DEVICE}`"
+        )
     elif code in (errno.EACCES, errno.EPERM):
         text = f"{_DEVICE} can't be opened ({error.strerror}): run as root, or allow this device to the container"
     else:
-        text = f"{_DEVICE} can't be opened: {error.strerror}"
+        text = f"{_DEVICE} can't be opened: {error.strerror}{advice(code)}"
     return TunError(code, text)
 
 
 def _attach_error(error: OSError, name: str) -> TunError:
     code = error.errno or errno.EIO
     if code in (errno.EPERM, errno.EACCES):
-        text = f"interface {name} can't be made ({error.strerror}): run as root, or with CAP_NET_ADMIN"
+        text = f"interface {name} can't be made ({error.strerror}): {_what_is_missing()}"
     elif code == errno.EBUSY or _exists(name):
         text = name_taken(name)
     else:
-        text = f"interface {name} can't be made: {error.strerror}"
+        text = f"interface {name} can't be made: {error.strerror}{advice(code)}"
     return TunError(code, text)
+
+
+def _what_is_missing() -> str:
+    """Not to run as root, for root: of a user namespace, without the capability, or behind a profile."""
+    if os.geteuid() != 0:
+        return "run as root, or with CAP_NET_ADMIN"
+    if not capabilities.permitted() >> capabilities.CAP_NET_ADMIN & 1:
+        return (
+            "this root has no CAP_NET_ADMIN: a container gets it with `--cap-add NET_ADMIN`, a unit with "
+            "AmbientCapabilities="
+        )
+    if _in_user_namespace():
+        return (
+            "root of a user namespace may do so only in a network namespace that belongs to it: start it with one of "
+            "its own (`unshare --user --map-root-user --net`), or with CAP_NET_ADMIN in the user namespace that owns "
+            "this one"
+        )
+    return "the profile of the container or of this program (seccomp, AppArmor, SELinux) has to allow this"
+
+
+def _in_user_namespace() -> bool:
+    try:
+        with open("/proc/self/uid_map") as uid_map:
+            return uid_map.read().split() != ["0", "0", "4294967295"]
+    except OSError:
+        return False

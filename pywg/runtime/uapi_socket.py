@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pywg.errors import DeviceError
 from pywg.runtime.libc import watch_file
 from pywg.runtime.served import DIRECTORY, daemon_of, is_kernels, served_already
+from pywg.runtime.start import advice
 
 _BACKLOG = 128
 
@@ -106,11 +107,16 @@ def _bind(path: str) -> socket.socket | None:
     """A listening socket that only its owner can reach; None when the path is taken."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     umask = os.umask(0o077)
+    bound = False
     try:
         listener.bind(path)
+        bound = True
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
+        if bound:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
         if error.errno == errno.EADDRINUSE:
             return None
         raise
@@ -129,8 +135,16 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 def _socket_error(error: OSError, path: str) -> DeviceError:
     code = error.errno or errno.EIO
-    advice = "; run as root" if code in (errno.EACCES, errno.EPERM) else ""
-    return DeviceError(code, f"the configuration socket {path} can't be made: {error.strerror}{advice}")
+    directory = os.path.dirname(path)
+    if code in (errno.EEXIST, errno.ENOTDIR):
+        what_to_do = f"; {directory} has to be a directory: what is there now is in the way"
+    elif code == errno.EROFS:
+        what_to_do = f"; {directory} has to be writable: mount a tmpfs there (a container: `--tmpfs /run`)"
+    elif code in (errno.EACCES, errno.EPERM) and os.geteuid() != 0:
+        what_to_do = "; run as root"
+    else:
+        what_to_do = advice(code)
+    return DeviceError(code, f"the configuration socket {path} can't be made: {error.strerror}{what_to_do}")
 
 
 def _connect_error(error: OSError, interface: str, path: str) -> DeviceError:

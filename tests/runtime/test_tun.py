@@ -61,6 +61,7 @@ def test_no_privilege(monkeypatch):
 
     monkeypatch.setattr(tun, "_DEVICE", "/dev/null")
     monkeypatch.setattr(tun.fcntl, "ioctl", refuse)
+    monkeypatch.setattr(tun.os, "geteuid", lambda: 1000)
     before = open_files()
     with pytest.raises(TunError, match="run as root, or with CAP_NET_ADMIN") as caught:
         open_tun("wg0")
