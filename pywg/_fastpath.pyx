@@ -117,7 +117,7 @@ cdef class Plane:
         self.dp.gso_equal_tail = udp_gso_equal_tail
         self.dp.staged_max = staged_bytes
         if macs_init(&self.dp.macs) < 0:
-            raise RuntimeError("libcrypto has no BLAKE2SMAC (its default provider is missing)")
+            raise MemoryError("no locked memory for the secrets of cookies")
         self.crew = crew_new(self.dp, helpers)
         if self.crew == NULL:
             raise OSError(linux.errno or linux.ENOMEM, "no memory")

@@ -16,7 +16,7 @@ from pywg._native.session cimport Endpoint, Peer
 from pywg._native.sources cimport Sources
 from pywg._native.udp cimport SEND_BATCH, Sender
 from pywg._native.wire cimport COOKIE_REPLY_LEN, MAC_LEN
-from pywg._native.xchacha cimport XNONCE_LEN, XChaCha
+from pywg._native.xchacha cimport XNONCE_LEN
 
 cdef enum:
     ASKERS_MAX = SEND_BATCH         # cookie replies are sent so many at a time
@@ -35,15 +35,13 @@ cdef struct Admission:
     Bucket calm
     Budget budget
     bint pressed                    # set by the owner: messages wait that it can't get round to
-    XChaCha xchacha
     uint32_t asker_count
     Asker askers[ASKERS_MAX]
     uint8_t nonces[ASKERS_MAX][XNONCE_LEN]
     uint8_t replies[ASKERS_MAX][COOKIE_REPLY_LEN]
     Sender sender
 
-cdef int admission_init(Admission *a) noexcept nogil
-cdef void admission_free(Admission *a) noexcept nogil
+cdef bint admission_init(Admission *a) noexcept nogil
 cdef void admission_message(Admission *a, Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,
                             uint32_t kind, uint64_t now) noexcept nogil
 cdef void note_sent(Peer *peer, const uint8_t *message, uint32_t len) noexcept nogil

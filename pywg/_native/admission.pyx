@@ -16,7 +16,7 @@ from pywg._native.sources cimport sources_init, sources_take
 from pywg._native.udp cimport udp_queue, udp_send_once
 from pywg._native.wire cimport INITIATION_LEN, MESSAGE_COOKIE_REPLY, MESSAGE_INITIATION, MESSAGE_RESPONSE, RESPONSE_LEN
 from pywg._native.wire cimport TAG_LEN
-from pywg._native.xchacha cimport xchacha_free, xchacha_init, xchacha_open, xchacha_seal
+from pywg._native.xchacha cimport xchacha_open, xchacha_seal
 
 cdef enum:
     SENDER_AT = 4               # the sender's index in an initiation or a response
@@ -28,14 +28,9 @@ cdef enum:
     REPLY_MOST_NS = 20_000      # of the budget for each: if it took longer, this thread had no processor meanwhile
 
 
-cdef int admission_init(Admission *a) noexcept nogil:
-    """Of a structure that is all zeros. -1: no memory, or the system has no random bytes."""
-    return 0 if sources_init(&a.sources) and xchacha_init(&a.xchacha) == 0 else -1
-
-
-cdef void admission_free(Admission *a) noexcept nogil:
-    """Also of one that is all zeros, or whose init failed."""
-    xchacha_free(&a.xchacha)
+cdef bint admission_init(Admission *a) noexcept nogil:
+    """Of a structure that is all zeros. False: the system has no random bytes."""
+    return sources_init(&a.sources)
 
 
 cdef void admission_message(Admission *a, Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,
@@ -46,7 +41,7 @@ cdef void admission_message(Admission *a, Dataplane *dp, const Endpoint *source,
     elif kind == MESSAGE_RESPONSE and len == RESPONSE_LEN:
         response(a, dp, source, datagram, len, now)
     elif kind == MESSAGE_COOKIE_REPLY and len == COOKIE_REPLY_LEN:
-        cookie_reply(a, dp, source, datagram, now)
+        cookie_reply(dp, source, datagram, now)
     else:
         count(dp.counters, RX_MALFORMED)
 
@@ -111,19 +106,18 @@ cdef void ask_for_cookie(Admission *a, Dataplane *dp, const Endpoint *source, co
     a.asker_count += 1
 
 
-cdef bint make_reply(Admission *a, Dataplane *dp, const Asker *asker, const uint8_t *nonce, uint64_t now,
+cdef bint make_reply(Dataplane *dp, const Asker *asker, const uint8_t *nonce, uint64_t now,
                      uint8_t *reply) noexcept nogil:
     cdef uint8_t cookie[COOKIE_LEN]
     cdef uint32_t kind = MESSAGE_COOKIE_REPLY
-    cdef bint made
+    if not make_cookie(&dp.macs, &asker.source, now, cookie):
+        return False
     memcpy(reply, &kind, 4)
     memcpy(reply + REPLY_RECEIVER_AT, &asker.sender_index, 4)
     memcpy(reply + REPLY_NONCE_AT, nonce, XNONCE_LEN)
-    made = (make_cookie(&dp.macs, &asker.source, now, cookie)
-            and xchacha_seal(&a.xchacha, dp.macs.cookie_key, nonce, cookie, COOKIE_LEN, asker.mac1, MAC_LEN,
-                             reply + REPLY_COOKIE_AT))
+    xchacha_seal(dp.macs.cookie_key, nonce, cookie, COOKIE_LEN, asker.mac1, MAC_LEN, reply + REPLY_COOKIE_AT)
     OPENSSL_cleanse(cookie, COOKIE_LEN)
-    return made
+    return True
 
 
 cdef void admission_answer(Admission *a, Dataplane *dp, uint64_t now) noexcept nogil:
@@ -140,7 +134,7 @@ cdef void admission_answer(Admission *a, Dataplane *dp, uint64_t now) noexcept n
     a.asker_count = 0
     if RAND_bytes(<unsigned char *>a.nonces, <int>(askers * XNONCE_LEN)) == 1:
         for i in range(askers):
-            if make_reply(a, dp, &a.askers[i], a.nonces[i], now, a.replies[i]):
+            if make_reply(dp, &a.askers[i], a.nonces[i], now, a.replies[i]):
                 udp_queue(&a.sender, NULL, &a.askers[i].source, a.replies[i], COOKIE_REPLY_LEN, 0, HANDSHAKE_TOS)
         sent = udp_send_once(&a.sender, dp)
     count(dp.counters, TX_COOKIE_REPLIES, sent)
@@ -158,8 +152,7 @@ cdef void note_sent(Peer *peer, const uint8_t *message, uint32_t len) noexcept n
         memcpy(peer.sent_mac1, mac1_of(message, len), MAC_LEN)
 
 
-cdef void cookie_reply(Admission *a, Dataplane *dp, const Endpoint *source, const uint8_t *datagram,
-                       uint64_t now) noexcept nogil:
+cdef void cookie_reply(Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint64_t now) noexcept nogil:
     """It answers the last handshake message to a peer, once, while that is in flight: then the core may have it.
 
     That is our initiation, or our response as long as nothing has come under its keypair. A forged one changes nothing.
@@ -176,7 +169,7 @@ cdef void cookie_reply(Admission *a, Dataplane *dp, const Endpoint *source, cons
         return
     peer = entry.peer
     authentic = (dp.macs.has_key and peer.awaits_cookie and peer.sent_index == index
-                 and xchacha_open(&a.xchacha, peer.cookie_key, datagram + REPLY_NONCE_AT, datagram + REPLY_COOKIE_AT,
+                 and xchacha_open(peer.cookie_key, datagram + REPLY_NONCE_AT, datagram + REPLY_COOKIE_AT,
                                   COOKIE_LEN + TAG_LEN, peer.sent_mac1, MAC_LEN, cookie))
     OPENSSL_cleanse(cookie, COOKIE_LEN)
     if not authentic:

@@ -14,7 +14,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from posix.unistd cimport usleep
 from pywg._native cimport linux
-from pywg._native.admission cimport admission_answer, admission_free, admission_init, admission_message
+from pywg._native.admission cimport admission_answer, admission_init, admission_message
 from pywg._native.atomic cimport add64, fence, load8, load8_acquire, load_int, store64
 from pywg._native.clock cimport now_ns
 from pywg._native.counters cimport RX_DATAGRAMS, RX_EXPIRED, RX_MALFORMED, RX_QUEUE_FULL, RX_RECEIVE_ERROR, RX_RECEIVES
@@ -62,8 +62,7 @@ cdef Ingress *ingress_new(Dataplane *dp, Egress *egress, int slots) noexcept nog
     e.limit = RECEIVE_BATCH
     pipeline_init(&e.line, slots, dp.rx_kick, e, open_slot, deliver_slot)
     e.batches = <InBatch *>calloc(slots, sizeof(InBatch))
-    if (e.batches == NULL or delivery_init(&e.delivery, dp) < 0
-            or admission_init(&e.admission) < 0):
+    if e.batches == NULL or delivery_init(&e.delivery, dp) < 0 or not admission_init(&e.admission):
         ingress_free(e)
         return NULL
     e.batch = &e.batches[0]
@@ -82,7 +81,6 @@ cdef void ingress_free(Ingress *e) noexcept nogil:
     for i in range(e.batch_count):
         inbatch_free(&e.batches[i])
     free(e.batches)
-    admission_free(&e.admission)
     delivery_free(&e.delivery)
     worker_free(&e.worker)
     pipeline_destroy(&e.line)

@@ -1,4 +1,4 @@
-"""MAC1, MAC2 and the cookies behind MAC2 (paper sections 5.4.4 and 5.4.7): keyed BLAKE2s, by libcrypto's BLAKE2SMAC.
+"""MAC1, MAC2 and the cookies behind MAC2 (paper sections 5.4.4 and 5.4.7): keyed BLAKE2s.
 
 MAC1 is checked before Python hears of a message. MAC2 counts under load alone: it proves that the sender receives what
 is sent to its address. Its key is a cookie, a MAC of that address under a secret which no one else has. A secret makes
@@ -6,7 +6,7 @@ cookies for 110 s and is believed for 120 (the paper's two minutes), so each coo
 tries again after 5. The receiving thread draws the secrets when it needs them.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from pywg._native.libcrypto cimport EVP_MAC, EVP_MAC_CTX
+from pywg._native.blake2s cimport BLAKE2S_STATE_LEN
 from pywg._native.session cimport Endpoint
 from pywg._native.wire cimport KEY_LEN
 
@@ -17,12 +17,10 @@ cdef enum:
     SECRET_HOLDS_S = 120        # COOKIE_SECRET_MAX_AGE
 
 cdef struct Macs:
-    EVP_MAC *algorithm
-    EVP_MAC_CTX *ctx
-    uint8_t mac1_key[KEY_LEN]   # no secrets, this and the next: they follow from our public key
+    uint8_t mac1_state[BLAKE2S_STATE_LEN]   # no secrets, this and the next: they follow from our public key
     uint8_t cookie_key[KEY_LEN]
     bint has_key
-    uint8_t *secrets            # arena: SECRETS of KEY_LEN bytes, the newest first
+    uint8_t *secrets            # arena: the BLAKE2s states of SECRETS secrets, the newest first
     uint64_t born_ns[SECRETS]
     int secret_count
 

@@ -3,9 +3,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 cimport cython
-from pywg._native.libcrypto cimport CRYPTO_memcmp, EVP_MAC_CTX_free, EVP_MAC_CTX_new, EVP_MAC_fetch, EVP_MAC_final
-from pywg._native.libcrypto cimport EVP_MAC_free, EVP_MAC_init, EVP_MAC_update, OPENSSL_cleanse, OSSL_PARAM
-from pywg._native.libcrypto cimport OSSL_PARAM_construct_end, OSSL_PARAM_construct_size_t, RAND_bytes
+from pywg._native.blake2s cimport BLAKE2S_STATE_LEN, blake2s_key, blake2s_mac
+from pywg._native.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse, RAND_bytes
 from pywg._native.secret cimport secret_alloc, secret_free
 from pywg._native.session cimport SECOND_NS, Endpoint
 from pywg._native.wire cimport KEY_LEN, MAC_LEN
@@ -15,22 +14,14 @@ cdef enum:
 
 
 cdef int macs_init(Macs *macs) noexcept nogil:
-    """0, or -1 when libcrypto has no BLAKE2SMAC or there is no memory. Without a key nothing holds."""
+    """0, or -1: no memory. Without a key nothing holds."""
     memset(macs, 0, sizeof(Macs))
-    macs.algorithm = EVP_MAC_fetch(NULL, "BLAKE2SMAC", NULL)
-    if macs.algorithm == NULL:
-        return -1
-    macs.ctx = EVP_MAC_CTX_new(macs.algorithm)
     macs.secrets = secret_alloc()
-    return 0 if macs.ctx != NULL and macs.secrets != NULL else -1
+    return 0 if macs.secrets != NULL else -1
 
 
 cdef void macs_free(Macs *macs) noexcept nogil:
-    EVP_MAC_CTX_free(macs.ctx)
-    EVP_MAC_free(macs.algorithm)
     secret_free(macs.secrets)
-    macs.ctx = NULL
-    macs.algorithm = NULL
     macs.secrets = NULL
 
 
@@ -38,35 +29,26 @@ cdef void macs_identify(Macs *macs, const uint8_t *mac1_key, const uint8_t *cook
     """Other keys of KEY_LEN bytes, or NULL for none; the cookies of before are worth nothing any more."""
     macs.has_key = mac1_key != NULL
     if macs.has_key:
-        memcpy(macs.mac1_key, mac1_key, KEY_LEN)
+        blake2s_key(macs.mac1_state, mac1_key, KEY_LEN)
         memcpy(macs.cookie_key, cookie_key, KEY_LEN)
-    OPENSSL_cleanse(macs.secrets, SECRETS * KEY_LEN)
+    OPENSSL_cleanse(macs.secrets, SECRETS * BLAKE2S_STATE_LEN)
     macs.secret_count = 0
-
-
-cdef bint keyed_mac(Macs *macs, const uint8_t *key, size_t key_len, const uint8_t *data, size_t data_len,
-                    uint8_t *digest) noexcept nogil:
-    cdef size_t size = MAC_LEN
-    cdef OSSL_PARAM params[2]
-    params[0] = OSSL_PARAM_construct_size_t("size", &size)
-    params[1] = OSSL_PARAM_construct_end()
-    return (EVP_MAC_init(macs.ctx, key, key_len, params) == 1 and EVP_MAC_update(macs.ctx, data, data_len) == 1
-            and EVP_MAC_final(macs.ctx, digest, &size, MAC_LEN) == 1)
 
 
 cdef bint mac1_holds(Macs *macs, const uint8_t *message, uint32_t len) noexcept nogil:
     """Whether the message, whose last 32 bytes are mac1 and mac2, carries our MAC1."""
     cdef uint8_t digest[MAC_LEN]
-    if not macs.has_key or not keyed_mac(macs, macs.mac1_key, KEY_LEN, message, len - 2 * MAC_LEN, digest):
+    if not macs.has_key:
         return False
+    blake2s_mac(macs.mac1_state, message, len - 2 * MAC_LEN, digest)
     return CRYPTO_memcmp(digest, mac1_of(message, len), MAC_LEN) == 0
 
 
-cdef bint cookie_under(Macs *macs, int secret, const Endpoint *source, uint8_t *cookie) noexcept nogil:
+cdef void cookie_under(Macs *macs, int secret, const Endpoint *source, uint8_t *cookie) noexcept nogil:
     cdef uint8_t address[ADDRESS_MAX]
     memcpy(address, source.ip, source.ip_len)
     memcpy(address + source.ip_len, &source.port, 2)
-    return keyed_mac(macs, macs.secrets + secret * KEY_LEN, KEY_LEN, address, source.ip_len + 2, cookie)
+    blake2s_mac(macs.secrets + secret * BLAKE2S_STATE_LEN, address, source.ip_len + 2, cookie)
 
 
 cdef bint mac2_holds(Macs *macs, const uint8_t *message, uint32_t len, const Endpoint *source,
@@ -74,6 +56,7 @@ cdef bint mac2_holds(Macs *macs, const uint8_t *message, uint32_t len, const End
     """Whether the message carries a MAC2 under a cookie of its source: a MAC over address and port."""
     cdef const uint8_t *mac2 = message + len - MAC_LEN
     cdef uint8_t cookie[COOKIE_LEN]
+    cdef uint8_t state[BLAKE2S_STATE_LEN]
     cdef uint8_t digest[MAC_LEN]
     cdef bint holds = False
     cdef int i
@@ -83,27 +66,31 @@ cdef bint mac2_holds(Macs *macs, const uint8_t *message, uint32_t len, const End
     for i in range(macs.secret_count):
         if now - macs.born_ns[i] >= SECRET_HOLDS_S * SECOND_NS:
             break
-        holds = (cookie_under(macs, i, source, cookie)
-                 and keyed_mac(macs, cookie, COOKIE_LEN, message, len - MAC_LEN, digest)
-                 and CRYPTO_memcmp(digest, mac2, MAC_LEN) == 0)
+        cookie_under(macs, i, source, cookie)
+        blake2s_key(state, cookie, COOKIE_LEN)
+        blake2s_mac(state, message, len - MAC_LEN, digest)
+        holds = CRYPTO_memcmp(digest, mac2, MAC_LEN) == 0
         if holds:
             break
     OPENSSL_cleanse(cookie, COOKIE_LEN)
+    OPENSSL_cleanse(state, BLAKE2S_STATE_LEN)
     return holds
 
 
 cdef bint make_cookie(Macs *macs, const Endpoint *source, uint64_t now, uint8_t *cookie) noexcept nogil:
-    """The cookie of this source, and a new secret first where it is time. False: no randomness, or libcrypto failed."""
+    """The cookie of this source, and a new secret first where it is time. False: the system has no random bytes."""
+    cdef uint8_t secret[KEY_LEN]
     if macs.secret_count == 0 or now - macs.born_ns[0] >= SECRET_MAKES_S * SECOND_NS:
-        memcpy(macs.secrets + KEY_LEN, macs.secrets, KEY_LEN)
-        macs.born_ns[1] = macs.born_ns[0]
-        macs.secret_count = min(macs.secret_count, 1)   # without the newest, for the moment
-        if RAND_bytes(macs.secrets, KEY_LEN) != 1:
-            macs.secret_count = 0
+        if RAND_bytes(secret, KEY_LEN) != 1:
             return False
+        memcpy(macs.secrets + BLAKE2S_STATE_LEN, macs.secrets, BLAKE2S_STATE_LEN)
+        macs.born_ns[1] = macs.born_ns[0]
+        blake2s_key(macs.secrets, secret, KEY_LEN)
+        OPENSSL_cleanse(secret, KEY_LEN)
         macs.born_ns[0] = now
-        macs.secret_count += 1
-    return cookie_under(macs, 0, source, cookie)
+        macs.secret_count = min(macs.secret_count + 1, SECRETS)
+    cookie_under(macs, 0, source, cookie)
+    return True
 
 
 # ---- on plain bytes
@@ -135,7 +122,7 @@ cdef class Cookies:
         cdef uint8_t cookie[COOKIE_LEN]
         self.locate(ip, port, &source)
         if not make_cookie(&self.macs, &source, now_ns, cookie):
-            raise MemoryError("libcrypto failed")
+            raise MemoryError("no random bytes")
         return PyBytes_FromStringAndSize(<const char *>cookie, COOKIE_LEN)
 
     def holds(self, bytes message: bytes, bytes ip: bytes, int port, uint64_t now_ns) -> bool:

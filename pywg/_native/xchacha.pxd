@@ -1,20 +1,14 @@
 """XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03), which seals the cookies in cookie replies (paper section 5.4.7).
 
-HChaCha20 makes a key for each nonce; libcrypto's ChaCha20-Poly1305 does the rest. Its context keeps a copy of that key,
-which is no secret here: it follows from a public key and a nonce that is sent in the clear.
+In C for a few bytes: libcrypto has no XChaCha20, and to give its ChaCha20-Poly1305 a key for each message costs more
+than the three blocks of a cookie. The keys are no secrets here: they follow from public keys.
 """
-from libc.stdint cimport uint8_t
-from pywg._native.libcrypto cimport EVP_CIPHER_CTX
+from libc.stdint cimport uint8_t, uint32_t
 
 cdef enum:
     XNONCE_LEN = 24
 
-cdef struct XChaCha:
-    EVP_CIPHER_CTX *ctx
-
-cdef int xchacha_init(XChaCha *x) noexcept nogil
-cdef void xchacha_free(XChaCha *x) noexcept nogil
-cdef bint xchacha_seal(XChaCha *x, const uint8_t *key, const uint8_t *nonce, const uint8_t *text, int text_len,
-                       const uint8_t *data, int data_len, uint8_t *sealed) noexcept nogil
-cdef bint xchacha_open(XChaCha *x, const uint8_t *key, const uint8_t *nonce, const uint8_t *sealed, int sealed_len,
-                       const uint8_t *data, int data_len, uint8_t *text) noexcept nogil
+cdef void xchacha_seal(const uint8_t *key, const uint8_t *nonce, const uint8_t *text, uint32_t text_len,
+                       const uint8_t *data, uint32_t data_len, uint8_t *sealed) noexcept nogil
+cdef bint xchacha_open(const uint8_t *key, const uint8_t *nonce, const uint8_t *sealed, uint32_t sealed_len,
+                       const uint8_t *data, uint32_t data_len, uint8_t *text) noexcept nogil

@@ -1,29 +1,14 @@
-"""XChaCha20-Poly1305 (xchacha.pxd), and on plain bytes for tests."""
+"""XChaCha20-Poly1305 (xchacha.pxd), and on plain bytes for tests. Words are little-endian, as wire.pxd asserts."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint32_t
-from libc.string cimport memcpy, memset
-from pywg._native.libcrypto cimport EVP_CTRL_AEAD_GET_TAG, EVP_CTRL_AEAD_SET_TAG, EVP_chacha20_poly1305
-from pywg._native.libcrypto cimport EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CipherInit_ex
-from pywg._native.libcrypto cimport EVP_DecryptFinal_ex, EVP_DecryptUpdate, EVP_EncryptFinal_ex, EVP_EncryptUpdate
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+from pywg._native.libcrypto cimport CRYPTO_memcmp
+from pywg._native.poly1305 cimport Poly1305, poly1305_block, poly1305_finish, poly1305_padded, poly1305_start
 from pywg._native.wire cimport KEY_LEN, TAG_LEN
 
 cdef enum:
-    SHORT_NONCE_LEN = 12
+    CHACHA_BLOCK_LEN = 64
     DOUBLE_ROUNDS = 10
-
-
-cdef int xchacha_init(XChaCha *x) noexcept nogil:
-    """0, or -1: no memory, or libcrypto has no ChaCha20-Poly1305."""
-    x.ctx = EVP_CIPHER_CTX_new()
-    if x.ctx == NULL:
-        return -1
-    return 0 if EVP_CipherInit_ex(x.ctx, EVP_chacha20_poly1305(), NULL, NULL, NULL, 1) == 1 else -1
-
-
-cdef void xchacha_free(XChaCha *x) noexcept nogil:
-    """Also of one that is all zeros, or whose init failed."""
-    EVP_CIPHER_CTX_free(x.ctx)
-    x.ctx = NULL
 
 
 cdef inline uint32_t rotated(uint32_t word, int by) noexcept nogil:
@@ -42,16 +27,17 @@ cdef inline void quarter_round(uint32_t *state, int a, int b, int c, int d) noex
     state[b] = rotated(state[b] ^ state[c], 7)
 
 
-cdef void hchacha20(const uint8_t *key, const uint8_t *nonce, uint8_t *subkey) noexcept nogil:
-    """The draft's section 2.2: 32 bytes from a key of 32 and a nonce of 16. Words are little-endian (wire.pxd)."""
-    cdef uint32_t state[16]
-    cdef int _
+cdef void start(uint32_t *state, const uint8_t *key) noexcept nogil:
+    """The first three of four rows; the last is counter and nonce (RFC 8439 section 2.3)."""
     state[0] = 0x61707865       # "expand 32-byte k"
     state[1] = 0x3320646E
     state[2] = 0x79622D32
     state[3] = 0x6B206574
     memcpy(&state[4], key, KEY_LEN)
-    memcpy(&state[12], nonce, 16)
+
+
+cdef void permute(uint32_t *state) noexcept nogil:
+    cdef int _
     for _ in range(DOUBLE_ROUNDS):
         quarter_round(state, 0, 4, 8, 12)
         quarter_round(state, 1, 5, 9, 13)
@@ -61,41 +47,81 @@ cdef void hchacha20(const uint8_t *key, const uint8_t *nonce, uint8_t *subkey) n
         quarter_round(state, 1, 6, 11, 12)
         quarter_round(state, 2, 7, 8, 13)
         quarter_round(state, 3, 4, 9, 14)
+
+
+cdef void hchacha20(const uint8_t *key, const uint8_t *nonce, uint8_t *subkey) noexcept nogil:
+    """The draft's section 2.2: 32 bytes from a key of 32 and a nonce of 16."""
+    cdef uint32_t state[16]
+    start(state, key)
+    memcpy(&state[12], nonce, 16)
+    permute(state)
     memcpy(subkey, &state[0], 16)
     memcpy(subkey + 16, &state[12], 16)
 
 
-cdef bint start(XChaCha *x, const uint8_t *key, const uint8_t *nonce, bint seals) noexcept nogil:
-    """Gives the context the key and the nonce to use for this 24-byte nonce."""
+cdef void chacha20(const uint8_t *key, uint32_t counter, const uint8_t *nonce, uint8_t *block) noexcept nogil:
+    """A block of the key stream, for the last 8 bytes of a nonce whose first 4 are zeros."""
+    cdef uint32_t state[16]
+    cdef uint32_t mixed[16]
+    cdef int i
+    start(state, key)
+    state[12] = counter
+    state[13] = 0
+    memcpy(&state[14], nonce, 8)
+    memcpy(mixed, state, CHACHA_BLOCK_LEN)
+    permute(mixed)
+    for i in range(16):
+        mixed[i] += state[i]
+    memcpy(block, mixed, CHACHA_BLOCK_LEN)
+
+
+cdef void apply_stream(const uint8_t *subkey, const uint8_t *nonce, const uint8_t *text, uint32_t text_len,
+                       uint8_t *out) noexcept nogil:
+    cdef uint8_t block[CHACHA_BLOCK_LEN]
+    cdef uint32_t at
+    for at in range(text_len):
+        if at % CHACHA_BLOCK_LEN == 0:
+            chacha20(subkey, 1 + at // CHACHA_BLOCK_LEN, nonce + 16, block)
+        out[at] = text[at] ^ block[at % CHACHA_BLOCK_LEN]
+
+
+cdef void authenticate(const uint8_t *subkey, const uint8_t *nonce, const uint8_t *ciphertext, uint32_t text_len,
+                       const uint8_t *data, uint32_t data_len, uint8_t *tag) noexcept nogil:
+    """RFC 8439 section 2.8."""
+    cdef uint8_t block[CHACHA_BLOCK_LEN]
+    cdef uint64_t lengths[2]
+    cdef Poly1305 poly
+    chacha20(subkey, 0, nonce + 16, block)
+    poly1305_start(&poly, block)
+    poly1305_padded(&poly, data, data_len)
+    poly1305_padded(&poly, ciphertext, text_len)
+    lengths[0] = data_len
+    lengths[1] = text_len
+    poly1305_block(&poly, <const uint8_t *>lengths)
+    poly1305_finish(&poly, tag)
+
+
+cdef void xchacha_seal(const uint8_t *key, const uint8_t *nonce, const uint8_t *text, uint32_t text_len,
+                       const uint8_t *data, uint32_t data_len, uint8_t *sealed) noexcept nogil:
+    """Writes text_len + TAG_LEN bytes to `sealed`."""
     cdef uint8_t subkey[KEY_LEN]
-    cdef uint8_t short_nonce[SHORT_NONCE_LEN]
     hchacha20(key, nonce, subkey)
-    memset(short_nonce, 0, 4)
-    memcpy(short_nonce + 4, nonce + 16, 8)
-    return EVP_CipherInit_ex(x.ctx, NULL, NULL, subkey, short_nonce, seals) == 1
+    apply_stream(subkey, nonce, text, text_len, sealed)
+    authenticate(subkey, nonce, sealed, text_len, data, data_len, sealed + text_len)
 
 
-cdef bint xchacha_seal(XChaCha *x, const uint8_t *key, const uint8_t *nonce, const uint8_t *text, int text_len,
-                       const uint8_t *data, int data_len, uint8_t *sealed) noexcept nogil:
-    """Writes text_len + TAG_LEN bytes to `sealed`. False: libcrypto failed."""
-    cdef int n = 0
-    return (start(x, key, nonce, True)
-            and EVP_EncryptUpdate(x.ctx, NULL, &n, data, data_len) == 1
-            and EVP_EncryptUpdate(x.ctx, sealed, &n, text, text_len) == 1
-            and EVP_EncryptFinal_ex(x.ctx, sealed + text_len, &n) == 1
-            and EVP_CIPHER_CTX_ctrl(x.ctx, EVP_CTRL_AEAD_GET_TAG, TAG_LEN, sealed + text_len) == 1)
-
-
-cdef bint xchacha_open(XChaCha *x, const uint8_t *key, const uint8_t *nonce, const uint8_t *sealed, int sealed_len,
-                       const uint8_t *data, int data_len, uint8_t *text) noexcept nogil:
-    """Writes sealed_len - TAG_LEN bytes to `text`, which are garbage when the tag is wrong: False."""
-    cdef int n = 0
-    cdef int text_len = sealed_len - TAG_LEN
-    return (start(x, key, nonce, False)
-            and EVP_CIPHER_CTX_ctrl(x.ctx, EVP_CTRL_AEAD_SET_TAG, TAG_LEN, <void *>(sealed + text_len)) == 1
-            and EVP_DecryptUpdate(x.ctx, NULL, &n, data, data_len) == 1
-            and EVP_DecryptUpdate(x.ctx, text, &n, sealed, text_len) == 1
-            and EVP_DecryptFinal_ex(x.ctx, text + text_len, &n) == 1)
+cdef bint xchacha_open(const uint8_t *key, const uint8_t *nonce, const uint8_t *sealed, uint32_t sealed_len,
+                       const uint8_t *data, uint32_t data_len, uint8_t *text) noexcept nogil:
+    """Writes sealed_len - TAG_LEN bytes to `text`, and nothing when the tag is wrong: False."""
+    cdef uint8_t subkey[KEY_LEN]
+    cdef uint8_t tag[TAG_LEN]
+    cdef uint32_t text_len = sealed_len - TAG_LEN
+    hchacha20(key, nonce, subkey)
+    authenticate(subkey, nonce, sealed, text_len, data, data_len, tag)
+    if CRYPTO_memcmp(tag, sealed + text_len, TAG_LEN) != 0:
+        return False
+    apply_stream(subkey, nonce, sealed, text_len, text)
+    return True
 
 
 # ---- on plain bytes
@@ -118,31 +144,22 @@ cdef int check_lengths(bytes key, bytes nonce) except -1:
 def seal(bytes key: bytes, bytes nonce: bytes, bytes text: bytes, bytes data: bytes) -> bytes:
     """The sealed text and its tag, with `data` authenticated beside it; ValueError for a wrong length."""
     cdef bytes sealed = PyBytes_FromStringAndSize(NULL, len(text) + TAG_LEN)
-    cdef XChaCha x
-    cdef bint done
     check_lengths(key, nonce)
-    done = (xchacha_init(&x) == 0
-            and xchacha_seal(&x, <uint8_t *>PyBytes_AS_STRING(key), <uint8_t *>PyBytes_AS_STRING(nonce),
-                             <uint8_t *>PyBytes_AS_STRING(text), <int>len(text),
-                             <uint8_t *>PyBytes_AS_STRING(data), <int>len(data), <uint8_t *>PyBytes_AS_STRING(sealed)))
-    xchacha_free(&x)
-    if not done:
-        raise MemoryError("libcrypto failed")
+    xchacha_seal(<uint8_t *>PyBytes_AS_STRING(key), <uint8_t *>PyBytes_AS_STRING(nonce),
+                 <uint8_t *>PyBytes_AS_STRING(text), <uint32_t>len(text),
+                 <uint8_t *>PyBytes_AS_STRING(data), <uint32_t>len(data), <uint8_t *>PyBytes_AS_STRING(sealed))
     return sealed
 
 
 def open_(bytes key: bytes, bytes nonce: bytes, bytes sealed: bytes, bytes data: bytes) -> bytes | None:
     """The text of what `seal` made; None: the tag is wrong, or there is none. ValueError for a wrong length."""
     cdef bytes text
-    cdef XChaCha x
-    cdef bint done
     check_lengths(key, nonce)
     if len(sealed) < TAG_LEN:
         return None
     text = PyBytes_FromStringAndSize(NULL, len(sealed) - TAG_LEN)
-    done = (xchacha_init(&x) == 0
-            and xchacha_open(&x, <uint8_t *>PyBytes_AS_STRING(key), <uint8_t *>PyBytes_AS_STRING(nonce),
-                             <uint8_t *>PyBytes_AS_STRING(sealed), <int>len(sealed),
-                             <uint8_t *>PyBytes_AS_STRING(data), <int>len(data), <uint8_t *>PyBytes_AS_STRING(text)))
-    xchacha_free(&x)
-    return text if done else None
+    if not xchacha_open(<uint8_t *>PyBytes_AS_STRING(key), <uint8_t *>PyBytes_AS_STRING(nonce),
+                        <uint8_t *>PyBytes_AS_STRING(sealed), <uint32_t>len(sealed),
+                        <uint8_t *>PyBytes_AS_STRING(data), <uint32_t>len(data), <uint8_t *>PyBytes_AS_STRING(text)):
+        return None
+    return text
