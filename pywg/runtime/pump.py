@@ -16,8 +16,9 @@ from pywg.core.tunnel import Tunnel
 from pywg.runtime.handshake_log import HandshakeLog
 from pywg.runtime.log import Level, Log
 
-DRAIN_LIMIT = 64
-"""Messages a wake-up: a flood leaves the loop time for the rest. The descriptor stays readable while there is more."""
+DRAIN_LIMIT = 16
+"""Messages a wake-up, which take some 10 ms at most: a flood leaves the loop time for the rest. The descriptor stays
+readable while there is more."""
 
 
 _Result = TypeVar("_Result")
