@@ -209,6 +209,13 @@ cdef class Plane:
         """After this, no thread uses a socket."""
         self.attach_sockets(-1, -1)
 
+    def attach_icmp(self, int fd4, int fd6) -> None:
+        """Raw ICMP sockets in the TUN's namespace for unreachables, -1 for none: those then come through the TUN."""
+        crew_hold(self.crew)
+        self.dp.icmp4_fd = fd4
+        self.dp.icmp6_fd = fd6
+        crew_release(self.crew)
+
     def set_mtu(self, uint32_t mtu) -> None:
         """The TUN's MTU, in bytes: padding never goes past it."""
         crew_hold(self.crew)

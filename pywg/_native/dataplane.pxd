@@ -32,6 +32,8 @@ cdef struct Dataplane:
     uint32_t mtu
     int fd4                     # atomic; -1: none
     int fd6
+    int icmp4_fd                # raw sockets in the TUN's namespace for what TX tells inner senders; -1: none
+    int icmp6_fd
     uint8_t gso4                # on now: TX turns them off when the kernel refuses
     uint8_t gso6
     uint8_t gso_equal_tail      # the kernel may also cut a message whose last datagram is as long as the others

@@ -13,7 +13,7 @@ cdef Dataplane *dataplane_new() noexcept nogil:
     cdef Dataplane *dp = <Dataplane *>calloc(1, sizeof(Dataplane))
     if dp == NULL:
         return NULL
-    dp.tun_fd = dp.fd4 = dp.fd6 = dp.events.fd = -1
+    dp.tun_fd = dp.fd4 = dp.fd6 = dp.icmp4_fd = dp.icmp6_fd = dp.events.fd = -1
     dp.mtu = 1420
     gate_init(&dp.tx_gate)
     gate_init(&dp.rx_gate)

@@ -24,7 +24,7 @@ from pywg._native.counters cimport TX_ROUTING_LOOP, TX_SHARED, TX_TUN_ERROR, TX_
 from pywg._native.counters cimport TX_UNREACHABLE_SENT, count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_raise, events_signal
-from pywg._native.icmp cimport ICMP_BURST, ICMP_PER_SECOND, ICMP_REPLY_MAX, icmp_unreachable
+from pywg._native.icmp cimport ICMP_BURST, ICMP_PER_SECOND, ICMP_REPLY_MAX, icmp_send, icmp_unreachable
 from pywg._native.linux cimport EAGAIN, EBADF, EBADFD, EINTR, ENODEV, read, write
 from pywg._native.loop cimport loop_closes, transport_in
 from pywg._native.outbatch cimport BATCH_BYTES, BATCH_PACKETS, READ_MAX, Batch, batch_forget_peers, batch_free
@@ -208,7 +208,8 @@ cdef void answer_unreachable(Egress *e, const uint8_t *packet, uint32_t packet_l
     c_assert(len <= ICMP_REPLY_MAX)
     if len != 0:
         memset(e.reply, 0, 16)
-        write(dp.tun_fd, e.reply + 16 - dp.vnet_hdr_len, len + dp.vnet_hdr_len)
+        if not icmp_send(dp.icmp4_fd, dp.icmp6_fd, e.reply + 16, len):
+            write(dp.tun_fd, e.reply + 16 - dp.vnet_hdr_len, len + dp.vnet_hdr_len)
         count(dp.counters, TX_UNREACHABLE_SENT)
 
 

@@ -3,6 +3,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 from pywg._native.checksum cimport csum_fold, csum_partial, csum_pseudo6
+from pywg._native.linux cimport AF_INET, AF_INET6, MSG_DONTWAIT, sendto, sockaddr, sockaddr_in, sockaddr_in6
 
 cdef enum:
     PROTO_ICMP = 1
@@ -83,6 +84,26 @@ cdef uint32_t icmp_unreachable(const uint8_t *packet, uint32_t packet_len, uint8
                                    csum_pseudo6(reply + 8, PROTO_ICMP6, ICMP_LEN + quoted)))
     memcpy(reply + IP6_LEN + 2, &check, 2)
     return IP6_LEN + ICMP_LEN + quoted
+
+
+cdef bint icmp_send(int fd4, int fd6, const uint8_t *reply, uint32_t reply_len) noexcept nogil:
+    """Sends what `icmp_unreachable` has written through the raw socket of its family, without its IP header.
+
+    False: there is none, or it refused, and nothing was sent.
+    """
+    cdef sockaddr_in in4
+    cdef sockaddr_in6 in6
+    if reply[0] >> 4 == 4:
+        memset(&in4, 0, sizeof(in4))
+        in4.sin_family = AF_INET
+        memcpy(&in4.sin_addr, reply + 16, 4)
+        return fd4 >= 0 and sendto(fd4, reply + IP4_LEN, reply_len - IP4_LEN, MSG_DONTWAIT, <sockaddr *>&in4,
+                                   sizeof(in4)) >= 0
+    memset(&in6, 0, sizeof(in6))
+    in6.sin6_family = AF_INET6
+    memcpy(&in6.sin6_addr, reply + 24, 16)
+    return fd6 >= 0 and sendto(fd6, reply + IP6_LEN, reply_len - IP6_LEN, MSG_DONTWAIT, <sockaddr *>&in6,
+                               sizeof(in6)) >= 0
 
 
 def unreachable(packet: bytes) -> bytes | None:

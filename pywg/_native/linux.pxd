@@ -152,6 +152,7 @@ cdef extern from "sys/socket.h" nogil:
     size_t CMSG_LEN(size_t len)
     size_t CMSG_SPACE(size_t len)
     int recvmmsg(int fd, mmsghdr *messages, unsigned int count, int flags, timespec *timeout)
+    ssize_t sendto(int fd, const void *buf, size_t len, int flags, const sockaddr *to, socklen_t to_len)
     int sendmmsg(int fd, mmsghdr *messages, unsigned int count, int flags)
     enum:
         AF_INET

@@ -121,6 +121,10 @@ class Device:
         self._mtu = mtu
         self._plane.set_mtu(mtu)
 
+    def answer_through(self, fd4: int, fd6: int) -> None:
+        """Raw ICMP sockets for what inner senders are told, in the interface's namespace; -1 for none."""
+        self._plane.attach_icmp(fd4, fd6)
+
     def turns(self) -> tuple[int, ...]:
         """How often each of the plane's threads has gone round; each is woken to do so again."""
         return self._plane.turns()

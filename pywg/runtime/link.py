@@ -35,6 +35,8 @@ class LinkState(NamedTuple):
 
     up: bool
     mtu: int
+    here: bool = True
+    """It is in the namespace in which the daemon was started, as far as can be told."""
 
 
 class LinkWatcher:
@@ -122,7 +124,7 @@ def read_state(tun_fd: int, questions: Questions) -> LinkState:
     if namespace is not None:
         attributes["IFLA_IF_NETNSID"] = namespace
     link = questions.ask(_RTM_GETLINK, messages().link, {}, attributes)
-    return LinkState(bool(link["flags"] & _IFF_UP), number(link, "IFLA_MTU"))
+    return LinkState(bool(link["flags"] & _IFF_UP), number(link, "IFLA_MTU"), namespace is None)
 
 
 def _namespace_of(tun_fd: int, questions: Questions) -> int | None:

@@ -39,6 +39,7 @@ from pywg.runtime.start import needing
 from pywg.runtime.tun import Tun
 from pywg.runtime.uapi_server import UapiServer
 from pywg.runtime.uapi_socket import UapiSocket
+from pywg.runtime.unreachable import Unreachables
 
 DESCRIPTORS = 32
 """Those that a daemon needs at the least, with some for its configuration's clients."""
@@ -162,7 +163,9 @@ class _Service:
             stack.callback(self._log.follow, None)
             stack.callback(self._notifier.close)
             # Hearing of other namespaces takes a privilege that is dropped next. The first state comes a turn later.
-            self._follow_link(lambda state: self._link_changed(device, state), loop, stack)
+            self._follow_link(lambda state: self._link_changed(device, unreachables, state), loop, stack)
+            unreachables = Unreachables(self._log)
+            stack.callback(unreachables.close)
             self._sandbox.drop_privileges()
             with needing("the data plane"):
                 device = self._start_device(loop, stack)
@@ -228,8 +231,9 @@ class _Service:
         stack.callback(watcher.close)
         watcher.start(loop)
 
-    def _link_changed(self, device: Device, state: LinkState) -> None:
+    def _link_changed(self, device: Device, unreachables: Unreachables, state: LinkState) -> None:
         device.set_mtu(state.mtu)
+        device.answer_through(*((unreachables.fd4, unreachables.fd6) if state.here else (-1, -1)))
         if state.up:
             device.up()
         else:

@@ -61,6 +61,28 @@ def test_no_peer_owns_the_destination(subject: str, family: int, open_lab: OpenL
 @pytest.mark.dropin("19")
 @pytest.mark.lacks("wireguard-go", "says nothing to the inner sender")
 @FAMILIES
+def test_the_host_itself_says_that_no_peer_owns_it(subject: str, family: int, open_lab: OpenLab) -> None:
+    """As the kernel's WireGuard: the error is not from the address that nobody has."""
+    lab = dropin.tunnel(open_lab, subject)
+    target = "10.78.0.99" if family == 4 else "fd00:78::99"
+    kind, option = (socket.AF_INET, (socket.IPPROTO_IP, IP_RECVERR))
+    if family == 6:
+        kind, option = (socket.AF_INET6, (socket.IPPROTO_IPV6, IPV6_RECVERR))
+    with lab.near.namespace.socket(kind, socket.SOCK_DGRAM) as sender:
+        sender.setsockopt(*option, 1)
+        sender.connect((target, 9))
+        sender.send(b"anyone?")
+        sender.settimeout(5)
+        with pytest.raises(OSError, match="No route to host"):
+            sender.recv(1)
+        _, [(_, _, error)], _, _ = sender.recvmsg(100, 512, socket.MSG_ERRQUEUE)
+    offender = error[20:24] if family == 4 else error[24:40]
+    assert socket.inet_ntop(kind, offender) == lab.near.inner(family)
+
+
+@pytest.mark.dropin("19")
+@pytest.mark.lacks("wireguard-go", "says nothing to the inner sender")
+@FAMILIES
 def test_peer_without_an_endpoint(subject: str, family: int, open_lab: OpenLab) -> None:
     lab = open_lab(subject, subject)
     assert _unanswered(lab.far, lab.near.inner(family)) == errno.EHOSTUNREACH

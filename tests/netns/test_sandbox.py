@@ -155,6 +155,19 @@ def test_in_another_namespace_it_is_still_followed(open_lab: OpenLab) -> None:
     assert near.daemon.wait(10) == 0
 
 
+def test_in_another_namespace_senders_are_told_there(open_lab: OpenLab) -> None:
+    """And not by way of the namespace that the daemon is in, which has a route to the same address."""
+    lab = open_lab("pywg", None, connect=False)
+    near, elsewhere = lab.near, lab.far.namespace
+    near.ip("link", "set", near.interface, "netns", elsewhere.name)
+    elsewhere.run("ip", "address", "add", "10.79.0.1/24", "dev", near.interface)
+    near.ip("route", "add", "10.79.0.0/24", "dev", "lo")
+    elsewhere.run("ip", "link", "set", near.interface, "up")
+    poll(lambda: _stats(near)["up"] == "1", "up is seen from the other namespace")
+    answer = elsewhere.run("sh", "-c", "ping -c 1 -W 5 10.79.0.99 || true")
+    assert "Destination Host Unreachable" in answer
+
+
 def test_a_privileged_port_without_the_privilege(open_lab: OpenLab) -> None:
     pywg = find("pywg")
     dropped = ("setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-all")

@@ -65,6 +65,9 @@ class FakePlane:
         self.calls.append("detach_sockets")
         self.sockets = None
 
+    def attach_icmp(self, fd4: int, fd6: int) -> None:
+        self.icmp = (fd4, fd6)
+
     def set_mtu(self, mtu: int) -> None:
         self.mtu = mtu
 

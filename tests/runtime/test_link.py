@@ -39,8 +39,8 @@ class Watched:
             while not condition():
                 await asyncio.sleep(0.002)
 
-    async def until_state(self, up: bool, mtu: int) -> None:
-        await self.until(lambda: self.states[-1:] == [LinkState(up, mtu)])
+    async def until_state(self, up: bool, mtu: int, *, here: bool = True) -> None:
+        await self.until(lambda: self.states[-1:] == [LinkState(up, mtu, here)])
 
 
 def watched(test: Callable[[Watched], object]) -> None:
@@ -110,11 +110,11 @@ def test_an_interface_in_another_namespace_is_followed():
             ip("link", "set", "wg0", "up")
             await subject.until_state(True, 1420)
             ip("link", "set", "wg0", "netns", namespace)
-            await subject.until_state(False, 1420)
+            await subject.until_state(False, 1420, here=False)
             ip("link", "add", "wg0", "type", "veth")  # a stranger with its old name
             ip("link", "set", "wg0", "up")
             ip("-n", namespace, "link", "set", "wg0", "mtu", "1350", "up")
-            await subject.until_state(True, 1350)
+            await subject.until_state(True, 1350, here=False)
             assert subject.gone == 0
             ip("-n", namespace, "link", "del", "wg0")
             await subject.until(lambda: subject.gone == 1)
