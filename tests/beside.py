@@ -24,7 +24,7 @@ def build_module(source: Path, directory: Path) -> Path:
     # The compiler itself runs without the sanitizer's runtime.
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     environment |= {
-        "CFLAGS": " ".join(compile_flags(debug=False, sanitize=sanitize)),
+        "CFLAGS": " ".join([*compile_flags(debug=False, sanitize=sanitize), f"-I{source.parent.resolve()}"]),
         "LDFLAGS": " ".join(link_flags(sanitize=sanitize)),
     }
     command = [sys.executable, "-m", "Cython.Build.Cythonize", "-i", "-q", str(copy)]

@@ -29,14 +29,17 @@ class Sanitizer:
         """A copy of the sources, with what was built from them."""
         return KEPT / self.name.replace(",", "-")
 
-    def command(self, report: Path, *python: str) -> tuple[str, ...]:
-        """A command line that runs Python with what was built; what is found goes to files named like `report`."""
+    def command(self, report: Path, *python: str, preload: tuple[Path, ...] = ()) -> tuple[str, ...]:
+        """A command line that runs Python with what was built; what is found goes to files named like `report`.
+
+        `preload`: libraries that come before all others but the sanitizer's own.
+        """
         options = f"{self.options}:log_path={report}"
         return (
             # -R: with as many random bits as kernels use today, the shadow memory is sometimes in the way.
             *("setarch", "-R", "env", f"PYTHONPATH={self.directory}", f"PYWG_SANITIZE={self.name}"),
             *(f"{runtime}_OPTIONS={options}" for runtime in ("ASAN", "UBSAN", "TSAN")),
-            f"LD_PRELOAD={' '.join(map(_library, self.libraries))}",
+            f"LD_PRELOAD={' '.join([*map(_library, self.libraries), *map(str, preload)])}",
             *(sys.executable, "-P", *python),
         )
 
