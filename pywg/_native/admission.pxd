@@ -20,7 +20,7 @@ from pywg._native.xchacha cimport XNONCE_LEN
 
 cdef enum:
     ASKERS_MAX = SEND_BATCH         # cookie replies are sent so many at a time
-    CALM_PER_SECOND = 1000          # so many messages without a cookie don't prolong the load,
+    CALM_PER_SECOND = 1000          # so many messages held back don't prolong the load,
     CALM_BURST = 512                # nor does a burst of as many as bring it about (events.pxd)
 
 

@@ -69,9 +69,20 @@ cdef void handshake_message(Admission *a, Dataplane *dp, const Endpoint *source,
             ask_for_cookie(a, dp, source, datagram, len, now)
             return
         if not sources_take(&a.sources, source, now):
+            hold_back(a, dp, now)
             count(dp.counters, RX_SOURCE_LIMITED)
             return
     hand_over(dp, source, datagram, len, peer, now)
+
+
+cdef void hold_back(Admission *a, Dataplane *dp, uint64_t now) noexcept nogil:
+    """A message does not go to the control plane, because there is load.
+
+    None of these reach its queue, which is soon empty: so their own number has to tell whether the load goes on. Else
+    the queue would be filled anew each second, for as long as a flood lasts.
+    """
+    if not bucket_take(&a.calm, now, CALM_PER_SECOND, CALM_BURST):
+        store64(&dp.events.loaded_until_ns, now + SECOND_NS)
 
 
 cdef bint hand_over(Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len, uint32_t peer,
@@ -86,14 +97,9 @@ cdef bint hand_over(Dataplane *dp, const Endpoint *source, const uint8_t *datagr
 
 cdef void ask_for_cookie(Admission *a, Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,
                          uint64_t now) noexcept nogil:
-    """Notes the sender for an answer, if there is time for one.
-
-    Under load none of these messages reach the control plane's queue, which is soon empty: so their own number has to
-    tell whether the load goes on. Else the queue would be filled anew each second, for as long as a flood lasts.
-    """
+    """Notes the sender for an answer, if there is time for one."""
     cdef Asker *asker
-    if not bucket_take(&a.calm, now, CALM_PER_SECOND, CALM_BURST):
-        store64(&dp.events.loaded_until_ns, now + SECOND_NS)
+    hold_back(a, dp, now)
     if a.asker_count == ASKERS_MAX:
         admission_answer(a, dp, now)
     if not budget_allows(&a.budget, now, a.pressed):

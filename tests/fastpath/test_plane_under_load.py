@@ -221,10 +221,13 @@ def test_trains_of_messages_in_one_datagram_are_answered_each(sockets: ExitStack
         bed.until(done, "an answer or a count for each")
 
 
-def test_a_flood_that_goes_on_stays_out_of_the_queue(bed: Bed, sockets: ExitStack) -> None:
+@pytest.mark.parametrize("cookie", [False, True], ids=["without a cookie", "with one"])
+def test_a_flood_that_goes_on_stays_out_of_the_queue(bed: Bed, sockets: ExitStack, cookie: bool) -> None:
     """Once there is load it lasts as long as the flood: the queue is not filled anew whenever a second is over."""
     flooder = sender(bed, sockets)
     load(bed, flooder)
+    if cookie:
+        flooder.ask()
     began = now()
     while now() - began < 4:
         flooder.send(*(flooder.initiation() for _ in range(64)))
