@@ -78,7 +78,7 @@ ANSWER_WITHIN_S = 2.0
 
 @dataclass(slots=True)
 class Row:
-    """What one flood at one rate did. Shares are 0..1; infinity: it did not come."""
+    """What one flood at one rate did. Shares are 0..1; infinity (null in JSON): it did not come."""
 
     daemon: str
     flood: str
@@ -112,8 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows.append(row)
             print(_line(row), flush=True)
             if options.output is not None:
-                found = {"machine": machine(), "versions": about, "rows": [asdict(one) for one in rows]}
-                options.output.write_text(json.dumps(found, indent=1) + "\n")
+                found = {"machine": machine(), "versions": about, "rows": [_plain(one) for one in rows]}
+                options.output.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
     print()
     print(compare(rows, list(daemons)))
     return int(any(row.failed for row in rows))
@@ -243,6 +243,11 @@ def _received(site: Site) -> Iterator[_Received]:
     received = _Received(site)
     yield received
     received.stop()
+
+
+def _plain(row: Row) -> dict[str, str | float | None]:
+    """For JSON, which has no infinity: null."""
+    return {name: None if value == math.inf else value for name, value in asdict(row).items()}
 
 
 def _rate(rate: int) -> str:

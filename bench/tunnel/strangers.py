@@ -17,7 +17,7 @@ from .attacker import Attacker
 from .command import CommandError
 
 RESPONSE, COOKIE_REPLY = 2, 3
-HANDSHAKE_WITHIN_S = 20.0
+HANDSHAKE_WITHIN_S = 16.5  # three retries
 TRY_EVERY_S = 0.1
 
 
