@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
     BUDGET_SHARE_LOG2 = 1           # half of the time,
-    BUDGET_PRESSED_LOG2 = 2         # or a quarter
+    BUDGET_PRESSED_LOG2 = 3         # or an eighth: then it catches up, and has half again
     BUDGET_MOST_NS = 4_000_000      # of credit, and of debt: a thread that lost its processor meanwhile goes on soon
 
 
