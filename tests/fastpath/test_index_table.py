@@ -1,10 +1,11 @@
 """The table of receiver indices, through the plane: it has no Python surface of its own.
 
-What it holds is asked with datagrams: a response comes through for a handshake in flight, a cookie reply for a
-handshake or a keypair, and both say whose it is.
+What it holds is asked with datagrams: a response comes through for a handshake in flight, and says whose it is; a
+keepalive is opened by a keypair, and counted for its peer.
 """
 
 import random
+from collections import Counter
 from collections.abc import Iterable
 
 import pytest
@@ -13,10 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pywg._fastpath import now
-from tests.fastpath.plane_bed import Bed, Far, handshake_message
-from tests.paper import COOKIE_REPLY, RESPONSE
+from tests.fastpath.plane_bed import Bed, Far, handshake_message, seal
+from tests.paper import RESPONSE
 
 KEY = bytes(32)
+AT_ONCE = 128
+"""Datagrams: the ring of handshake messages is emptied before it is an eighth full, which would be load."""
+KEEPALIVE_LEN = 32
 # The same slot of every table up to 2^16 slots, the slots around it, the table's last ones, and the rest of 32 bits.
 COLLIDING = [(high << 16 | low) & 0xFFFFFFFF for high in range(40) for low in (5, 5, 6, 7, 4, 0xFFFF, 0xFFFE, 0)]
 EDGES = [0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF]
@@ -27,6 +31,8 @@ class Table:
 
     def __init__(self, peers: int) -> None:
         self.bed = Bed()
+        self.peers = peers
+        self.sent = 0
         self.far = Far(self.bed, peers + 1, session=False)
         self.handshakes: dict[int, int] = {}
         self.keypairs: dict[int, int] = {}
@@ -61,26 +67,37 @@ class Table:
         self.keypairs = {at: owner for at, owner in self.keypairs.items() if owner != peer}
         self.bed.plane.add_peer(peer)
 
-    def ask(self, kind: tuple[int, int], indices: list[int]) -> dict[int, int]:
-        """Index -> peer of what comes through; the ring is emptied before it is an eighth full (that is load)."""
-        at = 8 if kind == RESPONSE else 4
+    def in_flight(self, indices: list[int]) -> dict[int, int]:
+        """Index -> peer of the responses that come through."""
         found: dict[int, int] = {}
-        for start in range(0, len(indices), 128):
-            asked = indices[start : start + 128]
-            seen = self.bed.counter("rx_datagrams") + len(asked)
-            for index in asked:
-                self.far.send_datagram(handshake_message(*kind, index))
-            self.bed.counted(rx_datagrams=seen)
-            for data, _, peer in self.bed.plane.drain(256)[0]:
-                found[int.from_bytes(data[at : at + 4], "little")] = peer
+        seen = self.bed.counter("rx_datagrams") + len(indices)
+        for index in indices:
+            self.far.send_datagram(handshake_message(*RESPONSE, index))
+        self.bed.counted(rx_datagrams=seen)
+        for data, _, peer in self.bed.plane.drain(2 * AT_ONCE)[0]:
+            found[int.from_bytes(data[8:12], "little")] = peer
         return found
+
+    def opened(self, indices: list[int]) -> Counter[int]:
+        """How many keepalives, one for each index, were opened for each peer."""
+        before = [self.bed.plane.peer_stats(peer)[1] for peer in range(self.peers)]
+        judged = self.judged() + len(indices)
+        for index in indices:
+            self.sent += 1
+            self.far.send_datagram(seal(KEY, index, self.sent, b""))
+        self.bed.until(lambda: self.judged() == judged, "each keepalive is opened, or of no session")
+        after = [self.bed.plane.peer_stats(peer)[1] for peer in range(self.peers)]
+        return Counter({peer: (after[peer] - before[peer]) // KEEPALIVE_LEN for peer in range(self.peers)})
+
+    def judged(self) -> int:
+        return self.bed.counter("rx_keepalives") + self.bed.counter("rx_unknown_index")
 
     def check(self, indices: Iterable[int]) -> None:
         every = sorted(set(indices))
-        known = set(every)
-        assert self.ask(RESPONSE, every) == {i: peer for i, peer in self.handshakes.items() if i in known}
-        everything = self.handshakes | self.keypairs
-        assert self.ask(COOKIE_REPLY, every) == {i: peer for i, peer in everything.items() if i in known}
+        for start in range(0, len(every), AT_ONCE):
+            asked = every[start : start + AT_ONCE]
+            assert self.in_flight(asked) == {i: self.handshakes[i] for i in asked if i in self.handshakes}
+            assert self.opened(asked) == Counter(self.keypairs[i] for i in asked if i in self.keypairs)
 
 
 class TableAgainstModel(RuleBasedStateMachine):
