@@ -18,7 +18,7 @@ from tests.beside import build_library, build_module
 from tests.sanitizers import ADDRESS, said
 
 HERE = Path(__file__).parent
-DRIVERS = ("outbound",)
+DRIVERS = ("outbound", "inbound")
 KERNEL = "kernel.so"
 PATIENCE = 120  # seconds that a process may need beside its cases
 

@@ -61,7 +61,7 @@ int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
     nfds_t i;
     for (i = 0; i < count && kernel.wait; i++)
-        if (fds[i].fd == KERNEL_TUN || is_udp(fds[i].fd))
+        if (fds[i].fd == KERNEL_TUN || is_udp(fds[i].fd) || (kernel.kick && fds[i].fd == kernel.kick))
             return (int)answer(kernel.wait(kernel.driver, fds, count));
     return (int)syscall(SYS_poll, fds, count, timeout_ms);
 }

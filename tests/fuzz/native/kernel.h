@@ -24,6 +24,7 @@ struct kernel {
     int (*send)(void *driver, int fd, struct mmsghdr *messages, unsigned int count);
     int (*receive)(void *driver, int fd, struct mmsghdr *messages, unsigned int count);
     int (*wait)(void *driver, struct pollfd *fds, unsigned long count);
+    int kick; /* a descriptor that `wait` hears of also alone; 0: none */
     uint64_t now_ns; /* what CLOCK_BOOTTIME says; 0: the time */
 };
 

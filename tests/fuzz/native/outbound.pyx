@@ -25,7 +25,6 @@ from pywg._native.libcrypto cimport (
 )
 from pywg._native.linux cimport (
     AF_INET, AF_INET6, CMSG_DATA, CMSG_FIRSTHDR, CMSG_NXTHDR, SOL_UDP, UDP_SEGMENT, cmsghdr, iovec, mmsghdr, msghdr,
-    pollfd,
 )
 from pywg._native.outbatch cimport READ_MAX
 from pywg._native.pipeline cimport SLOTS_MAX, pipeline_is_empty, pipeline_work
@@ -36,42 +35,11 @@ from pywg._native.wire cimport TAG_LEN, VNET_F_NEEDS_CSUM, VNET_GSO_ECN, VNET_GS
 from pywg._native.wire cimport VNET_GSO_UDP_L4, WG_HEADER_LEN, TransportHeader, VnetHdr
 from pywg._native.worker cimport Worker, worker_free, worker_init
 
-cdef extern from "kernel.h" nogil:
-    enum:
-        KERNEL_TUN
-        KERNEL_UDP4
-        KERNEL_UDP6
-    struct Kernel "kernel":
-        void *driver
-        ssize_t (*tun_read)(void *driver, uint8_t *to, size_t room) noexcept nogil
-        ssize_t (*tun_write)(void *driver, const iovec *iov, int count) noexcept nogil
-        int (*send)(void *driver, int fd, mmsghdr *messages, unsigned int count) noexcept nogil
-        int (*receive)(void *driver, int fd, mmsghdr *messages, unsigned int count) noexcept nogil
-        int (*wait)(void *driver, pollfd *fds, unsigned long count) noexcept nogil
-        uint64_t now_ns
-    Kernel kernel
-
-cdef extern from "traffic.h" nogil:
-    struct Chance "chance":
-        uint64_t state
-    enum:
-        TRAFFIC_TCP
-        TRAFFIC_UDP
-        TRAFFIC_RAW
-    uint64_t chance_next(Chance *c)
-    uint32_t chance_below(Chance *c, uint32_t below)
-    bint chance_one_in(Chance *c, uint32_t n)
-    void chance_bytes(Chance *c, uint8_t *to, size_t len)
-    uint32_t chance_len(Chance *c, uint32_t shortest, uint32_t longest, uint32_t mtu)
-    uint32_t ip_header_len(int version)
-    uint32_t l4_header_len(int protocol)
-    void put16(uint8_t *at, uint32_t value)
-    uint32_t sum16(const uint8_t *at, uint32_t len, uint32_t sum)
-    void peer_address(uint8_t *at, int version, uint32_t peer, uint32_t host)
-    void number_address(uint8_t *at, int version, uint32_t number)
-    void make_packet(uint8_t *at, int version, int protocol, uint32_t len, uint32_t number, uint32_t seq)
-    void finish_packet(uint8_t *at, int version, int protocol, uint32_t len)
-    uint32_t marked_len(const uint8_t *text, uint32_t text_len, int where, bint checked, uint32_t *number)
+from tests.fuzz.native.played cimport (
+    KERNEL_TUN, KERNEL_UDP4, KERNEL_UDP6, TRAFFIC_RAW, TRAFFIC_TCP, TRAFFIC_UDP, Chance, chance_below, chance_bytes,
+    chance_len, chance_next, chance_one_in, finish_packet, ip_header_len, kernel, l4_header_len, make_packet,
+    marked_len, number_address, peer_address, put16, sum16,
+)
 
 cdef enum:
     PEERS = 5               # the first gets what is damaged, and is not looked at
