@@ -14,6 +14,7 @@ from libc.stdio cimport fprintf, stderr
 from libc.stdlib cimport abort, calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
+from pywg._native.admission cimport note_sent
 from pywg._native.allowedips cimport allowedips_insert
 from pywg._native.blake2s cimport BLAKE2S_STATE_LEN, blake2s_key, blake2s_mac
 from pywg._native.control cimport handshake_open, keypair_new, keypair_publish, keypair_retire
@@ -52,6 +53,7 @@ from pywg._native.wire cimport (
     TransportHeader,
 )
 from pywg._native.worker cimport Worker, worker_free, worker_init
+from pywg._native.xchacha cimport XNONCE_LEN, xchacha_open, xchacha_seal
 
 from tests.fuzz.native.played cimport (
     KERNEL_TUN, KERNEL_UDP4, KERNEL_UDP6, TRAFFIC_RAW, TRAFFIC_TCP, TRAFFIC_UDP, Chance, Superframe, chance_below,
@@ -67,6 +69,7 @@ cdef enum:
     ROUNDS = 80                 # of a case, of the thread,
     DATAGRAMS = 6000            # unless it has had so many
     SEEN = 1 << 18
+    ASKERS = 1 << 12
     PENDING = 1 << 17
     UDP_MAX = 65527             # with IPv6
     FIRST_INDEX = 0x1000
@@ -105,6 +108,11 @@ cdef struct Seen:
     uint32_t session            # plus one; 0: the place is free
 
 
+cdef struct Asker:              # a message that a cookie reply may answer
+    uint32_t index
+    uint8_t mac1[MAC_LEN]
+
+
 cdef struct Pending:
     uint8_t *packet             # NULL: it has arrived
     uint32_t len
@@ -134,6 +142,7 @@ cdef struct Bed:
     bint clean                      # this message: what can be merged and is new
     uint64_t expected[COUNTERS]     # what the counters have to be
     uint64_t admitted               # handshake messages that may be told, held back, or answered
+    Asker askers[ASKERS]
     Seen *seen
     Pending *pending
     uint32_t pending_first, pending_count
@@ -220,6 +229,7 @@ cdef void judge(Bed *b, const uint8_t *datagram, uint32_t len, uint8_t tos, cons
 
 cdef void judge_handshake(Bed *b, const uint8_t *message, uint32_t len) noexcept nogil:
     cdef uint8_t digest[MAC_LEN]
+    cdef Asker *asker
     cdef uint32_t i, index
     cdef bint known = len == INITIATION_LEN
     memcpy(&index, message + 8, 4)
@@ -234,6 +244,10 @@ cdef void judge_handshake(Bed *b, const uint8_t *message, uint32_t len) noexcept
         due(b, RX_BAD_MAC1)
     else:
         b.admitted += 1
+        memcpy(&index, message + 4, 4)
+        asker = &b.askers[index % ASKERS]
+        asker.index = index
+        memcpy(asker.mac1, digest, MAC_LEN)
 
 
 cdef void judge_transport(Bed *b, const uint8_t *datagram, uint32_t len, uint8_t tos,
@@ -312,6 +326,13 @@ cdef void expect(Bed *b, const uint8_t *packet, uint32_t len) noexcept nogil:
     memcpy(pending.packet, packet, len)
     pending.len = len
     b.pending_count += 1
+
+
+cdef void forget_packets(Bed *b) noexcept nogil:
+    cdef uint32_t i
+    for i in range(b.pending_first, b.pending_count):
+        free(b.pending[i].packet)
+    b.pending_first = b.pending_count = 0
 
 
 # ---- the TUN
@@ -510,13 +531,39 @@ cdef int send(void *driver, int fd, mmsghdr *messages, unsigned int count) noexc
     for i in range(count):
         need(messages[i].msg_hdr.msg_iovlen == 1 and messages[i].msg_hdr.msg_iov.iov_len == COOKIE_REPLY_LEN,
              b"an answer of another length")
-        need((<uint8_t *>messages[i].msg_hdr.msg_iov.iov_base)[0] == 3, b"an answer that is no cookie reply")
+        need_cookie(b, fd, &messages[i].msg_hdr)
     if chance_one_in(&b.chance, 4):
         if chance_one_in(&b.chance, 2):
             return -EAGAIN if chance_one_in(&b.chance, 2) else -EINVAL
         taken = 1 + chance_below(&b.chance, count)
     due(b, TX_COOKIE_REPLIES, taken)
     return <int>taken
+
+
+cdef void need_cookie(Bed *b, int fd, const msghdr *header) noexcept nogil:
+    """For the address that it goes to, and readable to the sender of the message that it answers."""
+    cdef const uint8_t *reply = <const uint8_t *>header.msg_iov.iov_base
+    cdef Endpoint source
+    cdef Asker *asker
+    cdef uint32_t index
+    cdef uint8_t[COOKIE_LEN] cookie, should
+    memcpy(&index, reply + 4, 4)
+    need(reply[0] == 3 and reply[1] == 0 and reply[2] == 0 and reply[3] == 0, b"an answer that is no cookie reply")
+    asker = &b.askers[index % ASKERS]
+    if asker.index != index:        # another one has its place by now
+        return
+    memset(&source, 0, sizeof(Endpoint))
+    source.ip_len = 4 if fd == KERNEL_UDP4 else 16
+    if fd == KERNEL_UDP4:
+        source.port = (<sockaddr_in *>header.msg_name).sin_port
+        memcpy(source.ip, &(<sockaddr_in *>header.msg_name).sin_addr, 4)
+    else:
+        source.port = (<sockaddr_in6 *>header.msg_name).sin6_port
+        memcpy(source.ip, &(<sockaddr_in6 *>header.msg_name).sin6_addr, 16)
+    need(xchacha_open(b.dp.macs.cookie_key, reply + 8, reply + 8 + XNONCE_LEN, COOKIE_LEN + TAG_LEN, asker.mac1,
+                      MAC_LEN, cookie), b"a cookie that its asker can't read")
+    need(make_cookie(&b.dp.macs, &source, kernel.now_ns, should) and memcmp(cookie, should, COOKIE_LEN) == 0,
+         b"a cookie of another address")
 
 
 # ---- datagrams
@@ -697,10 +744,15 @@ cdef uint32_t handshakes(Bed *b, uint8_t *data, const Endpoint *source, uint32_t
         index = b.handshakes[peer]
         if chance_one_in(c, 4) and b.session_count:
             index = FIRST_INDEX + chance_below(c, b.session_count)
-        if not chance_one_in(c, 6):
+        if kind != 1 and not chance_one_in(c, 6):
             memcpy(message + (8 if kind == 2 else 4), &index, 4)
         if kind != 3:
             write_macs(b, message, len, source)
+        elif b.peers[peer] != NULL and not chance_one_in(c, 3):
+            # What answers the last message to the peer, if there is one.
+            memcpy(message + 4, &b.peers[peer].sent_index, 4)
+            xchacha_seal(b.peers[peer].cookie_key, message + 8, message, COOKIE_LEN, b.peers[peer].sent_mac1, MAC_LEN,
+                         message + 8 + XNONCE_LEN)
     if n > 1 or chance_one_in(c, 8):
         stride[0] = len
     if chance_one_in(c, 12):
@@ -742,6 +794,10 @@ cdef void begin_handshake(Bed *b, uint32_t i) noexcept nogil:
     b.handshake_count += 1
     b.handshakes[i] = HANDSHAKE_INDEX + b.handshake_count
     need(handshake_open(b.dp, b.peers[i], b.handshakes[i]) == 0, b"no memory")
+    chance_bytes(&b.chance, b.peers[i].cookie_key, 32)
+    chance_bytes(&b.chance, b.scratch, INITIATION_LEN)
+    memcpy(b.scratch + 4, &b.handshakes[i], 4)
+    note_sent(b.peers[i], b.scratch, INITIATION_LEN)
 
 
 cdef void remove_peer(Bed *b, uint32_t i) noexcept nogil:
@@ -826,6 +882,10 @@ cdef void hear(Bed *b) noexcept nogil:
         message = events_next_message(&b.dp.events)
         if message == NULL:
             return
+        if message.len == COOKIE_REPLY_LEN:
+            need(message.data[0] == 3 and message.peer < PEERS, b"a cookie reply to nobody")
+            events_drop_message(&b.dp.events)
+            continue
         need(message.len == INITIATION_LEN or message.len == RESPONSE_LEN, b"a message of that length")
         blake2s_mac(b.mac1_state, message.data, message.len - 2 * MAC_LEN, digest)
         need(memcmp(digest, message.data + message.len - 2 * MAC_LEN, MAC_LEN) == 0, b"a message without MAC1")
@@ -847,6 +907,8 @@ cdef void check(Bed *b) noexcept nogil:
     cdef uint64_t *should = b.expected
     cdef uint64_t told
     cdef uint32_t i
+    if b.dp.tun_fd < 0:
+        forget_packets(b)
     need(b.pending_first == b.pending_count, b"a packet has not arrived")
     b.pending_first = b.pending_count = 0
     need_counter(b, RX_DATAGRAMS, b"datagrams")
@@ -863,6 +925,8 @@ cdef void check(Bed *b) noexcept nogil:
     need_counter(b, RX_KEEPALIVES, b"keepalives")
     need_counter(b, RX_PACKETS, b"packets")
     need_counter(b, RX_TUN_WRITES, b"TUN writes")
+    if b.dp.tun_fd < 0:     # frames that nobody has seen
+        b.expected[<int>RX_TUN_ERROR] = counted(is_, RX_TUN_ERROR)
     need_counter(b, RX_TUN_ERROR, b"TUN errors")
     need_counter(b, TX_COOKIE_REPLIES, b"cookie replies")
     # The two that messages of the handshake, too, can end in: when, the order in which groups are opened decides.
@@ -915,7 +979,7 @@ cdef int wait(void *driver, pollfd *fds, unsigned long count) noexcept nogil:
 
 cdef void operate(Bed *b) noexcept nogil:
     cdef Chance *c = &b.chance
-    cdef uint32_t what = chance_below(c, 14), i = chance_below(c, PEERS)
+    cdef uint32_t what = chance_below(c, 16), i = chance_below(c, PEERS)
     settle(b)
     ingress_hold(b.ingress)
     check(b)
@@ -941,7 +1005,11 @@ cdef void operate(Bed *b) noexcept nogil:
         hear(b)
     elif what == 11 and chance_one_in(c, 2):
         b.dp.events.loaded_until_ns = kernel.now_ns + SECOND_NS
-    elif what > 11:
+    elif what == 12:
+        b.dp.fd4 = KERNEL_UDP4 if b.dp.fd4 < 0 or not chance_one_in(c, 4) else -1
+        b.dp.fd6 = KERNEL_UDP6 if b.dp.fd6 < 0 or not chance_one_in(c, 4) else -1
+        b.dp.tun_fd = KERNEL_TUN if b.dp.tun_fd < 0 or not chance_one_in(c, 6) else -1
+    elif what > 12:
         renew_flow(b, &b.flows[chance_below(c, FLOWS)])
     ingress_release(b.ingress)
 
