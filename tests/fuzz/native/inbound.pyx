@@ -84,6 +84,7 @@ cdef struct Session:
     Keypair *keypair            # NULL once it is retired
     uint32_t peer
     uint64_t birth_ns
+    bint may_send               # the first datagram confirms it, and nothing has replaced it before that
     uint64_t next_counter       # of the sender
     uint64_t greatest           # the greatest counter accepted, plus one
     uint64_t batch              # the last one that had a message of it,
@@ -138,6 +139,7 @@ cdef struct Bed:
     uint32_t added                  # datagrams in this batch
     bint filtered                   # replays of earlier batches don't get into this one
     bint failing                    # sockets and TUN
+    bint loaded
     bint flood                      # this batch: as many datagrams as go
     bint clean                      # this message: what can be merged and is new
     uint64_t expected[COUNTERS]     # what the counters have to be
@@ -813,6 +815,7 @@ cdef void begin_session(Bed *b, uint32_t i, bint confirmed) noexcept nogil:
     cdef Session *session = &b.sessions[b.session_count]
     cdef Keypair *keypair
     cdef Chance *c = &b.chance
+    cdef uint32_t k
     if b.session_count == SESSIONS or b.peers[i] == NULL:
         return
     chance_bytes(c, session.key, 32)
@@ -835,6 +838,10 @@ cdef void begin_session(Bed *b, uint32_t i, bint confirmed) noexcept nogil:
         session.next_counter = chance_next(c) >> chance_below(c, 64)
     if chance_one_in(c, 16):
         session.next_counter = REJECT_AFTER_MESSAGES - chance_below(c, 200)
+    for k in range(b.session_count):
+        if b.sessions[k].peer == i and b.sessions[k].greatest == 0:
+            b.sessions[k].may_send = False
+    session.may_send = not confirmed
     need(keypair_publish(b.dp, keypair, confirmed) == 0, b"no memory")
     b.session_count += 1
 
@@ -906,6 +913,7 @@ cdef void check(Bed *b) noexcept nogil:
     cdef uint64_t *is_ = b.dp.counters
     cdef uint64_t *should = b.expected
     cdef uint64_t told
+    cdef Session *session
     cdef uint32_t i
     if b.dp.tun_fd < 0:
         forget_packets(b)
@@ -941,6 +949,17 @@ cdef void check(Bed *b) noexcept nogil:
         if b.peers[i] != NULL:
             need_equal(b.peers[i].rx_bytes, b.rx_bytes[i], b"bytes of a peer")
             need(memcmp(&b.peers[i].endpoint, &b.endpoints[i], sizeof(Endpoint)) == 0, b"an endpoint")
+    for i in range(b.session_count):
+        session = &b.sessions[i]
+        if session.keypair == NULL:
+            continue
+        if b.peers[session.peer].next == session.keypair:
+            need(session.greatest == 0, b"a keypair that was confirmed is still the next one")
+        if b.peers[session.peer].sending == session.keypair:
+            need(session.greatest != 0 and session.may_send, b"sending with a keypair that was not confirmed")
+    if b.dp.events.loaded_until_ns == 0:
+        need_equal(counted(is_, RX_UNDER_LOAD) + counted(is_, RX_SOURCE_LIMITED) + counted(is_, TX_COOKIE_REPLIES), 0,
+                   b"messages held back without load")
 
 
 # ---- a case
@@ -971,6 +990,8 @@ cdef int wait(void *driver, pollfd *fds, unsigned long count) noexcept nogil:
             return -EINTR
         due(b, RX_WAIT_ERROR)
         return -ENOMEM
+    if b.loaded:
+        b.dp.events.loaded_until_ns = kernel.now_ns + SECOND_NS
     for i in range(4):
         fds[i].revents = POLLIN if fds[i].fd >= 0 and not chance_one_in(c, 3) else 0
         n += fds[i].revents != 0
@@ -1003,8 +1024,8 @@ cdef void operate(Bed *b) noexcept nogil:
         b.failing = not b.failing and chance_one_in(c, 2)
     elif what == 10:
         hear(b)
-    elif what == 11 and chance_one_in(c, 2):
-        b.dp.events.loaded_until_ns = kernel.now_ns + SECOND_NS
+    elif what == 11:
+        b.loaded = not b.loaded
     elif what == 12:
         b.dp.fd4 = KERNEL_UDP4 if b.dp.fd4 < 0 or not chance_one_in(c, 4) else -1
         b.dp.fd6 = KERNEL_UDP6 if b.dp.fd6 < 0 or not chance_one_in(c, 4) else -1
@@ -1026,6 +1047,7 @@ cdef int set_up(Bed *b, uint64_t seed) noexcept nogil:
     kernel.wait = wait
     kernel.now_ns = 1000 * SECOND_NS + (chance_next(c) >> 20)
     b.rounds = ROUNDS
+    b.loaded = chance_one_in(c, 4)
     b.scratch = <uint8_t *>malloc(RECEIVE_LEN)
     b.frame = <uint8_t *>malloc(65535 + 12)
     b.piece = <uint8_t *>malloc(65535)
