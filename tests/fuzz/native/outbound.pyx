@@ -5,6 +5,7 @@
 A case is one data plane from its making to its end, by one seed. The driver is the kernel (kernel.h), the control plane
 between two steps, RX where it confirms a keypair in the middle of one, and the peers: every datagram of theirs is
 opened by libcrypto, and has to hold what was read, undamaged and in order. It ends the process at what is wrong.
+Half of the bursts are planned: they come to the limits of a batch (plans.h).
 """
 from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENETUNREACH, ENOBUFS, EPERM
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -17,7 +18,7 @@ from pywg._native.atomic cimport store_pointer
 from pywg._native.control cimport keypair_new, keypair_publish, keypair_retire, peer_free, peer_new
 from pywg._native.dataplane cimport Dataplane, dataplane_free, dataplane_new
 from pywg._native.egress cimport (
-    Egress, egress_free, egress_hold, egress_new, egress_release, egress_send_staged, egress_step,
+    RUNS_FOR_A_FRAME, Egress, egress_free, egress_hold, egress_new, egress_release, egress_send_staged, egress_step,
 )
 from pywg._native.evp cimport evp_open
 from pywg._native.libcrypto cimport (
@@ -26,11 +27,13 @@ from pywg._native.libcrypto cimport (
 from pywg._native.linux cimport (
     AF_INET, AF_INET6, CMSG_DATA, CMSG_FIRSTHDR, CMSG_NXTHDR, SOL_UDP, UDP_SEGMENT, cmsghdr, iovec, mmsghdr, msghdr,
 )
-from pywg._native.outbatch cimport READ_MAX
+from pywg._native.outbatch cimport BATCH_BYTES, MAX_RUNS, READ_MAX, batch_next_segments
 from pywg._native.pipeline cimport SLOTS_MAX, pipeline_is_empty, pipeline_work
 from pywg._native.pool cimport pool_free, pool_new
 from pywg._native.replay cimport REJECT_AFTER_MESSAGES
+from pywg._native.segment cimport RUN_MAX_DATAGRAMS
 from pywg._native.session cimport BATCH_DATAGRAMS, SECOND_NS, Keypair, Peer
+from pywg._native.staged cimport staged_drop_all
 from pywg._native.wire cimport TAG_LEN, VNET_F_NEEDS_CSUM, VNET_GSO_ECN, VNET_GSO_TCPV4, VNET_GSO_TCPV6
 from pywg._native.wire cimport VNET_GSO_UDP_L4, WG_HEADER_LEN, TransportHeader, VnetHdr
 from pywg._native.worker cimport Worker, worker_free, worker_init
@@ -40,6 +43,21 @@ from tests.fuzz.native.played cimport (
     chance_len, chance_next, chance_one_in, finish_packet, ip_header_len, kernel, l4_header_len, make_packet,
     marked_len, number_address, peer_address, put16, sum16,
 )
+
+cdef extern from "plans.h" nogil:
+    enum:
+        PLAN_TO_THE_END
+    struct Planned "planned":
+        uint32_t len, gso_size
+    struct Plan "plan":
+        Planned frames[1]       # PLAN_MAX
+        uint32_t count, at
+    struct PlanTerms "plan_terms":
+        uint32_t shortest, headers, mtu, batch_bytes, staged_bytes, datagrams, runs, runs_of_a_frame
+    void plan_add(Plan *p, uint32_t len, uint32_t gso_size)
+    uint32_t plan_wire_len(uint32_t len, uint32_t mtu)
+    void plan_part(Plan *p, Chance *c, const PlanTerms *t, bint offloads, bint staged)
+    void plan_end(Plan *p, Chance *c, const PlanTerms *t, bint offloads)
 
 cdef enum:
     PEERS = 5               # the first gets what is damaged, and is not looked at
@@ -79,6 +97,8 @@ cdef struct Bed:
     int burst_version
     uint32_t[2] burst_lens          # one of the two; 0: each has another
     bint giants                     # a few fill a buffer
+    Plan plan                       # the frames that come first
+    int plan_protocol               # of its superframes
     uint8_t *scratch
 
 
@@ -96,7 +116,11 @@ cdef ssize_t tun_read(void *driver, uint8_t *to, size_t room) noexcept nogil:
     need(room == READ_MAX, b"a read of another length")
     if b.frames_left == 0:
         return -EAGAIN
-    if chance_one_in(&b.chance, 150):
+    cdef Planned *planned = &b.plan.frames[b.plan.at] if b.plan.at < b.plan.count else NULL
+    if planned != NULL and planned.len == 0:
+        b.plan.at += 1
+        return -EAGAIN
+    if chance_one_in(&b.chance, 150 if planned == NULL else 2000):
         return -EINTR if chance_one_in(&b.chance, 2) else -EIO
     b.frames_left -= 1
     b.frames += 1
@@ -106,6 +130,9 @@ cdef ssize_t tun_read(void *driver, uint8_t *to, size_t room) noexcept nogil:
     elif chance_one_in(&b.chance, 100):
         confirm(b.peers[chance_below(&b.chance, PEERS)])
     memset(to, 0, vnet_len)
+    if planned != NULL:
+        b.plan.at += 1
+        return vnet_len + planned_frame(b, planned, <VnetHdr *>to, to + vnet_len)
     if chance_one_in(&b.chance, 12):
         return wild_frame(b, to, vnet_len)
     return vnet_len + marked_frame(b, <VnetHdr *>to, to + vnet_len, vnet_len != 0)
@@ -124,7 +151,7 @@ cdef uint32_t marked_frame(Bed *b, VnetHdr *hdr, uint8_t *packet, bint offloads)
     cdef uint32_t peer = b.burst_peer if b.burst_peer else 1 + chance_below(c, PEERS - 1)
     cdef int version = b.burst_version if b.burst_version else (4 if chance_one_in(c, 2) else 6)
     cdef int protocol = TRAFFIC_RAW
-    cdef uint32_t ip_len = ip_header_len(version), len, payload_len
+    cdef uint32_t ip_len = ip_header_len(version), len, payload_len, gso_size
     cdef bint cut = offloads and chance_one_in(c, 5)
     if cut or chance_one_in(c, 3):
         protocol = TRAFFIC_TCP if chance_one_in(c, 2) else TRAFFIC_UDP
@@ -137,28 +164,69 @@ cdef uint32_t marked_frame(Bed *b, VnetHdr *hdr, uint8_t *packet, bint offloads)
     if cut and chance_one_in(c, 2):
         len = 65535 - chance_below(c, 64)
     len = min(max(len, ip_len + l4_header_len(protocol)), <uint32_t>65535)
+    write_packet(b, packet, peer, version, protocol, len)
+    if not cut and not (offloads and protocol != TRAFFIC_RAW and chance_one_in(c, 4)):
+        return len
+    leave_checksum(hdr, packet, version, protocol, len)
+    if cut:
+        payload_len = len - ip_len - l4_header_len(protocol)
+        gso_size = 1 + chance_below(c, max(payload_len, <uint32_t>1)) if chance_one_in(c, 4) else (
+            max(chance_len(c, 1, 65535, b.dp.mtu), <uint32_t>60) - 48)
+        cut_into(c, hdr, version, protocol, gso_size)
+    return len
+
+
+cdef uint32_t planned_frame(Bed *b, const Planned *planned, VnetHdr *hdr, uint8_t *packet) noexcept nogil:
+    """What was planned, for the burst's peer; its length."""
+    cdef int protocol = b.plan_protocol if planned.gso_size else TRAFFIC_RAW, version = b.burst_version
+    cdef uint32_t len = planned.len, gso_size = planned.gso_size
+    if gso_size == PLAN_TO_THE_END:
+        gso_size = 1 + chance_below(&b.chance, <uint32_t>1 << chance_below(&b.chance, 10))
+        len = len_to_the_end(b, version, protocol, gso_size)
+    write_packet(b, packet, b.burst_peer, version, protocol, len)
+    if gso_size:
+        leave_checksum(hdr, packet, version, protocol, len)
+        cut_into(&b.chance, hdr, version, protocol, gso_size)
+    return len
+
+
+cdef uint32_t len_to_the_end(Bed *b, int version, int protocol, uint32_t gso_size) noexcept nogil:
+    """Of a superframe whose datagrams take the room that there is, or some bytes more or less."""
+    cdef uint32_t room, headers = ip_header_len(version) + l4_header_len(protocol), stride, last
+    batch_next_segments(b.egress.batch, &room)
+    stride = plan_wire_len(headers + gso_size, b.dp.mtu)
+    last = room % stride + 32 - chance_below(&b.chance, 48)
+    last = last - plan_wire_len(headers, 0) if last > plan_wire_len(headers, 0) else 1
+    return min(headers + room // stride * gso_size + min(last, gso_size), <uint32_t>65535)
+
+
+cdef void write_packet(Bed *b, uint8_t *packet, uint32_t peer, int version, int protocol, uint32_t len) noexcept nogil:
+    cdef Chance *c = &b.chance
     b.number += 1
     make_packet(packet, version, protocol, len, b.number, chance_below(c, 0xFFFFFFFF))
     number_address(packet + (12 if version == 4 else 8), version, b.number)
     peer_address(packet + (16 if version == 4 else 24), version, peer, chance_below(c, 0xFFFF))
-    packet[1] |= <uint8_t>((3 if version == 4 else 0x30) & chance_next(c)) if chance_one_in(c, 4) else 0
+    if b.plan.at >= b.plan.count and chance_one_in(c, 4):
+        packet[1] |= <uint8_t>((3 if version == 4 else 0x30) & chance_next(c))
     finish_packet(packet, version, protocol, len)
-    if not cut and not (offloads and protocol != TRAFFIC_RAW and chance_one_in(c, 4)):
-        return len
+
+
+cdef void leave_checksum(VnetHdr *hdr, uint8_t *packet, int version, int protocol, uint32_t len) noexcept nogil:
+    """The receiver has to finish it."""
+    cdef uint32_t ip_len = ip_header_len(version)
     hdr.flags = VNET_F_NEEDS_CSUM
     hdr.csum_start = ip_len
     hdr.csum_offset = 16 if protocol == TRAFFIC_TCP else 6
     put16(packet + ip_len + hdr.csum_offset, pseudo_sum(packet, version, protocol, len - ip_len))
-    if cut:
-        payload_len = len - ip_len - l4_header_len(protocol)
-        hdr.gso_size = 1 + chance_below(c, max(payload_len, <uint32_t>1)) if chance_one_in(c, 4) else (
-            max(chance_len(c, 1, 65535, b.dp.mtu), <uint32_t>60) - 48)
-        hdr.hdr_len = <uint16_t>(ip_len + l4_header_len(protocol) if chance_one_in(c, 2) else chance_next(c))
-        hdr.gso_type = VNET_GSO_UDP_L4 if protocol == TRAFFIC_UDP else (
-            VNET_GSO_TCPV4 if version == 4 else VNET_GSO_TCPV6)
-        if chance_one_in(c, 8):
-            hdr.gso_type |= VNET_GSO_ECN
-    return len
+
+
+cdef void cut_into(Chance *c, VnetHdr *hdr, int version, int protocol, uint32_t gso_size) noexcept nogil:
+    cdef uint32_t headers = ip_header_len(version) + l4_header_len(protocol)
+    hdr.gso_size = <uint16_t>gso_size
+    hdr.hdr_len = <uint16_t>(headers if chance_one_in(c, 2) else chance_next(c))
+    hdr.gso_type = VNET_GSO_UDP_L4 if protocol == TRAFFIC_UDP else VNET_GSO_TCPV4 if version == 4 else VNET_GSO_TCPV6
+    if chance_one_in(c, 8):
+        hdr.gso_type |= VNET_GSO_ECN
 
 
 cdef uint32_t pseudo_sum(const uint8_t *packet, int version, int protocol, uint32_t l4_len) noexcept nogil:
@@ -429,12 +497,7 @@ cdef void burst(Bed *b) noexcept nogil:
     b.burst_lens[1] = b.burst_lens[0] if chance_one_in(c, 3) else chance_len(c, 20, 65535, b.dp.mtu)
     if b.burst_peer and not chance_one_in(c, 3):
         # What is staged first goes in the middle of the burst.
-        hold(b)
-        if b.peers[b.burst_peer] == NULL:
-            add_peer(b, b.burst_peer)
-        b.peers[b.burst_peer].sending = NULL
-        begin_session(b, b.burst_peer, False)
-        release(b)
+        begin_anew(b, b.burst_peer, False)
         b.until_confirmed = 1 + <int>chance_below(c, <uint32_t>1 << chance_below(c, 8))     # a few large or many small ones
         b.giants = chance_one_in(c, 4)
         if b.giants:
@@ -445,11 +508,70 @@ cdef void burst(Bed *b) noexcept nogil:
     b.until_confirmed = 0
 
 
+cdef void begin_anew(Bed *b, uint32_t i, bint confirmed) noexcept nogil:
+    """A peer that is there, and whose session is another one from now on, or once it is confirmed."""
+    hold(b)
+    if b.peers[i] == NULL:
+        add_peer(b, i)
+    b.peers[i].sending = NULL
+    begin_session(b, i, confirmed)
+    release(b)
+
+
+cdef void planned_burst(Bed *b) noexcept nogil:
+    """Packets that wait for a session, which is confirmed in the middle, and what is read behind them."""
+    cdef Chance *c = &b.chance
+    cdef PlanTerms terms
+    cdef bint offloads = b.dp.vnet_hdr_len != 0, waits = not chance_one_in(c, 4)
+    cdef uint32_t i
+    cdef int _part
+    b.mood = HEALTHY if not chance_one_in(c, 4) else b.mood
+    b.frames_left = 0
+    work(b, 64)
+    b.burst_peer = 1 + chance_below(c, PEERS - 1)
+    b.burst_version = 4 if chance_one_in(c, 2) else 6
+    b.plan_protocol = TRAFFIC_TCP if chance_one_in(c, 2) else TRAFFIC_UDP
+    begin_anew(b, b.burst_peer, not waits)
+    if not chance_one_in(c, 4):
+        for i in range(PEERS):
+            if b.peers[i] != NULL:
+                staged_drop_all(b.dp, b.peers[i])   # else it is in the way of what is planned
+    while b.peers[b.burst_peer].endpoint.ip_len == 0:
+        set_endpoint(b, b.peers[b.burst_peer])
+    terms.shortest = ip_header_len(b.burst_version)
+    terms.headers = terms.shortest + l4_header_len(b.plan_protocol)
+    terms.mtu = b.dp.mtu
+    terms.batch_bytes = BATCH_BYTES
+    terms.staged_bytes = <uint32_t>b.dp.staged_max
+    terms.datagrams = RUN_MAX_DATAGRAMS
+    terms.runs = MAX_RUNS
+    terms.runs_of_a_frame = RUNS_FOR_A_FRAME
+    b.plan.count = b.plan.at = 0
+    if waits:
+        for _part in range(1 + <int>chance_below(c, 2)):
+            plan_part(&b.plan, c, &terms, offloads, True)
+            if chance_one_in(c, 3):
+                plan_end(&b.plan, c, &terms, False)
+        b.until_confirmed = 1 + <int>b.plan.count
+        if not chance_one_in(c, 4):
+            plan_add(&b.plan, 0, 0)     # the thread has slept before it is confirmed
+    plan_part(&b.plan, c, &terms, offloads, False)
+    plan_end(&b.plan, c, &terms, offloads)
+    b.frames_left = b.plan.count
+    work(b, 64)
+    work(b, 64)
+    b.until_confirmed = 0
+    b.plan.count = b.plan.at = 0
+
+
 cdef void operate(Bed *b) noexcept nogil:
     cdef Chance *c = &b.chance
     cdef uint32_t what = chance_below(c, 20), i = chance_below(c, PEERS)
     if what < 10:
-        burst(b)
+        if chance_one_in(c, 2):
+            planned_burst(b)
+        else:
+            burst(b)
         return
     hold(b)
     if what < 12:

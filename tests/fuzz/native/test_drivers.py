@@ -11,7 +11,7 @@ from tests.fuzz.native.drivers import DRIVERS, Done, built, run
 
 ROOT = Path(__file__).parents[3]
 SEED = 1
-CASES = {"outbound": 1200, "inbound": 600}
+CASES = {"outbound": 400, "inbound": 600}
 SECONDS = 60.0  # of processor time, whatever there is of cases
 
 
