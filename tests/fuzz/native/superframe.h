@@ -172,6 +172,7 @@ static inline void decapsulated(uint8_t *packet, uint8_t outer)
     /* The checksum stays as right, or as wrong, as it was. */
     sum = (~get16(packet + 10) & 0xffff) + 0xffff - inner + now;
     sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
     put16(packet + 10, ~sum);
 }
 
