@@ -498,7 +498,8 @@ cdef void burst(Bed *b) noexcept nogil:
     if b.burst_peer and not chance_one_in(c, 3):
         # What is staged first goes in the middle of the burst.
         begin_anew(b, b.burst_peer, False)
-        b.until_confirmed = 1 + <int>chance_below(c, <uint32_t>1 << chance_below(c, 8))     # a few large or many small ones
+        # A few large ones or many small ones.
+        b.until_confirmed = 1 + <int>chance_below(c, <uint32_t>1 << chance_below(c, 8))
         b.giants = chance_one_in(c, 4)
         if b.giants:
             b.until_confirmed = 1 + <int>chance_below(c, 16)
