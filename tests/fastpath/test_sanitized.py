@@ -12,6 +12,7 @@ from tests.support import require_tool
 NOT_AGAIN = (
     "test_sanitized.py",
     "test_plane_memory.py",  # measures memory, of which a sanitizer needs plenty
+    "test_reserve.py",  # runs out of memory
     "test_secret.py",  # looks at pages by itself
 )
 OF_THREADS = (
