@@ -4,6 +4,7 @@ from libc.string cimport memcpy
 from pywg._native.atomic cimport load64, store64
 from pywg._native.bucket cimport bucket_take
 from pywg._native.budget cimport budget_allows, budget_spend
+from pywg._native.checks cimport c_assert, static_fits
 from pywg._native.clock cimport now_ns
 from pywg._native.counters cimport RX_BAD_COOKIE_REPLY, RX_BAD_MAC1, RX_HANDSHAKES, RX_MALFORMED, RX_QUEUE_FULL
 from pywg._native.counters cimport RX_SOURCE_LIMITED, RX_UNDER_LOAD, RX_UNKNOWN_INDEX, TX_COOKIE_REPLIES, count
@@ -14,8 +15,8 @@ from pywg._native.mac cimport COOKIE_LEN, mac1_holds, mac1_of, mac2_holds, make_
 from pywg._native.session cimport SECOND_NS, Endpoint, Peer
 from pywg._native.sources cimport sources_init, sources_take
 from pywg._native.udp cimport udp_queue, udp_send_once
-from pywg._native.wire cimport INITIATION_LEN, MESSAGE_COOKIE_REPLY, MESSAGE_INITIATION, MESSAGE_RESPONSE, RESPONSE_LEN
-from pywg._native.wire cimport TAG_LEN
+from pywg._native.wire cimport HANDSHAKE_TOS, INITIATION_LEN, MESSAGE_COOKIE_REPLY, MESSAGE_INITIATION, MESSAGE_RESPONSE
+from pywg._native.wire cimport RESPONSE_LEN, TAG_LEN
 from pywg._native.xchacha cimport xchacha_open, xchacha_seal
 
 cdef enum:
@@ -24,7 +25,6 @@ cdef enum:
     REPLY_RECEIVER_AT = 4       # in a cookie reply, and then
     REPLY_NONCE_AT = 8
     REPLY_COOKIE_AT = REPLY_NONCE_AT + XNONCE_LEN
-    HANDSHAKE_TOS = 0x88        # AF41, as the kernel's HANDSHAKE_DSCP
     REPLY_MOST_NS = 20_000      # of the budget for each: if it took longer, this thread had no processor meanwhile
 
 
@@ -105,6 +105,7 @@ cdef void ask_for_cookie(Admission *a, Dataplane *dp, const Endpoint *source, co
     if not budget_allows(&a.budget, now, a.pressed):
         count(dp.counters, RX_UNDER_LOAD)
         return
+    c_assert(a.asker_count < ASKERS_MAX)
     asker = &a.askers[a.asker_count]
     asker.source = source[0]
     memcpy(&asker.sender_index, datagram + SENDER_AT, 4)
@@ -136,6 +137,8 @@ cdef void admission_answer(Admission *a, Dataplane *dp, uint64_t now) noexcept n
     cdef int sent = 0
     if askers == 0:
         return
+    static_fits(ASKERS_MAX, SEND_BATCH)     # each is queued, in a sender that is empty
+    c_assert(a.sender.count == 0)
     began = now_ns()
     a.asker_count = 0
     if RAND_bytes(<unsigned char *>a.nonces, <int>(askers * XNONCE_LEN)) == 1:
