@@ -5,9 +5,22 @@ WireGuard. The data plane uses the same clock.
 """
 
 import time
+from collections.abc import Callable
+from typing import Protocol
 
 CLOCK = time.CLOCK_BOOTTIME
 """The protocol's clock."""
+
+
+class TimerHandle(Protocol):
+    """What `call_later` returns."""
+
+    def cancel(self) -> None:
+        """Don't call."""
+
+
+CallLater = Callable[[float, Callable[[], None]], TimerHandle]
+"""(seconds, callback): calls back once, so much later."""
 
 
 def now() -> float:

@@ -18,10 +18,11 @@ from pywg.core.events import Activity, Endpoint
 from pywg.core.tunnel import Tunnel
 from pywg.runtime import clock
 from pywg.runtime.bind import Sockets, open_sockets
+from pywg.runtime.clock import CallLater
 from pywg.runtime.handshake_log import HandshakeLog
 from pywg.runtime.listen_port import ListenPort, OpenSockets
 from pywg.runtime.log import Log, peer_name
-from pywg.runtime.pump import CallLater, Pump, addr_of, surely
+from pywg.runtime.pump import Pump, addr_of, surely
 from pywg.runtime.refusal import Refusals
 
 

@@ -7,7 +7,13 @@ import ctypes
 import os
 import struct
 
+CAP_NET_BIND_SERVICE = 10
+CAP_NET_ADMIN = 12
+CAP_NET_RAW = 13
+
 _PR_SET_DUMPABLE = 4
+_CAPABILITY_HEADER = struct.pack("=Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, the calling thread
+_CAPABILITY_SETS = struct.Struct("=6I")  # effective, permitted, inheritable: bits 0 to 31, then bits 32 to 63
 _IN_NONBLOCK = 0o4000
 _IN_CLOEXEC = 0o2000000
 _IN_ATTRIB = 0x4
@@ -37,18 +43,22 @@ def syscall(number: int, *arguments: int | ctypes.Array[ctypes.c_char] | None) -
     return _checked(_libc.syscall(ctypes.c_long(number), *passed))
 
 
-def capget(header: bytes, data_len: int) -> bytes:
-    """capget(2): `data_len` bytes of struct __user_cap_data_struct. Raises OSError."""
-    data = ctypes.create_string_buffer(data_len)
-    _checked(_libc.capget(ctypes.create_string_buffer(header, len(header)), data))
-    return data.raw
+def permitted_capabilities() -> int:
+    """capget(2): the capabilities that the calling thread may use, bit n for capability n. Raises OSError."""
+    data = ctypes.create_string_buffer(_CAPABILITY_SETS.size)
+    _checked(_libc.capget(ctypes.create_string_buffer(_CAPABILITY_HEADER), data))
+    _, low, _, _, high, _ = _CAPABILITY_SETS.unpack(data.raw)
+    return int(low | high << 32)
 
 
-def capset(header: bytes, data: bytes) -> None:
-    """capset(2), of the calling thread. Raises OSError."""
-    _checked(
-        _libc.capset(ctypes.create_string_buffer(header, len(header)), ctypes.create_string_buffer(data, len(data)))
-    )
+def set_capabilities(kept: int) -> None:
+    """capset(2): those of `kept` are effective and permitted for the calling thread, and none is inheritable.
+
+    Raises OSError.
+    """
+    low, high = kept & 0xFFFFFFFF, kept >> 32
+    data = _CAPABILITY_SETS.pack(low, low, 0, high, high, 0)
+    _checked(_libc.capset(ctypes.create_string_buffer(_CAPABILITY_HEADER), ctypes.create_string_buffer(data)))
 
 
 def unshare(flags: int) -> None:

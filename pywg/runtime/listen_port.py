@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from pywg.errors import BindError, UapiError
 from pywg.runtime.bind import Sockets
+from pywg.runtime.clock import CallLater, TimerHandle
 from pywg.runtime.log import Log
-from pywg.runtime.pump import CallLater, TimerHandle
 
 BIND_RETRY = 1.0
 """Seconds between two attempts to open the sockets of an interface that is up."""

@@ -6,13 +6,14 @@ One call of `move` after each input leaves nothing behind. No transport packet c
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from pywg import _fastpath as flags
 from pywg._fastpath import Plane, reserve_spend
 from pywg.core import events
 from pywg.core.events import Endpoint
 from pywg.core.tunnel import Tunnel
+from pywg.runtime.clock import CallLater, TimerHandle
 from pywg.runtime.handshake_log import HandshakeLog
 from pywg.runtime.log import Level, Log
 
@@ -25,16 +26,6 @@ _Result = TypeVar("_Result")
 
 AGAIN = 0.1
 """Seconds from a timer whose work failed to the next."""
-
-
-class TimerHandle(Protocol):
-    """What `call_later` returns."""
-
-    def cancel(self) -> None:
-        """Don't call."""
-
-
-CallLater = Callable[[float, Callable[[], None]], TimerHandle]
 
 
 def addr_of(endpoint: Endpoint) -> tuple[bytes, int, int, bytes, int]:

@@ -15,7 +15,7 @@ from pywg.config.addresses import V4_LEN, format_ip
 from pywg.core.events import Endpoint
 from pywg.runtime.bind import new_socket, signed_mark
 from pywg.runtime.binding import EVERYWHERE, Binding
-from pywg.runtime.pump import CallLater
+from pywg.runtime.clock import CallLater
 
 PATIENCE = 1.0
 """Seconds from a question to its answer."""

@@ -20,11 +20,11 @@ import resource
 from collections.abc import Callable, Iterator
 
 from pywg.runtime import capabilities, kernel, landlock, seccomp
-from pywg.runtime.libc import prctl
+from pywg.runtime.libc import CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, CAP_NET_RAW, prctl
 from pywg.runtime.log import Log
 
 _PR_SET_NO_NEW_PRIVS = 38
-_KEPT = 1 << capabilities.CAP_NET_ADMIN | 1 << capabilities.CAP_NET_BIND_SERVICE
+_KEPT = 1 << CAP_NET_ADMIN | 1 << CAP_NET_BIND_SERVICE
 _DEVICES_FREE_SINCE = (5, 7)
 """The kernel from which on binding an unbound socket to a device needs no capability."""
 
@@ -36,7 +36,7 @@ class Sandbox:
         self._log = log
         self._enabled = enabled
         needs_raw = devices and kernel.release() < _DEVICES_FREE_SINCE
-        self._kept = _KEPT | (1 << capabilities.CAP_NET_RAW if needs_raw else 0)
+        self._kept = _KEPT | (1 << CAP_NET_RAW if needs_raw else 0)
         self._no_new_privs = 0
         self._capabilities = 0
         self._landlock = 0

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from pywg.config.interface import INTERFACE_NAME_MAX, interface_name_fault
 from pywg.errors import TunError
-from pywg.runtime import capabilities
+from pywg.runtime.libc import CAP_NET_ADMIN, permitted_capabilities
 from pywg.runtime.served import name_taken
 from pywg.runtime.start import advice, needing
 
@@ -210,7 +210,7 @@ def _what_is_missing() -> str:
     """Not to run as root, for root: of a user namespace, without the capability, or behind a profile."""
     if os.geteuid() != 0:
         return "run as root, or with CAP_NET_ADMIN"
-    if not capabilities.permitted() >> capabilities.CAP_NET_ADMIN & 1:
+    if not permitted_capabilities() >> CAP_NET_ADMIN & 1:
         return (
             "this root has no CAP_NET_ADMIN: a container gets it with `--cap-add NET_ADMIN`, a unit with "
             "AmbientCapabilities="

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from pywg.runtime import capabilities, kernel, landlock
+from pywg.runtime.libc import CAP_NET_RAW
 from pywg.runtime.log import Level, Log
 from pywg.runtime.sandbox import Sandbox
 from tests.support import require_root
@@ -250,4 +251,4 @@ def test_binding_to_devices_needs_a_capability_of_old_kernels(monkeypatch, text:
     monkeypatch.setattr(capabilities, "keep_only", kept.append)
     monkeypatch.setattr("pywg.runtime.sandbox._allow_locked_memory", lambda: None)
     Sandbox(Log("wg0", Level.SILENT), enabled=True, devices=devices).drop_privileges()
-    assert (kept[0] >> capabilities.CAP_NET_RAW & 1) == raw
+    assert (kept[0] >> CAP_NET_RAW & 1) == raw
