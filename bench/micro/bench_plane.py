@@ -13,7 +13,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from pywg._fastpath import Plane, now
-from pywg.runtime.bind import open_sockets
+from pywg.runtime.net.sockets import open_sockets
 
 FRAMES = 200
 ON_THEIR_WAY = 24

@@ -84,7 +84,7 @@ def summarize(samples: Iterable[Sample]) -> Summary:
 def machine() -> dict[str, str | int]:
     """What a figure depends on and can be said: processor, its count, kernel, Python, and the AEAD that was chosen."""
     from pywg._fastpath import selected_aead
-    from pywg.runtime.probe import cpu_model
+    from pywg.runtime.selfbench.offloads import cpu_model
 
     return {
         "cpu": cpu_model(),

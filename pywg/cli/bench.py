@@ -10,8 +10,8 @@ import sys
 from typing import Any
 
 from pywg import __version__
-from pywg.runtime import measure, probe
-from pywg.runtime.measure import BATCHES, PACKET_LENS, Speed
+from pywg.runtime.selfbench import ciphers, offloads
+from pywg.runtime.selfbench.ciphers import BATCHES, PACKET_LENS, Speed
 
 _OFFLOADS = {
     "tun_vnet_hdr": "TUN with a virtio header",
@@ -32,18 +32,18 @@ def bench(*, as_json: bool, seconds: float = 6.0) -> int:
 
 
 def _measure(seconds: float) -> dict[str, Any]:
-    offloads = probe.tun_offloads() | probe.udp_offloads()  # forks: before there is any thread
-    aead = measure.auto_aead()
-    speeds = measure.aead_speeds(seconds)
-    threads, memory = measure.idle_plane()
+    given = offloads.tun_offloads() | offloads.udp_offloads()  # forks: before there is any thread
+    aead = ciphers.auto_aead()
+    speeds = ciphers.aead_speeds(seconds)
+    threads, memory = ciphers.idle_plane()
     return {
         "pywg": __version__,
-        "cpu": probe.cpu_model(),
+        "cpu": offloads.cpu_model(),
         "cpus": len(os.sched_getaffinity(0)),
         "kernel": os.uname().release,
         "threads": threads,
         "memory": memory,
-        "offloads": offloads,
+        "offloads": given,
         "aead": {"auto": aead, "speeds": [_of(speed) for speed in speeds]},
     }
 

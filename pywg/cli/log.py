@@ -2,9 +2,9 @@
 
 import errno
 
-from pywg.cli.ask import ask
+from pywg.cli.uapi_client import ask
 from pywg.errors import DeviceError
-from pywg.runtime.log import parse_level
+from pywg.runtime.base.log import parse_level
 
 
 def set_level(interface: str, level: str) -> int:

@@ -19,10 +19,10 @@ from pywg.cli.usage import (
     unknown_option,
 )
 from pywg.errors import DeviceError, PywgError
-from pywg.runtime.start import advice
+from pywg.runtime.base.failures import advice
 
 if TYPE_CHECKING:
-    from pywg.runtime.options import Given
+    from pywg.runtime.daemon.options import Given
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2

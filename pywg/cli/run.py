@@ -4,9 +4,9 @@ import os
 from collections.abc import Callable
 from typing import Unpack
 
-from pywg.runtime.daemon import in_background, open_standard_descriptors
-from pywg.runtime.options import Given, Options, read_options
-from pywg.runtime.start import needing
+from pywg.runtime.base.failures import needing
+from pywg.runtime.daemon.background import in_background, open_standard_descriptors
+from pywg.runtime.daemon.options import Given, Options, read_options
 
 
 def run(interface: str, **given: Unpack[Given]) -> int:
@@ -26,7 +26,7 @@ def run(interface: str, **given: Unpack[Given]) -> int:
 def _serve(options: Options, ready: Callable[[], None]) -> int:
     # All of the daemon's imports happen here: in the child, when there is one.
     with needing("a part of pywg"):
-        from pywg.runtime.service import serve
+        from pywg.runtime.daemon.service import serve
     with needing(f"what {options.interface} needs"):
         serve(options, ready)
     return 0

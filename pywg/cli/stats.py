@@ -2,7 +2,7 @@
 
 import errno
 
-from pywg.cli.ask import ask
+from pywg.cli.uapi_client import ask
 from pywg.errors import DeviceError
 
 

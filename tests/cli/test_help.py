@@ -8,7 +8,7 @@ import pytest
 from pywg.cli.help import OVERVIEW, PAGES
 from pywg.cli.main import _COMMANDS, _SWITCHES, _WITH_VALUES, main
 
-OPTIONS = Path(__file__).parents[2] / "pywg" / "runtime" / "options.py"
+OPTIONS = Path(__file__).parents[2] / "pywg" / "runtime" / "daemon" / "options.py"
 SYSTEMDS = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
 """Variables that systemd sets, and nobody else."""
 COMMANDS = ("run", *_COMMANDS)

@@ -14,11 +14,11 @@ PRINTING = [["--help"], ["--version"], ["help"], ["version"], ["genkey"], ["genp
 REPLY = b"".join(b"counter_%d=%d\n" % (number, number) for number in range(2_000)) + b"errno=0\n\n"
 PROGRAM = """
 import sys
-from pywg.cli import bench, ask
+from pywg.cli import bench, uapi_client
 from pywg.cli.main import main
 bench._measure = lambda seconds: {"filler": ["x" * 60] * 20_000}
 bench._lines = lambda found: found["filler"]
-ask.connect = lambda interface: __import__("socket").socket(fileno=int(sys.argv[1]))
+uapi_client.connect = lambda interface: __import__("socket").socket(fileno=int(sys.argv[1]))
 sys.exit(main(sys.argv[2:]))
 """
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pywg._fastpath import Plane
-from pywg.runtime.bind import open_sockets
+from pywg.runtime.net.sockets import open_sockets
 from tests.fastpath.plane_bed import (
     Bed,
     Far,

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from pywg._fastpath import TUN_GONE, Plane
-from pywg.runtime.bind import open_sockets
+from pywg.runtime.net.sockets import open_sockets
 from tests.fastpath.plane_bed import Bed, Far, flows, handshake_message, raw_packet, reply, traffic, tun_pair, unseal
 from tests.fastpath.process import descriptors, thread_names
 

@@ -85,7 +85,37 @@ def test_only_netlink_uses_pyroute2() -> None:
             if isinstance(node, ast.Constant) and str(node.value).split(".")[0] == "pyroute2":
                 users.add(_name(path))
         users |= {_name(path) for name in _imports(path) if name.split(".")[0] == "pyroute2"}
-    assert users == {"runtime/netlink.py"}
+    assert users == {"runtime/net/netlink.py"}
+
+
+WINGS = (("daemon", "selfbench"), ("device", "confine"), ("net", "uapi"), ("base",))
+"""The folders of runtime/, the upper ones first. Each knows those below it, and none beside it."""
+
+
+def _wing(path: Path) -> str:
+    return path.relative_to(PACKAGE / "runtime").parts[0]
+
+
+def _below(wing: str) -> set[str]:
+    row = next(row for row, wings in enumerate(WINGS) if wing in wings)
+    return {wing, *(below for wings in WINGS[row + 1 :] for below in wings)}
+
+
+def test_every_module_of_runtime_is_in_a_wing() -> None:
+    found = {_wing(path) for path in _modules() if _name(path).startswith("runtime/")}
+    assert found == {"__init__.py", *(wing for wings in WINGS for wing in wings)}
+
+
+@pytest.mark.parametrize("path", [path for path in _modules() if _name(path).startswith("runtime/")], ids=_name)
+def test_a_wing_knows_only_those_below_it(path: Path) -> None:
+    used = {name.split(".")[2] for name in _imports(path) if name.startswith("pywg.runtime.")}
+    assert used <= (_below(_wing(path)) if path.parent.name != "runtime" else set())
+
+
+def test_the_order_of_wings_is_seen() -> None:
+    """Guards the test above."""
+    assert _below("device") == {"device", "net", "uapi", "base"}
+    assert "pywg.runtime.net.sockets.Sockets" in set(_imports(PACKAGE / "runtime" / "device" / "device.py"))
 
 
 def _cimports() -> dict[str, set[str]]:
@@ -121,7 +151,7 @@ def test_native_modules_form_no_cycle() -> None:
 
 def test_the_parser_sees_the_imports_that_are_there() -> None:
     """Guards the tests above: a parser that found nothing would let everything pass."""
-    assert "pywg._fastpath.Plane" in set(_imports(PACKAGE / "runtime" / "device.py"))
+    assert "pywg._fastpath.Plane" in set(_imports(PACKAGE / "runtime" / "device" / "device.py"))
     assert "wire" in _cimports()["_fastpath"]
-    assert not _allowed("pywg.runtime.device", "core")
+    assert not _allowed("pywg.runtime.device.device", "core")
     assert not _allowed("pywg._native.ingress", "runtime")

@@ -12,7 +12,7 @@ from bench.tunnel.command import CommandError
 from bench.tunnel.implementations import Implementation, find
 from bench.tunnel.lab import Lab
 from bench.tunnel.site import Site, poll
-from pywg.runtime import landlock
+from pywg.runtime.confine import landlock
 
 from .conftest import OpenLab
 from .udp import Wire, payload

@@ -17,7 +17,7 @@ from bench.tunnel.command import CommandError
 from bench.tunnel.implementations import find
 from bench.tunnel.lab import Lab
 from bench.tunnel.site import Site, poll
-from pywg.runtime.tun import open_tun
+from pywg.runtime.net.tun import open_tun
 
 from .conftest import OpenLab
 from .udp import Wire, payload

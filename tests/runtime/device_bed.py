@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pywg.config.model import AllowedIpChange, DeviceChange, PeerChange, PeerStatus
 from pywg.core.events import Endpoint
 from pywg.errors import BindError
-from pywg.runtime.device import Device
-from pywg.runtime.log import Level, Log
+from pywg.runtime.base.log import Level, Log
+from pywg.runtime.device.device import Device
 from tests.runtime.fake_plane import FakePlane
 
 LOCALHOST = bytes([127, 0, 0, 1])

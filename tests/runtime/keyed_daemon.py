@@ -15,9 +15,9 @@ import uvloop
 from pywg._fastpath import Plane, select_aead
 from pywg._native.secret import Secret
 from pywg.core import handshake
-from pywg.runtime import uapi_server
-from pywg.runtime.device import Device
-from pywg.runtime.log import Level, Log
+from pywg.runtime.base.log import Level, Log
+from pywg.runtime.device.device import Device
+from pywg.runtime.uapi import server as uapi_server
 from tests.fastpath.plane_bed import tun_pair
 from tests.runtime.device_bed import Bed
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pywg.runtime.log import Level, Log
-from pywg.runtime.netlink import decode
-from pywg.runtime.routes import SETTLE, RouteWatcher
+from pywg.runtime.base.log import Level, Log
+from pywg.runtime.net.netlink import decode
+from pywg.runtime.net.routes import SETTLE, RouteWatcher
 from tests.runtime.device_bed import TimerEntry, Timers
 
 RTM_GETADDR, RTM_GETROUTE = 22, 26

@@ -1,0 +1,200 @@
+"""Log lines in wireguard-go's form, `LEVEL: (interface) date time message`, or as JSON objects.
+
+The level can be changed while the daemon runs; so can the output (log_output.py), which never waits for its reader.
+Lines that a stranger can cause go through `Log.limited`. Nothing here ever sees a secret: callers name peers by
+`peer_name`.
+"""
+
+import enum
+import json
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from typing import TextIO
+
+from pywg.errors import ConfigError
+from pywg.runtime.base.log_output import Level, Output, StreamOutput
+
+__all__ = ["LIMIT_BURST", "LIMIT_SECONDS", "LOOK_AGAIN", "Form", "Level", "Log", "key_name", "level_of"]
+__all__ += ["parse_form", "parse_level", "peer_name"]
+
+
+class Form(enum.Enum):
+    """How a line is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+_WORDS = {
+    Level.SILENT: "silent quiet off none",
+    Level.ERROR: "error err fatal panic crit critical alert emerg emergency 0 1 2 3",
+    Level.WARNING: "warning warn 4",
+    Level.INFO: "info information notice 5 6",
+    Level.DEBUG: "debug verbose trace all 7",
+}
+"""What loggers call their levels; the numbers are syslog's severities."""
+_LEVELS = {word: level for level, words in _WORDS.items() for word in words.split()}
+
+LIMIT_BURST = 5
+LIMIT_SECONDS = 10.0
+"""Of one kind of limited line, at most LIMIT_BURST appear in LIMIT_SECONDS."""
+LOOK_AGAIN = 0.5
+"""Seconds after which a reader that took too little is tried again."""
+
+
+def level_of(word: str) -> Level | None:
+    """The level that a word means, in any case: one of ours, another logger's, or syslog's number. None: no level."""
+    return _LEVELS.get(word.strip().lower())
+
+
+def parse_level(word: str) -> Level:
+    """The level that a word means; ConfigError when it means none."""
+    level = level_of(word)
+    if level is None:
+        raise ConfigError(f"{word!a} is no log level: choose silent, error, warning, info, or debug (or verbose)")
+    return level
+
+
+def parse_form(text: str) -> Form:
+    """The form that PYWG_LOG_FORMAT names, by default text. Raises ConfigError for any other word."""
+    try:
+        return Form(text.lower() or "text")
+    except ValueError as error:
+        raise ConfigError(f"PYWG_LOG_FORMAT={text!r} is neither text nor json") from error
+
+
+def key_name(public_key: bytes) -> str:
+    """The ends of a key's base64."""
+    text = b64encode(public_key).decode()
+    return f"{text[:4]}…{text[39:43]}"
+
+
+def peer_name(public_key: bytes) -> str:
+    """A peer as wireguard-go names it in its log."""
+    return f"peer({key_name(public_key)})"
+
+
+class Log:
+    """Writes the lines of one interface at or below `level` to `output`, or to a stream: by default standard error."""
+
+    def __init__(
+        self,
+        interface: str,
+        level: Level,
+        *,
+        form: Form = Form.TEXT,
+        stream: TextIO | None = None,
+        output: Output | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.interface = interface
+        self.level = level
+        self._form = form
+        self._output = output if output is not None else StreamOutput(stream)
+        self._monotonic = monotonic
+        self._limits: dict[str, tuple[float, int]] = {}
+        self._lost = 0
+        self._call_later: Callable[[float, Callable[[], None]], object] | None = None
+        self._looking = False
+
+    def follow(self, call_later: Callable[[float, Callable[[], None]], object] | None) -> None:
+        """With the loop's `call_later`, lines that wait for a reader leave when it reads, and not with the next line.
+
+        None: the loop ends.
+        """
+        self._call_later = call_later
+
+    def redirect(self, output: Output) -> None:
+        """Lines go to `output` from now on; what waits for the old one's reader is given up."""
+        self._output.close()
+        self._output = output
+
+    def close(self) -> None:
+        """What the reader takes now is written; nothing is waited for. Lines after this are lost."""
+        self._flush()
+        self._output.close()
+
+    def error(self, message: str) -> None:
+        """Something the operator asked for doesn't work."""
+        self._write(Level.ERROR, message)
+
+    def warning(self, message: str) -> None:
+        """Something works, but worse than it should."""
+        self._write(Level.WARNING, message)
+
+    def info(self, message: str) -> None:
+        """The device changed its state."""
+        self._write(Level.INFO, message)
+
+    def debug(self, message: str) -> None:
+        """A step of the protocol or of the configuration."""
+        self._write(Level.DEBUG, message)
+
+    def limited(
+        self, kind: str, message: str, level: Level = Level.DEBUG, *, burst_seconds: float = LIMIT_SECONDS
+    ) -> bool:
+        """A line that a stranger can cause at any rate: LIMIT_BURST of a kind in `burst_seconds`, then their number.
+
+        `kind` is from a fixed set, and each kind has a limit of its own. False: it was one too many.
+        """
+        if level > self.level:
+            return True
+        at = self._monotonic()
+        started, count = self._limits.get(kind, (at, 0))
+        if at - started >= burst_seconds:
+            if count > LIMIT_BURST:
+                self._write(level, f"{kind}: {count - LIMIT_BURST} more in {at - started:.0f} s")
+            started, count = at, 0
+        self._limits[kind] = (started, count + 1)
+        if count < LIMIT_BURST:
+            self._write(level, message)
+        return count < LIMIT_BURST
+
+    def _write(self, level: Level, message: str) -> None:
+        if level > self.level:
+            return
+        # While the number of lost lines can't be told nothing else is written: a gap shows where it is.
+        if not (self._told_lost() and self._put(level, message)):
+            self._lost += 1
+        self._look_again()
+
+    def _told_lost(self) -> bool:
+        lost = "1 log line was" if self._lost == 1 else f"{self._lost} log lines were"
+        if self._lost and self._put(Level.WARNING, f"{lost} lost: nobody read the log"):
+            self._lost = 0
+        return not self._lost
+
+    def _put(self, level: Level, message: str) -> bool:
+        if self._form is Form.JSON:
+            line = self._json(level, message)
+            return self._output.put(level, line + "\n", line)
+        line = f"{level.name}: ({self.interface}) {time.strftime('%Y/%m/%d %H:%M:%S')} {message}\n"
+        return self._output.put(level, line, f"({self.interface}) {message}")
+
+    def _look_again(self) -> None:
+        if self._output.waiting and self._call_later is not None and not self._looking:
+            self._looking = True
+            self._call_later(LOOK_AGAIN, self._look)
+
+    def _look(self) -> None:
+        self._looking = False
+        self._flush()
+        self._look_again()
+
+    def _flush(self) -> None:
+        self._output.flush()
+        self._told_lost()
+
+    def _json(self, level: Level, message: str) -> str:
+        """One object; the time is RFC 3339's, local, in milliseconds."""
+        now = time.time()
+        at = time.localtime(now)
+        zone = time.strftime("%z", at)
+        line = {
+            "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', at)}.{int(now % 1 * 1000):03d}{zone[:3]}:{zone[3:]}",
+            "level": level.name.lower(),
+            "interface": self.interface,
+            "message": message,
+        }
+        return json.dumps(line, ensure_ascii=False)

@@ -1,0 +1,69 @@
+"""A callback for a descriptor in an event loop, that no error of it ends or makes spin.
+
+A descriptor whose callback failed is most likely still readable, so that it would be called again at once, for ever. It
+rests instead, and the log tells what went wrong.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Final
+
+from pywg.runtime.base.log import Level, Log
+
+REST: Final = 0.1
+"""Seconds from an error to the next call."""
+
+
+class Reader:
+    """Calls `ready()` while `fd`, the caller's, is readable, from `start` to `close`. `what` names it in the log."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, fd: int, ready: Callable[[], None], *, what: str, log: Log
+    ) -> None:
+        self._loop = loop
+        self._fd = fd
+        self._ready = ready
+        self._what = what
+        self._log = log
+        self._resting: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def start(self) -> None:
+        """Also after `pause`: what has waited is heard at once. Raises OSError."""
+        if not self._closed:
+            self._stop_resting()
+            self._loop.add_reader(self._fd, self._call)
+
+    def pause(self) -> None:
+        """No calls until `start`."""
+        if not self._closed:
+            self._stop_resting()
+            self._loop.remove_reader(self._fd)
+
+    def close(self) -> None:
+        """No call comes any more; idempotent."""
+        self.pause()
+        self._closed = True
+
+    def _stop_resting(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
+
+    def _call(self) -> None:
+        try:
+            self._ready()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the end
+            if not self._closed:
+                self._loop.remove_reader(self._fd)
+                self._stop_resting()
+                self._resting = self._loop.call_later(REST, self.start)
+            tell(self._log, self._what, error)
+
+
+def tell(log: Log, what: str, error: Exception) -> None:
+    """One line about an error that doesn't end anything, and no more of it than anybody reads."""
+    with contextlib.suppress(MemoryError):
+        text = (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {error}".rstrip(": ")
+        log.limited(what, f"{what}: {text}; trying again", Level.ERROR)

@@ -1,0 +1,130 @@
+"""What the daemon gives up once it has all it needs, so that who gets into it gets nothing else.
+
+Four steps. `begin` comes before the event loop: libuv, below uvloop, would open an io_uring, and no filter sees what
+that does. `drop_privileges` comes before the data plane's threads, as the kernel ties capabilities to threads:
+CAP_NET_ADMIN stays (marks, socket buffers, rtnetlink), CAP_NET_BIND_SERVICE if it was there (a listen port below 1024
+may yet be set), and before Linux 5.7 CAP_NET_RAW where new sockets are to be bound to a device. `for_threads` gives the
+data plane's threads, which parse what strangers send, a Landlock of their own from their start: no file at all, and no
+signal to another process. `close` comes when the daemon is ready and has imported all that it will ever import: then no
+file can be opened, nothing is executed, and the system calls left are those of seccomp.py, in all threads. Landlock
+then holds the event loop's thread too, where Python runs.
+
+Neither keeps stat(2) from telling that a file exists, its size and its times.
+
+What can't be had is left out: a kernel or container without it is no reason to have no tunnel. `stats` says what holds.
+"""
+
+import contextlib
+import os
+import resource
+from collections.abc import Callable, Iterator
+
+from pywg.runtime.base.libc import CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, CAP_NET_RAW, prctl
+from pywg.runtime.base.log import Log
+from pywg.runtime.confine import capabilities, landlock, seccomp
+from pywg.runtime.net import kernel
+
+_PR_SET_NO_NEW_PRIVS = 38
+_KEPT = 1 << CAP_NET_ADMIN | 1 << CAP_NET_BIND_SERVICE
+_DEVICES_FREE_SINCE = (5, 7)
+"""The kernel from which on binding an unbound socket to a device needs no capability."""
+
+
+class Sandbox:
+    """One process' own. With `enabled` False no step does anything. `devices`: sockets will be bound to devices."""
+
+    def __init__(self, log: Log, *, enabled: bool, devices: bool = False) -> None:
+        self._log = log
+        self._enabled = enabled
+        needs_raw = devices and kernel.release() < _DEVICES_FREE_SINCE
+        self._kept = _KEPT | (1 << CAP_NET_RAW if needs_raw else 0)
+        self._no_new_privs = 0
+        self._capabilities = 0
+        self._landlock = 0
+        self._threads_landlock = 0
+        self._seccomp = 0
+        self._io_uring_refused = 0
+
+    def begin(self) -> None:
+        """No new privileges, and no io_uring."""
+        if not self._enabled:
+            return
+        self._no_new_privs = self._attempt("no_new_privs", _forbid_new_privileges)
+        if self._no_new_privs:
+            self._io_uring_refused = self._attempt("seccomp", lambda: int(seccomp.refuse_io_uring()))
+
+    def drop_privileges(self) -> None:
+        """Of the calling thread and those it starts afterwards; sockets that need other capabilities are open."""
+        if not self._enabled:
+            return
+        _allow_locked_memory()  # unlimited thanks to CAP_IPC_LOCK, until now
+        self._capabilities = self._attempt("capabilities", lambda: _drop_capabilities(self._kept))
+
+    @contextlib.contextmanager
+    def for_threads(self) -> Iterator[int]:
+        """A Landlock ruleset for the data plane's threads to start under; -1 where there is none to be had."""
+        ruleset = -1
+        if self._no_new_privs and (version := landlock.abi()):
+            with contextlib.suppress(OSError):  # why not is told by `close`, which tries the same
+                ruleset = landlock.create_ruleset(version)
+        try:
+            yield ruleset
+        finally:
+            if ruleset >= 0:
+                os.close(ruleset)
+
+    def threads_started(self, *, confined: bool) -> None:
+        """Whether the data plane's threads could be put under the ruleset."""
+        self._threads_landlock = int(confined)
+        if self._no_new_privs and not confined and landlock.abi():
+            self._log.info("sandbox: the data plane's threads are without Landlock")
+
+    def close(self, socket_directory: str | None) -> None:
+        """Of all threads. Files in `socket_directory` can still be removed: one is our configuration socket."""
+        if not self._enabled:
+            return
+        if self._no_new_privs:
+            self._landlock = self._attempt("Landlock", lambda: landlock.restrict(socket_directory))
+        if self._io_uring_refused:
+            self._seccomp = self._attempt("seccomp", lambda: int(seccomp.restrict()))
+        self._log.debug("sandbox: " + ", ".join(f"{name[8:]} {value}" for name, value in self.stats().items()))
+
+    def stats(self) -> dict[str, int]:
+        """`sandbox_*`: 1 for what holds and 0 for what doesn't; for Landlock, the version of its ABI."""
+        return {
+            "sandbox_no_new_privs": self._no_new_privs,
+            "sandbox_capabilities": self._capabilities,
+            "sandbox_landlock": self._landlock,
+            "sandbox_landlock_threads": self._threads_landlock,
+            "sandbox_seccomp": self._seccomp,
+        }
+
+    def _attempt(self, name: str, step: Callable[[], int]) -> int:
+        try:
+            done = step()
+        except OSError as error:
+            self._log.info(f"sandbox: without {name}: {error.strerror or error}")
+            return 0
+        if not done:
+            self._log.info(f"sandbox: this kernel or machine has no {name}")
+        return done
+
+
+def _allow_locked_memory() -> None:
+    hard = 0
+    with contextlib.suppress(OSError):
+        _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    for limit in (resource.RLIM_INFINITY, hard):
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (limit, limit))
+            return
+
+
+def _forbid_new_privileges() -> int:
+    prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    return 1
+
+
+def _drop_capabilities(kept: int) -> int:
+    capabilities.keep_only(kept)
+    return 1

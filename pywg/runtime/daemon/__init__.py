@@ -1,0 +1,1 @@
+"""One daemon from its start to its end: its options, its parts, the service manager, and the timers."""

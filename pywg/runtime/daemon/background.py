@@ -1,0 +1,78 @@
+"""Going to the background: the parent returns when its child is ready, or has failed.
+
+The fork comes before any thread, loop or key exists. Ready means that interface and configuration socket answer.
+"""
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from pywg.runtime.base.failures import needing, open_null
+
+READY = b"ready"
+
+
+def in_background(serve: Callable[[Callable[[], None]], int], *, keep_output: bool) -> int:
+    """Runs `serve(ready)` in a child of its own session; `serve` calls `ready()` once, and returns the exit status.
+
+    In the parent: 0 when the child is ready; otherwise the child's exit status, at least 1, the child having said why
+    on standard error. In the child: what `serve` returns. After `ready`, standard output and error are /dev/null
+    unless `keep_output`.
+    """
+    with needing("a process in the background"):
+        readable, writable = os.pipe()
+        child = os.fork()
+    if child:
+        os.close(writable)
+        with needing("the process in the background"):
+            return _await_child(child, readable)
+    os.close(readable)
+    with needing("a session of its own"):
+        os.setsid()
+        os.chdir("/")
+    null = open_null(os.O_RDWR)
+    _replace(0, null)
+
+    def ready() -> None:
+        if not keep_output:
+            _replace(1, null)
+            _replace(2, null)
+        if null > 2:
+            os.close(null)
+        with contextlib.suppress(BrokenPipeError):  # the parent was killed: the daemon is wanted none the less
+            os.write(writable, READY)
+        os.close(writable)
+
+    return serve(ready)
+
+
+def open_standard_descriptors() -> None:
+    """Makes 0, 1 and 2 /dev/null where they are closed: else the next thing to be opened would get the log lines.
+
+    Raises DeviceError.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                open_null(os.O_RDWR)  # the lowest number that is free
+
+
+def _await_child(child: int, readable: int) -> int:
+    with os.fdopen(readable, "rb") as pipe:
+        if pipe.read() == READY:
+            return 0
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        print(f"pywg: the daemon died of {signal.Signals(-code).name} before it was ready", file=sys.stderr)
+    return code if code > 0 else 1
+
+
+def _replace(fd: int, null: int) -> None:
+    with needing("/dev/null in place of standard input and output"):
+        os.dup2(null, fd)

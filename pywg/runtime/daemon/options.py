@@ -1,0 +1,196 @@
+"""What the environment and the command line say about one daemon; the command line wins.
+
+Names and meanings of LOG_LEVEL, WG_TUN_FD, WG_UAPI_FD and WG_PROCESS_FOREGROUND are wireguard-go's. PYWG_UDP_GSO,
+PYWG_UDP_GRO and PYWG_TUN_OFFLOAD (0 or 1) switch one offload each, PYWG_UDP_GSO_EQUAL_TAIL a part of the first,
+PYWG_SANDBOX the sandbox; PYWG_AEAD names the AEAD's backend, PYWG_THREADS says how many threads move packets, and
+PYWG_STAGED_MEMORY how much may wait for a session; PYWG_LISTEN_ADDRESS and PYWG_BIND_DEVICE say what the UDP sockets
+are bound to. NOTIFY_SOCKET, WATCHDOG_USEC and LISTEN_FDS are systemd's, and heard in the foreground.
+
+A wrong value of a variable that is ours, or names a descriptor, is an error. LOG_LEVEL and systemd's may have been set
+for other programs: what can't be understood in them is a remark, and no reason to have no tunnel.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypedDict, Unpack
+
+from pywg.errors import ConfigError
+from pywg.runtime.base.log import Form, Level, level_of, parse_form
+from pywg.runtime.base.processors import READING_THREADS, auto_threads
+from pywg.runtime.daemon.notify import watchdog_seconds
+from pywg.runtime.net.binding import Binding, read_binding
+
+STORED_TUN = "tun"
+"""The name under which the service manager keeps the TUN for our next start."""
+_FIRST_LISTEN_FD = 3
+_MOST_DESCRIPTORS = 999_999_999
+_MOST_THREADS = 64
+_STAGED_MIB = 16
+_MOST_STAGED_MIB = 1024
+
+
+class Given(TypedDict, total=False):
+    """What a command line says; what it does not say, or says to be empty, is left to the environment."""
+
+    foreground: bool
+    udp_gso: bool
+    udp_gso_equal_tail: bool
+    udp_gro: bool
+    tun_offload: bool
+    sandbox: bool
+    listen_addresses: Sequence[str]
+    bind_device: str
+    threads: str
+    """auto, or a number"""
+    staged_memory: str
+    """MiB"""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """One daemon's start: immutable, checked."""
+
+    interface: str
+    foreground: bool
+    log_level: Level
+    log_form: Form
+    keep_output: bool
+    """in the background, leave standard output and error open (wireguard-go: when LOG_LEVEL is set and not silent)"""
+    tun_fd: int | None
+    uapi_fd: int | None
+    udp_gso: bool
+    udp_gso_equal_tail: bool | None
+    """segment also where the last datagram is as long as the others; None: unless this kernel gets that wrong"""
+    udp_gro: bool
+    tun_offload: bool
+    binding: Binding
+    """what the UDP sockets are bound to besides their port"""
+    sandbox: bool
+    aead: str
+    """the backend of the data plane's AEAD by name, or "auto" for the fastest on this processor"""
+    threads: int
+    """that move packets: the two that read, and their helpers"""
+    staged_bytes: int
+    """the most that packets which wait for a session may take, of all peers together"""
+    notify_socket: str | None
+    watchdog: float | None
+    """seconds within which the service manager wants a sign of life"""
+    store_tun: bool
+    """leave the TUN with the service manager, so that a restart keeps the interface"""
+    remarks: tuple[str, ...] = ()
+    """for the log: what of the environment is not understood, and what holds instead"""
+
+
+def read_options(interface: str, environ: Mapping[str, str], **given: Unpack[Given]) -> Options:
+    """The options of `interface`. Without a word about them switches are on, sockets bound to a port only, and the
+    number of threads "auto".
+
+    Raises ConfigError that names the variable, or the option, and its value.
+    """
+    remarks: list[str] = []
+    level = _log_level(environ, remarks)
+    foreground = given.get("foreground", False) or environ.get("WG_PROCESS_FOREGROUND") == "1"
+    tun_fd = _descriptor(environ, "WG_TUN_FD")
+    return Options(
+        interface=interface,
+        foreground=foreground,
+        log_level=level,
+        log_form=parse_form(environ.get("PYWG_LOG_FORMAT", "")),
+        keep_output=bool(environ.get("LOG_LEVEL")) and level is not Level.SILENT,
+        tun_fd=_stored_tun(environ) if foreground and tun_fd is None else tun_fd,
+        uapi_fd=_descriptor(environ, "WG_UAPI_FD"),
+        udp_gso=_switch(environ, "PYWG_UDP_GSO", given.get("udp_gso")),
+        udp_gso_equal_tail=_switch_or_none(environ, "PYWG_UDP_GSO_EQUAL_TAIL", given.get("udp_gso_equal_tail")),
+        udp_gro=_switch(environ, "PYWG_UDP_GRO", given.get("udp_gro")),
+        tun_offload=_switch(environ, "PYWG_TUN_OFFLOAD", given.get("tun_offload")),
+        aead=environ.get("PYWG_AEAD") or "auto",
+        binding=read_binding(
+            given.get("listen_addresses") or environ.get("PYWG_LISTEN_ADDRESS", "").replace(",", " ").split(),
+            given.get("bind_device") or environ.get("PYWG_BIND_DEVICE", ""),
+        ),
+        sandbox=_switch(environ, "PYWG_SANDBOX", given.get("sandbox")),
+        threads=_threads(*_said("threads", given.get("threads"), environ)),
+        staged_bytes=_staged_mib(*_said("staged-memory", given.get("staged_memory"), environ)) << 20,
+        notify_socket=(environ.get("NOTIFY_SOCKET") or None) if foreground else None,
+        watchdog=_watchdog(environ, remarks) if foreground else None,
+        store_tun=foreground and _switch(environ, "PYWG_STORE_TUN", None, default="0"),
+        remarks=tuple(remarks),
+    )
+
+
+def _said(option: str, given: str | None, environ: Mapping[str, str]) -> tuple[str, str]:
+    """Who says what: the option, or the variable that is called like it."""
+    variable = f"PYWG_{option.replace('-', '_').upper()}"
+    return (f"--{option}", given) if given else (variable, environ.get(variable, ""))
+
+
+def _threads(name: str, text: str) -> int:
+    if text in ("", "auto"):
+        return auto_threads()
+    number = _number(text, READING_THREADS, _MOST_THREADS)
+    if number is None:
+        raise ConfigError(f"{name}={text!r} is neither auto nor a number from {READING_THREADS} to {_MOST_THREADS}")
+    return number
+
+
+def _staged_mib(name: str, text: str) -> int:
+    if not text:
+        return _STAGED_MIB
+    number = _number(text, 1, _MOST_STAGED_MIB)
+    if number is None:
+        raise ConfigError(f"{name}={text!r} is not a number of MiB from 1 to {_MOST_STAGED_MIB}")
+    return number
+
+
+def _number(text: str, least: int, most: int) -> int | None:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else -1
+    return number if least <= number <= most else None
+
+
+def _descriptor(environ: Mapping[str, str], name: str) -> int | None:
+    text = environ.get(name, "")
+    if not text:
+        return None
+    number = _number(text, 0, _MOST_DESCRIPTORS)
+    if number is None:
+        raise ConfigError(f"{name}={text!r} is not the number of an open file descriptor")
+    return number
+
+
+def _stored_tun(environ: Mapping[str, str]) -> int | None:
+    """The TUN that the service manager kept from our last start: sd_listen_fds(3). Other descriptors aren't ours."""
+    if environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    return _FIRST_LISTEN_FD + names.index(STORED_TUN) if STORED_TUN in names else None
+
+
+def _log_level(environ: Mapping[str, str], remarks: list[str]) -> Level:
+    text = environ.get("LOG_LEVEL", "")
+    level = level_of(text)
+    if level is None and text:
+        remarks.append(f"LOG_LEVEL={text!r} is none of silent, error, warning, info and debug: it is taken for error")
+    return Level.ERROR if level is None else level
+
+
+def _watchdog(environ: Mapping[str, str], remarks: list[str]) -> float | None:
+    try:
+        return watchdog_seconds(environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", ""), os.getpid())
+    except ConfigError as error:
+        remarks.append(f"{error}: no watchdog is served")
+        return None
+
+
+def _switch_or_none(environ: Mapping[str, str], name: str, given: bool | None) -> bool | None:
+    """None: nobody has said."""
+    return _switch(environ, name, given) if given is not None or environ.get(name) else None
+
+
+def _switch(environ: Mapping[str, str], name: str, given: bool | None, *, default: str = "1") -> bool:
+    if given is not None:
+        return given
+    text = environ.get(name) or default
+    if text not in ("0", "1"):
+        raise ConfigError(f"{name}={text!r} is neither 0 nor 1")
+    return text == "1"

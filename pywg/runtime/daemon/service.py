@@ -1,0 +1,349 @@
+"""The daemon from its start to its end: what is opened, in which order, and what ends it.
+
+It ends well on SIGTERM, SIGINT, when its interface is deleted and when its configuration socket is
+removed. Interface and socket then go with it. Every other failure of the network is counted and survived.
+"""
+
+import asyncio
+import contextlib
+import os
+import resource
+import select
+import signal
+import socket
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from pywg._fastpath import Plane, reserve_fill, select_aead
+from pywg._native.secret import Secret
+from pywg.core.crypto import private_key_from, public_key_of
+from pywg.errors import ConfigError
+from pywg.runtime.base.failures import needing
+from pywg.runtime.base.libc import forbid_dumps
+from pywg.runtime.base.log import Level, Log
+from pywg.runtime.base.log_output import StandardError, SystemLog
+from pywg.runtime.base.processors import READING_THREADS
+from pywg.runtime.base.reader import Reader
+from pywg.runtime.confine.sandbox import Sandbox
+from pywg.runtime.daemon.boot_timer import BootTimers
+from pywg.runtime.daemon.notify import Notifier, Pulse, Threads, Watchdog
+from pywg.runtime.daemon.options import STORED_TUN, Options
+from pywg.runtime.device.device import Device
+from pywg.runtime.net import kernel, netlink, tun
+from pywg.runtime.net.bound_link import BoundLink
+from pywg.runtime.net.link import LinkState, LinkWatcher
+from pywg.runtime.net.refusal import Refusals
+from pywg.runtime.net.routes import RouteWatcher
+from pywg.runtime.net.sockets import open_sockets
+from pywg.runtime.net.tun import Tun
+from pywg.runtime.net.unreachable import Unreachables
+from pywg.runtime.uapi import socket as uapi_socket
+from pywg.runtime.uapi.server import UapiServer
+from pywg.runtime.uapi.socket import UapiSocket
+
+DESCRIPTORS = 32
+"""Those that a daemon needs at the least, with some for its configuration's clients."""
+
+new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+with contextlib.suppress(ImportError):
+    import uvloop
+
+    new_event_loop = uvloop.new_event_loop
+
+
+def serve(options: Options, ready: Callable[[], None]) -> None:
+    """Runs the daemon to its end; `ready()` is called when interface and socket answer.
+
+    Raises DeviceError that says what can't be had, and what to do about it.
+    """
+    _select_aead(options)
+    _try_binding(options)
+    no_dumps = _no_dumps()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with contextlib.ExitStack() as stack:
+        interface = _open_tun(options)
+        stack.callback(interface.close)
+        configuration = _open_uapi(options, interface.name)
+        stack.callback(configuration.close)
+        system_log = None if options.foreground else SystemLog()
+        log = Log(interface.name, options.log_level, form=options.log_form, output=StandardError(system_log))
+        stack.callback(log.close)
+        for remark in options.remarks:
+            log.error(remark)
+        if no_dumps:
+            log.error(no_dumps)
+        if options.binding:
+            log.info(f"UDP sockets: on {options.binding} alone")
+
+        def is_ready() -> None:
+            ready()
+            if system_log is not None and not options.keep_output:
+                log.redirect(system_log)
+
+        sandbox = Sandbox(log, enabled=options.sandbox, devices=bool(options.binding.device))
+        sandbox.begin()
+        reserve_fill()
+        with needing("random numbers (getrandom)"):
+            os.getrandom(1)  # the sandbox leaves no other way to them
+        with needing("an event loop"):
+            _try_epoll()
+            loop = new_event_loop()
+        stack.callback(_close_loop, loop)
+        # Once, unlike asyncio.Runner: uvloop makes a socket pair whenever it starts to run, and then may not any more.
+        running = _Service(options, interface, configuration, log, sandbox).run(is_ready)
+        stack.callback(running.close)
+        loop.run_until_complete(running)
+
+
+def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
+    with contextlib.suppress(RuntimeError):  # one that failed in beginning to run takes itself for running
+        loop.close()
+
+
+def _no_dumps() -> str:
+    """Keeps keys out of core files, and from other processes of this user; what to say where that can't be."""
+    try:
+        forbid_dumps()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    except (OSError, ValueError) as error:
+        return f"core files and traces of this process, with keys in them, can't be forbidden: {error}"
+    return ""
+
+
+def _try_epoll() -> None:
+    """What libuv, below uvloop, ends the process for when it fails. Raises OSError."""
+    near, far = socket.socketpair()
+    with near, far, select.epoll() as poll:
+        poll.register(near, select.EPOLLIN)
+        poll.poll(0)
+        opened = [os.eventfd(0), *os.pipe()]
+        try:
+            opened += [os.dup(near.fileno()) for _ in range(DESCRIPTORS)]
+        finally:
+            for fd in opened:
+                os.close(fd)
+
+
+def _select_aead(options: Options) -> None:
+    if options.aead == "auto":
+        return  # as it is since the import
+    try:
+        select_aead(options.aead)
+    except ValueError as error:
+        raise ConfigError(f"PYWG_AEAD: {error}") from error
+
+
+def _try_binding(options: Options) -> None:
+    """An address or device that isn't there is found now, and not when the interface is set up. Raises BindError."""
+    if options.binding:
+        open_sockets(0, 0, binding=options.binding).close()
+
+
+class _Service:
+    """The parts of one daemon while it runs."""
+
+    def __init__(self, options: Options, interface: Tun, socket: UapiSocket, log: Log, sandbox: Sandbox) -> None:
+        self._options = options
+        self._interface = interface
+        self._socket = socket
+        self._log = log
+        self._notifier = Notifier(options.notify_socket)
+        self._sandbox = sandbox
+        self._stopped = asyncio.Event()
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Until something ends it; everything it opened is closed again, in reverse order."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._unexpected)
+        self._log.follow(loop.call_later)
+        with needing("a handler of signals"):
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._stop, f"{number.name} received")
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._log.follow, None)
+            stack.callback(self._notifier.close)
+            # Hearing of other namespaces takes a privilege that is dropped next. The first state comes a turn later.
+            self._follow_link(lambda state: self._link_changed(device, unreachables, state), loop, stack)
+            unreachables = Unreachables(self._log)
+            stack.callback(unreachables.close)
+            self._sandbox.drop_privileges()
+            with needing("the data plane"):
+                device = self._start_device(loop, stack)
+            self._follow_routes(device, loop, stack)
+            self._watch_socket(loop, stack)
+            server = UapiServer(self._socket.listener, device, self._log, more_stats=self._more_stats)
+            server.start()
+            stack.push_async_callback(server.close)
+            self._log.info("ready")
+            ready()
+            self._tell_manager(device, loop, stack)
+            loop.call_soon(self._close_sandbox)
+            await self._stopped.wait()
+
+    def _more_stats(self) -> dict[str, int | str]:
+        return {**self._sandbox.stats(), **self._options.binding.stats()}
+
+    def _start_device(self, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> Device:
+        options = self._options
+        with self._sandbox.for_threads() as ruleset:
+            plane = Plane(
+                udp_gso=options.udp_gso,
+                udp_gso_equal_tail=may_segment_equal(options, self._log),
+                coalesce=options.tun_offload,
+                helpers=options.threads - READING_THREADS,
+                staged_bytes=options.staged_bytes,
+                ruleset=ruleset,
+            )
+        stack.callback(plane.close)
+        self._sandbox.threads_started(confined=plane.confined)
+        self._log.info(f"{plane.threads} threads move packets")
+        self._log.debug(f"data plane: {_memory_line(plane.memory())}")
+        timers = BootTimers(loop, self._log)
+        stack.callback(timers.close)
+        refusals = Refusals(timers.call_later, binding=options.binding)
+        stack.callback(refusals.close)
+        device = Device(
+            plane,
+            log=self._log,
+            call_later=timers.call_later,
+            tun_gone=self._interface_gone,
+            refusals=refusals,
+            open_sockets=lambda port, fwmark: open_sockets(
+                port, fwmark, udp_gro=options.udp_gro, binding=options.binding
+            ),
+        )
+        stack.callback(device.close)
+        interface = self._interface
+        plane.attach_tun(interface.fd, vnet_hdr_len=interface.vnet_hdr_len, uso=interface.uso)
+        stack.callback(plane.detach_tun)
+        reader = Reader(loop, plane.event_fd, device.on_plane_ready, what="data plane", log=self._log)
+        reader.start()
+        stack.callback(reader.close)
+        return device
+
+    def _follow_link(
+        self,
+        changed: Callable[[LinkState], None],
+        loop: asyncio.AbstractEventLoop,
+        stack: contextlib.AsyncExitStack,
+    ) -> None:
+        watcher = LinkWatcher(self._interface.fd, changed, self._interface_gone, self._log)
+        stack.callback(watcher.close)
+        watcher.start(loop)
+
+    def _link_changed(self, device: Device, unreachables: Unreachables, state: LinkState) -> None:
+        device.set_mtu(state.mtu)
+        device.answer_through(*((unreachables.fd4, unreachables.fd6) if state.here else (-1, -1)))
+        if state.up:
+            device.up()
+        else:
+            device.down()
+        self._notifier.status(f"{self._interface.name} is {'up' if state.up else 'down'}, MTU {state.mtu}")
+
+    def _tell_manager(self, device: Device, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> None:
+        """Ready, and from then on alive while the data plane's threads are."""
+        if not self._notifier.connected:
+            return
+        if self._options.store_tun:
+            self._notifier.keep(self._interface.fd, STORED_TUN)
+        self._notifier.ready()
+        if self._options.watchdog is None:
+            return
+        threads, pulse = Threads(), Pulse()
+        stack.callback(threads.close)
+
+        def alive() -> bool:
+            if threads.all_alive() and pulse.beats(device.turns()):
+                return True
+            self._log.limited("watchdog", "a thread of the data plane hangs or has ended: no sign of life", Level.ERROR)
+            return False
+
+        Watchdog(self._notifier, self._options.watchdog, alive, loop.call_later).start()
+
+    def _close_sandbox(self) -> None:
+        """After this no module can be imported, so first comes what would be, when it is first needed."""
+        netlink.messages()
+        public_key_of(private_key_from(Secret(length=32)))
+        path = self._socket.path
+        self._sandbox.close(None if path is None else os.path.dirname(path))
+
+    def _follow_routes(self, device: Device, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> None:
+        watcher = RouteWatcher(device, self._log)
+        stack.callback(watcher.close)
+        watcher.start(loop)
+        if name := self._options.binding.device:
+            link = BoundLink(device, name, self._log)
+            stack.callback(link.close)
+            link.start(loop)
+
+    def _watch_socket(self, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> None:
+        fd = self._socket.watch()
+        if fd is None:
+            return
+
+        def look() -> None:
+            try:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(fd, 4096)
+            finally:
+                if not self._socket.present():
+                    self._stop("the configuration socket was removed")
+
+        stack.callback(os.close, fd)
+        reader = Reader(loop, fd, look, what="the configuration socket's file", log=self._log)
+        reader.start()
+        stack.callback(reader.close)
+        look()
+
+    def _unexpected(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A mistake of ours in a callback. The tunnel goes on; the line says where to look."""
+        error = context.get("exception")
+        text = str(context["message"])
+        if isinstance(error, MemoryError):
+            text = "out of memory"
+        elif error is not None:
+            places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+            text = f"{type(error).__name__}: {error} ({', '.join(places[-1:])})"
+        self._log.limited("internal error", f"internal error: {text}", Level.ERROR)
+
+    def _interface_gone(self) -> None:
+        self._stop("the interface was deleted")
+
+    def _stop(self, why: str) -> None:
+        if not self._stopped.is_set():
+            self._log.info(f"{why}: shutting down")
+            self._notifier.stopping()
+            self._stopped.set()
+
+
+def may_segment_equal(options: Options, log: Log) -> bool:
+    """Whether UDP_SEGMENT sends may end with a datagram as long as the others; a line for kernels that damage these."""
+    wanted = options.udp_gso_equal_tail
+    if not options.udp_gso or not kernel.damages_equal_tail(kernel.release()):
+        return wanted is not False
+    log.warning(
+        f"Linux {os.uname().release} may damage datagrams of one length that it cuts from one send: "
+        + ("they are cut none the less, as asked for" if wanted else "they are sent one by one")
+    )
+    return bool(wanted)
+
+
+def _memory_line(memory: dict[str, int]) -> str:
+    """The ceiling, and what moves it."""
+    return (
+        f"at most {memory['ceiling'] / (1 << 20):.1f} MiB without peers, "
+        f"{memory['per_peer'] / 1024:.1f} KiB more a peer and {memory['per_allowed_ip']} bytes an allowed IP"
+    )
+
+
+def _open_tun(options: Options) -> Tun:
+    if options.tun_fd is not None:
+        return tun.from_fd(options.tun_fd, offload=options.tun_offload)
+    return tun.open_tun(options.interface, offload=options.tun_offload)
+
+
+def _open_uapi(options: Options, name: str) -> UapiSocket:
+    if options.uapi_fd is not None:
+        return uapi_socket.from_fd(options.uapi_fd)
+    return uapi_socket.open_uapi(name)

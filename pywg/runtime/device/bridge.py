@@ -1,0 +1,232 @@
+"""Carries between the core and the data plane.
+
+Events and datagrams go one way, handshake messages and signs of life the other.
+One call of `move` after each input leaves nothing behind. No transport packet comes this way.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TypeVar
+
+from pywg import _fastpath as flags
+from pywg._fastpath import Plane, reserve_spend
+from pywg.core import events
+from pywg.core.events import Endpoint
+from pywg.core.tunnel import Tunnel
+from pywg.runtime.base.clock import CallLater, TimerHandle
+from pywg.runtime.base.log import Level, Log
+from pywg.runtime.device.handshake_log import HandshakeLog
+
+DRAIN_LIMIT = 16
+"""Messages a wake-up, which take some 10 ms at most: a flood leaves the loop time for the rest. The descriptor stays
+readable while there is more."""
+
+
+_Result = TypeVar("_Result")
+
+AGAIN = 0.1
+"""Seconds from a timer whose work failed to the next."""
+
+
+def addr_of(endpoint: Endpoint) -> tuple[bytes, int, int, bytes, int]:
+    """An endpoint as the data plane takes it: the same as a plain tuple."""
+    return endpoint[:]
+
+
+def surely(call: Callable[..., _Result], *arguments: object) -> _Result:
+    """What has begun is brought to its end: with all the memory that is held in reserve, where there is no other.
+
+    `call` does nothing if it raises MemoryError, or the same once more if it is called again.
+    """
+    try:
+        return call(*arguments)
+    except MemoryError:
+        reserve_spend()
+        return call(*arguments)
+
+
+class Pump:
+    """Joins one Tunnel and one Plane. `tun_gone` is called when the plane finds its interface deleted.
+
+    `call_later` counts as `now` does, and may call too early.
+    """
+
+    def __init__(
+        self,
+        tunnel: Tunnel,
+        plane: Plane,
+        *,
+        call_later: CallLater,
+        now: Callable[[], float],
+        log: Log,
+        handshakes: HandshakeLog,
+        tun_gone: Callable[[], None],
+    ) -> None:
+        self.dropped: Counter[str] = Counter()
+        """Handshake messages the core rejected, by reason."""
+        self._tunnel = tunnel
+        self._plane = plane
+        self._call_later = call_later
+        self._now = now
+        self._log = log
+        self._handshakes = handshakes
+        self._tun_gone = tun_gone
+        self._timer: TimerHandle | None = None
+        self._timer_at = 0.0
+        self._closed = False
+        self._not_installed: set[int] = set()
+        """Keypairs that the plane had no memory for, by local index; the core takes them for good until they retire."""
+        self._handlers: dict[type[events.Event], Callable[..., object]] = {
+            events.KeypairDerived: self._keypair_derived,
+            events.SendingKeypairChanged: self._sending_keypair_changed,
+            events.KeypairRetired: self._keypair_retired,
+            events.HandshakeIndexOpened: lambda e: plane.open_index(e.local_index, e.peer),
+            events.HandshakeIndexClosed: lambda e: plane.close_index(e.local_index),
+            events.KeepaliveWanted: lambda e: plane.send_keepalive(e.peer),
+            events.SendStaged: lambda e: plane.send_staged(e.peer),
+            events.DropStaged: lambda e: plane.drop_staged(e.peer),
+            events.EndpointMoved: lambda e: plane.set_endpoint(e.peer, addr_of(e.endpoint)),
+            events.SourceCleared: lambda e: plane.clear_source(e.peer),
+            events.HandshakeCompleted: lambda e: self._handshakes.completed(e.peer),
+            events.HandshakeGivenUp: lambda e: self._handshakes.given_up(e.peer),
+            events.CookieReceived: lambda e: self._handshakes.cookie_received(e.peer),
+            events.Dropped: self._dropped,
+        }
+
+    def close(self) -> None:
+        """Stops the timer; later calls do nothing."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def on_plane_ready(self) -> None:
+        """The plane's descriptor is readable: hand its messages and events to the core."""
+        if self._closed:
+            return
+        messages, peer_events, state = self._plane.drain(DRAIN_LIMIT)
+        now = self._now()
+        for peer, what, confirmed_index in peer_events:
+            self._peer_event(peer, what, confirmed_index, now)
+        if state & flags.UNDER_LOAD:
+            self._log.limited("under load", "under load: handshakes have to bring a cookie", Level.INFO)
+        receive, count_rx = self._tunnel.receive_datagram, self._plane.count_rx
+        for data, addr, _ in messages:
+            sender = receive(data, Endpoint(*addr), now)  # the plane has asked for cookies where it is under load
+            if sender is not None:
+                count_rx(sender, len(data))
+                self._handshakes.received(sender, data[0])
+            self._carry()
+        self.move()
+        if state & flags.TUN_GONE:
+            self._tun_gone()
+
+    def move(self) -> None:
+        """Brings the core's events to the plane, sends its datagrams, and sets the timer for its next deadline.
+
+        The end of a turn: the core has nothing at hand any more.
+        """
+        self._carry()
+        self._tunnel.rest()
+        self._set_timer()
+
+    def _carry(self) -> None:
+        """Events come first: a session's keys are there before the message that lets the peer use them leaves."""
+        self.move_events()
+        for data, peer, endpoint in self._tunnel.datagrams_to_send():
+            if peer is not None:
+                if surely(self._plane.send_to_peer, peer, data):
+                    self._handshakes.sent(peer, data[0])
+                else:
+                    self._handshakes.not_sent(peer, data[0], self._plane.send_error)
+            elif endpoint is not None:
+                surely(self._plane.send_to, addr_of(endpoint), data)
+
+    def move_events(self, *, unknown: int | None = None) -> None:
+        """The first part of `move` alone: what the plane must know before a peer is taken from it.
+
+        `unknown`: a peer that the plane has never had; it hears nothing of that.
+        """
+        handlers = self._handlers
+        for event in self._tunnel.events():
+            if unknown is not None and getattr(event, "peer", None) == unknown:
+                continue
+            try:
+                surely(handlers[type(event)], event)
+            except MemoryError:  # the events after it are none the less true
+                self._log.limited("memory", f"out of memory: {type(event).__name__} is lost", Level.ERROR)
+                if isinstance(event, events.KeypairDerived):
+                    self._not_installed.add(event.local_index)
+
+    def _set_timer(self) -> None:
+        deadline = self._tunnel.next_deadline()
+        if deadline is None or self._closed:
+            return
+        if self._timer is not None:
+            if self._timer_at <= deadline:
+                return  # it will look again; moving the timer at each handshake would cost more
+            self._timer.cancel()
+        now = self._now()
+        delay = max(deadline - now, 0.0)
+        self._timer_at = now + delay
+        self._timer = self._call_later(delay, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._closed:
+            return
+        try:
+            deadline, now = self._tunnel.next_deadline(), self._now()
+            if deadline is not None and deadline <= now:
+                self._tunnel.handle_deadline(now)
+            self.move()
+        except Exception:
+            if self._timer is None:  # else no deadline would be looked at until something else happens
+                self._timer_at = self._now() + AGAIN
+                self._timer = self._call_later(AGAIN, self._on_timer)
+            raise
+
+    def _peer_event(self, peer: int, what: int, confirmed_index: int, now: float) -> None:
+        tunnel = self._tunnel
+        if what & flags.ENDPOINT_MOVED:
+            addr = self._plane.endpoint(peer)
+            if addr is not None:
+                tunnel.endpoint_learned(peer, Endpoint(*addr))
+        if what & flags.ROUTING_LOOP:
+            name = self._handshakes.name(peer)
+            line = f"routing loop: what is sent to {name} comes back to be sent again, and is dropped"
+            self._log.limited("routing loop", line, Level.WARNING)
+        if what & flags.CONFIRMED:
+            tunnel.keypair_confirmed(peer, confirmed_index, now)
+        if what & flags.ACTIVITY:
+            tunnel.activity_started(peer, now)
+        if what & flags.REKEY_WANTED:
+            tunnel.rekey_wanted(peer, now)
+        if what & flags.HANDSHAKE_WANTED:
+            self._handshakes.wanted(peer)
+            tunnel.handshake_wanted(peer, now)
+
+    def _keypair_derived(self, event: events.KeypairDerived) -> None:
+        self._plane.install_keypair(
+            event.peer,
+            event.local_index,
+            event.remote_index,
+            event.send_key,
+            event.receive_key,
+            initiator=event.initiator,
+            created_at=event.created_at,
+            confirmed=event.confirmed,
+        )
+
+    def _sending_keypair_changed(self, event: events.SendingKeypairChanged) -> None:
+        """To one that the plane doesn't have: it goes on with the one before, and the next handshake mends it."""
+        if event.local_index not in self._not_installed:
+            self._plane.use_keypair(event.peer, event.local_index)
+
+    def _keypair_retired(self, event: events.KeypairRetired) -> None:
+        self._not_installed.discard(event.local_index)
+        self._plane.retire_keypair(event.local_index)
+
+    def _dropped(self, event: events.Dropped) -> None:
+        self.dropped[event.reason] += 1
+        self._handshakes.dropped(event)

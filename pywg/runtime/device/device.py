@@ -1,0 +1,426 @@
+"""One WireGuard device: the configuration's view of a core, a data plane and a pair of sockets.
+
+A change is first resolved as a whole, with everything that can fail done beside what is in use; then it is applied,
+and applying can't fail. The semantics are those of the kernel's netlink and of wireguard-go's UAPI. This module knows
+no socket call and no loop.
+"""
+
+import os
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pywg._fastpath import Plane, selected_aead
+from pywg._native.secret import Secret, locked
+from pywg.config.model import ZERO_KEY, DeviceChange, DeviceStatus, PeerChange, PeerStatus, Prefix
+from pywg.core.crypto import private_key_from, public_key_of
+from pywg.core.events import Activity, Endpoint
+from pywg.core.tunnel import Tunnel
+from pywg.runtime.base import clock
+from pywg.runtime.base.clock import CallLater
+from pywg.runtime.base.log import Log, peer_name
+from pywg.runtime.device.bridge import Pump, addr_of, surely
+from pywg.runtime.device.handshake_log import HandshakeLog
+from pywg.runtime.device.listen_port import ListenPort, OpenSockets
+from pywg.runtime.net.refusal import Refusals
+from pywg.runtime.net.sockets import Sockets, open_sockets
+
+
+@dataclass(slots=True)
+class _Peer:
+    """What neither the core nor the plane can tell a UAPI client."""
+
+    public_key: bytes
+    preshared_key: Secret | None = None
+
+
+@dataclass(slots=True)
+class _NewKey:
+    """A private key to be set: None clears it."""
+
+    private: Secret | None
+    public: bytes | None
+
+
+class Device:
+    """Everything about one interface but the interface itself. `tun_gone` is called when the plane finds it deleted."""
+
+    def __init__(
+        self,
+        plane: Plane,
+        *,
+        log: Log,
+        call_later: CallLater,
+        tun_gone: Callable[[], None],
+        now: Callable[[], float] = clock.now,
+        wall_ns: Callable[[], int] = clock.wall_ns,
+        random: Callable[[int], bytes] = os.urandom,
+        open_sockets: OpenSockets = open_sockets,
+        memory_locked: Callable[[], bool] = locked,
+        refusals: Refusals | None = None,
+    ) -> None:
+        self._plane = plane
+        self._log = log
+        self._now = now
+        self._refusals = refusals
+        self._tunnel = Tunnel(
+            random=random,
+            wall_ns=wall_ns,
+            activity=lambda peer: Activity(*plane.activity(peer)),
+            withdraw=plane.withdraw_keypair,
+        )
+        self._handshakes = HandshakeLog(log, self._tunnel, now, self._ask_refusal)
+        self._pump = Pump(
+            self._tunnel,
+            plane,
+            call_later=call_later,
+            now=now,
+            log=log,
+            handshakes=self._handshakes,
+            tun_gone=tun_gone,
+        )
+        self._peers: dict[int, _Peer] = {}
+        self._private_key: Secret | None = None
+        self._listen_port = ListenPort(
+            open_sockets=open_sockets, attach=self._attach, try_again=self._try_up, call_later=call_later, log=log
+        )
+        self._mtu = 0
+        self._wanted_up = False
+        self._memory_locked = memory_locked
+        self._said_unlocked = False
+        Secret(length=1).wipe()  # memory for keys is there from the start, and so is whether it could be locked
+        self._look_at_memory()
+
+    # The interface
+
+    def up(self) -> None:
+        """The interface was set up: open the sockets, or use those held; send the keepalives that are due.
+
+        Tried again while the port can't be had.
+        """
+        if self._wanted_up:
+            return
+        self._wanted_up = True
+        self._log.info("interface is up")
+        self._try_up()
+
+    def down(self) -> None:
+        """The interface was set down: close the sockets, wipe the sessions, drop what waits for one."""
+        if not self._wanted_up:
+            return
+        self._wanted_up = False
+        self._log.info("interface is down")
+        if self._listen_port.in_use:
+            self._tunnel.down(self._now())
+            self._pump.move()
+            self._handshakes.all_changed()
+            self._plane.detach_sockets()
+        self._listen_port.down()
+
+    def set_mtu(self, mtu: int) -> None:
+        """The interface's MTU in bytes."""
+        self._mtu = mtu
+        self._plane.set_mtu(mtu)
+
+    def answer_through(self, fd4: int, fd6: int) -> None:
+        """Raw ICMP sockets for what inner senders are told, in the interface's namespace; -1 for none."""
+        self._plane.attach_icmp(fd4, fd6)
+
+    def turns(self) -> tuple[int, ...]:
+        """How often each of the plane's threads has gone round; each is woken to do so again."""
+        return self._plane.turns()
+
+    def on_plane_ready(self) -> None:
+        """The plane's event descriptor is readable."""
+        self._pump.on_plane_ready()
+        self._look_at_memory()
+
+    def close(self) -> None:
+        """Down, and all secrets wiped. The plane stays the caller's to close."""
+        self.down()
+        self._listen_port.close()
+        self._pump.close()
+        self._tunnel.set_private_key(None, self._now())
+        self._pump.move_events()
+        self._plane.set_identity(None)
+        if self._private_key is not None:
+            self._private_key.wipe()
+        for peer in self._peers.values():
+            if peer.preshared_key is not None:
+                peer.preshared_key.wipe()
+
+    # The configuration
+
+    def apply(self, change: DeviceChange) -> None:
+        """Carries out a UAPI set operation, whole or not at all. The secret keys in `change` are taken over.
+
+        UapiError: the port or the mark can't be had (EADDRINUSE, EACCES, EPERM, ...), and nothing has changed.
+        MemoryError: nothing has changed either, unless memory that was there when it was asked for was taken by others
+        since; core and plane then agree on those peers that could be had.
+        """
+        self._reserve(change)
+        new_key = self._resolve_key(change)
+        sockets = self._listen_port.resolve(change.listen_port, change.fwmark)
+        now = self._now()
+        self._listen_port.apply(change.listen_port, change.fwmark, sockets)
+        if sockets is None and change.fwmark is not None:
+            self._clear_sources()
+        if change.replace_peers:
+            self._remove_peers(list(self._peers), now)
+        if new_key is not None:
+            self._set_key(new_key, now)
+        try:
+            for peer_change in change.peers:
+                self._apply_peer(peer_change, now)
+        finally:
+            self._pump.move()
+        self._look_at_memory()
+
+    def status(self) -> DeviceStatus:
+        """What a UAPI get operation shows; the keys in it are the device's own, not copies.
+
+        Peers are in the order they were added.
+        """
+        return DeviceStatus(
+            private_key=self._private_key,
+            listen_port=self._listen_port.number,
+            fwmark=self._listen_port.fwmark,
+            peers=[self._peer_status(peer, record) for peer, record in self._peers.items()],
+        )
+
+    def stats(self) -> dict[str, int | str]:
+        """Counters and switches by name: `counter_*` grow, `offload_*` are 0 or 1, `memory_*` are bytes of the data
+        plane's, the rest are what is now."""
+        sockets = self._listen_port.sockets
+        stats: dict[str, int | str] = {
+            "aead": selected_aead(),
+            "threads": self._plane.threads,
+            "up": int(self._wanted_up),
+            "sockets_open": int(sockets is not None),
+            "mtu": self._mtu,
+            "peers": len(self._peers),
+            "secrets_locked": int(self._memory_locked()),
+            "offload_udp_gro": int(sockets is not None and sockets.udp_gro),
+        }
+        stats.update((f"offload_{name}", int(on)) for name, on in self._plane.offloads().items())
+        stats.update((f"memory_{name}", length) for name, length in self._plane.memory().items())
+        stats.update((f"counter_{_word(name)}", count) for name, count in self._plane.counters().items())
+        stats.update((f"counter_handshake_{_word(name)}", count) for name, count in self._pump.dropped.items())
+        return stats
+
+    # The peers' sources, for routes.RouteWatcher
+
+    @property
+    def bound_ifindex(self) -> int:
+        """The index of the device that the sockets are bound to, 0 for none."""
+        sockets = self._listen_port.sockets
+        return 0 if sockets is None else sockets.ifindex
+
+    @property
+    def fwmark(self) -> int:
+        """The mark on what the sockets send, 0 for none."""
+        return self._listen_port.fwmark
+
+    def peers(self) -> list[int]:
+        """All peers, by the ids that core and plane know them by."""
+        return list(self._peers)
+
+    def endpoint(self, peer: int) -> Endpoint | None:
+        """Where a peer is, and what of ours it spoke to; None when that isn't known, or the peer is gone."""
+        addr = self._plane.endpoint(peer) if peer in self._peers else None
+        return None if addr is None else Endpoint(*addr)
+
+    def clear_source(self, peer: int) -> None:
+        """Forgets which of our addresses the peer spoke to, until it speaks again; the route decides. It may be gone.
+
+        The core is told as well: else the peer's next handshake would look as if it came by the way that is known.
+        """
+        if peer not in self._peers:
+            return
+        surely(self._plane.clear_source, peer)
+        endpoint = self.endpoint(peer)
+        if endpoint is not None:
+            self._tunnel.endpoint_learned(peer, endpoint)
+
+    def _look_at_memory(self) -> None:
+        """Each further 64 KiB of keys is locked as they are needed, so that the limit may be met at any time."""
+        if self._said_unlocked or self._memory_locked():
+            return
+        self._said_unlocked = True
+        try:
+            limit = str(resource.getrlimit(resource.RLIMIT_MEMLOCK)[0])
+        except OSError:
+            limit = "an unknown number of"
+        self._log.error(
+            f"keys may be written to swap space: no more memory can be locked (RLIMIT_MEMLOCK is {limit} bytes); "
+            "raise it with `ulimit -l unlimited` or LimitMEMLOCK=infinity, or start pywg with CAP_IPC_LOCK"
+        )
+
+    # Resolving: may fail, changes nothing
+
+    def _resolve_key(self, change: DeviceChange) -> _NewKey | None:
+        """The key to set; None when it stays as it is."""
+        if change.private_key is None:
+            return None
+        private = _taken(change.private_key)
+        if not private:
+            return _NewKey(None, None) if self._private_key is not None else None
+        _clamp(private)
+        if self._private_key is not None and private == self._private_key:
+            private.wipe()
+            return None
+        return _NewKey(private, public_key_of(private_key_from(private)))
+
+    def _reserve(self, change: DeviceChange) -> None:
+        """Raises MemoryError when there is no memory for what the change adds."""
+        added = {peer.public_key for peer in change.peers if not peer.remove}
+        known = sum(self._tunnel.peer_by_key(public_key) is not None for public_key in added)
+        replaced = len(self._peers) - known if change.replace_peers else 0
+        prefixes = sum(len(peer.allowed_ips) for peer in change.peers)
+        self._plane.reserve(peers=max(len(added) - known - replaced, 0), prefixes=prefixes)
+
+    # Applying: can't fail
+
+    def _set_key(self, new_key: _NewKey, now: float) -> None:
+        if new_key.public is not None:
+            own = self._tunnel.peer_by_key(new_key.public)
+            if own is not None:
+                self._remove_peers([own], now)
+        self._tunnel.set_private_key(new_key.private, now)
+        self._pump.move_events()
+        surely(self._plane.set_identity, new_key.public)
+        if self._private_key is not None:
+            self._private_key.wipe()
+        self._private_key = new_key.private
+        self._handshakes.all_changed()
+        self._log.debug("private key set" if new_key.private is not None else "private key cleared")
+
+    def _apply_peer(self, change: PeerChange, now: float) -> None:
+        peer = self._tunnel.peer_by_key(change.public_key)
+        if change.remove:
+            if peer is not None:
+                self._remove_peers([peer], now)
+            return
+        if peer is None:
+            if change.update_only or change.public_key == self._tunnel.public_key:
+                return
+            peer = surely(self._add_peer, change.public_key, now)
+        if change.preshared_key is not None:
+            self._set_preshared_key(peer, change.preshared_key)
+        if change.endpoint is not None:
+            endpoint = Endpoint(*change.endpoint)
+            self._handshakes.endpoint_set(peer, endpoint)
+            surely(self._plane.set_endpoint, peer, addr_of(endpoint))
+            self._tunnel.set_endpoint(peer, endpoint, now)
+        if change.replace_allowed_ips:
+            surely(self._plane.clear_allowed, peer)
+        self._change_allowed_ips(peer, change)
+        if change.persistent_keepalive is not None:
+            self._tunnel.set_persistent_keepalive(peer, change.persistent_keepalive, now)
+        if self._listen_port.in_use:
+            surely(self._plane.send_staged, peer)
+
+    def _add_peer(self, public_key: bytes, now: float) -> int:
+        peer = self._tunnel.add_peer(public_key, now)
+        try:
+            self._peers[peer] = _Peer(public_key)
+            self._plane.add_peer(peer, public_key)
+        except MemoryError:
+            self._peers.pop(peer, None)
+            self._tunnel.remove_peer(peer, now)
+            self._pump.move_events(unknown=peer)
+            raise
+        self._log.debug(f"{peer_name(public_key)} added")
+        return peer
+
+    def _remove_peers(self, peers: list[int], now: float) -> None:
+        for peer in peers:
+            self._tunnel.remove_peer(peer, now)
+        self._pump.move_events()
+        for peer in peers:
+            surely(self._plane.remove_peer, peer)
+            record = self._peers.pop(peer)
+            if record.preshared_key is not None:
+                record.preshared_key.wipe()
+            self._handshakes.removed(peer)
+            self._log.debug(f"{peer_name(record.public_key)} removed")
+
+    def _set_preshared_key(self, peer: int, key: Secret | bytes) -> None:
+        record = self._peers[peer]
+        secret = _taken(key) or None
+        self._tunnel.set_preshared_key(peer, secret)
+        if record.preshared_key is not None:
+            record.preshared_key.wipe()
+        record.preshared_key = secret
+
+    def _change_allowed_ips(self, peer: int, change: PeerChange) -> None:
+        """In the order given, with each run of additions in one call."""
+        run: list[Prefix] = []
+        for ip, cidr, remove in change.allowed_ips:
+            if not remove:
+                run.append((ip, cidr))
+                continue
+            surely(self._plane.allow_many, peer, run)
+            run = []
+            surely(self._plane.disallow, peer, ip, cidr)
+        surely(self._plane.allow_many, peer, run)
+
+    def _peer_status(self, peer: int, record: _Peer) -> PeerStatus:
+        state = self._tunnel.peer_state(peer)
+        addr = self._plane.endpoint(peer)
+        tx_bytes, rx_bytes = self._plane.peer_stats(peer)
+        return PeerStatus(
+            public_key=record.public_key,
+            preshared_key=ZERO_KEY if record.preshared_key is None else record.preshared_key,
+            endpoint=None if addr is None else addr[:3],
+            last_handshake_ns=state.last_handshake_wall_ns,
+            tx_bytes=tx_bytes,
+            rx_bytes=rx_bytes,
+            persistent_keepalive=state.persistent_keepalive,
+            allowed_ips=self._plane.allowed_ips(peer),
+        )
+
+    # The sockets
+
+    def _try_up(self) -> None:
+        self._listen_port.up()
+        self._pump.move()
+
+    def rebind(self) -> bool:
+        """Opens the sockets again, beside those there are and on the same port; sessions go on. False: can't be had."""
+        bound = self._listen_port.rebind()
+        self._pump.move()
+        return bound
+
+    def _ask_refusal(self, endpoint: Endpoint, told: Callable[[int], None]) -> None:
+        if self._refusals is not None:
+            self._refusals.ask(endpoint, self.fwmark, told)
+
+    def _attach(self, sockets: Sockets, first: bool) -> None:
+        """Sessions go on over new sockets; where there were none, the device comes up."""
+        surely(self._plane.attach_sockets, sockets.fd4, sockets.fd6)
+        if first:
+            self._tunnel.up(self._now())
+        else:
+            self._clear_sources()
+
+    def _clear_sources(self) -> None:
+        """Another port or mark may mean another route: let the routing table choose again."""
+        for peer in self._peers:
+            self.clear_source(peer)
+
+
+def _taken(key: Secret | bytes) -> Secret:
+    """The key for good; of bytes nothing is left."""
+    return key if isinstance(key, Secret) else Secret.take(key)
+
+
+def _clamp(private_key: Secret) -> None:
+    """In place, RFC 7748 section 5."""
+    with memoryview(private_key) as key:
+        key[0] &= 248
+        key[31] = (key[31] & 127) | 64
+
+
+def _word(name: str) -> str:
+    return name.replace(" ", "_").replace("-", "_")

@@ -1,0 +1,284 @@
+"""What the log says about handshakes: at the default level why there is none, and at debug each step.
+
+A trouble is said once, with its cause and what to check, and once more when it is over; while it lasts, attempts are
+lines at debug alone. A stranger can cause three of these lines, with our public key or a recorded message: all are
+limited, whatever their number. Peers are named by their public keys.
+"""
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pywg.config.addresses import format_sock_addr
+from pywg.constants import REKEY_ATTEMPT_TIME
+from pywg.core import events, messages
+from pywg.core.events import Dropped, Endpoint
+from pywg.core.tunnel import Tunnel
+from pywg.errors import LocalProtocolError
+from pywg.runtime.base.log import Level, Log, key_name, peer_name
+
+REPLAYS = 3
+"""Initiations in a row that are no newer than one before: fewer may be copies that the network made."""
+UNKNOWN_KEYS = 64
+"""So many unknown public keys are remembered, to be said once in UNKNOWN_KEY_SECONDS."""
+UNKNOWN_KEY_SECONDS = 3600.0
+TRIES_A_QUESTION = 9
+"""Initiations between two questions why an endpoint doesn't answer; the first comes with the second of them."""
+STRANGERS_SECONDS = 300.0
+"""In which strangers get no more than LIMIT_BURST lines."""
+
+_KINDS = {messages.HANDSHAKE_INITIATION: "initiation", messages.HANDSHAKE_RESPONSE: "response"}
+_ADVICE = {
+    errno.EPERM: "a packet filter of this host drops it",
+    errno.EACCES: "a route or a packet filter of this host prohibits it",
+    errno.ENETUNREACH: "no route leads there",
+    errno.EHOSTUNREACH: "no route leads there, or nobody answers at that address",
+    errno.EAFNOSUPPORT: "there is no socket of that family: it is off on this host, or other addresses are listened on",
+    errno.EINVAL: "the address can't be sent to",
+}
+_REFUSALS = {
+    errno.ECONNREFUSED: "no program listens on that port there",
+    errno.EHOSTUNREACH: "the host is down, or a firewall rejects",
+    errno.EACCES: "a firewall rejects",
+}
+_PASSING = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.EDESTADDRREQ})
+"""Not worth a line at the default level: the next attempt may pass, or the peer has to speak first."""
+
+
+@dataclass(slots=True)
+class _Story:
+    """What has become of one peer's handshakes."""
+
+    trouble: str = ""
+    """the kind that was said last; "" when all is well"""
+    level: Level = Level.ERROR
+    """at which it was said"""
+    seen_at: float = 0.0
+    """when it last showed itself"""
+    unanswered_since: float | None = None
+    tries: int = 0
+    replays: int = 0
+    endpoint_is_set: bool = False
+    """by configuration: then somebody is expected to answer there"""
+
+
+@dataclass(slots=True)
+class HandshakeLog:
+    """Of one tunnel. `ask(endpoint, told)` finds out more about an endpoint that doesn't answer."""
+
+    log: Log
+    tunnel: Tunnel
+    now: Callable[[], float]
+    ask: Callable[[Endpoint, Callable[[int], None]], None]
+    _stories: dict[int, _Story] = field(default_factory=dict)
+    _unknown: dict[bytes, float] = field(default_factory=dict)
+    _said_no_key: bool = False
+
+    # Configuration
+
+    def endpoint_set(self, peer: int, endpoint: Endpoint) -> None:
+        """By the operator; before the tunnel knows it."""
+        self._story(peer).endpoint_is_set = True
+        before = self._endpoint(peer)
+        if before is None or before[:3] != endpoint[:3]:
+            self.changed(peer)
+
+    def changed(self, peer: int) -> None:
+        """Its endpoint, or our key: what was wrong may be right now, and what is still wrong is said again."""
+        self._stories[peer] = _Story(endpoint_is_set=self._story(peer).endpoint_is_set)
+
+    def all_changed(self) -> None:
+        """Our key, or the interface: it went down."""
+        self._said_no_key = False
+        for peer in list(self._stories):
+            self.changed(peer)
+
+    def removed(self, peer: int) -> None:
+        """Nothing more comes of it."""
+        self._stories.pop(peer, None)
+
+    # What we send
+
+    def wanted(self, peer: int) -> None:
+        """There is data for it, and no session."""
+        if self.tunnel.public_key is None and not self._said_no_key:
+            self._said_no_key = True
+            self.log.error(f"{self.name(peer)}: no handshake without a private key, and none is set")
+
+    def sent(self, peer: int, kind: int) -> None:
+        """A handshake message left."""
+        story = self._story(peer)
+        what = _KINDS.get(kind, "message")
+        if story.trouble.startswith("sending"):
+            self._over(peer, story, f"sending to {self._place(peer)} works again")
+        if kind != messages.HANDSHAKE_INITIATION:
+            self._debug(peer, f"{what} sent to {self._place(peer)}")
+            return
+        self._count_try(story)
+        self._debug(peer, f"{what} sent to {self._place(peer)}, try {story.tries}")
+        if story.tries % TRIES_A_QUESTION == 2 and story.endpoint_is_set:
+            self._find_out(peer)
+        self._judge(peer, story)
+
+    def not_sent(self, peer: int, kind: int, error: int) -> None:
+        """A handshake message could not leave."""
+        story = self._story(peer)
+        if kind == messages.HANDSHAKE_INITIATION:
+            self._count_try(story)
+        if error == errno.EDESTADDRREQ:
+            self._debug(peer, "nothing sent: no endpoint is known")
+            return
+        text = f"sending to {self._place(peer)} fails: {_why(error, _ADVICE)}"
+        if error in _PASSING:
+            self._debug(peer, text)
+        else:
+            self._trouble(peer, story, f"sending {error}", text)
+
+    # What comes of it
+
+    def received(self, peer: int, kind: int) -> None:
+        """An authentic handshake message came."""
+        self._story(peer).replays = 0
+        self._debug_limited(peer, f"{_KINDS.get(kind, 'message')} received from {self._place(peer)}")
+
+    def cookie_received(self, peer: int) -> None:
+        """It wants a cookie in the next message."""
+        self._debug_limited(peer, "cookie reply received: it is under load, and the next message brings the cookie")
+
+    def completed(self, peer: int) -> None:
+        """A session is up."""
+        story = self._story(peer)
+        if story.trouble:
+            self._over(peer, story, f"handshake with {self._place(peer)} works again")
+        self._debug_limited(peer, "handshake completed")
+        story.unanswered_since, story.tries, story.replays = None, 0, 0
+
+    def given_up(self, peer: int) -> None:
+        """No further initiation is sent until there is new data."""
+        story = self._story(peer)
+        self._debug(peer, f"no answer to {story.tries} initiations: handshake given up")
+        if not story.tries:
+            self._trouble(peer, story, "public key", "no handshake: nobody can have its public key, which is malformed")
+        elif self._endpoint(peer) is None:
+            self._trouble(peer, story, "endpoint", "no endpoint is known: it has to speak first", Level.INFO)
+        else:
+            self._judge(peer, story, given_up=True)
+        story.unanswered_since, story.tries = None, 0
+
+    def dropped(self, event: Dropped) -> None:
+        """A handshake message was rejected."""
+        place = "" if event.source is None else f" from {format_sock_addr(event.source[:3])}"
+        self.log.limited(event.reason, f"handshake message{place} dropped: {event.reason}")
+        if event.public_key is None:
+            return
+        peer = self.tunnel.peer_by_key(event.public_key)
+        if event.reason == events.UNKNOWN_PEER:
+            self._unknown_key(event.public_key, place)
+        elif peer is None:
+            return
+        elif event.reason == events.BAD_RESPONSE:
+            text = f"the answer{place} does not authenticate: has the other end another preshared key?"
+            self._trouble(peer, self._story(peer), "answer", text)
+        elif event.reason == events.REPLAYED_INITIATION:
+            story = self._story(peer)
+            story.replays += 1
+            if story.replays >= REPLAYS:
+                text = f"its initiations{place} are older than one before: has its clock gone back?"
+                self._trouble(peer, story, "clock", text)
+
+    # How it is said
+
+    def _judge(self, peer: int, story: _Story, *, given_up: bool = False) -> None:
+        """No answer for as long as an attempt lasts, and no better cause seen meanwhile.
+
+        New data starts attempts anew, so that the core may never give up what this says.
+        """
+        since = self.now() if story.unanswered_since is None else story.unanswered_since
+        if not given_up and self.now() - since < REKEY_ATTEMPT_TIME:
+            return
+        if story.trouble not in ("", "no answer") and self.now() - story.seen_at <= REKEY_ATTEMPT_TIME:
+            return
+        own = self.tunnel.public_key
+        text = (
+            f"no answer from {self._place(peer)} for {REKEY_ATTEMPT_TIME:.0f} s: check the endpoint, the firewalls for "
+            f"that UDP port, its public key here, and ours there ({key_name(own) if own is not None else 'none'})"
+        )
+        self._trouble(peer, story, "no answer", text, Level.ERROR if story.endpoint_is_set else Level.INFO)
+
+    def _find_out(self, peer: int) -> None:
+        endpoint = self._endpoint(peer)
+        if endpoint is None:
+            return
+
+        def told(error: int) -> None:
+            story = self._stories.get(peer)
+            if story is not None and story.tries:  # still unanswered
+                text = f"{self._place(peer)} refuses what is sent there: {_why(error, _REFUSALS)}"
+                self._trouble(peer, story, f"refusal {error}", text)
+
+        self.ask(endpoint, told)
+
+    def _unknown_key(self, public_key: bytes, place: str) -> None:
+        now = self.now()
+        if now - self._unknown.pop(public_key, float("-inf")) < UNKNOWN_KEY_SECONDS:
+            self._unknown[public_key] = now
+            return
+        self._unknown[public_key] = now
+        if len(self._unknown) > UNKNOWN_KEYS:
+            del self._unknown[next(iter(self._unknown))]
+        text = f"initiation{place} under the unknown public key {key_name(public_key)}: it is no peer's here"
+        self.log.limited("unknown public key", text, Level.ERROR, burst_seconds=STRANGERS_SECONDS)
+
+    def _trouble(self, peer: int, story: _Story, kind: str, text: str, level: Level = Level.ERROR) -> None:
+        story.seen_at = self.now()
+        if story.trouble == kind:
+            self._debug_limited(peer, text)
+            return
+        # Where it is one of too many, it is said with a later attempt.
+        if self.log.limited("handshake trouble", f"{self.name(peer)}: {text}", level):
+            story.trouble, story.level = kind, level
+
+    def _over(self, peer: int, story: _Story, text: str) -> None:
+        story.trouble = ""
+        self.log.limited("handshake trouble over", f"{self.name(peer)}: {text}", story.level)
+
+    def _debug(self, peer: int, text: str) -> None:
+        """A step of our own, whose timers limit it."""
+        if self.log.level >= Level.DEBUG:
+            self.log.debug(f"{self.name(peer)}: {text}")
+
+    def _debug_limited(self, peer: int, text: str) -> None:
+        """A step that a peer, or a stranger, takes at will."""
+        if self.log.level >= Level.DEBUG:
+            self.log.limited("handshake step", f"{self.name(peer)}: {text}")
+
+    def _count_try(self, story: _Story) -> None:
+        if story.unanswered_since is None:
+            story.unanswered_since = self.now()
+        story.tries += 1
+
+    def _story(self, peer: int) -> _Story:
+        return self._stories.setdefault(peer, _Story())
+
+    def _endpoint(self, peer: int) -> Endpoint | None:
+        try:
+            return self.tunnel.peer_state(peer).endpoint
+        except LocalProtocolError:
+            return None
+
+    def _place(self, peer: int) -> str:
+        endpoint = self._endpoint(peer)
+        return "an unknown endpoint" if endpoint is None else format_sock_addr(endpoint[:3])
+
+    def name(self, peer: int) -> str:
+        """The peer as the log names it."""
+        try:
+            return peer_name(self.tunnel.peer_state(peer).public_key)
+        except LocalProtocolError:
+            return "a peer that is gone"
+
+
+def _why(error: int, advice: dict[int, str]) -> str:
+    text = os.strerror(error)
+    return f"{text} ({advice[error]})" if error in advice else text

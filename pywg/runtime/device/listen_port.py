@@ -1,0 +1,172 @@
+"""The listen port of a device, and its mark: what is asked for is had, or refused at once, also while it is down.
+
+    down    a port that was asked for by number is held: the sockets are open, and what they receive is dropped. It is
+            given up when the interface, once up, is set down again, as the kernel's WireGuard and wireguard-go do
+    up      the sockets are in use; where they can't be had, it is tried again each BIND_RETRY, and the log says so
+
+Port 0 leaves the choice to the moment when the interface is set up. This module knows no socket call and no loop.
+"""
+
+import errno
+from collections.abc import Callable
+
+from pywg.errors import BindError, UapiError
+from pywg.runtime.base.clock import CallLater, TimerHandle
+from pywg.runtime.base.log import Log
+from pywg.runtime.net.sockets import Sockets
+
+BIND_RETRY = 1.0
+"""Seconds between two attempts to open the sockets of an interface that is up."""
+
+OpenSockets = Callable[[int, int], Sockets]
+"""(port, fwmark) -> open sockets; raises BindError."""
+
+
+class ListenPort:
+    """`attach(sockets, first)` brings sockets into use, in place of those before unless they are the first.
+
+    `try_again` is called where `up` is to be called again.
+    """
+
+    def __init__(
+        self,
+        *,
+        open_sockets: OpenSockets,
+        attach: Callable[[Sockets, bool], None],
+        try_again: Callable[[], None],
+        call_later: CallLater,
+        log: Log,
+    ) -> None:
+        self.number = 0
+        """What a get operation shows: the port of the sockets, or of those there are going to be; 0 for any."""
+        self.fwmark = 0
+        self._open_sockets = open_sockets
+        self._attach = attach
+        self._try_again = try_again
+        self._call_later = call_later
+        self._log = log
+        self._asked = 0
+        self._wanted_up = False
+        self._sockets: Sockets | None = None
+        self._retry: TimerHandle | None = None
+        self._trouble = ""
+
+    @property
+    def sockets(self) -> Sockets | None:
+        """Those that are open, whether in use or held."""
+        return self._sockets
+
+    @property
+    def in_use(self) -> bool:
+        """Whether there are sockets that `attach` was called with."""
+        return self._wanted_up and self._sockets is not None
+
+    def resolve(self, number: int | None, fwmark: int | None) -> Sockets | None:
+        """New sockets, open beside the present ones, where a change asks for them (None: it doesn't mention it).
+
+        None when the present ones stay; a new mark is then on them. Raises UapiError, and nothing has changed.
+        """
+        mark = self.fwmark if fwmark is None else fwmark
+        sockets = self._sockets
+        try:
+            if number is not None and (number or self._wanted_up) and (sockets is None or number != sockets.port):
+                return self._open_sockets(number, mark)
+            if mark != self.fwmark:
+                if sockets is not None:
+                    sockets.set_mark(mark)
+                else:
+                    self._open_sockets(0, mark).close()
+        except BindError as error:
+            raise UapiError(str(error.strerror), errno=error.errno or errno.EIO) from error
+        return None
+
+    def apply(self, number: int | None, fwmark: int | None, sockets: Sockets | None) -> None:
+        """The same change, with what `resolve` returned for it. Can't fail."""
+        if fwmark is not None:
+            self.fwmark = fwmark
+        if number is not None:
+            self.number = self._asked = number
+        if sockets is not None:
+            self._take(sockets)
+        elif number == 0 and not self._wanted_up:
+            self._close_sockets()
+
+    def up(self) -> None:
+        """The interface is up: the sockets that are held come into use, or new ones."""
+        self._wanted_up = True
+        self._cancel_retry()
+        held, self._sockets = self._sockets, None
+        if held is not None:
+            held.use()
+            self._take(held)
+            return
+        try:
+            sockets = self._open_again()
+        except BindError as error:
+            trouble = str(error.strerror)
+            if trouble != self._trouble:
+                self._log.error(f"{trouble}; trying again each {BIND_RETRY:g} s")
+            self._trouble = trouble
+            self._retry = self._call_later(BIND_RETRY, self._try_again)
+            return
+        if self._trouble:
+            self._log.error(f"UDP port {sockets.port} is open now")
+        self._take(sockets)
+
+    def down(self) -> None:
+        """The interface is down. What was in use is closed: nobody may use it any more. What is held stays."""
+        if not self._wanted_up:
+            return
+        self._wanted_up = False
+        self._trouble = ""
+        self._cancel_retry()
+        self._close_sockets()
+
+    def rebind(self) -> bool:
+        """Opens the sockets again, beside those there are and on the same port. False: can't be had."""
+        if self._sockets is None:
+            return True
+        try:
+            sockets = self._open_sockets(self._sockets.port, self.fwmark)
+        except BindError as error:
+            self._log.debug(str(error.strerror))
+            return False
+        self._take(sockets)
+        return True
+
+    def close(self) -> None:
+        """Down, and nothing is held. Idempotent."""
+        self.down()
+        self._close_sockets()
+
+    def _take(self, sockets: Sockets) -> None:
+        old, self._sockets = self._sockets, sockets
+        self.number = sockets.port
+        if self._wanted_up:
+            self._trouble = ""
+            self._cancel_retry()
+            self._attach(sockets, old is None)
+            self._log.debug(f"UDP port {sockets.port}")
+        else:
+            sockets.hold()
+        if old is not None:
+            old.close()
+
+    def _open_again(self) -> Sockets:
+        """On the port there was; where it was not asked for by number and is another's now, on any."""
+        try:
+            return self._open_sockets(self.number, self.fwmark)
+        except BindError as error:
+            if self._asked or not self.number or error.errno != errno.EADDRINUSE:
+                raise
+        return self._open_sockets(0, self.fwmark)
+
+    def _close_sockets(self) -> None:
+        if self._sockets is not None:
+            self._sockets.close()
+            self._sockets = None
+
+    def _cancel_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None

@@ -1,0 +1,236 @@
+"""rtnetlink(7) for the runtime: questions with their answers, and hints that something has changed.
+
+The messages are pyroute2's own classes, without its front door: `import pyroute2` runs a package __init__ that brings
+in everything the library can do, which costs a small daemon more memory and time than the rest of it together.
+The few modules with the messages need none of that, so they are imported below a bare package of the same name, and
+taken out of sys.modules again: whoever imports pyroute2 later gets it as if nobody had.
+"""
+
+import asyncio
+import contextlib
+import errno
+import functools
+import importlib
+import importlib.util
+import os
+import socket
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from pywg.runtime.base.log import Log
+from pywg.runtime.base.reader import Reader
+
+_PACKAGE = "pyroute2"
+_NLMSG_ERROR = 2
+_NLM_F_REQUEST = 1
+_TYPE = slice(4, 6)
+_SEQUENCE = slice(8, 12)
+_SOL_NETLINK = 270
+_NETLINK_LISTEN_ALL_NSID = 8
+_REPLY_LEN = 1 << 16
+_HINTS_A_WAKE_UP = 1024
+"""More than a socket buffer of the default length holds: after so many, what is left is newer than the wake-up."""
+
+Message: TypeAlias = Any
+"""An nlmsg of pyroute2: a dict of the fixed fields, with `get_attr(name)` for attributes."""
+
+
+class Messages(NamedTuple):
+    """pyroute2's classes for the messages that are used here."""
+
+    link: Message
+    route: Message
+    address: Message
+    namespace: Message
+    error: Message
+
+
+@functools.cache
+def messages() -> Messages:
+    """The classes, imported when first asked for. Raises ImportError where pyroute2 is not installed."""
+    if _PACKAGE not in sys.modules:
+        with contextlib.suppress(ImportError, AttributeError), _bare_package():
+            return _import_messages()
+    return _import_messages()  # through the front door: somebody has opened it, or there is no other way in
+
+
+def _import_messages() -> Messages:
+    link = importlib.import_module(f"{_PACKAGE}.netlink.rtnl.ifinfmsg")
+    route = importlib.import_module(f"{_PACKAGE}.netlink.rtnl.rtmsg")
+    address = importlib.import_module(f"{_PACKAGE}.netlink.rtnl.ifaddrmsg")
+    namespace = importlib.import_module(f"{_PACKAGE}.netlink.rtnl.nsidmsg")
+    netlink = importlib.import_module(f"{_PACKAGE}.netlink")
+    return Messages(link.ifinfmsg, route.rtmsg, address.ifaddrmsg, namespace.nsidmsg, netlink.nlmsgerr)
+
+
+@contextlib.contextmanager
+def _bare_package() -> Iterator[None]:
+    """In the body, pyroute2 is a package whose modules can be imported and whose __init__ has not run."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or spec.submodule_search_locations is None:
+        raise ModuleNotFoundError(f"No module named {_PACKAGE!r}", name=_PACKAGE)
+    bare = types.ModuleType(_PACKAGE)
+    bare.__spec__ = spec
+    bare.__path__ = spec.submodule_search_locations
+    sys.modules[_PACKAGE] = bare
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if name == _PACKAGE or name.startswith(f"{_PACKAGE}.")]:
+            del sys.modules[name]
+
+
+class Questions:
+    """Asks the kernel, in the network namespace where this was made, one thing at a time."""
+
+    def __init__(self) -> None:
+        """Raises OSError when the kernel has no rtnetlink for us."""
+        self._socket = _open(groups=0)
+        self._sequence = 0
+
+    @property
+    def socket(self) -> socket.socket:
+        """What the questions go through, to ask which namespace that is."""
+        return self._socket
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._socket.close()
+
+    def ask(self, kind: int, form: Message, fields: Mapping[str, int], attributes: Mapping[str, object]) -> Message:
+        """The one message that answers `kind` (RTM_GET...), decoded as `form`.
+
+        Raises OSError with the kernel's errno; EPROTO when it didn't answer, or not in this form.
+        """
+        return self.put(encode(kind, form, fields, attributes), form)
+
+    def put(self, question: bytearray, form: Message) -> Message:
+        """As `ask`, for a question that is encoded already. Its sequence number is set in place."""
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        question[_SEQUENCE] = self._sequence.to_bytes(4, sys.byteorder)
+        self._socket.send(question)
+        return self._answer(form)
+
+    def _answer(self, form: Message) -> Message:
+        """rtnetlink answers while the question is being sent, so there is nothing to wait for."""
+        while True:
+            try:
+                data = self._socket.recv(_REPLY_LEN)
+            except BlockingIOError as error:
+                raise OSError(errno.EPROTO, "no answer from rtnetlink") from error
+            kind = int.from_bytes(data[_TYPE], sys.byteorder)
+            sequence = int.from_bytes(data[_SEQUENCE], sys.byteorder)
+            if sequence != self._sequence:
+                continue  # to a question that was given up
+            if kind == _NLMSG_ERROR:
+                code = -decode(messages().error, data)["error"]
+                raise OSError(code, os.strerror(code))
+            return decode(form, data)
+
+
+class Hints:
+    """Hears that something in some multicast groups has changed. What it is has to be asked for."""
+
+    def __init__(self, groups: int, *, all_namespaces: bool = False) -> None:
+        """`groups` is a mask of RTMGRP_... Raises OSError when the kernel has no rtnetlink for us.
+
+        `all_namespaces`: also of namespaces that have an id in this one. Without the privilege, of this one only.
+        """
+        self._socket = _open(groups)
+        if all_namespaces:
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(_SOL_NETLINK, _NETLINK_LISTEN_ALL_NSID, 1)
+
+    def fileno(self) -> int:
+        """Readable when there is a hint; -1 when closed."""
+        return self._socket.fileno()
+
+    def take_all(self) -> None:
+        """Takes all that there are. Hints that were lost (ENOBUFS) were hints too. Raises OSError for other errors."""
+        for _ in range(_HINTS_A_WAKE_UP):
+            try:
+                self._socket.recv(1)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._socket.close()
+
+
+class Listener:
+    """Hints in an event loop: `heard()` is called when there are some, until `close`. It takes them, or pauses.
+
+    An error that it raises is told, and it is called again a little later.
+    """
+
+    def __init__(self, hints: Hints, loop: asyncio.AbstractEventLoop, heard: Callable[[], None], log: Log) -> None:
+        """Listens from now on; `hints` is closed with it."""
+        self._hints: Hints | None = hints
+        self._reader = Reader(loop, hints.fileno(), heard, what="rtnetlink", log=log)
+        self.resume()
+
+    def take_all(self) -> None:
+        """See Hints.take_all."""
+        if self._hints is not None:
+            self._hints.take_all()
+
+    def pause(self) -> None:
+        """However many more come, they wait in the socket."""
+        self._reader.pause()
+
+    def resume(self) -> None:
+        """After `pause`. What has waited is heard at once."""
+        self._reader.start()
+
+    def close(self) -> None:
+        """Idempotent; nothing is called afterwards."""
+        self._reader.close()
+        if self._hints is not None:
+            self._hints.close()
+            self._hints = None
+
+
+def encode(kind: int, form: Message, fields: Mapping[str, int], attributes: Mapping[str, object]) -> bytearray:
+    """A question of type `kind`; its attributes are in the order given."""
+    question = form()
+    question.update(fields)
+    question["attrs"] = list(attributes.items())
+    question["header"] = {"type": kind, "flags": _NLM_F_REQUEST}
+    question.encode()
+    data: bytearray = question.data
+    return data
+
+
+def decode(form: Message, data: bytes) -> Message:
+    """One message. Raises OSError EPROTO when `data` isn't one of this form."""
+    message = form(data)
+    try:
+        message.decode()
+    except Exception as error:  # the library promises no type
+        raise OSError(errno.EPROTO, f"an rtnetlink message that can't be read: {error}") from error
+    return message
+
+
+def number(message: Message, name: str) -> int:
+    """The attribute `name` of a message. Raises OSError EPROTO when it isn't there, or can't be read."""
+    value = message.get_attr(name)
+    if not isinstance(value, int):
+        raise OSError(errno.EPROTO, f"an rtnetlink message without {name}")
+    return value
+
+
+def _open(groups: int) -> socket.socket:
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    sock = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+    try:
+        sock.bind((0, groups))
+    except OSError:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,78 @@
+"""Why an endpoint doesn't answer: whether its host, or a router on the way, refuses datagrams with ICMP.
+
+The kernel tells that of connected sockets. Ours aren't, and asking for it there (IP_RECVERR) would make it an error of
+the next packet to any peer, at the will of an attacker who forges ICMP. So an empty datagram, which no WireGuard
+answers, goes to the endpoint from a socket of its own, connected, with the mark and the binding of the others; what
+comes back within PATIENCE is its pending error.
+"""
+
+import contextlib
+import errno
+import socket
+from collections.abc import Callable
+
+from pywg.config.addresses import V4_LEN, format_ip
+from pywg.core.events import Endpoint
+from pywg.runtime.base.clock import CallLater
+from pywg.runtime.net.binding import EVERYWHERE, Binding
+from pywg.runtime.net.sockets import new_socket, signed_mark
+
+PATIENCE = 1.0
+"""Seconds from a question to its answer."""
+MOST_QUESTIONS = 16
+"""At one time; further ones are left out."""
+
+_IP_RECVERR = 11
+_IPV6_RECVERR = 25
+
+
+class Refusals:
+    """Asks, and forgets the question after PATIENCE."""
+
+    def __init__(self, call_later: CallLater, *, binding: Binding = EVERYWHERE) -> None:
+        self._call_later = call_later
+        self._binding = binding
+        self._open: set[socket.socket] = set()
+
+    def ask(self, endpoint: Endpoint, fwmark: int, told: Callable[[int], None]) -> None:
+        """Calls `told` with an errno, later, if the endpoint refuses: ECONNREFUSED, EHOSTUNREACH, EACCES, ..."""
+        if len(self._open) >= MOST_QUESTIONS:
+            return
+        with contextlib.suppress(OSError):  # what fails here fails for the sockets in use, which tell it
+            sock = self._connected(endpoint, fwmark)
+            self._open.add(sock)
+            self._call_later(PATIENCE, lambda: self._look(sock, told))
+
+    def close(self) -> None:
+        """No question is answered any more. Idempotent."""
+        while self._open:
+            self._open.pop().close()
+
+    def _connected(self, endpoint: Endpoint, fwmark: int) -> socket.socket:
+        four = len(endpoint.ip) == V4_LEN
+        family = socket.AF_INET if four else socket.AF_INET6
+        sock = new_socket(family)
+        try:
+            if fwmark:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, signed_mark(fwmark))
+            ifindex = self._binding.bind_device(sock)
+            if self._binding.address(family):
+                sock.bind(self._binding.target(family, 0, ifindex))
+            level, option = (socket.IPPROTO_IP, _IP_RECVERR) if four else (socket.IPPROTO_IPV6, _IPV6_RECVERR)
+            sock.setsockopt(level, option, 1)  # also of what may pass, such as an unreachable network
+            ip = format_ip(endpoint.ip)
+            sock.connect((ip, endpoint.port) if four else (ip, endpoint.port, 0, endpoint.scope_id))
+            sock.send(b"")
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def _look(self, sock: socket.socket, told: Callable[[int], None]) -> None:
+        if sock not in self._open:
+            return
+        self._open.remove(sock)
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        sock.close()
+        if error not in (0, errno.EMSGSIZE):
+            told(error)

@@ -1,0 +1,271 @@
+"""Sticky sources that stop being right: each is checked when routes, rules, addresses or links change.
+
+A peer is answered from the address it spoke to. That is dropped, and the routing table chooses again, when the address
+is no longer ours, or when the way to the peer leaves by another interface than the one it was heard on, or by none.
+The kernel's WireGuard looks at each packet (send4 and send6 in drivers/net/wireguard/socket.c); here the sockets are
+the kernel's, so the same questions are asked when rtnetlink hints that an answer may have changed. A hint is never
+parsed, so none can be misread, and losing some is a hint too. All this is about the namespace of the UDP sockets, in
+which the daemon was started, wherever its interface is.
+"""
+
+import asyncio
+import errno
+import functools
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+from pywg.runtime.base.log import Log
+from pywg.runtime.base.reader import tell
+from pywg.runtime.net.netlink import Hints, Listener, Message, Questions, encode, messages, number
+
+SETTLE = 0.05
+"""Seconds from the first hint to the check: what changes together is checked together."""
+AGAIN = 1.0
+"""Seconds from a check that dropped a source to one more: a packet that was on its way may have brought it back."""
+TURN = 0.002
+"""Seconds of checking in one turn of the loop."""
+REST = 3
+"""The loop has so many times a turn's length for other things before the next turn."""
+CALM = 4
+"""The next check settles for at least so many times the last one's work: routes that never rest cost an eighth of a
+CPU, however many peers there are."""
+
+_RTM_GETADDR = 22
+_RTM_GETROUTE = 26
+_DESTINATION = 16 + 12 + 4
+"""Where the value of the first attribute of a question for a route is: after nlmsghdr, rtmsg and rtattr."""
+_GROUPS = (
+    0x1  # RTMGRP_LINK: routes over a link that goes down end without a word of their own
+    | 0x10  # RTMGRP_IPV4_IFADDR
+    | 0x40  # RTMGRP_IPV4_ROUTE
+    | 0x80  # RTMGRP_IPV4_RULE
+    | 0x100  # RTMGRP_IPV6_IFADDR
+    | 0x400  # RTMGRP_IPV6_ROUTE
+    | 0x40000  # RTNLGRP_IPV6_RULE
+)
+_WRONG = frozenset(
+    {
+        errno.EINVAL,  # IPv4: the source is not our address; or a blackhole
+        errno.EADDRNOTAVAIL,  # IPv6: the source is not our address
+        errno.ENETUNREACH,
+        errno.EHOSTUNREACH,
+        errno.EACCES,  # a route that prohibits
+        errno.ENODEV,  # the interface of a link-local address is gone
+    }
+)
+"""What the kernel says when the source is no good. Anything else, such as no memory, says nothing about it."""
+
+Addr: TypeAlias = tuple[bytes, int, int, bytes, int]
+
+
+class Sources(Protocol):
+    """What there is to check: the device."""
+
+    @property
+    def fwmark(self) -> int:
+        """The mark of the UDP sockets, 0 for none."""
+
+    @property
+    def bound_ifindex(self) -> int:
+        """The index of the device that the UDP sockets are bound to, 0 for none."""
+
+    def peers(self) -> list[int]:
+        """All peers."""
+
+    def endpoint(self, peer: int) -> Addr | None:
+        """Where a peer is, and what of ours it spoke to; None when it isn't known, or the peer is gone."""
+
+    def clear_source(self, peer: int) -> None:
+        """Let the route choose; the peer may be gone."""
+
+
+class Asker(Protocol):
+    """The part of netlink.Questions that is used."""
+
+    def put(self, question: bytearray, form: Message) -> Message:
+        """See Questions.put."""
+
+    def close(self) -> None:
+        """Idempotent."""
+
+
+class RouteWatcher:
+    """Keeps the sources of a device right, from `start` to `close`. A failure of rtnetlink is logged, never raised."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        log: Log,
+        *,
+        open_hints: Callable[[int], Hints] = Hints,
+        open_questions: Callable[[], Asker] = Questions,
+        now: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._sources = sources
+        self._log = log
+        self._open_hints = open_hints
+        self._open_questions = open_questions
+        self._now = now
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._listener: Listener | None = None
+        self._questions: Asker | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._pending: deque[int] = deque()
+        self._ours: dict[tuple[bytes, int], bool] = {}
+        self._routes: dict[tuple[bytes, int], bytearray] = {}
+        self._settle = SETTLE
+        self._worked = 0.0
+        self._dropped = False
+        self._last_look = False
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Subscribes. Without rtnetlink, sources stay until sending from them fails."""
+        try:
+            self._questions = self._open_questions()
+            hints = self._open_hints(_GROUPS)
+        except OSError as error:
+            self._log.warning(f"route changes can't be followed (rtnetlink): {error.strerror}")
+            self.close()
+            return
+        self._loop = loop
+        self._listener = Listener(hints, loop, self._on_hint, self._log)
+
+    def close(self) -> None:
+        """Idempotent; nothing happens afterwards."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        if self._questions is not None:
+            self._questions.close()
+            self._questions = None
+
+    # When: hint -> settle -> turns of one check -> listening again, and perhaps one more check
+
+    def _call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        """The one thing that comes next."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._loop is not None:
+            self._timer = self._loop.call_later(delay, functools.partial(self._go_on, callback))
+
+    def _go_on(self, callback: Callable[[], None]) -> None:
+        """An error ends this check and not the watching."""
+        try:
+            callback()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the end
+            tell(self._log, "route changes", error)
+            self._pending.clear()
+            self._call_later(AGAIN, self._begin)
+
+    def _on_hint(self) -> None:
+        if self._listener is None:
+            return
+        self._listener.pause()
+        self._last_look = False
+        self._call_later(self._settle, self._begin)
+
+    def _look_again(self) -> None:
+        self._last_look = True
+        self._begin()
+
+    def _begin(self) -> None:
+        if self._listener is None:
+            return
+        self._listener.pause()
+        try:
+            self._listener.take_all()
+        except OSError as error:  # all are checked none the less, and how often is bounded
+            tell(self._log, "rtnetlink", error)
+        self._pending.extend(self._sources.peers())
+        self._ours.clear()
+        self._routes.clear()
+        self._worked = 0.0
+        self._dropped = False
+        self._turn()
+
+    def _turn(self) -> None:
+        began = self._now()
+        worked = 0.0
+        while self._pending and worked < TURN:
+            self._check(self._pending.popleft())
+            worked = self._now() - began
+        self._worked += worked
+        if self._pending:
+            self._call_later(REST * worked, self._turn)
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        self._settle = max(SETTLE, CALM * self._worked)
+        if self._listener is not None:
+            self._listener.resume()
+        if self._dropped and not self._last_look:
+            self._call_later(max(AGAIN, self._settle), self._look_again)
+
+    # What: one peer
+
+    def _check(self, peer: int) -> None:
+        addr = self._sources.endpoint(peer)
+        if addr is not None and addr[3] and not self._holds(addr):
+            self._log.debug(f"peer {peer}: the way back has changed, its source is dropped")
+            self._sources.clear_source(peer)
+            self._dropped = True
+
+    def _holds(self, addr: Addr) -> bool:
+        """Whether what is sent to `addr` can leave from its local address, and leaves by its local interface."""
+        ip, _, scope, local_ip, local_ifindex = addr
+        try:
+            return self._is_ours(local_ip, scope) and self._interface_to(ip, scope, local_ip) == local_ifindex
+        except OSError as error:
+            return error.errno not in _WRONG
+
+    def _interface_to(self, ip: bytes, scope: int, local_ip: bytes) -> int:
+        """The index of the interface by which a packet would leave. Raises OSError when there is no way."""
+        question = self._routes.get((local_ip, scope))
+        if question is None:
+            question = self._routes[local_ip, scope] = self._route_question(scope, local_ip)
+        question[_DESTINATION : _DESTINATION + len(ip)] = ip
+        return number(self._put(question, messages().route), "RTA_OIF")
+
+    def _route_question(self, scope: int, local_ip: bytes) -> bytearray:
+        """Which way to a destination that is yet to be filled in: encoding takes longer than all the rest together."""
+        family = socket.AF_INET if len(local_ip) == 4 else socket.AF_INET6
+        bits = len(local_ip) * 8
+        attributes: dict[str, object] = {
+            "RTA_DST": socket.inet_ntop(family, bytes(len(local_ip))),
+            "RTA_SRC": socket.inet_ntop(family, local_ip),
+        }
+        if self._sources.fwmark:
+            attributes["RTA_MARK"] = self._sources.fwmark
+        if interface := scope or self._sources.bound_ifindex:
+            attributes["RTA_OIF"] = interface
+        return encode(_RTM_GETROUTE, messages().route, {"family": family, "dst_len": bits, "src_len": bits}, attributes)
+
+    def _is_ours(self, local_ip: bytes, scope: int) -> bool:
+        """Whether the address is assigned. For IPv4, asking for the route asks this too."""
+        if len(local_ip) == 4:
+            return True
+        key = local_ip, scope
+        if key not in self._ours:
+            self._ours[key] = self._is_assigned(local_ip, scope)
+        return self._ours[key]
+
+    def _is_assigned(self, local_ip: bytes, scope: int) -> bool:
+        form = messages().address
+        attributes: dict[str, object] = {"IFA_ADDRESS": socket.inet_ntop(socket.AF_INET6, local_ip)}
+        try:
+            self._put(encode(_RTM_GETADDR, form, {"family": socket.AF_INET6, "index": scope}, attributes), form)
+        except OSError as error:
+            return error.errno not in _WRONG
+        return True
+
+    def _put(self, question: bytearray, form: Message) -> Message:
+        if self._questions is None:
+            raise OSError(errno.EBADF, "closed")
+        return self._questions.put(question, form)

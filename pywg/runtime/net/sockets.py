@@ -1,0 +1,237 @@
+"""The UDP sockets of a device: IPv4 and IPv6 on the same port, as the data plane wants them.
+
+A host without IPv6 (or without IPv4) gets one socket. The sockets stay in the network namespace the daemon was born in,
+wherever its interface goes. Nothing here reads or sends.
+"""
+
+import contextlib
+import errno
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pywg.errors import BindError
+from pywg.runtime.net import kernel
+from pywg.runtime.net.binding import EVERYWHERE, Binding
+
+SOCKET_BUFFER_LEN = 7 << 20
+"""Bytes asked for in each direction: what wireguard-go takes, and enough for 5 ms at 10 Gb/s."""
+PORT_TRIES = 100
+"""How often a free port is chosen anew when the other family has it taken."""
+
+_HELD_MOST = 1000
+"""Datagrams: far more than the smallest buffer holds, and the loop ends however fast they come."""
+_SO_SNDBUFFORCE = 32
+_SO_RCVBUFFORCE = 33
+_IP_PKTINFO = 8
+_IP_RECVTOS = 13
+_IP_MTU_DISCOVER = 10
+_IP_PMTUDISC_DONT = 0
+_UDP_GRO = 104
+_UDP_GRO_SINCE = (5, 12)
+"""The kernel from which on UDP_GRO can be read back, and is sound (wireguard-go has the same gate)."""
+_NO_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EADDRNOTAVAIL})
+"""What a host says that has no such address family, or has it disabled."""
+
+SocketFactory: TypeAlias = Callable[[socket.AddressFamily], socket.socket]
+
+
+@dataclass(slots=True)
+class Sockets:
+    """A device's sockets; at least one is there. They are non-blocking and belong to this object."""
+
+    udp4: socket.socket | None
+    udp6: socket.socket | None
+    port: int
+    ifindex: int = 0
+    """of the device that they are bound to, 0 for none"""
+
+    @property
+    def fd4(self) -> int:
+        """The descriptor of the IPv4 socket, -1 for none."""
+        return -1 if self.udp4 is None else self.udp4.fileno()
+
+    @property
+    def fd6(self) -> int:
+        """The descriptor of the IPv6 socket, -1 for none."""
+        return -1 if self.udp6 is None else self.udp6.fileno()
+
+    @property
+    def udp_gro(self) -> bool:
+        """Whether the kernel hands several datagrams of one flow over at once."""
+        try:
+            return all(sock.getsockopt(socket.IPPROTO_UDP, _UDP_GRO) == 1 for sock in self._open())
+        except OSError:
+            return False
+
+    def _open(self) -> list[socket.socket]:
+        return [sock for sock in (self.udp4, self.udp6) if sock is not None]
+
+    def set_mark(self, fwmark: int) -> None:
+        """Marks what these sockets send (0: no mark). Raises BindError, and then neither is changed."""
+        old = [(sock, sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK)) for sock in self._open()]
+        try:
+            for sock, _ in old:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, signed_mark(fwmark))
+        except OSError as error:
+            for sock, mark in old:
+                if sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) != mark:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+            raise _mark_error(error, fwmark) from error
+
+    def hold(self) -> None:
+        """Nobody reads for now: what comes may take as little memory as the kernel allows."""
+        for sock in self._open():
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+
+    def use(self) -> None:
+        """After `hold`: what came meanwhile was for an interface that was down, and is dropped."""
+        for sock in self._open():
+            with contextlib.suppress(OSError):
+                for _ in range(_HELD_MOST):
+                    sock.recv(1)
+            _set_buffer(sock, socket.SO_RCVBUF, _SO_RCVBUFFORCE)
+
+    def close(self) -> None:
+        """Idempotent. No thread may use the descriptors any more."""
+        for sock in self._open():
+            sock.close()
+
+
+def new_socket(family: socket.AddressFamily) -> socket.socket:
+    """A UDP socket of `family`."""
+    return socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.IPPROTO_UDP)
+
+
+def open_sockets(
+    port: int,
+    fwmark: int,
+    *,
+    udp_gro: bool = True,
+    binding: Binding = EVERYWHERE,
+    factory: SocketFactory = new_socket,
+) -> Sockets:
+    """Both sockets on `port`, or the one that `binding` asks for; 0 chooses a port that both families have free.
+
+    Raises BindError with the errno of the call that failed: EADDRINUSE, EACCES (a privileged port), EPERM (the mark),
+    EADDRNOTAVAIL or ENODEV (the binding), EAFNOSUPPORT (no family at all).
+    """
+    opening = _Opening(fwmark, udp_gro, binding, factory)
+    for attempt in range(PORT_TRIES):
+        udp4 = opening.open_one(socket.AF_INET, port)
+        bound = udp4.getsockname()[1] if udp4 is not None else port
+        try:
+            udp6 = opening.open_one(socket.AF_INET6, bound)
+        except BindError as error:
+            if udp4 is not None:
+                udp4.close()
+            if port == 0 and error.errno == errno.EADDRINUSE and attempt < PORT_TRIES - 1:
+                continue
+            raise
+        if udp6 is not None:
+            bound = udp6.getsockname()[1]
+        if udp4 is None and udp6 is None:
+            raise BindError(
+                errno.EAFNOSUPPORT,
+                "this host has neither IPv4 nor IPv6 that UDP sockets could be opened for",
+            )
+        return Sockets(udp4, udp6, bound, opening.ifindex)
+    raise AssertionError("the last attempt returns or raises")
+
+
+@dataclass(slots=True)
+class _Opening:
+    """What both sockets have in common."""
+
+    fwmark: int
+    udp_gro: bool
+    binding: Binding
+    factory: SocketFactory
+    ifindex: int = 0
+
+    def open_one(self, family: socket.AddressFamily, port: int) -> socket.socket | None:
+        """One bound socket, or None when the host doesn't have the family, or it isn't wanted."""
+        if not self.binding.opens(family):
+            return None
+        try:
+            sock = self.factory(family)
+        except OSError as error:
+            if error.errno in _NO_FAMILY:
+                return None
+            raise BindError(error.errno or errno.EIO, f"a UDP socket can't be opened: {error.strerror}") from error
+        try:
+            _set_options(sock, family, self.udp_gro)
+            if self.fwmark:
+                _mark(sock, self.fwmark)
+            self.ifindex = self.binding.bind_device(sock)
+            sock.bind(self.binding.target(family, port, self.ifindex))
+        except BindError:
+            sock.close()
+            raise
+        except OSError as error:
+            sock.close()
+            if error.errno in _NO_FAMILY and not self.binding.address(family):
+                return None
+            raise _bind_error(error, family, port, self.binding) from error
+        return sock
+
+
+def _set_options(sock: socket.socket, family: socket.AddressFamily, udp_gro: bool) -> None:
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        _try_option(sock, socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)  # ECN
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+        _try_option(sock, socket.IPPROTO_IP, _IP_RECVTOS, 1)  # ECN
+        # Like the kernel's WireGuard, leave DF clear: a path with a smaller MTU then costs fragments, never a silent
+        # black hole.
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
+    _set_buffer(sock, socket.SO_RCVBUF, _SO_RCVBUFFORCE)
+    _set_buffer(sock, socket.SO_SNDBUF, _SO_SNDBUFFORCE)
+    if udp_gro and kernel.release() >= _UDP_GRO_SINCE:
+        _try_option(sock, socket.IPPROTO_UDP, _UDP_GRO, 1)
+
+
+def _set_buffer(sock: socket.socket, option: int, forced: int) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_LEN)  # up to net.core.*mem_max
+    _try_option(sock, socket.SOL_SOCKET, forced)  # past it, with CAP_NET_ADMIN
+
+
+def _try_option(sock: socket.socket, level: int, option: int, value: int = SOCKET_BUFFER_LEN) -> None:
+    """Sets what makes things faster and isn't needed."""
+    try:
+        sock.setsockopt(level, option, value)
+    except OSError:
+        return
+
+
+def signed_mark(mark: int) -> int:
+    """setsockopt takes an int; the kernel reads the same 32 bits."""
+    return mark - (1 << 32) if mark >> 31 else mark
+
+
+def _mark(sock: socket.socket, fwmark: int) -> None:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, signed_mark(fwmark))
+    except OSError as error:
+        raise _mark_error(error, fwmark) from error
+
+
+def _mark_error(error: OSError, fwmark: int) -> BindError:
+    return BindError(
+        error.errno or errno.EIO, f"fwmark {fwmark:#x} can't be set: {error.strerror}; it needs CAP_NET_ADMIN"
+    )
+
+
+def _bind_error(error: OSError, family: socket.AddressFamily, port: int, binding: Binding) -> BindError:
+    name = "IPv6" if family == socket.AF_INET6 else "IPv4"
+    advice = {
+        errno.EADDRINUSE: "another program has it: choose another listen port",
+        errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE",
+        errno.EADDRNOTAVAIL: "the address has to be there, and on that device if one is asked for",
+    }.get(error.errno or 0, "")
+    place = f"{binding.address(family) or name}" + (f", device {binding.device}" if binding.device else "")
+    text = f"UDP port {port} ({place}) can't be opened: {error.strerror}"
+    return BindError(error.errno or errno.EIO, f"{text}; {advice}" if advice else text)

@@ -1,0 +1,84 @@
+"""How fast each backend of the AEAD is on this processor, beside libcrypto's EVP in the same seconds.
+
+The backends take turns, in short slices: what else the machine does meanwhile falls on all of them, and a ratio says
+more than its two parts. The medians count.
+"""
+
+import statistics
+from dataclasses import dataclass
+
+from pywg import _fastpath
+from pywg._fastpath import Plane
+from pywg.runtime.base.processors import READING_THREADS, auto_threads
+
+PACKET_LENS = (64, 1420)
+BATCHES = (1, 64)
+YARDSTICK = "evp"
+_TURNS = 7
+_RUNS = {"seal": _fastpath.bench_seal, "open": _fastpath.bench_open}
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """One backend, one operation, one size of packet and batch."""
+
+    backend: str
+    operation: str
+    """seal or open"""
+    packet_len: int
+    """bytes of the inner packet"""
+    batch: int
+    """packets a call"""
+    ns: float
+    """nanoseconds a packet, the median"""
+    against_evp: float
+    """how many times as fast as EVP"""
+
+    @property
+    def gbit_per_s(self) -> float:
+        """Of inner packets, on one core."""
+        return self.packet_len * 8 / self.ns
+
+
+def auto_aead() -> str:
+    """The backend that "auto" chooses here."""
+    return _fastpath.select_aead("auto")
+
+
+def aead_speeds(seconds: float = 5.0) -> list[Speed]:
+    """Every backend of this machine, in about so many seconds; afterwards the choice is "auto"'s again.
+
+    Not while a data plane runs.
+    """
+    backends = _fastpath.available_aeads()
+    cells = [(what, size, batch) for what in _RUNS for size in PACKET_LENS for batch in BATCHES]
+    slice_ns = seconds * 1e9 / (len(cells) * len(backends) * _TURNS)
+    took: dict[tuple[str, str, int, int], list[float]] = {}
+    try:
+        for _ in range(_TURNS):
+            for backend in backends:
+                _fastpath.select_aead(backend)
+                for cell in cells:
+                    took.setdefault((backend, *cell), []).append(_one(*cell, slice_ns))
+    finally:
+        _fastpath.select_aead("auto")
+    median = {where: statistics.median(each) for where, each in took.items()}
+    return [
+        Speed(*where, ns=ns, against_evp=median[(YARDSTICK, *where[1:])] / ns)
+        for where, ns in sorted(median.items(), key=lambda one: (cells.index(one[0][1:]), backends.index(one[0][0])))
+    ]
+
+
+def _one(operation: str, packet_len: int, batch: int, slice_ns: float) -> float:
+    run = _RUNS[operation]
+    once = run(packet_len, batch, 1)
+    return run(packet_len, batch, max(1, int(slice_ns / max(once * batch, 1.0))))
+
+
+def idle_plane() -> tuple[int, dict[str, int]]:
+    """(threads, memory in bytes by part) of a data plane as "auto" starts it, without peers."""
+    plane = Plane(helpers=auto_threads() - READING_THREADS)
+    try:
+        return plane.threads, plane.memory()
+    finally:
+        plane.close()

@@ -1,0 +1,1 @@
+"""The configuration socket: where it lies, and what is answered on it."""

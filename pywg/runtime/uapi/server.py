@@ -1,0 +1,331 @@
+"""Answers on a device's configuration socket: any number of operations a connection, and clients of any kind.
+
+An operation is `set=1`, `get=1`, `stats=1` or `log_level=WORD` on a line, more lines, and a blank line; the end of the
+stream after a whole line serves as the blank line. The reply ends with `errno=N`, and N is never positive. `stats=1`
+and `log_level=` are ours: the others are WireGuard's cross-platform protocol, https://www.wireguard.com/xplatform/.
+Requests and replies hold private keys, and are wiped. Reading and writing their text, the most of the work, leaves the
+loop room for handshakes; a change is applied in one go, and never while another client's reply is being written.
+An operation that there is no memory for is answered with ENOMEM, like any that can't be carried out. Whatever goes
+wrong with one connection, or with accepting one, is told in the log, and the next is accepted.
+"""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Callable, Generator, Mapping
+from typing import Protocol, TypeVar
+
+from pywg._fastpath import reserve_fill, reserve_low
+from pywg._native.secret import wipe
+from pywg.config.model import DeviceChange, DeviceStatus
+from pywg.config.uapi import format_errno, format_get_steps, parse_set_steps
+from pywg.errors import ConfigError, DeviceError, UapiError
+from pywg.runtime.base.log import Level, Log, parse_level
+
+_Result = TypeVar("_Result")
+
+MAX_REQUEST_LEN = 64 << 20
+"""Bytes of one operation."""
+MAX_CONNECTIONS = 32
+"""With so many open, a new one ends the one that was idle longest; one that is being answered is not idle."""
+ACCEPT_PAUSE = 0.1
+"""Seconds from an error of accept(2) to the next attempt: most would come again at once, and for ever."""
+SEND_SECONDS = 30.0
+"""A client that hasn't taken its reply after so long is disconnected."""
+LOG_LEVEL = b"log_level="
+_NAMES = (b"set=1", b"get=1", b"stats=1")
+_OPERATIONS = (*(name + b"\n" for name in _NAMES), LOG_LEVEL)
+_LOG_OPERATION_MAX_LEN = 64
+_FIRST_BUFFER_LEN = 4096
+
+
+class Configurable(Protocol):
+    """What the server asks of a device."""
+
+    def apply(self, change: DeviceChange) -> None:
+        """Whole, or UapiError and not at all."""
+
+    def status(self) -> DeviceStatus:
+        """What get shows."""
+
+    def stats(self) -> Mapping[str, int | str]:
+        """Counters by name."""
+
+
+class UapiServer:
+    """Serves `listener` (a non-blocking listening socket, the caller's) until `close`.
+
+    `more_stats` are the process' own, shown after the device's.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        device: Configurable,
+        log: Log,
+        *,
+        more_stats: Callable[[], Mapping[str, int | str]] = dict,
+    ) -> None:
+        self._listener = listener
+        self._device = device
+        self._log = log
+        self._more_stats = more_stats
+        self._accepting: asyncio.Task[None] | None = None
+        self._connections: dict[asyncio.Task[None], bool] = {}
+        """Open connections, idle longest first, and whether they are being answered."""
+        self._ending: set[asyncio.Task[None]] = set()
+        self._configuration = asyncio.Lock()
+        """Whoever holds it may change the configuration, or reads it."""
+
+    def start(self) -> None:
+        """Begins to accept, on the running loop."""
+        self._accepting = asyncio.get_running_loop().create_task(self._accept())
+
+    async def close(self) -> None:
+        """Ends every connection."""
+        tasks = [*self._connections, *self._ending, *([self._accepting] if self._accepting else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _accept(self) -> None:
+        """For ever: whatever the error, a later attempt may do better, and without one `wg` would hang."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client, _ = await loop.sock_accept(self._listener)
+                self._take(client, loop)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the end
+                text = f"UAPI: a connection can't be accepted: {_words(error)}; trying again"
+                self._log.limited("accept", text, Level.ERROR)
+                await asyncio.sleep(ACCEPT_PAUSE)
+
+    def _take(self, client: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        if len(self._connections) >= MAX_CONNECTIONS:
+            idle = next((task for task, busy in self._connections.items() if not busy), next(iter(self._connections)))
+            self._log.debug(f"UAPI: more than {MAX_CONNECTIONS} connections: the one that was idle longest is ended")
+            del self._connections[idle]
+            self._ending.add(idle)
+            idle.cancel()
+        task = loop.create_task(self._serve(client))
+        self._connections[task] = False
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._connections.pop(task, None)
+        self._ending.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.limited("connection", f"UAPI: a connection is ended: {_words(error)}", Level.ERROR)
+
+    async def _serve(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(ConnectionError, TimeoutError):
+            client.setblocking(False)
+            requests = RequestBuffer()
+            try:
+                while await self._serve_one(client, requests):
+                    pass
+            finally:
+                requests.wipe()
+
+    async def _serve_one(self, client: socket.socket, requests: "RequestBuffer") -> bool:
+        """One operation; False: it was the last."""
+        try:
+            length = await self._receive(client, requests)
+        except MemoryError:
+            return await self._skip(client, requests)
+        if length is None:
+            return False
+        self._touch(busy=True)
+        answered = await self._operate(client, memoryview(requests.data)[:length])
+        requests.discard(length)
+        self._touch(busy=False)
+        return answered
+
+    async def _skip(self, client: socket.socket, requests: "RequestBuffer") -> bool:
+        """Takes the rest of an operation that is too long for the memory there is, and says so."""
+        loop = asyncio.get_running_loop()
+        while (length := requests.operation_len()) is None:
+            requests.forget()
+            received = await loop.sock_recv_into(client, requests.room())
+            if received == 0:
+                break
+            requests.used += received
+        requests.discard(length or requests.used)
+        self._log.limited("memory", "UAPI: no memory for an operation of this length", Level.ERROR)
+        await self._send(client, format_errno(errno.ENOMEM))
+        return length is not None
+
+    def _touch(self, *, busy: bool) -> None:
+        """This connection is now the one that was idle for the shortest time."""
+        task = asyncio.current_task()
+        if task is not None and task in self._connections:
+            del self._connections[task]
+            self._connections[task] = busy
+
+    async def _receive(self, client: socket.socket, requests: "RequestBuffer") -> int | None:
+        """Reads until a whole operation is there, and returns its length with the blank line.
+
+        None when no other comes.
+        """
+        loop = asyncio.get_running_loop()
+        while (length := requests.operation_len()) is None:
+            if not requests.begins_well():
+                return requests.used  # nothing comes of it: nobody has to wait for its end
+            if requests.used >= MAX_REQUEST_LEN:
+                self._log.error(f"UAPI: an operation of more than {MAX_REQUEST_LEN} bytes: the client is disconnected")
+                return None
+            received = await loop.sock_recv_into(client, requests.room())
+            if received == 0:
+                return requests.last_operation_len()
+            requests.used += received
+            self._touch(busy=False)
+        return length
+
+    async def _operate(self, client: socket.socket, operation: memoryview) -> bool:
+        """Carries out one operation and sends its reply.
+
+        False for one that doesn't exist, as wireguard-go then hangs up.
+        """
+        name, _, _ = bytes(operation[:8]).partition(b"\n")
+        body = operation[len(name) + 1 :]
+        if name not in _NAMES and operation[: len(LOG_LEVEL)] != LOG_LEVEL:
+            self._log.limited("uapi", "UAPI: not an operation: the client is disconnected")
+            return False
+        reply = bytearray()
+        code = 0
+        reserve_fill()
+        try:
+            reply = await self._carry_out(name, body, operation)
+        except (UapiError, DeviceError) as error:
+            code = error.errno or errno.EIO
+            self._log.error(f"UAPI: {name.decode(errors='replace')}: {error}")
+        except MemoryError:
+            code = errno.ENOMEM
+            self._log.limited("memory", f"UAPI: {name.decode(errors='replace')}: out of memory", Level.ERROR)
+        try:
+            await self._send(client, reply)
+        finally:
+            wipe(reply)
+        await self._send(client, format_errno(code))
+        return True
+
+    async def _carry_out(self, name: bytes, body: memoryview, operation: memoryview) -> bytearray:
+        """The reply but for its last line. Raises UapiError, DeviceError or MemoryError: nothing has changed then."""
+        if name == b"set=1":
+            change = await _with_pauses(parse_set_steps(body))
+            async with self._configuration:
+                self._device.apply(change)
+        elif name not in _NAMES:
+            self._set_log_level(operation)
+        elif bytes(body[:1]) not in (b"", b"\n"):
+            raise UapiError(f"{name.decode()} takes no further lines", errno=errno.EINVAL)
+        elif name == b"get=1":
+            async with self._configuration:
+                return await _with_pauses(format_get_steps(self._device.status()))
+        else:
+            stats = {**self._device.stats(), **self._more_stats()}
+            return bytearray("".join(f"{key}={value}\n" for key, value in stats.items()).encode())
+        return bytearray()
+
+    def _set_log_level(self, operation: memoryview) -> None:
+        word, _, rest = bytes(operation[len(LOG_LEVEL) : _LOG_OPERATION_MAX_LEN]).partition(b"\n")
+        try:
+            if rest not in (b"", b"\n") or not word:
+                raise ConfigError("log_level takes one word and no further lines")
+            level = parse_level(word.decode("ascii", "replace"))
+        except ConfigError as error:
+            raise UapiError(str(error), errno=errno.EINVAL) from error
+        self._log.level = level
+
+    async def _send(self, client: socket.socket, data: bytes | bytearray) -> None:
+        if data:
+            async with asyncio.timeout(SEND_SECONDS):
+                await asyncio.get_running_loop().sock_sendall(client, data)
+
+
+async def _with_pauses(steps: Generator[None, None, _Result]) -> _Result:
+    """Runs `steps` to its end, and everything else that is due at each of its pauses.
+
+    MemoryError: at a pause, there is so little left that Python's reserve was needed.
+    """
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+        if reserve_low():
+            steps.close()
+            raise MemoryError
+        await asyncio.sleep(0)
+
+
+def _words(error: BaseException) -> str:
+    """What the system or Python says."""
+    return (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {error}"
+
+
+class RequestBuffer:
+    """What a client sent and nobody has used yet: the first `used` bytes of `data`. Never leaves a copy behind."""
+
+    def __init__(self) -> None:
+        self.data = bytearray(_FIRST_BUFFER_LEN)
+        self.used = 0
+        self._searched = 0
+
+    def room(self) -> memoryview:
+        """Where to receive into: never empty. The buffer grows to twice its size, and its old self is wiped."""
+        if self.used == len(self.data):
+            grown = bytearray(2 * len(self.data))
+            grown[: self.used] = self.data
+            wipe(self.data)
+            self.data = grown
+        return memoryview(self.data)[self.used :]
+
+    def begins_well(self) -> bool:
+        """Whether what is there is the beginning of an operation, as far as it goes."""
+        start = bytes(self.data[: min(self.used, max(map(len, _OPERATIONS)))])
+        return any(start[: len(name)] == name[: len(start)] for name in _OPERATIONS)
+
+    def operation_len(self) -> int | None:
+        """Bytes of the first operation, its blank line included; None when that hasn't come yet."""
+        found = self.data.find(b"\n\n", self._searched, self.used)
+        if found < 0:
+            self._searched = max(self.used - 1, 0)
+            return None
+        return found + 2
+
+    def last_operation_len(self) -> int | None:
+        """At the end of the stream: what is there is an operation if its last line is whole.
+
+        Half a key must not become one.
+        """
+        if self.used == 0 or self.data[self.used - 1] != ord("\n"):
+            return None
+        return self.used
+
+    def discard(self, length: int) -> None:
+        """Wipes the first `length` bytes; what follows is the beginning now."""
+        rest = self.used - length
+        with memoryview(self.data) as view:
+            view[:rest] = view[length : self.used]  # a slice of the bytearray would be a copy
+            wipe(view[rest : self.used])
+        self.used = rest
+        self._searched = 0
+        if len(self.data) > _FIRST_BUFFER_LEN and rest == 0:
+            self.data = bytearray(_FIRST_BUFFER_LEN)
+
+    def forget(self) -> None:
+        """Wipes all but the last byte, with which a blank line may begin. Needs no memory."""
+        if self.used > 1:
+            self.data[0] = self.data[self.used - 1]
+            with memoryview(self.data) as view:
+                wipe(view[1 : self.used])
+            self.used = 1
+        self._searched = 0
+
+    def wipe(self) -> None:
+        """Everything that was received."""
+        wipe(self.data)
+        self.used = 0

@@ -1,0 +1,227 @@
+"""Descriptors in the event loop: an error of a callback is told, and makes nothing end or spin."""
+
+import asyncio
+import errno
+import io
+import os
+
+import pytest
+
+from pywg.runtime.base import reader
+from pywg.runtime.base.log import Level, Log
+from pywg.runtime.base.reader import Reader
+from pywg.runtime.net import netlink
+from pywg.runtime.net.bound_link import BoundLink
+from pywg.runtime.net.link import LinkState, LinkWatcher
+from pywg.runtime.net.netlink import Hints, Listener
+from pywg.runtime.net.routes import RouteWatcher
+
+ODD = [OSError(errno.EIO, "odd"), OSError(errno.EINVAL, "odd"), MemoryError("odd"), KeyError("odd")]
+
+
+class Bed:
+    def __init__(self) -> None:
+        self.text = io.StringIO()
+        self.log = Log("wg0", Level.ERROR, stream=self.text)
+
+    async def until(self, condition) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+def bed() -> Bed:
+    return Bed()
+
+
+class Lying:
+    """A netlink socket that is always readable, and of which nothing can be read but an error."""
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(1, os.EFD_NONBLOCK)
+        self.reads = 0
+        self.error: OSError | None = OSError(errno.EIO, "odd")
+
+    def fileno(self) -> int:
+        return self.fd
+
+    def recv(self, _length: int) -> bytes:
+        self.reads += 1
+        if self.error is not None:
+            raise self.error
+        os.eventfd_read(self.fd)
+        return b"x"
+
+    def setsockopt(self, *_: object) -> None:
+        """Takes all."""
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+
+
+@pytest.fixture
+def lying(monkeypatch):
+    sock = Lying()
+    monkeypatch.setattr(netlink, "_open", lambda groups: sock)
+    yield sock
+    sock.close()
+
+
+@pytest.mark.parametrize("error", ODD, ids=repr)
+def test_a_callback_that_fails_is_told_rests_and_is_called_again(bed, monkeypatch, error):
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        fd = os.eventfd(1, os.EFD_NONBLOCK)
+        calls: list[int] = []
+
+        def ready() -> None:
+            calls.append(1)
+            if len(calls) < 3:
+                raise error
+            os.eventfd_read(fd)
+
+        subject = Reader(loop, fd, ready, what="something", log=bed.log)
+        subject.start()
+        monkeypatch.setattr(reader, "REST", 3600.0)
+        await bed.until(lambda: len(calls) == 1)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert len(calls) == 1
+        monkeypatch.setattr(reader, "REST", 0.0)
+        subject.start()
+        await bed.until(lambda: len(calls) == 3)
+        os.eventfd_write(fd, 1)
+        await bed.until(lambda: len(calls) == 4)
+        subject.close()
+        os.close(fd)
+        assert bed.text.getvalue().count("something: ") == 2
+        assert "odd" in bed.text.getvalue()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("what", ["pause", "close"])
+def test_a_callback_that_fails_may_pause_or_close_first(bed, what):
+    async def main() -> None:
+        fd = os.eventfd(1, os.EFD_NONBLOCK)
+        calls: list[int] = []
+
+        def ready() -> None:
+            calls.append(1)
+            getattr(subject, what)()
+            raise OSError(errno.EIO, "odd")
+
+        subject = Reader(asyncio.get_running_loop(), fd, ready, what="something", log=bed.log)
+        subject.start()
+        await bed.until(lambda: bool(calls))
+        subject.close()
+        await asyncio.sleep(0)
+        os.close(fd)
+        assert len(calls) == 1
+
+    asyncio.run(main())
+
+
+def test_a_listener_that_can_not_read_tells_and_listens_on(bed, lying):
+    async def main() -> None:
+        heard: list[int] = []
+        loop = asyncio.get_running_loop()
+        listener = Listener(Hints(1), loop, lambda: (heard.append(1), listener.take_all()), bed.log)
+        await bed.until(lambda: len(heard) == 2)
+        assert lying.reads == 2  # one a call: such an error is not taken for a lost hint
+        lying.error = BlockingIOError()
+        await bed.until(lambda: len(heard) >= 3)
+        listener.close()
+        assert "rtnetlink: odd" in bed.text.getvalue()
+
+    asyncio.run(main())
+
+
+def test_the_state_of_the_interface_is_asked_for_again(bed, lying, monkeypatch):
+    """Where the kernel had no memory to tell, and where what is told was not taken."""
+    monkeypatch.setattr("pywg.runtime.net.link.LOOK_AGAIN", 0.001)
+    answers = [OSError(errno.ENOBUFS, "odd"), OSError(errno.EPROTO, "odd"), LinkState(up=True, mtu=1420)]
+    told: list[LinkState] = []
+
+    def read_state(_fd: int, _questions: object) -> LinkState:
+        if isinstance(answers[0], OSError):
+            raise answers.pop(0)
+        return answers[0]
+
+    def changed(state: LinkState) -> None:
+        told.append(state)
+        if len(told) == 1:
+            raise MemoryError
+
+    monkeypatch.setattr("pywg.runtime.net.link.read_state", read_state)
+
+    async def main() -> None:
+        lying.error = BlockingIOError()
+        watcher = LinkWatcher(0, changed, lambda: None, bed.log)
+        watcher.start(asyncio.get_running_loop())
+        await bed.until(lambda: len(told) == 2)
+        watcher.close()
+        assert told == [LinkState(up=True, mtu=1420)] * 2
+        assert "the interface's state: odd" in bed.text.getvalue()
+        assert "the interface's state: MemoryError" in bed.text.getvalue()
+
+    asyncio.run(main())
+
+
+class Sources:
+    fwmark = bound_ifindex = 0
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def peers(self) -> list[int]:
+        self.asked += 1
+        if self.asked == 1:
+            raise MemoryError
+        return []
+
+    def rebind(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_routes_are_watched_on(bed, lying, monkeypatch, readable):
+    monkeypatch.setattr("pywg.runtime.net.routes.AGAIN", 0.001)
+    monkeypatch.setattr("pywg.runtime.net.routes.SETTLE", 0.001)
+    if readable:
+        lying.error = BlockingIOError()
+    sources = Sources()
+
+    async def main() -> None:
+        watcher = RouteWatcher(sources, bed.log, open_questions=lambda: lying)
+        watcher.start(asyncio.get_running_loop())
+        await bed.until(lambda: sources.asked >= 3)
+        watcher.close()
+        assert "route changes: MemoryError" in bed.text.getvalue()
+        assert ("rtnetlink: odd" in bed.text.getvalue()) == (not readable)
+
+    asyncio.run(main())
+
+
+def test_a_bound_device_is_looked_for_again(bed, lying, monkeypatch):
+    monkeypatch.setattr("pywg.runtime.net.bound_link.AGAIN", 0.001)
+    lying.error = BlockingIOError()
+    looks: list[int] = []
+
+    def index_of(_name: bytes) -> int:
+        looks.append(1)
+        if len(looks) == 1:
+            raise MemoryError
+        return 7
+
+    async def main() -> None:
+        link = BoundLink(Sources(), "eth7", bed.log, index_of=index_of)
+        link.start(asyncio.get_running_loop())
+        await bed.until(lambda: len(looks) >= 2)
+        link.close()
+        assert "device eth7: MemoryError" in bed.text.getvalue()
+
+    asyncio.run(main())

@@ -1,0 +1,163 @@
+"""What the threads that parse strangers' bytes may do, tried from inside them; beside each refusal, the same call where
+the sandbox is off. dropin: 21."""
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pywg.runtime.confine import landlock
+from tests.runtime.daemon.test_service import Foreground, answers, ask, until
+from tests.runtime.inject import Inside, inside, thread_of
+from tests.runtime.namespace import ip, run_inside, unique
+from tests.support import require_root
+
+pytestmark = [pytest.mark.netns, pytest.mark.dropin("21")]
+
+# x86-64
+OPEN, STAT, SOCKETPAIR, SETSOCKOPT, FCNTL, KILL, UNLINK, TGKILL = 2, 4, 53, 54, 72, 62, 87, 234
+AWAY = 1024
+IPT_SO_SET_REPLACE = IP6T_SO_SET_REPLACE = 64
+SO_ATTACH_FILTER = 26
+F_SETOWN = 8
+RETURN_ALL = struct.pack("=HBBI", 6, 0, 0, 0xFFFF)  # BPF_RET|BPF_K: a filter that keeps everything
+
+
+@pytest.fixture(autouse=True)
+def _requirements() -> None:
+    require_root()
+
+
+@pytest.fixture
+def other():
+    """Another process of root's."""
+    process = subprocess.Popen(["sleep", "60"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def _is_stopped(process: subprocess.Popen) -> bool:
+    """Takes its being stopped, where it is."""
+    stopped, _ = os.waitpid(process.pid, os.WUNTRACED | os.WNOHANG)
+    return stopped == process.pid
+
+
+def _udp_descriptor(pid: int) -> int:
+    """Of an IPv4 socket: the kernel says so of no descriptor but by its inode."""
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/udp").read_text().splitlines()[1:]]
+    inodes = {f"socket:[{row[9]}]" for row in rows}
+    return next(int(fd.name) for fd in Path(f"/proc/{pid}/fd").iterdir() if os.readlink(fd) in inodes)
+
+
+def _attempts(thread: Inside, fd: int, victim: Path, other: subprocess.Popen) -> dict[str, str]:
+    found = {"stat": thread.call(STAT, thread.put(bytes(victim) + b"\0"), thread.room + AWAY)}
+    found["read"] = thread.call(OPEN, thread.put(b"/etc/passwd\0"), os.O_RDONLY)
+    found["unlink"] = thread.call(UNLINK, thread.put(bytes(victim) + b"\0"))
+    found["tgkill"] = thread.call(TGKILL, other.pid, other.pid, signal.SIGSTOP)
+    found["setown"] = thread.call(FCNTL, fd, F_SETOWN, other.pid)
+    found["socketpair"] = thread.call(SOCKETPAIR, 1, 1, 0, thread.room)
+    code = thread.put(bytes(64) + RETURN_ALL) + 64
+    thread.put(struct.pack("=HxxxxxxQ", 1, code) + bytes(48) + RETURN_ALL)
+    found["filter"] = thread.call(SETSOCKOPT, fd, 1, SO_ATTACH_FILTER, thread.room, 16)
+    found["iptables"] = thread.call(SETSOCKOPT, fd, 0, IPT_SO_SET_REPLACE, thread.room, 64)
+    found["ip6tables"] = thread.call(SETSOCKOPT, fd, 41, IP6T_SO_SET_REPLACE, thread.room, 64)
+    return found
+
+
+REFUSED = {
+    "stat": "0",
+    "read": "EPERM",
+    "tgkill": "EPERM",
+    "setown": "EPERM",
+    "socketpair": "EPERM",
+    "filter": "EPERM",
+    "iptables": "EPERM",
+    "ip6tables": "EPERM",
+}
+
+
+@pytest.mark.parametrize("thread", ["pywg-rx", "pywg-tx", "pywg-h0"])
+@pytest.mark.parametrize("sandbox", ["1", "0"])
+def test_from_inside_a_thread_of_the_data_plane(thread, sandbox, tmp_path, other):
+    name = unique("pywgt")
+    victim = tmp_path / "victim"
+    victim.touch()
+
+    def test() -> None:
+        with Foreground(name, PYWG_SANDBOX=sandbox, PYWG_THREADS="3") as daemon:
+            until(lambda: answers(name))
+            ip("link", "set", name, "up")
+            until(lambda: b"sockets_open=1\n" in ask(name, b"stats=1\n\n"))
+            until(lambda: f"sandbox_seccomp={sandbox}\n".encode() in ask(name, b"stats=1\n\n"))
+            confined = int(sandbox == "1" and landlock.abi() > 0)
+            assert f"sandbox_landlock_threads={confined}\n".encode() in ask(name, b"stats=1\n\n")
+            pid = daemon.process.pid
+            with inside(thread_of(pid, thread)) as stopped:
+                found = _attempts(stopped, _udp_descriptor(pid), victim, other)
+            assert answers(name)
+            daemon.process.terminate()
+            assert daemon.exit_status() == 0
+        removed = found.pop("unlink")
+        if sandbox == "1":
+            assert found == REFUSED
+            assert removed == ("EACCES" if landlock.abi() else "0")
+            assert not _is_stopped(other)
+            assert victim.exists() == bool(landlock.abi())
+        else:
+            assert {found.pop("iptables"), found.pop("ip6tables")}.isdisjoint({"EPERM"})  # the kernel may have none
+            assert int(found.pop("read")) > 2
+            assert found == dict.fromkeys(found, "0")
+            assert len(found) == 5
+            until(lambda: _is_stopped(other))
+            assert not victim.exists()
+
+    run_inside(test)
+
+
+WITH_LANDLOCK_ALONE = """
+import os, sys
+from pywg._fastpath import Plane
+from pywg.runtime.confine import landlock
+from pywg.runtime.base.libc import prctl
+prctl(38, 1)  # PR_SET_NO_NEW_PRIVS
+plane = Plane(helpers=1, ruleset=landlock.create_ruleset(landlock.abi()) if sys.argv[1] == "confined" else -1)
+print(plane.confined, flush=True)
+sys.stdin.readline()
+open("/etc/passwd").close()  # this thread is as it was
+os.kill(int(sys.argv[2]), 0)
+plane.close()
+print("ended", flush=True)
+"""
+
+
+@pytest.mark.parametrize("thread", ["pywg-rx", "pywg-tx", "pywg-h0"])
+@pytest.mark.parametrize("kind", ["confined", "free"])
+def test_landlock_alone_holds_these_threads_and_no_other(thread, kind, tmp_path, other):
+    """As from the threads' start until the filter is on, or where it can't be had."""
+    if landlock.abi() < 6:
+        pytest.skip("this kernel's Landlock knows no signals")
+    victim = tmp_path / "victim"
+    victim.touch()
+    command = [sys.executable, "-c", WITH_LANDLOCK_ALONE, kind, str(other.pid)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == f"{kind == 'confined'}\n"
+        with inside(thread_of(process.pid, thread)) as stopped:
+            found = {
+                "read": stopped.call(OPEN, stopped.put(b"/etc/passwd\0"), os.O_RDONLY),
+                "make": stopped.call(OPEN, stopped.put(bytes(tmp_path / "new") + b"\0"), os.O_WRONLY | os.O_CREAT),
+                "unlink": stopped.call(UNLINK, stopped.put(bytes(victim) + b"\0")),
+                "kill": stopped.call(KILL, other.pid, 0),
+                "own": stopped.call(TGKILL, process.pid, process.pid, 0),
+            }
+        assert process.communicate("\n", timeout=30)[0] == "ended\n"
+    if kind == "confined":
+        assert found == {"read": "EACCES", "make": "EACCES", "unlink": "EACCES", "kill": "EPERM", "own": "0"}
+    else:
+        assert found.pop("read").isdigit()
+        assert found.pop("make").isdigit()
+        assert found == {"unlink": "0", "kill": "0", "own": "0"}

@@ -1,0 +1,258 @@
+"""Timers on CLOCK_BOOTTIME. A sleep is a clock that is further than the timers are: virtual here, as in a real one."""
+
+import asyncio
+import errno
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pywg.runtime.base import clock
+from pywg.runtime.base.libc import timerfd_create, timerfd_set_at
+from pywg.runtime.base.log import Level, Log
+from pywg.runtime.base.reader import REST
+from pywg.runtime.daemon import boot_timer
+from pywg.runtime.daemon.boot_timer import CANCELLED_MAX, LONGEST_SLEEP, BootTimers
+from tests.support import require_root, require_tool
+
+LOG = Log("wg0", Level.SILENT)
+pytestmark = pytest.mark.dropin("time")
+
+
+class FakeLoop:
+    """The descriptor's callback, to be called by the test, and a call_later of its own."""
+
+    def __init__(self) -> None:
+        self.fd = -1
+        self.reader = None
+        self.called: list[tuple[float, object]] = []
+        self.errors: list[Exception] = []
+
+    def add_reader(self, fd, callback) -> None:
+        self.fd, self.reader = fd, callback
+
+    def remove_reader(self, fd) -> None:
+        assert fd == self.fd
+        self.reader = None
+
+    def call_later(self, delay, callback):
+        self.called.append((delay, callback))
+        return Handle()
+
+    def call_exception_handler(self, context) -> None:
+        self.errors.append(context["exception"])
+
+
+class Handle:
+    def cancel(self) -> None:
+        """Nothing is called by itself here."""
+
+
+class Bed:
+    """`now` is the protocol's clock; what the timerfd is set to is in `set`."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.now = 1000.0
+        self.set: list[float] = []
+        self.came: list[str] = []
+        self.loop = FakeLoop()
+        monkeypatch.setattr(clock, "now", lambda: self.now)
+        monkeypatch.setattr(boot_timer, "timerfd_set_at", lambda _fd, at: self.set.append(at))
+        self.timers = BootTimers(self.loop, LOG)
+
+    def later(self, delay: float, name: str):
+        return self.timers.call_later(delay, lambda: self.came.append(name))
+
+    def expire(self, now: float) -> list[str]:
+        self.now = now
+        self.came.clear()
+        self.loop.reader()
+        return self.came
+
+
+@pytest.fixture
+def bed(monkeypatch) -> Iterator[Bed]:
+    bed = Bed(monkeypatch)
+    yield bed
+    bed.timers.close()
+
+
+def test_the_first_is_what_it_is_set_to(bed):
+    bed.later(10, "ten")
+    bed.later(30, "thirty")
+    bed.later(5, "five")
+    assert bed.set == [1010, 1005]
+    assert bed.expire(1005) == ["five"]
+    assert bed.expire(1010) == ["ten"]
+    assert bed.set == [1010, 1005, 1010, 1030]
+
+
+def test_what_fell_due_in_a_sleep_comes_at_once_and_in_order(bed):
+    bed.later(120, "rekey")
+    bed.later(10, "keepalive")
+    bed.later(10, "the same")
+    bed.later(86400, "tomorrow")
+    assert bed.expire(1000 + 3600) == ["keepalive", "the same", "rekey"]
+    assert bed.set[-1] == 1000 + 86400
+
+
+def test_cancelled(bed):
+    first, second = bed.later(5, "first"), bed.later(6, "second")
+    first.cancel()
+    assert bed.expire(1005) == []
+    second.cancel()
+    second.cancel()
+    assert bed.expire(1010) == []
+    assert bed.set[-1] in (1006, 0)
+
+
+def test_what_was_cancelled_does_not_pile_up(bed):
+    """Each earlier deadline replaces a later one, which is then far from due."""
+    bed.later(60, "kept")
+    for number in range(20 * CANCELLED_MAX):
+        bed.later(100 + number, "never").cancel()
+    assert len(bed.timers._waiting) <= CANCELLED_MAX
+    assert bed.expire(1000 + 200 * CANCELLED_MAX) == ["kept"]
+
+
+def test_cancelled_by_one_that_came_together_with_it(bed):
+    handles = []
+
+    def cancel() -> None:
+        handles[0].cancel()
+
+    bed.timers.call_later(5, cancel)
+    handles.append(bed.later(5, "cancelled"))
+    assert bed.expire(1005) == []
+
+
+def test_a_callback_that_fails_does_not_stop_the_timers(bed):
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    bed.timers.call_later(1, fail)
+    bed.later(1, "due with it")
+    bed.later(9, "after it")
+    assert bed.expire(1001) == ["due with it"]
+    assert [type(error) for error in bed.loop.errors] == [ZeroDivisionError]
+    assert bed.set[-1] == 1009
+
+
+def test_a_timerfd_that_can_not_be_set_is_the_loops_until_it_can(bed, monkeypatch):
+    refused: list[float] = []
+
+    def refuse(_fd: int, at: float) -> None:
+        refused.append(at)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    settable = boot_timer.timerfd_set_at
+    monkeypatch.setattr(boot_timer, "timerfd_set_at", refuse)
+    bed.later(5, "five")
+    bed.later(3600, "later")
+    assert refused == [1005]
+    (delay, callback), *_ = bed.loop.called
+    assert delay == 5
+    bed.now = 1005
+    callback()
+    assert bed.came == ["five"]
+    delay, callback = bed.loop.called[-1]
+    assert delay == LONGEST_SLEEP
+    monkeypatch.setattr(boot_timer, "timerfd_set_at", settable)
+    callback()
+    assert bed.set[-1] == 4600
+
+
+def test_a_timerfd_that_can_not_be_read_rests(bed, monkeypatch):
+    bed.later(5, "five")
+    monkeypatch.setattr(boot_timer.os, "read", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "odd")))
+    bed.loop.reader()
+    assert bed.loop.reader is None
+    delay, start = bed.loop.called[-1]
+    assert delay == REST
+    monkeypatch.undo()
+    monkeypatch.setattr(clock, "now", lambda: 1005.0)
+    start()
+    bed.loop.reader()
+    assert bed.came == ["five"]
+
+
+def test_a_callback_may_close_and_set(bed):
+    bed.timers.call_later(1, lambda: bed.later(0, "again"))
+    bed.expire(1001)
+    assert bed.expire(1001) == ["again"]
+    bed.timers.call_later(1, bed.timers.close)
+    bed.expire(1002)
+    assert bed.loop.reader is None
+
+
+def test_without_a_timerfd_it_is_the_loops_and_no_sleep_is_long(monkeypatch):
+    def refuse(_clock: int) -> int:
+        raise OSError
+
+    monkeypatch.setattr(boot_timer, "timerfd_create", refuse)
+    loop = FakeLoop()
+    timers = BootTimers(loop, LOG)
+    for delay in (3.0, 3600.0):
+        timers.call_later(delay, print)
+    timers.close()
+    assert [delay for delay, _ in loop.called] == [3.0, LONGEST_SLEEP]
+
+
+def test_the_descriptor_is_readable_when_the_time_has_come_or_is_past():
+    fd = timerfd_create(time.CLOCK_BOOTTIME)
+    try:
+        timerfd_set_at(fd, clock.now() + 3600)
+        assert not select.select([fd], [], [], 0)[0]
+        timerfd_set_at(fd, 0)
+        assert not select.select([fd], [], [], 0)[0]
+        for at in (clock.now() - 3600, 1e-9, clock.now() + 0.01):
+            timerfd_set_at(fd, at)
+            assert select.select([fd], [], [], 20)[0]
+            assert os.read(fd, 8)
+    finally:
+        os.close(fd)
+
+
+def test_in_a_real_loop():
+    async def main() -> list[int]:
+        loop = asyncio.get_running_loop()
+        timers = BootTimers(loop, LOG)
+        came: list[int] = []
+        done = loop.create_future()
+        timers.call_later(0.02, lambda: (came.append(2), done.set_result(None)))
+        timers.call_later(0.01, lambda: came.append(1))
+        timers.call_later(0.005, lambda: came.append(0)).cancel()
+        await asyncio.wait_for(done, 20)
+        timers.close()
+        return came
+
+    assert asyncio.run(main()) == [1, 2]
+
+
+@pytest.mark.netns
+def test_clock_of_a_machine_that_has_been_up_for_30_years():
+    """In a time namespace: timers and the data plane's clock have its offset, and their arithmetic holds."""
+    require_root()
+    require_tool("unshare")
+    offset = 1_000_000_000
+    command = ["unshare", "--time", "--boottime", str(offset), "--"]
+    if subprocess.run([*command, "true"], check=False, capture_output=True).returncode:
+        pytest.xfail("this kernel has no time namespaces")
+    program = f"""
+import select, time
+from pywg import _fastpath
+from pywg.runtime.base import clock
+from pywg.runtime.base.libc import timerfd_create, timerfd_set_at
+assert clock.now() > {offset}
+assert abs(_fastpath.now() - clock.now()) < 20
+fd = timerfd_create(clock.CLOCK)
+timerfd_set_at(fd, clock.now() + 3600)
+assert not select.select([fd], [], [], 0)[0]
+timerfd_set_at(fd, clock.now() + 0.01)
+assert select.select([fd], [], [], 20)[0]
+"""
+    subprocess.run([*command, sys.executable, "-c", program], check=True, timeout=60)

@@ -1,0 +1,160 @@
+"""The environment and the command line. dropin: 2, 3."""
+
+import pytest
+
+from pywg._fastpath import Plane
+from pywg.errors import ConfigError
+from pywg.runtime.base.log import Form, Level
+from pywg.runtime.daemon.options import read_options
+
+
+@pytest.mark.dropin("2")
+def test_defaults():
+    options = read_options("wg0", {})
+    assert options.interface == "wg0"
+    assert not options.foreground
+    assert options.log_level is Level.ERROR
+    assert not options.keep_output
+    assert (options.tun_fd, options.uapi_fd) == (None, None)
+    assert (options.udp_gso, options.udp_gro, options.tun_offload) == (True, True, True)
+    assert options.sandbox
+    assert options.log_form is Form.TEXT
+
+
+@pytest.mark.dropin("2", "3")
+@pytest.mark.known_bug("No knob")
+def test_environment():
+    options = read_options(
+        "wg0",
+        {
+            "LOG_LEVEL": "verbose",
+            "WG_TUN_FD": "3",
+            "WG_UAPI_FD": "4",
+            "WG_PROCESS_FOREGROUND": "1",
+            "PYWG_UDP_GSO": "0",
+            "PYWG_UDP_GRO": "1",
+            "PYWG_TUN_OFFLOAD": "0",
+            "PYWG_SANDBOX": "0",
+            "PYWG_LOG_FORMAT": "json",
+        },
+    )
+    assert options.log_level is Level.DEBUG
+    assert options.keep_output
+    assert (options.tun_fd, options.uapi_fd, options.foreground) == (3, 4, True)
+    assert (options.udp_gso, options.udp_gro, options.tun_offload) == (False, True, False)
+    assert not options.sandbox
+    assert options.log_form is Form.JSON
+
+
+def test_command_line_wins():
+    options = read_options(
+        "wg0", {"PYWG_UDP_GSO": "0", "PYWG_UDP_GRO": "1"}, foreground=True, udp_gso=True, udp_gro=False
+    )
+    assert (options.foreground, options.udp_gso, options.udp_gro) == (True, True, False)
+
+
+def test_equal_tail_is_left_to_the_kernel_unless_said():
+    assert read_options("wg0", {}).udp_gso_equal_tail is None
+    for text, on in (("0", False), ("1", True)):
+        assert read_options("wg0", {"PYWG_UDP_GSO_EQUAL_TAIL": text}).udp_gso_equal_tail is on
+        assert (
+            read_options("wg0", {"PYWG_UDP_GSO_EQUAL_TAIL": text}, udp_gso_equal_tail=not on).udp_gso_equal_tail
+            is not on
+        )
+
+
+@pytest.mark.dropin("3")
+def test_only_1_means_foreground():
+    assert not read_options("wg0", {"WG_PROCESS_FOREGROUND": "0"}).foreground
+
+
+@pytest.mark.dropin("2")
+@pytest.mark.parametrize("word", ["warn", "trace", "0", "WARN", "notice", "fatal", "7"])
+def test_other_loggers_words_for_levels_are_understood(word: str):
+    assert not read_options("wg0", {"LOG_LEVEL": word}).remarks
+
+
+@pytest.mark.dropin("2")
+@pytest.mark.parametrize("word", ["loud", "pywg=debug", "8", " "])
+def test_a_level_that_is_none_is_the_default_and_a_remark(word: str):
+    options = read_options("wg0", {"LOG_LEVEL": word})
+    assert options.log_level is Level.ERROR
+    (remark,) = options.remarks
+    assert f"LOG_LEVEL={word!r}" in remark
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("LOG_LEVEL", "WG_TUN_FD", "WG_UAPI_FD", "WG_PROCESS_FOREGROUND", "PYWG_LOG_FORMAT", "PYWG_AEAD"),
+        *("PYWG_UDP_GSO", "PYWG_UDP_GSO_EQUAL_TAIL", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD", "PYWG_SANDBOX"),
+        *("PYWG_LISTEN_ADDRESS", "PYWG_BIND_DEVICE", "PYWG_THREADS", "PYWG_STAGED_MEMORY", "PYWG_STORE_TUN"),
+        *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDNAMES"),
+    ],
+)
+def test_an_empty_variable_is_none(name: str):
+    assert read_options("wg0", {name: ""}, foreground=True) == read_options("wg0", {}, foreground=True)
+
+
+def test_silent_closes_the_output_in_the_background():
+    assert not read_options("wg0", {"LOG_LEVEL": "silent"}).keep_output
+
+
+@pytest.mark.dropin("3")
+@pytest.mark.parametrize("name", ["WG_TUN_FD", "WG_UAPI_FD"])
+@pytest.mark.parametrize("value", ["-1", "x", "3 ", "٣", "99999999999999"])
+def test_a_wrong_descriptor_is_named(name: str, value: str):
+    with pytest.raises(ConfigError, match=name):
+        read_options("wg0", {name: value})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["PYWG_UDP_GSO", "PYWG_UDP_GSO_EQUAL_TAIL", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD", "PYWG_SANDBOX", "PYWG_LOG_FORMAT"],
+)
+def test_a_wrong_switch_is_named(name: str):
+    with pytest.raises(ConfigError, match=f"{name}='yes'"):
+        read_options("wg0", {name: "yes"})
+
+
+def test_the_aead_backend_is_named_by_the_environment():
+    assert read_options("wg0", {}).aead == "auto"
+    assert read_options("wg0", {"PYWG_AEAD": "evp"}).aead == "evp"
+
+
+@pytest.mark.parametrize("environ", [{}, {"PYWG_THREADS": ""}, {"PYWG_THREADS": "auto"}])
+def test_threads_follow_the_processors(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]):
+    monkeypatch.setattr("pywg.runtime.daemon.options.auto_threads", lambda: 7)
+    assert read_options("wg0", environ).threads == 7
+    assert read_options("wg0", {"PYWG_THREADS": "3"}, threads="auto").threads == 7
+
+
+def test_threads_are_given():
+    assert read_options("wg0", {"PYWG_THREADS": "2"}).threads == 2
+    assert read_options("wg0", {"PYWG_THREADS": "64"}).threads == 64
+    assert read_options("wg0", {"PYWG_THREADS": "2"}, threads="5").threads == 5
+    assert read_options("wg0", {"PYWG_THREADS": "x"}, threads="5").threads == 5
+
+
+def test_memory_for_staged_packets():
+    plane = Plane()
+    plane.close()
+    assert read_options("wg0", {}).staged_bytes == 16 << 20 == plane.memory()["staged_packets"]
+    assert read_options("wg0", {"PYWG_STAGED_MEMORY": "1"}).staged_bytes == 1 << 20
+    assert read_options("wg0", {"PYWG_STAGED_MEMORY": "x"}, staged_memory="1024").staged_bytes == 1 << 30
+
+
+@pytest.mark.parametrize("value", ["0", "1025", "-1", "16M", "auto", "٣", "9999999999", " 16"])
+def test_a_wrong_amount_of_memory_is_named(value: str):
+    with pytest.raises(ConfigError, match=f"PYWG_STAGED_MEMORY='{value}' is not a number of MiB from 1 to 1024"):
+        read_options("wg0", {"PYWG_STAGED_MEMORY": value})
+    with pytest.raises(ConfigError, match="--staged-memory="):
+        read_options("wg0", {}, staged_memory=value)
+
+
+@pytest.mark.parametrize("value", ["0", "1", "65", "-2", "two", "٣", "9999999999", "2 "])
+def test_a_wrong_number_of_threads_is_named(value: str):
+    with pytest.raises(ConfigError, match="PYWG_THREADS="):
+        read_options("wg0", {"PYWG_THREADS": value})
+    with pytest.raises(ConfigError, match="--threads="):
+        read_options("wg0", {}, threads=value)

@@ -1,0 +1,111 @@
+"""The shipped systemd units: systemd understands every line, and they ask for what the daemon needs. dropin: 21."""
+
+import configparser
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support import require_tool
+
+pytestmark = pytest.mark.dropin("21")
+
+EXPOSED_AT_MOST = 30  # tenths: systemd's "OK" ends at 5.0; an ordinary service has 9.6
+UNITS = Path(__file__).resolve().parents[3] / "docs" / "systemd"
+
+
+def verify(directory: Path, unit: str) -> str:
+    """What systemd-analyze has to say about `unit`; its own units are found as well."""
+    require_tool("systemd-analyze")
+    ended = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", unit],
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{directory}:"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    said = [line for line in ended.stderr.splitlines() if "pywg" in line or "wg-quick" in line]
+    return "\n".join(said) + ("" if ended.returncode == 0 or said else f"status {ended.returncode}")
+
+
+def test_native_unit(tmp_path):
+    text = (UNITS / "pywg@.service").read_text()
+    installed = tmp_path / "pywg"
+    shutil.copy("/bin/true", installed)
+    (tmp_path / "pywg@.service").write_text(text.replace("/usr/local/bin/pywg", str(installed)))
+    assert verify(tmp_path, "pywg@wg0.service") == ""
+
+
+def test_a_mistake_would_be_seen(tmp_path):
+    text = (UNITS / "pywg@.service").read_text()
+    (tmp_path / "pywg@.service").write_text(text.replace("WatchdogSec=10", "WatchdogSec=soon"))
+    assert "Failed to parse sec value, ignoring: soon" in verify(tmp_path, "pywg@wg0.service")
+
+
+def test_drop_in(tmp_path):
+    if not Path("/lib/systemd/system/wg-quick@.service").exists():
+        pytest.skip("wireguard-tools brought no wg-quick@.service")
+    (tmp_path / "wg-quick@.service.d").mkdir()
+    shutil.copy(UNITS / "wg-quick@.service.d-pywg.conf", tmp_path / "wg-quick@.service.d" / "pywg.conf")
+    assert verify(tmp_path, "wg-quick@wg0.service") == ""
+
+
+def install_lines() -> list[str]:
+    """The commands of the units' README that copy them."""
+    lines = re.findall(r"^    (install .*)$", (UNITS / "README.md").read_text(), re.M)
+    assert len(lines) == 2
+    return lines
+
+
+@pytest.mark.parametrize("units", ["docs/systemd", "/opt/pywg/share/pywg/systemd"])
+def test_the_documented_commands_install_them(tmp_path, units):
+    """In a checkout, and in an installation in /opt/pywg: that its files are there is for test_installation.py."""
+    assert f"\n    units={units} " in (UNITS / "README.md").read_text()
+    (tmp_path / "installed/share/pywg").mkdir(parents=True)
+    (tmp_path / "installed/share/pywg/systemd").symlink_to(UNITS)
+    (tmp_path / "system").mkdir()
+    for line in install_lines():
+        script = f"units={units}; {line}".replace("/etc/systemd", str(tmp_path)).replace(
+            "/opt/pywg", f"{tmp_path}/installed"
+        )
+        subprocess.run(["sh", "-ec", script], cwd=UNITS.parents[1], check=True)
+    assert (tmp_path / "system/pywg@.service").read_bytes() == (UNITS / "pywg@.service").read_bytes()
+    assert (tmp_path / "system/wg-quick@.service.d/pywg.conf").exists()
+
+
+def test_the_unit_finds_what_the_readme_installs():
+    program = "/usr/local/bin/pywg"
+    assert f"ln -s /opt/pywg/bin/pywg {program}\n" in (UNITS.parents[1] / "README.md").read_text()
+    assert f"ExecStart={program} " in (UNITS / "pywg@.service").read_text()
+
+
+def test_native_unit_is_confined():
+    """What is left is what the daemon is for: root, CAP_NET_ADMIN, the host's network and Internet sockets."""
+    require_tool("systemd-analyze")
+    options = ("--offline=yes", "--no-pager", f"--threshold={EXPOSED_AT_MOST}")
+    ended = subprocess.run(
+        ["systemd-analyze", "security", *options, str(UNITS / "pywg@.service")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    print(ended.stdout)
+    assert ended.returncode == 0, ended.stdout
+
+
+def test_native_unit_has_what_the_daemon_needs():
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str
+    unit.read(UNITS / "pywg@.service")
+    service = unit["Service"]
+    assert (service["Type"], service["ExecStart"]) == ("notify", "/usr/local/bin/pywg run --foreground %i")
+    assert "CAP_NET_ADMIN" in service["CapabilityBoundingSet"].split()
+    assert (service["RuntimeDirectory"], service["RuntimeDirectoryMode"]) == ("wireguard", "0755")
+    assert service["RuntimeDirectoryPreserve"] == "yes"  # other interfaces' sockets lie there
+    assert service["DeviceAllow"] == "/dev/net/tun rw"
+    assert int(service["WatchdogSec"]) > 0

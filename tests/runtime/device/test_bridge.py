@@ -1,0 +1,119 @@
+"""The way between core and plane: nothing is left behind, nothing is sent before its key is there, one timer."""
+
+import typing
+
+import pytest
+
+from pywg._fastpath import ROUTING_LOOP, UNDER_LOAD
+from pywg.config.model import PeerChange
+from pywg.core import events
+from pywg.runtime.base.log import LIMIT_BURST, peer_name
+from pywg.runtime.device.bridge import DRAIN_LIMIT
+from tests.runtime.device_bed import Bed, Pair, clamped, peer_key
+
+
+def test_the_responders_keypair_is_there_before_its_response_leaves():
+    pair = Pair()
+    pair.a.report(1, 1)
+    ((_, initiation),) = pair.a.plane.sent
+    pair.b.plane.calls.clear()
+    pair.b.plane.receive(initiation, (pair.a.address, 1, 0, b"", 0))
+    pair.b.poll()
+    assert pair.b.plane.calls == ["install_keypair", "send_to_peer"]
+
+
+def test_every_event_of_the_core_has_a_handler():
+    handled = Bed().device._pump._handlers
+    assert set(handled) == set(typing.get_args(events.Event))
+
+
+def test_a_flood_is_taken_in_portions():
+    bed = Bed()
+    bed.set(private_key=clamped(1))
+    bed.device.up()
+    for _ in range(3 * DRAIN_LIMIT):
+        bed.plane.receive(bytes(148), (bytes(4), 9, 0, b"", 0))
+    bed.device.on_plane_ready()
+    assert len(bed.plane.messages) == 2 * DRAIN_LIMIT
+
+
+def test_retransmission_is_timed_and_given_up():
+    pair = Pair()
+    pair.a.report(1, 1)
+    pair.a.plane.peers[1].staged = 1
+    assert len(pair.a.plane.sent) == 1
+    pair.timers.advance(5.4)
+    assert len(pair.a.plane.sent) == 2
+    pair.timers.advance(120)
+    assert 18 <= len(pair.a.plane.sent) <= 20  # paper, 6.4: every 5 s, for 90 s
+    assert pair.a.plane.peers[1].staged == 0
+
+
+def test_at_most_one_timer_waits():
+    pair = Pair()
+    pair.handshake()
+    assert len(pair.timers.pending()) <= 2  # one for each of the two
+    for _ in range(50):
+        pair.timers.advance(7)
+        pair.carry()
+        assert len(pair.timers.pending()) <= 2
+
+
+def test_a_timer_that_comes_too_early_changes_nothing():
+    pair = Pair()
+    pair.handshake()
+    pair.a.set(PeerChange(pair.b_key, persistent_keepalive=3600))
+    sent, (at, *_) = len(pair.a.plane.calls), pair.timers.pending()
+    pair.a.device._pump._on_timer()
+    assert len(pair.a.plane.calls) == sent
+    assert pair.timers.pending()[0] == at
+
+
+def test_an_idle_device_has_no_timer():
+    bed = Bed()
+    bed.set(PeerChange(peer_key(1), endpoint=(bytes(4), 1, 0)), private_key=clamped(1))
+    bed.device.up()
+    assert bed.timers.pending() == []
+
+
+def test_the_deleted_interface_is_reported():
+    bed = Bed()
+    bed.plane.state = 1
+    bed.poll()
+    assert bed.tun_gone == 1
+
+
+def test_under_load_the_plane_asks_for_cookies_and_the_core_does_not():
+    """What comes through has been looked at, or came before the load: it is answered in either case."""
+    pair = Pair()
+    pair.a.report(1, 1)
+    ((_, initiation),) = pair.a.plane.sent
+    pair.b.plane.state = UNDER_LOAD
+    pair.b.plane.receive(initiation, (pair.a.address, 1, 0, pair.b.address, 3))
+    pair.b.poll()
+    ((to, response),) = pair.b.plane.sent
+    assert (to, response[0], len(response)) == (1, 2, 92)
+
+
+def test_the_plane_knows_its_peers_keys_for_their_cookie_replies():
+    pair = Pair()
+    assert pair.a.plane.peers[1].public_key == pair.b_key
+
+
+@pytest.mark.parametrize("flags", [1, 2, 4, 8, 31])
+def test_signs_of_life_of_a_peer_that_is_gone_are_ignored(flags):
+    pair = Pair()
+    pair.a.set(PeerChange(pair.b_key, remove=True))
+    pair.a.plane.endpoint = lambda peer: None
+    pair.a.report(1, flags, 12345)
+    assert pair.a.plane.sent == []
+
+
+def test_a_routing_loop_is_told_and_not_too_often():
+    pair = Pair()
+    pair.handshake()
+    for _ in range(100):
+        pair.a.report(1, ROUTING_LOOP)
+    lines = [line for line in pair.a.text.getvalue().splitlines() if "routing loop" in line]
+    assert len(lines) == LIMIT_BURST
+    assert all("WARNING" in line and f"{peer_name(pair.b_key)} " in line for line in lines)

@@ -1,0 +1,222 @@
+"""pyroute2's messages without its front door, and questions and hints over rtnetlink(7)."""
+
+import asyncio
+import errno
+import os
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pywg.runtime.base.log import Level, Log
+from pywg.runtime.net import netlink
+from pywg.runtime.net.netlink import Hints, Listener, Questions, decode, messages, number
+
+LOG = Log("wg0", Level.SILENT)
+RTM_NEWLINK = 16
+RTM_GETLINK = 18
+NLMSG_ERROR = 2
+IFF_LOOPBACK = 8
+HEADER = struct.Struct("=IHHII")
+LINK_FIELDS = struct.Struct("=BxHiII")
+
+
+def python(program: str) -> str:
+    """What a fresh interpreter prints. `imported` names all modules whose import was begun so far."""
+    prelude = (
+        "import sys; imported = []\n"
+        "sys.addaudithook(lambda event, args: imported.append(args[0]) if event == 'import' else None)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", prelude + program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_the_front_door_stays_shut():
+    program = """
+from pywg.runtime.net.netlink import messages
+assert messages().link.__name__ == "ifinfmsg"
+assert "pyroute2.common" in imported
+assert "pyroute2.ndb.main" not in imported and "pyroute2.iproute" not in imported
+print([name for name in sys.modules if name.split(".")[0] == "pyroute2"])
+"""
+    assert python(program) == "[]\n"
+
+
+def test_pyroute2_can_be_imported_as_always_afterwards():
+    program = """
+from pywg.runtime.net.netlink import Questions, messages
+ours = messages()
+import pyroute2
+import pyroute2.netlink.rtnl.ifinfmsg
+assert "pyroute2.ndb.main" in imported
+with pyroute2.IPRoute() as route:
+    (lo,) = route.get_links(ifname="lo")
+assert isinstance(lo, pyroute2.netlink.rtnl.ifinfmsg.ifinfmsg)
+assert messages() is ours
+print(Questions().ask(18, ours.link, {}, {"IFLA_IFNAME": "lo"}).get_attr("IFLA_MTU") == lo.get_attr("IFLA_MTU"))
+"""
+    assert python(program) == "True\n"
+
+
+def test_an_open_front_door_is_used():
+    program = """
+import pyroute2
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
+from pywg.runtime.net.netlink import messages
+print(messages().route is rtmsg, sys.modules["pyroute2"] is pyroute2)
+"""
+    assert python(program) == "True True\n"
+
+
+def test_the_front_door_is_the_way_in_when_there_is_no_other():
+    program = """
+from pywg.runtime.net import netlink
+from pywg.runtime.base.log import Level, Log
+find_spec = netlink.importlib.util.find_spec
+netlink.importlib.util.find_spec = lambda name: None if name == "pyroute2" else find_spec(name)
+print(netlink.messages().link.__name__, "pyroute2.ndb.main" in imported, "pyroute2" in sys.modules)
+"""
+    assert python(program) == "ifinfmsg True True\n"
+
+
+def test_a_link_of_the_kernel():
+    questions = Questions()
+    link = questions.ask(RTM_GETLINK, messages().link, {}, {"IFLA_IFNAME": b"lo"})
+    assert link["flags"] & IFF_LOOPBACK
+    assert number(link, "IFLA_MTU") == int(Path("/sys/class/net/lo/mtu").read_text())
+    questions.close()
+    questions.close()
+
+
+def test_an_error_of_the_kernel_is_an_oserror():
+    questions = Questions()
+    with pytest.raises(OSError, match="No such device") as caught:
+        questions.ask(RTM_GETLINK, messages().link, {}, {"IFLA_IFNAME": b"not-there"})
+    assert caught.value.errno == errno.ENODEV
+    questions.close()
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The other end of each netlink socket: what a test puts in is what the runtime reads."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ours.setblocking(False)
+    monkeypatch.setattr(netlink, "_open", lambda groups: ours)
+    yield theirs
+    ours.close()
+    theirs.close()
+
+
+def reply(sequence: int, body: bytes, kind: int = RTM_NEWLINK) -> bytes:
+    return HEADER.pack(HEADER.size + len(body), kind, 0, sequence, 0) + body
+
+
+def link(flags: int) -> bytes:
+    return LINK_FIELDS.pack(0, 1, 7, flags, 0) + struct.pack("=HHI", 8, 4, 1400)
+
+
+def ask() -> object:
+    return Questions().ask(RTM_GETLINK, messages().link, {"index": 7}, {})
+
+
+def test_the_question(kernel):
+    kernel.send(reply(1, link(0x41)))
+    answer = ask()
+    assert (answer["index"], answer["flags"], number(answer, "IFLA_MTU")) == (7, 0x41, 1400)
+    sent = kernel.recv(1000)
+    assert HEADER.unpack_from(sent)[:4] == (len(sent), RTM_GETLINK, 1, 1)  # NLM_F_REQUEST
+    assert LINK_FIELDS.unpack_from(sent, HEADER.size) == (0, 0, 7, 0, 0)
+
+
+def test_answers_to_other_questions_are_passed_over(kernel):
+    kernel.send(reply(0, link(1)))
+    kernel.send(reply(9, struct.pack("=i", -errno.EPERM), NLMSG_ERROR))
+    kernel.send(b"")
+    kernel.send(reply(1, link(2)))
+    assert ask()["flags"] == 2
+
+
+def test_no_answer(kernel):
+    with pytest.raises(OSError, match="no answer") as caught:
+        ask()
+    assert caught.value.errno == errno.EPROTO
+
+
+@pytest.mark.parametrize("body", [b"", bytes(5), link(1)[:-2]], ids=len)
+def test_an_answer_that_can_not_be_read(kernel, body):
+    kernel.send(reply(1, body))
+    with pytest.raises(OSError, match="rtnetlink") as caught:
+        number(ask(), "IFLA_MTU")
+    assert caught.value.errno == errno.EPROTO
+
+
+def test_an_attribute_that_is_missing():
+    message = decode(messages().link, reply(1, LINK_FIELDS.pack(0, 1, 7, 1, 0)))
+    with pytest.raises(OSError, match="without IFLA_MTU"):
+        number(message, "IFLA_MTU")
+
+
+def test_all_hints_are_taken(kernel):
+    hints = Hints(1)
+    for size in range(100):
+        kernel.send(bytes(size))
+    hints.take_all()
+    with pytest.raises(BlockingIOError):
+        socket.socket.recv(hints._socket, 1)
+    hints.take_all()
+    hints.close()
+    assert hints.fileno() == -1
+
+
+def test_lost_hints_are_hints(monkeypatch):
+    class Overflown:
+        def __init__(self) -> None:
+            self.results = [OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS)), b"x", BlockingIOError(), b"newer"]
+
+        def recv(self, length: int) -> bytes:
+            result = self.results.pop(0)
+            if isinstance(result, OSError):
+                raise result
+            return result
+
+    sock = Overflown()
+    monkeypatch.setattr(netlink, "_open", lambda groups: sock)
+    Hints(1).take_all()
+    assert sock.results == [b"newer"]
+
+
+def test_a_listener_pauses_and_ends(kernel):
+    async def main() -> None:
+        heard: list[int] = []
+        hints = Hints(1)
+        listener = Listener(hints, asyncio.get_running_loop(), lambda: (heard.append(1), listener.take_all()), LOG)
+        kernel.send(b"one")
+        await turns()
+        assert len(heard) == 1
+        listener.pause()
+        kernel.send(b"two")
+        await turns()
+        assert len(heard) == 1
+        listener.resume()
+        await turns()
+        assert len(heard) == 2
+        kernel.send(b"three")
+        listener.close()
+        listener.close()
+        listener.resume()
+        await turns()
+        assert len(heard) == 2
+        assert hints.fileno() == -1
+
+    async def turns() -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    asyncio.run(main())

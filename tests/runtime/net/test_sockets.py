@@ -1,0 +1,184 @@
+"""The UDP sockets: one port for both families, whatever the host has of them. dropin: 13, 14."""
+
+import errno
+import os
+import socket
+
+import pytest
+
+from pywg.errors import BindError
+from pywg.runtime.net.sockets import PORT_TRIES, new_socket, open_sockets
+from tests.support import require_root
+
+V4, V6 = socket.AF_INET, socket.AF_INET6
+IP_PKTINFO, IP_MTU_DISCOVER, UDP_GRO = 8, 10, 104
+
+
+def without(missing: socket.AddressFamily):
+    def factory(family: socket.AddressFamily) -> socket.socket:
+        if family == missing:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        return new_socket(family)
+
+    return factory
+
+
+class TakenPort(socket.socket):
+    def bind(self, address) -> None:
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+@pytest.mark.dropin("13")
+def test_both_families_get_the_same_free_port():
+    sockets = open_sockets(0, 0)
+    try:
+        assert sockets.port > 0
+        assert sockets.udp4.getsockname()[1] == sockets.udp6.getsockname()[1] == sockets.port
+        assert (sockets.fd4, sockets.fd6) == (sockets.udp4.fileno(), sockets.udp6.fileno())
+    finally:
+        sockets.close()
+
+
+def test_close_is_idempotent_and_frees_the_port():
+    sockets = open_sockets(0, 0)
+    sockets.close()
+    sockets.close()
+    again = open_sockets(sockets.port, 0)
+    assert again.port == sockets.port
+    again.close()
+
+
+def test_held_sockets_take_next_to_no_memory_and_what_came_is_dropped():
+    sockets = open_sockets(0, 0)
+    try:
+        full = sockets.udp6.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        sockets.hold()
+        with socket.socket(V6, socket.SOCK_DGRAM) as sender:
+            for _ in range(1000):
+                sender.sendto(b"early", ("::1", sockets.port))
+            assert sockets.udp6.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) <= 4608
+            sockets.use()
+            assert sockets.udp6.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == full
+            with pytest.raises(BlockingIOError):
+                sockets.udp6.recv(100)
+            sender.sendto(b"in time", ("::1", sockets.port))
+            assert sockets.udp6.recv(100) == b"in time"
+    finally:
+        sockets.close()
+
+
+def test_options_the_data_plane_relies_on():
+    sockets = open_sockets(0, 0)
+    try:
+        for sock in (sockets.udp4, sockets.udp6):
+            assert not sock.getblocking()
+            assert not sock.get_inheritable()
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) > 0
+        assert sockets.udp4.getsockopt(socket.IPPROTO_IP, IP_PKTINFO) == 1
+        assert sockets.udp4.getsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER) == 0
+        assert sockets.udp6.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO) == 1
+        assert sockets.udp6.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
+    finally:
+        sockets.close()
+
+
+@pytest.mark.parametrize("udp_gro", [True, False])
+def test_udp_gro_is_a_switch(udp_gro: bool):
+    probe = new_socket(V4)
+    try:
+        probe.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+        supported = probe.getsockopt(socket.IPPROTO_UDP, UDP_GRO)
+    except OSError:
+        supported = 0
+    finally:
+        probe.close()
+    sockets = open_sockets(0, 0, udp_gro=udp_gro)
+    try:
+        for sock in (sockets.udp4, sockets.udp6):
+            on = sock.getsockopt(socket.IPPROTO_UDP, UDP_GRO) if supported else 0
+            assert on == (supported if udp_gro else 0)
+        assert sockets.udp_gro == bool(udp_gro and supported)
+    finally:
+        sockets.close()
+
+
+@pytest.mark.dropin("13")
+@pytest.mark.known_bug("Port reported as 0")
+@pytest.mark.parametrize(("missing", "index"), [(V6, 1), (V4, 0)])
+def test_a_host_with_one_family_works_and_reports_its_port(missing, index):
+    sockets = open_sockets(0, 0, factory=without(missing))
+    try:
+        pair = (sockets.udp4, sockets.udp6)
+        assert pair[index] is None
+        assert (sockets.fd4, sockets.fd6)[index] == -1
+        assert sockets.port == pair[1 - index].getsockname()[1] > 0
+    finally:
+        sockets.close()
+
+
+def test_a_host_without_any_family_says_so():
+    def factory(family: socket.AddressFamily) -> socket.socket:
+        raise OSError(errno.EAFNOSUPPORT, "no")
+
+    with pytest.raises(BindError, match="neither IPv4 nor IPv6") as caught:
+        open_sockets(0, 0, factory=factory)
+    assert caught.value.errno == errno.EAFNOSUPPORT
+
+
+@pytest.mark.parametrize("family", [V4, V6])
+def test_a_taken_port_is_named_and_nothing_stays_open(family):
+    with socket.socket(family, socket.SOCK_DGRAM) as other:
+        if family == V6:
+            other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        other.bind(("::" if family == V6 else "", 0))
+        port = other.getsockname()[1]
+        before = set(os.listdir("/proc/self/fd"))
+        with pytest.raises(BindError, match=f"UDP port {port} ") as caught:
+            open_sockets(port, 0)
+        assert caught.value.errno == errno.EADDRINUSE
+        assert set(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.dropin("13")
+def test_a_free_port_is_chosen_again_while_the_other_family_has_it():
+    tries = []
+
+    def factory(family: socket.AddressFamily) -> socket.socket:
+        tries.append(family)
+        taken = family == V6 and tries.count(V6) < 4
+        return (TakenPort if taken else socket.socket)(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+
+    sockets = open_sockets(0, 0, factory=factory)
+    sockets.close()
+    assert tries.count(V6) == tries.count(V4) == 4
+
+
+@pytest.mark.dropin("13")
+def test_it_gives_up_after_100_ports():
+    opened = []
+
+    def factory(family: socket.AddressFamily) -> socket.socket:
+        opened.append((TakenPort if family == V6 else socket.socket)(family, socket.SOCK_DGRAM))
+        return opened[-1]
+
+    with pytest.raises(BindError) as caught:
+        open_sockets(0, 0, factory=factory)
+    assert caught.value.errno == errno.EADDRINUSE
+    assert len(opened) == 2 * PORT_TRIES == 200
+    assert all(sock.fileno() == -1 for sock in opened)
+
+
+@pytest.mark.dropin("14")
+@pytest.mark.netns
+@pytest.mark.parametrize("mark", [1, 0xCA6C, 0xFFFFFFFF])
+def test_mark_on_both_sockets_and_changed_later(mark: int):
+    require_root()
+    sockets = open_sockets(0, mark)
+    try:
+        for new in (mark, 7, 0):
+            if new != mark:
+                sockets.set_mark(new)
+            for sock in (sockets.udp4, sockets.udp6):
+                assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) & 0xFFFFFFFF == new
+    finally:
+        sockets.close()

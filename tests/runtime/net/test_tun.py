@@ -1,0 +1,176 @@
+"""The TUN interface: what is made, what is taken over, and what is said when it can't be had. dropin: 3."""
+
+import errno
+import fcntl
+import os
+import struct
+
+import pytest
+
+from pywg.errors import TunError
+from pywg.runtime.net import tun
+from pywg.runtime.net.tun import DEFAULT_MTU, from_fd, open_tun
+from tests.runtime.namespace import ip, run_inside
+from tests.support import require_root, require_tool
+
+TUNSETIFF = 0x400454CA
+IFF_TUN, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 1, 2, 0x1000, 0x4000
+
+in_namespace = pytest.mark.netns
+
+
+def open_files() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+def raw_tun(name: str, flags: int) -> int:
+    fd = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+    return fd
+
+
+@pytest.mark.parametrize("name", ["", "sixteen-bytes-xx", "a b", "a/b", "a:b", ".", "..", "a\nb", "ä" * 8, "a\0"])
+def test_names_the_kernel_would_refuse(name):
+    with pytest.raises(TunError, match="can't be an interface name"):
+        open_tun(name)
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.ENOENT, "modprobe tun.*mknod /dev/net/tun c 10 200"),
+        (errno.ENODEV, "modprobe tun"),
+        (errno.EACCES, "run as root"),
+        (errno.EMFILE, "Too many open files"),
+    ],
+)
+def test_a_device_node_that_cant_be_opened(monkeypatch, code, advice):
+    def refuse(*_args) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(tun.os, "open", refuse)
+    with pytest.raises(TunError, match=advice) as caught:
+        open_tun("wg0")
+    assert caught.value.errno == code
+    assert "\n" not in caught.value.strerror
+
+
+def test_no_privilege(monkeypatch):
+    def refuse(*_args) -> int:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(tun, "_DEVICE", "/dev/null")
+    monkeypatch.setattr(tun.fcntl, "ioctl", refuse)
+    monkeypatch.setattr(tun.os, "geteuid", lambda: 1000)
+    before = open_files()
+    with pytest.raises(TunError, match="run as root, or with CAP_NET_ADMIN") as caught:
+        open_tun("wg0")
+    assert caught.value.errno == errno.EPERM
+    assert open_files() == before
+
+
+@pytest.mark.dropin("3")
+@pytest.mark.parametrize("fd_of", ["closed", "file"])
+def test_an_inherited_descriptor_that_is_no_tun(tmp_path, fd_of):
+    with open(tmp_path / "file", "w") as file:
+        fd = 987 if fd_of == "closed" else file.fileno()
+        with pytest.raises(TunError, match=f"WG_TUN_FD={fd} is not"):
+            from_fd(fd)
+
+
+@in_namespace
+def test_a_new_interface():
+    require_root()
+    require_tool("ip")
+
+    def test() -> None:
+        made = open_tun("wg0")
+        shown = ip("-d", "link", "show", "wg0")
+        assert f"mtu {DEFAULT_MTU} " in shown
+        assert "state DOWN" in shown
+        assert "tun type tun pi off vnet_hdr on" in shown
+        assert (made.name, made.vnet_hdr_len) == ("wg0", 10)
+        assert not os.get_blocking(made.fd)
+        made.close()
+        made.close()
+        assert "wg0" not in ip("link")
+
+    run_inside(test)
+
+
+@in_namespace
+def test_offloads_can_be_switched_off():
+    require_root()
+    require_tool("ip")
+
+    def test() -> None:
+        made = open_tun("wg0", offload=False)
+        assert "vnet_hdr off" in ip("-d", "link", "show", "wg0")
+        assert (made.vnet_hdr_len, made.uso) == (0, False)
+        made.close()
+
+    run_inside(test)
+
+
+@in_namespace
+def test_a_numbered_name():
+    require_root()
+
+    def test() -> None:
+        first, second = open_tun("wg%d"), open_tun("wg%d")
+        assert (first.name, second.name) == ("wg0", "wg1")
+        first.close()
+        second.close()
+
+    run_inside(test)
+
+
+@in_namespace
+def test_a_name_that_is_taken():
+    require_root()
+    require_tool("ip")
+
+    def test() -> None:
+        made = open_tun("wg0")
+        ip("link", "add", "other0", "type", "veth")
+        before = open_files()
+        for name in ("wg0", "other0"):
+            with pytest.raises(TunError, match=f"the name {name} is taken") as caught:
+                open_tun(name)
+            assert "ip link del" not in str(caught.value)
+        assert open_files() == before
+        made.close()
+
+    run_inside(test)
+
+
+@pytest.mark.dropin("3")
+@in_namespace
+def test_an_inherited_interface_keeps_its_name_and_mtu():
+    require_root()
+    require_tool("ip")
+
+    def test() -> None:
+        fd = raw_tun("given0", IFF_TUN | IFF_NO_PI | IFF_VNET_HDR)
+        ip("link", "set", "given0", "mtu", "1300", "name", "renamed0")
+        taken = from_fd(fd)
+        assert (taken.name, taken.vnet_hdr_len) == ("renamed0", 10)
+        assert "mtu 1300" in ip("link", "show", "renamed0")
+        assert not os.get_blocking(fd)
+        taken.close()
+
+    run_inside(test)
+
+
+@pytest.mark.dropin("3")
+@in_namespace
+def test_an_inherited_tap_is_refused():
+    require_root()
+
+    def test() -> None:
+        fd = raw_tun("given0", IFF_TAP | IFF_NO_PI)
+        with pytest.raises(TunError, match="given0 is a TAP interface"):
+            from_fd(fd)
+        os.close(fd)
+
+    run_inside(test)

@@ -1,0 +1,163 @@
+"""Where the configuration socket lives, and whose it is. dropin: 3, 5, 6."""
+
+import errno
+import os
+import select
+import socket
+import stat
+
+import pytest
+
+from pywg.errors import DeviceError
+from pywg.runtime.uapi.socket import connect, from_fd, open_uapi
+from tests.support import require_root
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return str(tmp_path / "wireguard")
+
+
+@pytest.mark.dropin("6")
+def test_directory_and_socket_have_wireguard_gos_modes(directory):
+    umask = os.umask(0o022)
+    try:
+        uapi = open_uapi("wg0", directory=directory)
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(umask)
+    try:
+        assert stat.S_IMODE(os.stat(directory).st_mode) == 0o755
+        assert stat.S_IMODE(os.stat(f"{directory}/wg0.sock").st_mode) == 0o700
+        assert not uapi.listener.getblocking()
+    finally:
+        uapi.close()
+
+
+def test_close_removes_the_file_and_is_idempotent(directory):
+    uapi = open_uapi("wg0", directory=directory)
+    uapi.close()
+    uapi.close()
+    assert os.listdir(directory) == []
+
+
+@pytest.mark.dropin("6")
+def test_a_live_socket_is_in_use(directory):
+    uapi = open_uapi("wg0", directory=directory)
+    try:
+        with pytest.raises(DeviceError, match="wg0 is in use") as caught:
+            open_uapi("wg0", directory=directory)
+        assert caught.value.errno == errno.EADDRINUSE
+        connect("wg0", directory=directory).close()
+    finally:
+        uapi.close()
+
+
+@pytest.mark.dropin("6")
+def test_a_stale_socket_is_taken_over(directory):
+    stale = open_uapi("wg0", directory=directory)
+    stale.listener.close()
+    uapi = open_uapi("wg0", directory=directory)
+    try:
+        connect("wg0", directory=directory).close()
+    finally:
+        uapi.close()
+
+
+def test_close_leaves_a_successors_file_alone(directory):
+    first = open_uapi("wg0", directory=directory)
+    os.unlink(f"{directory}/wg0.sock")
+    assert not first.present()
+    second = open_uapi("wg0", directory=directory)
+    first.close()
+    assert second.present()
+    connect("wg0", directory=directory).close()
+    second.close()
+
+
+@pytest.mark.dropin("5")
+@pytest.mark.parametrize("end", ["unlink", "rename", "replace"])
+def test_removal_is_noticed(directory, end):
+    uapi = open_uapi("wg0", directory=directory)
+    path = f"{directory}/wg0.sock"
+    fd = uapi.watch()
+    assert fd is not None
+    try:
+        assert select.select([fd], [], [], 0)[0] == []
+        if end == "unlink":
+            os.unlink(path)
+        elif end == "rename":
+            os.rename(path, path + ".old")
+        else:
+            with open(path + ".new", "w"):
+                os.replace(path + ".new", path)
+        assert select.select([fd], [], [], 5)[0] == [fd]
+        assert not uapi.present()
+    finally:
+        os.close(fd)
+        uapi.listener.close()
+
+
+@pytest.mark.dropin("3")
+def test_an_inherited_socket_is_taken_over_with_its_file(directory):
+    given = open_uapi("wg0", directory=directory)
+    uapi = from_fd(os.dup(given.listener.fileno()))
+    given.listener.close()
+    assert uapi.path == f"{directory}/wg0.sock"
+    assert uapi.present()
+    connect("wg0", directory=directory).close()
+    uapi.close()
+    assert os.listdir(directory) == []
+
+
+def test_an_inherited_descriptor_must_be_a_listening_unix_socket(tmp_path):
+    with pytest.raises(DeviceError, match="WG_UAPI_FD=987 is not a socket"):
+        from_fd(987)
+    for sock in (
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM),
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM),
+    ):
+        with sock, pytest.raises(DeviceError, match="is not a listening Unix socket"):
+            from_fd(sock.fileno())
+        assert sock.fileno() == -1
+    with open(tmp_path / "file", "w") as file, pytest.raises(DeviceError, match="is not a socket"):
+        from_fd(file.fileno())
+
+
+def test_a_directory_that_cant_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DeviceError, match=r"configuration socket .*/file/wireguard/wg0.sock can't be made"):
+        open_uapi("wg0", directory=str(tmp_path / "file" / "wireguard"))
+
+
+def test_connect_says_that_nobody_answers(directory):
+    with pytest.raises(DeviceError, match=f"no daemon answers for wg0: there is no {directory}/wg0.sock"):
+        connect("wg0", directory=directory)
+    left = open_uapi("wg0", directory=directory)
+    left.listener.close()
+    with pytest.raises(DeviceError, match=f"no daemon answers for wg0 .*{os.strerror(errno.ECONNREFUSED)}"):
+        connect("wg0", directory=directory)
+
+
+def test_who_may_not_ask_is_told_so(directory):
+    """Some daemon does answer there, but not everybody."""
+    require_root()
+    uapi = open_uapi("wg0", directory=directory)
+    said, saying = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setegid(65534)
+            os.seteuid(65534)
+            connect("wg0", directory=directory)
+        except DeviceError as error:
+            os.write(saying, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(saying)
+    os.waitpid(child, 0)
+    with os.fdopen(said) as text:
+        line = text.read()
+    uapi.close()
+    assert "run this as root" in line
+    assert "no daemon" not in line
