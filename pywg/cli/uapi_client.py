@@ -5,7 +5,7 @@ import errno
 from pywg.errors import DeviceError
 from pywg.runtime.uapi.socket import connect
 
-_SECONDS = 10.0
+_TIMEOUT_S = 10.0
 
 
 def ask(interface: str, request: bytes) -> list[str]:
@@ -14,7 +14,7 @@ def ask(interface: str, request: bytes) -> list[str]:
     Raises DeviceError when no daemon answers.
     """
     with connect(interface) as sock:
-        sock.settimeout(_SECONDS)
+        sock.settimeout(_TIMEOUT_S)
         reply = bytearray()
         try:
             sock.sendall(request)

@@ -104,7 +104,7 @@ class Ours:
         return self.bed.plane.withdraw_keypair(peer, local_index)
 
     def move(self) -> None:
-        """What the pump does with the core's events."""
+        """What the bridge does with the core's events."""
         plane = self.bed.plane
         happened, self.context.events, self.context.datagrams = self.context.events, [], []
         for event in happened:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.net.netlink import decode
-from pywg.runtime.net.routes import SETTLE, RouteWatcher
+from pywg.runtime.net.routes import DEBOUNCE_S, RouteWatcher
 from tests.runtime.device_bed import TimerEntry, Timers
 
 RTM_GETADDR, RTM_GETROUTE = 22, 26
@@ -151,5 +151,5 @@ class Bed:
         """The peers whose sources were dropped because of one hint."""
         self.device.cleared.clear()
         self.hint()
-        self.timers.advance(SETTLE)
+        self.timers.advance(DEBOUNCE_S)
         return self.device.cleared

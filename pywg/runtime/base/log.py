@@ -15,7 +15,7 @@ from typing import TextIO
 from pywg.errors import ConfigError
 from pywg.runtime.base.log_output import Level, Output, StreamOutput
 
-__all__ = ["LIMIT_BURST", "LIMIT_SECONDS", "LOOK_AGAIN", "Form", "Level", "Log", "key_name", "level_of"]
+__all__ = ["LIMIT_BURST", "LIMIT_SECONDS", "RECHECK_S", "Form", "Level", "Log", "key_name", "level_of"]
 __all__ += ["parse_form", "parse_level", "peer_name"]
 
 
@@ -39,7 +39,7 @@ _LEVELS = {word: level for level, words in _WORDS.items() for word in words.spli
 LIMIT_BURST = 5
 LIMIT_SECONDS = 10.0
 """Of one kind of limited line, at most LIMIT_BURST appear in LIMIT_SECONDS."""
-LOOK_AGAIN = 0.5
+RECHECK_S = 0.5
 """Seconds after which a reader that took too little is tried again."""
 
 
@@ -175,7 +175,7 @@ class Log:
     def _look_again(self) -> None:
         if self._output.waiting and self._call_later is not None and not self._looking:
             self._looking = True
-            self._call_later(LOOK_AGAIN, self._look)
+            self._call_later(RECHECK_S, self._look)
 
     def _look(self) -> None:
         self._looking = False

@@ -11,7 +11,7 @@ from typing import Final
 
 from pywg.runtime.base.log import Level, Log
 
-REST: Final = 0.1
+RETRY_S: Final = 0.1
 """Seconds from an error to the next call."""
 
 
@@ -58,7 +58,7 @@ class Reader:
             if not self._closed:
                 self._loop.remove_reader(self._fd)
                 self._stop_resting()
-                self._resting = self._loop.call_later(REST, self.start)
+                self._resting = self._loop.call_later(RETRY_S, self.start)
             tell(self._log, self._what, error)
 
 

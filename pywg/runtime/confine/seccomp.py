@@ -154,8 +154,8 @@ _OPTIONS = (
     (socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS),
     (socket.IPPROTO_UDP, 104),  # UDP_GRO
 )
-"""Level and name: what bind.py and refusal.py set on new UDP sockets. None of x_tables (64 and up at both IP levels),
-which CAP_NET_ADMIN would open, and no filter (SO_ATTACH_...), which the kernel would compile."""
+"""Level and name: what net/sockets.py and net/refusal.py set on new UDP sockets. None of x_tables (64 and up at both
+IP levels), which CAP_NET_ADMIN would open, and no filter (SO_ATTACH_...), which the kernel would compile."""
 _OWN_PID = -1
 """As the value of a test: this process."""
 

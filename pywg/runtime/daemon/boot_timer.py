@@ -15,9 +15,9 @@ from typing import Final
 from pywg.runtime.base import clock
 from pywg.runtime.base.libc import timerfd_create, timerfd_set_at
 from pywg.runtime.base.log import Log
-from pywg.runtime.base.reader import REST, Reader, tell
+from pywg.runtime.base.reader import RETRY_S, Reader, tell
 
-LONGEST_SLEEP: Final = 15.0
+LONGEST_SLEEP_S: Final = 15.0
 """Seconds. Without a timerfd, what fell due during a sleep is found at most so much later."""
 CANCELLED_MAX: Final = 32
 """How many handles may wait before those that were cancelled are taken out: few are live at a time."""
@@ -59,7 +59,7 @@ class BootTimers:
     def call_later(self, delay: float, callback: Callable[[], None]) -> "_Handle | asyncio.TimerHandle":
         """Calls back once, `delay` seconds of the protocol's clock from now."""
         if self._fd < 0:
-            return self._loop.call_later(min(delay, LONGEST_SLEEP), callback)
+            return self._loop.call_later(min(delay, LONGEST_SLEEP_S), callback)
         handle = _Handle(callback)
         if len(self._waiting) >= CANCELLED_MAX:
             self._waiting = [one for one in self._waiting if one[2].callback is not None]
@@ -81,7 +81,7 @@ class BootTimers:
                 tell(self._log, "timers", error)
                 if self._instead is not None:
                     self._instead.cancel()
-                delay = min(max(at - clock.now(), REST), LONGEST_SLEEP)
+                delay = min(max(at - clock.now(), RETRY_S), LONGEST_SLEEP_S)
                 self._instead = self._loop.call_later(delay, self._on_expiry)
 
     def _on_expiry(self) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 from pywg.errors import ConfigError
 
-PATIENCE = 2.0
+PATIENCE_S = 2.0
 """Seconds in which a thread that was woken goes round, however busy the machine is."""
-_SEND_SECONDS = 5
+_SEND_TIMEOUT_S = 5
 
 
 class Notifier:
@@ -99,7 +99,7 @@ class Pulse:
         self._grew_at: list[float] = []
 
     def beats(self, counters: Sequence[int]) -> bool:
-        """False: one of them is what it was PATIENCE seconds ago."""
+        """False: one of them is what it was PATIENCE_S seconds ago."""
         now = self._now()
         if len(counters) != len(self._seen):
             self._grew_at = [now] * len(counters)
@@ -107,7 +107,7 @@ class Pulse:
             pairs = zip(counters, self._seen, self._grew_at, strict=True)
             self._grew_at = [now if counter != seen else grew_at for counter, seen, grew_at in pairs]
         self._seen = tuple(counters)
-        return all(now - grew_at < PATIENCE for grew_at in self._grew_at)
+        return all(now - grew_at < PATIENCE_S for grew_at in self._grew_at)
 
 
 class Watchdog:
@@ -159,7 +159,7 @@ def _connect(address: str) -> socket.socket | None:
         return None
     try:
         sock.connect("\0" + address[1:] if address[0] == "@" else address)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", _SEND_SECONDS, 0))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", _SEND_TIMEOUT_S, 0))
     except OSError:
         sock.close()
         return None

@@ -24,7 +24,7 @@ readable while there is more."""
 
 _Result = TypeVar("_Result")
 
-AGAIN = 0.1
+RETRY_S = 0.1
 """Seconds from a timer whose work failed to the next."""
 
 
@@ -45,7 +45,7 @@ def surely(call: Callable[..., _Result], *arguments: object) -> _Result:
         return call(*arguments)
 
 
-class Pump:
+class Bridge:
     """Joins one Tunnel and one Plane. `tun_gone` is called when the plane finds its interface deleted.
 
     `call_later` counts as `now` does, and may call too early.
@@ -182,8 +182,8 @@ class Pump:
             self.move()
         except Exception:
             if self._timer is None:  # else no deadline would be looked at until something else happens
-                self._timer_at = self._now() + AGAIN
-                self._timer = self._call_later(AGAIN, self._on_timer)
+                self._timer_at = self._now() + RETRY_S
+                self._timer = self._call_later(RETRY_S, self._on_timer)
             raise
 
     def _peer_event(self, peer: int, what: int, confirmed_index: int, now: float) -> None:

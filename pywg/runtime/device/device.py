@@ -19,7 +19,7 @@ from pywg.core.tunnel import Tunnel
 from pywg.runtime.base import clock
 from pywg.runtime.base.clock import CallLater
 from pywg.runtime.base.log import Log, peer_name
-from pywg.runtime.device.bridge import Pump, addr_of, surely
+from pywg.runtime.device.bridge import Bridge, addr_of, surely
 from pywg.runtime.device.handshake_log import HandshakeLog
 from pywg.runtime.device.listen_port import ListenPort, OpenSockets
 from pywg.runtime.net.refusal import Refusals
@@ -70,7 +70,7 @@ class Device:
             withdraw=plane.withdraw_keypair,
         )
         self._handshakes = HandshakeLog(log, self._tunnel, now, self._ask_refusal)
-        self._pump = Pump(
+        self._bridge = Bridge(
             self._tunnel,
             plane,
             call_later=call_later,
@@ -112,7 +112,7 @@ class Device:
         self._log.info("interface is down")
         if self._listen_port.in_use:
             self._tunnel.down(self._now())
-            self._pump.move()
+            self._bridge.move()
             self._handshakes.all_changed()
             self._plane.detach_sockets()
         self._listen_port.down()
@@ -132,16 +132,16 @@ class Device:
 
     def on_plane_ready(self) -> None:
         """The plane's event descriptor is readable."""
-        self._pump.on_plane_ready()
+        self._bridge.on_plane_ready()
         self._look_at_memory()
 
     def close(self) -> None:
         """Down, and all secrets wiped. The plane stays the caller's to close."""
         self.down()
         self._listen_port.close()
-        self._pump.close()
+        self._bridge.close()
         self._tunnel.set_private_key(None, self._now())
-        self._pump.move_events()
+        self._bridge.move_events()
         self._plane.set_identity(None)
         if self._private_key is not None:
             self._private_key.wipe()
@@ -173,7 +173,7 @@ class Device:
             for peer_change in change.peers:
                 self._apply_peer(peer_change, now)
         finally:
-            self._pump.move()
+            self._bridge.move()
         self._look_at_memory()
 
     def status(self) -> DeviceStatus:
@@ -205,7 +205,7 @@ class Device:
         stats.update((f"offload_{name}", int(on)) for name, on in self._plane.offloads().items())
         stats.update((f"memory_{name}", length) for name, length in self._plane.memory().items())
         stats.update((f"counter_{_word(name)}", count) for name, count in self._plane.counters().items())
-        stats.update((f"counter_handshake_{_word(name)}", count) for name, count in self._pump.dropped.items())
+        stats.update((f"counter_handshake_{_word(name)}", count) for name, count in self._bridge.dropped.items())
         return stats
 
     # The peers' sources, for routes.RouteWatcher
@@ -287,7 +287,7 @@ class Device:
             if own is not None:
                 self._remove_peers([own], now)
         self._tunnel.set_private_key(new_key.private, now)
-        self._pump.move_events()
+        self._bridge.move_events()
         surely(self._plane.set_identity, new_key.public)
         if self._private_key is not None:
             self._private_key.wipe()
@@ -328,7 +328,7 @@ class Device:
         except MemoryError:
             self._peers.pop(peer, None)
             self._tunnel.remove_peer(peer, now)
-            self._pump.move_events(unknown=peer)
+            self._bridge.move_events(unknown=peer)
             raise
         self._log.debug(f"{peer_name(public_key)} added")
         return peer
@@ -336,7 +336,7 @@ class Device:
     def _remove_peers(self, peers: list[int], now: float) -> None:
         for peer in peers:
             self._tunnel.remove_peer(peer, now)
-        self._pump.move_events()
+        self._bridge.move_events()
         for peer in peers:
             surely(self._plane.remove_peer, peer)
             record = self._peers.pop(peer)
@@ -384,12 +384,12 @@ class Device:
 
     def _try_up(self) -> None:
         self._listen_port.up()
-        self._pump.move()
+        self._bridge.move()
 
     def rebind(self) -> bool:
         """Opens the sockets again, beside those there are and on the same port; sessions go on. False: can't be had."""
         bound = self._listen_port.rebind()
-        self._pump.move()
+        self._bridge.move()
         return bound
 
     def _ask_refusal(self, endpoint: Endpoint, told: Callable[[int], None]) -> None:

@@ -2,7 +2,7 @@
 
     down    a port that was asked for by number is held: the sockets are open, and what they receive is dropped. It is
             given up when the interface, once up, is set down again, as the kernel's WireGuard and wireguard-go do
-    up      the sockets are in use; where they can't be had, it is tried again each BIND_RETRY, and the log says so
+    up      the sockets are in use; where they can't be had, it is tried again each BIND_RETRY_S, and the log says so
 
 Port 0 leaves the choice to the moment when the interface is set up. This module knows no socket call and no loop.
 """
@@ -15,7 +15,7 @@ from pywg.runtime.base.clock import CallLater, TimerHandle
 from pywg.runtime.base.log import Log
 from pywg.runtime.net.sockets import Sockets
 
-BIND_RETRY = 1.0
+BIND_RETRY_S = 1.0
 """Seconds between two attempts to open the sockets of an interface that is up."""
 
 OpenSockets = Callable[[int, int], Sockets]
@@ -105,9 +105,9 @@ class ListenPort:
         except BindError as error:
             trouble = str(error.strerror)
             if trouble != self._trouble:
-                self._log.error(f"{trouble}; trying again each {BIND_RETRY:g} s")
+                self._log.error(f"{trouble}; trying again each {BIND_RETRY_S:g} s")
             self._trouble = trouble
-            self._retry = self._call_later(BIND_RETRY, self._try_again)
+            self._retry = self._call_later(BIND_RETRY_S, self._try_again)
             return
         if self._trouble:
             self._log.error(f"UDP port {sockets.port} is open now")

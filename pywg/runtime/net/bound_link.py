@@ -10,9 +10,9 @@ from pywg.runtime.base.log import Log
 from pywg.runtime.base.reader import tell
 from pywg.runtime.net.netlink import Hints, Listener
 
-SETTLE = 0.05
+DEBOUNCE_S = 0.05
 """Seconds from a hint to the look: a device is made, named, addressed and set up in one go."""
-AGAIN = 1.0
+RECHECK_S = 1.0
 """Seconds to the next attempt, where the device is there and its address is not yet."""
 
 _GROUPS = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
@@ -72,7 +72,7 @@ class BoundLink:
 
     def _on_hint(self) -> None:
         if self._listener is not None:
-            self._look_in(SETTLE)
+            self._look_in(DEBOUNCE_S)
             self._listener.take_all()
 
     def _look_in(self, seconds: float) -> None:
@@ -86,7 +86,7 @@ class BoundLink:
             self._follow()
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the end
             tell(self._log, f"device {self._name}", error)
-            self._look_in(AGAIN)
+            self._look_in(RECHECK_S)
 
     def _follow(self) -> None:
         try:
@@ -101,4 +101,4 @@ class BoundLink:
             if self._bound.rebind():
                 self._log.info(f"device {self._name} is back: the UDP sockets are bound to it again")
             else:
-                self._look_in(AGAIN)
+                self._look_in(RECHECK_S)

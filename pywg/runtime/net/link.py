@@ -20,7 +20,7 @@ from pywg.runtime.base.reader import tell
 from pywg.runtime.net.netlink import Hints, Listener, Questions, messages, number
 from pywg.runtime.net.tun import tun_name
 
-LOOK_AGAIN = 1.0
+RECHECK_S = 1.0
 """Seconds from a look that failed to the next."""
 _RTMGRP_LINK = 1
 _RTM_GETLINK = 18
@@ -111,7 +111,7 @@ class LinkWatcher:
             elif code != errno.ENODEV:  # that is between two namespaces, or renamed this moment: its end is a hint
                 tell(self._log, "the interface's state", error)
                 if self._loop is not None:
-                    self._again = self._loop.call_later(LOOK_AGAIN, self._look)
+                    self._again = self._loop.call_later(RECHECK_S, self._look)
 
 
 def read_state(tun_fd: int, questions: Questions) -> LinkState:

@@ -3,7 +3,7 @@
 The kernel tells that of connected sockets. Ours aren't, and asking for it there (IP_RECVERR) would make it an error of
 the next packet to any peer, at the will of an attacker who forges ICMP. So an empty datagram, which no WireGuard
 answers, goes to the endpoint from a socket of its own, connected, with the mark and the binding of the others; what
-comes back within PATIENCE is its pending error.
+comes back within PATIENCE_S is its pending error.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from pywg.runtime.base.clock import CallLater
 from pywg.runtime.net.binding import EVERYWHERE, Binding
 from pywg.runtime.net.sockets import new_socket, signed_mark
 
-PATIENCE = 1.0
+PATIENCE_S = 1.0
 """Seconds from a question to its answer."""
 MOST_QUESTIONS = 16
 """At one time; further ones are left out."""
@@ -27,7 +27,7 @@ _IPV6_RECVERR = 25
 
 
 class Refusals:
-    """Asks, and forgets the question after PATIENCE."""
+    """Asks, and forgets the question after PATIENCE_S."""
 
     def __init__(self, call_later: CallLater, *, binding: Binding = EVERYWHERE) -> None:
         self._call_later = call_later
@@ -41,7 +41,7 @@ class Refusals:
         with contextlib.suppress(OSError):  # what fails here fails for the sockets in use, which tell it
             sock = self._connected(endpoint, fwmark)
             self._open.add(sock)
-            self._call_later(PATIENCE, lambda: self._look(sock, told))
+            self._call_later(PATIENCE_S, lambda: self._look(sock, told))
 
     def close(self) -> None:
         """No question is answered any more. Idempotent."""

@@ -21,16 +21,16 @@ from pywg.runtime.base.log import Log
 from pywg.runtime.base.reader import tell
 from pywg.runtime.net.netlink import Hints, Listener, Message, Questions, encode, messages, number
 
-SETTLE = 0.05
+DEBOUNCE_S = 0.05
 """Seconds from the first hint to the check: what changes together is checked together."""
-AGAIN = 1.0
+RECHECK_S = 1.0
 """Seconds from a check that dropped a source to one more: a packet that was on its way may have brought it back."""
-TURN = 0.002
-"""Seconds of checking in one turn of the loop."""
-REST = 3
-"""The loop has so many times a turn's length for other things before the next turn."""
-CALM = 4
-"""The next check settles for at least so many times the last one's work: routes that never rest cost an eighth of a
+SLICE_S = 0.002
+"""Seconds of checking at a time."""
+DUTY_CYCLE = 1 / 4
+"""Of the loop's time while a check goes on: the rest is for other things."""
+BACKOFF = 4
+"""The next check waits for at least so many times the last one's work: routes that never rest cost an eighth of a
 CPU, however many peers there are."""
 
 _RTM_GETADDR = 22
@@ -116,7 +116,7 @@ class RouteWatcher:
         self._pending: deque[int] = deque()
         self._ours: dict[tuple[bytes, int], bool] = {}
         self._routes: dict[tuple[bytes, int], bytearray] = {}
-        self._settle = SETTLE
+        self._debounce_s = DEBOUNCE_S
         self._worked = 0.0
         self._dropped = False
         self._last_look = False
@@ -145,7 +145,7 @@ class RouteWatcher:
             self._questions.close()
             self._questions = None
 
-    # When: hint -> settle -> turns of one check -> listening again, and perhaps one more check
+    # When: hint -> debounce -> slices of one check -> listening again, and perhaps one more check
 
     def _call_later(self, delay: float, callback: Callable[[], None]) -> None:
         """The one thing that comes next."""
@@ -161,14 +161,14 @@ class RouteWatcher:
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the end
             tell(self._log, "route changes", error)
             self._pending.clear()
-            self._call_later(AGAIN, self._begin)
+            self._call_later(RECHECK_S, self._begin)
 
     def _on_hint(self) -> None:
         if self._listener is None:
             return
         self._listener.pause()
         self._last_look = False
-        self._call_later(self._settle, self._begin)
+        self._call_later(self._debounce_s, self._begin)
 
     def _look_again(self) -> None:
         self._last_look = True
@@ -187,26 +187,26 @@ class RouteWatcher:
         self._routes.clear()
         self._worked = 0.0
         self._dropped = False
-        self._turn()
+        self._slice()
 
-    def _turn(self) -> None:
+    def _slice(self) -> None:
         began = self._now()
         worked = 0.0
-        while self._pending and worked < TURN:
+        while self._pending and worked < SLICE_S:
             self._check(self._pending.popleft())
             worked = self._now() - began
         self._worked += worked
         if self._pending:
-            self._call_later(REST * worked, self._turn)
+            self._call_later(worked * (1 / DUTY_CYCLE - 1), self._slice)
         else:
             self._end()
 
     def _end(self) -> None:
-        self._settle = max(SETTLE, CALM * self._worked)
+        self._debounce_s = max(DEBOUNCE_S, BACKOFF * self._worked)
         if self._listener is not None:
             self._listener.resume()
         if self._dropped and not self._last_look:
-            self._call_later(max(AGAIN, self._settle), self._look_again)
+            self._call_later(max(RECHECK_S, self._debounce_s), self._look_again)
 
     # What: one peer
 

@@ -26,7 +26,7 @@ UDP_OFFLOADS = ("udp_segment", "udp_gro")
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _UDP_SEGMENT, _UDP_GRO = 103, 104
-_SECONDS = 1.0
+_TIMEOUT_S = 1.0
 _SEGMENT_LEN = 100
 _SEGMENTS = 3
 
@@ -102,7 +102,7 @@ def _receive(receiver: socket.socket, wanted: int) -> tuple[list[int], bool]:
     """Lengths of the messages that come until `wanted` bytes are there, and whether the kernel merged any."""
     lengths: list[int] = []
     merged = False
-    while sum(lengths) < wanted and select.select([receiver], [], [], _SECONDS)[0]:
+    while sum(lengths) < wanted and select.select([receiver], [], [], _TIMEOUT_S)[0]:
         data, control, _, _ = receiver.recvmsg(1 << 16, socket.CMSG_SPACE(64) * 4)
         lengths.append(len(data))
         merged = merged or any(kind[:2] == (socket.IPPROTO_UDP, _UDP_GRO) for kind in control)

@@ -29,9 +29,9 @@ MAX_REQUEST_LEN = 64 << 20
 """Bytes of one operation."""
 MAX_CONNECTIONS = 32
 """With so many open, a new one ends the one that was idle longest; one that is being answered is not idle."""
-ACCEPT_PAUSE = 0.1
+ACCEPT_RETRY_S = 0.1
 """Seconds from an error of accept(2) to the next attempt: most would come again at once, and for ever."""
-SEND_SECONDS = 30.0
+SEND_TIMEOUT_S = 30.0
 """A client that hasn't taken its reply after so long is disconnected."""
 LOG_LEVEL = b"log_level="
 _NAMES = (b"set=1", b"get=1", b"stats=1")
@@ -99,7 +99,7 @@ class UapiServer:
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the end
                 text = f"UAPI: a connection can't be accepted: {_words(error)}; trying again"
                 self._log.limited("accept", text, Level.ERROR)
-                await asyncio.sleep(ACCEPT_PAUSE)
+                await asyncio.sleep(ACCEPT_RETRY_S)
 
     def _take(self, client: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         if len(self._connections) >= MAX_CONNECTIONS:
@@ -240,7 +240,7 @@ class UapiServer:
 
     async def _send(self, client: socket.socket, data: bytes | bytearray) -> None:
         if data:
-            async with asyncio.timeout(SEND_SECONDS):
+            async with asyncio.timeout(SEND_TIMEOUT_S):
                 await asyncio.get_running_loop().sock_sendall(client, data)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pywg.runtime.base import log_output
-from pywg.runtime.base.log import LOOK_AGAIN, Level, Log
+from pywg.runtime.base.log import RECHECK_S, Level, Log
 from pywg.runtime.base.log_output import QUEUE_LEN, StandardError, SystemLog
 from tests.runtime.device_bed import Timers
 
@@ -95,7 +95,7 @@ def _everything(reader: Reader, log: Log, timers: Timers) -> str:
             empty = 0
         except BlockingIOError:
             empty += 1
-            timers.advance(LOOK_AGAIN)
+            timers.advance(RECHECK_S)
     return text.decode()
 
 

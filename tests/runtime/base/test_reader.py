@@ -85,12 +85,12 @@ def test_a_callback_that_fails_is_told_rests_and_is_called_again(bed, monkeypatc
 
         subject = Reader(loop, fd, ready, what="something", log=bed.log)
         subject.start()
-        monkeypatch.setattr(reader, "REST", 3600.0)
+        monkeypatch.setattr(reader, "RETRY_S", 3600.0)
         await bed.until(lambda: len(calls) == 1)
         for _ in range(10):
             await asyncio.sleep(0)
         assert len(calls) == 1
-        monkeypatch.setattr(reader, "REST", 0.0)
+        monkeypatch.setattr(reader, "RETRY_S", 0.0)
         subject.start()
         await bed.until(lambda: len(calls) == 3)
         os.eventfd_write(fd, 1)
@@ -142,7 +142,7 @@ def test_a_listener_that_can_not_read_tells_and_listens_on(bed, lying):
 
 def test_the_state_of_the_interface_is_asked_for_again(bed, lying, monkeypatch):
     """Where the kernel had no memory to tell, and where what is told was not taken."""
-    monkeypatch.setattr("pywg.runtime.net.link.LOOK_AGAIN", 0.001)
+    monkeypatch.setattr("pywg.runtime.net.link.RECHECK_S", 0.001)
     answers = [OSError(errno.ENOBUFS, "odd"), OSError(errno.EPROTO, "odd"), LinkState(up=True, mtu=1420)]
     told: list[LinkState] = []
 
@@ -189,8 +189,8 @@ class Sources:
 
 @pytest.mark.parametrize("readable", [True, False])
 def test_routes_are_watched_on(bed, lying, monkeypatch, readable):
-    monkeypatch.setattr("pywg.runtime.net.routes.AGAIN", 0.001)
-    monkeypatch.setattr("pywg.runtime.net.routes.SETTLE", 0.001)
+    monkeypatch.setattr("pywg.runtime.net.routes.RECHECK_S", 0.001)
+    monkeypatch.setattr("pywg.runtime.net.routes.DEBOUNCE_S", 0.001)
     if readable:
         lying.error = BlockingIOError()
     sources = Sources()
@@ -207,7 +207,7 @@ def test_routes_are_watched_on(bed, lying, monkeypatch, readable):
 
 
 def test_a_bound_device_is_looked_for_again(bed, lying, monkeypatch):
-    monkeypatch.setattr("pywg.runtime.net.bound_link.AGAIN", 0.001)
+    monkeypatch.setattr("pywg.runtime.net.bound_link.RECHECK_S", 0.001)
     lying.error = BlockingIOError()
     looks: list[int] = []
 

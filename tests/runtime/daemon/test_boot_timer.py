@@ -14,9 +14,9 @@ import pytest
 from pywg.runtime.base import clock
 from pywg.runtime.base.libc import timerfd_create, timerfd_set_at
 from pywg.runtime.base.log import Level, Log
-from pywg.runtime.base.reader import REST
+from pywg.runtime.base.reader import RETRY_S
 from pywg.runtime.daemon import boot_timer
-from pywg.runtime.daemon.boot_timer import CANCELLED_MAX, LONGEST_SLEEP, BootTimers
+from pywg.runtime.daemon.boot_timer import CANCELLED_MAX, LONGEST_SLEEP_S, BootTimers
 from tests.support import require_root, require_tool
 
 LOG = Log("wg0", Level.SILENT)
@@ -160,7 +160,7 @@ def test_a_timerfd_that_can_not_be_set_is_the_loops_until_it_can(bed, monkeypatc
     callback()
     assert bed.came == ["five"]
     delay, callback = bed.loop.called[-1]
-    assert delay == LONGEST_SLEEP
+    assert delay == LONGEST_SLEEP_S
     monkeypatch.setattr(boot_timer, "timerfd_set_at", settable)
     callback()
     assert bed.set[-1] == 4600
@@ -172,7 +172,7 @@ def test_a_timerfd_that_can_not_be_read_rests(bed, monkeypatch):
     bed.loop.reader()
     assert bed.loop.reader is None
     delay, start = bed.loop.called[-1]
-    assert delay == REST
+    assert delay == RETRY_S
     monkeypatch.undo()
     monkeypatch.setattr(clock, "now", lambda: 1005.0)
     start()
@@ -199,7 +199,7 @@ def test_without_a_timerfd_it_is_the_loops_and_no_sleep_is_long(monkeypatch):
     for delay in (3.0, 3600.0):
         timers.call_later(delay, print)
     timers.close()
-    assert [delay for delay, _ in loop.called] == [3.0, LONGEST_SLEEP]
+    assert [delay for delay, _ in loop.called] == [3.0, LONGEST_SLEEP_S]
 
 
 def test_the_descriptor_is_readable_when_the_time_has_come_or_is_past():

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from pywg.errors import ConfigError
-from pywg.runtime.daemon.notify import PATIENCE, Notifier, Pulse, Watchdog, watchdog_seconds
+from pywg.runtime.daemon.notify import PATIENCE_S, Notifier, Pulse, Watchdog, watchdog_seconds
 from pywg.runtime.daemon.options import read_options
 
 
@@ -142,13 +142,13 @@ def test_pulse_has_patience_and_forgives():
 
     assert look(0, 1, 1)
     assert look(5, 2, 9)
-    assert look(PATIENCE - 0.1, 2, 10), "not yet"
+    assert look(PATIENCE_S - 0.1, 2, 10), "not yet"
     assert not look(0.1, 2, 11)
     assert not look(60, 2, 12)
     assert look(1, 3, 12)
-    assert not look(PATIENCE, 4, 12), "the other one"
+    assert not look(PATIENCE_S, 4, 12), "the other one"
     assert look(60, 4, 12, 0), "there is one more thread"
-    assert not look(PATIENCE, 5, 13, 0)
+    assert not look(PATIENCE_S, 5, 13, 0)
 
 
 def test_watchdog_seconds():

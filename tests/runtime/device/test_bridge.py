@@ -23,7 +23,7 @@ def test_the_responders_keypair_is_there_before_its_response_leaves():
 
 
 def test_every_event_of_the_core_has_a_handler():
-    handled = Bed().device._pump._handlers
+    handled = Bed().device._bridge._handlers
     assert set(handled) == set(typing.get_args(events.Event))
 
 
@@ -64,7 +64,7 @@ def test_a_timer_that_comes_too_early_changes_nothing():
     pair.handshake()
     pair.a.set(PeerChange(pair.b_key, persistent_keepalive=3600))
     sent, (at, *_) = len(pair.a.plane.calls), pair.timers.pending()
-    pair.a.device._pump._on_timer()
+    pair.a.device._bridge._on_timer()
     assert len(pair.a.plane.calls) == sent
     assert pair.timers.pending()[0] == at
 

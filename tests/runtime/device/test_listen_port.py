@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from pywg.errors import UapiError
-from pywg.runtime.device.listen_port import BIND_RETRY
+from pywg.runtime.device.listen_port import BIND_RETRY_S
 from tests.runtime.device_bed import Bed, FakeSockets
 
 PORTS = st.sampled_from([7, 8, 9])
@@ -100,7 +100,7 @@ class ListenPortMachine(RuleBasedStateMachine):
 
     @rule()
     def time_passes(self) -> None:
-        self.bed.timers.advance(2 * BIND_RETRY)
+        self.bed.timers.advance(2 * BIND_RETRY_S)
         if self.up and not self.bed.taken_ports and not self.bed.refuse_mark:
             assert self.open_sockets(), "it is had once it can be"
 

@@ -6,7 +6,7 @@ import io
 import pytest
 
 from pywg.runtime.base.log import Level, Log
-from pywg.runtime.net.bound_link import AGAIN, SETTLE, BoundLink
+from pywg.runtime.net.bound_link import DEBOUNCE_S, RECHECK_S, BoundLink
 from tests.runtime.device_bed import Bed as DeviceBed
 from tests.runtime.device_bed import Timers
 from tests.runtime.route_bed import FakeKernel, FakeLoop, refusal
@@ -58,7 +58,7 @@ def bed() -> Bed:
 def test_same_device_is_left_alone(bed: Bed) -> None:
     for _ in range(3):
         bed.hint()
-        bed.timers.advance(SETTLE)
+        bed.timers.advance(DEBOUNCE_S)
     assert (bed.rebound, bed.text.getvalue()) == (0, "")
 
 
@@ -72,7 +72,7 @@ def test_gone_and_back_with_another_index(bed: Bed) -> None:
     bed.index = 9
     for _ in range(3):
         bed.hint()
-    bed.timers.advance(SETTLE)
+    bed.timers.advance(DEBOUNCE_S)
     assert (bed.rebound, bed.bound_ifindex) == (1, 9)
     assert bed.text.getvalue().count("INFO: ") == 1
     assert bed.timers.pending() == []
@@ -81,17 +81,17 @@ def test_gone_and_back_with_another_index(bed: Bed) -> None:
 def test_back_between_two_looks(bed: Bed) -> None:
     bed.index = 9
     bed.hint()
-    bed.timers.advance(SETTLE)
+    bed.timers.advance(DEBOUNCE_S)
     assert bed.rebound == 1
 
 
 def test_again_while_its_address_is_not_there(bed: Bed) -> None:
     bed.index, bed.can_rebind = 9, False
     bed.hint()
-    bed.timers.advance(SETTLE + 3 * AGAIN)
+    bed.timers.advance(DEBOUNCE_S + 3 * RECHECK_S)
     assert bed.rebound == 4
     bed.can_rebind = True
-    bed.timers.advance(10 * AGAIN)
+    bed.timers.advance(10 * RECHECK_S)
     assert bed.rebound == 5
     assert bed.timers.pending() == []
 

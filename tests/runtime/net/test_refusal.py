@@ -8,7 +8,7 @@ import pytest
 
 from pywg.config.addresses import parse_ip
 from pywg.core.events import Endpoint
-from pywg.runtime.net.refusal import MOST_QUESTIONS, PATIENCE, Refusals
+from pywg.runtime.net.refusal import MOST_QUESTIONS, PATIENCE_S, Refusals
 from tests.runtime.device_bed import Timers
 from tests.runtime.namespace import ip, run_inside
 from tests.support import require_root, require_tool
@@ -33,7 +33,7 @@ def test_a_port_that_nobody_listens_on_refuses(asking, family: socket.AddressFam
     told: list[int] = []
     refusals.ask(Endpoint(parse_ip(address), port), 0, told.append)
     assert told == []
-    timers.advance(PATIENCE)
+    timers.advance(PATIENCE_S)
     assert told == [errno.ECONNREFUSED]
     assert timers.pending() == []
 
@@ -45,7 +45,7 @@ def test_a_port_that_is_listened_on_does_not(asking, family: socket.AddressFamil
     with socket.socket(family, socket.SOCK_DGRAM) as listener:
         listener.bind((address, 0))
         refusals.ask(Endpoint(parse_ip(address), listener.getsockname()[1]), 0, told.append)
-        timers.advance(PATIENCE)
+        timers.advance(PATIENCE_S)
         assert listener.recv(100) == b""
     assert told == []
 
@@ -58,11 +58,11 @@ def test_questions_are_bounded(asking):
         port = taken.getsockname()[1]
     for _ in range(3 * MOST_QUESTIONS):
         refusals.ask(Endpoint(bytes([127, 0, 0, 1]), port), 0, told.append)
-    timers.advance(PATIENCE)
+    timers.advance(PATIENCE_S)
     assert told == [errno.ECONNREFUSED] * MOST_QUESTIONS
     refusals.ask(Endpoint(bytes([127, 0, 0, 1]), port), 0, told.append)
     refusals.close()
-    timers.advance(PATIENCE)
+    timers.advance(PATIENCE_S)
     assert len(told) == MOST_QUESTIONS
 
 
@@ -77,11 +77,11 @@ def test_no_route_is_no_answer(asking):
         told: list[int] = []
         for address in ("203.0.113.9", "2001:db8::9"):
             refusals.ask(Endpoint(parse_ip(address), 9), 7, told.append)
-        timers.advance(PATIENCE)
+        timers.advance(PATIENCE_S)
         assert told == []
         ip("link", "set", "lo", "up")
         refusals.ask(Endpoint(bytes([127, 0, 0, 1]), 9), 7, told.append)
-        timers.advance(PATIENCE)
+        timers.advance(PATIENCE_S)
         assert told == [errno.ECONNREFUSED]
 
     run_inside(test)

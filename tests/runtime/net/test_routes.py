@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from pywg.runtime.base.log import Level, Log
-from pywg.runtime.net.routes import AGAIN, CALM, REST, SETTLE, TURN, RouteWatcher
+from pywg.runtime.net.routes import BACKOFF, DEBOUNCE_S, DUTY_CYCLE, RECHECK_S, SLICE_S, RouteWatcher
 from tests.runtime.device_bed import Timers
 from tests.runtime.route_bed import RTM_GETADDR, RTM_GETROUTE, Bed, FakeDevice, FakeKernel, FakeLoop, refusal
 
@@ -122,9 +122,9 @@ def test_many_hints_are_one_check(bed):
     bed.kernel.routes[V4[0]] = 7
     bed.hint()
     assert bed.loop.reader is None, "what comes meanwhile waits in the socket, and wakes nobody"
-    bed.timers.advance(SETTLE / 2)
+    bed.timers.advance(DEBOUNCE_S / 2)
     assert bed.kernel.asked == []
-    bed.timers.advance(SETTLE / 2)
+    bed.timers.advance(DEBOUNCE_S / 2)
     assert (len(bed.kernel.asked), bed.kernel.taken) == (1, 1)
     assert bed.timers.pending() == []
     bed.check()
@@ -137,7 +137,7 @@ def test_a_drop_is_followed_by_one_more_look(bed):
     bed.kernel.routes[V4[0]] = 8
     assert bed.check() == [1]
     bed.device.add(1, *V4, 7)
-    bed.timers.advance(AGAIN)
+    bed.timers.advance(RECHECK_S)
     assert bed.device.cleared == [1, 1]
     bed.device.add(1, *V4, 7)
     bed.timers.advance(100)
@@ -161,41 +161,41 @@ def test_ten_thousand_peers_leave_the_loop_its_time(bed):
         bed.device.add(peer, *V4, 7)
     bed.kernel.routes[V4[0]] = 7
     bed.hint()
-    turns, asked = [], 0
+    slices, asked = [], 0
     while bed.timers.pending():
         before, work = bed.timers.now, bed.work
         bed.timers.advance(bed.timers.pending()[0] - before)
-        turns.append((bed.timers.now - before, bed.work - work))
+        slices.append((bed.timers.now - before, bed.work - work))
         asked = len(bed.kernel.asked)
     assert asked == count
-    assert all(work <= TURN + cost for _, work in turns)
-    assert all(rest >= REST * TURN * 0.99 for rest, _ in turns[1:])
+    assert all(work <= SLICE_S + cost for _, work in slices)
+    assert all(rest >= (1 / DUTY_CYCLE - 1) * SLICE_S * 0.99 for rest, _ in slices[1:])
     bed.hint()
     (next_check,) = bed.timers.pending()
-    assert next_check - bed.timers.now == pytest.approx(CALM * cost * count)
+    assert next_check - bed.timers.now == pytest.approx(BACKOFF * cost * count)
 
 
-def test_peers_that_come_and_go_between_the_turns(bed):
-    bed.costly(TURN)
+def test_peers_that_come_and_go_between_the_slices(bed):
+    bed.costly(SLICE_S)
     for peer in range(3):
         bed.device.add(peer, *V4, 7)
     bed.kernel.routes[V4[0]] = 8
     bed.hint()
-    bed.timers.advance(SETTLE)
+    bed.timers.advance(DEBOUNCE_S)
     assert bed.device.cleared == [0]
     del bed.device.addrs[1]
     bed.device.add(9, *V4, 7)
-    bed.timers.advance(REST * TURN * 2)
+    bed.timers.advance((1 / DUTY_CYCLE - 1) * SLICE_S * 2)
     assert bed.device.cleared == [0, 2], "the new one is as new as its route"
 
 
 def test_closed_in_the_middle(bed):
-    bed.costly(TURN)
+    bed.costly(SLICE_S)
     for peer in range(3):
         bed.device.add(peer, *V4, 7)
     bed.kernel.routes[V4[0]] = 7
     bed.hint()
-    bed.timers.advance(SETTLE)
+    bed.timers.advance(DEBOUNCE_S)
     bed.watcher.close()
     bed.watcher.close()
     assert bed.kernel.closed == 2

@@ -272,7 +272,7 @@ def test_a_silent_or_vanishing_client_blocks_nobody(talk):
 
 @pytest.mark.dropin("UAPI clients")
 def test_a_client_that_doesnt_read_its_reply_blocks_nobody_and_is_disconnected(talk, monkeypatch):
-    monkeypatch.setattr(uapi_server, "SEND_SECONDS", 0.2)
+    monkeypatch.setattr(uapi_server, "SEND_TIMEOUT_S", 0.2)
     device = FakeDevice()
     device.peers = [PeerStatus(bytes([1] * 32), allowed_ips=[(bytes(4), 8)] * 200_000)]
 
@@ -281,7 +281,7 @@ def test_a_client_that_doesnt_read_its_reply_blocks_nobody_and_is_disconnected(t
         deaf.writer.transport.pause_reading()
         deaf.send(b"get=1\n\n")
         assert await (await connect()).ask(b"set=1\n\n") == b"errno=0\n\n"
-        await asyncio.sleep(0.5)  # past SEND_SECONDS: the server has hung up by then
+        await asyncio.sleep(0.5)  # past SEND_TIMEOUT_S: the server has hung up by then
         deaf.writer.transport.resume_reading()
         assert not (await deaf.rest()).endswith(b"errno=0\n\n")
 
@@ -374,7 +374,7 @@ ODD = [
 
 @pytest.mark.parametrize("error", ODD, ids=repr)
 def test_no_error_of_accept_ends_the_configuration_socket(talk, monkeypatch, error):
-    monkeypatch.setattr(uapi_server, "ACCEPT_PAUSE", 0.001)
+    monkeypatch.setattr(uapi_server, "ACCEPT_RETRY_S", 0.001)
     text = io.StringIO()
 
     async def test(device, connect):
