@@ -6,8 +6,7 @@ from pywg._native.bucket cimport bucket_take
 from pywg._native.budget cimport budget_allows, budget_spend
 from pywg._native.checks cimport c_assert, static_fits
 from pywg._native.clock cimport now_ns
-from pywg._native.counters cimport RX_BAD_COOKIE_REPLY, RX_BAD_MAC1, RX_HANDSHAKES, RX_MALFORMED, RX_QUEUE_FULL
-from pywg._native.counters cimport RX_SOURCE_LIMITED, RX_UNDER_LOAD, RX_UNKNOWN_INDEX, TX_COOKIE_REPLIES, count
+from pywg._native.counters cimport count
 from pywg._native.events cimport NO_PEER, events_push
 from pywg._native.index_table cimport IndexEntry, index_table_find
 from pywg._native.libcrypto cimport OPENSSL_cleanse, RAND_bytes
@@ -43,7 +42,7 @@ cdef void admission_message(Admission *a, Dataplane *dp, const Endpoint *source,
     elif kind == MESSAGE_COOKIE_REPLY and len == COOKIE_REPLY_LEN:
         cookie_reply(dp, source, datagram, now)
     else:
-        count(dp.counters, RX_MALFORMED)
+        count(&dp.counters.rx_malformed)
 
 
 cdef void response(Admission *a, Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,
@@ -54,7 +53,7 @@ cdef void response(Admission *a, Dataplane *dp, const Endpoint *source, const ui
     memcpy(&index, datagram + RESPONSE_RECEIVER_AT, 4)
     entry = index_table_find(&dp.indices, index)
     if entry == NULL or entry.keypair != NULL:
-        count(dp.counters, RX_UNKNOWN_INDEX)
+        count(&dp.counters.rx_unknown_index)
         return
     handshake_message(a, dp, source, datagram, len, entry.peer.id, now)
 
@@ -62,7 +61,7 @@ cdef void response(Admission *a, Dataplane *dp, const Endpoint *source, const ui
 cdef void handshake_message(Admission *a, Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,
                             uint32_t peer, uint64_t now) noexcept nogil:
     if not mac1_holds(&dp.macs, datagram, len):
-        count(dp.counters, RX_BAD_MAC1)
+        count(&dp.counters.rx_bad_mac1)
         return
     if now < load64(&dp.events.loaded_until_ns):
         if not mac2_holds(&dp.macs, datagram, len, source, now):
@@ -70,7 +69,7 @@ cdef void handshake_message(Admission *a, Dataplane *dp, const Endpoint *source,
             return
         if not sources_take(&a.sources, source, now):
             hold_back(a, dp, now)
-            count(dp.counters, RX_SOURCE_LIMITED)
+            count(&dp.counters.rx_source_limited)
             return
     hand_over(dp, source, datagram, len, peer, now)
 
@@ -89,7 +88,7 @@ cdef bint hand_over(Dataplane *dp, const Endpoint *source, const uint8_t *datagr
                     uint64_t now) noexcept nogil:
     """To the control plane. False: its queue is full."""
     cdef bint pushed = events_push(&dp.events, source, datagram, len, peer, now)
-    count(dp.counters, RX_HANDSHAKES if pushed else RX_QUEUE_FULL)
+    count(&dp.counters.rx_handshakes if pushed else &dp.counters.rx_queue_full)
     return pushed
 
 
@@ -103,7 +102,7 @@ cdef void ask_for_cookie(Admission *a, Dataplane *dp, const Endpoint *source, co
     if a.asker_count == ASKERS_MAX:
         admission_answer(a, dp, now)
     if not budget_allows(&a.budget, now, a.pressed):
-        count(dp.counters, RX_UNDER_LOAD)
+        count(&dp.counters.rx_under_load)
         return
     c_assert(a.asker_count < ASKERS_MAX)
     asker = &a.askers[a.asker_count]
@@ -146,8 +145,8 @@ cdef void admission_answer(Admission *a, Dataplane *dp, uint64_t now) noexcept n
             if make_reply(dp, &a.askers[i], a.nonces[i], now, a.replies[i]):
                 udp_queue(&a.sender, NULL, &a.askers[i].source, a.replies[i], COOKIE_REPLY_LEN, 0, HANDSHAKE_TOS)
         sent = udp_send_once(&a.sender, dp)
-    count(dp.counters, TX_COOKIE_REPLIES, sent)
-    count(dp.counters, RX_UNDER_LOAD, askers - sent)
+    count(&dp.counters.tx_cookie_replies, sent)
+    count(&dp.counters.rx_under_load, askers - sent)
     budget_spend(&a.budget, min(now_ns() - began, <uint64_t>askers * REPLY_MOST_NS))
 
 
@@ -174,7 +173,7 @@ cdef void cookie_reply(Dataplane *dp, const Endpoint *source, const uint8_t *dat
     memcpy(&index, datagram + REPLY_RECEIVER_AT, 4)
     entry = index_table_find(&dp.indices, index)
     if entry == NULL or (entry.keypair != NULL and entry.keypair != entry.peer.next):
-        count(dp.counters, RX_UNKNOWN_INDEX)
+        count(&dp.counters.rx_unknown_index)
         return
     peer = entry.peer
     authentic = (dp.macs.has_key and peer.awaits_cookie and peer.sent_index == index
@@ -182,6 +181,6 @@ cdef void cookie_reply(Dataplane *dp, const Endpoint *source, const uint8_t *dat
                                   COOKIE_LEN + TAG_LEN, peer.sent_mac1, MAC_LEN, cookie))
     OPENSSL_cleanse(cookie, COOKIE_LEN)
     if not authentic:
-        count(dp.counters, RX_BAD_COOKIE_REPLY)
+        count(&dp.counters.rx_bad_cookie_reply)
     elif hand_over(dp, source, datagram, COOKIE_REPLY_LEN, peer.id, now):
         peer.awaits_cookie = False

@@ -1,7 +1,7 @@
 """What the two threads and the control plane share. Who may touch what is said in gate.pxd and session.pxd."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg._native.allowedips cimport AllowedIps
-from pywg._native.counters cimport COUNTERS
+from pywg._native.counters cimport Counters
 from pywg._native.events cimport EventQueue
 from pywg._native.gate cimport Gate
 from pywg._native.index_table cimport IndexTable
@@ -25,7 +25,7 @@ cdef struct Dataplane:
     uint64_t peers_freed
     Macs macs                   # RX
     EventQueue events
-    uint64_t counters[COUNTERS]
+    Counters counters
 
     int tun_fd                  # atomic, as wait() reads the descriptors outside the gates; -1: none
     int vnet_hdr_len            # 0, 10 or 12

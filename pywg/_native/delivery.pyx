@@ -10,8 +10,7 @@ from pywg._native.allowedips cimport allowedips_lookup4, allowedips_lookup6
 from pywg._native.atomic cimport add64, load_int, store64, store_pointer
 from pywg._native.coalesce cimport COALESCE_MAX_IOV, Coalescer, coalesce_add, coalesce_count, coalesce_frame
 from pywg._native.coalesce cimport coalesce_free, coalesce_new, coalesce_reset
-from pywg._native.counters cimport RX_FORGED, RX_KEEPALIVES, RX_NOT_IP, RX_PACKETS, RX_REPLAYED
-from pywg._native.counters cimport RX_SOURCE_NOT_ALLOWED, RX_TUN_ERROR, RX_TUN_WRITES, count
+from pywg._native.counters cimport count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.ecn cimport ecn_decapsulate
 from pywg._native.events cimport events_confirmed, events_raise
@@ -65,10 +64,10 @@ cdef void deliver(Delivery *d, InBatch *b) noexcept nogil:
             at = group.first + j
             datagram = b.datagrams[at]
             if not (group.authentic >> j) & 1:
-                count(dp.counters, RX_FORGED)
+                count(&dp.counters.rx_forged)
                 continue
             if not replay_accept(&keypair.window, (<TransportHeader *>datagram).counter):
-                count(dp.counters, RX_REPLAYED)
+                count(&dp.counters.rx_replayed)
                 continue
             if b.sources[at] != known:
                 known = b.sources[at]
@@ -117,30 +116,30 @@ cdef void take_packet(Delivery *d, Peer *peer, uint8_t *packet, uint32_t wire_le
     cdef uint32_t len
     cdef Peer *owner
     if text_len == 0:
-        count(dp.counters, RX_KEEPALIVES)
+        count(&dp.counters.rx_keepalives)
         add64(&peer.rx_bytes, wire_len)
         return
     if text_len >= 20 and packet[0] >> 4 == 4:
         len = (<uint32_t>packet[2] << 8) | packet[3]
         owner = <Peer *>allowedips_lookup4(dp.allowed, packet + 12)
         if len < 20 or len > text_len:
-            count(dp.counters, RX_NOT_IP)
+            count(&dp.counters.rx_not_ip)
             return
     elif text_len >= 40 and packet[0] >> 4 == 6:
         len = ((<uint32_t>packet[4] << 8) | packet[5]) + 40
         owner = <Peer *>allowedips_lookup6(dp.allowed, packet + 8)
         if len > text_len:
-            count(dp.counters, RX_NOT_IP)
+            count(&dp.counters.rx_not_ip)
             return
     else:
-        count(dp.counters, RX_NOT_IP)
+        count(&dp.counters.rx_not_ip)
         return
     if owner != peer:
-        count(dp.counters, RX_SOURCE_NOT_ALLOWED)
+        count(&dp.counters.rx_source_not_allowed)
         return
     add64(&peer.rx_bytes, wire_len)
     ecn_decapsulate(packet, outer_tos)
-    count(dp.counters, RX_PACKETS)
+    count(&dp.counters.rx_packets)
     if coalesce_add(d.coalescer, packet, len, dp.coalesce) != 0:
         write_frames(d)
         coalesce_add(d.coalescer, packet, len, dp.coalesce)
@@ -154,10 +153,10 @@ cdef void write_frames(Delivery *d) noexcept nogil:
     for i in range(frames):
         n = coalesce_frame(d.coalescer, i, d.iov, COALESCE_MAX_IOV)
         if n <= 0 or tun < 0:
-            count(dp.counters, RX_TUN_ERROR)
+            count(&dp.counters.rx_tun_error)
             continue
         written = writev(tun, d.iov, n)
         while written < 0 and linux.errno == EINTR:
             written = writev(tun, d.iov, n)
-        count(dp.counters, RX_TUN_WRITES if written >= 0 else RX_TUN_ERROR)
+        count(&dp.counters.rx_tun_writes if written >= 0 else &dp.counters.rx_tun_error)
     coalesce_reset(d.coalescer)

@@ -19,9 +19,7 @@ from pywg._native.atomic cimport load8, store8, store64, store_int
 from pywg._native.bucket cimport bucket_take
 from pywg._native.checks cimport c_assert
 from pywg._native.clock cimport now_ns
-from pywg._native.counters cimport TX_MALFORMED, TX_NO_ENDPOINT, TX_NO_PEER, TX_NO_ROOM, TX_PACKETS
-from pywg._native.counters cimport TX_ROUTING_LOOP, TX_SHARED, TX_TUN_ERROR, TX_UNKNOWN_GSO
-from pywg._native.counters cimport TX_UNREACHABLE_SENT, count
+from pywg._native.counters cimport count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_raise, events_signal
 from pywg._native.icmp cimport ICMP_BURST, ICMP_PER_SECOND, ICMP_REPLY_MAX, icmp_send, icmp_unreachable
@@ -102,13 +100,13 @@ cdef bint egress_step(Egress *e) noexcept nogil:
             break
         packets += 1
         if n <= dp.vnet_hdr_len:
-            count(dp.counters, TX_MALFORMED)
+            count(&dp.counters.tx_malformed)
             continue
         taken += <uint32_t>n
         outbound(e, packet, <uint32_t>n - dp.vnet_hdr_len, now)
     if more or taken >= HEAVY_BYTES:
         e.heavy_ns = now
-    count(dp.counters, TX_PACKETS, packets)
+    count(&dp.counters.tx_packets, packets)
     if e.filling:
         pass_on(e, not more, now)
     return more and not e.blocked
@@ -148,7 +146,7 @@ cdef bint read_failed(Egress *e, int error) noexcept nogil:
         return False
     if error == EINTR:
         return True
-    count(dp.counters, TX_TUN_ERROR)
+    count(&dp.counters.tx_tun_error)
     if error == EBADFD or error == ENODEV or error == EBADF:
         store_int(&dp.tun_fd, -1)
         store8(&dp.events.tun_gone, 1)
@@ -174,21 +172,21 @@ cdef void outbound(Egress *e, uint8_t *packet, uint32_t packet_len, uint64_t now
         peer = <Peer *>allowedips_lookup6(dp.allowed, packet + 24)
         tos = <uint8_t>(packet[0] << 4) | (packet[1] >> 4)
     else:
-        count(dp.counters, TX_MALFORMED)
+        count(&dp.counters.tx_malformed)
         return
     if peer == NULL or not has_endpoint(peer):
-        count(dp.counters, TX_NO_PEER if peer == NULL else TX_NO_ENDPOINT)
+        count(&dp.counters.tx_no_peer if peer == NULL else &dp.counters.tx_no_endpoint)
         answer_unreachable(e, packet, packet_len, now)
         return
     udp = transport_in(packet, packet_len)
     if udp != 0 and loop_closes(dp, peer, packet, udp, now):
-        count(dp.counters, TX_ROUTING_LOOP)
+        count(&dp.counters.tx_routing_loop)
         return
     if dp.vnet_hdr_len != 0 and hdr.gso_type != VNET_GSO_NONE:
         plan_frame(e, peer, hdr, packet, packet_len, tos & 3, now)
         return
     if dp.vnet_hdr_len != 0 and hdr.flags & VNET_F_NEEDS_CSUM and finish_checksum(hdr, packet, packet_len) != 0:
-        count(dp.counters, TX_MALFORMED)
+        count(&dp.counters.tx_malformed)
         return
     if may_send(e, peer, now):
         batch_plan_packet(e.batch, peer, packet, packet_len, tos & 3, dp.mtu)
@@ -210,7 +208,7 @@ cdef void answer_unreachable(Egress *e, const uint8_t *packet, uint32_t packet_l
         memset(e.reply, 0, 16)
         if not icmp_send(dp.icmp4_fd, dp.icmp6_fd, e.reply + 16, len):
             write(dp.tun_fd, e.reply + 16 - dp.vnet_hdr_len, len + dp.vnet_hdr_len)
-        count(dp.counters, TX_UNREACHABLE_SENT)
+        count(&dp.counters.tx_unreachable_sent)
 
 
 cdef bint may_send(Egress *e, Peer *peer, uint64_t now) noexcept nogil:
@@ -236,7 +234,10 @@ cdef void plan_frame(Egress *e, Peer *peer, const VnetHdr *hdr, uint8_t *packet,
     cdef uint8_t *out = batch_next_segments(e.batch, &room)
     cdef int i, n = segment_frame(hdr, packet, packet_len, dp.mtu, out, room, runs, RUNS_FOR_A_FRAME)
     if n <= 0:
-        count(dp.counters, TX_UNKNOWN_GSO if n == SEG_UNKNOWN_GSO else TX_NO_ROOM if n == SEG_NO_ROOM else TX_MALFORMED)
+        if n == SEG_UNKNOWN_GSO:
+            count(&dp.counters.tx_unknown_gso)
+        else:
+            count(&dp.counters.tx_no_room if n == SEG_NO_ROOM else &dp.counters.tx_malformed)
         return
     if not may_send(e, peer, now):
         for i in range(n):
@@ -305,7 +306,7 @@ cdef bint pass_on(Egress *e, bint drained, uint64_t now) noexcept nogil:
             pipeline_finish(&e.line, False)
     else:
         pipeline_submit(&e.line)
-        count(dp.counters, TX_SHARED)
+        count(&dp.counters.tx_shared)
         if not drained:
             pool_wake(e.pool)
         else:

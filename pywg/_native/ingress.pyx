@@ -17,8 +17,7 @@ from pywg._native cimport linux
 from pywg._native.admission cimport admission_answer, admission_init, admission_message
 from pywg._native.atomic cimport add64, fence, load8, load8_acquire, load_int, store64
 from pywg._native.clock cimport now_ns
-from pywg._native.counters cimport RX_DATAGRAMS, RX_EXPIRED, RX_MALFORMED, RX_QUEUE_FULL, RX_RECEIVE_ERROR, RX_RECEIVES
-from pywg._native.counters cimport RX_REPLAYED, RX_SHARED, RX_TRUNCATED, RX_UNKNOWN_INDEX, RX_WAIT_ERROR, count
+from pywg._native.counters cimport count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.delivery cimport deliver, delivery_free, delivery_init, write_frames
 from pywg._native.gate cimport gate_enter, gate_leave
@@ -130,7 +129,7 @@ cdef void wait(Ingress *e) noexcept nogil:
             eventfd_read(dp.rx_kick, &ignored)
     elif n < 0 and linux.errno != EINTR:
         # Not even waiting works: both sockets are asked now and then, and TX does its own work.
-        count(dp.counters, RX_WAIT_ERROR)
+        count(&dp.counters.rx_wait_error)
         store64(&dp.rx_pressed_ns, now_ns() + ERROR_PAUSE_NS)
         usleep(ERROR_PAUSE_MS * 1000)
         e.ready4 = e.ready6 = True
@@ -184,7 +183,7 @@ cdef void receive(Ingress *e, int fd, int *failures) noexcept nogil:
     n = udp_receive(b.receiver, fd, e.limit)
     if n < 0:
         # A socket's pending error (ICMP) is gone once it was told; any other one most likely comes again at once.
-        count(e.dp.counters, RX_RECEIVE_ERROR)
+        count(&e.dp.counters.rx_receive_error)
         failures[0] += 1
         if failures[0] >= FAILURES_MAX:
             failures[0] = FAILURES_MAX
@@ -193,7 +192,7 @@ cdef void receive(Ingress *e, int fd, int *failures) noexcept nogil:
     if n == 0:
         return
     failures[0] = 0
-    count(e.dp.counters, RX_RECEIVES)
+    count(&e.dp.counters.rx_receives)
     b.now = now_ns()
     e.full = 0 if n < e.limit else min(e.full + 1, BEHIND_BATCHES)
     if e.full >= PRESSED_BATCHES:
@@ -204,7 +203,7 @@ cdef void receive(Ingress *e, int fd, int *failures) noexcept nogil:
         message = &b.messages[i]
         udp_received(b.receiver, i, message)
         if message.truncated:
-            count(e.dp.counters, RX_TRUNCATED)
+            count(&e.dp.counters.rx_truncated)
         else:
             bytes += message.len
             inbound(e, message, b.now)
@@ -227,21 +226,21 @@ cdef void inbound(Ingress *e, Received *message, uint64_t now) noexcept nogil:
     cdef uint8_t *datagram
     if message.len == 0:
         n = 1
-        count(e.dp.counters, RX_MALFORMED)
+        count(&e.dp.counters.rx_malformed)
     while at < message.len:
         datagram = message.data + at
         len = message.len - at if message.len - at < message.stride else message.stride
         at += message.stride
         n += 1
         if len < 4:
-            count(e.dp.counters, RX_MALFORMED)
+            count(&e.dp.counters.rx_malformed)
             continue
         memcpy(&kind, datagram, 4)      # the type, and three bytes that are zero
         if kind == MESSAGE_TRANSPORT:
             transport_message(e, message, datagram, len, now)
         else:
             admission_message(&e.admission, e.dp, &message.source, datagram, len, kind, now)
-    count(e.dp.counters, RX_DATAGRAMS, n)
+    count(&e.dp.counters.rx_datagrams, n)
 
 
 # ---- 3. transport data
@@ -254,24 +253,24 @@ cdef void transport_message(Ingress *e, Received *message, uint8_t *datagram, ui
     cdef IndexEntry *entry
     cdef bint starts_group
     if len < TRANSPORT_MIN_LEN:
-        count(dp.counters, RX_MALFORMED)
+        count(&dp.counters.rx_malformed)
         return
     entry = index_table_find(&dp.indices, header.receiver_index)
     if entry == NULL or entry.keypair == NULL:
-        count(dp.counters, RX_UNKNOWN_INDEX)
+        count(&dp.counters.rx_unknown_index)
         return
     if now - entry.keypair.birth_ns >= REJECT_AFTER_TIME_S * SECOND_NS:
-        count(dp.counters, RX_EXPIRED)
+        count(&dp.counters.rx_expired)
         return
     # The window is delivery's. While a helper may be writing it, what is a replay is found out there.
     if e.alone and not replay_plausible(&entry.keypair.window, header.counter):
-        count(dp.counters, RX_REPLAYED)
+        count(&dp.counters.rx_replayed)
         return
     starts_group = inbatch_starts_group(e.batch, entry.keypair)
     if starts_group and e.pool == NULL:
         open_and_deliver(e, e.batch)
     if not inbatch_has_room(e.batch):
-        count(dp.counters, RX_QUEUE_FULL)
+        count(&dp.counters.rx_queue_full)
         return
     inbatch_add(e.batch, starts_group, entry.keypair, message, datagram, len)
 
@@ -295,7 +294,7 @@ cdef void pass_on(Ingress *e, bint large) noexcept nogil:
         return
     store64(&e.dp.rx_pressed_ns, e.batch.now)   # who has work for helpers should do nothing but find it
     pipeline_submit(&e.line)
-    count(e.dp.counters, RX_SHARED)
+    count(&e.dp.counters.rx_shared)
     if large:
         pool_wake(e.pool)
     else:

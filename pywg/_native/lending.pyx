@@ -9,7 +9,7 @@ from libc.stdint cimport uint64_t
 from posix.unistd cimport usleep
 from pywg._native cimport linux
 from pywg._native.atomic cimport add64, fence, load8, load8_acquire, load64, load_int, store8_release, store64
-from pywg._native.counters cimport TX_LENT, TX_RETURNED, TX_WAIT_ERROR, count
+from pywg._native.counters cimport count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.egress cimport Egress, egress_step
 from pywg._native.gate cimport gate_enter, gate_leave
@@ -30,7 +30,7 @@ cdef void *egress_thread(void *arg) noexcept nogil:
             gate_enter(&dp.tx_gate)
             more = egress_step(e)
             if not more and not needs_a_thread(e):
-                count(dp.counters, TX_LENT)
+                count(&dp.counters.tx_lent)
                 store8_release(&dp.tx_lent, True)
                 eventfd_write(dp.rx_kick, 1)    # its poll() is without the TUN
             gate_leave(&dp.tx_gate)
@@ -46,7 +46,7 @@ cdef void egress_step_lent(Egress *e) noexcept nogil:
     gate_enter(&dp.tx_gate)
     egress_step(e)
     if needs_a_thread(e):
-        count(dp.counters, TX_RETURNED)
+        count(&dp.counters.tx_returned)
         store8_release(&dp.tx_lent, False)
         eventfd_write(dp.tx_kick, 1)
     gate_leave(&dp.tx_gate)
@@ -87,7 +87,7 @@ cdef void wait(Egress *e) noexcept nogil:
     if n > 0 and fds[0].revents != 0:
         eventfd_read(dp.tx_kick, &ignored)
     elif n < 0 and linux.errno != EINTR:
-        count(dp.counters, TX_WAIT_ERROR)   # not even waiting works: the TUN is asked now and then
+        count(&dp.counters.tx_wait_error)   # not even waiting works: the TUN is asked now and then
         usleep(ERROR_PAUSE_MS * 1000)
     if not lent:
         e.failing = False

@@ -6,7 +6,7 @@ from pywg._native.activity cimport activity_begins
 from pywg._native.aead cimport aead_use, seal_run
 from pywg._native.atomic cimport store64
 from pywg._native.checks cimport c_assert, static_fits
-from pywg._native.counters cimport TX_NO_ROOM, TX_SEAL_FAILED, count
+from pywg._native.counters cimport count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_raise
 from pywg._native.libcrypto cimport OPENSSL_cleanse
@@ -132,11 +132,11 @@ cdef void batch_seal(Batch *b, Dataplane *dp, Worker *worker) noexcept nogil:
         # What could not be sealed is not sent; its counters are not used again.
         if (aead_use(&worker.sealer, keypair_seal_key(planned.keypair)) != 0
                 or seal_run(&worker.sealer, &planned.run, planned.keypair.remote_index, planned.first_counter) != 0):
-            count(dp.counters, TX_SEAL_FAILED)
+            count(&dp.counters.tx_seal_failed)
             continue
         if not udp_queue(&b.sender, planned.peer, &planned.to, planned.run.base, run_len(&planned.run),
                          planned.run.stride if planned.run.count > 1 else 0, planned.tos):
-            count(dp.counters, TX_NO_ROOM)
+            count(&dp.counters.tx_no_room)
     worker_forget(worker)
 
 

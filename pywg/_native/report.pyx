@@ -1,17 +1,16 @@
 """What the threads have to say, read for Python (report.pxd); what it means to the caller is said in `Plane`."""
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from pywg._native.activity cimport activity_arm
 from pywg._native.atomic cimport load8, load64
 from pywg._native.clock cimport now_ns
 from pywg._native.coalesce cimport COALESCE_TCP, COALESCE_UDP
+from pywg._native.counters cimport Counters
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.endpoint cimport from_endpoint
 from pywg._native.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD, NO_PEER, Message
 from pywg._native.events cimport events_drop_message, events_next_message, events_rearm, events_signal, events_take
 from pywg._native.session cimport Peer
-
-from pywg._native.counters import COUNTER_NAMES as _NAMES
 
 cdef enum:
     PEERS_A_MESSAGE = 4             # events of so many peers are told for each message that may be
@@ -63,7 +62,13 @@ cdef tuple report_activity(Peer *peer):
 
 
 cdef dict report_counters(const Dataplane *dp):
-    return {name: load64(&dp.counters[i]) for i, name in enumerate(_NAMES)}
+    cdef Counters counters
+    cdef const uint64_t *now = <const uint64_t *>&dp.counters
+    cdef uint64_t *copies = <uint64_t *>&counters
+    cdef size_t i
+    for i in range(sizeof(Counters) // sizeof(uint64_t)):
+        copies[i] = load64(&now[i])
+    return counters     # by the names of its members
 
 
 cdef dict report_offloads(const Dataplane *dp, bint udp_gso):

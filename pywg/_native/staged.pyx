@@ -2,7 +2,7 @@
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
-from pywg._native.counters cimport TX_STAGED_DROPPED, count
+from pywg._native.counters cimport count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.libcrypto cimport OPENSSL_cleanse
 from pywg._native.session cimport Peer, StagedPacket
@@ -13,13 +13,13 @@ cdef void stage_packet(Dataplane *dp, Peer *peer, const uint8_t *packet, uint32_
     cdef StagedPacket *staged
     if peer.staged_count == STAGED_PER_PEER:
         staged_free(staged_take(dp, peer))
-        count(dp.counters, TX_STAGED_DROPPED)
+        count(&dp.counters.tx_staged_dropped)
     if dp.staged_bytes + packet_len > dp.staged_max:
-        count(dp.counters, TX_STAGED_DROPPED)
+        count(&dp.counters.tx_staged_dropped)
         return
     staged = <StagedPacket *>malloc(sizeof(StagedPacket) + packet_len)
     if staged == NULL:
-        count(dp.counters, TX_STAGED_DROPPED)
+        count(&dp.counters.tx_staged_dropped)
         return
     staged.next = NULL
     staged.len = packet_len
@@ -55,5 +55,5 @@ cdef void staged_drop_all(Dataplane *dp, Peer *peer) noexcept nogil:
     cdef StagedPacket *staged = staged_take(dp, peer)
     while staged != NULL:
         staged_free(staged)
-        count(dp.counters, TX_STAGED_DROPPED)
+        count(&dp.counters.tx_staged_dropped)
         staged = staged_take(dp, peer)

@@ -5,8 +5,7 @@ from libc.string cimport memcpy, memset
 from pywg._native cimport linux
 from pywg._native.atomic cimport add64
 from pywg._native.checks cimport c_assert, static_fits
-from pywg._native.counters cimport TX_DATAGRAMS, TX_GSO_REFUSED, TX_MESSAGE_TOO_LONG, TX_SEND_ERROR, TX_SENDS
-from pywg._native.counters cimport TX_SOURCE_CLEARED, count
+from pywg._native.counters cimport count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.libcrypto cimport OPENSSL_cleanse
 from pywg._native.linux cimport AF_INET, AF_INET6, EAFNOSUPPORT, EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, EPERM
@@ -140,7 +139,7 @@ cdef bint send_without_source(Sender *sender, Dataplane *dp, int fd, int i, bint
     if out.peer != NULL:
         clear_source(out.peer)
     out.to.local_len = 0
-    count(dp.counters, TX_SOURCE_CLEARED)
+    count(&dp.counters.tx_source_cleared)
     return True
 
 
@@ -184,7 +183,7 @@ cdef bint send_singly(Sender *sender, Dataplane *dp, int fd, int i, bint *any_se
         n = prepare_singly(sender, i)
         done = sendmmsg(fd, sender.messages, n, MSG_DONTWAIT)
         error = linux.errno
-        count(dp.counters, TX_SENDS)
+        count(&dp.counters.tx_sends)
         len = out.stride if out.len > out.stride else out.len
         if done <= 0 and error == EINTR:
             continue
@@ -196,11 +195,11 @@ cdef bint send_singly(Sender *sender, Dataplane *dp, int fd, int i, bint *any_se
             any_sent[0] = True
             len = done * out.stride
             note_bytes(out, len if len < out.len else out.len)
-            count(dp.counters, TX_DATAGRAMS, done)
+            count(&dp.counters.tx_datagrams, done)
         elif error == EAGAIN:
             return False
         else:
-            count(dp.counters, TX_MESSAGE_TOO_LONG if error == EMSGSIZE else TX_SEND_ERROR)
+            count(&dp.counters.tx_message_too_long if error == EMSGSIZE else &dp.counters.tx_send_error)
             done = 1
         pass_datagrams(out, done)
     return True
@@ -228,11 +227,11 @@ cdef bint resend(Sender *sender, Dataplane *dp, int fd, int i, int error) noexce
     if out.to.local_len != 0 and error != EMSGSIZE and error != ENOBUFS:
         if send_without_source(sender, dp, fd, i, segmented, out.len):
             note_bytes(out, out.len)
-            count(dp.counters, TX_DATAGRAMS, datagrams)
+            count(&dp.counters.tx_datagrams, datagrams)
             return True
         error = linux.errno
     if segmented and (error == EIO or error == EINVAL or error == EPERM or error == EMSGSIZE):
-        count(dp.counters, TX_GSO_REFUSED)
+        count(&dp.counters.tx_gso_refused)
         done = send_singly(sender, dp, fd, i, &any_sent)
         # EMSGSIZE is the path's MTU, which the kernel gets around by fragments; the others, if single datagrams pass,
         # are a device or a driver that can't segment (known for EIO: no checksum offload on the way out).
@@ -243,7 +242,7 @@ cdef bint resend(Sender *sender, Dataplane *dp, int fd, int i, int error) noexce
         return False
     sender.failed += 1
     sender.error = error
-    count(dp.counters, TX_MESSAGE_TOO_LONG if error == EMSGSIZE else TX_SEND_ERROR)
+    count(&dp.counters.tx_message_too_long if error == EMSGSIZE else &dp.counters.tx_send_error)
     return True
 
 
@@ -255,7 +254,7 @@ cdef bint udp_flush(Sender *sender, Dataplane *dp) noexcept nogil:
         i = sender.sent
         fd = dp.fd4 if sender.queue[i].to.ip_len == 4 else dp.fd6
         if fd < 0:
-            count(dp.counters, TX_SEND_ERROR)
+            count(&dp.counters.tx_send_error)
             sender.failed += 1
             sender.error = EAFNOSUPPORT
             sender.sent += 1
@@ -271,11 +270,11 @@ cdef bint udp_flush(Sender *sender, Dataplane *dp) noexcept nogil:
             prepare(sender, i + n, True, True)
             n += 1
         done = sendmmsg(fd, &sender.messages[i], n, MSG_DONTWAIT)
-        count(dp.counters, TX_SENDS)
+        count(&dp.counters.tx_sends)
         if done > 0:
             for i in range(sender.sent, sender.sent + done):
                 note_bytes(&sender.queue[i], sender.queue[i].len)
-                count(dp.counters, TX_DATAGRAMS, datagrams_in(&sender.queue[i]))
+                count(&dp.counters.tx_datagrams, datagrams_in(&sender.queue[i]))
             sender.sent += done
         elif linux.errno == EAGAIN:
             return False
@@ -305,16 +304,16 @@ cdef int udp_send_once(Sender *sender, Dataplane *dp) noexcept nogil:
             sender.sent += n
             continue
         done = sendmmsg(fd, &sender.messages[i], n, MSG_DONTWAIT)
-        count(dp.counters, TX_SENDS)
+        count(&dp.counters.tx_sends)
         if done > 0:
             sent += done
             sender.sent += done
         elif linux.errno == EAGAIN:
             sender.sent += n
         elif linux.errno != EINTR:
-            count(dp.counters, TX_SEND_ERROR)
+            count(&dp.counters.tx_send_error)
             sender.sent += 1        # the first of them was refused; of the others nothing is known yet
-    count(dp.counters, TX_DATAGRAMS, sent)
+    count(&dp.counters.tx_datagrams, sent)
     sender.count = 0
     sender.sent = 0
     return sent

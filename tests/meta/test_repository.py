@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pywg._fastpath import Plane
 from tests.support import require_tool
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +40,13 @@ def test_readme_names_only_targets_that_exist() -> None:
     named = set(re.findall(r"\bmake ([a-z]+)\b", (ROOT / "README.md").read_text()))
     assert named - {"keys"} <= set(TARGETS)
     assert {"demo", "test", "bench"} <= named
+
+
+def test_documents_name_only_counters_that_exist() -> None:
+    text = "".join(path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))))
+    named = set(re.findall(r"`(?:counter_)?([rt]x_\w+)", text))
+    assert named, "no counter is named at all"
+    assert named - Plane().counters().keys() == set()
 
 
 @pytest.mark.parametrize("script", [".ci/run", ".ci/packages", ".ci/venv"])

@@ -19,13 +19,8 @@ from pywg._native.allowedips cimport allowedips_insert
 from pywg._native.blake2s cimport BLAKE2S_STATE_LEN, blake2s_key, blake2s_mac
 from pywg._native.control cimport handshake_open, keypair_new, keypair_publish, keypair_retire
 from pywg._native.control cimport peer_free, peer_new
-from pywg._native.counters cimport (
-    COUNTERS, RX_BAD_COOKIE_REPLY, RX_BAD_MAC1, RX_DATAGRAMS, RX_EXPIRED, RX_FORGED, RX_HANDSHAKES, RX_KEEPALIVES,
-    RX_MALFORMED, RX_NOT_IP, RX_PACKETS, RX_QUEUE_FULL, RX_RECEIVE_ERROR, RX_RECEIVES, RX_REPLAYED,
-    RX_SOURCE_LIMITED, RX_SOURCE_NOT_ALLOWED, RX_TRUNCATED, RX_TUN_ERROR, RX_TUN_WRITES, RX_UNDER_LOAD,
-    RX_UNKNOWN_INDEX, RX_WAIT_ERROR, TX_COOKIE_REPLIES, Counter,
-)
-from pywg._native.counters cimport count as count_in
+from pywg._native.counters cimport Counters
+from pywg._native.counters cimport count as due
 from pywg._native.dataplane cimport Dataplane, dataplane_free, dataplane_new
 from pywg._native.delivery cimport delivery_renew
 from pywg._native.events cimport (
@@ -142,7 +137,7 @@ cdef struct Bed:
     bint loaded
     bint flood                      # this batch: as many datagrams as go
     bint clean                      # this message: what can be merged and is new
-    uint64_t expected[COUNTERS]     # what the counters have to be
+    Counters expected               # what the counters have to be
     uint64_t admitted               # handshake messages that may be told, held back, or answered
     Asker askers[ASKERS]
     Seen *seen
@@ -166,10 +161,6 @@ cdef void need_equal(uint64_t is_, uint64_t should, const char *what) noexcept n
         fprintf(stderr, b"inbound: %s: %llu, and not %llu\n", what, <unsigned long long>is_,
                 <unsigned long long>should)
         abort()
-
-
-cdef void due(Bed *b, Counter which, uint64_t n=1) noexcept nogil:
-    count_in(b.expected, which, n)
 
 
 # ---- what becomes of a datagram
@@ -202,14 +193,14 @@ cdef void judge_message(Bed *b, const uint8_t *data, uint32_t len, uint32_t stri
                         const Endpoint *source) noexcept nogil:
     cdef uint32_t at = 0, one
     if truncated:
-        due(b, RX_TRUNCATED)
+        due(&b.expected.rx_truncated)
         return
     if len == 0:
-        due(b, RX_MALFORMED)
-        due(b, RX_DATAGRAMS)
+        due(&b.expected.rx_malformed)
+        due(&b.expected.rx_datagrams)
     while at < len:
         one = min(stride, len - at)
-        due(b, RX_DATAGRAMS)
+        due(&b.expected.rx_datagrams)
         judge(b, data + at, one, tos, source)
         b.datagrams += 1
         at += one
@@ -226,7 +217,7 @@ cdef void judge(Bed *b, const uint8_t *datagram, uint32_t len, uint8_t tos, cons
     elif (kind == 1 and len == INITIATION_LEN) or (kind == 2 and len == RESPONSE_LEN):
         judge_handshake(b, datagram, len)
     else:
-        due(b, RX_MALFORMED)
+        due(&b.expected.rx_malformed)
 
 
 cdef void judge_handshake(Bed *b, const uint8_t *message, uint32_t len) noexcept nogil:
@@ -239,11 +230,11 @@ cdef void judge_handshake(Bed *b, const uint8_t *message, uint32_t len) noexcept
         if b.peers[i] != NULL and b.handshakes[i] == index:
             known = True
     if not known:
-        due(b, RX_UNKNOWN_INDEX)
+        due(&b.expected.rx_unknown_index)
         return
     blake2s_mac(b.mac1_state, message, len - 2 * MAC_LEN, digest)
     if memcmp(digest, message + len - 2 * MAC_LEN, MAC_LEN) != 0:
-        due(b, RX_BAD_MAC1)
+        due(&b.expected.rx_bad_mac1)
     else:
         b.admitted += 1
         memcpy(&index, message + 4, 4)
@@ -260,27 +251,27 @@ cdef void judge_transport(Bed *b, const uint8_t *datagram, uint32_t len, uint8_t
     memcpy(&header, datagram, sizeof(header))
     index = header.receiver_index - FIRST_INDEX
     if index >= b.session_count or b.sessions[index].keypair == NULL:
-        due(b, RX_UNKNOWN_INDEX)
+        due(&b.expected.rx_unknown_index)
         return
     session = &b.sessions[index]
     if kernel.now_ns - session.birth_ns >= 180 * SECOND_NS:
-        due(b, RX_EXPIRED)
+        due(&b.expected.rx_expired)
         return
     if session.batch != b.batch:
         session.batch = b.batch
         session.greatest_before = session.greatest
     if b.filtered and not is_new(b, index, header.counter, session.greatest_before, b.batch):
-        due(b, RX_REPLAYED)
+        due(&b.expected.rx_replayed)
         return
     if b.ingress.pool != NULL:
         if b.added == DATAGRAMS_MAX:
-            due(b, RX_QUEUE_FULL)
+            due(&b.expected.rx_queue_full)
             return
         b.added += 1
     memcpy(b.scratch, datagram + WG_HEADER_LEN, text_len + TAG_LEN)
     if (not evp_open(session.open, header.counter, b.scratch, text_len)
             or not is_new(b, index, header.counter, session.greatest, ~<uint64_t>0)):
-        due(b, RX_REPLAYED)
+        due(&b.expected.rx_replayed)
         return
     accept(b, index, header.counter)
     b.endpoints[session.peer] = source[0]
@@ -291,7 +282,7 @@ cdef void judge_text(Bed *b, uint32_t peer, uint8_t *text, uint32_t text_len, ui
     cdef uint32_t len, at
     cdef bint its = False
     if text_len == 0:
-        due(b, RX_KEEPALIVES)
+        due(&b.expected.rx_keepalives)
         b.rx_bytes[peer] += TRANSPORT_MIN_LEN
         return
     if text[0] >> 4 == 4 and text_len >= 20:
@@ -305,12 +296,12 @@ cdef void judge_text(Bed *b, uint32_t peer, uint8_t *text, uint32_t text_len, ui
     else:
         len = 0
     if len < 20 or len > text_len:
-        due(b, RX_NOT_IP)
+        due(&b.expected.rx_not_ip)
     elif not its:
-        due(b, RX_SOURCE_NOT_ALLOWED)
+        due(&b.expected.rx_source_not_allowed)
     else:
         b.rx_bytes[peer] += text_len + TRANSPORT_MIN_LEN
-        due(b, RX_PACKETS)
+        due(&b.expected.rx_packets)
         decapsulated(text, tos)
         expect(b, text, len)
 
@@ -356,9 +347,9 @@ cdef ssize_t tun_write(void *driver, const iovec *iov, int count) noexcept nogil
     arrive(b, b.frame, vnet_len, b.frame + vnet_len, <uint32_t>len - vnet_len)
     if b.failing and chance_one_in(&b.chance, 4):
         errors = [EIO, EINVAL, EAGAIN, ENOMEM]
-        due(b, RX_TUN_ERROR)
+        due(&b.expected.rx_tun_error)
         return -errors[chance_below(&b.chance, 4)]
-    due(b, RX_TUN_WRITES)
+    due(&b.expected.rx_tun_writes)
     return <ssize_t>len
 
 
@@ -404,7 +395,7 @@ cdef int receive(void *driver, int fd, mmsghdr *messages, unsigned int count) no
         errors = [EAGAIN, EINTR, ENOMEM, ECONNREFUSED, EIO, EINVAL]
         error = errors[chance_below(c, 6)]
         if error != EAGAIN and error != EINTR:
-            due(b, RX_RECEIVE_ERROR)
+            due(&b.expected.rx_receive_error)
         return -error
     n = count if chance_one_in(c, 3) else 1 + chance_below(c, count)
     b.flood = chance_one_in(c, 24)
@@ -413,7 +404,7 @@ cdef int receive(void *driver, int fd, mmsghdr *messages, unsigned int count) no
     b.batch += 1
     b.added = 0
     b.filtered = b.ingress.pool == NULL or pipeline_is_empty(&b.ingress.line)
-    due(b, RX_RECEIVES)
+    due(&b.expected.rx_receives)
     for i in range(n):
         arrive_at_socket(b, fd, &messages[i])
     return <int>n
@@ -538,7 +529,7 @@ cdef int send(void *driver, int fd, mmsghdr *messages, unsigned int count) noexc
         if chance_one_in(&b.chance, 2):
             return -EAGAIN if chance_one_in(&b.chance, 2) else -EINVAL
         taken = 1 + chance_below(&b.chance, count)
-    due(b, TX_COOKIE_REPLIES, taken)
+    due(&b.expected.tx_cookie_replies, taken)
     return <int>taken
 
 
@@ -901,17 +892,9 @@ cdef void hear(Bed *b) noexcept nogil:
 
 # ---- what has to hold when all is delivered
 
-cdef inline uint64_t counted(const uint64_t *counters, Counter which) noexcept nogil:
-    return counters[<int>which]
-
-
-cdef void need_counter(Bed *b, Counter which, const char *what) noexcept nogil:
-    need_equal(counted(b.dp.counters, which), counted(b.expected, which), what)
-
-
 cdef void check(Bed *b) noexcept nogil:
-    cdef uint64_t *is_ = b.dp.counters
-    cdef uint64_t *should = b.expected
+    cdef const Counters *is_ = &b.dp.counters
+    cdef const Counters *should = &b.expected
     cdef uint64_t told
     cdef Session *session
     cdef uint32_t i
@@ -919,31 +902,31 @@ cdef void check(Bed *b) noexcept nogil:
         forget_packets(b)
     need(b.pending_first == b.pending_count, b"a packet has not arrived")
     b.pending_first = b.pending_count = 0
-    need_counter(b, RX_DATAGRAMS, b"datagrams")
-    need_counter(b, RX_RECEIVES, b"receives")
-    need_counter(b, RX_RECEIVE_ERROR, b"receive errors")
-    need_counter(b, RX_WAIT_ERROR, b"wait errors")
-    need_counter(b, RX_TRUNCATED, b"truncated")
-    need_counter(b, RX_MALFORMED, b"malformed")
-    need_counter(b, RX_BAD_MAC1, b"bad MAC1")
-    need_counter(b, RX_EXPIRED, b"expired")
-    need_equal(counted(is_, RX_FORGED) + counted(is_, RX_REPLAYED), counted(should, RX_REPLAYED), b"forged or replayed")
-    need_counter(b, RX_SOURCE_NOT_ALLOWED, b"source not allowed")
-    need_counter(b, RX_NOT_IP, b"not IP")
-    need_counter(b, RX_KEEPALIVES, b"keepalives")
-    need_counter(b, RX_PACKETS, b"packets")
-    need_counter(b, RX_TUN_WRITES, b"TUN writes")
+    need_equal(is_.rx_datagrams, should.rx_datagrams, b"datagrams")
+    need_equal(is_.rx_receives, should.rx_receives, b"receives")
+    need_equal(is_.rx_receive_error, should.rx_receive_error, b"receive errors")
+    need_equal(is_.rx_wait_error, should.rx_wait_error, b"wait errors")
+    need_equal(is_.rx_truncated, should.rx_truncated, b"truncated")
+    need_equal(is_.rx_malformed, should.rx_malformed, b"malformed")
+    need_equal(is_.rx_bad_mac1, should.rx_bad_mac1, b"bad MAC1")
+    need_equal(is_.rx_expired, should.rx_expired, b"expired")
+    need_equal(is_.rx_forged + is_.rx_replayed, should.rx_replayed, b"forged or replayed")
+    need_equal(is_.rx_source_not_allowed, should.rx_source_not_allowed, b"source not allowed")
+    need_equal(is_.rx_not_ip, should.rx_not_ip, b"not IP")
+    need_equal(is_.rx_keepalives, should.rx_keepalives, b"keepalives")
+    need_equal(is_.rx_packets, should.rx_packets, b"packets")
+    need_equal(is_.rx_tun_writes, should.rx_tun_writes, b"TUN writes")
     if b.dp.tun_fd < 0:     # frames that nobody has seen
-        b.expected[<int>RX_TUN_ERROR] = counted(is_, RX_TUN_ERROR)
-    need_counter(b, RX_TUN_ERROR, b"TUN errors")
-    need_counter(b, TX_COOKIE_REPLIES, b"cookie replies")
+        b.expected.rx_tun_error = is_.rx_tun_error
+    need_equal(is_.rx_tun_error, should.rx_tun_error, b"TUN errors")
+    need_equal(is_.tx_cookie_replies, should.tx_cookie_replies, b"cookie replies")
     # The two that messages of the handshake, too, can end in: when, the order in which groups are opened decides.
-    need(counted(is_, RX_UNKNOWN_INDEX) >= counted(should, RX_UNKNOWN_INDEX), b"unknown indices")
-    need(counted(is_, RX_QUEUE_FULL) >= counted(should, RX_QUEUE_FULL), b"queue full")
-    told = counted(is_, RX_UNKNOWN_INDEX) + counted(is_, RX_QUEUE_FULL)
-    told += counted(is_, RX_HANDSHAKES) + counted(is_, RX_UNDER_LOAD) + counted(is_, RX_SOURCE_LIMITED)
-    told += counted(is_, TX_COOKIE_REPLIES) + counted(is_, RX_BAD_COOKIE_REPLY)
-    told -= counted(should, RX_UNKNOWN_INDEX) + counted(should, RX_QUEUE_FULL)
+    need(is_.rx_unknown_index >= should.rx_unknown_index, b"unknown indices")
+    need(is_.rx_queue_full >= should.rx_queue_full, b"queue full")
+    told = is_.rx_unknown_index + is_.rx_queue_full
+    told += is_.rx_handshakes + is_.rx_under_load + is_.rx_source_limited
+    told += is_.tx_cookie_replies + is_.rx_bad_cookie_reply
+    told -= should.rx_unknown_index + should.rx_queue_full
     need_equal(told, b.admitted, b"handshake messages")
     for i in range(PEERS):
         if b.peers[i] != NULL:
@@ -958,7 +941,7 @@ cdef void check(Bed *b) noexcept nogil:
         if b.peers[session.peer].sending == session.keypair:
             need(session.greatest != 0 and session.may_send, b"sending with a keypair that was not confirmed")
     if b.dp.events.loaded_until_ns == 0:
-        need_equal(counted(is_, RX_UNDER_LOAD) + counted(is_, RX_SOURCE_LIMITED) + counted(is_, TX_COOKIE_REPLIES), 0,
+        need_equal(is_.rx_under_load + is_.rx_source_limited + is_.tx_cookie_replies, 0,
                    b"messages held back without load")
 
 
@@ -988,7 +971,7 @@ cdef int wait(void *driver, pollfd *fds, unsigned long count) noexcept nogil:
     if chance_one_in(c, 200):
         if chance_one_in(c, 2):
             return -EINTR
-        due(b, RX_WAIT_ERROR)
+        due(&b.expected.rx_wait_error)
         return -ENOMEM
     if b.loaded:
         b.dp.events.loaded_until_ns = kernel.now_ns + SECOND_NS

@@ -1,3 +1,0 @@
-from typing import Final
-
-COUNTER_NAMES: Final[tuple[str, ...]]
