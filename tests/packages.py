@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tarfile
 import venv
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.support import require_tool
 
@@ -78,7 +80,7 @@ def install(directory: Path) -> Path:
     needed.mkdir()
     for name in _needed(NAME) - {NAME}:
         for entry in {file.parts[0] for file in importlib.metadata.files(name) or () if file.parts[0] != ".."}:
-            (needed / entry).symlink_to(importlib.metadata.distribution(name).locate_file(entry))
+            (needed / entry).symlink_to(str(importlib.metadata.distribution(name).locate_file(entry)))
     (site / "needed.pth").write_text(f"{needed}\n")
     pip("check", python=python)
     return directory / "bin"
@@ -86,7 +88,7 @@ def install(directory: Path) -> Path:
 
 def pip(*arguments: str, python: Path) -> str:
     """Runs this environment's pip for another environment, where there is no compiler and no index."""
-    return _run(sys.executable, "-m", "pip", "--python", str(python), *arguments, **_NO_COMPILER)
+    return _run(sys.executable, "-m", "pip", "--python", str(python), *arguments, environment=_NO_COMPILER)
 
 
 def _needed(name: str) -> set[str]:
@@ -132,8 +134,8 @@ def _backend(hook: str, directory: Path, made: Path) -> None:
     _run(sys.executable, "-P", "-c", code, cwd=directory)
 
 
-def _run(*argv: str, cwd: Path | None = None, **extra: str) -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYWG_", "PYTHONPATH"))}
-    done = subprocess.run(argv, check=False, cwd=cwd, env={**environment, **extra}, capture_output=True, text=True)
+def _run(*argv: str, cwd: Path | None = None, environment: Mapping[str, str] = MappingProxyType({})) -> str:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYWG_", "PYTHONPATH"))}
+    done = subprocess.run(argv, check=False, cwd=cwd, env={**inherited, **environment}, capture_output=True, text=True)
     assert done.returncode == 0, f"{argv}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     return done.stdout

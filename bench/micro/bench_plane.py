@@ -58,8 +58,10 @@ class _Tunnel:
     def close(self) -> None:
         for plane in self.planes.values():
             plane.close()
-        for one in (*self.sockets.values(), *self.plane_ends.values(), *self.tuns.values()):
-            one.close()
+        for sockets in self.sockets.values():
+            sockets.close()
+        for end in (*self.plane_ends.values(), *self.tuns.values()):
+            end.close()
 
 
 @pytest.fixture(params=[0, 1, 2, 4, 8])

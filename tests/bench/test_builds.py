@@ -1,10 +1,11 @@
 """What can't be built is missing with a reason, and never silently."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from bench.tunnel import builds
+from bench.tunnel import builds, null_cipher
 from bench.tunnel.builds import NotInstalledError
 from bench.tunnel.implementations import NAMES, build, find
 
@@ -13,7 +14,7 @@ from bench.tunnel.implementations import NAMES, build, find
 def _nothing_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("GO_BIN", "CARGO", "NULL_CIPHER", "_STAMP"):
         monkeypatch.setattr(builds, name, tmp_path / name)
-    monkeypatch.setattr(builds.shutil, "which", lambda *_args, **_options: None)
+    monkeypatch.setattr(shutil, "which", lambda *_args, **_options: None)
 
 
 @pytest.mark.parametrize("name", ["boringtun", "gotatun"])
@@ -36,7 +37,7 @@ def test_without_the_package(name: str) -> None:
 
 
 def test_a_build_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(builds.shutil, "which", lambda *_args, **_options: "/bin/false")
+    monkeypatch.setattr(shutil, "which", lambda *_args, **_options: "/bin/false")
     with pytest.raises(NotInstalledError, match="boringtun-cli is missing from this run: status 1"):
         build("boringtun")
 
@@ -45,7 +46,7 @@ def test_sources_that_the_null_cipher_does_not_fit(monkeypatch: pytest.MonkeyPat
     def unknown(_source: str) -> str:
         raise ValueError("evp.pxd is not as it was")
 
-    monkeypatch.setattr(builds.null_cipher, "without_cipher", unknown)
+    monkeypatch.setattr(null_cipher, "without_cipher", unknown)
     with pytest.raises(
         NotInstalledError, match=r"without a cipher is missing from this run: evp\.pxd is not as it was"
     ):

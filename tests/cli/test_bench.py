@@ -21,7 +21,7 @@ def bench(*, as_json: bool) -> str:
     return result.stdout
 
 
-def test_json_has_it_all():
+def test_json_has_it_all() -> None:
     found = json.loads(bench(as_json=True))
     assert found["kernel"] == os.uname().release
     assert found["threads"] >= 2
@@ -40,7 +40,7 @@ def test_json_has_it_all():
 CELLS = [(64, 1), (64, 64), (1420, 1), (1420, 64)]
 
 
-def test_text_says_the_same_in_lines_that_fit():
+def test_text_says_the_same_in_lines_that_fit() -> None:
     text = bench(as_json=False)
     assert os.uname().release in text
     assert "AEAD: auto takes " in text

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.dropin("1")
 ROOT = Path(__file__).parents[2]
 
 
-class Calls(list):
+class Calls(list[tuple[object, ...]]):
     """What the faked daemon and statistics were called with; what they return or raise is `outcome`."""
 
     outcome: int | Exception = 0
@@ -33,18 +33,15 @@ class Calls(list):
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     recorded = Calls()
-    run = ModuleType("pywg.cli.run")
-    stats = ModuleType("pywg.cli.stats")
-    log = ModuleType("pywg.cli.log")
-    bench = ModuleType("pywg.cli.bench")
-    bench.bench = lambda *, as_json: recorded.record("bench", as_json)
-    monkeypatch.setitem(sys.modules, "pywg.cli.bench", bench)
-    run.run = lambda interface, **options: recorded.record("run", interface, options)
-    stats.stats = lambda interface: recorded.record("stats", interface)
-    monkeypatch.setitem(sys.modules, "pywg.cli.run", run)
-    log.set_level = lambda interface, level: recorded.record("log", interface, level)
-    monkeypatch.setitem(sys.modules, "pywg.cli.stats", stats)
-    monkeypatch.setitem(sys.modules, "pywg.cli.log", log)
+    for module, name, function in (
+        ("run", "run", lambda interface, **options: recorded.record("run", interface, options)),
+        ("stats", "stats", lambda interface: recorded.record("stats", interface)),
+        ("log", "set_level", lambda interface, level: recorded.record("log", interface, level)),
+        ("bench", "bench", lambda *, as_json: recorded.record("bench", as_json)),
+    ):
+        fake = ModuleType(f"pywg.cli.{module}")
+        setattr(fake, name, function)
+        monkeypatch.setitem(sys.modules, fake.__name__, fake)
     return recorded
 
 
@@ -85,29 +82,29 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
         (["..."], "...", {}),
     ],
 )
-def test_run(calls: Calls, arguments: list[str], interface: str, given: dict[str, object]):
+def test_run(calls: Calls, arguments: list[str], interface: str, given: dict[str, object]) -> None:
     assert main(arguments) == 0
     assert calls == [("run", interface, given)]
 
 
-def test_bench(calls: Calls):
+def test_bench(calls: Calls) -> None:
     assert main(["bench"]) == 0
     assert main(["bench", "--json"]) == 0
     assert calls == [("bench", False), ("bench", True)]
 
 
-def test_stats(calls: Calls):
+def test_stats(calls: Calls) -> None:
     assert main(["stats", "wg0"]) == 0
     assert calls == [("stats", "wg0")]
 
 
-def test_log(calls: Calls):
+def test_log(calls: Calls) -> None:
     assert main(["log", "wg0", "debug"]) == 0
     assert calls == [("log", "wg0", "debug")]
 
 
 @pytest.mark.parametrize("status", [0, 1, 77])
-def test_the_daemons_status_is_ours(calls: Calls, status: int):
+def test_the_daemons_status_is_ours(calls: Calls, status: int) -> None:
     calls.outcome = status
     assert main(["wg0"]) == status
 
@@ -121,7 +118,7 @@ def test_the_daemons_status_is_ours(calls: Calls, status: int):
 )
 def test_an_error_is_one_line_and_status_1(
     calls: Calls, capsys: pytest.CaptureFixture[str], error: Exception, message: str
-):
+) -> None:
     calls.outcome = error
     assert main(["wg0"]) == 1
     assert capsys.readouterr() == ("", message)
@@ -178,7 +175,9 @@ def test_an_error_is_one_line_and_status_1(
         ["pubkey", "-x"],
     ],
 )
-def test_bad_usage_is_one_line_and_status_2(calls: Calls, capsys: pytest.CaptureFixture[str], arguments: list[str]):
+def test_bad_usage_is_one_line_and_status_2(
+    calls: Calls, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
     assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -189,17 +188,17 @@ def test_bad_usage_is_one_line_and_status_2(calls: Calls, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("argument", ["--version", "-V", "version"])
-def test_version(capsys: pytest.CaptureFixture[str], argument: str):
+def test_version(capsys: pytest.CaptureFixture[str], argument: str) -> None:
     assert main([argument]) == 0
     assert capsys.readouterr() == (f"pywg {pywg.__version__}\n", "")
 
 
-def test_version_is_the_packages():
+def test_version_is_the_packages() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert pywg.__version__ == project["version"]
 
 
-def test_usage_needs_nothing_heavy():
+def test_usage_needs_nothing_heavy() -> None:
     heavy = {
         "asyncio",
         "cryptography",
@@ -220,7 +219,7 @@ def test_usage_needs_nothing_heavy():
     assert result.stderr.splitlines()[-1] == "[]"
 
 
-def test_starting_a_daemon_needs_no_help_and_no_parser():
+def test_starting_a_daemon_needs_no_help_and_no_parser() -> None:
     """What the command line brings along stays in the daemon's memory for as long as it runs."""
     code = (
         "import sys, types; before = set(sys.modules)\n"
@@ -235,19 +234,19 @@ def test_starting_a_daemon_needs_no_help_and_no_parser():
     assert ours == "pywg.cli.main pywg.cli.run pywg.cli.usage pywg.cli.words"
 
 
-def test_python_m_pywg():
+def test_python_m_pywg() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "pywg", "--version"], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert result.stdout == f"pywg {pywg.__version__}\n"
 
 
-def test_python_m_pywg_fails_with_mains_status():
+def test_python_m_pywg_fails_with_mains_status() -> None:
     result = subprocess.run([sys.executable, "-m", "pywg"], capture_output=True, text=True, check=False, cwd=ROOT)
     assert (result.returncode, result.stdout) == (2, "")
 
 
-def test_full_disk_is_status_1_and_one_line():
+def test_full_disk_is_status_1_and_one_line() -> None:
     with open("/dev/full", "w") as full:
         result = subprocess.run(
             [sys.executable, "-m", "pywg", "genkey"],

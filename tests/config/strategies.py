@@ -1,9 +1,14 @@
 """Any configuration there can be, for hypothesis."""
 
+from typing import TypeVar
+
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 from pywg.config import wg_quick
 from pywg.config.model import AllowedIpChange, DeviceChange, DeviceStatus, PeerChange, PeerStatus
+
+T = TypeVar("T")
 
 MAPPED = bytes(10) + b"\xff\xff"
 
@@ -29,13 +34,11 @@ addresses_with_length = st.one_of(st.tuples(v4, st.integers(0, 32)), st.tuples(v
 prefixes = addresses_with_length.map(lambda prefix: _without_host_bits(*prefix))
 
 
-def optional(strategy):
+def optional(strategy: SearchStrategy[T]) -> SearchStrategy[T | None]:
     return st.none() | strategy
 
 
-allowed_ip_changes = st.builds(
-    lambda prefix, remove: AllowedIpChange(*prefix, remove=remove), prefixes, remove=st.booleans()
-)
+allowed_ip_changes = st.tuples(prefixes, st.booleans()).map(lambda it: AllowedIpChange(*it[0], remove=it[1]))
 
 peer_changes = st.builds(
     PeerChange,

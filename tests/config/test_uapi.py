@@ -1,6 +1,7 @@
 """UAPI text: the cross-platform protocol's page, wireguard-go's errnos, and no secret in any error."""
 
 import errno
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given
@@ -23,7 +24,7 @@ def set_error(request: str | bytes) -> UapiError:
     return caught.value
 
 
-def errno_of(parse, text: bytes) -> int:
+def errno_of(parse: Callable[[bytes], object], text: bytes) -> int:
     try:
         parse(text)
     except UapiError as error:
@@ -32,16 +33,16 @@ def errno_of(parse, text: bytes) -> int:
 
 
 @given(device_changes)
-def test_set_round_trip(change: DeviceChange):
+def test_set_round_trip(change: DeviceChange) -> None:
     assert uapi.parse_set(uapi.format_set(change)) == change
 
 
 @given(device_statuses)
-def test_get_round_trip(status: DeviceStatus):
+def test_get_round_trip(status: DeviceStatus) -> None:
     assert uapi.parse_get(uapi.format_get(status)) == status
 
 
-def test_set_of_the_protocols_page():
+def test_set_of_the_protocols_page() -> None:
     request = (
         "private_key=e84b5a6d2717c1003a13b431570353dbaca9146cf150c5f8575680feba52027a\n"
         "fwmark=0\n"
@@ -83,7 +84,7 @@ def test_set_of_the_protocols_page():
     assert fourth.remove
 
 
-def test_get_as_wg_reads_it():
+def test_get_as_wg_reads_it() -> None:
     status = DeviceStatus(
         private_key=b"\x80" + bytes(30) + b"\x01",
         listen_port=51820,
@@ -119,11 +120,11 @@ def test_get_as_wg_reads_it():
 
 
 @pytest.mark.parametrize("private_key", [None, ZERO_KEY])
-def test_get_leaves_out_what_is_not_set(private_key: bytes | None):
+def test_get_leaves_out_what_is_not_set(private_key: bytes | None) -> None:
     assert uapi.format_get(DeviceStatus(private_key=private_key)) == b""
 
 
-def test_get_shows_every_peer_its_zero_values():
+def test_get_shows_every_peer_its_zero_values() -> None:
     text = uapi.format_get(DeviceStatus(peers=[PeerStatus(KEY)])).decode()
     assert [line.partition("=")[0] for line in text.split()] == [
         "public_key",
@@ -138,20 +139,20 @@ def test_get_shows_every_peer_its_zero_values():
 
 
 @pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview])
-def test_set_takes_any_buffer(wrap):
+def test_set_takes_any_buffer(wrap: Callable[[bytes], bytes | bytearray | memoryview]) -> None:
     assert uapi.parse_set(wrap(b"listen_port=7\n")) == DeviceChange(listen_port=7)
 
 
 @pytest.mark.parametrize("request_text", ["", "\n", "\nlisten_port=7\n"])
-def test_set_ends_at_the_blank_line(request_text: str):
+def test_set_ends_at_the_blank_line(request_text: str) -> None:
     assert uapi.parse_set(request_text.encode()) == DeviceChange()
 
 
-def test_set_without_a_last_newline():
+def test_set_without_a_last_newline() -> None:
     assert uapi.parse_set(b"fwmark=1\nlisten_port=7") == DeviceChange(fwmark=1, listen_port=7)
 
 
-def test_set_of_the_same_peer_twice_keeps_both_in_order():
+def test_set_of_the_same_peer_twice_keeps_both_in_order() -> None:
     change = uapi.parse_set(f"{PEER}remove=true\n{PEER}allowed_ip=10.0.0.0/8\n".encode())
     assert change.peers == [
         PeerChange(KEY, remove=True),
@@ -159,28 +160,28 @@ def test_set_of_the_same_peer_twice_keeps_both_in_order():
     ]
 
 
-def test_the_last_of_a_single_value_counts():
+def test_the_last_of_a_single_value_counts() -> None:
     assert uapi.parse_set(b"listen_port=1\nlisten_port=2\n").listen_port == 2
 
 
-def test_replace_allowed_ips_also_drops_what_the_request_gave_before():
+def test_replace_allowed_ips_also_drops_what_the_request_gave_before() -> None:
     change = uapi.parse_set(f"{PEER}allowed_ip=10.0.0.0/8\nreplace_allowed_ips=true\nallowed_ip=10.1.0.0/16\n".encode())
     assert change.peers[0].replace_allowed_ips
     assert change.peers[0].allowed_ips == [AllowedIpChange(bytes([10, 1, 0, 0]), 16)]
 
 
-def test_a_leading_minus_removes_an_allowed_ip():
+def test_a_leading_minus_removes_an_allowed_ip() -> None:
     change = uapi.parse_set(f"{PEER}allowed_ip=10.0.0.0/8\nallowed_ip=-10.0.0.0/8\n".encode())
     assert [entry.remove for entry in change.peers[0].allowed_ips] == [False, True]
 
 
-def test_allowed_ips_lose_their_host_bits():
+def test_allowed_ips_lose_their_host_bits() -> None:
     change = uapi.parse_set(f"{PEER}allowed_ip=10.1.2.3/12\nallowed_ip=2001:db8::ff/127\n".encode())
     v6 = bytes.fromhex("20010db8") + bytes(11) + b"\xfe"
     assert change.peers[0].allowed_ips == [AllowedIpChange(bytes([10, 0, 0, 0]), 12), AllowedIpChange(v6, 127)]
 
 
-def test_keys_may_be_in_capitals_and_zero():
+def test_keys_may_be_in_capitals_and_zero() -> None:
     request = f"private_key={'0' * 64}\npublic_key={HEX.upper()}\npreshared_key={'0' * 64}\n"
     assert uapi.parse_set(request.encode()) == DeviceChange(
         private_key=ZERO_KEY, peers=[PeerChange(KEY, preshared_key=ZERO_KEY)]
@@ -225,7 +226,7 @@ def test_keys_may_be_in_capitals_and_zero():
         "errno=0",
     ],
 )
-def test_bad_device_line_is_einval(line: str):
+def test_bad_device_line_is_einval(line: str) -> None:
     error = set_error(f"fwmark=1\n{line}\nlisten_port=1\n")
     assert error.errno == errno.EINVAL
     assert str(error).startswith("line 2: ")
@@ -286,31 +287,31 @@ def test_bad_device_line_is_einval(line: str):
         "nonsense=1",
     ],
 )
-def test_bad_peer_line_is_einval(line: str):
+def test_bad_peer_line_is_einval(line: str) -> None:
     error = set_error(f"listen_port=1\n{PEER}persistent_keepalive_interval=1\n{line}\nremove=true\n")
     assert error.errno == errno.EINVAL
     assert str(error).startswith("line 4: ")
 
 
 @pytest.mark.dropin("9")
-def test_good_peer_lines_around_the_bad_ones_above_are_good():
+def test_good_peer_lines_around_the_bad_ones_above_are_good() -> None:
     uapi.parse_set(f"listen_port=1\n{PEER}persistent_keepalive_interval=1\nprotocol_version=1\nremove=true\n".encode())
 
 
 @pytest.mark.dropin("7", "Bad input")
 @pytest.mark.parametrize("line", ["nonsense", "listen_port", HEX, "\x00", "\xff", " "])
-def test_line_without_an_equals_sign_is_eproto(line: str):
+def test_line_without_an_equals_sign_is_eproto(line: str) -> None:
     error = set_error(f"fwmark=1\nfwmark=2\n{line}\n")
     assert error.errno == errno.EPROTO
     assert str(error).startswith("line 3: ")
 
 
-def test_error_names_the_setting():
+def test_error_names_the_setting() -> None:
     assert "listen_port" in str(set_error("listen_port=x\n"))
     assert "endpoint" in str(set_error(f"{PEER}endpoint=x\n"))
 
 
-def test_after_an_error_the_request_can_be_resized():
+def test_after_an_error_the_request_can_be_resized() -> None:
     request = bytearray(f"private_key={HEX}\nlisten_port=x\n".encode())
     with pytest.raises(UapiError) as caught:
         uapi.parse_set(request)
@@ -318,7 +319,7 @@ def test_after_an_error_the_request_can_be_resized():
     assert caught.value.__context__ is None
 
 
-def test_after_a_set_the_request_can_be_resized():
+def test_after_a_set_the_request_can_be_resized() -> None:
     request = bytearray(f"private_key={HEX}\n".encode())
     change = uapi.parse_set(request)
     request.clear()
@@ -357,12 +358,12 @@ SECRET_PLACES = [
 @pytest.mark.dropin("Bad input")
 @pytest.mark.parametrize("secret", [HEX.replace("00", "ab", 1), BASE64])
 @pytest.mark.parametrize("place", SECRET_PLACES)
-def test_no_error_repeats_a_secret(place: str, secret: str):
+def test_no_error_repeats_a_secret(place: str, secret: str) -> None:
     error = set_error(place.format(secret))
     assert not any(secret[start : start + 8] in repr(error) for start in range(len(secret) - 7))
 
 
-def test_no_repr_shows_a_secret():
+def test_no_repr_shows_a_secret() -> None:
     secret = bytes([0xC5]) * 32
     shown = repr(
         [
@@ -377,7 +378,7 @@ def test_no_repr_shows_a_secret():
 @example(b"public_key")
 @example(b"public_key=" + b"\xff" * 64)
 @example(b"\xff=\xff")
-def test_set_of_anything_raises_nothing_else(request_bytes: bytes):
+def test_set_of_anything_raises_nothing_else(request_bytes: bytes) -> None:
     assert errno_of(uapi.parse_set, request_bytes) in {0, errno.EINVAL, errno.EPROTO}
 
 
@@ -397,26 +398,26 @@ noisy_lines = st.lists(
 
 
 @given(noisy_lines)
-def test_set_of_wrong_values_raises_nothing_else(request_bytes: bytes):
+def test_set_of_wrong_values_raises_nothing_else(request_bytes: bytes) -> None:
     assert errno_of(uapi.parse_set, request_bytes) in {0, errno.EINVAL}
 
 
 @given(st.binary(max_size=200) | noisy_lines)
-def test_get_of_anything_raises_nothing_else(reply: bytes):
+def test_get_of_anything_raises_nothing_else(reply: bytes) -> None:
     assert errno_of(uapi.parse_get, reply) >= 0
 
 
-def test_get_that_failed_has_the_devices_errno():
+def test_get_that_failed_has_the_devices_errno() -> None:
     with pytest.raises(UapiError) as caught:
         uapi.parse_get(b"errno=-5\n\n")
     assert caught.value.errno == errno.EIO
 
 
-def test_get_with_its_errno_line():
+def test_get_with_its_errno_line() -> None:
     assert uapi.parse_get(b"listen_port=9\nerrno=0\n\n") == DeviceStatus(listen_port=9)
 
 
-def test_get_skips_what_a_later_version_may_say():
+def test_get_skips_what_a_later_version_may_say() -> None:
     reply = f"colour=blue\n{PEER}shape=round\ntx_bytes=9\n".encode()
     assert uapi.parse_get(reply) == DeviceStatus(peers=[PeerStatus(KEY, tx_bytes=9)])
 
@@ -426,23 +427,23 @@ def test_get_skips_what_a_later_version_may_say():
 @pytest.mark.parametrize(
     ("number", "text"), [(0, b"errno=0\n\n"), (errno.EINVAL, b"errno=-22\n\n"), (errno.EADDRINUSE, b"errno=-98\n\n")]
 )
-def test_errno_is_negative_on_the_wire(number: int, text: bytes):
+def test_errno_is_negative_on_the_wire(number: int, text: bytes) -> None:
     assert uapi.format_errno(number) == text
 
 
 @pytest.mark.parametrize("length", [0, 31, 33, 64])
-def test_a_key_of_another_length_is_not_written(length: int):
+def test_a_key_of_another_length_is_not_written(length: int) -> None:
     with pytest.raises(ConfigError):
         uapi.format_get(DeviceStatus(private_key=b"\1" * length, peers=[PeerStatus(KEY, b"\1" * length)]))
 
 
-def test_status_takes_any_buffer_as_a_secret():
+def test_status_takes_any_buffer_as_a_secret() -> None:
     status = DeviceStatus(private_key=memoryview(bytearray(KEY)))
     assert uapi.format_get(status) == f"private_key={HEX}\n".encode()
 
 
 @pytest.mark.dropin("11")
-def test_131072_allowed_ips():
+def test_131072_allowed_ips() -> None:
     count = 131_072
     request = bytearray(PEER.encode())
     for number in range(count):

@@ -1,6 +1,7 @@
 """Files of wg(8) and wg-quick(8): read as those two read them, written back the same, errors with file and line."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -33,11 +34,11 @@ def error_of(text: str) -> WgQuickError:
 
 
 @given(wg_quick_configs)
-def test_round_trip(config: WgQuickConfig):
+def test_round_trip(config: WgQuickConfig) -> None:
     assert wg_quick.parse(wg_quick.format(config), FILE) == config
 
 
-def test_the_file_of_the_manual():
+def test_the_file_of_the_manual() -> None:
     text = """\
 # A VPN gateway
 [Interface]
@@ -63,24 +64,24 @@ Endpoint = demo.wireguard.com:51820
     assert only.persistent_keepalive is None
 
 
-def test_names_in_any_case_with_any_space():
+def test_names_in_any_case_with_any_space() -> None:
     text = "[INTERFACE]\r\n\tlistenport=\t7 \r\n[ peer ]\nPUBLICKEY  =" + BASE64 + "\nallowedIPS = 10.0.0.0 / 8,\t::1\n"
     config = wg_quick.parse(text, FILE)
     assert config.interface.listen_port == 7
     assert config.peers == [PeerSection(KEY, allowed_ips=[(bytes([10, 0, 0, 0]), 8), (bytes(15) + b"\1", 128)])]
 
 
-def test_comments():
+def test_comments() -> None:
     text = "# first\n[Interface] # second\nListenPort = 7 # third\n#FwMark = 1\n  # fourth\nPostUp = echo a#b\n"
     assert wg_quick.parse(text, FILE).interface == InterfaceSection(listen_port=7, post_up=["echo a"])
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing\n", "[Interface]", "[Interface]\n[Interface]\n"])
-def test_nothing_is_a_configuration(text: str):
+def test_nothing_is_a_configuration(text: str) -> None:
     assert wg_quick.parse(text, FILE) == WgQuickConfig()
 
 
-def test_sections_may_come_in_any_order_and_again():
+def test_sections_may_come_in_any_order_and_again() -> None:
     text = f"{PEER}[Interface]\nListenPort = 1\n{PEER}[Interface]\nFwMark = 2\n"
     config = wg_quick.parse(text, FILE)
     assert (config.interface.listen_port, config.interface.fwmark, len(config.peers)) == (1, 2, 2)
@@ -90,12 +91,12 @@ def test_sections_may_come_in_any_order_and_again():
     ("text", "mark"),
     [("off", 0), ("OFF", 0), ("0", 0), ("51820", 51820), ("0xca6c", 0xCA6C), ("0xFFFFFFFF", 2**32 - 1)],
 )
-def test_fwmark(text: str, mark: int):
+def test_fwmark(text: str, mark: int) -> None:
     assert interface(f"FwMark = {text}").fwmark == mark
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("off", 0), ("Off", 0), ("0", 0), ("25", 25), ("65535", 65535)])
-def test_persistent_keepalive(text: str, seconds: int):
+def test_persistent_keepalive(text: str, seconds: int) -> None:
     assert peer(f"PersistentKeepalive = {text}").persistent_keepalive == seconds
 
 
@@ -109,7 +110,7 @@ def test_persistent_keepalive(text: str, seconds: int):
         ("a-name.example:1", ("a-name.example", 1)),
     ],
 )
-def test_endpoint(text: str, endpoint: tuple[str, int]):
+def test_endpoint(text: str, endpoint: tuple[str, int]) -> None:
     assert peer(f"Endpoint = {text}").endpoint == endpoint
 
 
@@ -124,11 +125,11 @@ def test_endpoint(text: str, endpoint: tuple[str, int]):
         ("::1\nAllowedIPs = 1.1.1.1", [(bytes(15) + b"\1", 128), (bytes([1, 1, 1, 1]), 32)]),
     ],
 )
-def test_allowed_ips(text: str, allowed_ips: list[tuple[bytes, int]]):
+def test_allowed_ips(text: str, allowed_ips: list[tuple[bytes, int]]) -> None:
     assert peer(f"AllowedIPs = {text}").allowed_ips == allowed_ips
 
 
-def test_addresses_keep_their_host_bits():
+def test_addresses_keep_their_host_bits() -> None:
     section = interface("Address = 10.0.0.1/24, fd00::1\nAddress = 10.0.0.2/24 10.0.0.3")
     assert section.addresses == [
         (bytes([10, 0, 0, 1]), 24),
@@ -138,7 +139,7 @@ def test_addresses_keep_their_host_bits():
     ]
 
 
-def test_what_only_wg_quick_knows():
+def test_what_only_wg_quick_knows() -> None:
     section = interface(
         "DNS = 1.1.1.1, ::1 example.com\nDNS = example.net\nMTU = 1420\nTable = off\nPreUp = a b\nPreUp = c = d\n"
         "PostUp = e\nPreDown = f\nPostDown = g\nSaveConfig = TRUE\nSaveConfig = true"
@@ -155,7 +156,7 @@ def test_what_only_wg_quick_knows():
     )
 
 
-def test_what_wg_quick_takes_as_not_given():
+def test_what_wg_quick_takes_as_not_given() -> None:
     assert interface("Address =\nDNS =\nMTU =\nTable =\nPostUp =") == InterfaceSection()
 
 
@@ -194,7 +195,7 @@ def test_what_wg_quick_takes_as_not_given():
         "=",
     ],
 )
-def test_bad_interface_line(line: str):
+def test_bad_interface_line(line: str) -> None:
     error = error_of(f"[Interface]\n# a comment\n\n{line}\nListenPort = 1\n")
     assert (error.file, error.line) == (FILE, 4)
     assert str(error).startswith(f"{FILE}:4: ")
@@ -232,22 +233,22 @@ def test_bad_interface_line(line: str):
         "PublicKey",
     ],
 )
-def test_bad_peer_line(line: str):
+def test_bad_peer_line(line: str) -> None:
     error = error_of(f"[Interface]\n{PEER}{line}\n")
     assert (error.file, error.line) == (FILE, 4)
 
 
-def test_a_setting_before_any_section():
+def test_a_setting_before_any_section() -> None:
     assert error_of("\nListenPort = 1\n[Interface]\n").line == 2
 
 
-def test_a_peer_without_a_key_is_named_by_its_first_line():
+def test_a_peer_without_a_key_is_named_by_its_first_line() -> None:
     error = error_of(f"[Interface]\n{PEER}[Peer]\nAllowedIPs = ::/0\n{PEER}")
     assert error.line == 4
     assert "PublicKey" in str(error)
 
 
-def test_the_error_says_which_setting_and_what_was_expected():
+def test_the_error_says_which_setting_and_what_was_expected() -> None:
     assert "ListenPort: not a number in 0..65535" in str(error_of("[Interface]\nlistenport = x\n"))
     assert "AllowedIPs" in str(error_of(f"{PEER}AllowedIP = ::/0\n"))
 
@@ -278,19 +279,19 @@ def test_the_error_says_which_setting_and_what_was_expected():
         PEER + "PersistentKeepalive = {}",
     ],
 )
-def test_no_error_repeats_a_secret(place: str, secret: str):
+def test_no_error_repeats_a_secret(place: str, secret: str) -> None:
     error = error_of("[Interface]\n" + place.format(secret))
     assert not any(secret[start : start + 8] in repr(error) for start in range(len(secret) - 7))
 
 
-def test_no_repr_shows_a_secret():
+def test_no_repr_shows_a_secret() -> None:
     secret = bytes([0xC5]) * 32
     config = WgQuickConfig(InterfaceSection(private_key=secret), [PeerSection(KEY, preshared_key=secret)])
     assert "xc5" not in repr(config)
 
 
 @given(st.text(max_size=200))
-def test_anything_raises_nothing_else(text: str):
+def test_anything_raises_nothing_else(text: str) -> None:
     for start in ("", "[Interface]\n", PEER):
         try:
             wg_quick.parse(start + text, FILE)
@@ -308,7 +309,7 @@ NAMES = [
 
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.text(max_size=20) | st.just(BASE64)).map("=".join), max_size=8))
-def test_wrong_values_raise_nothing_else(lines: list[str]):
+def test_wrong_values_raise_nothing_else(lines: list[str]) -> None:
     for start in ("[Interface]\n", PEER):
         try:
             config = wg_quick.parse(start + "\n".join(lines), FILE)
@@ -332,13 +333,13 @@ def test_wrong_values_raise_nothing_else(lines: list[str]):
         WgQuickConfig(peers=[PeerSection(KEY[:-1])]),
     ],
 )
-def test_what_could_not_be_read_back_is_not_written(config: WgQuickConfig):
+def test_what_could_not_be_read_back_is_not_written(config: WgQuickConfig) -> None:
     with pytest.raises(ConfigError):
         wg_quick.format(config)
 
 
 @given(wg_quick_configs)
-def test_wg_quick_strip_reads_what_is_written(config: WgQuickConfig):
+def test_wg_quick_strip_reads_what_is_written(config: WgQuickConfig) -> None:
     """Not the tool itself, but what it does to a file before wg sees it: only wg's own settings are left."""
     own = {
         "privatekey",
@@ -362,7 +363,7 @@ def test_wg_quick_strip_reads_what_is_written(config: WgQuickConfig):
     )
 
 
-def test_the_real_wg_quick_takes_what_is_written(tmp_path):
+def test_the_real_wg_quick_takes_what_is_written(tmp_path: Path) -> None:
     wg_quick_tool = require_tool("wg-quick")
     config = WgQuickConfig(
         InterfaceSection(KEY, 51820, 0xCA6C, [(bytes([10, 0, 0, 1]), 24)], ["1.1.1.1"], 1420, "off", post_up=["true"]),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pywg.config import uapi, wg_quick
 from pywg.config.keys import format_key_base64
 from pywg.config.model import AllowedIpChange, DeviceChange, DeviceStatus, PeerChange, PeerStatus
+from pywg.errors import WgQuickError
 from tests.config.strategies import addresses_with_length, keys, optional, ports, prefixes, u32, v4, v6
 from tests.support import require_root, require_tool
 
@@ -66,8 +67,8 @@ class Device:
                     connection.sendall(uapi.format_get(self.status))
                 connection.sendall(uapi.format_errno(self.errno))
 
-    def wg(self, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["wg", *arguments], capture_output=True, text=True, check=False, **options)
+    def wg(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["wg", *arguments], capture_output=True, text=True, check=False)
 
     def change(self) -> DeviceChange:
         """The one set since the last call."""
@@ -94,7 +95,7 @@ def _a_new_device(device: Device) -> None:
 with_wg = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def test_wg_set(device: Device, tmp_path: Path):
+def test_wg_set(device: Device, tmp_path: Path) -> None:
     key_file = tmp_path / "key"
     key_file.write_text(format_key_base64(OTHER_KEY) + "\n")
     public = format_key_base64(KEY)
@@ -128,7 +129,7 @@ def test_wg_set(device: Device, tmp_path: Path):
     )
 
 
-def test_wg_set_that_clears(device: Device):
+def test_wg_set_that_clears(device: Device) -> None:
     result = device.wg(
         "set", device.name, "private-key", "/dev/null", "peer", format_key_base64(KEY), "preshared-key", "/dev/null"
     )
@@ -138,7 +139,7 @@ def test_wg_set_that_clears(device: Device):
 
 @pytest.mark.dropin("7")
 @pytest.mark.known_bug("UAPI errors with positive errno")
-def test_wg_names_the_error(device: Device):
+def test_wg_names_the_error(device: Device) -> None:
     device.errno = 98
     result = device.wg("set", device.name, "listen-port", "7")
     assert result.returncode == 1
@@ -193,7 +194,7 @@ def dump_line(peer: PeerStatus) -> str:
 
 @with_wg
 @given(wg_statuses)
-def test_wg_show_reads_every_get(device: Device, status: DeviceStatus):
+def test_wg_show_reads_every_get(device: Device, status: DeviceStatus) -> None:
     device.status = status
     result = device.wg("show", device.name, "dump")
     assert (result.returncode, result.stderr) == (0, "")
@@ -259,7 +260,7 @@ def set_conf(device: Device, tmp_path: Path, text: str) -> subprocess.CompletedP
 
 @with_wg
 @given(wg_configs)
-def test_wg_reads_our_files(device: Device, tmp_path: Path, config: wg_quick.WgQuickConfig):
+def test_wg_reads_our_files(device: Device, tmp_path: Path, config: wg_quick.WgQuickConfig) -> None:
     result = set_conf(device, tmp_path, wg_quick.format(config))
     assert (result.returncode, result.stderr) == (0, "")
     assert device.change() == as_change(config)
@@ -310,10 +311,10 @@ PEER = f"{HEAD}[Peer]\nPublicKey = {format_key_base64(OTHER_KEY)}\n"
         PEER + "Address = 10.0.0.1/8\n",
     ],
 )
-def test_a_file_means_to_us_what_it_means_to_wg(device: Device, tmp_path: Path, text: str):
+def test_a_file_means_to_us_what_it_means_to_wg(device: Device, tmp_path: Path, text: str) -> None:
     result = set_conf(device, tmp_path, text)
     if result.returncode:
-        with pytest.raises(wg_quick.WgQuickError):
+        with pytest.raises(WgQuickError):
             wg_quick.parse(text, "wg.conf")
     else:
         assert as_change(wg_quick.parse(text, "wg.conf")) == device.change()
@@ -321,7 +322,9 @@ def test_a_file_means_to_us_what_it_means_to_wg(device: Device, tmp_path: Path, 
 
 @with_wg
 @given(addresses_with_length)
-def test_an_allowed_ip_means_to_us_what_it_means_to_wg(device: Device, tmp_path: Path, address: tuple[bytes, int]):
+def test_an_allowed_ip_means_to_us_what_it_means_to_wg(
+    device: Device, tmp_path: Path, address: tuple[bytes, int]
+) -> None:
     family = socket.AF_INET if len(address[0]) == 4 else socket.AF_INET6
     text = f"{PEER}AllowedIPs = {socket.inet_ntop(family, address[0])}/{address[1]}\n"
     assert set_conf(device, tmp_path, text).returncode == 0

@@ -19,7 +19,10 @@ def keypair(index: int, *, initiator: bool) -> Keypair:
 
 
 def roles(keypairs: Keypairs) -> tuple[int | None, int | None, int | None]:
-    return tuple(None if it is None else it.local_index for it in (keypairs.previous, keypairs.current, keypairs.next))
+    previous, current, after = (
+        None if it is None else it.local_index for it in (keypairs.previous, keypairs.current, keypairs.next)
+    )
+    return previous, current, after
 
 
 def indices(retired: list[Keypair] | None) -> list[int] | None:

@@ -190,8 +190,8 @@ def check_transcript(recorded: dict[str, Any]) -> None:
     assert state_of(ends.at_initiator) == final
 
     near, far = handshake.begin_session(ends.at_initiator), handshake.begin_session(ends.at_responder)
-    assert (near.send_key, near.receive_key) == (it["initiator_send_key"], it["responder_send_key"])
-    assert (far.send_key, far.receive_key) == (it["responder_send_key"], it["initiator_send_key"])
+    assert (bytes(near.send_key), bytes(near.receive_key)) == (it["initiator_send_key"], it["responder_send_key"])
+    assert (bytes(far.send_key), bytes(far.receive_key)) == (it["responder_send_key"], it["initiator_send_key"])
     for packet in recorded["transport"]:
         datagram, plaintext = bytes.fromhex(packet["datagram"]), bytes.fromhex(packet["plaintext"])
         sender, receiver_index = (near, responder_index) if packet["sender"] == "initiator" else (far, initiator_index)

@@ -105,7 +105,7 @@ def test_the_queue_against_a_dictionary(schedule: list[tuple[int, float]]) -> No
         model[peer] = deadline
     due = {peer for peer, deadline in model.items() if deadline <= 25.0}
     popped = []
-    while (peer := queue.pop_due(25.0)) is not None:
-        popped.append(peer)
+    while (it := queue.pop_due(25.0)) is not None:
+        popped.append(it)
     assert sorted(popped) == sorted(due)
     assert queue.next_deadline() == min((it for it in model.values() if 25.0 < it < math.inf), default=None)

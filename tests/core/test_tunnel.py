@@ -249,7 +249,12 @@ def test_ten_thousand_peers_cost_no_scan() -> None:
     tunnel.up(1.0)
     peers = [tunnel.add_peer(number.to_bytes(32, "little"), 1.0) for number in range(2, 10_002)]
     asked: list[int] = []
-    tunnel._context.activity = lambda peer: asked.append(peer) or Activity()
+
+    def activity(peer: int) -> Activity:
+        asked.append(peer)
+        return Activity()
+
+    tunnel._context.activity = activity
     for peer in peers[:10]:
         tunnel.set_persistent_keepalive(peer, 10, 1.0)
     asked.clear()

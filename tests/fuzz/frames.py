@@ -65,7 +65,7 @@ def join(attempt: Attempt) -> None:
         flow = chance.randrange(len(at))
         one = replace(at[flow], payload=number.to_bytes(2, "big") * ((size + 1) // 2))
         following = replace(one, ident=one.ident + 1)
-        at[flow] = replace(following, seq=one.seq + len(one.payload)) if isinstance(following, Tcp) else following
+        at[flow] = replace(following, seq=following.seq + len(one.payload)) if isinstance(following, Tcp) else following
         packet = (change(chance, one) if chance.random() < noise else one).build()
         if chance.random() < noise / 4:
             packet = mutate(chance, packet)

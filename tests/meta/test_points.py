@@ -27,6 +27,7 @@ def _uses(path: Path) -> Iterator[Use]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MARKS:
             for argument in node.args:
                 assert isinstance(argument, ast.Constant), f"{path}: a name that is not written out"
+                assert isinstance(argument.value, str), f"{path}: a name that is no text"
                 yield Use(node.func.attr, argument.value, path.relative_to(TESTS).as_posix())
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from bench.tunnel.command import CommandError
 from bench.tunnel.implementations import find
 from bench.tunnel.lab import Lab
 from bench.tunnel.site import LINK, LISTEN_PORT, poll
@@ -24,7 +25,7 @@ BACK_WITHIN_S = 10.0
 
 @pytest.fixture(params=[4, 6], ids=["v4", "v6"])
 def family(request: pytest.FixtureRequest) -> int:
-    return request.param
+    return int(request.param)
 
 
 def _start(lab: Lab, family: int, *options: str) -> None:
@@ -182,7 +183,7 @@ def test_vrf(lab: Lab, family: int) -> None:
     """Both uplinks have the same route; the tunnel takes that of its VRF."""
     try:
         lab.near.ip("link", "add", "blue", "type", "vrf", "table", "77")
-    except dropin.CommandError:
+    except CommandError:
         pytest.xfail("this kernel has no VRF")
     lab.near.ip("link", "set", "blue", "up")
     with Arrivals(lab.far) as arrivals:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bench.tunnel.implementations import find
+from bench.tunnel.site import poll
 
 from . import dropin
 from .conftest import OpenLab
@@ -29,7 +30,7 @@ def test_machine_that_has_been_up_for_30_years(pywg: str, open_lab: OpenLab) -> 
     near, far = lab.near, lab.far
     near.wg("set", near.interface, "peer", far.keys.public, "persistent-keepalive", "1")
     with Link(near) as link:
-        dropin.poll(lambda: len(link.sent(TRANSPORT)) >= 3, "keepalives", 10)
+        poll(lambda: len(link.sent(TRANSPORT)) >= 3, "keepalives", 10)
         near.wg("set", near.interface, "peer", far.keys.public, "persistent-keepalive", "off")
         near.ip("link", "set", near.interface, "down")
         nft(far, "table inet f {", "chain in { type filter hook input priority 0; meta l4proto udp drop;", "}", "}")

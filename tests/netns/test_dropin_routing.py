@@ -219,7 +219,11 @@ def test_circle_of_two_devices_is_survived(subject: str, open_lab: OpenLab) -> N
             dropin.kick(near, far.inner(4), size)
             dropin.kick(near, inner, size)
         for site, (sent, _) in zip((near, near2), before, strict=True):
-            poll(lambda site=site, sent=sent: site.transferred()[1] - sent > CIRCLED_LEN, "it turns")
+
+            def turns(site: Site = site, sent: int = sent) -> bool:
+                return site.transferred()[1] - sent > CIRCLED_LEN
+
+            poll(turns, "it turns")
         near.ip("route", "del", f"{second}/32", "dev", near.interface)
         near.ip("route", "del", f"{first}/32", "dev", near2.interface)
         for address in (far.inner(4), inner):
@@ -236,7 +240,7 @@ def _has_sessions(site: Site, count: int) -> None:
         rows = site.wg("show", site.interface, "latest-handshakes").splitlines()
         return sum(row.split("\t")[1] != "0" for row in rows) == count
 
-    dropin.poll(established, f"{count} sessions", 10)
+    poll(established, f"{count} sessions", 10)
 
 
 def _shows_warnings(site: Site) -> None:
@@ -283,7 +287,7 @@ def test_mtu_changes_are_followed(subject: str, open_lab: OpenLab) -> None:
                 wire.check([payload(mtu - 28)])
                 return max(len(one.message) for one in link.sent()[before:]) == mtu + 32
 
-            dropin.poll(follows, f"a full packet of {mtu} bytes is not padded", 5)
+            poll(follows, f"a full packet of {mtu} bytes is not padded", 5)
 
 
 @pytest.mark.dropin("path MTU")

@@ -30,6 +30,7 @@ def test_handshake_then_data_both_ways(pair: tuple[str, str], outer: int, psk: b
 
 def test_different_preshared_keys_make_no_session(pair: tuple[str, str], open_lab: OpenLab) -> None:
     lab = open_lab(*pair, psk=True)
+    assert lab.preshared_key is not None
     other = lab.far.secret_file("other-psk", lab.near.keys.public)
     lab.far.wg("set", lab.far.interface, "peer", lab.near.keys.public, "preshared-key", other)
     with pytest.raises(TimeoutError):

@@ -110,7 +110,11 @@ def test_a_port_that_is_held_hears_nothing(pywg: str, open_lab: OpenLab) -> None
             near.ip("link", "set", near.interface, "up")
             poll(lambda: _stat(near, "up") == 1, "near is up")
             sender.sendto(b"in time", (near.outer(family), 4001))
-            poll(lambda before=before: _stat(near, "counter_rx_datagrams") > before, "near has received something")
+
+            def has_received(before: int = before) -> bool:
+                return _stat(near, "counter_rx_datagrams") > before
+
+            poll(has_received, "near has received something")
             assert _stat(near, "counter_rx_datagrams") == before + 1
         near.ip("link", "set", near.interface, "down")
         poll(lambda: _stat(near, "up") == 0, "near is down")

@@ -116,6 +116,11 @@ def carries(sites: dict[str, Site]) -> None:
         assert "up=1\n" in site.type("pywg stats wg0")
 
 
+def ends(site: Site) -> None:
+    """Polls until no daemon is left there."""
+    poll(lambda: site.daemons() == 0, "the daemon has ended")
+
+
 def test_the_commands(sites: dict[str, Site]) -> None:
     keys = make_keys(sites)
     for site, commands in zip(sites.values(), blocks()[1:3], strict=True):
@@ -123,7 +128,7 @@ def test_the_commands(sites: dict[str, Site]) -> None:
     carries(sites)
     for site in sites.values():
         site.type("ip link del wg0")
-        poll(lambda site=site: site.daemons() == 0, "the daemon has ended")
+        ends(site)
 
 
 def test_the_file(sites: dict[str, Site]) -> None:
@@ -144,7 +149,7 @@ def test_the_file(sites: dict[str, Site]) -> None:
     carries(sites)
     for site in sites.values():
         site.type("wg-quick down wg0")
-        poll(lambda site=site: site.daemons() == 0, "the daemon has ended")
+        ends(site)
 
 
 def test_what_takes_a_file_without_wg_quick(sites: dict[str, Site]) -> None:

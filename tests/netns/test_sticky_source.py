@@ -61,7 +61,7 @@ class Arrivals:
 
     def new(self) -> set[tuple[str, str]]:
         """Since the last call. A veth delivers at once: what was sent before is there."""
-        found = set()
+        found: set[tuple[str, str]] = set()
         while True:
             try:
                 packet, (link, _, kind, *_) = self._socket.recvfrom(1 << 16)
@@ -81,7 +81,7 @@ def _outer(packet: bytes) -> tuple[str, bytes]:
 
 @pytest.fixture(params=[4, 6], ids=["v4", "v6"])
 def family(request: pytest.FixtureRequest) -> int:
-    return request.param
+    return int(request.param)
 
 
 @pytest.fixture

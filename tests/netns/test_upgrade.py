@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class _Supervisor:
         self.tun_fd = tun_fd
         self.daemons: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *, fds: tuple[int, ...] = (), command: tuple[str, ...] = (), **environ: str) -> None:
+    def start(self, environ: Mapping[str, str], *, fds: tuple[int, ...] = (), command: tuple[str, ...] = ()) -> None:
         """Starts a daemon in the site's namespace and waits until it answers."""
         program = [*command, *find("pywg").command, self.site.interface]
         with self.site.namespace.entered():
@@ -59,7 +59,7 @@ class _Supervisor:
     def start_on_tun(self) -> None:
         """The next daemon takes the TUN by WG_TUN_FD."""
         assert self.tun_fd is not None
-        self.start(fds=(self.tun_fd,), WG_TUN_FD=str(self.tun_fd))
+        self.start({"WG_TUN_FD": str(self.tun_fd)}, fds=(self.tun_fd,))
 
     def stop(self, number: signal.Signals) -> None:
         """Ends the present daemon."""
@@ -227,7 +227,7 @@ class _Stopped:
 @pytest.mark.parametrize("thread", ["pywg-tx", "pywg-rx"])
 def test_thread_that_hangs_ends_the_signs_of_life(supervisor: _Supervisor, manager: _Manager, thread: str) -> None:
     """It stands in its poll(), outside of everything that the event loop could meet it in."""
-    supervisor.start(NOTIFY_SOCKET=manager.address, WATCHDOG_USEC="400000")
+    supervisor.start({"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "400000"})
     poll(lambda: manager.heard("WATCHDOG=1"), "a sign of life")
     with _Stopped(supervisor.daemons[-1].pid, thread):
 
@@ -246,7 +246,7 @@ def test_under_a_service_manager(supervisor: _Supervisor, manager: _Manager) -> 
     """Ready, status, watchdog, and a crash after which the interface that the manager kept is taken over."""
     lab = supervisor.lab
     unit = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "200000", "PYWG_STORE_TUN": "1"}
-    supervisor.start(**unit)
+    supervisor.start(unit)
     poll(lambda: manager.heard("READY=1"), "READY=1")
     assert len(manager.kept) == 1
     before = _first_connection(supervisor)
@@ -261,11 +261,9 @@ def test_under_a_service_manager(supervisor: _Supervisor, manager: _Manager) -> 
     stored = f"import os; os.dup2({manager.kept[0]}, 3); os.environ['LISTEN_PID'] = str(os.getpid()); "
     launcher = stored + "import sys; os.set_inheritable(3, True); os.execv(sys.argv[1], sys.argv[1:])"
     supervisor.start(
+        {**unit, "LISTEN_FDS": "1", "LISTEN_FDNAMES": "tun"},
         fds=(manager.kept[0],),
         command=(sys.executable, "-c", launcher),
-        **unit,
-        LISTEN_FDS="1",
-        LISTEN_FDNAMES="tun",
     )
     poll(lambda: manager.heard("READY=1"), "READY=1 again")
     supervisor.configure_again()

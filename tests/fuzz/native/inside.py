@@ -35,4 +35,5 @@ def main(module: str, seed: int, first: int, cases: int, cpu_seconds: float) -> 
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:5]), float(sys.argv[5]))
+    module, seed, first, cases, cpu_seconds = sys.argv[1:]
+    main(module, int(seed), int(first), int(cases), float(cpu_seconds))
