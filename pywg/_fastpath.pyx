@@ -11,11 +11,11 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
-from pywg._native.admission cimport note_sent
 from pywg._native cimport linux
+from pywg._native.admission cimport note_sent
 from pywg._native.allowedips cimport allowedips_insert, allowedips_remove, allowedips_remove_owner, allowedips_reserve
 from pywg._native.allowedips cimport allowedips_walk
-from pywg._native.atomic cimport add64, load64, store8, store64, store_int
+from pywg._native.atomic cimport add64, load64, store64, store8, store_int
 from pywg._native.clock cimport now_ns
 from pywg._native.coalesce cimport COALESCE_TCP, COALESCE_UDP
 from pywg._native.control cimport handshake_close, handshake_open, keypair_free, keypair_new, keypair_publish
@@ -25,7 +25,7 @@ from pywg._native.crew cimport crew_start, crew_stop
 from pywg._native.dataplane cimport Dataplane, dataplane_free, dataplane_new
 from pywg._native.delivery cimport delivery_renew
 from pywg._native.egress cimport egress_send_staged
-from pywg._native.endpoint cimport from_endpoint, to_endpoint
+from pywg._native.endpoint cimport Endpoint, from_endpoint, to_endpoint
 from pywg._native.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD, NO_PEER
 from pywg._native.index_table cimport IndexEntry, index_table_find
 from pywg._native.linux cimport EAGAIN, EDESTADDRREQ, pthread_mutex_lock, pthread_mutex_unlock
@@ -34,8 +34,7 @@ from pywg._native.memory cimport memory_of
 from pywg._native.pool cimport HELPERS_MAX
 from pywg._native.report cimport report_activity, report_counters, report_events, report_offloads
 from pywg._native.session cimport EVENT_ACTIVITY, EVENT_CONFIRMED, EVENT_ENDPOINT_MOVED, EVENT_HANDSHAKE_WANTED
-from pywg._native.session cimport EVENT_REKEY_WANTED, EVENT_ROUTING_LOOP
-from pywg._native.session cimport Endpoint, Keypair, Peer, clear_source, has_endpoint
+from pywg._native.session cimport EVENT_REKEY_WANTED, EVENT_ROUTING_LOOP, Keypair, Peer, clear_source, has_endpoint
 from pywg._native.staged cimport STAGED_BYTES, staged_drop_all
 from pywg._native.udp cimport Sender, udp_flush, udp_queue
 from pywg._native.wire cimport HANDSHAKE_TOS, KEY_LEN
@@ -148,7 +147,7 @@ cdef class Plane:
 
         One that hasn't hangs, wherever that is. Waits for none of them.
         """
-        turns = load64(&self.crew.egress.turns), load64(&self.crew.ingress.turns)
+        turns = load64(&self.crew.tx_turns), load64(&self.crew.rx_turns)
         crew_kick(self.crew)
         return turns
 

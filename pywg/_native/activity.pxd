@@ -4,7 +4,7 @@ Once: it arms the event while there is nothing to wait for, and the thread that 
 Under load both times begin and end all the time, and nobody is woken.
 """
 from libc.stdint cimport uint64_t
-from pywg._native.atomic cimport fence, load8, load64, store8, store64, swap8
+from pywg._native.atomic cimport fence, load64, load8, store64, store8, swap8
 from pywg._native.events cimport EventQueue, events_raise
 from pywg._native.session cimport EVENT_ACTIVITY, Peer
 

@@ -12,7 +12,8 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg._native.bucket cimport Bucket
 from pywg._native.budget cimport Budget
 from pywg._native.dataplane cimport Dataplane
-from pywg._native.session cimport Endpoint, Peer
+from pywg._native.endpoint cimport Endpoint
+from pywg._native.session cimport Peer
 from pywg._native.sources cimport Sources
 from pywg._native.udp cimport SEND_BATCH, Sender
 from pywg._native.wire cimport COOKIE_REPLY_LEN, MAC_LEN

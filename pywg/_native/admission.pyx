@@ -5,13 +5,14 @@ from pywg._native.atomic cimport load64, store64
 from pywg._native.bucket cimport bucket_take
 from pywg._native.budget cimport budget_allows, budget_spend
 from pywg._native.checks cimport c_assert, static_fits
-from pywg._native.clock cimport now_ns
+from pywg._native.clock cimport SECOND_NS, now_ns
 from pywg._native.counters cimport count
+from pywg._native.endpoint cimport Endpoint
 from pywg._native.events cimport NO_PEER, events_push
 from pywg._native.index_table cimport IndexEntry, index_table_find
 from pywg._native.libcrypto cimport OPENSSL_cleanse, RAND_bytes
 from pywg._native.mac cimport COOKIE_LEN, mac1_holds, mac1_of, mac2_holds, make_cookie
-from pywg._native.session cimport SECOND_NS, Endpoint, Peer
+from pywg._native.session cimport Peer
 from pywg._native.sources cimport sources_init, sources_take
 from pywg._native.udp cimport udp_queue, udp_send_once
 from pywg._native.wire cimport HANDSHAKE_TOS, INITIATION_LEN, MESSAGE_COOKIE_REPLY, MESSAGE_INITIATION, MESSAGE_RESPONSE

@@ -10,7 +10,7 @@ The nonce is 32 zero bits and the 64-bit little-endian counter (paper section 5.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg._native.libcrypto cimport EVP_CIPHER_CTX
-from pywg._native.segment cimport Run
+from pywg._native.run cimport Run
 
 cdef enum:
     AEAD_BATCH = 64                 # datagrams a call

@@ -1,15 +1,15 @@
 """The AEAD over batches: with the kernel that was chosen, or packet by packet (aead.pxd)."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
-from pywg._native.checks cimport c_assert, static_fits
 from pywg._native.chapoly cimport chapoly_open, chapoly_seal
+from pywg._native.checks cimport c_assert, static_fits
 from pywg._native.evp cimport evp_open, evp_seal
 from pywg._native.ipsec_mb cimport ipsec_mb_open, ipsec_mb_seal
-from pywg._native.libcrypto cimport EVP_chacha20_poly1305, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CipherInit_ex
+from pywg._native.libcrypto cimport EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CipherInit_ex, EVP_chacha20_poly1305
 from pywg._native.libcrypto cimport OPENSSL_cleanse
 from pywg._native.provider cimport provider_free, provider_new, provider_open, provider_rekey, provider_seal
-from pywg._native.segment cimport RUN_MAX_DATAGRAMS, Run
-from pywg._native.wire cimport KEY_LEN, MESSAGE_TRANSPORT, TAG_LEN, TransportHeader, WG_HEADER_LEN
+from pywg._native.run cimport RUN_MAX_DATAGRAMS, Run
+from pywg._native.wire cimport KEY_LEN, MESSAGE_TRANSPORT, TAG_LEN, WG_HEADER_LEN, TransportHeader
 
 cdef enum:
     CONTEXT_STACK = 4096            # more than a call of a library for one packet takes

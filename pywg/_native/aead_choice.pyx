@@ -2,7 +2,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memset
-from pywg._native.aead cimport AEAD_BATCH, Aead, EVP, IPSEC_MB, LIBCRYPTO, aead_choose, aead_chosen, aead_forget
+from pywg._native.aead cimport AEAD_BATCH, EVP, IPSEC_MB, LIBCRYPTO, Aead, aead_choose, aead_chosen, aead_forget
 from pywg._native.aead cimport aead_free, aead_use, open_batch, seal_batch
 from pywg._native.clock cimport now_ns
 from pywg._native.provider cimport provider_has

@@ -6,13 +6,14 @@ from libc.string cimport memcpy, memset
 from pywg._native.aead cimport AEAD_BATCH, Aead, aead_forget, aead_free, aead_use, open_batch as open_datagrams
 from pywg._native.aead cimport seal_batch as seal_datagrams, seal_run
 from pywg._native.clock cimport now_ns
-from pywg._native.libcrypto cimport EVP_chacha20_poly1305, EVP_CIPHER_CTX, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free
-from pywg._native.libcrypto cimport EVP_CIPHER_CTX_new, EVP_CTRL_AEAD_GET_TAG, EVP_EncryptFinal_ex, EVP_EncryptInit_ex
-from pywg._native.libcrypto cimport EVP_EncryptUpdate
-from pywg._native.segment cimport Run, segment_frame
+from pywg._native.libcrypto cimport EVP_CIPHER_CTX, EVP_CTRL_AEAD_GET_TAG, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free
+from pywg._native.libcrypto cimport EVP_CIPHER_CTX_new, EVP_EncryptFinal_ex, EVP_EncryptInit_ex, EVP_EncryptUpdate
+from pywg._native.libcrypto cimport EVP_chacha20_poly1305
+from pywg._native.run cimport Run
+from pywg._native.segment cimport segment_frame
 from pywg._native.session cimport REJECT_AFTER_MESSAGES
-from pywg._native.wire cimport KEY_LEN, MESSAGE_TRANSPORT, TAG_LEN, TRANSPORT_MIN_LEN, VNET_HDR_LEN, VnetHdr
-from pywg._native.wire cimport WG_HEADER_LEN, padded_len
+from pywg._native.wire cimport KEY_LEN, MESSAGE_TRANSPORT, TAG_LEN, TRANSPORT_MIN_LEN, VNET_HDR_LEN, WG_HEADER_LEN
+from pywg._native.wire cimport VnetHdr, padded_len
 
 cdef enum:
     MAX_RUNS = 16

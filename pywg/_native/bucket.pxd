@@ -1,6 +1,6 @@
 """A token bucket: at most so many a second, with a burst. All zeros is an empty one. One thread's."""
 from libc.stdint cimport uint64_t
-from pywg._native.session cimport SECOND_NS
+from pywg._native.clock cimport SECOND_NS
 
 
 cdef struct Bucket:

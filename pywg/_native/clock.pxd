@@ -2,8 +2,14 @@
 from libc.stdint cimport uint64_t
 from pywg._native.linux cimport CLOCK_BOOTTIME, clock_gettime, timespec
 
+cdef extern from *:
+    """
+    #define PYWG_SECOND 1000000000ULL
+    """
+    const uint64_t SECOND_NS "PYWG_SECOND"
+
 
 cdef inline uint64_t now_ns() noexcept nogil:
     cdef timespec ts
     clock_gettime(CLOCK_BOOTTIME, &ts)
-    return <uint64_t>ts.tv_sec * 1000000000ULL + <uint64_t>ts.tv_nsec
+    return <uint64_t>ts.tv_sec * SECOND_NS + <uint64_t>ts.tv_nsec

@@ -1,8 +1,11 @@
-"""The data plane's threads: egress, ingress, and the pool's helpers, from their start to their end.
+"""The data plane's threads: the one that sends, the one that receives, and the pool's helpers, start to end.
+
+Each of the two waits, enters its gate and runs one step of its direction (egress, ingress); then it waits again.
 
 The control plane changes what they read between `crew_hold` and `crew_release`: with both gates (gate.pxd), and
 nothing left in the helpers' hands (pipeline.pxd).
 """
+from libc.stdint cimport uint64_t
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.egress cimport Egress
 from pywg._native.ingress cimport Ingress
@@ -17,6 +20,8 @@ cdef struct Crew:
     Pool *pool                  # NULL: no helpers
     pthread_t tx
     pthread_t rx
+    uint64_t tx_turns           # atomic: how often the thread has gone round
+    uint64_t rx_turns
     bint running
     int error                   # of pthread_create()
     int ruleset                 # Landlock's, that the threads are to be under; -1: none
@@ -26,6 +31,7 @@ cdef Crew *crew_new(Dataplane *dp, int helpers) noexcept nogil
 cdef void crew_free(Crew *crew) noexcept nogil
 cdef int crew_start(Crew *crew, int ruleset) noexcept nogil
 cdef void crew_stop(Crew *crew) noexcept nogil
+cdef void *receive_thread(void *arg) noexcept nogil
 cdef int crew_count(const Crew *crew) noexcept nogil
 cdef void crew_kick(Crew *crew) noexcept nogil
 cdef void crew_settle(Crew *crew) noexcept nogil

@@ -2,13 +2,19 @@
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 from posix.unistd cimport usleep
-from pywg._native.atomic cimport fence, load64, store8
-from pywg._native.egress cimport egress_free, egress_hold, egress_new, egress_release
+from pywg._native cimport linux
+from pywg._native.atomic cimport add64, fence, load64, load8, load8_acquire, load_int, store64, store8
+from pywg._native.clock cimport now_ns
+from pywg._native.counters cimport count
+from pywg._native.dataplane cimport Dataplane
+from pywg._native.egress cimport Egress, egress_free, egress_hold, egress_new, egress_release
 from pywg._native.gate cimport gate_enter, gate_leave
-from pywg._native.ingress cimport ingress_free, ingress_hold, ingress_new, ingress_release, ingress_thread
-from pywg._native.lending cimport egress_thread
-from pywg._native.linux cimport SIG_SETMASK, eventfd_write, pthread_create, pthread_join, pthread_setname_np
-from pywg._native.linux cimport pthread_sigmask, sigfillset, sigset_t, syscall
+from pywg._native.ingress cimport ERROR_PAUSE_MS, ERROR_PAUSE_NS, FAILURES_MAX, Ingress, ingress_free, ingress_hold
+from pywg._native.ingress cimport ingress_new, ingress_release, ingress_step
+from pywg._native.lending cimport egress_step_lent, egress_step_or_lend
+from pywg._native.linux cimport EINTR, POLLIN, POLLOUT, SIG_SETMASK, eventfd_read, eventfd_write, poll, pollfd
+from pywg._native.linux cimport pthread_create, pthread_join, pthread_setname_np, pthread_sigmask, sigfillset, sigset_t
+from pywg._native.linux cimport syscall
 from pywg._native.pipeline cimport SLOTS_MAX
 from pywg._native.pool cimport pool_free, pool_name, pool_new, pool_start, pool_stop
 
@@ -25,7 +31,7 @@ cdef Crew *crew_new(Dataplane *dp, int helpers) noexcept nogil:
         return NULL
     crew.dp = dp
     crew.egress = egress_new(dp, slots)
-    crew.ingress = ingress_new(dp, crew.egress, slots)
+    crew.ingress = ingress_new(dp, slots)
     if crew.egress != NULL and crew.ingress != NULL and helpers:
         crew.pool = crew.egress.pool = crew.ingress.pool = pool_new(helpers, &crew.egress.line, &crew.ingress.line)
     if crew.egress == NULL or crew.ingress == NULL or (helpers and crew.pool == NULL):
@@ -89,9 +95,9 @@ cdef bint create_all(Crew *crew) noexcept nogil:
         crew.error = pool_start(crew.pool)
         if crew.error != 0:
             return False
-    crew.error = pthread_create(&crew.tx, NULL, egress_thread, crew.egress)
+    crew.error = pthread_create(&crew.tx, NULL, send_thread, crew)
     if crew.error == 0:
-        crew.error = pthread_create(&crew.rx, NULL, ingress_thread, crew.ingress)
+        crew.error = pthread_create(&crew.rx, NULL, receive_thread, crew)
         if crew.error == 0:
             return True
         stop_reading(crew)
@@ -117,6 +123,119 @@ cdef void crew_stop(Crew *crew) noexcept nogil:
     if crew.pool != NULL:
         pool_stop(crew.pool)
 
+
+# ---- the loops
+
+cdef void *send_thread(void *arg) noexcept nogil:
+    """Sends what the TUN has, in TX's gate; while TX is lent it sleeps."""
+    cdef Crew *crew = <Crew *>arg
+    cdef Dataplane *dp = crew.dp
+    cdef bint more
+    while not load8(&dp.stop):
+        more = False
+        if not load8_acquire(&dp.tx_lent):
+            more = egress_step_or_lend(crew.egress)
+        store64(&crew.tx_turns, crew.tx_turns + 1)
+        if not more:
+            wait_to_send(crew.egress)
+    return NULL
+
+
+cdef void wait_to_send(Egress *e) noexcept nogil:
+    """Until the TUN has a packet, or, when UDP is full, until it is not; or for a kick.
+
+    While TX is lent, only for a kick: all but that is the other thread's.
+    """
+    cdef Dataplane *dp = e.dp
+    cdef bint lent = load8_acquire(&dp.tx_lent)
+    cdef pollfd fds[2]
+    cdef uint64_t ignored
+    cdef int n
+    add64(&dp.tx_waits, 1)
+    fence()     # either the descriptors below are today's, or crew_settle() sees this thread waiting
+    fds[0].fd = dp.tx_kick
+    fds[0].events = POLLIN
+    fds[1].fd = -1
+    fds[1].events = POLLIN
+    if not lent and load8(&e.blocked):
+        # Just the socket that is full: the other one would end every poll() at once.
+        fds[1].fd = load_int(&dp.fd4) if load8(&e.blocked_on) == 4 else load_int(&dp.fd6)
+        fds[1].events = POLLOUT
+    elif not lent and not e.failing and not e.crowded:
+        fds[1].fd = load_int(&dp.tun_fd)
+    n = poll(fds, 2, ERROR_PAUSE_MS if not lent and e.failing else -1)
+    if n > 0 and fds[0].revents != 0:
+        eventfd_read(dp.tx_kick, &ignored)
+    elif n < 0 and linux.errno != EINTR:
+        count(&dp.counters.tx_wait_error)   # not even waiting works: the TUN is asked now and then
+        usleep(ERROR_PAUSE_MS * 1000)
+    if not lent:
+        e.failing = False
+    add64(&dp.tx_waits, 1)
+
+
+cdef void *receive_thread(void *arg) noexcept nogil:
+    """Receives what the sockets have, in RX's gate; while TX is lent to it, it sends as well."""
+    cdef Crew *crew = <Crew *>arg
+    cdef Dataplane *dp = crew.dp
+    while not load8(&dp.stop):
+        wait_to_receive(crew.ingress)
+        gate_enter(&dp.rx_gate)
+        ingress_step(crew.ingress)
+        gate_leave(&dp.rx_gate)
+        if load8_acquire(&dp.tx_lent):
+            egress_step_lent(crew.egress)
+        store64(&crew.rx_turns, crew.rx_turns + 1)
+    return NULL
+
+
+cdef void wait_to_receive(Ingress *e) noexcept nogil:
+    """Until a socket has a message, or for a kick; while TX is lent, the TUN too. Notes which socket it is.
+
+    Before each batch: asking an empty socket costs a system call too, and both would be asked until both are empty.
+    """
+    cdef Dataplane *dp = e.dp
+    cdef pollfd fds[4]
+    cdef uint64_t ignored
+    cdef int timeout_ms = -1, n
+    add64(&dp.rx_waits, 1)
+    fence()     # either the descriptors below are today's, or crew_settle() sees this thread waiting
+    fds[0].fd = dp.rx_kick
+    fds[1].fd = load_int(&dp.fd4) if not e.crowded else -1
+    fds[2].fd = load_int(&dp.fd6) if not e.crowded else -1
+    fds[3].fd = load_int(&dp.tun_fd) if load8(&dp.tx_lent) else -1
+    fds[0].events = fds[1].events = fds[2].events = fds[3].events = POLLIN
+    e.crowded = e.ready4 = e.ready6 = False
+    if e.resting_ns != 0 and leave_out_failing(e, fds):
+        timeout_ms = ERROR_PAUSE_MS
+    n = poll(fds, 4, timeout_ms)
+    if n > 0:
+        e.ready4 = fds[1].revents != 0
+        e.ready6 = fds[2].revents != 0
+        if fds[0].revents != 0:
+            eventfd_read(dp.rx_kick, &ignored)
+    elif n < 0 and linux.errno != EINTR:
+        # Not even waiting works: both sockets are asked now and then, and TX does its own work.
+        count(&dp.counters.rx_wait_error)
+        store64(&dp.rx_pressed_ns, now_ns() + ERROR_PAUSE_NS)
+        usleep(ERROR_PAUSE_MS * 1000)
+        e.ready4 = e.ready6 = True
+    add64(&dp.rx_waits, 1)
+
+
+cdef bint leave_out_failing(Ingress *e, pollfd *fds) noexcept nogil:
+    """Sockets that fail are readable all the time. False: they have rested enough, and are to be tried again."""
+    if now_ns() >= e.resting_ns:
+        e.resting_ns = 0
+        return False
+    if e.failures4 >= FAILURES_MAX:
+        fds[1].fd = -1
+    if e.failures6 >= FAILURES_MAX:
+        fds[2].fd = -1
+    return True
+
+
+# ---- the control plane
 
 cdef int crew_count(const Crew *crew) noexcept nogil:
     return 2 + (crew.pool.count if crew.pool != NULL else 0)

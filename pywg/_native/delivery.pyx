@@ -8,17 +8,19 @@ from pywg._native cimport linux
 from pywg._native.activity cimport activity_begins
 from pywg._native.allowedips cimport allowedips_lookup4, allowedips_lookup6
 from pywg._native.atomic cimport add64, load_int, store64, store_pointer
+from pywg._native.clock cimport SECOND_NS
 from pywg._native.coalesce cimport COALESCE_MAX_IOV, Coalescer, coalesce_add, coalesce_count, coalesce_frame
 from pywg._native.coalesce cimport coalesce_free, coalesce_new, coalesce_reset
 from pywg._native.counters cimport count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.ecn cimport ecn_decapsulate
+from pywg._native.endpoint cimport Endpoint, same_endpoint
 from pywg._native.events cimport events_confirmed, events_raise
 from pywg._native.inbatch cimport Group, InBatch
 from pywg._native.linux cimport EINTR, pthread_mutex_lock, pthread_mutex_unlock, writev
 from pywg._native.replay cimport replay_accept
-from pywg._native.session cimport EVENT_ENDPOINT_MOVED, EVENT_REKEY_WANTED, REKEY_ON_RECEIVE_S
-from pywg._native.session cimport SECOND_NS, Endpoint, Keypair, Peer, move_endpoint, same_endpoint
+from pywg._native.session cimport EVENT_ENDPOINT_MOVED, EVENT_REKEY_WANTED, REKEY_ON_RECEIVE_S, Keypair, Peer
+from pywg._native.session cimport move_endpoint
 from pywg._native.udp cimport Received
 from pywg._native.wire cimport TAG_LEN, TRANSPORT_MIN_LEN, WG_HEADER_LEN, TransportHeader
 

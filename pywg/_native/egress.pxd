@@ -15,7 +15,6 @@ cdef enum:
 
 cdef struct Egress:
     Dataplane *dp
-    uint64_t turns                  # atomic: how often the thread has gone round
     Batch *batches                  # one, or one for each slot of the pipeline
     int batch_count
     Batch *batch                    # the one that is being filled

@@ -15,7 +15,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from pywg._native cimport linux
 from pywg._native.allowedips cimport allowedips_lookup4, allowedips_lookup6
-from pywg._native.atomic cimport load8, store8, store64, store_int
+from pywg._native.atomic cimport load8, store64, store8, store_int
 from pywg._native.bucket cimport bucket_take
 from pywg._native.checks cimport c_assert
 from pywg._native.clock cimport now_ns
@@ -32,7 +32,8 @@ from pywg._native.pipeline cimport pipeline_destroy, pipeline_finish, pipeline_f
 from pywg._native.pipeline cimport pipeline_hold, pipeline_init, pipeline_is_empty, pipeline_next, pipeline_release
 from pywg._native.pipeline cimport pipeline_submit, pipeline_submit_worked, pipeline_work
 from pywg._native.pool cimport pool_wake
-from pywg._native.segment cimport SEG_NO_ROOM, SEG_UNKNOWN_GSO, Run, finish_checksum, segment_frame
+from pywg._native.run cimport Run
+from pywg._native.segment cimport SEG_NO_ROOM, SEG_UNKNOWN_GSO, finish_checksum, segment_frame
 from pywg._native.session cimport EVENT_HANDSHAKE_WANTED, Peer, StagedPacket, can_seal, has_endpoint
 from pywg._native.staged cimport stage_packet, staged_free, staged_take
 from pywg._native.wire cimport VNET_F_NEEDS_CSUM, VNET_GSO_NONE, WG_HEADER_LEN, VnetHdr

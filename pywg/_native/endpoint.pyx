@@ -3,7 +3,6 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memset
 from pywg._native.linux cimport htons, ntohs
-from pywg._native.session cimport Endpoint
 
 
 cdef tuple from_endpoint(const Endpoint *endpoint):

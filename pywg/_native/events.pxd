@@ -5,8 +5,9 @@ dropped and counted. Facts about peers must not get lost: they are bits in the p
 One eventfd wakes the control plane for both.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from pywg._native.endpoint cimport Endpoint
 from pywg._native.linux cimport pthread_mutex_t
-from pywg._native.session cimport Endpoint, Peer
+from pywg._native.session cimport Peer
 from pywg._native.wire cimport INITIATION_LEN
 
 cdef enum:

@@ -4,9 +4,11 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from pywg._native.atomic cimport fence, load64_acquire, store64, store64_release, swap8
 from pywg._native.checks cimport c_assert
+from pywg._native.clock cimport SECOND_NS
+from pywg._native.endpoint cimport Endpoint
 from pywg._native.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, eventfd_read, eventfd_write
 from pywg._native.linux cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
-from pywg._native.session cimport EVENT_CONFIRMED, SECOND_NS, Endpoint, Peer
+from pywg._native.session cimport EVENT_CONFIRMED, Peer
 
 
 cdef int events_init(EventQueue *queue) noexcept nogil:

@@ -1,8 +1,8 @@
 """One transport message through libcrypto's EVP. The key schedule is the context's; a packet sets only its nonce."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from pywg._native.libcrypto cimport EVP_CIPHER_CTX, EVP_CIPHER_CTX_ctrl, EVP_CTRL_AEAD_GET_TAG, EVP_CTRL_AEAD_SET_TAG
-from pywg._native.libcrypto cimport EVP_DecryptFinal_ex, EVP_DecryptInit_ex, EVP_DecryptUpdate
-from pywg._native.libcrypto cimport EVP_EncryptFinal_ex, EVP_EncryptInit_ex, EVP_EncryptUpdate
+from pywg._native.libcrypto cimport EVP_CIPHER_CTX, EVP_CTRL_AEAD_GET_TAG, EVP_CTRL_AEAD_SET_TAG, EVP_CIPHER_CTX_ctrl
+from pywg._native.libcrypto cimport EVP_DecryptFinal_ex, EVP_DecryptInit_ex, EVP_DecryptUpdate, EVP_EncryptFinal_ex
+from pywg._native.libcrypto cimport EVP_EncryptInit_ex, EVP_EncryptUpdate
 from pywg._native.wire cimport TAG_LEN
 
 

@@ -6,21 +6,23 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg._native.admission cimport Admission
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.delivery cimport Delivery
-from pywg._native.egress cimport Egress
 from pywg._native.inbatch cimport InBatch
 from pywg._native.pipeline cimport Pipeline
 from pywg._native.pool cimport Pool
 from pywg._native.worker cimport Worker
 
+cdef enum:
+    FAILURES_MAX = 8            # receives that fail in a row: this is no error of ICMP, of which each is told once
+    ERROR_PAUSE_MS = 10         # after an error of the TUN, a socket or poll() that would come again at once
+    ERROR_PAUSE_NS = 10000000
+
 
 cdef struct Ingress:
     Dataplane *dp
-    Egress *egress                  # to run while TX is lent
-    uint64_t turns                  # atomic: how often the thread has gone round
     InBatch *batches                # one, or one for each slot of the pipeline
     int batch_count
     InBatch *batch                  # the one that is being filled
-    bint ready4, ready6             # what the last poll() said
+    bint ready4, ready6             # the socket has a message, as the last poll() said
     int failures4, failures6        # receives that failed in a row, as far as that counts
     uint64_t resting_ns             # until when nothing is asked of sockets that fail; 0: none does
     int limit                       # messages that the next batch takes
@@ -34,8 +36,8 @@ cdef struct Ingress:
     Pipeline line
     Worker worker
 
-cdef Ingress *ingress_new(Dataplane *dp, Egress *egress, int slots) noexcept nogil
+cdef Ingress *ingress_new(Dataplane *dp, int slots) noexcept nogil
 cdef void ingress_free(Ingress *e) noexcept nogil
-cdef void *ingress_thread(void *arg) noexcept nogil
+cdef void ingress_step(Ingress *e) noexcept nogil
 cdef void ingress_hold(Ingress *e) noexcept nogil
 cdef void ingress_release(Ingress *e) noexcept nogil

@@ -1,7 +1,7 @@
 """Inbound flow, in the order of the functions below:
 
-1. `ingress_thread` waits, enters its gate and runs one `step`: up to 16 UDP messages of each socket that has any, or
-   8 long ones.
+1. `ingress_step`, which a thread calls inside the gate (crew), takes up to 16 UDP messages of each socket that has any,
+   or 8 long ones.
 2. `inbound` cuts a message that GRO merged into datagrams and tells handshake messages (admission) from transport data.
 3. `transport_message` finds the keypair and gathers what belongs to it (inbatch), up to 64 messages a group.
 4. Groups are opened in place and delivered (delivery), each as soon as it is complete. With helpers `pass_on` hands
@@ -12,26 +12,21 @@ Nothing is believed of a datagram before its tag holds: the window, the endpoint
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
-from posix.unistd cimport usleep
-from pywg._native cimport linux
 from pywg._native.admission cimport admission_answer, admission_init, admission_message
 from pywg._native.atomic cimport add64, fence, load8, load8_acquire, load_int, store64
-from pywg._native.clock cimport now_ns
+from pywg._native.clock cimport SECOND_NS, now_ns
 from pywg._native.counters cimport count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.delivery cimport deliver, delivery_free, delivery_init, write_frames
-from pywg._native.gate cimport gate_enter, gate_leave
 from pywg._native.inbatch cimport InBatch, inbatch_add, inbatch_clear, inbatch_free, inbatch_has_room, inbatch_init
 from pywg._native.inbatch cimport inbatch_open, inbatch_starts_group
 from pywg._native.index_table cimport IndexEntry, index_table_find
-from pywg._native.lending cimport ERROR_PAUSE_MS, ERROR_PAUSE_NS, egress_step_lent
-from pywg._native.linux cimport EINTR, POLLIN, eventfd_read, poll, pollfd
 from pywg._native.pipeline cimport pipeline_destroy, pipeline_finish, pipeline_has_room, pipeline_hold, pipeline_init
 from pywg._native.pipeline cimport pipeline_is_empty, pipeline_next, pipeline_release, pipeline_submit
 from pywg._native.pipeline cimport pipeline_submit_worked, pipeline_work
 from pywg._native.pool cimport pool_wake
 from pywg._native.replay cimport replay_plausible
-from pywg._native.session cimport REJECT_AFTER_TIME_S, SECOND_NS
+from pywg._native.session cimport REJECT_AFTER_TIME_S
 from pywg._native.udp cimport RECEIVE_BATCH, Received, udp_receive, udp_received
 from pywg._native.wire cimport MESSAGE_TRANSPORT, TRANSPORT_MIN_LEN, TransportHeader
 from pywg._native.worker cimport Worker, worker_free, worker_init
@@ -43,21 +38,16 @@ cdef enum:
     LONG_MESSAGES_WITH_HELPERS = 4
     PRESSED_BATCHES = 32    # full ones in a row: this thread should do nothing else
     BEHIND_BATCHES = 256    # then the socket is soon full, or is already
-    FAILURES_MAX = 8        # in a row: this is no error of ICMP, of which each is told once
 
 
-cdef Ingress *ingress_new(Dataplane *dp, Egress *egress, int slots) noexcept nogil:
-    """`egress`: to run while TX is lent; `slots`: batches that may be on their way at once, 1 without helpers.
-
-    NULL: no memory.
-    """
+cdef Ingress *ingress_new(Dataplane *dp, int slots) noexcept nogil:
+    """`slots`: batches that may be on their way at once; 1 without helpers. NULL: no memory."""
     cdef Ingress *e = <Ingress *>calloc(1, sizeof(Ingress))
     cdef int i
     if e == NULL:
         return NULL
     e.dp = dp
     worker_init(&e.worker)
-    e.egress = egress
     e.limit = RECEIVE_BATCH
     pipeline_init(&e.line, slots, dp.rx_kick, e, open_slot, deliver_slot)
     e.batches = <InBatch *>calloc(slots, sizeof(InBatch))
@@ -86,69 +76,9 @@ cdef void ingress_free(Ingress *e) noexcept nogil:
     free(e)
 
 
-# ---- 1. the thread
+# ---- 1. a batch
 
-cdef void *ingress_thread(void *arg) noexcept nogil:
-    cdef Ingress *e = <Ingress *>arg
-    cdef Dataplane *dp = e.dp
-    while not load8(&dp.stop):
-        wait(e)
-        gate_enter(&dp.rx_gate)
-        step(e)
-        gate_leave(&dp.rx_gate)
-        if load8_acquire(&dp.tx_lent):
-            egress_step_lent(e.egress)
-        store64(&e.turns, e.turns + 1)
-    return NULL
-
-
-cdef void wait(Ingress *e) noexcept nogil:
-    """Until a socket has a message, or somebody kicks; while TX is lent, the TUN too. Notes which socket it is.
-
-    Before each batch: asking an empty socket costs a system call too, and both would be asked until both are empty.
-    """
-    cdef Dataplane *dp = e.dp
-    cdef pollfd fds[4]
-    cdef uint64_t ignored
-    cdef int timeout_ms = -1, n
-    add64(&dp.rx_waits, 1)
-    fence()     # either the descriptors below are today's, or Plane.settle() sees this thread waiting
-    fds[0].fd = dp.rx_kick
-    fds[1].fd = load_int(&dp.fd4) if not e.crowded else -1
-    fds[2].fd = load_int(&dp.fd6) if not e.crowded else -1
-    fds[3].fd = load_int(&dp.tun_fd) if load8(&dp.tx_lent) else -1
-    fds[0].events = fds[1].events = fds[2].events = fds[3].events = POLLIN
-    e.crowded = e.ready4 = e.ready6 = False
-    if e.resting_ns != 0 and leave_out_failing(e, fds):
-        timeout_ms = ERROR_PAUSE_MS
-    n = poll(fds, 4, timeout_ms)
-    if n > 0:
-        e.ready4 = fds[1].revents != 0
-        e.ready6 = fds[2].revents != 0
-        if fds[0].revents != 0:
-            eventfd_read(dp.rx_kick, &ignored)
-    elif n < 0 and linux.errno != EINTR:
-        # Not even waiting works: both sockets are asked now and then, and TX does its own work.
-        count(&dp.counters.rx_wait_error)
-        store64(&dp.rx_pressed_ns, now_ns() + ERROR_PAUSE_NS)
-        usleep(ERROR_PAUSE_MS * 1000)
-        e.ready4 = e.ready6 = True
-    add64(&dp.rx_waits, 1)
-
-
-cdef bint leave_out_failing(Ingress *e, pollfd *fds) noexcept nogil:
-    """Sockets that fail are readable all the time. False: they have rested enough, and are to be tried again."""
-    if now_ns() >= e.resting_ns:
-        e.resting_ns = 0
-        return False
-    if e.failures4 >= FAILURES_MAX:
-        fds[1].fd = -1
-    if e.failures6 >= FAILURES_MAX:
-        fds[2].fd = -1
-    return True
-
-
-cdef void step(Ingress *e) noexcept nogil:
+cdef void ingress_step(Ingress *e) noexcept nogil:
     """One batch of each socket that has one, inside the gate."""
     if e.ready4 and e.dp.fd4 >= 0:
         receive(e, e.dp.fd4, &e.failures4)

@@ -1,12 +1,13 @@
 """Routing loops (loop.pxd)."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp
+from pywg._native.clock cimport SECOND_NS
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_raise
 from pywg._native.index_table cimport IndexEntry, index_table_find
 from pywg._native.inet cimport UDP_LEN
 from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_unlock
-from pywg._native.session cimport EVENT_ROUTING_LOOP, SECOND_NS, Peer
+from pywg._native.session cimport EVENT_ROUTING_LOOP, Peer
 from pywg._native.wire cimport TransportHeader
 
 cdef enum:

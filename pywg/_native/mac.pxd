@@ -7,7 +7,7 @@ tries again after 5. The receiving thread draws the secrets when it needs them.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg._native.blake2s cimport BLAKE2S_STATE_LEN
-from pywg._native.session cimport Endpoint
+from pywg._native.endpoint cimport Endpoint
 from pywg._native.wire cimport KEY_LEN
 
 cdef enum:

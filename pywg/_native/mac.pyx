@@ -4,9 +4,10 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 cimport cython
 from pywg._native.blake2s cimport BLAKE2S_STATE_LEN, blake2s_key, blake2s_mac
+from pywg._native.clock cimport SECOND_NS
+from pywg._native.endpoint cimport Endpoint
 from pywg._native.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse, RAND_bytes
 from pywg._native.secret cimport secret_alloc, secret_free
-from pywg._native.session cimport SECOND_NS, Endpoint
 from pywg._native.wire cimport KEY_LEN, MAC_LEN
 
 cdef enum:

@@ -5,8 +5,8 @@ from pywg._native.dataplane cimport Dataplane
 from pywg._native.delivery cimport COALESCE_PACKETS
 from pywg._native.egress cimport Egress
 from pywg._native.events cimport MESSAGE_RING, Message
-from pywg._native.index_table cimport IndexEntry
 from pywg._native.inbatch cimport InBatch
+from pywg._native.index_table cimport IndexEntry
 from pywg._native.ingress cimport Ingress
 from pywg._native.outbatch cimport RING_LEN, SEGMENTS_LEN, Batch
 from pywg._native.secret cimport SECRET_SLOT_LEN

@@ -6,10 +6,11 @@ and notes that it is sent; `batch_seal` seals the runs and queues them; `batch_s
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg._native.atomic cimport load_pointer
-from pywg._native.dataplane cimport Dataplane
 from pywg._native.checks cimport c_assert
-from pywg._native.segment cimport Run
-from pywg._native.session cimport Endpoint, Keypair, Peer
+from pywg._native.dataplane cimport Dataplane
+from pywg._native.endpoint cimport Endpoint
+from pywg._native.run cimport Run
+from pywg._native.session cimport Keypair, Peer
 from pywg._native.udp cimport Sender
 from pywg._native.wire cimport TAG_LEN, WG_HEADER_LEN
 from pywg._native.worker cimport Worker
@@ -75,8 +76,3 @@ cdef inline uint8_t *batch_next_segments(const Batch *b, uint32_t *room) noexcep
 cdef inline Keypair *sending(const Peer *peer) noexcept nogil:
     """What the peer's packets are sealed with now, or NULL."""
     return <Keypair *>load_pointer(<void *const *>&peer.sending)
-
-
-cdef inline uint32_t run_len(const Run *run) noexcept nogil:
-    """Wire bytes of all its datagrams."""
-    return (run.count - 1) * run.stride + run.last_wire

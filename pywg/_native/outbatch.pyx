@@ -6,14 +6,15 @@ from pywg._native.activity cimport activity_begins
 from pywg._native.aead cimport aead_use, seal_run
 from pywg._native.atomic cimport store64
 from pywg._native.checks cimport c_assert, static_fits
+from pywg._native.clock cimport SECOND_NS
 from pywg._native.counters cimport count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_raise
 from pywg._native.libcrypto cimport OPENSSL_cleanse
 from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_unlock
-from pywg._native.segment cimport RUN_MAX_DATAGRAMS, RUN_MAX_WIRE_LEN, Run
-from pywg._native.session cimport BATCH_DATAGRAMS, EVENT_REKEY_WANTED, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME_S
-from pywg._native.session cimport SECOND_NS, Keypair, Peer, keypair_seal_key
+from pywg._native.run cimport RUN_MAX_DATAGRAMS, RUN_MAX_WIRE_LEN, Run, run_len
+from pywg._native.session cimport BATCH_DATAGRAMS, EVENT_REKEY_WANTED, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME_S, Keypair
+from pywg._native.session cimport Peer, keypair_seal_key
 from pywg._native.udp cimport SEND_BATCH, udp_flush, udp_forget_peers, udp_queue
 from pywg._native.wire cimport TAG_LEN, VNET_HDR_MAX, WG_HEADER_LEN, padded_len
 from pywg._native.worker cimport Worker, worker_forget

@@ -5,12 +5,12 @@ have a fence between: one of the two then sees the other.
 """
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
-from pywg._native.atomic cimport add64_ordered, fence, load8, load8_acquire, load64, load64_acquire, replace64, store8
-from pywg._native.atomic cimport store8_release, store64, store64_release, swap8
+from pywg._native.atomic cimport add64_ordered, fence, load64, load64_acquire, load8, load8_acquire, replace64, store64
+from pywg._native.atomic cimport store64_release, store8, store8_release, swap8
 from pywg._native.checks cimport c_assert
 from pywg._native.linux cimport eventfd_write, pthread_cond_broadcast, pthread_cond_destroy, pthread_cond_init
-from pywg._native.linux cimport pthread_cond_wait
-from pywg._native.linux cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
+from pywg._native.linux cimport pthread_cond_wait, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock
+from pywg._native.linux cimport pthread_mutex_unlock
 
 
 cdef void pipeline_init(Pipeline *p, int slots, int kick, void *owner, Work work, Finish finish) noexcept nogil:

@@ -2,7 +2,7 @@
 from libc.stdint cimport uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
-from pywg._native.atomic cimport add64_ordered, fence, load8, load64, store8
+from pywg._native.atomic cimport add64_ordered, fence, load64, load8, store8
 from pywg._native.checks cimport c_assert
 from pywg._native.linux cimport pthread_cond_broadcast, pthread_cond_destroy, pthread_cond_init, pthread_cond_signal
 from pywg._native.linux cimport pthread_cond_wait, pthread_create, pthread_join, pthread_mutex_destroy

@@ -1,13 +1,14 @@
 """The default provider's ChaCha20-Poly1305 by its dispatch table (provider.pxd), found when this module is imported."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport strncmp
-from pywg._native.libcrypto cimport OPENSSL_version_major, OSSL_ALGORITHM, OSSL_CIPHER_PARAM_AEAD_TAG, OSSL_DISPATCH
+from pywg._native.libcrypto cimport OSSL_ALGORITHM, OSSL_CIPHER_PARAM_AEAD_TAG, OSSL_DISPATCH
 from pywg._native.libcrypto cimport OSSL_FUNC_CIPHER_DECRYPT_INIT, OSSL_FUNC_CIPHER_ENCRYPT_INIT, OSSL_FUNC_CIPHER_FINAL
 from pywg._native.libcrypto cimport OSSL_FUNC_CIPHER_FREECTX, OSSL_FUNC_CIPHER_GET_CTX_PARAMS, OSSL_FUNC_CIPHER_NEWCTX
 from pywg._native.libcrypto cimport OSSL_FUNC_CIPHER_SET_CTX_PARAMS, OSSL_FUNC_CIPHER_UPDATE, OSSL_OP_CIPHER, OSSL_PARAM
-from pywg._native.libcrypto cimport OSSL_PARAM_construct_end, OSSL_PARAM_construct_octet_string, OSSL_PROVIDER
-from pywg._native.libcrypto cimport OSSL_PROVIDER_available, OSSL_PROVIDER_get0_provider_ctx
-from pywg._native.libcrypto cimport OSSL_PROVIDER_query_operation, OSSL_PROVIDER_try_load
+from pywg._native.libcrypto cimport OSSL_PROVIDER, OPENSSL_version_major, OSSL_PARAM_construct_end
+from pywg._native.libcrypto cimport OSSL_PARAM_construct_octet_string, OSSL_PROVIDER_available
+from pywg._native.libcrypto cimport OSSL_PROVIDER_get0_provider_ctx, OSSL_PROVIDER_query_operation
+from pywg._native.libcrypto cimport OSSL_PROVIDER_try_load
 from pywg._native.wire cimport KEY_LEN, TAG_LEN
 
 ctypedef void *(*NewCtx)(void *provider) noexcept nogil

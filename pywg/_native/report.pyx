@@ -2,14 +2,14 @@
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint32_t, uint64_t
 from pywg._native.activity cimport activity_arm
-from pywg._native.atomic cimport load8, load64
+from pywg._native.atomic cimport load64, load8
 from pywg._native.clock cimport now_ns
 from pywg._native.coalesce cimport COALESCE_TCP, COALESCE_UDP
 from pywg._native.counters cimport Counters
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.endpoint cimport from_endpoint
-from pywg._native.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD, NO_PEER, Message
-from pywg._native.events cimport events_drop_message, events_next_message, events_rearm, events_signal, events_take
+from pywg._native.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD, NO_PEER, Message, events_drop_message
+from pywg._native.events cimport events_next_message, events_rearm, events_signal, events_take
 from pywg._native.session cimport Peer
 
 cdef enum:

@@ -5,28 +5,13 @@ bytes that there are.
 """
 from libc.stdint cimport uint8_t, uint32_t
 
+from pywg._native.run cimport Run
 from pywg._native.wire cimport VnetHdr
 
 cdef enum:
     SEG_UNKNOWN_GSO = -1  # a GSO type that was never asked for
     SEG_MALFORMED = -2    # the headers contradict the virtio header, each other or the packet's length
     SEG_NO_ROOM = -3      # more wire bytes than `out_room`, or more runs than `max_runs`
-
-cdef enum:
-    RUN_MAX_DATAGRAMS = 64      # UDP_MAX_SEGMENTS of the oldest kernels with UDP_SEGMENT
-    RUN_MAX_WIRE_LEN = 65000    # below what one UDP send can carry over IPv4 and IPv6
-
-
-cdef struct Run:
-    # Datagrams of one peer, back to back as UDP_SEGMENT wants them: equal wire lengths, only the last may be shorter.
-    # Each: 16 bytes for the WireGuard header, the inner packet, padding, 16 bytes for the tag.
-    uint8_t *base        # the first datagram
-    uint32_t count       # datagrams, 1..64
-    uint32_t inner_len   # bytes of the inner packet, before padding, of each but the last
-    uint32_t last_len    # the same of the last: 0 < last_len <= inner_len
-    uint32_t stride      # wire bytes of each but the last
-    uint32_t last_wire   # wire bytes of the last
-
 
 # Cuts the superframe into inner packets of gso_size payload bytes, copied to `out`: headers, lengths and checksums
 # right, the padding zeroed, the room for WireGuard's header and for the tag left untouched. A run ends at 64 datagrams

@@ -4,21 +4,20 @@ Ownership: everything here changes only under both gates (gate.pxd), but for the
 under the gate of that direction alone, by whose thread it is, and the activity fields, which are relaxed atomics.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 from pywg._native.allowedips cimport AllowedOwner
 from pywg._native.atomic cimport load8, store8
+from pywg._native.clock cimport SECOND_NS
+from pywg._native.endpoint cimport Endpoint
 from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
 from pywg._native.replay cimport REJECT_AFTER_MESSAGES, ReplayWindow
-from pywg._native.wire cimport KEY_LEN
 from pywg._native.wire cimport KEY_LEN, MAC_LEN
 
 cdef extern from * nogil:
     """
     /* Paper section 6.1 and 6.4; the receiver's 165 s is REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT. */
-    #define PYWG_SECOND 1000000000ULL
     #define PYWG_REKEY_AFTER_MESSAGES (1ULL << 60)
     """
-    const uint64_t SECOND_NS "PYWG_SECOND"
     const uint64_t REKEY_AFTER_MESSAGES "PYWG_REKEY_AFTER_MESSAGES"
 
 cdef enum:
@@ -35,17 +34,6 @@ cdef enum:
     EVENT_ACTIVITY = 8
     EVENT_ENDPOINT_MOVED = 16
     EVENT_ROUTING_LOOP = 32
-
-
-cdef struct Endpoint:
-    # The outer address of a peer, and the local address and interface that it spoke to (the sticky source).
-    uint8_t ip_len              # 0 none, 4, 16
-    uint8_t local_len           # 0 unknown, else as ip_len
-    uint16_t port               # network byte order
-    uint32_t scope_id
-    uint32_t local_ifindex
-    uint8_t ip[16]
-    uint8_t local_ip[16]
 
 
 cdef struct Keypair:
@@ -120,11 +108,6 @@ cdef inline const uint8_t *keypair_seal_key(const Keypair *keypair) noexcept nog
 
 cdef inline const uint8_t *keypair_open_key(const Keypair *keypair) noexcept nogil:
     return keypair.keys + KEY_LEN
-
-
-cdef inline bint same_endpoint(const Endpoint *a, const Endpoint *b) noexcept nogil:
-    """Both zero-initialized before they were filled, so that unused address bytes compare equal."""
-    return memcmp(a, b, sizeof(Endpoint)) == 0
 
 
 cdef inline bint has_endpoint(const Peer *peer) noexcept nogil:

@@ -7,8 +7,8 @@ a second, sooner than a handshake is tried again. Each change gives a source its
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 from pywg._native.bucket cimport Bucket, bucket_take
+from pywg._native.endpoint cimport Endpoint
 from pywg._native.libcrypto cimport RAND_bytes
-from pywg._native.session cimport Endpoint
 
 cdef enum:
     SOURCE_BUCKETS_LOG2 = 12

@@ -5,8 +5,9 @@ outside the gate.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from pywg._native.dataplane cimport Dataplane
+from pywg._native.endpoint cimport Endpoint
 from pywg._native.linux cimport iovec, mmsghdr, sockaddr_in6
-from pywg._native.session cimport Endpoint, Peer
+from pywg._native.session cimport Peer
 
 cdef enum:
     SEND_BATCH = 64

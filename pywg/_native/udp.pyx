@@ -7,13 +7,14 @@ from pywg._native.atomic cimport add64
 from pywg._native.checks cimport c_assert, static_fits
 from pywg._native.counters cimport count
 from pywg._native.dataplane cimport Dataplane
+from pywg._native.endpoint cimport Endpoint
 from pywg._native.libcrypto cimport OPENSSL_cleanse
-from pywg._native.linux cimport AF_INET, AF_INET6, EAFNOSUPPORT, EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, EPERM
-from pywg._native.linux cimport CMSG_DATA, CMSG_FIRSTHDR, CMSG_LEN, CMSG_NXTHDR, CMSG_SPACE, MSG_DONTWAIT, MSG_TRUNC
-from pywg._native.linux cimport IP_PKTINFO, IP_TOS, IPPROTO_IP, IPPROTO_IPV6, IPV6_PKTINFO, IPV6_TCLASS
-from pywg._native.linux cimport SOL_UDP, UDP_GRO, UDP_SEGMENT, cmsghdr, in6_pktinfo, in_pktinfo, msghdr
-from pywg._native.linux cimport recvmmsg, sendmmsg, sockaddr_in, sockaddr_in6
-from pywg._native.session cimport Endpoint, Peer, clear_source
+from pywg._native.linux cimport AF_INET, AF_INET6, CMSG_DATA, CMSG_FIRSTHDR, CMSG_LEN, CMSG_NXTHDR, CMSG_SPACE
+from pywg._native.linux cimport EAFNOSUPPORT, EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, EPERM, IPPROTO_IP
+from pywg._native.linux cimport IPPROTO_IPV6, IPV6_PKTINFO, IPV6_TCLASS, IP_PKTINFO, IP_TOS, MSG_DONTWAIT, MSG_TRUNC
+from pywg._native.linux cimport SOL_UDP, UDP_GRO, UDP_SEGMENT, cmsghdr, in6_pktinfo, in_pktinfo, msghdr, recvmmsg
+from pywg._native.linux cimport sendmmsg, sockaddr_in, sockaddr_in6
+from pywg._native.session cimport Peer, clear_source
 
 cdef extern from "stdlib.h" nogil:
     int posix_memalign(void **memory, size_t alignment, size_t size)

@@ -8,10 +8,9 @@ from libc.stdlib cimport calloc, free
 from posix.unistd cimport usleep
 
 from pywg._native.atomic cimport load8, store8
-from pywg._native.pipeline cimport (
-    Pipeline, pipeline_destroy, pipeline_finish, pipeline_has_room, pipeline_hold, pipeline_init, pipeline_is_empty,
-    pipeline_next, pipeline_release, pipeline_submit, pipeline_submit_worked, pipeline_work,
-)
+from pywg._native.pipeline cimport Pipeline, pipeline_destroy, pipeline_finish, pipeline_has_room, pipeline_hold
+from pywg._native.pipeline cimport pipeline_init, pipeline_is_empty, pipeline_next, pipeline_release, pipeline_submit
+from pywg._native.pipeline cimport pipeline_submit_worked, pipeline_work
 from pywg._native.worker cimport Worker
 
 

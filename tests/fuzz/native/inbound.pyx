@@ -2,7 +2,7 @@
 # cython: language_level=3, cdivision=True, wraparound=False, boundscheck=False
 """The inbound path under a driver: UDP messages in, TUN frames and handshake messages out, while sessions come and go.
 
-A case is one data plane from its making to its end, by one seed, with `ingress_thread` as it is shipped. The driver is
+A case is one data plane from its making to its end, by one seed, with `receive_thread` as it is shipped. The driver is
 the kernel (kernel.h), the control plane while that thread waits, and its helper. Each datagram is opened by libcrypto
 before the thread has it, and judged by the rules of the paper: what is authentic, new and allowed has to arrive at the
 TUN, unchanged but for its ECN field, once, in the order of its flow, and nothing else; each datagram that is refused is
@@ -17,36 +17,31 @@ from libc.string cimport memcmp, memcpy, memmove, memset
 from pywg._native.admission cimport note_sent
 from pywg._native.allowedips cimport allowedips_insert
 from pywg._native.blake2s cimport BLAKE2S_STATE_LEN, blake2s_key, blake2s_mac
-from pywg._native.control cimport handshake_open, keypair_new, keypair_publish, keypair_retire
-from pywg._native.control cimport peer_free, peer_new
-from pywg._native.counters cimport Counters
-from pywg._native.counters cimport count as due
+from pywg._native.clock cimport SECOND_NS
+from pywg._native.control cimport handshake_open, keypair_new, keypair_publish, keypair_retire, peer_free, peer_new
+from pywg._native.counters cimport Counters, count as due
+from pywg._native.crew cimport Crew, receive_thread
 from pywg._native.dataplane cimport Dataplane, dataplane_free, dataplane_new
 from pywg._native.delivery cimport delivery_renew
-from pywg._native.events cimport (
-    Message, events_drop_message, events_next_message, events_rearm, events_take,
-)
+from pywg._native.endpoint cimport Endpoint
+from pywg._native.events cimport Message, events_drop_message, events_next_message, events_rearm, events_take
 from pywg._native.evp cimport evp_open, evp_seal
 from pywg._native.inbatch cimport DATAGRAMS_MAX
-from pywg._native.ingress cimport Ingress, ingress_free, ingress_hold, ingress_new, ingress_release, ingress_thread
-from pywg._native.libcrypto cimport (
-    EVP_CIPHER_CTX, EVP_chacha20_poly1305, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CipherInit_ex,
-)
-from pywg._native.linux cimport (
-    AF_INET, AF_INET6, CMSG_DATA, CMSG_LEN, CMSG_SPACE, IP_PKTINFO, IP_TOS, IPPROTO_IP, IPPROTO_IPV6, IPV6_PKTINFO,
-    IPV6_TCLASS, MSG_TRUNC, POLLIN, SOL_UDP, UDP_GRO, cmsghdr, in6_pktinfo, in_pktinfo, iovec, mmsghdr, msghdr,
-    pollfd, sockaddr_in, sockaddr_in6,
-)
+from pywg._native.ingress cimport Ingress, ingress_free, ingress_hold, ingress_new, ingress_release
+from pywg._native.libcrypto cimport EVP_CIPHER_CTX, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CipherInit_ex
+from pywg._native.libcrypto cimport EVP_chacha20_poly1305
+from pywg._native.linux cimport AF_INET, AF_INET6, CMSG_DATA, CMSG_LEN, CMSG_SPACE, IPPROTO_IP, IPPROTO_IPV6
+from pywg._native.linux cimport IPV6_PKTINFO, IPV6_TCLASS, IP_PKTINFO, IP_TOS, MSG_TRUNC, POLLIN, SOL_UDP, UDP_GRO
+from pywg._native.linux cimport cmsghdr, in6_pktinfo, in_pktinfo, iovec, mmsghdr, msghdr, pollfd, sockaddr_in
+from pywg._native.linux cimport sockaddr_in6
 from pywg._native.mac cimport COOKIE_LEN, macs_identify, macs_init, make_cookie
 from pywg._native.pipeline cimport SLOTS_MAX, pipeline_is_empty, pipeline_work
 from pywg._native.pool cimport pool_free, pool_new
 from pywg._native.replay cimport REJECT_AFTER_MESSAGES, REPLAY_WINDOW
-from pywg._native.session cimport SECOND_NS, Endpoint, Keypair, Peer
+from pywg._native.session cimport Keypair, Peer
 from pywg._native.udp cimport RECEIVE_BATCH, RECEIVE_LEN
-from pywg._native.wire cimport (
-    COOKIE_REPLY_LEN, INITIATION_LEN, MAC_LEN, RESPONSE_LEN, TAG_LEN, TRANSPORT_MIN_LEN, WG_HEADER_LEN,
-    TransportHeader,
-)
+from pywg._native.wire cimport COOKIE_REPLY_LEN, INITIATION_LEN, MAC_LEN, RESPONSE_LEN, TAG_LEN, TRANSPORT_MIN_LEN
+from pywg._native.wire cimport WG_HEADER_LEN, TransportHeader
 from pywg._native.worker cimport Worker, worker_free, worker_init
 from pywg._native.xchacha cimport XNONCE_LEN, xchacha_open, xchacha_seal
 
@@ -117,6 +112,7 @@ cdef struct Pending:
 cdef struct Bed:
     Chance chance
     Dataplane *dp
+    Crew crew                   # of the receiving thread alone
     Ingress *ingress
     Worker helper
     Peer *peers[PEERS]
@@ -1048,9 +1044,11 @@ cdef int set_up(Bed *b, uint64_t seed) noexcept nogil:
     b.dp.tun_fd = KERNEL_TUN
     b.dp.fd4 = KERNEL_UDP4
     b.dp.fd6 = KERNEL_UDP6
-    b.ingress = ingress_new(b.dp, NULL, 1 if chance_one_in(c, 2) else 2 + <int>chance_below(c, SLOTS_MAX - 1))
+    b.ingress = ingress_new(b.dp, 1 if chance_one_in(c, 2) else 2 + <int>chance_below(c, SLOTS_MAX - 1))
     if b.ingress == NULL:
         return -1
+    b.crew.dp = b.dp
+    b.crew.ingress = b.ingress
     if b.ingress.batch_count > 1:
         b.ingress.pool = pool_new(1, &b.ingress.line, &b.ingress.line)  # never started: this driver is its helper
     choose_offloads(b)
@@ -1094,7 +1092,7 @@ def case(uint64_t seed) -> tuple[int, int]:
     if b == NULL or set_up(b, seed) < 0:
         raise MemoryError
     with nogil:
-        ingress_thread(b.ingress)
+        receive_thread(&b.crew)
         tear_down(b)
     datagrams, arrived = b.datagrams, b.arrived
     free(b)
