@@ -79,7 +79,7 @@ class Timers:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self._waiting: list[list] = []
+        self._waiting: list[TimerEntry] = []
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> "TimerEntry":
         entry = TimerEntry(self.now + delay, callback)
@@ -173,8 +173,21 @@ class Bed:
             assert self.plane.sockets is None
         return found[0] if found else None
 
-    def set(self, *peers: PeerChange, **device: object) -> None:
-        self.device.apply(DeviceChange(peers=list(peers), **device))
+    @property
+    def in_use(self) -> FakeSockets:
+        """The open ones, which there are."""
+        assert self.sockets is not None
+        return self.sockets
+
+    def set(
+        self,
+        *peers: PeerChange,
+        private_key: bytes | None = None,
+        listen_port: int | None = None,
+        fwmark: int | None = None,
+        replace_peers: bool = False,
+    ) -> None:
+        self.device.apply(DeviceChange(private_key, listen_port, fwmark, replace_peers, list(peers)))
 
     def peers(self) -> list[PeerStatus]:
         return self.device.status().peers
@@ -216,7 +229,7 @@ class Pair:
                 messages, here.plane.sent = here.plane.sent, []
                 for _, data in messages:
                     carried += 1
-                    there.plane.receive(data, (here.address, here.sockets.port, 0, there.address, 1))
+                    there.plane.receive(data, (here.address, here.in_use.port, 0, there.address, 1))
                 there.poll()
         return carried
 

@@ -19,18 +19,18 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Argument(NamedTuple):
-    """Only calls whose argument `index` is `value`, in its low 32 bits."""
+    """Only calls whose argument number `at` is `value`, in its low 32 bits."""
 
-    index: int
+    at: int
     value: int
 
 
 def refuse(number: int, code: int, arguments: Sequence[Argument] = (), *, all_threads: bool = False) -> None:
     """From now on system call `number` fails with errno `code`. With a `code` of 0 it does nothing, and returns 0."""
     program = [(_LOAD, 0, 0, _NUMBER_AT), (_JUMP_EQUAL, 0, 1 + 2 * len(arguments), number)]
-    for at, argument in enumerate(arguments):
-        program.append((_LOAD, 0, 0, _ARGUMENTS_AT + 8 * argument.index))
-        program.append((_JUMP_EQUAL, 0, 1 + 2 * (len(arguments) - at - 1), argument.value))
+    for done, argument in enumerate(arguments, 1):
+        program.append((_LOAD, 0, 0, _ARGUMENTS_AT + 8 * argument.at))
+        program.append((_JUMP_EQUAL, 0, 1 + 2 * (len(arguments) - done), argument.value))
     program += [(_RETURN, 0, 0, _ERRNO | code), (_RETURN, 0, 0, _ALLOW)]
     install(program, _TSYNC if all_threads else 0)
 

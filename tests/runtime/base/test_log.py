@@ -44,22 +44,22 @@ def lines_at(level: Level) -> list[str]:
         *[(word, 4) for word in ("debug", "verbose", "DEBUG", "trace", "all", "7", " debug\n")],
     ],
 )
-def test_level_words(word: str, count: int):
+def test_level_words(word: str, count: int) -> None:
     assert len(lines_at(parse_level(word))) == count
 
 
 @pytest.mark.parametrize("word", ["loud", "", " ", "8", "-1", "error,debug", "pywg=debug"])
-def test_an_unknown_level_is_named(word: str):
+def test_an_unknown_level_is_named(word: str) -> None:
     assert level_of(word) is None
     with pytest.raises(ConfigError, match=f"{word!r} is no log level: choose silent, error, warning, info, or"):
         parse_level(word)
 
 
-def test_form_of_a_line():
+def test_form_of_a_line() -> None:
     assert re.fullmatch(r"ERROR: \(wg7\) \d{4}/\d\d/\d\d \d\d:\d\d:\d\d e", lines_at(Level.ERROR)[0])
 
 
-def test_time_of_a_line_is_local(monkeypatch: pytest.MonkeyPatch):
+def test_time_of_a_line_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         for offset in ("-11:30", "+07:00"):  # POSIX counts westwards
             monkeypatch.setenv("TZ", f"HERE{offset}")
@@ -73,7 +73,7 @@ def test_time_of_a_line_is_local(monkeypatch: pytest.MonkeyPatch):
         time.tzset()
 
 
-def test_limited_lines_stop_and_are_counted():
+def test_limited_lines_stop_and_are_counted() -> None:
     stream, clock = io.StringIO(), [100.0]
     log = Log("wg7", Level.DEBUG, stream=stream, monotonic=lambda: clock[0])
     for _ in range(1000):
@@ -87,19 +87,19 @@ def test_limited_lines_stop_and_are_counted():
     assert stream.getvalue().count(" x\n") == LIMIT_BURST + 1
 
 
-def test_a_closed_stream_is_survived():
+def test_a_closed_stream_is_survived() -> None:
     stream = io.StringIO()
     stream.close()
     Log("wg7", Level.ERROR, stream=stream).error("nobody reads this")
 
 
-def test_peer_name_shows_the_ends_of_the_key():
+def test_peer_name_shows_the_ends_of_the_key() -> None:
     # base64 of 32 zero bytes is 43 A and one =
     assert peer_name(bytes(32)) == "peer(AAAA…AAAA)"
     assert peer_name(bytes(range(32))) == "peer(AAEC…dHh8)"
 
 
-def test_json_form():
+def test_json_form() -> None:
     stream = io.StringIO()
     before = datetime.datetime.now().astimezone()
     Log("wg7", Level.INFO, form=Form.JSON, stream=stream).warning('a "quoted"\nläng message\x00')
@@ -115,16 +115,16 @@ def test_json_form():
 @pytest.mark.parametrize(
     ("word", "form"), [("", Form.TEXT), ("text", Form.TEXT), ("json", Form.JSON), ("JSON", Form.JSON)]
 )
-def test_form_words(word: str, form: Form):
+def test_form_words(word: str, form: Form) -> None:
     assert parse_form(word) is form
 
 
-def test_an_unknown_form_is_named():
+def test_an_unknown_form_is_named() -> None:
     with pytest.raises(ConfigError, match="PYWG_LOG_FORMAT='xml'"):
         parse_form("xml")
 
 
-def test_the_level_can_be_changed():
+def test_the_level_can_be_changed() -> None:
     stream = io.StringIO()
     log = Log("wg7", Level.ERROR, stream=stream)
     log.debug("before")

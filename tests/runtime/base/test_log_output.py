@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from pywg.runtime.base import log_output
 from pywg.runtime.base.log import RECHECK_S, Level, Log
 from pywg.runtime.base.log_output import QUEUE_LEN, StandardError, SystemLog
 from tests.runtime.device_bed import Timers
@@ -28,41 +27,42 @@ class Reader:
     """The far end of what a daemon has as its standard error, `fd`; `resume` is Ctrl-Q, where there was a Ctrl-S."""
 
     fd: int
-    read: Callable[[], bytes]
+    far: int
     resume: Callable[[], None] = lambda: None
 
+    def __post_init__(self) -> None:
+        os.set_blocking(self.far, False)
 
-def _nonblocking_read(fd: int) -> Callable[[], bytes]:
-    os.set_blocking(fd, False)
-    return lambda: os.read(fd, 1 << 16)
+    def read(self) -> bytes:
+        return os.read(self.far, 1 << 16)
 
 
 def _pipe(_: Path) -> Reader:
     far, near = os.pipe()
-    return Reader(near, _nonblocking_read(far))
+    return Reader(near, far)
 
 
 def _fifo(directory: Path) -> Reader:
     path = directory / "fifo"
     os.mkfifo(path)
     far = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    return Reader(os.open(path, os.O_WRONLY), _nonblocking_read(far))
+    return Reader(os.open(path, os.O_WRONLY), far)
 
 
 def _terminal(_: Path) -> Reader:
     far, near = pty.openpty()
-    return Reader(near, _nonblocking_read(far))
+    return Reader(near, far)
 
 
 def _held_terminal(_: Path) -> Reader:
     far, near = pty.openpty()
     termios.tcflow(near, termios.TCOOFF)
-    return Reader(near, _nonblocking_read(far), lambda: termios.tcflow(near, termios.TCOON))
+    return Reader(near, far, lambda: termios.tcflow(near, termios.TCOON))
 
 
 def _stream(_: Path) -> Reader:
     far, near = socket.socketpair()
-    return Reader(near.detach(), _nonblocking_read(far.detach()))
+    return Reader(near.detach(), far.detach())
 
 
 READERS = {"pipe": _pipe, "fifo": _fifo, "terminal": _terminal, "Ctrl-S": _held_terminal, "journal": _stream}
@@ -78,7 +78,7 @@ def reader(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
             raise FileNotFoundError
 
         with monkeypatch.context() as patch:
-            patch.setattr(log_output.os, "open", missing)
+            patch.setattr(os, "open", missing)
             yield reader
     else:
         yield reader
@@ -99,7 +99,7 @@ def _everything(reader: Reader, log: Log, timers: Timers) -> str:
     return text.decode()
 
 
-def test_nobody_reads_and_then_everything_is_told(reader: Reader):
+def test_nobody_reads_and_then_everything_is_told(reader: Reader) -> None:
     """All lines there is room for, in order, then the number of the lost ones, and then what came later."""
     timers = Timers()
     log = Log("wg7", Level.INFO, output=StandardError(fd=reader.fd))
@@ -126,7 +126,7 @@ def test_nobody_reads_and_then_everything_is_told(reader: Reader):
     assert timers.pending() == []
 
 
-def test_a_reader_that_reads_gets_each_line_at_once(reader: Reader):
+def test_a_reader_that_reads_gets_each_line_at_once(reader: Reader) -> None:
     reader.resume()
     log = Log("wg7", Level.INFO, output=StandardError(fd=reader.fd))
     for number in range(100):
@@ -134,13 +134,13 @@ def test_a_reader_that_reads_gets_each_line_at_once(reader: Reader):
         assert reader.read().decode().rstrip().endswith(f" {number} ä{LINE}")
 
 
-def test_a_terminal_that_can_not_be_had_without_waiting_gets_nothing(monkeypatch: pytest.MonkeyPatch):
+def test_a_terminal_that_can_not_be_had_without_waiting_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object) -> int:
         raise FileNotFoundError
 
     reader = _terminal(Path())
     with monkeypatch.context() as patch:
-        patch.setattr(log_output.os, "open", missing)
+        patch.setattr(os, "open", missing)
         log = Log("wg7", Level.INFO, output=StandardError(fd=reader.fd))
     for _ in range(MANY):
         log.info(LINE)
@@ -148,7 +148,7 @@ def test_a_terminal_that_can_not_be_had_without_waiting_gets_nothing(monkeypatch
         reader.read()
 
 
-def test_the_next_line_tells_what_was_lost_without_a_loop():
+def test_the_next_line_tells_what_was_lost_without_a_loop() -> None:
     reader = _pipe(Path())
     log = Log("wg7", Level.ERROR, output=StandardError(fd=reader.fd))
     for _ in range(MANY):
@@ -162,7 +162,7 @@ def test_the_next_line_tells_what_was_lost_without_a_loop():
 
 
 @pytest.mark.parametrize("make", [_pipe, _terminal, _stream])
-def test_a_reader_that_is_gone_is_survived_and_the_system_log_takes_over(make: Callable[[Path], Reader]):
+def test_a_reader_that_is_gone_is_survived_and_the_system_log_takes_over(make: Callable[[Path], Reader]) -> None:
     class Other:
         waiting = False
 
@@ -185,7 +185,7 @@ def test_a_reader_that_is_gone_is_survived_and_the_system_log_takes_over(make: C
     log.info("heard")
     assert b"heard" in reader.read()
     assert other.lines == []
-    os.close(reader.read.__closure__[0].cell_contents)
+    os.close(reader.far)
     log.error("unheard")
     log.info("too")
     assert other.lines == [(Level.ERROR, "(wg7) unheard"), (Level.INFO, "(wg7) too")]
@@ -194,7 +194,7 @@ def test_a_reader_that_is_gone_is_survived_and_the_system_log_takes_over(make: C
     log.close()
 
 
-def test_a_regular_file_is_shared_with_the_shell(tmp_path: Path):
+def test_a_regular_file_is_shared_with_the_shell(tmp_path: Path) -> None:
     fd = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
     os.write(fd, b"the shell's\n")
     Log("wg7", Level.INFO, output=StandardError(fd=fd)).info("ours")
@@ -204,7 +204,7 @@ def test_a_regular_file_is_shared_with_the_shell(tmp_path: Path):
     os.close(fd)
 
 
-def test_standard_error_that_is_closed_is_survived():
+def test_standard_error_that_is_closed_is_survived() -> None:
     fd = os.dup(2)
     os.close(fd)
     Log("wg7", Level.INFO, output=StandardError(fd=fd)).error("nobody hears this")
@@ -229,7 +229,7 @@ class Daemon:
                 return lines
 
 
-def test_form_of_a_line_for_the_system_log(tmp_path: Path):
+def test_form_of_a_line_for_the_system_log(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path / "log")
     log = Log("wg7", Level.DEBUG, output=SystemLog(str(tmp_path / "log")))
     log.error("e")
@@ -243,7 +243,7 @@ def test_form_of_a_line_for_the_system_log(tmp_path: Path):
     assert all(f" pywg[{os.getpid()}]: " in line for line in lines)
 
 
-def test_a_system_log_that_is_started_anew_is_found_again(tmp_path: Path):
+def test_a_system_log_that_is_started_anew_is_found_again(tmp_path: Path) -> None:
     path = tmp_path / "log"
     daemon = Daemon(path)
     log = Log("wg7", Level.ERROR, output=SystemLog(str(path)))
@@ -260,7 +260,7 @@ def test_a_system_log_that_is_started_anew_is_found_again(tmp_path: Path):
     ]
 
 
-def test_a_system_log_that_does_not_read_keeps_nobody_waiting(tmp_path: Path):
+def test_a_system_log_that_does_not_read_keeps_nobody_waiting(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path / "log")
     log = Log("wg7", Level.ERROR, output=SystemLog(str(tmp_path / "log")))
     for _ in range(5000):
@@ -273,7 +273,7 @@ def test_a_system_log_that_does_not_read_keeps_nobody_waiting(tmp_path: Path):
     assert last == "(wg7) afterwards"
 
 
-def test_no_system_log_is_no_error(tmp_path: Path):
+def test_no_system_log_is_no_error(tmp_path: Path) -> None:
     log = Log("wg7", Level.ERROR, output=SystemLog(str(tmp_path / "missing")))
     log.error("nobody hears this")
     log.close()

@@ -11,7 +11,7 @@ from pywg.runtime.base.processors import auto_threads, quota, threads_for, usabl
 @pytest.mark.parametrize(
     ("processors", "threads"), [(1, 2), (2, 2), (3, 2), (4, 4), (5, 5), (10, 10), (11, 10), (128, 10)]
 )
-def test_threads_follow_the_processors(monkeypatch: pytest.MonkeyPatch, processors: int, threads: int):
+def test_threads_follow_the_processors(monkeypatch: pytest.MonkeyPatch, processors: int, threads: int) -> None:
     assert threads_for(processors) == threads
     monkeypatch.setattr("pywg.runtime.base.processors.usable_processors", lambda: processors)
     assert auto_threads() == threads
@@ -31,7 +31,7 @@ def test_threads_follow_the_processors(monkeypatch: pytest.MonkeyPatch, processo
         ("٣ 100000", None),
     ],
 )
-def test_a_quota_is_read(text: str, processors: float | None):
+def test_a_quota_is_read(text: str, processors: float | None) -> None:
     assert quota(text) == processors
 
 
@@ -66,12 +66,12 @@ def machine(root: Path, cgroup: str, quotas: dict[str, str]) -> tuple[Path, Path
 )
 def test_the_smallest_quota_around_us_counts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cgroup: str, quotas: dict[str, str], processors: int
-):
+) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(8)))
     (tmp_path / "cpu.max").write_text("100000 100000")  # above the mount: nobody's quota
     assert usable_processors(*machine(tmp_path, cgroup, quotas)) == processors
 
 
-def test_a_machine_without_cgroups(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_machine_without_cgroups(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {3, 5, 7})
     assert usable_processors(tmp_path / "own", tmp_path / "cgroups") == 3

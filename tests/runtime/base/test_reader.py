@@ -4,6 +4,8 @@ import asyncio
 import errno
 import io
 import os
+from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import pytest
 
@@ -24,7 +26,7 @@ class Bed:
         self.text = io.StringIO()
         self.log = Log("wg0", Level.ERROR, stream=self.text)
 
-    async def until(self, condition) -> None:
+    async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(10):
             while not condition():
                 await asyncio.sleep(0.001)
@@ -56,6 +58,9 @@ class Lying:
     def setsockopt(self, *_: object) -> None:
         """Takes all."""
 
+    def put(self, _question: bytearray, _form: object) -> NoReturn:
+        raise AssertionError("nothing is asked")
+
     def close(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)
@@ -63,7 +68,7 @@ class Lying:
 
 
 @pytest.fixture
-def lying(monkeypatch):
+def lying(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lying]:
     sock = Lying()
     monkeypatch.setattr(netlink, "_open", lambda groups: sock)
     yield sock
@@ -71,7 +76,9 @@ def lying(monkeypatch):
 
 
 @pytest.mark.parametrize("error", ODD, ids=repr)
-def test_a_callback_that_fails_is_told_rests_and_is_called_again(bed, monkeypatch, error):
+def test_a_callback_that_fails_is_told_rests_and_is_called_again(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         fd = os.eventfd(1, os.EFD_NONBLOCK)
@@ -104,7 +111,7 @@ def test_a_callback_that_fails_is_told_rests_and_is_called_again(bed, monkeypatc
 
 
 @pytest.mark.parametrize("what", ["pause", "close"])
-def test_a_callback_that_fails_may_pause_or_close_first(bed, what):
+def test_a_callback_that_fails_may_pause_or_close_first(bed: Bed, what: str) -> None:
     async def main() -> None:
         fd = os.eventfd(1, os.EFD_NONBLOCK)
         calls: list[int] = []
@@ -125,11 +132,15 @@ def test_a_callback_that_fails_may_pause_or_close_first(bed, what):
     asyncio.run(main())
 
 
-def test_a_listener_that_can_not_read_tells_and_listens_on(bed, lying):
+def test_a_listener_that_can_not_read_tells_and_listens_on(bed: Bed, lying: Lying) -> None:
     async def main() -> None:
         heard: list[int] = []
-        loop = asyncio.get_running_loop()
-        listener = Listener(Hints(1), loop, lambda: (heard.append(1), listener.take_all()), bed.log)
+
+        def take() -> None:
+            heard.append(1)
+            listener.take_all()
+
+        listener = Listener(Hints(1), asyncio.get_running_loop(), take, bed.log)
         await bed.until(lambda: len(heard) == 2)
         assert lying.reads == 2  # one a call: such an error is not taken for a lost hint
         lying.error = BlockingIOError()
@@ -140,16 +151,16 @@ def test_a_listener_that_can_not_read_tells_and_listens_on(bed, lying):
     asyncio.run(main())
 
 
-def test_the_state_of_the_interface_is_asked_for_again(bed, lying, monkeypatch):
+def test_the_state_of_the_interface_is_asked_for_again(bed: Bed, lying: Lying, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the kernel had no memory to tell, and where what is told was not taken."""
     monkeypatch.setattr("pywg.runtime.net.link.RECHECK_S", 0.001)
-    answers = [OSError(errno.ENOBUFS, "odd"), OSError(errno.EPROTO, "odd"), LinkState(up=True, mtu=1420)]
+    errors = [OSError(errno.ENOBUFS, "odd"), OSError(errno.EPROTO, "odd")]
     told: list[LinkState] = []
 
     def read_state(_fd: int, _questions: object) -> LinkState:
-        if isinstance(answers[0], OSError):
-            raise answers.pop(0)
-        return answers[0]
+        if errors:
+            raise errors.pop(0)
+        return LinkState(up=True, mtu=1420)
 
     def changed(state: LinkState) -> None:
         told.append(state)
@@ -183,12 +194,18 @@ class Sources:
             raise MemoryError
         return []
 
+    def endpoint(self, peer: int) -> None:
+        raise KeyError(peer)
+
+    def clear_source(self, peer: int) -> None:
+        raise KeyError(peer)
+
     def rebind(self) -> bool:
         return True
 
 
 @pytest.mark.parametrize("readable", [True, False])
-def test_routes_are_watched_on(bed, lying, monkeypatch, readable):
+def test_routes_are_watched_on(bed: Bed, lying: Lying, monkeypatch: pytest.MonkeyPatch, readable: bool) -> None:
     monkeypatch.setattr("pywg.runtime.net.routes.RECHECK_S", 0.001)
     monkeypatch.setattr("pywg.runtime.net.routes.DEBOUNCE_S", 0.001)
     if readable:
@@ -206,7 +223,7 @@ def test_routes_are_watched_on(bed, lying, monkeypatch, readable):
     asyncio.run(main())
 
 
-def test_a_bound_device_is_looked_for_again(bed, lying, monkeypatch):
+def test_a_bound_device_is_looked_for_again(bed: Bed, lying: Lying, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pywg.runtime.net.bound_link.RECHECK_S", 0.001)
     lying.error = BlockingIOError()
     looks: list[int] = []

@@ -5,6 +5,8 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,7 +54,7 @@ def in_thread(attempt):
 """
 
 
-def inside(tmp_path, body: str, *, prepare: str = "") -> dict[str, str]:
+def inside(tmp_path: Path, body: str, *, prepare: str = "") -> dict[str, Any]:
     """The dict `found` that `body` leaves behind in a child in the sandbox."""
     require_root()
     (tmp_path / "socket directory").mkdir(exist_ok=True)
@@ -64,7 +66,8 @@ def inside(tmp_path, body: str, *, prepare: str = "") -> dict[str, str]:
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.returncode == 0, ended.stderr
-    return json.loads(ended.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return found
 
 
 def needs_seccomp() -> None:
@@ -91,7 +94,7 @@ attempts = {
 """
 
 
-def test_nothing_an_intruder_wants(tmp_path):
+def test_nothing_an_intruder_wants(tmp_path: Path) -> None:
     needs_seccomp()
     found = inside(tmp_path, ATTEMPTS + "found = {name: outcome(attempt) for name, attempt in attempts.items()}")
     assert found == dict.fromkeys(found, "EPERM")
@@ -99,14 +102,14 @@ def test_nothing_an_intruder_wants(tmp_path):
     assert not (tmp_path / "socket directory" / "new").exists()
 
 
-def test_nor_in_a_thread_that_was_there_before(tmp_path):
+def test_nor_in_a_thread_that_was_there_before(tmp_path: Path) -> None:
     needs_seccomp()
     found = inside(tmp_path, ATTEMPTS + "found = {name: in_thread(attempt) for name, attempt in attempts.items()}")
     assert found == dict.fromkeys(found, "EPERM")
     assert len(found) == 13
 
 
-def test_what_the_daemon_still_does(tmp_path):
+def test_what_the_daemon_still_does(tmp_path: Path) -> None:
     found = inside(
         tmp_path,
         """
@@ -141,7 +144,7 @@ found["pipe that is open"] = outcome(lambda: os.write(2, b""))
 NO_FILTER = "from pywg.runtime.confine import seccomp\nseccomp.restrict = lambda: False\n"
 
 
-def test_landlock_alone(tmp_path):
+def test_landlock_alone(tmp_path: Path) -> None:
     """As on a machine without a table of system calls: the event loop's thread is held all the same."""
     if landlock.abi() == 0:
         pytest.skip("this kernel has no Landlock")
@@ -168,7 +171,7 @@ found["stats"] = sandbox.stats()
 
 
 @pytest.mark.parametrize("since", [1, 2, 3, 4, 5, 6])
-def test_older_versions_of_landlock(tmp_path, since):
+def test_older_versions_of_landlock(tmp_path: Path, since: int) -> None:
     """A newer kernel takes what an older one knows."""
     if landlock.abi() < since:
         pytest.skip("this kernel's Landlock is older")
@@ -183,7 +186,7 @@ found["landlock"] = sandbox.stats()["sandbox_landlock"]
     assert found == {"read": "EACCES", "landlock": since}
 
 
-def test_a_kernel_without_any_of_it(tmp_path):
+def test_a_kernel_without_any_of_it(tmp_path: Path) -> None:
     """Nothing is raised, the log says what is missing, and stats show it."""
     found = inside(
         tmp_path,
@@ -220,7 +223,7 @@ for line in open("/proc/thread-self/status"):
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, "1400"), (1 << 12 | 1 << 21, "1000"), (1 << 21, "0")])
-def test_capabilities(before, after):
+def test_capabilities(before: int | None, after: str) -> None:
     """CapInh, CapPrm, CapEff, CapBnd, CapAmb; no capability appears that wasn't there."""
     require_root()
     first = (
@@ -234,7 +237,7 @@ def test_capabilities(before, after):
         assert bounding == after
 
 
-def test_it_can_be_left_out():
+def test_it_can_be_left_out() -> None:
     program = """
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.confine.sandbox import Sandbox
@@ -249,7 +252,9 @@ assert "NoNewPrivs:\\t0" in open("/proc/self/status").read()
 @pytest.mark.parametrize(
     ("text", "devices", "raw"), [("5.6.19", True, True), ("5.7.0", True, False), ("5.6.19", False, False)]
 )
-def test_binding_to_devices_needs_a_capability_of_old_kernels(monkeypatch, text: str, devices: bool, raw: bool):
+def test_binding_to_devices_needs_a_capability_of_old_kernels(
+    monkeypatch: pytest.MonkeyPatch, text: str, devices: bool, raw: bool
+) -> None:
     kept: list[int] = []
     monkeypatch.setattr(kernel, "release", lambda: kernel.parse_release(text))
     monkeypatch.setattr(capabilities, "keep_only", kept.append)

@@ -6,6 +6,7 @@ import signal
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def _requirements() -> None:
 
 
 @pytest.fixture
-def other():
+def other() -> Iterator[subprocess.Popen[bytes]]:
     """Another process of root's."""
     process = subprocess.Popen(["sleep", "60"])
     yield process
@@ -41,7 +42,7 @@ def other():
     process.wait()
 
 
-def _is_stopped(process: subprocess.Popen) -> bool:
+def _is_stopped(process: subprocess.Popen[bytes]) -> bool:
     """Takes its being stopped, where it is."""
     stopped, _ = os.waitpid(process.pid, os.WUNTRACED | os.WNOHANG)
     return stopped == process.pid
@@ -54,7 +55,7 @@ def _udp_descriptor(pid: int) -> int:
     return next(int(fd.name) for fd in Path(f"/proc/{pid}/fd").iterdir() if os.readlink(fd) in inodes)
 
 
-def _attempts(thread: Inside, fd: int, victim: Path, other: subprocess.Popen) -> dict[str, str]:
+def _attempts(thread: Inside, fd: int, victim: Path, other: subprocess.Popen[bytes]) -> dict[str, str]:
     found = {"stat": thread.call(STAT, thread.put(bytes(victim) + b"\0"), thread.room + AWAY)}
     found["read"] = thread.call(OPEN, thread.put(b"/etc/passwd\0"), os.O_RDONLY)
     found["unlink"] = thread.call(UNLINK, thread.put(bytes(victim) + b"\0"))
@@ -83,7 +84,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("thread", ["pywg-rx", "pywg-tx", "pywg-h0"])
 @pytest.mark.parametrize("sandbox", ["1", "0"])
-def test_from_inside_a_thread_of_the_data_plane(thread, sandbox, tmp_path, other):
+def test_from_inside_a_thread_of_the_data_plane(
+    thread: str, sandbox: str, tmp_path: Path, other: subprocess.Popen[bytes]
+) -> None:
     name = unique("pywgt")
     victim = tmp_path / "victim"
     victim.touch()
@@ -137,7 +140,9 @@ print("ended", flush=True)
 
 @pytest.mark.parametrize("thread", ["pywg-rx", "pywg-tx", "pywg-h0"])
 @pytest.mark.parametrize("kind", ["confined", "free"])
-def test_landlock_alone_holds_these_threads_and_no_other(thread, kind, tmp_path, other):
+def test_landlock_alone_holds_these_threads_and_no_other(
+    thread: str, kind: str, tmp_path: Path, other: subprocess.Popen[bytes]
+) -> None:
     """As from the threads' start until the filter is on, or where it can't be had."""
     if landlock.abi() < 6:
         pytest.skip("this kernel's Landlock knows no signals")
@@ -145,6 +150,7 @@ def test_landlock_alone_holds_these_threads_and_no_other(thread, kind, tmp_path,
     victim.touch()
     command = [sys.executable, "-c", WITH_LANDLOCK_ALONE, kind, str(other.pid)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
         assert process.stdout.readline() == f"{kind == 'confined'}\n"
         with inside(thread_of(process.pid, thread)) as stopped:
             found = {

@@ -6,6 +6,7 @@ import re
 import socket
 import struct
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -13,6 +14,7 @@ from pywg.runtime.confine import seccomp
 from pywg.runtime.net.binding import Binding
 from pywg.runtime.net.sockets import open_sockets
 
+Machine: TypeAlias = tuple[int, int]
 X86_64, AARCH64 = (0, 0xC000003E), (1, 0xC00000B7)  # linux/audit.h
 ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x80000000  # linux/seccomp.h
 PROT_READ_WRITE, PROT_EXEC = 3, 4
@@ -21,7 +23,7 @@ BPF_MAXINSNS = 4096
 PID = 4711
 
 
-def verdict(machine: tuple[int, int], number: int, *arguments: int, architecture: int | None = None) -> int:
+def verdict(machine: Machine, number: int, *arguments: int, architecture: int | None = None) -> int:
     """What the program of `machine` returns for one call: classic BPF as linux/filter.h has it."""
     column, own = machine
     data = struct.pack("=IIQ6Q", number, architecture or own, 0, *(*arguments, *[0] * 6)[:6])
@@ -48,7 +50,7 @@ def verdict(machine: tuple[int, int], number: int, *arguments: int, architecture
     [(X86_64, n) for n in (0, 1, 20, 7, 44, 46, 299, 307, 202, 232, 281, 233, 288, 87, 318, 3, 231, 15)]
     + [(AARCH64, n) for n in (63, 64, 66, 73, 206, 211, 243, 269, 98, 22, 21, 242, 35, 278, 57, 94, 139)],
 )
-def test_what_a_daemon_needs_passes(machine, number):
+def test_what_a_daemon_needs_passes(machine: Machine, number: int) -> None:
     assert verdict(machine, number) == ALLOW
 
 
@@ -89,20 +91,20 @@ FORBIDDEN = {
 
 
 @pytest.mark.parametrize("name", FORBIDDEN)
-def test_what_an_intruder_needs_does_not(name):
+def test_what_an_intruder_needs_does_not(name: str) -> None:
     for machine, number in zip((X86_64, AARCH64), FORBIDDEN[name], strict=True):
         assert number is None or verdict(machine, number) == REFUSE
 
 
 @pytest.mark.parametrize(("machine", "mmap", "mprotect"), [(X86_64, 9, 10), (AARCH64, 222, 226)])
-def test_no_memory_becomes_executable(machine, mmap, mprotect):
+def test_no_memory_becomes_executable(machine: Machine, mmap: int, mprotect: int) -> None:
     for number in (mmap, mprotect):
         assert verdict(machine, number, 0, 4096, PROT_READ_WRITE) == ALLOW
         assert verdict(machine, number, 0, 4096, PROT_READ_WRITE | PROT_EXEC) == REFUSE
 
 
 @pytest.mark.parametrize(("machine", "number"), [(X86_64, 41), (AARCH64, 198)])
-def test_sockets(machine, number):
+def test_sockets(machine: Machine, number: int) -> None:
     datagram = socket.SOCK_DGRAM | CLOEXEC_NONBLOCK
     for family in (socket.AF_INET, socket.AF_INET6):
         assert verdict(machine, number, family, datagram, socket.IPPROTO_UDP) == ALLOW
@@ -116,7 +118,7 @@ def test_sockets(machine, number):
 
 
 @pytest.mark.parametrize(("machine", "number"), [(X86_64, 16), (AARCH64, 29)])
-def test_ioctls(machine, number):
+def test_ioctls(machine: Machine, number: int) -> None:
     fionbio, tungetiff, tiocsti, tunsetiff = 0x5421, 0x800454D2, 0x5412, 0x400454CA
     assert verdict(machine, number, 3, fionbio) == ALLOW
     assert verdict(machine, number, 3, 0xFFFFFFFF00000000 | tungetiff) == ALLOW  # the kernel looks at 32 bits as well
@@ -125,21 +127,21 @@ def test_ioctls(machine, number):
 
 
 @pytest.mark.parametrize(("machine", "tgkill"), [(X86_64, 234), (AARCH64, 131)])
-def test_signals_go_to_this_process_alone(machine, tgkill):
+def test_signals_go_to_this_process_alone(machine: Machine, tgkill: int) -> None:
     assert verdict(machine, tgkill, PID, PID + 1, 6) == ALLOW
     assert verdict(machine, tgkill, PID + 1, PID + 1, 19) == REFUSE
     assert verdict(machine, tgkill, 0xFFFFFFFF, PID, 19) == REFUSE
 
 
 @pytest.mark.parametrize(("machine", "fcntl"), [(X86_64, 72), (AARCH64, 25)])
-def test_no_descriptor_is_made_to_send_signals(machine, fcntl):
+def test_no_descriptor_is_made_to_send_signals(machine: Machine, fcntl: int) -> None:
     f_getfl, f_setfl, f_setown, f_setsig, f_setown_ex = 3, 4, 8, 10, 15
     assert {verdict(machine, fcntl, 3, command) for command in (f_getfl, f_setfl)} == {ALLOW}
     assert {verdict(machine, fcntl, 3, command) for command in (f_setown, f_setsig, f_setown_ex)} == {REFUSE}
 
 
 @pytest.mark.parametrize(("machine", "setsockopt", "getsockopt"), [(X86_64, 54, 55), (AARCH64, 208, 209)])
-def test_no_firewall_and_no_filter_by_socket_options(machine, setsockopt, getsockopt):
+def test_no_firewall_and_no_filter_by_socket_options(machine: Machine, setsockopt: int, getsockopt: int) -> None:
     ipv6_recvtclass = 66
     for level in (socket.IPPROTO_IP, socket.IPPROTO_IPV6):
         for option in range(64, 96):
@@ -153,18 +155,20 @@ def test_no_firewall_and_no_filter_by_socket_options(machine, setsockopt, getsoc
 
 @pytest.mark.parametrize("binding", [Binding(), Binding(device="lo")])
 @pytest.mark.parametrize(("machine", "setsockopt", "getsockopt"), [(X86_64, 54, 55), (AARCH64, 208, 209)])
-def test_every_option_of_new_udp_sockets_passes(monkeypatch, machine, setsockopt, getsockopt, binding):
+def test_every_option_of_new_udp_sockets_passes(
+    monkeypatch: pytest.MonkeyPatch, machine: Machine, setsockopt: int, getsockopt: int, binding: Binding
+) -> None:
     class Recorded(socket.socket):
-        def setsockopt(self, level, option, *value):
+        def setsockopt(self, level: int, option: int, *value: Any) -> None:
             made.append((setsockopt, level, option))
             if option != socket.SO_BINDTODEVICE:  # asks for a privilege on old kernels
                 super().setsockopt(level, option, *value)
 
-        def getsockopt(self, level, option, *length):
+        def getsockopt(self, level: int, option: int, *length: Any) -> Any:
             made.append((getsockopt, level, option))
             return super().getsockopt(level, option, *length)
 
-    def new_socket(family):
+    def new_socket(family: socket.AddressFamily) -> socket.socket:
         return Recorded(family, socket.SOCK_DGRAM, socket.IPPROTO_UDP)
 
     made: list[tuple[int, int, int]] = []
@@ -178,18 +182,18 @@ def test_every_option_of_new_udp_sockets_passes(monkeypatch, machine, setsockopt
     assert {call: verdict(machine, call[0], 3, *call[1:]) for call in made} == dict.fromkeys(made, ALLOW)
 
 
-def test_another_architecture_kills():
+def test_another_architecture_kills() -> None:
     i386 = 0x40000003
     assert verdict(X86_64, 0, architecture=i386) == KILL
     assert verdict(X86_64, 0, architecture=AARCH64[1]) == KILL
 
 
-def test_the_x32_convention_is_refused():
+def test_the_x32_convention_is_refused() -> None:
     assert verdict(X86_64, 0x40000000) == REFUSE
 
 
 @pytest.mark.parametrize("machine", [X86_64, AARCH64])
-def test_every_jump_ends_in_the_program(machine):
+def test_every_jump_ends_in_the_program(machine: Machine) -> None:
     program = seccomp.program(*machine, PID)
     assert len(program) <= BPF_MAXINSNS
     for at, (code, if_true, if_false, _) in enumerate(program):
@@ -197,7 +201,7 @@ def test_every_jump_ends_in_the_program(machine):
         assert at + 1 + max(if_true, if_false) < len(program) or code == 0x06
 
 
-def test_numbers_are_this_kernels():
+def test_numbers_are_this_kernels() -> None:
     headers = [Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"), Path("/usr/include/asm/unistd_64.h")]
     header = next((path for path in headers if path.exists()), None)
     if platform.machine() != "x86_64" or header is None:
@@ -207,6 +211,6 @@ def test_numbers_are_this_kernels():
     assert {name: str(numbers[0]) for name, numbers in ours.items()} == {name: defined.get(name) for name in ours}
 
 
-def test_a_thread_that_starts_late_starts():
+def test_a_thread_that_starts_late_starts() -> None:
     """glibc ends the process when a new thread's rseq is refused: a busy machine may run it after the filter is on."""
     assert {"rseq", "set_robust_list", "rt_sigprocmask"} <= seccomp._ALWAYS.keys()

@@ -4,6 +4,7 @@ import select
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -35,7 +36,7 @@ def start(kind: str, report: str = "", keep: str = "drop") -> subprocess.Complet
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
-def read_when_whole(path) -> str:
+def read_when_whole(path: Path) -> str:
     end = time.monotonic() + 10
     while not (path.exists() and path.read_text().endswith("\n")):
         assert time.monotonic() < end
@@ -43,7 +44,7 @@ def read_when_whole(path) -> str:
     return path.read_text()
 
 
-def test_ready_returns_0_and_the_child_is_a_session_of_its_own(tmp_path):
+def test_ready_returns_0_and_the_child_is_a_session_of_its_own(tmp_path: Path) -> None:
     ended = start("ready", str(tmp_path / "report"))
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
     pid, session, stdin, directory = read_when_whole(tmp_path / "report").split()
@@ -51,11 +52,11 @@ def test_ready_returns_0_and_the_child_is_a_session_of_its_own(tmp_path):
     assert (stdin, directory) == ("/dev/null", "/")
 
 
-def test_output_can_be_kept(tmp_path):
+def test_output_can_be_kept(tmp_path: Path) -> None:
     assert start("ready", str(tmp_path / "report"), "keep").stdout == "printed afterwards\n"
 
 
-def test_closed_standard_descriptors_become_null(tmp_path):
+def test_closed_standard_descriptors_become_null(tmp_path: Path) -> None:
     program = (
         "import os, sys; from pywg.runtime.daemon.background import open_standard_descriptors as f; f();"
         " fds = sorted(map(int, os.listdir('/proc/self/fd')))[:3];"
@@ -68,7 +69,7 @@ def test_closed_standard_descriptors_become_null(tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "code"), [("fail", 3), ("zero", 1), ("die", 1)])
-def test_a_child_that_is_never_ready_is_a_failure(kind, code):
+def test_a_child_that_is_never_ready_is_a_failure(kind: str, code: int) -> None:
     ended = start(kind)
     assert ended.returncode == code
     expected = {

@@ -7,11 +7,12 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from pywg.runtime.base import clock
+from pywg.runtime.base.clock import TimerHandle
 from pywg.runtime.base.libc import timerfd_create, timerfd_set_at
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.reader import RETRY_S
@@ -28,22 +29,22 @@ class FakeLoop:
 
     def __init__(self) -> None:
         self.fd = -1
-        self.reader = None
-        self.called: list[tuple[float, object]] = []
+        self.reader: Callable[[], None] | None = None
+        self.called: list[tuple[float, Callable[[], None]]] = []
         self.errors: list[Exception] = []
 
-    def add_reader(self, fd, callback) -> None:
+    def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
         self.fd, self.reader = fd, callback
 
-    def remove_reader(self, fd) -> None:
+    def remove_reader(self, fd: int) -> None:
         assert fd == self.fd
         self.reader = None
 
-    def call_later(self, delay, callback):
+    def call_later(self, delay: float, callback: Callable[[], None]) -> "Handle":
         self.called.append((delay, callback))
         return Handle()
 
-    def call_exception_handler(self, context) -> None:
+    def call_exception_handler(self, context: dict[str, Exception]) -> None:
         self.errors.append(context["exception"])
 
 
@@ -55,7 +56,7 @@ class Handle:
 class Bed:
     """`now` is the protocol's clock; what the timerfd is set to is in `set`."""
 
-    def __init__(self, monkeypatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
         self.set: list[float] = []
         self.came: list[str] = []
@@ -64,24 +65,25 @@ class Bed:
         monkeypatch.setattr(boot_timer, "timerfd_set_at", lambda _fd, at: self.set.append(at))
         self.timers = BootTimers(self.loop, LOG)
 
-    def later(self, delay: float, name: str):
+    def later(self, delay: float, name: str) -> TimerHandle:
         return self.timers.call_later(delay, lambda: self.came.append(name))
 
     def expire(self, now: float) -> list[str]:
         self.now = now
         self.came.clear()
+        assert self.loop.reader is not None
         self.loop.reader()
         return self.came
 
 
 @pytest.fixture
-def bed(monkeypatch) -> Iterator[Bed]:
+def bed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
     bed = Bed(monkeypatch)
     yield bed
     bed.timers.close()
 
 
-def test_the_first_is_what_it_is_set_to(bed):
+def test_the_first_is_what_it_is_set_to(bed: Bed) -> None:
     bed.later(10, "ten")
     bed.later(30, "thirty")
     bed.later(5, "five")
@@ -91,7 +93,7 @@ def test_the_first_is_what_it_is_set_to(bed):
     assert bed.set == [1010, 1005, 1010, 1030]
 
 
-def test_what_fell_due_in_a_sleep_comes_at_once_and_in_order(bed):
+def test_what_fell_due_in_a_sleep_comes_at_once_and_in_order(bed: Bed) -> None:
     bed.later(120, "rekey")
     bed.later(10, "keepalive")
     bed.later(10, "the same")
@@ -100,7 +102,7 @@ def test_what_fell_due_in_a_sleep_comes_at_once_and_in_order(bed):
     assert bed.set[-1] == 1000 + 86400
 
 
-def test_cancelled(bed):
+def test_cancelled(bed: Bed) -> None:
     first, second = bed.later(5, "first"), bed.later(6, "second")
     first.cancel()
     assert bed.expire(1005) == []
@@ -110,7 +112,7 @@ def test_cancelled(bed):
     assert bed.set[-1] in (1006, 0)
 
 
-def test_what_was_cancelled_does_not_pile_up(bed):
+def test_what_was_cancelled_does_not_pile_up(bed: Bed) -> None:
     """Each earlier deadline replaces a later one, which is then far from due."""
     bed.later(60, "kept")
     for number in range(20 * CANCELLED_MAX):
@@ -119,8 +121,8 @@ def test_what_was_cancelled_does_not_pile_up(bed):
     assert bed.expire(1000 + 200 * CANCELLED_MAX) == ["kept"]
 
 
-def test_cancelled_by_one_that_came_together_with_it(bed):
-    handles = []
+def test_cancelled_by_one_that_came_together_with_it(bed: Bed) -> None:
+    handles: list[TimerHandle] = []
 
     def cancel() -> None:
         handles[0].cancel()
@@ -130,7 +132,7 @@ def test_cancelled_by_one_that_came_together_with_it(bed):
     assert bed.expire(1005) == []
 
 
-def test_a_callback_that_fails_does_not_stop_the_timers(bed):
+def test_a_callback_that_fails_does_not_stop_the_timers(bed: Bed) -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
@@ -142,15 +144,15 @@ def test_a_callback_that_fails_does_not_stop_the_timers(bed):
     assert bed.set[-1] == 1009
 
 
-def test_a_timerfd_that_can_not_be_set_is_the_loops_until_it_can(bed, monkeypatch):
+def test_a_timerfd_that_can_not_be_set_is_the_loops_until_it_can(bed: Bed) -> None:
     refused: list[float] = []
 
     def refuse(_fd: int, at: float) -> None:
         refused.append(at)
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
-    settable = boot_timer.timerfd_set_at
-    monkeypatch.setattr(boot_timer, "timerfd_set_at", refuse)
+    patch = pytest.MonkeyPatch()
+    patch.setattr(boot_timer, "timerfd_set_at", refuse)
     bed.later(5, "five")
     bed.later(3600, "later")
     assert refused == [1005]
@@ -161,14 +163,15 @@ def test_a_timerfd_that_can_not_be_set_is_the_loops_until_it_can(bed, monkeypatc
     assert bed.came == ["five"]
     delay, callback = bed.loop.called[-1]
     assert delay == LONGEST_SLEEP_S
-    monkeypatch.setattr(boot_timer, "timerfd_set_at", settable)
+    patch.undo()
     callback()
     assert bed.set[-1] == 4600
 
 
-def test_a_timerfd_that_can_not_be_read_rests(bed, monkeypatch):
+def test_a_timerfd_that_can_not_be_read_rests(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     bed.later(5, "five")
-    monkeypatch.setattr(boot_timer.os, "read", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "odd")))
+    monkeypatch.setattr(os, "read", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "odd")))
+    assert bed.loop.reader is not None
     bed.loop.reader()
     assert bed.loop.reader is None
     delay, start = bed.loop.called[-1]
@@ -176,12 +179,16 @@ def test_a_timerfd_that_can_not_be_read_rests(bed, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(clock, "now", lambda: 1005.0)
     start()
+    assert bed.loop.reader is not None
     bed.loop.reader()
     assert bed.came == ["five"]
 
 
-def test_a_callback_may_close_and_set(bed):
-    bed.timers.call_later(1, lambda: bed.later(0, "again"))
+def test_a_callback_may_close_and_set(bed: Bed) -> None:
+    def set_again() -> None:
+        bed.later(0, "again")
+
+    bed.timers.call_later(1, set_again)
     bed.expire(1001)
     assert bed.expire(1001) == ["again"]
     bed.timers.call_later(1, bed.timers.close)
@@ -189,7 +196,7 @@ def test_a_callback_may_close_and_set(bed):
     assert bed.loop.reader is None
 
 
-def test_without_a_timerfd_it_is_the_loops_and_no_sleep_is_long(monkeypatch):
+def test_without_a_timerfd_it_is_the_loops_and_no_sleep_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_clock: int) -> int:
         raise OSError
 
@@ -202,7 +209,7 @@ def test_without_a_timerfd_it_is_the_loops_and_no_sleep_is_long(monkeypatch):
     assert [delay for delay, _ in loop.called] == [3.0, LONGEST_SLEEP_S]
 
 
-def test_the_descriptor_is_readable_when_the_time_has_come_or_is_past():
+def test_the_descriptor_is_readable_when_the_time_has_come_or_is_past() -> None:
     fd = timerfd_create(time.CLOCK_BOOTTIME)
     try:
         timerfd_set_at(fd, clock.now() + 3600)
@@ -217,13 +224,18 @@ def test_the_descriptor_is_readable_when_the_time_has_come_or_is_past():
         os.close(fd)
 
 
-def test_in_a_real_loop():
+def test_in_a_real_loop() -> None:
     async def main() -> list[int]:
         loop = asyncio.get_running_loop()
         timers = BootTimers(loop, LOG)
         came: list[int] = []
         done = loop.create_future()
-        timers.call_later(0.02, lambda: (came.append(2), done.set_result(None)))
+
+        def last() -> None:
+            came.append(2)
+            done.set_result(None)
+
+        timers.call_later(0.02, last)
         timers.call_later(0.01, lambda: came.append(1))
         timers.call_later(0.005, lambda: came.append(0)).cancel()
         await asyncio.wait_for(done, 20)
@@ -234,7 +246,7 @@ def test_in_a_real_loop():
 
 
 @pytest.mark.netns
-def test_clock_of_a_machine_that_has_been_up_for_30_years():
+def test_clock_of_a_machine_that_has_been_up_for_30_years() -> None:
     """In a time namespace: timers and the data plane's clock have its offset, and their arithmetic holds."""
     require_root()
     require_tool("unshare")
@@ -246,6 +258,7 @@ def test_clock_of_a_machine_that_has_been_up_for_30_years():
 import select, time
 from pywg import _fastpath
 from pywg.runtime.base import clock
+from pywg.runtime.base.clock import TimerHandle
 from pywg.runtime.base.libc import timerfd_create, timerfd_set_at
 assert clock.now() > {offset}
 assert abs(_fastpath.now() - clock.now()) < 20

@@ -4,6 +4,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +15,7 @@ from pywg.runtime.daemon.options import read_options
 
 
 @pytest.fixture(params=["path", "abstract"])
-def manager(request, tmp_path):
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
     """(the manager's socket, its address as NOTIFY_SOCKET has it)."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         if request.param == "path":
@@ -27,7 +29,7 @@ def manager(request, tmp_path):
 
 
 @pytest.mark.dropin("4", "21")
-def test_messages(manager):
+def test_messages(manager: tuple[socket.socket, str]) -> None:
     sock, address = manager
     notifier = Notifier(address)
     assert notifier.connected
@@ -41,7 +43,7 @@ def test_messages(manager):
     notifier.close()
 
 
-def test_a_descriptor_is_kept(manager):
+def test_a_descriptor_is_kept(manager: tuple[socket.socket, str]) -> None:
     sock, address = manager
     readable, writable = os.pipe()
     Notifier(address).keep(writable, "tun")
@@ -54,7 +56,7 @@ def test_a_descriptor_is_kept(manager):
 
 
 @pytest.mark.parametrize("address", [None, "/nowhere/at/all", "@nobody-listens-here", "vsock:2:1234", "relative"])
-def test_nobody_listens(address: str | None):
+def test_nobody_listens(address: str | None) -> None:
     notifier = Notifier(address)
     assert not notifier.connected
     notifier.ready()
@@ -63,7 +65,7 @@ def test_nobody_listens(address: str | None):
     notifier.close()
 
 
-def test_a_manager_that_went_away_or_is_slow_costs_nothing(tmp_path):
+def test_a_manager_that_went_away_or_is_slow_costs_nothing(tmp_path: Path) -> None:
     path = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(path)
@@ -73,21 +75,27 @@ def test_a_manager_that_went_away_or_is_slow_costs_nothing(tmp_path):
     notifier.ready()
 
 
+class Handle:
+    def cancel(self) -> None:
+        """Nothing is called by itself here."""
+
+
 class Loop:
     """call_later that is called by hand."""
 
-    def __init__(self):
-        self.timers = []
+    def __init__(self) -> None:
+        self.timers: list[tuple[float, Callable[[], None]]] = []
 
-    def call_later(self, delay, callback):
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Handle:
         self.timers.append((delay, callback))
+        return Handle()
 
-    def turn(self):
+    def turn(self) -> None:
         self.timers.pop()[1]()
 
 
 @pytest.mark.dropin("21")
-def test_watchdog_is_fed_at_half_time_and_only_alive(manager):
+def test_watchdog_is_fed_at_half_time_and_only_alive(manager: tuple[socket.socket, str]) -> None:
     sock, address = manager
     sock.setblocking(False)
     loop, alive = Loop(), [True]
@@ -126,13 +134,13 @@ threads.close()
 """
 
 
-def test_an_ended_thread_is_noticed():
+def test_an_ended_thread_is_noticed() -> None:
     """In a process of its own: here, threads of other tests may be on their way out."""
     ended = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, timeout=30, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_pulse_has_patience_and_forgives():
+def test_pulse_has_patience_and_forgives() -> None:
     now = [100.0]
     pulse = Pulse(now=lambda: now[0])
 
@@ -151,7 +159,7 @@ def test_pulse_has_patience_and_forgives():
     assert not look(PATIENCE_S, 5, 13, 0)
 
 
-def test_watchdog_seconds():
+def test_watchdog_seconds() -> None:
     assert watchdog_seconds("", "", 7) is None
     assert watchdog_seconds("10000000", "", 7) == 10.0
     assert watchdog_seconds("1500000", "7", 7) == 1.5
@@ -166,20 +174,20 @@ def test_watchdog_seconds():
         ("WATCHDOG_PID", {"WATCHDOG_USEC": "1", "WATCHDOG_PID": "-1"}),
     ],
 )
-def test_a_watchdog_that_is_no_number_is_a_remark(variable: str, environ: dict[str, str]):
+def test_a_watchdog_that_is_no_number_is_a_remark(variable: str, environ: dict[str, str]) -> None:
     options = read_options("wg0", environ, foreground=True)
     assert options.watchdog is None
     assert [remark.partition("=")[0] for remark in options.remarks] == [variable]
     assert not read_options("wg0", {"WATCHDOG_USEC": "1"}, foreground=True).remarks
 
 
-def test_a_wrong_switch_about_the_tun_is_named():
+def test_a_wrong_switch_about_the_tun_is_named() -> None:
     with pytest.raises(ConfigError, match="PYWG_STORE_TUN"):
         read_options("wg0", {"PYWG_STORE_TUN": "yes"}, foreground=True)
 
 
 @pytest.mark.parametrize("address", ["", "/nonexistent", "@nobody", "vsock:2:1", "x", "/" + 200 * "x"])
-def test_nobody_at_the_managers_address_is_no_error(address: str):
+def test_nobody_at_the_managers_address_is_no_error(address: str) -> None:
     notifier = Notifier(address)
     assert not notifier.connected
     notifier.ready()
@@ -187,7 +195,7 @@ def test_nobody_at_the_managers_address_is_no_error(address: str):
 
 
 @pytest.mark.dropin("4")
-def test_options_in_the_foreground_and_in_the_background():
+def test_options_in_the_foreground_and_in_the_background() -> None:
     environ = {
         "NOTIFY_SOCKET": "@x",
         "WATCHDOG_USEC": "2000000",
@@ -201,7 +209,7 @@ def test_options_in_the_foreground_and_in_the_background():
     assert (options.notify_socket, options.watchdog, options.store_tun, options.tun_fd) == (None, None, False, None)
 
 
-def test_stored_descriptors_of_others_are_left_alone():
+def test_stored_descriptors_of_others_are_left_alone() -> None:
     own = {"LISTEN_PID": str(os.getpid())}
     assert read_options("wg0", {"LISTEN_PID": "1", "LISTEN_FDNAMES": "tun"}, foreground=True).tun_fd is None
     assert read_options("wg0", {**own, "LISTEN_FDNAMES": "http"}, foreground=True).tun_fd is None

@@ -9,7 +9,7 @@ from pywg.runtime.daemon.options import read_options
 
 
 @pytest.mark.dropin("2")
-def test_defaults():
+def test_defaults() -> None:
     options = read_options("wg0", {})
     assert options.interface == "wg0"
     assert not options.foreground
@@ -23,7 +23,7 @@ def test_defaults():
 
 @pytest.mark.dropin("2", "3")
 @pytest.mark.known_bug("No knob")
-def test_environment():
+def test_environment() -> None:
     options = read_options(
         "wg0",
         {
@@ -46,14 +46,14 @@ def test_environment():
     assert options.log_form is Form.JSON
 
 
-def test_command_line_wins():
+def test_command_line_wins() -> None:
     options = read_options(
         "wg0", {"PYWG_UDP_GSO": "0", "PYWG_UDP_GRO": "1"}, foreground=True, udp_gso=True, udp_gro=False
     )
     assert (options.foreground, options.udp_gso, options.udp_gro) == (True, True, False)
 
 
-def test_equal_tail_is_left_to_the_kernel_unless_said():
+def test_equal_tail_is_left_to_the_kernel_unless_said() -> None:
     assert read_options("wg0", {}).udp_gso_equal_tail is None
     for text, on in (("0", False), ("1", True)):
         assert read_options("wg0", {"PYWG_UDP_GSO_EQUAL_TAIL": text}).udp_gso_equal_tail is on
@@ -64,19 +64,19 @@ def test_equal_tail_is_left_to_the_kernel_unless_said():
 
 
 @pytest.mark.dropin("3")
-def test_only_1_means_foreground():
+def test_only_1_means_foreground() -> None:
     assert not read_options("wg0", {"WG_PROCESS_FOREGROUND": "0"}).foreground
 
 
 @pytest.mark.dropin("2")
 @pytest.mark.parametrize("word", ["warn", "trace", "0", "WARN", "notice", "fatal", "7"])
-def test_other_loggers_words_for_levels_are_understood(word: str):
+def test_other_loggers_words_for_levels_are_understood(word: str) -> None:
     assert not read_options("wg0", {"LOG_LEVEL": word}).remarks
 
 
 @pytest.mark.dropin("2")
 @pytest.mark.parametrize("word", ["loud", "pywg=debug", "8", " "])
-def test_a_level_that_is_none_is_the_default_and_a_remark(word: str):
+def test_a_level_that_is_none_is_the_default_and_a_remark(word: str) -> None:
     options = read_options("wg0", {"LOG_LEVEL": word})
     assert options.log_level is Level.ERROR
     (remark,) = options.remarks
@@ -92,18 +92,18 @@ def test_a_level_that_is_none_is_the_default_and_a_remark(word: str):
         *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDNAMES"),
     ],
 )
-def test_an_empty_variable_is_none(name: str):
+def test_an_empty_variable_is_none(name: str) -> None:
     assert read_options("wg0", {name: ""}, foreground=True) == read_options("wg0", {}, foreground=True)
 
 
-def test_silent_closes_the_output_in_the_background():
+def test_silent_closes_the_output_in_the_background() -> None:
     assert not read_options("wg0", {"LOG_LEVEL": "silent"}).keep_output
 
 
 @pytest.mark.dropin("3")
 @pytest.mark.parametrize("name", ["WG_TUN_FD", "WG_UAPI_FD"])
 @pytest.mark.parametrize("value", ["-1", "x", "3 ", "٣", "99999999999999"])
-def test_a_wrong_descriptor_is_named(name: str, value: str):
+def test_a_wrong_descriptor_is_named(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=name):
         read_options("wg0", {name: value})
 
@@ -112,31 +112,31 @@ def test_a_wrong_descriptor_is_named(name: str, value: str):
     "name",
     ["PYWG_UDP_GSO", "PYWG_UDP_GSO_EQUAL_TAIL", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD", "PYWG_SANDBOX", "PYWG_LOG_FORMAT"],
 )
-def test_a_wrong_switch_is_named(name: str):
+def test_a_wrong_switch_is_named(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name}='yes'"):
         read_options("wg0", {name: "yes"})
 
 
-def test_the_aead_backend_is_named_by_the_environment():
+def test_the_aead_backend_is_named_by_the_environment() -> None:
     assert read_options("wg0", {}).aead == "auto"
     assert read_options("wg0", {"PYWG_AEAD": "evp"}).aead == "evp"
 
 
 @pytest.mark.parametrize("environ", [{}, {"PYWG_THREADS": ""}, {"PYWG_THREADS": "auto"}])
-def test_threads_follow_the_processors(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]):
+def test_threads_follow_the_processors(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> None:
     monkeypatch.setattr("pywg.runtime.daemon.options.auto_threads", lambda: 7)
     assert read_options("wg0", environ).threads == 7
     assert read_options("wg0", {"PYWG_THREADS": "3"}, threads="auto").threads == 7
 
 
-def test_threads_are_given():
+def test_threads_are_given() -> None:
     assert read_options("wg0", {"PYWG_THREADS": "2"}).threads == 2
     assert read_options("wg0", {"PYWG_THREADS": "64"}).threads == 64
     assert read_options("wg0", {"PYWG_THREADS": "2"}, threads="5").threads == 5
     assert read_options("wg0", {"PYWG_THREADS": "x"}, threads="5").threads == 5
 
 
-def test_memory_for_staged_packets():
+def test_memory_for_staged_packets() -> None:
     plane = Plane()
     plane.close()
     assert read_options("wg0", {}).staged_bytes == 16 << 20 == plane.memory()["staged_packets"]
@@ -145,7 +145,7 @@ def test_memory_for_staged_packets():
 
 
 @pytest.mark.parametrize("value", ["0", "1025", "-1", "16M", "auto", "٣", "9999999999", " 16"])
-def test_a_wrong_amount_of_memory_is_named(value: str):
+def test_a_wrong_amount_of_memory_is_named(value: str) -> None:
     with pytest.raises(ConfigError, match=f"PYWG_STAGED_MEMORY='{value}' is not a number of MiB from 1 to 1024"):
         read_options("wg0", {"PYWG_STAGED_MEMORY": value})
     with pytest.raises(ConfigError, match="--staged-memory="):
@@ -153,7 +153,7 @@ def test_a_wrong_amount_of_memory_is_named(value: str):
 
 
 @pytest.mark.parametrize("value", ["0", "1", "65", "-2", "two", "٣", "9999999999", "2 "])
-def test_a_wrong_number_of_threads_is_named(value: str):
+def test_a_wrong_number_of_threads_is_named(value: str) -> None:
     with pytest.raises(ConfigError, match="PYWG_THREADS="):
         read_options("wg0", {"PYWG_THREADS": value})
     with pytest.raises(ConfigError, match="--threads="):

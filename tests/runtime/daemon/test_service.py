@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -36,15 +37,14 @@ def environment(**extra: str) -> dict[str, str]:
     return kept | extra
 
 
-def pywg(*arguments: str, fds: tuple[int, ...] = (), **extra: str) -> subprocess.CompletedProcess[str]:
+def pywg(*arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pywg", *arguments],
-        env=environment(**extra),
+        env=environment(**environ or {}),
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
-        pass_fds=fds,
     )
 
 
@@ -82,9 +82,21 @@ def answers(name: str) -> bool:
 class Foreground:
     """A daemon with -f that answers; `before` is the command that runs it, as in `nice pywg`."""
 
-    def __init__(self, name: str, *, before: tuple[str, ...] = (), fds: tuple[int, ...] = (), **extra: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        before: tuple[str, ...] = (),
+        fds: tuple[int, ...] = (),
+        environ: Mapping[str, str] | None = None,
+        **more: str,
+    ) -> None:
         command = [*before, sys.executable, "-m", "pywg", "-f", name]
-        self.process = subprocess.Popen(command, env=environment(**extra), stderr=subprocess.PIPE, pass_fds=fds)
+        self.process = subprocess.Popen(
+            command, env=environment(**environ or {}, **more), stderr=subprocess.PIPE, pass_fds=fds
+        )
+        assert self.process.stderr is not None
+        self.stderr = self.process.stderr
 
     def __enter__(self) -> "Foreground":
         return self
@@ -93,14 +105,14 @@ class Foreground:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(PATIENCE)
-        self.process.stderr.close()
+        self.stderr.close()
 
     def exit_status(self) -> int:
         return self.process.wait(PATIENCE)
 
 
 @pytest.mark.dropin("1", "4")
-def test_background_is_ready_when_the_parent_returns(name):
+def test_background_is_ready_when_the_parent_returns(name: str) -> None:
     def test() -> None:
         started = pywg(name)
         assert (started.returncode, started.stdout, started.stderr) == (0, "", "")
@@ -114,7 +126,7 @@ def test_background_is_ready_when_the_parent_returns(name):
 
 @pytest.mark.dropin("5")
 @pytest.mark.parametrize("way", ["SIGTERM", "SIGINT", "link", "socket"])
-def test_what_ends_it(name, way):
+def test_what_ends_it(name: str, way: str) -> None:
     def test() -> None:
         with Foreground(name) as daemon:
             until(lambda: answers(name))
@@ -133,7 +145,7 @@ def test_what_ends_it(name, way):
 
 
 @pytest.mark.dropin("5")
-def test_sighup_does_nothing(name):
+def test_sighup_does_nothing(name: str) -> None:
     def test() -> None:
         with Foreground(name) as daemon:
             until(lambda: answers(name))
@@ -145,7 +157,7 @@ def test_sighup_does_nothing(name):
     run_inside(test)
 
 
-def test_the_process_gives_nothing_away(name):
+def test_the_process_gives_nothing_away(name: str) -> None:
     def test() -> None:
         with Foreground(name) as daemon:
             until(lambda: answers(name))
@@ -164,7 +176,7 @@ def test_the_process_gives_nothing_away(name):
 
 @pytest.mark.dropin("4")
 @pytest.mark.parametrize("arguments", [(), ("-f",)], ids=["background", "foreground"])
-def test_a_taken_name_is_one_line_and_status_1(name, arguments):
+def test_a_taken_name_is_one_line_and_status_1(name: str, arguments: tuple[str, ...]) -> None:
     def test() -> None:
         ip("link", "add", name, "type", "veth")
         refused = pywg(*arguments, name)
@@ -177,7 +189,7 @@ def test_a_taken_name_is_one_line_and_status_1(name, arguments):
 
 
 @pytest.mark.dropin("6")
-def test_a_live_daemon_keeps_its_name_in_another_namespace(name):
+def test_a_live_daemon_keeps_its_name_in_another_namespace(name: str) -> None:
     def test() -> None:
         with Foreground(name) as daemon:
             until(lambda: answers(name))
@@ -201,9 +213,9 @@ def test_a_live_daemon_keeps_its_name_in_another_namespace(name):
     ("variable", "value"),
     [("WG_TUN_FD", "x"), ("WG_TUN_FD", "987"), ("WG_UAPI_FD", "987"), ("PYWG_UDP_GSO", "2")],
 )
-def test_a_wrong_variable_is_named_and_nothing_stays(name, variable, value):
+def test_a_wrong_variable_is_named_and_nothing_stays(name: str, variable: str, value: str) -> None:
     def test() -> None:
-        refused = pywg(name, **{variable: value})
+        refused = pywg(name, environ={variable: value})
         assert refused.returncode == 1
         assert refused.stderr.count("\n") == 1
         assert variable in refused.stderr
@@ -214,13 +226,13 @@ def test_a_wrong_variable_is_named_and_nothing_stays(name, variable, value):
 
 
 @pytest.mark.dropin("2")
-def test_variables_that_belong_to_nobody_stop_no_tunnel(name):
+def test_variables_that_belong_to_nobody_stop_no_tunnel(name: str) -> None:
     def test() -> None:
         with Foreground(name, LOG_LEVEL="loud", WATCHDOG_USEC="soon", NOTIFY_SOCKET="/nonexistent/socket") as daemon:
             until(lambda: answers(name))
             daemon.process.terminate()
             assert daemon.exit_status() == 0
-            lines = daemon.process.stderr.read().decode().splitlines()
+            lines = daemon.stderr.read().decode().splitlines()
         assert [line.split(") ")[0].split(" (")[0] for line in lines] == ["ERROR:", "ERROR:"]
         assert "LOG_LEVEL='loud'" in lines[0]
         assert "WATCHDOG_USEC='soon'" in lines[1]
@@ -229,7 +241,7 @@ def test_variables_that_belong_to_nobody_stop_no_tunnel(name):
 
 
 @pytest.mark.dropin("3")
-def test_inherited_descriptors(name, tmp_path):
+def test_inherited_descriptors(name: str, tmp_path: Path) -> None:
     def test() -> None:
         from pywg.runtime.net.tun import open_tun
 
@@ -240,7 +252,8 @@ def test_inherited_descriptors(name, tmp_path):
         listener.listen()
         fds = (made.fd, listener.fileno())
         extra = {"WG_TUN_FD": str(fds[0]), "WG_UAPI_FD": str(fds[1]), "WG_PROCESS_FOREGROUND": "1"}
-        with Foreground("ignored0", fds=fds, LOG_LEVEL="info", **extra) as daemon:
+        extra["LOG_LEVEL"] = "info"
+        with Foreground("ignored0", fds=fds, environ=extra) as daemon:
             made.close()
             listener.close()
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
@@ -249,7 +262,7 @@ def test_inherited_descriptors(name, tmp_path):
                 assert client.recv(100) == b"errno=0\n\n"
             daemon.process.terminate()
             assert daemon.exit_status() == 0
-            assert f"INFO: ({name}) ".encode() in daemon.process.stderr.read()
+            assert f"INFO: ({name}) ".encode() in daemon.stderr.read()
         assert not os.path.exists(path)
         assert name not in ip("link")
 
@@ -257,7 +270,7 @@ def test_inherited_descriptors(name, tmp_path):
 
 
 @pytest.mark.dropin("2")
-def test_the_log_level_is_changed_and_lines_are_json(name):
+def test_the_log_level_is_changed_and_lines_are_json(name: str) -> None:
     def test() -> None:
         with Foreground(name, PYWG_LOG_FORMAT="json") as daemon:
             until(lambda: answers(name))
@@ -267,7 +280,7 @@ def test_the_log_level_is_changed_and_lines_are_json(name):
             assert pywg("log", name, "info").returncode == 0
             daemon.process.terminate()
             assert daemon.exit_status() == 0
-            lines = [json.loads(line) for line in daemon.process.stderr.read().splitlines()]
+            lines = [json.loads(line) for line in daemon.stderr.read().splitlines()]
             assert [(line["interface"], line["level"]) for line in lines] == [(name, "info")]
             assert "SIGTERM" in lines[0]["message"]
         assert pywg("log", name, "info").returncode == 1
@@ -275,7 +288,7 @@ def test_the_log_level_is_changed_and_lines_are_json(name):
     run_inside(test)
 
 
-def test_a_background_daemon_is_in_the_sandbox_too(name):
+def test_a_background_daemon_is_in_the_sandbox_too(name: str) -> None:
     def test() -> None:
         started = pywg(name)
         assert (started.returncode, started.stdout, started.stderr) == (0, "", "")
@@ -286,7 +299,7 @@ def test_a_background_daemon_is_in_the_sandbox_too(name):
     run_inside(test)
 
 
-def test_stats_of_a_daemon_and_of_none(name):
+def test_stats_of_a_daemon_and_of_none(name: str) -> None:
     def test() -> None:
         missing = pywg("stats", name)
         assert missing.returncode == 1
@@ -301,6 +314,6 @@ def test_stats_of_a_daemon_and_of_none(name):
             assert int(values["memory_ceiling"]) > int(values["memory_tx_buffers"]) > 0
             daemon.process.terminate()
             assert daemon.exit_status() == 0
-            assert re.search(rb"data plane: at most \d+\.\d MiB without peers", daemon.process.stderr.read())
+            assert re.search(rb"data plane: at most \d+\.\d MiB without peers", daemon.stderr.read())
 
     run_inside(test)

@@ -41,7 +41,7 @@ def run(*argv: str, **extra: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.dropin("2", "5")
 @pytest.mark.parametrize("level", ["error", "debug"])
-def test_a_log_that_nobody_reads_stops_nothing(name: str, level: str):
+def test_a_log_that_nobody_reads_stops_nothing(name: str, level: str) -> None:
     """Standard error is a pipe that is full from the beginning. The reader that comes back is told what it missed."""
 
     def test() -> None:
@@ -83,7 +83,9 @@ def test_a_log_that_nobody_reads_stops_nothing(name: str, level: str):
 
 @pytest.mark.dropin("4")
 @pytest.mark.parametrize(("level", "count"), [({}, 1), ({"LOG_LEVEL": "silent"}, 0)])
-def test_errors_in_the_background_reach_the_system_log(name: str, level: dict[str, str], count: int, tmp_path: Path):
+def test_errors_in_the_background_reach_the_system_log(
+    name: str, level: dict[str, str], count: int, tmp_path: Path
+) -> None:
     def test() -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
             log.bind(str(tmp_path / "socket"))
@@ -109,7 +111,7 @@ def test_errors_in_the_background_reach_the_system_log(name: str, level: dict[st
     run_inside(test)
 
 
-def test_without_a_system_log_nothing_breaks(name: str, tmp_path: Path):
+def test_without_a_system_log_nothing_breaks(name: str, tmp_path: Path) -> None:
     """/dev/log leads nowhere."""
 
     def test() -> None:
@@ -125,14 +127,14 @@ def test_without_a_system_log_nothing_breaks(name: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize("memory", ["0", "1048576"])
-def test_keys_that_can_not_be_locked_are_mentioned(name: str, memory: str):
+def test_keys_that_can_not_be_locked_are_mentioned(name: str, memory: str) -> None:
     def test() -> None:
         with Foreground(name, before=("prlimit", f"--memlock={memory}:{memory}", *WITHOUT_IPC_LOCK)) as daemon:
             until(lambda: answers(name))
             locked = b"secrets_locked=1\n" in ask(name, b"stats=1\n\n")
             daemon.process.terminate()
             assert daemon.exit_status() == 0
-            said = daemon.process.stderr.read().decode()
+            said = daemon.stderr.read().decode()
         assert locked == (memory != "0")
         assert said.count("\n") == (not locked)
         assert locked or ("ERROR: " in said and "RLIMIT_MEMLOCK is 0 bytes" in said and "ulimit -l" in said)

@@ -44,7 +44,7 @@ def limit_memory(pid: int, room: int) -> None:
 
 
 @pytest.mark.parametrize("room", [0, 6 << 20, 12 << 20])
-def test_a_change_that_there_is_no_memory_for_changes_nothing(room):
+def test_a_change_that_there_is_no_memory_for_changes_nothing(room: int) -> None:
     require_root()
     name = unique("pywgt")
 
@@ -62,6 +62,6 @@ def test_a_change_that_there_is_no_memory_for_changes_nothing(room):
             assert ask(name).count(b"allowed_ip=") == 5
             daemon.process.terminate()
             assert daemon.exit_status() == 0
-            assert b"out of memory" in daemon.process.stderr.read()
+            assert b"out of memory" in daemon.stderr.read()
 
     run_inside(test, timeout=180)

@@ -199,7 +199,7 @@ def try_start(name: str, refusal: Refusal | None) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("refusal", TABLE, ids=named)
-def test_each_system_call_of_a_start(refusal):
+def test_each_system_call_of_a_start(refusal: Refusal) -> None:
     require_root()
     name = unique("pywgt")
 
@@ -217,7 +217,7 @@ def test_each_system_call_of_a_start(refusal):
     run_inside(test)
 
 
-def test_without_a_refusal_it_starts_and_says_nothing():
+def test_without_a_refusal_it_starts_and_says_nothing() -> None:
     require_root()
     name = unique("pywgt")
     run_inside(lambda: _starts_in_silence(name))
@@ -228,7 +228,7 @@ def _starts_in_silence(name: str) -> None:
 
 
 @pytest.mark.parametrize("refusal", IN_BACKGROUND, ids=named)
-def test_each_system_call_of_a_start_in_the_background(refusal):
+def test_each_system_call_of_a_start_in_the_background(refusal: Refusal) -> None:
     require_root()
     name = unique("pywgt")
 
@@ -265,7 +265,7 @@ LACKS = {
 
 @pytest.mark.parametrize("way", [["-f"], []], ids=["foreground", "background"])
 @pytest.mark.parametrize("lack", LACKS)
-def test_what_a_machine_lacks_is_named_with_what_to_do(lack, way):
+def test_what_a_machine_lacks_is_named_with_what_to_do(lack: str, way: list[str]) -> None:
     require_root()
     prepare, before, says = LACKS[lack]
     name = unique("pywgt")
@@ -283,7 +283,7 @@ def test_what_a_machine_lacks_is_named_with_what_to_do(lack, way):
     run_inside(test)
 
 
-def test_without_dev_null_it_starts_where_it_needs_none():
+def test_without_dev_null_it_starts_where_it_needs_none() -> None:
     """In the foreground, with all three standard descriptors open."""
     require_root()
     name = unique("pywgt")
@@ -297,7 +297,7 @@ def test_without_dev_null_it_starts_where_it_needs_none():
         try:
             until(lambda: process.poll() is not None or answers(name))
             process.terminate()
-            assert process.communicate(timeout=PATIENCE) == (None, "")
+            assert process.communicate(timeout=PATIENCE)[1] == ""
             assert process.returncode == 0
         finally:
             process.kill()
@@ -313,7 +313,7 @@ def test_without_dev_null_it_starts_where_it_needs_none():
     ],
     ids=["root of a user namespace", "nobody"],
 )
-def test_what_is_really_missing_without_the_privilege(unshare, says):
+def test_what_is_really_missing_without_the_privilege(unshare: list[str], says: str) -> None:
     require_root()
     name = unique("pywgt")
 
@@ -329,7 +329,7 @@ def test_what_is_really_missing_without_the_privilege(unshare, says):
     run_inside(test)
 
 
-def test_root_without_the_capability_is_told_so():
+def test_root_without_the_capability_is_told_so() -> None:
     require_root()
     name = unique("pywgt")
 

@@ -32,7 +32,7 @@ def verify(directory: Path, unit: str) -> str:
     return "\n".join(said) + ("" if ended.returncode == 0 or said else f"status {ended.returncode}")
 
 
-def test_native_unit(tmp_path):
+def test_native_unit(tmp_path: Path) -> None:
     text = (UNITS / "pywg@.service").read_text()
     installed = tmp_path / "pywg"
     shutil.copy("/bin/true", installed)
@@ -40,13 +40,13 @@ def test_native_unit(tmp_path):
     assert verify(tmp_path, "pywg@wg0.service") == ""
 
 
-def test_a_mistake_would_be_seen(tmp_path):
+def test_a_mistake_would_be_seen(tmp_path: Path) -> None:
     text = (UNITS / "pywg@.service").read_text()
     (tmp_path / "pywg@.service").write_text(text.replace("WatchdogSec=10", "WatchdogSec=soon"))
     assert "Failed to parse sec value, ignoring: soon" in verify(tmp_path, "pywg@wg0.service")
 
 
-def test_drop_in(tmp_path):
+def test_drop_in(tmp_path: Path) -> None:
     if not Path("/lib/systemd/system/wg-quick@.service").exists():
         pytest.skip("wireguard-tools brought no wg-quick@.service")
     (tmp_path / "wg-quick@.service.d").mkdir()
@@ -62,7 +62,7 @@ def install_lines() -> list[str]:
 
 
 @pytest.mark.parametrize("units", ["docs/systemd", "/opt/pywg/share/pywg/systemd"])
-def test_the_documented_commands_install_them(tmp_path, units):
+def test_the_documented_commands_install_them(tmp_path: Path, units: str) -> None:
     """In a checkout, and in an installation in /opt/pywg: that its files are there is for test_installation.py."""
     assert f"\n    units={units} " in (UNITS / "README.md").read_text()
     (tmp_path / "installed/share/pywg").mkdir(parents=True)
@@ -77,13 +77,13 @@ def test_the_documented_commands_install_them(tmp_path, units):
     assert (tmp_path / "system/wg-quick@.service.d/pywg.conf").exists()
 
 
-def test_the_unit_finds_what_the_readme_installs():
+def test_the_unit_finds_what_the_readme_installs() -> None:
     program = "/usr/local/bin/pywg"
     assert f"ln -s /opt/pywg/bin/pywg {program}\n" in (UNITS.parents[1] / "README.md").read_text()
     assert f"ExecStart={program} " in (UNITS / "pywg@.service").read_text()
 
 
-def test_native_unit_is_confined():
+def test_native_unit_is_confined() -> None:
     """What is left is what the daemon is for: root, CAP_NET_ADMIN, the host's network and Internet sockets."""
     require_tool("systemd-analyze")
     options = ("--offline=yes", "--no-pager", f"--threshold={EXPOSED_AT_MOST}")
@@ -98,9 +98,15 @@ def test_native_unit_is_confined():
     assert ended.returncode == 0, ended.stdout
 
 
-def test_native_unit_has_what_the_daemon_needs():
-    unit = configparser.ConfigParser(strict=False, interpolation=None)
-    unit.optionxform = str
+class UnitParser(configparser.ConfigParser):
+    """Of files whose keys have capitals."""
+
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr
+
+
+def test_native_unit_has_what_the_daemon_needs() -> None:
+    unit = UnitParser(strict=False, interpolation=None)
     unit.read(UNITS / "pywg@.service")
     service = unit["Service"]
     assert (service["Type"], service["ExecStart"]) == ("notify", "/usr/local/bin/pywg run --foreground %i")

@@ -12,7 +12,7 @@ from pywg.runtime.device.bridge import DRAIN_LIMIT
 from tests.runtime.device_bed import Bed, Pair, clamped, peer_key
 
 
-def test_the_responders_keypair_is_there_before_its_response_leaves():
+def test_the_responders_keypair_is_there_before_its_response_leaves() -> None:
     pair = Pair()
     pair.a.report(1, 1)
     ((_, initiation),) = pair.a.plane.sent
@@ -22,12 +22,12 @@ def test_the_responders_keypair_is_there_before_its_response_leaves():
     assert pair.b.plane.calls == ["install_keypair", "send_to_peer"]
 
 
-def test_every_event_of_the_core_has_a_handler():
+def test_every_event_of_the_core_has_a_handler() -> None:
     handled = Bed().device._bridge._handlers
     assert set(handled) == set(typing.get_args(events.Event))
 
 
-def test_a_flood_is_taken_in_portions():
+def test_a_flood_is_taken_in_portions() -> None:
     bed = Bed()
     bed.set(private_key=clamped(1))
     bed.device.up()
@@ -37,7 +37,7 @@ def test_a_flood_is_taken_in_portions():
     assert len(bed.plane.messages) == 2 * DRAIN_LIMIT
 
 
-def test_retransmission_is_timed_and_given_up():
+def test_retransmission_is_timed_and_given_up() -> None:
     pair = Pair()
     pair.a.report(1, 1)
     pair.a.plane.peers[1].staged = 1
@@ -49,7 +49,7 @@ def test_retransmission_is_timed_and_given_up():
     assert pair.a.plane.peers[1].staged == 0
 
 
-def test_at_most_one_timer_waits():
+def test_at_most_one_timer_waits() -> None:
     pair = Pair()
     pair.handshake()
     assert len(pair.timers.pending()) <= 2  # one for each of the two
@@ -59,7 +59,7 @@ def test_at_most_one_timer_waits():
         assert len(pair.timers.pending()) <= 2
 
 
-def test_a_timer_that_comes_too_early_changes_nothing():
+def test_a_timer_that_comes_too_early_changes_nothing() -> None:
     pair = Pair()
     pair.handshake()
     pair.a.set(PeerChange(pair.b_key, persistent_keepalive=3600))
@@ -69,21 +69,21 @@ def test_a_timer_that_comes_too_early_changes_nothing():
     assert pair.timers.pending()[0] == at
 
 
-def test_an_idle_device_has_no_timer():
+def test_an_idle_device_has_no_timer() -> None:
     bed = Bed()
     bed.set(PeerChange(peer_key(1), endpoint=(bytes(4), 1, 0)), private_key=clamped(1))
     bed.device.up()
     assert bed.timers.pending() == []
 
 
-def test_the_deleted_interface_is_reported():
+def test_the_deleted_interface_is_reported() -> None:
     bed = Bed()
     bed.plane.state = 1
     bed.poll()
     assert bed.tun_gone == 1
 
 
-def test_under_load_the_plane_asks_for_cookies_and_the_core_does_not():
+def test_under_load_the_plane_asks_for_cookies_and_the_core_does_not() -> None:
     """What comes through has been looked at, or came before the load: it is answered in either case."""
     pair = Pair()
     pair.a.report(1, 1)
@@ -95,21 +95,21 @@ def test_under_load_the_plane_asks_for_cookies_and_the_core_does_not():
     assert (to, response[0], len(response)) == (1, 2, 92)
 
 
-def test_the_plane_knows_its_peers_keys_for_their_cookie_replies():
+def test_the_plane_knows_its_peers_keys_for_their_cookie_replies() -> None:
     pair = Pair()
     assert pair.a.plane.peers[1].public_key == pair.b_key
 
 
 @pytest.mark.parametrize("flags", [1, 2, 4, 8, 31])
-def test_signs_of_life_of_a_peer_that_is_gone_are_ignored(flags):
+def test_signs_of_life_of_a_peer_that_is_gone_are_ignored(flags: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pair = Pair()
     pair.a.set(PeerChange(pair.b_key, remove=True))
-    pair.a.plane.endpoint = lambda peer: None
+    monkeypatch.setattr(pair.a.plane, "endpoint", lambda _peer: None)
     pair.a.report(1, flags, 12345)
     assert pair.a.plane.sent == []
 
 
-def test_a_routing_loop_is_told_and_not_too_often():
+def test_a_routing_loop_is_told_and_not_too_often() -> None:
     pair = Pair()
     pair.handshake()
     for _ in range(100):

@@ -20,12 +20,12 @@ def allowed(bed: Bed, key: bytes) -> list[str]:
 
 @pytest.mark.known_bug("Nil dereference")
 @pytest.mark.dropin("8")
-def test_a_new_device_shows_nothing():
+def test_a_new_device_shows_nothing() -> None:
     status = Bed().device.status()
     assert (status.private_key, status.listen_port, status.fwmark, status.peers) == (None, 0, 0, [])
 
 
-def test_private_keys_are_clamped_and_taken():
+def test_private_keys_are_clamped_and_taken() -> None:
     bed, given = Bed(), bytes(bytearray([0xFF]) * 32)
     bed.set(private_key=given)
     expected = bytes([0xF8]) + b"\xff" * 30 + b"\x7f"
@@ -35,7 +35,7 @@ def test_private_keys_are_clamped_and_taken():
 
 
 @pytest.mark.dropin("9")
-def test_zeros_clear_the_private_key():
+def test_zeros_clear_the_private_key() -> None:
     bed = Bed()
     bed.set(private_key=clamped(1))
     bed.set(private_key=zero_key())
@@ -45,7 +45,7 @@ def test_zeros_clear_the_private_key():
 
 @pytest.mark.known_bug("Self-peer")
 @pytest.mark.dropin("10")
-def test_a_private_key_that_is_a_peers_removes_that_peer():
+def test_a_private_key_that_is_a_peers_removes_that_peer() -> None:
     bed = Bed()
     bed.set(PeerChange(peer_key(1)), PeerChange(public(clamped(9))), PeerChange(peer_key(2)))
     bed.set(private_key=clamped(9))
@@ -55,7 +55,7 @@ def test_a_private_key_that_is_a_peers_removes_that_peer():
 
 @pytest.mark.known_bug("Self-peer")
 @pytest.mark.dropin("10")
-def test_a_peer_with_our_own_key_is_ignored():
+def test_a_peer_with_our_own_key_is_ignored() -> None:
     bed = Bed()
     own = public(clamped(9))
     bed.set(PeerChange(own, allowed_ips=[prefix("10.0.0.0/8")]), PeerChange(peer_key(1)), private_key=clamped(9))
@@ -64,7 +64,7 @@ def test_a_peer_with_our_own_key_is_ignored():
 
 
 @pytest.mark.dropin("10")
-def test_a_new_private_key_expires_the_sessions_and_the_same_one_does_not():
+def test_a_new_private_key_expires_the_sessions_and_the_same_one_does_not() -> None:
     pair = Pair()
     pair.handshake()
     assert pair.a.plane.peers[1].sending is not None
@@ -78,7 +78,7 @@ def test_a_new_private_key_expires_the_sessions_and_the_same_one_does_not():
 
 
 @pytest.mark.dropin("8")
-def test_peers_stay_in_the_order_they_were_added():
+def test_peers_stay_in_the_order_they_were_added() -> None:
     bed = Bed()
     keys = [peer_key(number) for number in (5, 1, 9, 3)]
     bed.set(*(PeerChange(key) for key in keys))
@@ -89,7 +89,7 @@ def test_peers_stay_in_the_order_they_were_added():
 
 
 @pytest.mark.dropin("8")
-def test_every_field_of_a_peer_is_shown():
+def test_every_field_of_a_peer_is_shown() -> None:
     bed, key = Bed(), peer_key(1)
     bed.set(
         PeerChange(
@@ -108,7 +108,7 @@ def test_every_field_of_a_peer_is_shown():
     assert allowed(bed, key) == ["10.0.0.0/8", "192.168.0.0/16"]
 
 
-def test_what_a_change_leaves_out_stays():
+def test_what_a_change_leaves_out_stays() -> None:
     bed, key = Bed(), peer_key(1)
     bed.set(
         PeerChange(
@@ -127,14 +127,14 @@ def test_what_a_change_leaves_out_stays():
     assert bed.device.status() == before
 
 
-def test_update_only_creates_nobody():
+def test_update_only_creates_nobody() -> None:
     bed = Bed()
     bed.set(PeerChange(peer_key(1), update_only=True, persistent_keepalive=3), PeerChange(peer_key(2)))
     bed.set(PeerChange(peer_key(2), update_only=True, persistent_keepalive=3))
     assert [(peer.public_key, peer.persistent_keepalive) for peer in bed.peers()] == [(peer_key(2), 3)]
 
 
-def test_remove():
+def test_remove() -> None:
     bed = Bed()
     bed.set(PeerChange(peer_key(1), preshared_key=clamped(3), allowed_ips=[prefix("10.0.0.0/8")]))
     secret = bed.peers()[0].preshared_key
@@ -144,14 +144,14 @@ def test_remove():
     assert not secret, "its key must be wiped"
 
 
-def test_replace_peers_removes_those_that_are_not_given():
+def test_replace_peers_removes_those_that_are_not_given() -> None:
     bed = Bed()
     bed.set(PeerChange(peer_key(1), persistent_keepalive=9), PeerChange(peer_key(2)))
     bed.set(PeerChange(peer_key(3)), PeerChange(peer_key(1)), replace_peers=True)
     assert [(p.public_key, p.persistent_keepalive) for p in bed.peers()] == [(peer_key(3), 0), (peer_key(1), 0)]
 
 
-def test_removing_a_peer_with_a_session_retires_it():
+def test_removing_a_peer_with_a_session_retires_it() -> None:
     pair = Pair()
     pair.handshake()
     pair.a.set(PeerChange(pair.b_key, remove=True))
@@ -160,14 +160,14 @@ def test_removing_a_peer_with_a_session_retires_it():
     assert pair.carry() == 0
 
 
-def test_preshared_key_of_zeros_is_none():
+def test_preshared_key_of_zeros_is_none() -> None:
     bed, key = Bed(), peer_key(1)
     bed.set(PeerChange(key, preshared_key=clamped(3)))
     bed.set(PeerChange(key, preshared_key=zero_key()))
     assert bytes(bed.peer(key).preshared_key) == ZERO_KEY
 
 
-def test_preshared_keys_must_agree():
+def test_preshared_keys_must_agree() -> None:
     pair = Pair()
     pair.a.set(PeerChange(pair.b_key, preshared_key=clamped(3)))
     pair.b.set(PeerChange(pair.a_key, preshared_key=clamped(4)))
@@ -183,7 +183,7 @@ def test_preshared_keys_must_agree():
 # Allowed IPs
 
 
-def test_an_allowed_ip_moves():
+def test_an_allowed_ip_moves() -> None:
     bed = Bed()
     bed.set(PeerChange(peer_key(1), allowed_ips=[prefix("10.0.0.0/8"), prefix("11.0.0.0/8")]))
     bed.set(PeerChange(peer_key(2), allowed_ips=[prefix("10.0.0.0/8")]))
@@ -191,7 +191,7 @@ def test_an_allowed_ip_moves():
     assert allowed(bed, peer_key(2)) == ["10.0.0.0/8"]
 
 
-def test_allowed_ips_are_added_replaced_and_removed_in_order():
+def test_allowed_ips_are_added_replaced_and_removed_in_order() -> None:
     bed, key = Bed(), peer_key(1)
     bed.set(PeerChange(key, allowed_ips=[prefix("10.0.0.0/8")]))
     bed.set(PeerChange(key, allowed_ips=[prefix("11.0.0.0/8")]))
@@ -201,7 +201,7 @@ def test_allowed_ips_are_added_replaced_and_removed_in_order():
     assert allowed(bed, key) == ["13.0.0.0/8"]
 
 
-def test_an_allowed_ip_is_taken_only_from_its_owner():
+def test_an_allowed_ip_is_taken_only_from_its_owner() -> None:
     bed = Bed()
     bed.set(PeerChange(peer_key(1), allowed_ips=[prefix("10.0.0.0/8")]), PeerChange(peer_key(2)))
     bed.set(PeerChange(peer_key(2), allowed_ips=[prefix("-10.0.0.0/8")]))
@@ -211,7 +211,7 @@ def test_an_allowed_ip_is_taken_only_from_its_owner():
 # Sessions as get shows them
 
 
-def test_a_handshake_is_shown_and_counted():
+def test_a_handshake_is_shown_and_counted() -> None:
     pair = Pair()
     pair.handshake()
     a, b = pair.a.peer(pair.b_key), pair.b.peer(pair.a_key)
@@ -222,7 +222,7 @@ def test_a_handshake_is_shown_and_counted():
     assert b.endpoint == (pair.a.address, 1, 0)
 
 
-def test_a_roaming_peer_is_shown_where_it_is():
+def test_a_roaming_peer_is_shown_where_it_is() -> None:
     pair = Pair()
     pair.handshake()
     moved = (bytes([198, 51, 100, 7]), 4500, 0, b"", 0)
@@ -231,13 +231,13 @@ def test_a_roaming_peer_is_shown_where_it_is():
     assert pair.b.peer(pair.a_key).endpoint == moved[:3]
 
 
-def test_mtu_reaches_the_plane_and_the_stats():
+def test_mtu_reaches_the_plane_and_the_stats() -> None:
     bed = Bed()
     bed.device.set_mtu(1380)
     assert bed.plane.mtu == bed.device.stats()["mtu"] == 1380
 
 
-def test_stats_name_offloads_counters_and_dropped_messages():
+def test_stats_name_offloads_counters_and_dropped_messages() -> None:
     pair = Pair()
     pair.a.plane.receive(b"\x01" + bytes(147), (bytes(4), 9, 0, b"", 0))
     pair.a.poll()
@@ -249,7 +249,7 @@ def test_stats_name_offloads_counters_and_dropped_messages():
     assert stats["counter_handshake_bad_mac1"] == 1
 
 
-def test_close_wipes_every_key():
+def test_close_wipes_every_key() -> None:
     pair = Pair()
     pair.a.set(PeerChange(pair.b_key, preshared_key=clamped(3)))
     private, preshared = pair.a.device.status().private_key, pair.a.peers()[0].preshared_key
@@ -262,7 +262,7 @@ def test_close_wipes_every_key():
     assert pair.a.timers.pending() == pair.b.timers.pending()
 
 
-def test_ten_thousand_peers_in_one_change():
+def test_ten_thousand_peers_in_one_change() -> None:
     bed = Bed()
     number = range(10_000)
     bed.device.up()

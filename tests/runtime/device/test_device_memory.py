@@ -1,12 +1,16 @@
 """A device that runs out of memory in the middle of a change: core and plane agree on what there is, and go on."""
 
 import itertools
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar
 
 import pytest
 
-from pywg.config.model import DeviceChange, PeerChange
+from pywg.config.model import DeviceChange, PeerChange, Prefix, SockAddr
 from tests.runtime.device_bed import Bed, clamped, peer_key, prefix
 from tests.runtime.fake_plane import FakePlane
+
+T = TypeVar("T")
 
 MUTATING = [
     name
@@ -29,8 +33,8 @@ class Failing:
         for name in MUTATING:
             monkeypatch.setattr(plane, name, self._wrap(name, getattr(plane, name)))
 
-    def _wrap(self, name, call):
-        def wrapped(*arguments, **named):
+    def _wrap(self, name: str, call: Callable[..., T]) -> Callable[..., T]:
+        def wrapped(*arguments: object, **named: object) -> T:
             number = len(self.calls)
             self.calls.append(name)
             if self.at is not None and (
@@ -44,13 +48,6 @@ class Failing:
     def start(self, at: int | None, *, for_good: bool = False) -> None:
         self.calls.clear()
         self.at, self.for_good = at, for_good
-
-
-@pytest.fixture
-def bed(monkeypatch):
-    bed = Bed()
-    bed.failing = Failing(monkeypatch, bed.plane)
-    return bed
 
 
 def prepare(bed: Bed) -> None:
@@ -93,7 +90,10 @@ CHANGES = {
 }
 
 
-def shown(bed: Bed) -> tuple:
+Shown: TypeAlias = tuple[bytes, int, int, list[tuple[bytes, bytes, SockAddr | None, int, list[Prefix]]]]
+
+
+def shown(bed: Bed) -> Shown:
     status = bed.device.status()
     peers = [
         (peer.public_key, bytes(peer.preshared_key), peer.endpoint, peer.persistent_keepalive, peer.allowed_ips)
@@ -120,7 +120,7 @@ def run(bed: Bed, name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_one_failure_at_any_call_changes_nothing_or_everything(monkeypatch, name):
+def test_one_failure_at_any_call_changes_nothing_or_everything(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     whole = Bed()
     prepare(whole)
     before = shown(whole)
@@ -147,7 +147,7 @@ def test_one_failure_at_any_call_changes_nothing_or_everything(monkeypatch, name
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_failures_without_end_leave_core_and_plane_agreed(monkeypatch, name):
+def test_failures_without_end_leave_core_and_plane_agreed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     whole = Bed()
     prepare(whole)
     assert run(whole, name)
@@ -169,8 +169,9 @@ def test_failures_without_end_leave_core_and_plane_agreed(monkeypatch, name):
         bed.device.close()
 
 
-def test_what_memory_is_asked_for(bed, monkeypatch):
-    asked = []
+def test_what_memory_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    bed = Bed()
+    asked: list[tuple[int, ...]] = []
     monkeypatch.setattr(bed.plane, "reserve", lambda **numbers: asked.append(tuple(numbers.values())))
     prepare(bed)
     for name in CHANGES:

@@ -11,7 +11,7 @@ from tests.runtime.device_bed import Bed, Pair, clamped, peer_key
 # Port and mark
 
 
-def test_port_and_mark_of_a_device_that_is_down_are_had_at_once():
+def test_port_and_mark_of_a_device_that_is_down_are_had_at_once() -> None:
     bed = Bed()
     bed.set(listen_port=51820, fwmark=0xCA6C)
     assert bed.sockets is None
@@ -24,7 +24,7 @@ def test_port_and_mark_of_a_device_that_is_down_are_had_at_once():
 
 
 @pytest.mark.dropin("9", "13")
-def test_a_taken_port_is_refused_while_the_device_is_down():
+def test_a_taken_port_is_refused_while_the_device_is_down() -> None:
     bed = Bed()
     bed.set(listen_port=5, fwmark=6)
     bed.taken_ports.add(99)
@@ -34,10 +34,10 @@ def test_a_taken_port_is_refused_while_the_device_is_down():
     assert caught.value.errno == errno.EADDRINUSE
     assert bed.device.status() == before
     bed.device.up()
-    assert (bed.sockets.port, bed.sockets.mark) == (5, 6)
+    assert (bed.in_use.port, bed.in_use.mark) == (5, 6)
 
 
-def test_a_refused_mark_is_refused_while_the_device_is_down():
+def test_a_refused_mark_is_refused_while_the_device_is_down() -> None:
     bed = Bed()
     bed.refuse_mark = True
     with pytest.raises(UapiError) as caught:
@@ -50,7 +50,7 @@ def test_a_refused_mark_is_refused_while_the_device_is_down():
     assert not any(sockets.open for sockets in bed.opened), "no port was asked for"
 
 
-def test_a_port_that_is_held_is_another_ones_after_the_next():
+def test_a_port_that_is_held_is_another_ones_after_the_next() -> None:
     bed = Bed()
     bed.set(listen_port=5)
     bed.set(listen_port=6)
@@ -59,10 +59,10 @@ def test_a_port_that_is_held_is_another_ones_after_the_next():
     assert [sockets.port for sockets in bed.opened if sockets.open] == []
     assert bed.device.status().listen_port == 0
     bed.device.up()
-    assert bed.sockets.port >= 40000
+    assert bed.in_use.port >= 40000
 
 
-def test_the_port_asked_for_again_is_had_again():
+def test_the_port_asked_for_again_is_had_again() -> None:
     """After down it is free for others. Who asks for it wants it."""
     bed = Bed()
     bed.set(listen_port=5)
@@ -78,7 +78,7 @@ def test_the_port_asked_for_again_is_had_again():
     assert bed.opened[-1].held
 
 
-def test_a_taken_port_is_refused_while_it_is_tried_for():
+def test_a_taken_port_is_refused_while_it_is_tried_for() -> None:
     bed = Bed()
     bed.set(listen_port=5)
     bed.device.up()
@@ -90,20 +90,20 @@ def test_a_taken_port_is_refused_while_it_is_tried_for():
     bed.set(fwmark=9)
     bed.taken_ports.clear()
     bed.timers.advance(2)
-    assert (bed.sockets.port, bed.sockets.mark) == (5, 9)
+    assert (bed.in_use.port, bed.in_use.mark) == (5, 9)
 
 
-def test_a_port_that_was_chosen_and_is_taken_meanwhile_becomes_another():
+def test_a_port_that_was_chosen_and_is_taken_meanwhile_becomes_another() -> None:
     bed = Bed()
     bed.device.up()
-    port = bed.sockets.port
+    port = bed.in_use.port
     bed.device.down()
     bed.taken_ports.add(port)
     bed.device.up()
-    assert bed.sockets.port == bed.device.status().listen_port != port
+    assert bed.in_use.port == bed.device.status().listen_port != port
 
 
-def test_sockets_that_are_held_are_bound_anew_with_their_device():
+def test_sockets_that_are_held_are_bound_anew_with_their_device() -> None:
     bed = Bed()
     bed.set(listen_port=5)
     (old,) = bed.opened
@@ -112,46 +112,46 @@ def test_sockets_that_are_held_are_bound_anew_with_their_device():
     assert (bed.opened[-1].port, bed.opened[-1].held) == (5, True)
 
 
-def test_what_is_held_is_given_up_at_the_end():
+def test_what_is_held_is_given_up_at_the_end() -> None:
     bed = Bed()
     bed.set(listen_port=5)
     bed.device.close()
     assert not bed.opened[0].open
 
 
-def test_a_free_port_is_reported_and_kept():
+def test_a_free_port_is_reported_and_kept() -> None:
     bed = Bed()
     bed.device.up()
-    port = bed.sockets.port
+    port = bed.in_use.port
     assert bed.device.status().listen_port == port > 0
     bed.device.down()
     bed.device.up()
-    assert bed.sockets.port == port
+    assert bed.in_use.port == port
 
 
-def test_the_port_changes_without_losing_a_session():
+def test_the_port_changes_without_losing_a_session() -> None:
     pair = Pair()
     pair.handshake()
     before = dict(pair.a.plane.keypairs)
     pair.a.set(listen_port=777)
-    assert pair.a.sockets.port == pair.a.device.status().listen_port == 777
+    assert pair.a.in_use.port == pair.a.device.status().listen_port == 777
     assert pair.a.plane.keypairs == before
     assert "detach_sockets" not in pair.a.plane.calls
     assert pair.a.plane.peers[1].sources_cleared == 1
 
 
-def test_the_mark_changes_on_the_open_sockets():
+def test_the_mark_changes_on_the_open_sockets() -> None:
     pair = Pair()
     pair.handshake()
     pair.a.set(fwmark=5)
-    assert (pair.a.sockets.port, pair.a.sockets.mark, pair.a.device.status().fwmark) == (1, 5, 5)
+    assert (pair.a.in_use.port, pair.a.in_use.mark, pair.a.device.status().fwmark) == (1, 5, 5)
     assert pair.a.plane.keypairs
     assert pair.a.plane.peers[1].sources_cleared == 1
     pair.a.set(fwmark=0)
-    assert pair.a.sockets.mark == 0
+    assert pair.a.in_use.mark == 0
 
 
-def test_a_source_that_was_dropped_comes_back_with_the_next_handshake():
+def test_a_source_that_was_dropped_comes_back_with_the_next_handshake() -> None:
     """By the same way as before: the response has to leave from where the initiation went."""
     pair = Pair()
     pair.handshake()
@@ -165,7 +165,7 @@ def test_a_source_that_was_dropped_comes_back_with_the_next_handshake():
     assert pair.b.device.endpoint(1) == way
 
 
-def test_a_peer_that_is_gone_has_no_way_and_no_source():
+def test_a_peer_that_is_gone_has_no_way_and_no_source() -> None:
     pair = Pair()
     pair.b.set(PeerChange(pair.a_key, remove=True))
     assert pair.b.device.peers() == []
@@ -173,7 +173,7 @@ def test_a_peer_that_is_gone_has_no_way_and_no_source():
     pair.b.device.clear_source(1)
 
 
-def test_the_same_port_again_changes_nothing():
+def test_the_same_port_again_changes_nothing() -> None:
     bed = Bed()
     bed.set(listen_port=5)
     bed.device.up()
@@ -181,20 +181,20 @@ def test_the_same_port_again_changes_nothing():
     assert len(bed.opened) == 1
 
 
-def test_rebinding_keeps_port_mark_and_sessions():
+def test_rebinding_keeps_port_mark_and_sessions() -> None:
     pair = Pair()
     pair.handshake()
-    before, old = dict(pair.a.plane.keypairs), pair.a.sockets
+    before, old = dict(pair.a.plane.keypairs), pair.a.in_use
     pair.a.set(fwmark=5)
     old.open = False  # as another device's, whose port is another
     assert pair.a.device.rebind()
     assert pair.a.sockets is not old
-    assert (pair.a.sockets.port, pair.a.sockets.mark) == (old.port, 5)
+    assert (pair.a.in_use.port, pair.a.in_use.mark) == (old.port, 5)
     assert pair.a.plane.keypairs == before
     assert "detach_sockets" not in pair.a.plane.calls
 
 
-def test_rebinding_that_fails_leaves_the_sockets_that_there_are():
+def test_rebinding_that_fails_leaves_the_sockets_that_there_are() -> None:
     bed = Bed()
     assert bed.device.rebind(), "nothing to do while the interface is down"
     bed.set(listen_port=5)
@@ -204,16 +204,16 @@ def test_rebinding_that_fails_leaves_the_sockets_that_there_are():
     assert bed.sockets is old
 
 
-def test_port_0_takes_another_free_port():
+def test_port_0_takes_another_free_port() -> None:
     bed = Bed()
     bed.set(listen_port=5)
     bed.device.up()
     bed.set(listen_port=0)
-    assert bed.sockets.port == bed.device.status().listen_port >= 40000
+    assert bed.in_use.port == bed.device.status().listen_port >= 40000
 
 
 @pytest.mark.dropin("9", "13")
-def test_a_taken_port_refuses_the_whole_change():
+def test_a_taken_port_refuses_the_whole_change() -> None:
     bed = Bed()
     bed.set(PeerChange(peer_key(1)), private_key=clamped(1), listen_port=5, fwmark=6)
     bed.device.up()
@@ -224,14 +224,14 @@ def test_a_taken_port_refuses_the_whole_change():
     assert caught.value.errno == errno.EADDRINUSE
     assert bed.device.status() == before
     assert bed.device.status().private_key == clamped(1)
-    assert (bed.sockets.port, bed.sockets.mark) == (5, 6)
+    assert (bed.in_use.port, bed.in_use.mark) == (5, 6)
 
 
 @pytest.mark.dropin("9", "14")
-def test_a_refused_mark_refuses_the_whole_change():
+def test_a_refused_mark_refuses_the_whole_change() -> None:
     bed = Bed()
     bed.device.up()
-    bed.sockets.refuse_mark = True
+    bed.in_use.refuse_mark = True
     with pytest.raises(UapiError) as caught:
         bed.set(PeerChange(peer_key(2)), fwmark=7)
     assert caught.value.errno == errno.EPERM
@@ -251,7 +251,7 @@ def _bed_whose_port_was_taken_while_it_was_down(port: int) -> Bed:
     return bed
 
 
-def test_up_sends_the_keepalives_that_are_due_and_only_those():
+def test_up_sends_the_keepalives_that_are_due_and_only_those() -> None:
     bed = Bed()
     bed.set(
         PeerChange(peer_key(1), endpoint=(bytes(4), 1, 0), persistent_keepalive=25),
@@ -265,7 +265,7 @@ def test_up_sends_the_keepalives_that_are_due_and_only_those():
     assert [(peer, data[0]) for peer, data in bed.plane.sent] == [(1, 1)]
 
 
-def test_a_keepalive_from_0_to_n_is_sent_at_once():
+def test_a_keepalive_from_0_to_n_is_sent_at_once() -> None:
     pair = Pair()
     pair.handshake()
     before = pair.a.plane.peers[1].keepalives
@@ -275,7 +275,7 @@ def test_a_keepalive_from_0_to_n_is_sent_at_once():
     assert pair.a.plane.peers[1].keepalives == before + 1
 
 
-def test_a_peer_that_is_changed_while_up_sends_what_waited_for_it():
+def test_a_peer_that_is_changed_while_up_sends_what_waited_for_it() -> None:
     bed = Bed()
     bed.device.up()
     bed.set(PeerChange(peer_key(1)), private_key=clamped(1))
@@ -283,7 +283,7 @@ def test_a_peer_that_is_changed_while_up_sends_what_waited_for_it():
 
 
 @pytest.mark.dropin("12")
-def test_down_closes_the_sockets_and_wipes_the_sessions():
+def test_down_closes_the_sockets_and_wipes_the_sessions() -> None:
     pair = Pair()
     pair.handshake()
     pair.a.plane.peers[1].staged = 3
@@ -296,7 +296,7 @@ def test_down_closes_the_sockets_and_wipes_the_sessions():
     assert len(pair.a.peers()) == 1
 
 
-def test_up_again_makes_a_new_session():
+def test_up_again_makes_a_new_session() -> None:
     pair = Pair()
     pair.handshake()
     pair.a.device.down()
@@ -307,7 +307,7 @@ def test_up_again_makes_a_new_session():
     assert len(pair.a.plane.keypairs) == 1
 
 
-def test_up_and_down_twice_is_once():
+def test_up_and_down_twice_is_once() -> None:
     bed = Bed()
     bed.device.up()
     bed.device.up()
@@ -318,7 +318,7 @@ def test_up_and_down_twice_is_once():
 
 
 @pytest.mark.dropin("13")
-def test_a_bind_that_fails_on_up_is_logged_once_and_tried_again():
+def test_a_bind_that_fails_on_up_is_logged_once_and_tried_again() -> None:
     bed = _bed_whose_port_was_taken_while_it_was_down(99)
     bed.device.up()
     bed.timers.advance(10)
@@ -326,17 +326,17 @@ def test_a_bind_that_fails_on_up_is_logged_once_and_tried_again():
     assert bed.text.getvalue().count("UDP port 99 (IPv4) can't be opened") == 1
     bed.taken_ports.clear()
     bed.timers.advance(2)
-    assert bed.sockets.port == 99
+    assert bed.in_use.port == 99
     assert bed.timers.pending() == []
     assert bed.text.getvalue().count("ERROR: (wg0)") == 2
     assert "UDP port 99 is open now" in bed.text.getvalue()
 
 
-def test_a_bind_that_fails_is_over_with_another_port_or_down():
+def test_a_bind_that_fails_is_over_with_another_port_or_down() -> None:
     bed = _bed_whose_port_was_taken_while_it_was_down(99)
     bed.device.up()
     bed.set(listen_port=98)
-    assert bed.sockets.port == 98
+    assert bed.in_use.port == 98
     bed.device.down()
     bed.taken_ports.add(98)
     bed.device.up()

@@ -121,7 +121,7 @@ AT_THE_OTHER_END = {"clock", "unknown key"}
 
 
 @pytest.mark.parametrize("name", CAUSES)
-def test_the_cause_is_a_line_at_the_default_level_once(name: str):
+def test_the_cause_is_a_line_at_the_default_level_once(name: str) -> None:
     cause, expected = CAUSES[name]
     pair = Pair()
     cause(pair)
@@ -134,7 +134,7 @@ def test_the_cause_is_a_line_at_the_default_level_once(name: str):
         assert line.startswith(f"{peer_name(pair.a_key if said is pair.b else pair.b_key)}: ")
 
 
-def test_a_handshake_that_works_is_no_line():
+def test_a_handshake_that_works_is_no_line() -> None:
     pair = Pair()
     _attempts(pair, 400, deliver=True, data=True)
     assert pair.a.plane.keypairs
@@ -143,7 +143,7 @@ def test_a_handshake_that_works_is_no_line():
         assert bed.asked == []
 
 
-def test_no_answer_names_the_key_that_the_other_end_has_to_know():
+def test_no_answer_names_the_key_that_the_other_end_has_to_know() -> None:
     pair = Pair()
     _nobody_answers(pair)
     assert f"and ours there ({key_name(pair.a_key)})" in pair.a.lines("ERROR")[0]
@@ -153,7 +153,7 @@ def test_no_answer_names_the_key_that_the_other_end_has_to_know():
 
 
 @pytest.mark.parametrize("error", [errno.ENETUNREACH, errno.EPERM])
-def test_sending_that_works_again_is_said(error: int):
+def test_sending_that_works_again_is_said(error: int) -> None:
     pair = Pair()
     _fails_to_send(error)(pair)
     pair.a.plane.send_error = 0
@@ -163,7 +163,7 @@ def test_sending_that_works_again_is_said(error: int):
 
 
 @pytest.mark.parametrize("cause", [_nobody_answers, _is_refused(errno.ECONNREFUSED), _another_preshared_key])
-def test_a_handshake_that_works_again_is_said(cause: Callable[[Pair], None]):
+def test_a_handshake_that_works_again_is_said(cause: Callable[[Pair], None]) -> None:
     pair = Pair()
     cause(pair)
     pair.b.set(PeerChange(pair.a_key, preshared_key=bytes(32)))
@@ -174,7 +174,7 @@ def test_a_handshake_that_works_again_is_said(cause: Callable[[Pair], None]):
     assert len(pair.a.lines("ERROR")) == 2
 
 
-def test_another_errno_is_another_line():
+def test_another_errno_is_another_line() -> None:
     pair = Pair()
     for error in (errno.ENETUNREACH, errno.EPERM, errno.EPERM, errno.ENETUNREACH):
         pair.timers.advance(100)
@@ -186,7 +186,7 @@ def test_another_errno_is_another_line():
     ]
 
 
-def test_another_endpoint_is_another_story_and_the_same_is_not():
+def test_another_endpoint_is_another_story_and_the_same_is_not() -> None:
     pair = Pair()
     _nobody_answers(pair)
     pair.a.set(PeerChange(pair.b_key, endpoint=(pair.b.address, 2, 0)))
@@ -198,7 +198,7 @@ def test_another_endpoint_is_another_story_and_the_same_is_not():
     assert "192.0.2.2:3" in pair.a.lines("ERROR")[1]
 
 
-def test_time_while_the_interface_was_down_is_no_attempt():
+def test_time_while_the_interface_was_down_is_no_attempt() -> None:
     pair = Pair()
     _attempts(pair, 10)
     pair.a.device.down()
@@ -208,7 +208,7 @@ def test_time_while_the_interface_was_down_is_no_attempt():
     assert pair.a.lines("ERROR") == []
 
 
-def test_a_peer_that_went_away_by_itself_is_no_error():
+def test_a_peer_that_went_away_by_itself_is_no_error() -> None:
     """Its endpoint is where it once spoke from: nobody has said that it answers there."""
     pair = Pair()
     pair.handshake()
@@ -222,7 +222,7 @@ def test_a_peer_that_went_away_by_itself_is_no_error():
     assert pair.b.asked == []
 
 
-def test_endpoints_are_asked_now_and_then():
+def test_endpoints_are_asked_now_and_then() -> None:
     pair = Pair()
     _nobody_answers(pair)
     assert 1 <= len(pair.a.asked) <= 3
@@ -232,7 +232,7 @@ def test_endpoints_are_asked_now_and_then():
 # What strangers can do
 
 
-def test_one_copy_of_an_initiation_is_no_trouble():
+def test_one_copy_of_an_initiation_is_no_trouble() -> None:
     pair = Pair()
     pair.a.report(1, 1)
     ((_, initiation),) = pair.a.plane.sent
@@ -243,7 +243,7 @@ def test_one_copy_of_an_initiation_is_no_trouble():
     assert pair.b.device.stats()["counter_handshake_replayed_initiation"] == 1
 
 
-def test_a_flood_of_unknown_keys_is_a_handful_of_lines():
+def test_a_flood_of_unknown_keys_is_a_handful_of_lines() -> None:
     bed, there = Bed(), public(clamped(2))
     bed.set(private_key=clamped(2), listen_port=2)
     bed.device.up()
@@ -261,7 +261,7 @@ def test_a_flood_of_unknown_keys_is_a_handful_of_lines():
     assert len(set(lines)) == LIMIT_BURST
 
 
-def test_a_thousand_peers_in_trouble_are_a_handful_of_lines():
+def test_a_thousand_peers_in_trouble_are_a_handful_of_lines() -> None:
     bed = Bed()
     bed.set(
         *(PeerChange(peer_key(number), endpoint=(bytes([10, 0, 0, 1]), 9, 0)) for number in range(1, 1001)),
@@ -280,7 +280,7 @@ def test_a_thousand_peers_in_trouble_are_a_handful_of_lines():
 # At debug each step
 
 
-def test_each_step_is_a_line_at_debug():
+def test_each_step_is_a_line_at_debug() -> None:
     pair = Pair()
     _attempts(pair, 12)
     pair.a.plane.send_error = errno.EAGAIN
@@ -305,7 +305,7 @@ def test_each_step_is_a_line_at_debug():
     assert not [line for line in pair.a.lines("DEBUG") if "peer 1" in line]
 
 
-def test_the_end_of_an_attempt_is_a_line_at_debug():
+def test_the_end_of_an_attempt_is_a_line_at_debug() -> None:
     pair = Pair()
     _nobody_answers(pair)
     assert f"{peer_name(pair.b_key)}: no answer to 18 initiations: handshake given up" in pair.a.lines("DEBUG")

@@ -39,12 +39,11 @@ class ListenPortMachine(RuleBasedStateMachine):
         before = bed.device.status()
         had = self.open_sockets()
         marks = [sockets.mark for sockets in had]
-        change = {key: value for key, value in (("listen_port", port), ("fwmark", mark)) if value is not None}
         new_mark = mark not in (None, before.fwmark, 0)
         taken = port in bed.taken_ports
         code = 0
         try:
-            bed.set(**change)
+            bed.set(listen_port=port, fwmark=mark)
         except UapiError as error:
             code = error.errno
         if code:
@@ -121,5 +120,5 @@ class ListenPortMachine(RuleBasedStateMachine):
         assert self.bed.sockets is (sockets[0] if sockets and self.up else None), "the plane has what is in use"
 
 
+pytestmark = pytest.mark.dropin("9", "13")
 TestListenPort = ListenPortMachine.TestCase
-TestListenPort.pytestmark = [pytest.mark.dropin("9", "13")]

@@ -12,6 +12,7 @@ from pywg.runtime.daemon.options import read_options
 from pywg.runtime.net.binding import EVERYWHERE, Binding, read_binding
 from pywg.runtime.net.sockets import open_sockets
 from tests.runtime.namespace import ip, run_inside
+from tests.runtime.net.test_sockets import both
 from tests.support import require_root, require_tool
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
@@ -31,7 +32,7 @@ SO_BINDTODEVICE = 25
         ([], "a-vrf.blue", Binding((), "a-vrf.blue")),
     ],
 )
-def test_what_can_be_asked_for(addresses, device, expected):
+def test_what_can_be_asked_for(addresses: list[str], device: str, expected: Binding) -> None:
     assert read_binding(addresses, device) == expected
 
 
@@ -57,12 +58,12 @@ def test_what_can_be_asked_for(addresses, device, expected):
         ([], ".."),
     ],
 )
-def test_what_can_not(addresses, device):
+def test_what_can_not(addresses: list[str], device: str) -> None:
     with pytest.raises(ConfigError):
         read_binding(addresses, device)
 
 
-def test_options():
+def test_options() -> None:
     environ = {"PYWG_LISTEN_ADDRESS": "192.0.2.1, 2001:db8::1", "PYWG_BIND_DEVICE": "eth0"}
     assert read_options("wg0", {}).binding == EVERYWHERE
     assert read_options("wg0", environ).binding == read_binding(["192.0.2.1", "2001:db8::1"], "eth0")
@@ -73,28 +74,31 @@ def test_options():
 
 
 @pytest.mark.parametrize(("address", "index"), [("127.0.0.1", 0), ("::1", 1)])
-def test_one_address_is_one_socket(address, index):
+def test_one_address_is_one_socket(address: str, index: int) -> None:
     sockets = open_sockets(0, 0, binding=read_binding([address], ""))
     try:
         pair = (sockets.udp4, sockets.udp6)
-        assert pair[index].getsockname()[:2] == (address, sockets.port)
+        sock = pair[index]
+        assert sock is not None
+        assert sock.getsockname()[:2] == (address, sockets.port)
         assert pair[1 - index] is None
         assert sockets.ifindex == 0
     finally:
         sockets.close()
 
 
-def test_an_address_of_each_family():
+def test_an_address_of_each_family() -> None:
     sockets = open_sockets(0, 0, binding=read_binding(["::1", "127.0.0.1"], ""))
     try:
-        assert sockets.udp4.getsockname() == ("127.0.0.1", sockets.port)
-        assert sockets.udp6.getsockname()[:2] == ("::1", sockets.port)
+        udp4, udp6 = both(sockets)
+        assert udp4.getsockname() == ("127.0.0.1", sockets.port)
+        assert udp6.getsockname()[:2] == ("::1", sockets.port)
     finally:
         sockets.close()
 
 
 @pytest.mark.parametrize("address", ["192.0.2.7", "2001:db8::7"])
-def test_an_address_that_is_not_there(address):
+def test_an_address_that_is_not_there(address: str) -> None:
     """Not taken for a family that isn't there, which would be no error."""
     before = set(os.listdir("/proc/self/fd"))
     with pytest.raises(BindError, match=address) as caught:
@@ -103,7 +107,7 @@ def test_an_address_that_is_not_there(address):
     assert set(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_device_that_is_not_there():
+def test_a_device_that_is_not_there() -> None:
     before = set(os.listdir("/proc/self/fd"))
     with pytest.raises(BindError, match="no-such-device") as caught:
         open_sockets(0, 0, binding=read_binding([], "no-such-device"))
@@ -112,7 +116,7 @@ def test_a_device_that_is_not_there():
 
 
 @pytest.mark.netns
-def test_a_device_and_a_link_local_address_on_it():
+def test_a_device_and_a_link_local_address_on_it() -> None:
     require_root()
     require_tool("ip")
 
@@ -127,9 +131,10 @@ def test_a_device_and_a_link_local_address_on_it():
         sockets = open_sockets(0, 7, binding=read_binding(["fe80::9%two0", "10.9.1.1"], ""))
         beside = open_sockets(sockets.port, 0, binding=read_binding([], "one0"))
         assert sockets.ifindex == index != beside.ifindex
-        assert sockets.udp6.getsockname() == ("fe80::9", sockets.port, 0, index)
-        assert sockets.udp4.getsockname()[0] == "10.9.1.1"
-        for sock in (sockets.udp4, sockets.udp6):
+        udp4, udp6 = both(sockets)
+        assert udp6.getsockname() == ("fe80::9", sockets.port, 0, index)
+        assert udp4.getsockname()[0] == "10.9.1.1"
+        for sock in (udp4, udp6):
             assert sock.getsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, 16).rstrip(b"\0") == b"two0"
         sockets.close()
         beside.close()

@@ -60,27 +60,27 @@ SOUND = [
 
 @pytest.mark.known_bug("Linux 7.0-rc1")
 @pytest.mark.parametrize("text", DAMAGING)
-def test_damages(text: str):
+def test_damages(text: str) -> None:
     assert damages_equal_tail(parse_release(text))
 
 
 @pytest.mark.known_bug("Linux 7.0-rc1")
 @pytest.mark.parametrize("text", SOUND)
-def test_does_not_damage(text: str):
+def test_does_not_damage(text: str) -> None:
     assert not damages_equal_tail(parse_release(text))
 
 
-def test_candidates_come_before_their_release_and_after_the_last_one():
+def test_candidates_come_before_their_release_and_after_the_last_one() -> None:
     order = ["6.19.9", "7.0.0-rc1", "7.0-rc2", "7.0.0-rc10", "7.0.0", "7.0.1", "7.1.0-rc1", "7.1.0"]
     assert sorted(order, key=parse_release) == order
 
 
 @pytest.mark.parametrize("text", ["", "7", "x.y.z", "7.", ".7", "1234567.1.1"])
-def test_another_form_is_unknown(text: str):
+def test_another_form_is_unknown(text: str) -> None:
     assert parse_release(text) == UNKNOWN
 
 
-def test_running_kernel():
+def test_running_kernel() -> None:
     assert ".".join(map(str, release()[:2])) == ".".join(os.uname().release.split(".")[:2]).partition("-")[0]
 
 
@@ -96,7 +96,9 @@ def test_running_kernel():
         ("7.1.0", {"PYWG_UDP_GSO_EQUAL_TAIL": "0"}, False, None),
     ],
 )
-def test_decision_and_its_line(monkeypatch, text: str, environ: dict[str, str], may: bool, said: str | None):
+def test_decision_and_its_line(
+    monkeypatch: pytest.MonkeyPatch, text: str, environ: dict[str, str], may: bool, said: str | None
+) -> None:
     monkeypatch.setattr(kernel, "release", lambda: parse_release(text))
     lines = io.StringIO()
     assert may_segment_equal(read_options("wg0", environ), Log("wg0", Level.WARNING, stream=lines)) is may

@@ -1,7 +1,7 @@
 """Following an interface: what is heard, and that nothing is missed. dropin: 5, 12."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -43,7 +43,7 @@ class Watched:
         await self.until(lambda: self.states[-1:] == [LinkState(up, mtu, here)])
 
 
-def watched(test: Callable[[Watched], object]) -> None:
+def watched(test: Callable[[Watched], Awaitable[None]]) -> None:
     """Runs the coroutine `test(watched)` in a namespace and a loop of its own."""
 
     async def main() -> None:
@@ -58,7 +58,7 @@ def watched(test: Callable[[Watched], object]) -> None:
     run_inside(lambda: asyncio.run(main()))
 
 
-def test_the_first_state_is_told_before_anything_else_is_waited_for():
+def test_the_first_state_is_told_before_anything_else_is_waited_for() -> None:
     async def test(subject: Watched) -> None:
         await asyncio.sleep(0)
         assert subject.states == [LinkState(False, 1420)]
@@ -67,7 +67,7 @@ def test_the_first_state_is_told_before_anything_else_is_waited_for():
 
 
 @pytest.mark.dropin("12")
-def test_up_down_and_mtu():
+def test_up_down_and_mtu() -> None:
     async def test(subject: Watched) -> None:
         ip("link", "set", "wg0", "up")
         await subject.until_state(True, 1420)
@@ -79,7 +79,7 @@ def test_up_down_and_mtu():
     watched(test)
 
 
-def test_the_same_state_is_told_once_and_others_are_not_ours():
+def test_the_same_state_is_told_once_and_others_are_not_ours() -> None:
     async def test(subject: Watched) -> None:
         await subject.until_state(False, 1420)
         ip("link", "add", "other0", "type", "veth")
@@ -92,7 +92,7 @@ def test_the_same_state_is_told_once_and_others_are_not_ours():
     watched(test)
 
 
-def test_a_renamed_interface_is_followed():
+def test_a_renamed_interface_is_followed() -> None:
     async def test(subject: Watched) -> None:
         ip("link", "set", "wg0", "name", "wg9")
         ip("link", "set", "wg9", "mtu", "1300", "up")
@@ -102,7 +102,7 @@ def test_a_renamed_interface_is_followed():
 
 
 @pytest.mark.dropin("12")
-def test_an_interface_in_another_namespace_is_followed():
+def test_an_interface_in_another_namespace_is_followed() -> None:
     async def test(subject: Watched) -> None:
         namespace = unique("pywg-link-")
         ip("netns", "add", namespace)
@@ -125,7 +125,7 @@ def test_an_interface_in_another_namespace_is_followed():
 
 
 @pytest.mark.dropin("5")
-def test_deletion_is_told_once():
+def test_deletion_is_told_once() -> None:
     async def test(subject: Watched) -> None:
         ip("link", "del", "wg0")
         await subject.until(lambda: subject.gone > 0)
@@ -136,7 +136,7 @@ def test_deletion_is_told_once():
     watched(test)
 
 
-def test_a_storm_of_changes_ends_with_the_truth():
+def test_a_storm_of_changes_ends_with_the_truth() -> None:
     async def test(subject: Watched) -> None:
         for mtu in range(1300, 1340):
             ip("link", "set", "wg0", "mtu", str(mtu))

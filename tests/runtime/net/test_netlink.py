@@ -14,7 +14,7 @@ import pytest
 
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.net import netlink
-from pywg.runtime.net.netlink import Hints, Listener, Questions, decode, messages, number
+from pywg.runtime.net.netlink import Hints, Listener, Message, Questions, decode, messages, number
 
 LOG = Log("wg0", Level.SILENT)
 RTM_NEWLINK = 16
@@ -38,7 +38,7 @@ def python(program: str) -> str:
     return ended.stdout
 
 
-def test_the_front_door_stays_shut():
+def test_the_front_door_stays_shut() -> None:
     program = """
 from pywg.runtime.net.netlink import messages
 assert messages().link.__name__ == "ifinfmsg"
@@ -49,7 +49,7 @@ print([name for name in sys.modules if name.split(".")[0] == "pyroute2"])
     assert python(program) == "[]\n"
 
 
-def test_pyroute2_can_be_imported_as_always_afterwards():
+def test_pyroute2_can_be_imported_as_always_afterwards() -> None:
     program = """
 from pywg.runtime.net.netlink import Questions, messages
 ours = messages()
@@ -65,7 +65,7 @@ print(Questions().ask(18, ours.link, {}, {"IFLA_IFNAME": "lo"}).get_attr("IFLA_M
     assert python(program) == "True\n"
 
 
-def test_an_open_front_door_is_used():
+def test_an_open_front_door_is_used() -> None:
     program = """
 import pyroute2
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
@@ -75,7 +75,7 @@ print(messages().route is rtmsg, sys.modules["pyroute2"] is pyroute2)
     assert python(program) == "True True\n"
 
 
-def test_the_front_door_is_the_way_in_when_there_is_no_other():
+def test_the_front_door_is_the_way_in_when_there_is_no_other() -> None:
     program = """
 from pywg.runtime.net import netlink
 from pywg.runtime.base.log import Level, Log
@@ -86,7 +86,7 @@ print(netlink.messages().link.__name__, "pyroute2.ndb.main" in imported, "pyrout
     assert python(program) == "ifinfmsg True True\n"
 
 
-def test_a_link_of_the_kernel():
+def test_a_link_of_the_kernel() -> None:
     questions = Questions()
     link = questions.ask(RTM_GETLINK, messages().link, {}, {"IFLA_IFNAME": b"lo"})
     assert link["flags"] & IFF_LOOPBACK
@@ -95,7 +95,7 @@ def test_a_link_of_the_kernel():
     questions.close()
 
 
-def test_an_error_of_the_kernel_is_an_oserror():
+def test_an_error_of_the_kernel_is_an_oserror() -> None:
     questions = Questions()
     with pytest.raises(OSError, match="No such device") as caught:
         questions.ask(RTM_GETLINK, messages().link, {}, {"IFLA_IFNAME": b"not-there"})
@@ -122,11 +122,11 @@ def link(flags: int) -> bytes:
     return LINK_FIELDS.pack(0, 1, 7, flags, 0) + struct.pack("=HHI", 8, 4, 1400)
 
 
-def ask() -> object:
+def ask() -> Message:
     return Questions().ask(RTM_GETLINK, messages().link, {"index": 7}, {})
 
 
-def test_the_question(kernel):
+def test_the_question(kernel: socket.socket) -> None:
     kernel.send(reply(1, link(0x41)))
     answer = ask()
     assert (answer["index"], answer["flags"], number(answer, "IFLA_MTU")) == (7, 0x41, 1400)
@@ -135,7 +135,7 @@ def test_the_question(kernel):
     assert LINK_FIELDS.unpack_from(sent, HEADER.size) == (0, 0, 7, 0, 0)
 
 
-def test_answers_to_other_questions_are_passed_over(kernel):
+def test_answers_to_other_questions_are_passed_over(kernel: socket.socket) -> None:
     kernel.send(reply(0, link(1)))
     kernel.send(reply(9, struct.pack("=i", -errno.EPERM), NLMSG_ERROR))
     kernel.send(b"")
@@ -143,27 +143,27 @@ def test_answers_to_other_questions_are_passed_over(kernel):
     assert ask()["flags"] == 2
 
 
-def test_no_answer(kernel):
+def test_no_answer(kernel: socket.socket) -> None:
     with pytest.raises(OSError, match="no answer") as caught:
         ask()
     assert caught.value.errno == errno.EPROTO
 
 
 @pytest.mark.parametrize("body", [b"", bytes(5), link(1)[:-2]], ids=len)
-def test_an_answer_that_can_not_be_read(kernel, body):
+def test_an_answer_that_can_not_be_read(kernel: socket.socket, body: bytes) -> None:
     kernel.send(reply(1, body))
     with pytest.raises(OSError, match="rtnetlink") as caught:
         number(ask(), "IFLA_MTU")
     assert caught.value.errno == errno.EPROTO
 
 
-def test_an_attribute_that_is_missing():
+def test_an_attribute_that_is_missing() -> None:
     message = decode(messages().link, reply(1, LINK_FIELDS.pack(0, 1, 7, 1, 0)))
     with pytest.raises(OSError, match="without IFLA_MTU"):
         number(message, "IFLA_MTU")
 
 
-def test_all_hints_are_taken(kernel):
+def test_all_hints_are_taken(kernel: socket.socket) -> None:
     hints = Hints(1)
     for size in range(100):
         kernel.send(bytes(size))
@@ -175,10 +175,15 @@ def test_all_hints_are_taken(kernel):
     assert hints.fileno() == -1
 
 
-def test_lost_hints_are_hints(monkeypatch):
+def test_lost_hints_are_hints(monkeypatch: pytest.MonkeyPatch) -> None:
     class Overflown:
         def __init__(self) -> None:
-            self.results = [OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS)), b"x", BlockingIOError(), b"newer"]
+            self.results: list[OSError | bytes] = [
+                OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS)),
+                b"x",
+                BlockingIOError(),
+                b"newer",
+            ]
 
         def recv(self, length: int) -> bytes:
             result = self.results.pop(0)
@@ -192,11 +197,16 @@ def test_lost_hints_are_hints(monkeypatch):
     assert sock.results == [b"newer"]
 
 
-def test_a_listener_pauses_and_ends(kernel):
+def test_a_listener_pauses_and_ends(kernel: socket.socket) -> None:
     async def main() -> None:
         heard: list[int] = []
         hints = Hints(1)
-        listener = Listener(hints, asyncio.get_running_loop(), lambda: (heard.append(1), listener.take_all()), LOG)
+
+        def take() -> None:
+            heard.append(1)
+            listener.take_all()
+
+        listener = Listener(hints, asyncio.get_running_loop(), take, LOG)
         kernel.send(b"one")
         await turns()
         assert len(heard) == 1

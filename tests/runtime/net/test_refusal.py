@@ -25,7 +25,9 @@ def asking() -> Iterator[tuple[Refusals, Timers]]:
 
 
 @pytest.mark.parametrize(("family", "address"), LOOPBACKS)
-def test_a_port_that_nobody_listens_on_refuses(asking, family: socket.AddressFamily, address: str):
+def test_a_port_that_nobody_listens_on_refuses(
+    asking: tuple[Refusals, Timers], family: socket.AddressFamily, address: str
+) -> None:
     refusals, timers = asking
     with socket.socket(family, socket.SOCK_DGRAM) as taken:
         taken.bind((address, 0))
@@ -39,7 +41,9 @@ def test_a_port_that_nobody_listens_on_refuses(asking, family: socket.AddressFam
 
 
 @pytest.mark.parametrize(("family", "address"), LOOPBACKS)
-def test_a_port_that_is_listened_on_does_not(asking, family: socket.AddressFamily, address: str):
+def test_a_port_that_is_listened_on_does_not(
+    asking: tuple[Refusals, Timers], family: socket.AddressFamily, address: str
+) -> None:
     refusals, timers = asking
     told: list[int] = []
     with socket.socket(family, socket.SOCK_DGRAM) as listener:
@@ -50,7 +54,7 @@ def test_a_port_that_is_listened_on_does_not(asking, family: socket.AddressFamil
     assert told == []
 
 
-def test_questions_are_bounded(asking):
+def test_questions_are_bounded(asking: tuple[Refusals, Timers]) -> None:
     refusals, timers = asking
     told: list[int] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
@@ -67,7 +71,7 @@ def test_questions_are_bounded(asking):
 
 
 @pytest.mark.netns
-def test_no_route_is_no_answer(asking):
+def test_no_route_is_no_answer(asking: tuple[Refusals, Timers]) -> None:
     """It is an error of the sockets in use, which tell it."""
     require_root()
     require_tool("ip")

@@ -23,14 +23,14 @@ def bed() -> Bed:
 
 
 @pytest.mark.parametrize(("remote", "local"), [V4, V6])
-def test_the_same_way_keeps_the_source(bed, remote, local):
+def test_the_same_way_keeps_the_source(bed: Bed, remote: str, local: str) -> None:
     bed.device.add(1, remote, local, 7)
     bed.kernel.routes[remote] = 7
     assert bed.check() == []
 
 
 @pytest.mark.parametrize(("remote", "local"), [V4, V6])
-def test_another_interface_drops_it(bed, remote, local):
+def test_another_interface_drops_it(bed: Bed, remote: str, local: str) -> None:
     bed.device.add(1, remote, local, 7)
     bed.kernel.routes[remote] = 8
     assert bed.check() == [1]
@@ -41,20 +41,20 @@ def test_another_interface_drops_it(bed, remote, local):
     "code", [errno.EINVAL, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.ENODEV], ids=errno.errorcode.get
 )
 @pytest.mark.parametrize(("remote", "local"), [V4, V6])
-def test_no_way_drops_it(bed, remote, local, code):
+def test_no_way_drops_it(bed: Bed, remote: str, local: str, code: int) -> None:
     bed.device.add(1, remote, local, 7)
     bed.kernel.routes[remote] = refusal(code)
     assert bed.check() == [1]
 
 
 @pytest.mark.parametrize("code", [errno.ENOMEM, errno.ENOBUFS, errno.EPROTO, errno.EPERM], ids=errno.errorcode.get)
-def test_a_question_that_failed_says_nothing(bed, code):
+def test_a_question_that_failed_says_nothing(bed: Bed, code: int) -> None:
     bed.device.add(1, *V4, 7)
     bed.kernel.routes[V4[0]] = refusal(code)
     assert bed.check() == []
 
 
-def test_an_ipv6_address_that_is_gone_drops_it(bed):
+def test_an_ipv6_address_that_is_gone_drops_it(bed: Bed) -> None:
     """The kernel says by which way, whether or not the source is ours: that is another question."""
     bed.device.add(1, *V6, 7)
     bed.kernel.routes[V6[0]] = 7
@@ -62,7 +62,7 @@ def test_an_ipv6_address_that_is_gone_drops_it(bed):
     assert bed.check() == [1]
 
 
-def test_an_ipv6_address_is_asked_for_once_a_check(bed):
+def test_an_ipv6_address_is_asked_for_once_a_check(bed: Bed) -> None:
     for peer in range(20):
         bed.device.add(peer, *V6, 7)
     bed.kernel.routes[V6[0]] = 7
@@ -73,7 +73,7 @@ def test_an_ipv6_address_is_asked_for_once_a_check(bed):
     assert bed.check() == list(range(20))
 
 
-def test_the_route_is_asked_for_as_the_socket_sends(bed):
+def test_the_route_is_asked_for_as_the_socket_sends(bed: Bed) -> None:
     bed.device.add(1, *V4, 7)
     bed.device.add(2, "fe80::1", "fe80::2", 9, scope=9)
     bed.device.fwmark = 0xCA6C
@@ -88,7 +88,7 @@ def test_the_route_is_asked_for_as_the_socket_sends(bed):
     assert attributes6 == {"RTA_DST": "fe80::1", "RTA_SRC": "fe80::2", "RTA_MARK": 0xCA6C, "RTA_OIF": 9}
 
 
-def test_the_route_is_asked_for_by_the_device_that_the_sockets_are_bound_to(bed):
+def test_the_route_is_asked_for_by_the_device_that_the_sockets_are_bound_to(bed: Bed) -> None:
     bed.device.add(1, *V4, 7)
     bed.device.add(2, "fe80::1", "fe80::2", 9, scope=9)
     bed.device.bound_ifindex = 7
@@ -97,7 +97,7 @@ def test_the_route_is_asked_for_by_the_device_that_the_sockets_are_bound_to(bed)
     assert [attributes["RTA_OIF"] for attributes in bed.kernel.questions(RTM_GETROUTE)] == [7, 9]
 
 
-def test_a_new_mark_is_in_the_next_check(bed):
+def test_a_new_mark_is_in_the_next_check(bed: Bed) -> None:
     bed.device.add(1, *V4, 7)
     bed.kernel.routes[V4[0]] = 7
     bed.check()
@@ -106,7 +106,7 @@ def test_a_new_mark_is_in_the_next_check(bed):
     assert [attributes.get("RTA_MARK") for attributes in bed.kernel.questions(RTM_GETROUTE)] == [None, 5]
 
 
-def test_every_peer_is_looked_at(bed):
+def test_every_peer_is_looked_at(bed: Bed) -> None:
     """wireguard-go stops at the first peer without a source."""
     bed.device.add(1, V4[0])
     bed.device.addrs[2] = None
@@ -117,7 +117,7 @@ def test_every_peer_is_looked_at(bed):
     assert bed.check() == [3, 4]
 
 
-def test_many_hints_are_one_check(bed):
+def test_many_hints_are_one_check(bed: Bed) -> None:
     bed.device.add(1, *V4, 7)
     bed.kernel.routes[V4[0]] = 7
     bed.hint()
@@ -131,7 +131,7 @@ def test_many_hints_are_one_check(bed):
     assert len(bed.kernel.asked) == 2
 
 
-def test_a_drop_is_followed_by_one_more_look(bed):
+def test_a_drop_is_followed_by_one_more_look(bed: Bed) -> None:
     """A packet that was on its way brings the old source back, and no hint comes of it."""
     bed.device.add(1, *V4, 7)
     bed.kernel.routes[V4[0]] = 8
@@ -145,7 +145,7 @@ def test_a_drop_is_followed_by_one_more_look(bed):
     assert bed.check() == [1]
 
 
-def test_a_hint_before_that_look_is_followed_at_once(bed):
+def test_a_hint_before_that_look_is_followed_at_once(bed: Bed) -> None:
     bed.device.add(1, *V4, 7)
     bed.kernel.routes[V4[0]] = 8
     bed.check()
@@ -154,7 +154,7 @@ def test_a_hint_before_that_look_is_followed_at_once(bed):
     assert len(bed.timers.pending()) == 1
 
 
-def test_ten_thousand_peers_leave_the_loop_its_time(bed):
+def test_ten_thousand_peers_leave_the_loop_its_time(bed: Bed) -> None:
     cost, count = 0.0001, 10_000
     bed.costly(cost)
     for peer in range(count):
@@ -175,7 +175,7 @@ def test_ten_thousand_peers_leave_the_loop_its_time(bed):
     assert next_check - bed.timers.now == pytest.approx(BACKOFF * cost * count)
 
 
-def test_peers_that_come_and_go_between_the_slices(bed):
+def test_peers_that_come_and_go_between_the_slices(bed: Bed) -> None:
     bed.costly(SLICE_S)
     for peer in range(3):
         bed.device.add(peer, *V4, 7)
@@ -189,7 +189,7 @@ def test_peers_that_come_and_go_between_the_slices(bed):
     assert bed.device.cleared == [0, 2], "the new one is as new as its route"
 
 
-def test_closed_in_the_middle(bed):
+def test_closed_in_the_middle(bed: Bed) -> None:
     bed.costly(SLICE_S)
     for peer in range(3):
         bed.device.add(peer, *V4, 7)
@@ -204,7 +204,7 @@ def test_closed_in_the_middle(bed):
     assert bed.loop.reader is None
 
 
-def test_without_rtnetlink_it_says_so_and_the_daemon_lives():
+def test_without_rtnetlink_it_says_so_and_the_daemon_lives() -> None:
     text = io.StringIO()
 
     def refuse(groups: int) -> FakeKernel:

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ PEER = {4: "10.9.0.2", 6: "fd00:9::2"}
 MARK = 0x77
 
 
-def with_links(test: Callable[[FakeDevice, int, int], object]) -> None:
+def with_links(test: Callable[[FakeDevice, int, int], Awaitable[None]]) -> None:
     """Runs the coroutine in a namespace with two links. Peers 4 and 6 came in by the first link, peers 40 and 60 too,
     but to the other address of it."""
     require_root()
@@ -63,7 +63,7 @@ async def checked(device: FakeDevice) -> list[int]:
 
 @pytest.mark.netns
 @pytest.mark.parametrize("family", [4, 6])
-def test_kernel_address_removed(family):
+def test_kernel_address_removed(family: int) -> None:
     async def test(device: FakeDevice, one: int, two: int) -> None:
         ip("address", "add", "10.8.0.2/24", "dev", "two0")
         assert await checked(device) == []
@@ -78,7 +78,7 @@ def test_kernel_address_removed(family):
 @pytest.mark.netns
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("change", ["route", "unreachable", "rule", "link"])
-def test_kernel_way_changes(family, change):
+def test_kernel_way_changes(family: int, change: str) -> None:
     def ip_(*words: str) -> None:
         ip(f"-{family}", *words)
 
@@ -108,7 +108,7 @@ def test_kernel_way_changes(family, change):
 
 
 @pytest.mark.netns
-def test_kernel_more_hints_than_the_socket_holds(tmp_path):
+def test_kernel_more_hints_than_the_socket_holds(tmp_path: Path) -> None:
     """What decides is among those that are lost."""
     batch = tmp_path / "batch"
     changes = [f"route add 172.{16 + n // 256}.{n % 256}.0/24 dev two0" for n in range(3000)]

@@ -3,18 +3,19 @@
 import errno
 import os
 import socket
+from collections.abc import Callable
 
 import pytest
 
 from pywg.errors import BindError
-from pywg.runtime.net.sockets import PORT_TRIES, new_socket, open_sockets
+from pywg.runtime.net.sockets import PORT_TRIES, Sockets, new_socket, open_sockets
 from tests.support import require_root
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 IP_PKTINFO, IP_MTU_DISCOVER, UDP_GRO = 8, 10, 104
 
 
-def without(missing: socket.AddressFamily):
+def without(missing: socket.AddressFamily) -> Callable[[socket.AddressFamily], socket.socket]:
     def factory(family: socket.AddressFamily) -> socket.socket:
         if family == missing:
             raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
@@ -23,23 +24,31 @@ def without(missing: socket.AddressFamily):
     return factory
 
 
+def both(sockets: Sockets) -> tuple[socket.socket, socket.socket]:
+    """Of a host with both families."""
+    assert sockets.udp4 is not None
+    assert sockets.udp6 is not None
+    return sockets.udp4, sockets.udp6
+
+
 class TakenPort(socket.socket):
-    def bind(self, address) -> None:
+    def bind(self, address: object) -> None:
         raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 @pytest.mark.dropin("13")
-def test_both_families_get_the_same_free_port():
+def test_both_families_get_the_same_free_port() -> None:
     sockets = open_sockets(0, 0)
     try:
+        udp4, udp6 = both(sockets)
         assert sockets.port > 0
-        assert sockets.udp4.getsockname()[1] == sockets.udp6.getsockname()[1] == sockets.port
-        assert (sockets.fd4, sockets.fd6) == (sockets.udp4.fileno(), sockets.udp6.fileno())
+        assert udp4.getsockname()[1] == udp6.getsockname()[1] == sockets.port
+        assert (sockets.fd4, sockets.fd6) == (udp4.fileno(), udp6.fileno())
     finally:
         sockets.close()
 
 
-def test_close_is_idempotent_and_frees_the_port():
+def test_close_is_idempotent_and_frees_the_port() -> None:
     sockets = open_sockets(0, 0)
     sockets.close()
     sockets.close()
@@ -48,42 +57,44 @@ def test_close_is_idempotent_and_frees_the_port():
     again.close()
 
 
-def test_held_sockets_take_next_to_no_memory_and_what_came_is_dropped():
+def test_held_sockets_take_next_to_no_memory_and_what_came_is_dropped() -> None:
     sockets = open_sockets(0, 0)
     try:
-        full = sockets.udp6.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        _, udp6 = both(sockets)
+        full = udp6.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         sockets.hold()
         with socket.socket(V6, socket.SOCK_DGRAM) as sender:
             for _ in range(1000):
                 sender.sendto(b"early", ("::1", sockets.port))
-            assert sockets.udp6.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) <= 4608
+            assert udp6.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) <= 4608
             sockets.use()
-            assert sockets.udp6.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == full
+            assert udp6.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == full
             with pytest.raises(BlockingIOError):
-                sockets.udp6.recv(100)
+                udp6.recv(100)
             sender.sendto(b"in time", ("::1", sockets.port))
-            assert sockets.udp6.recv(100) == b"in time"
+            assert udp6.recv(100) == b"in time"
     finally:
         sockets.close()
 
 
-def test_options_the_data_plane_relies_on():
+def test_options_the_data_plane_relies_on() -> None:
     sockets = open_sockets(0, 0)
     try:
-        for sock in (sockets.udp4, sockets.udp6):
+        udp4, udp6 = both(sockets)
+        for sock in (udp4, udp6):
             assert not sock.getblocking()
             assert not sock.get_inheritable()
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) > 0
-        assert sockets.udp4.getsockopt(socket.IPPROTO_IP, IP_PKTINFO) == 1
-        assert sockets.udp4.getsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER) == 0
-        assert sockets.udp6.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO) == 1
-        assert sockets.udp6.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
+        assert udp4.getsockopt(socket.IPPROTO_IP, IP_PKTINFO) == 1
+        assert udp4.getsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER) == 0
+        assert udp6.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO) == 1
+        assert udp6.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
     finally:
         sockets.close()
 
 
 @pytest.mark.parametrize("udp_gro", [True, False])
-def test_udp_gro_is_a_switch(udp_gro: bool):
+def test_udp_gro_is_a_switch(udp_gro: bool) -> None:
     probe = new_socket(V4)
     try:
         probe.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
@@ -94,7 +105,7 @@ def test_udp_gro_is_a_switch(udp_gro: bool):
         probe.close()
     sockets = open_sockets(0, 0, udp_gro=udp_gro)
     try:
-        for sock in (sockets.udp4, sockets.udp6):
+        for sock in both(sockets):
             on = sock.getsockopt(socket.IPPROTO_UDP, UDP_GRO) if supported else 0
             assert on == (supported if udp_gro else 0)
         assert sockets.udp_gro == bool(udp_gro and supported)
@@ -105,18 +116,20 @@ def test_udp_gro_is_a_switch(udp_gro: bool):
 @pytest.mark.dropin("13")
 @pytest.mark.known_bug("Port reported as 0")
 @pytest.mark.parametrize(("missing", "index"), [(V6, 1), (V4, 0)])
-def test_a_host_with_one_family_works_and_reports_its_port(missing, index):
+def test_a_host_with_one_family_works_and_reports_its_port(missing: socket.AddressFamily, index: int) -> None:
     sockets = open_sockets(0, 0, factory=without(missing))
     try:
         pair = (sockets.udp4, sockets.udp6)
+        there = pair[1 - index]
+        assert there is not None
         assert pair[index] is None
         assert (sockets.fd4, sockets.fd6)[index] == -1
-        assert sockets.port == pair[1 - index].getsockname()[1] > 0
+        assert sockets.port == there.getsockname()[1] > 0
     finally:
         sockets.close()
 
 
-def test_a_host_without_any_family_says_so():
+def test_a_host_without_any_family_says_so() -> None:
     def factory(family: socket.AddressFamily) -> socket.socket:
         raise OSError(errno.EAFNOSUPPORT, "no")
 
@@ -126,7 +139,7 @@ def test_a_host_without_any_family_says_so():
 
 
 @pytest.mark.parametrize("family", [V4, V6])
-def test_a_taken_port_is_named_and_nothing_stays_open(family):
+def test_a_taken_port_is_named_and_nothing_stays_open(family: socket.AddressFamily) -> None:
     with socket.socket(family, socket.SOCK_DGRAM) as other:
         if family == V6:
             other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -140,8 +153,8 @@ def test_a_taken_port_is_named_and_nothing_stays_open(family):
 
 
 @pytest.mark.dropin("13")
-def test_a_free_port_is_chosen_again_while_the_other_family_has_it():
-    tries = []
+def test_a_free_port_is_chosen_again_while_the_other_family_has_it() -> None:
+    tries: list[socket.AddressFamily] = []
 
     def factory(family: socket.AddressFamily) -> socket.socket:
         tries.append(family)
@@ -154,8 +167,8 @@ def test_a_free_port_is_chosen_again_while_the_other_family_has_it():
 
 
 @pytest.mark.dropin("13")
-def test_it_gives_up_after_100_ports():
-    opened = []
+def test_it_gives_up_after_100_ports() -> None:
+    opened: list[socket.socket] = []
 
     def factory(family: socket.AddressFamily) -> socket.socket:
         opened.append((TakenPort if family == V6 else socket.socket)(family, socket.SOCK_DGRAM))
@@ -171,14 +184,14 @@ def test_it_gives_up_after_100_ports():
 @pytest.mark.dropin("14")
 @pytest.mark.netns
 @pytest.mark.parametrize("mark", [1, 0xCA6C, 0xFFFFFFFF])
-def test_mark_on_both_sockets_and_changed_later(mark: int):
+def test_mark_on_both_sockets_and_changed_later(mark: int) -> None:
     require_root()
     sockets = open_sockets(0, mark)
     try:
         for new in (mark, 7, 0):
             if new != mark:
                 sockets.set_mark(new)
-            for sock in (sockets.udp4, sockets.udp6):
+            for sock in both(sockets):
                 assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) & 0xFFFFFFFF == new
     finally:
         sockets.close()

@@ -4,6 +4,8 @@ import errno
 import fcntl
 import os
 import struct
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -30,7 +32,7 @@ def raw_tun(name: str, flags: int) -> int:
 
 
 @pytest.mark.parametrize("name", ["", "sixteen-bytes-xx", "a b", "a/b", "a:b", ".", "..", "a\nb", "ä" * 8, "a\0"])
-def test_names_the_kernel_would_refuse(name):
+def test_names_the_kernel_would_refuse(name: str) -> None:
     with pytest.raises(TunError, match="can't be an interface name"):
         open_tun(name)
 
@@ -44,24 +46,24 @@ def test_names_the_kernel_would_refuse(name):
         (errno.EMFILE, "Too many open files"),
     ],
 )
-def test_a_device_node_that_cant_be_opened(monkeypatch, code, advice):
-    def refuse(*_args) -> int:
+def test_a_device_node_that_cant_be_opened(monkeypatch: pytest.MonkeyPatch, code: int, advice: str) -> None:
+    def refuse(*_args: object) -> NoReturn:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(tun.os, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(TunError, match=advice) as caught:
         open_tun("wg0")
     assert caught.value.errno == code
-    assert "\n" not in caught.value.strerror
+    assert "\n" not in str(caught.value.strerror)
 
 
-def test_no_privilege(monkeypatch):
-    def refuse(*_args) -> int:
+def test_no_privilege(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object) -> NoReturn:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(tun, "_DEVICE", "/dev/null")
-    monkeypatch.setattr(tun.fcntl, "ioctl", refuse)
-    monkeypatch.setattr(tun.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(fcntl, "ioctl", refuse)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     before = open_files()
     with pytest.raises(TunError, match="run as root, or with CAP_NET_ADMIN") as caught:
         open_tun("wg0")
@@ -71,7 +73,7 @@ def test_no_privilege(monkeypatch):
 
 @pytest.mark.dropin("3")
 @pytest.mark.parametrize("fd_of", ["closed", "file"])
-def test_an_inherited_descriptor_that_is_no_tun(tmp_path, fd_of):
+def test_an_inherited_descriptor_that_is_no_tun(tmp_path: Path, fd_of: str) -> None:
     with open(tmp_path / "file", "w") as file:
         fd = 987 if fd_of == "closed" else file.fileno()
         with pytest.raises(TunError, match=f"WG_TUN_FD={fd} is not"):
@@ -79,7 +81,7 @@ def test_an_inherited_descriptor_that_is_no_tun(tmp_path, fd_of):
 
 
 @in_namespace
-def test_a_new_interface():
+def test_a_new_interface() -> None:
     require_root()
     require_tool("ip")
 
@@ -99,7 +101,7 @@ def test_a_new_interface():
 
 
 @in_namespace
-def test_offloads_can_be_switched_off():
+def test_offloads_can_be_switched_off() -> None:
     require_root()
     require_tool("ip")
 
@@ -113,7 +115,7 @@ def test_offloads_can_be_switched_off():
 
 
 @in_namespace
-def test_a_numbered_name():
+def test_a_numbered_name() -> None:
     require_root()
 
     def test() -> None:
@@ -126,7 +128,7 @@ def test_a_numbered_name():
 
 
 @in_namespace
-def test_a_name_that_is_taken():
+def test_a_name_that_is_taken() -> None:
     require_root()
     require_tool("ip")
 
@@ -146,7 +148,7 @@ def test_a_name_that_is_taken():
 
 @pytest.mark.dropin("3")
 @in_namespace
-def test_an_inherited_interface_keeps_its_name_and_mtu():
+def test_an_inherited_interface_keeps_its_name_and_mtu() -> None:
     require_root()
     require_tool("ip")
 
@@ -164,7 +166,7 @@ def test_an_inherited_interface_keeps_its_name_and_mtu():
 
 @pytest.mark.dropin("3")
 @in_namespace
-def test_an_inherited_tap_is_refused():
+def test_an_inherited_tap_is_refused() -> None:
     require_root()
 
     def test() -> None:

@@ -4,6 +4,8 @@ import errno
 import functools
 import os
 import re
+from collections.abc import Callable
+from typing import NoReturn
 
 import pytest
 
@@ -24,19 +26,19 @@ from tests.runtime.namespace import ip, run_inside
 from tests.support import require_root, require_tool
 
 
-def refuse(code: int):
-    def call(*_args: object) -> None:
+def refuse(code: int) -> Callable[..., NoReturn]:
+    def call(*_args: object) -> NoReturn:
         raise OSError(code, os.strerror(code))
 
     return call
 
 
-def test_cpu_model_is_one_line():
+def test_cpu_model_is_one_line() -> None:
     assert re.fullmatch(r"\S.*", offloads.cpu_model())
 
 
 @pytest.mark.netns
-def test_tun_offloads_are_what_the_daemon_gets():
+def test_tun_offloads_are_what_the_daemon_gets() -> None:
     require_root()
     found: list[tun.Tun] = []
 
@@ -52,7 +54,7 @@ def test_tun_offloads_are_what_the_daemon_gets():
 
 
 @pytest.mark.netns
-def test_a_tun_without_offloads(monkeypatch):
+def test_a_tun_without_offloads(monkeypatch: pytest.MonkeyPatch) -> None:
     require_root()
     monkeypatch.setattr(tun, "_wishes", lambda _offload: (0,))
     monkeypatch.setattr(tun, "_set_offload", lambda _fd, wanted: wanted == 0)
@@ -60,7 +62,7 @@ def test_a_tun_without_offloads(monkeypatch):
 
 
 @pytest.mark.netns
-def test_nothing_is_left():
+def test_nothing_is_left() -> None:
     require_root()
     require_tool("ip")
     before, files = ip("-brief", "link"), os.listdir("/proc/self/fd")
@@ -71,47 +73,47 @@ def test_nothing_is_left():
         os.waitpid(-1, os.WNOHANG)
 
 
-def test_who_may_not_make_a_namespace(monkeypatch):
+def test_who_may_not_make_a_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(offloads, "unshare", refuse(errno.EPERM))
     assert tun_offloads() == dict.fromkeys(TUN_OFFLOADS, NOT_PERMITTED)
 
 
 @pytest.mark.parametrize(("code", "text"), [(errno.EACCES, NOT_PERMITTED), (errno.ENOENT, "unknown: .*modprobe tun.*")])
-def test_a_device_node_that_cant_be_opened(monkeypatch, code, text):
+def test_a_device_node_that_cant_be_opened(monkeypatch: pytest.MonkeyPatch, code: int, text: str) -> None:
     monkeypatch.setattr(offloads, "unshare", lambda _flags: None)
-    monkeypatch.setattr(tun.os, "open", refuse(code))
+    monkeypatch.setattr(os, "open", refuse(code))
     found = tun_offloads()
     assert set(found) == set(TUN_OFFLOADS)
     assert all(re.fullmatch(text, one) for one in found.values())
 
 
-def test_a_child_that_dies_is_named(monkeypatch):
+def test_a_child_that_dies_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(offloads, "_try_tun", lambda: os._exit(3))
     assert tun_offloads() == dict.fromkeys(TUN_OFFLOADS, "unknown: the attempt failed")
 
 
-def test_udp_offloads_of_this_kernel():
+def test_udp_offloads_of_this_kernel() -> None:
     """Linux 5.12 and later has both."""
     release = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
     assert udp_offloads() == dict.fromkeys(UDP_OFFLOADS, YES) or release < (5, 12)
 
 
-def test_a_kernel_without_udp_gro(monkeypatch):
+def test_a_kernel_without_udp_gro(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(offloads, "open_sockets", functools.partial(open_sockets, udp_gro=False))
     assert udp_offloads() == {"udp_segment": YES, "udp_gro": NO}
 
 
-def test_a_kernel_without_udp_segment(monkeypatch):
+def test_a_kernel_without_udp_segment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(offloads, "_UDP_SEGMENT", 9999)
     assert udp_offloads()["udp_segment"] == NO
 
 
-def test_no_sockets_at_all(monkeypatch):
+def test_no_sockets_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(offloads, "open_sockets", refuse(errno.EAFNOSUPPORT))
     assert udp_offloads() == dict.fromkeys(UDP_OFFLOADS, f"unknown: {os.strerror(errno.EAFNOSUPPORT)}")
 
 
-def test_every_backend_is_measured_and_evp_is_the_yardstick():
+def test_every_backend_is_measured_and_evp_is_the_yardstick() -> None:
     auto = auto_aead()
     speeds = aead_speeds(0.02)
     assert auto in {one.backend for one in speeds}
@@ -126,7 +128,7 @@ def test_every_backend_is_measured_and_evp_is_the_yardstick():
 
 
 @pytest.mark.parametrize("threads", [2, 5])
-def test_a_plane_without_peers_is_what_auto_starts(monkeypatch: pytest.MonkeyPatch, threads: int):
+def test_a_plane_without_peers_is_what_auto_starts(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     monkeypatch.setattr("pywg.runtime.selfbench.ciphers.auto_threads", lambda: threads)
     found, memory = idle_plane()
     assert found == threads

@@ -6,11 +6,15 @@ import errno
 import io
 import os
 import socket
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import pytest
 
 from pywg._native.secret import Secret
 from pywg.config.model import DeviceChange, DeviceStatus, PeerStatus
+from pywg.config.uapi import format_get_steps, parse_set_steps
 from pywg.errors import UapiError
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.uapi import server as uapi_server
@@ -48,6 +52,12 @@ class Client:
     def send(self, data: bytes) -> None:
         self.writer.write(data)
 
+    def listen(self, *, on: bool) -> None:
+        """Whether it takes what comes."""
+        transport = self.writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        (transport.resume_reading if on else transport.pause_reading)()
+
     async def reply(self) -> bytes:
         async with asyncio.timeout(PATIENCE):
             return await self.reader.readuntil(b"\n\n")
@@ -68,14 +78,20 @@ class OddListener(socket.socket):
     errors: list[Exception]
     accepts: int = 0
 
-    def accept(self):
+    def accept(self) -> tuple[socket.socket, Any]:
         self.accepts += 1
         if self.errors:
             raise self.errors.pop(0)
         return super().accept()
 
 
-def conversation(test, device: FakeDevice | None = None, log: Log | None = None, errors: tuple[Exception, ...] = ()):
+Connect: TypeAlias = Callable[[], Awaitable[Client]]
+Conversation: TypeAlias = Callable[[FakeDevice, Connect], Awaitable[None]]
+
+
+def conversation(
+    test: Conversation, device: FakeDevice | None = None, log: Log | None = None, errors: tuple[Exception, ...] = ()
+) -> Callable[[str], Coroutine[Any, Any, None]]:
     """Runs `test(device, connect)` against a server in a loop of its own."""
 
     async def main(path: str) -> None:
@@ -86,7 +102,7 @@ def conversation(test, device: FakeDevice | None = None, log: Log | None = None,
         used = device or FakeDevice()
         server = UapiServer(listener, used, log or Log("wg0", Level.SILENT), more_stats=lambda: {"sandbox_seccomp": 1})
         server.start()
-        writers = []
+        writers: list[asyncio.StreamWriter] = []
 
         async def connect() -> Client:
             client = Client(*await asyncio.open_unix_connection(path, limit=1 << 26))
@@ -104,17 +120,31 @@ def conversation(test, device: FakeDevice | None = None, log: Log | None = None,
     return main
 
 
+class Talk(Protocol):
+    """`conversation`, with a socket."""
+
+    def __call__(
+        self,
+        test: Conversation,
+        device: FakeDevice | None = None,
+        log: Log | None = None,
+        errors: tuple[Exception, ...] = (),
+    ) -> None: ...
+
+
 @pytest.fixture
-def talk(tmp_path):
-    def run(test, device: FakeDevice | None = None, log: Log | None = None, errors: tuple[Exception, ...] = ()) -> None:
+def talk(tmp_path: Path) -> Talk:
+    def run(
+        test: Conversation, device: FakeDevice | None = None, log: Log | None = None, errors: tuple[Exception, ...] = ()
+    ) -> None:
         asyncio.run(conversation(test, device, log, errors)(str(tmp_path / "s")))
 
     return run
 
 
 @pytest.mark.dropin("7")
-def test_several_operations_on_one_connection(talk):
-    async def test(device, connect):
+def test_several_operations_on_one_connection(talk: Talk) -> None:
+    async def test(device: FakeDevice, connect: Connect) -> None:
         client = await connect()
         assert await client.ask(b"set=1\nlisten_port=1\n\n") == b"errno=0\n\n"
         got = await client.ask(b"get=1\n\n")
@@ -127,8 +157,8 @@ def test_several_operations_on_one_connection(talk):
 
 
 @pytest.mark.dropin("7")
-def test_operations_in_one_packet_are_answered_in_order(talk):
-    async def test(device, connect):
+def test_operations_in_one_packet_are_answered_in_order(talk: Talk) -> None:
+    async def test(device: FakeDevice, connect: Connect) -> None:
         client = await connect()
         client.send(b"set=1\nlisten_port=1\n\nset=1\nlisten_port=x\n\nget=1\n\nset=1\nlisten_port=2\n\n")
         assert await client.reply() == b"errno=0\n\n"
@@ -141,8 +171,8 @@ def test_operations_in_one_packet_are_answered_in_order(talk):
 
 
 @pytest.mark.dropin("7")
-def test_end_of_stream_in_place_of_the_blank_line(talk):
-    async def test(device, connect):
+def test_end_of_stream_in_place_of_the_blank_line(talk: Talk) -> None:
+    async def test(device: FakeDevice, connect: Connect) -> None:
         for request in (b"set=1\nlisten_port=9\n", b"set=1\n", b"get=1\n"):
             client = await connect()
             client.send(request)
@@ -154,8 +184,8 @@ def test_end_of_stream_in_place_of_the_blank_line(talk):
 
 
 @pytest.mark.dropin("Bad input")
-def test_half_a_line_is_never_carried_out(talk):
-    async def test(device, connect):
+def test_half_a_line_is_never_carried_out(talk: Talk) -> None:
+    async def test(device: FakeDevice, connect: Connect) -> None:
         client = await connect()
         client.send(b"set=1\npublic_key=" + KEY.hex().encode() + b"\nallowed_ip=10.0.0.0/2")
         client.writer.write_eof()
@@ -165,8 +195,8 @@ def test_half_a_line_is_never_carried_out(talk):
     talk(test)
 
 
-def test_an_empty_set_changes_nothing_and_succeeds(talk):
-    async def test(device, connect):
+def test_an_empty_set_changes_nothing_and_succeeds(talk: Talk) -> None:
+    async def test(device: FakeDevice, connect: Connect) -> None:
         client = await connect()
         assert await client.ask(b"set=1\n\n") == b"errno=0\n\n"
         assert device.changes == [DeviceChange()]
@@ -174,8 +204,8 @@ def test_an_empty_set_changes_nothing_and_succeeds(talk):
     talk(test)
 
 
-def test_byte_by_byte(talk):
-    async def test(device, connect):
+def test_byte_by_byte(talk: Talk) -> None:
+    async def test(device: FakeDevice, connect: Connect) -> None:
         client = await connect()
         for byte in b"set=1\nlisten_port=77\n\n":
             client.send(bytes([byte]))
@@ -198,8 +228,8 @@ def test_byte_by_byte(talk):
         (b"stats=1\nx=1\n\n", errno.EINVAL),
     ],
 )
-def test_errors_are_negative_and_the_connection_goes_on(talk, request_text, code):
-    async def test(device, connect):
+def test_errors_are_negative_and_the_connection_goes_on(talk: Talk, request_text: bytes, code: int) -> None:
+    async def test(device: FakeDevice, connect: Connect) -> None:
         client = await connect()
         assert await client.ask(request_text) == b"errno=-%d\n\n" % code
         assert (await client.ask(b"set=1\n\n")) == b"errno=0\n\n"
@@ -207,11 +237,11 @@ def test_errors_are_negative_and_the_connection_goes_on(talk, request_text, code
     talk(test)
 
 
-def test_a_refusal_of_the_device_reaches_the_client(talk):
+def test_a_refusal_of_the_device_reaches_the_client(talk: Talk) -> None:
     device = FakeDevice()
     device.refuse = UapiError("port taken", errno=errno.EADDRINUSE)
 
-    async def test(device, connect):
+    async def test(device: FakeDevice, connect: Connect) -> None:
         client = await connect()
         assert await client.ask(b"set=1\nlisten_port=1\n\n") == b"errno=-98\n\n"
 
@@ -219,16 +249,16 @@ def test_a_refusal_of_the_device_reaches_the_client(talk):
 
 
 @pytest.mark.parametrize("request_text", [b"\n", b"x", b"get=2", b"set=1x", b"GET / HTTP/1.1\r\n\r\n"])
-def test_what_can_become_no_operation_is_hung_up_on_at_once(talk, request_text):
+def test_what_can_become_no_operation_is_hung_up_on_at_once(talk: Talk, request_text: bytes) -> None:
     """A client that speaks something else waits for an answer, and would never send the blank line."""
 
-    async def test(device, connect):
+    async def test(device: FakeDevice, connect: Connect) -> None:
         client = await connect()
         client.send(request_text)
         assert await client.rest() == b""
         assert await client_after(connect)
 
-    async def client_after(connect):
+    async def client_after(connect: Connect) -> bool:
         client = await connect()
         return await client.ask(b"set=1\n\n") == b"errno=0\n\n"
 
@@ -236,8 +266,8 @@ def test_what_can_become_no_operation_is_hung_up_on_at_once(talk, request_text):
 
 
 @pytest.mark.parametrize("request_text", [b"\n\n", b"GET / HTTP/1.1\r\n\n\n", b"set=2\n\n", b"\0\0\n\n", b"get=1 \n\n"])
-def test_what_is_no_operation_is_hung_up_on(talk, request_text):
-    async def test(device, connect):
+def test_what_is_no_operation_is_hung_up_on(talk: Talk, request_text: bytes) -> None:
+    async def test(device: FakeDevice, connect: Connect) -> None:
         client = await connect()
         client.send(request_text)
         assert await client.rest() == b""
@@ -246,8 +276,8 @@ def test_what_is_no_operation_is_hung_up_on(talk, request_text):
     talk(test)
 
 
-def test_stats(talk):
-    async def test(device, connect):
+def test_stats(talk: Talk) -> None:
+    async def test(device: FakeDevice, connect: Connect) -> None:
         client = await connect()
         assert await client.ask(b"stats=1\n\n") == b"peers=2\ncounter_bad_mac1=7\nsandbox_seccomp=1\nerrno=0\n\n"
 
@@ -255,8 +285,8 @@ def test_stats(talk):
 
 
 @pytest.mark.dropin("UAPI clients")
-def test_a_silent_or_vanishing_client_blocks_nobody(talk):
-    async def test(device, connect):
+def test_a_silent_or_vanishing_client_blocks_nobody(talk: Talk) -> None:
+    async def test(device: FakeDevice, connect: Connect) -> None:
         silent = await connect()
         half = await connect()
         half.send(b"set=1\npriv")
@@ -271,27 +301,29 @@ def test_a_silent_or_vanishing_client_blocks_nobody(talk):
 
 
 @pytest.mark.dropin("UAPI clients")
-def test_a_client_that_doesnt_read_its_reply_blocks_nobody_and_is_disconnected(talk, monkeypatch):
+def test_a_client_that_doesnt_read_its_reply_blocks_nobody_and_is_disconnected(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(uapi_server, "SEND_TIMEOUT_S", 0.2)
     device = FakeDevice()
     device.peers = [PeerStatus(bytes([1] * 32), allowed_ips=[(bytes(4), 8)] * 200_000)]
 
-    async def test(device, connect):
+    async def test(device: FakeDevice, connect: Connect) -> None:
         deaf = await connect()
-        deaf.writer.transport.pause_reading()
+        deaf.listen(on=False)
         deaf.send(b"get=1\n\n")
         assert await (await connect()).ask(b"set=1\n\n") == b"errno=0\n\n"
         await asyncio.sleep(0.5)  # past SEND_TIMEOUT_S: the server has hung up by then
-        deaf.writer.transport.resume_reading()
+        deaf.listen(on=True)
         assert not (await deaf.rest()).endswith(b"errno=0\n\n")
 
     talk(test, device)
 
 
-def test_an_endless_request_is_hung_up_on(talk, monkeypatch):
+def test_an_endless_request_is_hung_up_on(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uapi_server, "MAX_REQUEST_LEN", 1 << 16)
 
-    async def test(device, connect):
+    async def test(device: FakeDevice, connect: Connect) -> None:
         client = await connect()
         client.send(b"set=1\n" + b"x" * (1 << 17))
         with contextlib.suppress(ConnectionResetError):  # what the server didn't read makes it a reset
@@ -302,10 +334,10 @@ def test_an_endless_request_is_hung_up_on(talk, monkeypatch):
     talk(test)
 
 
-def test_the_longest_idle_connection_makes_room(talk, monkeypatch):
+def test_the_longest_idle_connection_makes_room(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uapi_server, "MAX_CONNECTIONS", 3)
 
-    async def test(device, connect):
+    async def test(device: FakeDevice, connect: Connect) -> None:
         clients = []
         for _ in range(3):
             clients.append(await connect())
@@ -320,11 +352,11 @@ def test_the_longest_idle_connection_makes_room(talk, monkeypatch):
     talk(test)
 
 
-def test_the_end_of_an_idle_connection_is_told(talk, monkeypatch):
+def test_the_end_of_an_idle_connection_is_told(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uapi_server, "MAX_CONNECTIONS", 3)
     text = io.StringIO()
 
-    async def test(device, connect):
+    async def test(device: FakeDevice, connect: Connect) -> None:
         kept = [await connect() for _ in range(3)]
         for client in kept:
             assert await client.ask(b"set=1\n\n") == b"errno=0\n\n"
@@ -339,11 +371,11 @@ def test_the_end_of_an_idle_connection_is_told(talk, monkeypatch):
     talk(test, log=Log("wg0", Level.DEBUG, stream=text))
 
 
-def test_a_connection_that_is_being_answered_is_not_idle(talk, monkeypatch):
+def test_a_connection_that_is_being_answered_is_not_idle(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uapi_server, "MAX_CONNECTIONS", 2)
     lines = "".join(f"public_key={number:064x}\n" for number in range(MANY))
 
-    async def test(device, connect):
+    async def test(device: FakeDevice, connect: Connect) -> None:
         busy, idle = await connect(), await connect()
         assert await busy.ask(b"set=1\n\n") == b"errno=0\n\n"
         assert await idle.ask(b"set=1\n\n") == b"errno=0\n\n"
@@ -360,7 +392,12 @@ def test_a_connection_that_is_being_answered_is_not_idle(talk, monkeypatch):
 
     servers: list[UapiServer] = []
     start = UapiServer.start
-    monkeypatch.setattr(UapiServer, "start", lambda self: (servers.append(self), start(self)))
+
+    def started(self: UapiServer) -> None:
+        servers.append(self)
+        start(self)
+
+    monkeypatch.setattr(UapiServer, "start", started)
     talk(test)
 
 
@@ -373,11 +410,13 @@ ODD = [
 
 
 @pytest.mark.parametrize("error", ODD, ids=repr)
-def test_no_error_of_accept_ends_the_configuration_socket(talk, monkeypatch, error):
+def test_no_error_of_accept_ends_the_configuration_socket(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     monkeypatch.setattr(uapi_server, "ACCEPT_RETRY_S", 0.001)
     text = io.StringIO()
 
-    async def test(device, connect):
+    async def test(device: FakeDevice, connect: Connect) -> None:
         client = await connect()
         assert await client.ask(b"set=1\nfwmark=1\n\n") == b"errno=0\n\n"
         assert len(device.changes) == 1
@@ -390,7 +429,9 @@ def test_no_error_of_accept_ends_the_configuration_socket(talk, monkeypatch, err
 
 
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.EIO])
-def test_a_new_connection_that_fails_is_told_and_the_next_one_served(talk, monkeypatch, code):
+def test_a_new_connection_that_fails_is_told_and_the_next_one_served(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
     """As where ioctl(FIONBIO) of the accepted socket fails."""
     text = io.StringIO()
     failing = [OSError(code, os.strerror(code))]
@@ -403,7 +444,7 @@ def test_a_new_connection_that_fails_is_told_and_the_next_one_served(talk, monke
 
     monkeypatch.setattr(uapi_server, "RequestBuffer", buffer)
 
-    async def test(device, connect):
+    async def test(device: FakeDevice, connect: Connect) -> None:
         assert await (await connect()).rest() == b""
         assert await (await connect()).ask(b"set=1\n\n") == b"errno=0\n\n"
         assert os.strerror(code) in text.getvalue()
@@ -411,7 +452,7 @@ def test_a_new_connection_that_fails_is_told_and_the_next_one_served(talk, monke
     talk(test, log=Log("wg0", Level.ERROR, stream=text))
 
 
-def test_out_of_memory_is_an_errno(talk):
+def test_out_of_memory_is_an_errno(talk: Talk) -> None:
     """While the change is applied; while a request is read, when the reserve has gone; for what get shows."""
     text = io.StringIO()
 
@@ -424,7 +465,7 @@ def test_out_of_memory_is_an_errno(talk):
         def status(self) -> DeviceStatus:
             raise MemoryError
 
-    async def test(device, connect):
+    async def test(device: FakeDevice, connect: Connect) -> None:
         client = await connect()
         assert await client.ask(b"set=1\nfwmark=9\n\n") == f"errno=-{errno.ENOMEM}\n\n".encode()
         assert await client.ask(b"get=1\n\n") == f"errno=-{errno.ENOMEM}\n\n".encode()
@@ -435,13 +476,13 @@ def test_out_of_memory_is_an_errno(talk):
     talk(test, device=Poor(), log=Log("wg0", Level.ERROR, stream=text))
 
 
-def test_a_long_request_stops_when_the_reserve_is_needed(talk, monkeypatch):
+def test_a_long_request_stops_when_the_reserve_is_needed(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     low = [False]
     monkeypatch.setattr(uapi_server, "reserve_low", lambda: low[0])
     monkeypatch.setattr(uapi_server, "reserve_fill", lambda: not low[0])
     lines = "".join(f"public_key={number:064x}\n" for number in range(MANY))
 
-    async def test(device, connect):
+    async def test(device: FakeDevice, connect: Connect) -> None:
         client = await connect()
         for is_low, answer in ((True, -errno.ENOMEM), (False, 0)):
             low[0] = is_low
@@ -451,7 +492,9 @@ def test_a_long_request_stops_when_the_reserve_is_needed(talk, monkeypatch):
     talk(test)
 
 
-def test_a_request_that_there_is_no_room_for_is_answered_at_its_end(talk, monkeypatch):
+def test_a_request_that_there_is_no_room_for_is_answered_at_its_end(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     room = RequestBuffer.room
 
     def poor_room(self: RequestBuffer) -> memoryview:
@@ -463,7 +506,7 @@ def test_a_request_that_there_is_no_room_for_is_answered_at_its_end(talk, monkey
     lines = b"".join(b"allowed_ip=10.%d.%d.0/24\n" % divmod(i, 256) for i in range(65536))
     text = io.StringIO()
 
-    async def test(device, connect):
+    async def test(device: FakeDevice, connect: Connect) -> None:
         client = await connect()
         client.send(b"set=1\npublic_key=" + KEY.hex().encode() + b"\n" + lines + b"\nset=1\nfwmark=3\n\n")
         assert await client.reply() == f"errno=-{errno.ENOMEM}\n\n".encode()
@@ -474,8 +517,8 @@ def test_a_request_that_there_is_no_room_for_is_answered_at_its_end(talk, monkey
     talk(test, log=Log("wg0", Level.ERROR, stream=text))
 
 
-def test_a_request_of_many_lines(talk):
-    async def test(device, connect):
+def test_a_request_of_many_lines(talk: Talk) -> None:
+    async def test(device: FakeDevice, connect: Connect) -> None:
         client = await connect()
         lines = b"".join(b"allowed_ip=10.%d.%d.0/24\n" % divmod(i, 256) for i in range(65536))
         assert await client.ask(b"set=1\npublic_key=" + KEY.hex().encode() + b"\n" + lines + b"\n") == b"errno=0\n\n"
@@ -484,7 +527,7 @@ def test_a_request_of_many_lines(talk):
     talk(test)
 
 
-def test_request_buffer_wipes_what_was_used_and_what_it_outgrew():
+def test_request_buffer_wipes_what_was_used_and_what_it_outgrew() -> None:
     requests = RequestBuffer()
     first = requests.data
     text = b"set=1\nprivate_key=" + b"ab" * 2048 + b"\n\n"
@@ -506,7 +549,7 @@ def test_request_buffer_wipes_what_was_used_and_what_it_outgrew():
     assert requests.used == 0
 
 
-def test_request_buffer_keeps_the_next_operation():
+def test_request_buffer_keeps_the_next_operation() -> None:
     requests = RequestBuffer()
     text = b"set=1\n\nget=1\n\nset"
     requests.room()[: len(text)] = text
@@ -522,10 +565,10 @@ def test_request_buffer_keeps_the_next_operation():
 
 
 @pytest.mark.dropin("2")
-def test_log_level(talk):
+def test_log_level(talk: Talk) -> None:
     log = Log("wg0", Level.SILENT)
 
-    async def test(device, connect):
+    async def test(device: FakeDevice, connect: Connect) -> None:
         client = await connect()
         for word, level in ((b"debug", Level.DEBUG), (b"ERROR", Level.ERROR), (b"silent", Level.SILENT)):
             assert await client.ask(b"log_level=" + word + b"\n\n") == b"errno=0\n\n"
@@ -541,10 +584,17 @@ def test_log_level(talk):
 MANY = 5_000
 
 
-def _watched(device, steps, log):
+T = TypeVar("T")
+R = TypeVar("R")
+Watched: TypeAlias = list[tuple[int, int]]
+
+
+def _watched(
+    device: FakeDevice, steps: Callable[[T], Generator[None, None, R]], log: Watched
+) -> Callable[[T], Generator[None, None, R]]:
     """`steps` with a note of how often the device was asked for its stats, before and after, and what was set."""
 
-    def watched(argument):
+    def watched(argument: T) -> Generator[None, None, R]:
         before = device.asked, len(device.changes)
         try:
             return (yield from steps(argument))
@@ -554,7 +604,7 @@ def _watched(device, steps, log):
     return watched
 
 
-async def _until(done, client, question):
+async def _until(done: asyncio.Future[bytes], client: Client, question: bytes) -> bytes:
     """How the last reply began; asks again and again until `done` is."""
     reply = b""
     while not done.done():
@@ -563,12 +613,13 @@ async def _until(done, client, question):
 
 
 @pytest.mark.dropin("11", "UAPI clients")
-def test_others_are_answered_while_a_long_change_is_read(talk, monkeypatch):
-    device, log = FakeDevice(), []
-    monkeypatch.setattr(uapi_server, "parse_set_steps", _watched(device, uapi_server.parse_set_steps, log))
+def test_others_are_answered_while_a_long_change_is_read(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = FakeDevice()
+    log: Watched = []
+    monkeypatch.setattr(uapi_server, "parse_set_steps", _watched(device, parse_set_steps, log))
     lines = "".join(f"public_key={number:064x}\n" for number in range(MANY))
 
-    async def test(device, connect):
+    async def test(device: FakeDevice, connect: Connect) -> None:
         client, other = await connect(), await connect()
         done = asyncio.ensure_future(client.ask(f"set=1\n{lines}\n".encode()))
         await _until(done, other, b"stats=1\n\n")
@@ -580,12 +631,15 @@ def test_others_are_answered_while_a_long_change_is_read(talk, monkeypatch):
 
 
 @pytest.mark.dropin("11", "UAPI clients")
-def test_others_are_answered_while_a_long_reply_is_written_and_nothing_is_set(talk, monkeypatch):
-    device, log = FakeDevice(), []
+def test_others_are_answered_while_a_long_reply_is_written_and_nothing_is_set(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = FakeDevice()
+    log: Watched = []
     device.peers = [PeerStatus(public_key=number.to_bytes(32, "big")) for number in range(MANY)]
-    monkeypatch.setattr(uapi_server, "format_get_steps", _watched(device, uapi_server.format_get_steps, log))
+    monkeypatch.setattr(uapi_server, "format_get_steps", _watched(device, format_get_steps, log))
 
-    async def test(device, connect):
+    async def test(device: FakeDevice, connect: Connect) -> None:
         client, other, third = await connect(), await connect(), await connect()
         done = asyncio.ensure_future(client.ask(b"get=1\n\n"))
         changes = asyncio.ensure_future(_until(done, third, b"set=1\nfwmark=1\n\n"))
@@ -600,12 +654,14 @@ def test_others_are_answered_while_a_long_reply_is_written_and_nothing_is_set(ta
     talk(test, device)
 
 
-def test_a_client_that_loses_its_place_has_made_its_long_change_or_none_of_it(talk, monkeypatch):
+def test_a_client_that_loses_its_place_has_made_its_long_change_or_none_of_it(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And the next one isn't kept waiting for it."""
     monkeypatch.setattr(uapi_server, "MAX_CONNECTIONS", 1)
     lines = "".join(f"public_key={number:064x}\n" for number in range(MANY))
 
-    async def test(device, connect):
+    async def test(device: FakeDevice, connect: Connect) -> None:
         client = await connect()
         client.send(f"set=1\n{lines}\n".encode())
         other = await connect()  # takes the other's place

@@ -5,6 +5,7 @@ import os
 import select
 import socket
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -14,12 +15,12 @@ from tests.support import require_root
 
 
 @pytest.fixture
-def directory(tmp_path):
+def directory(tmp_path: Path) -> str:
     return str(tmp_path / "wireguard")
 
 
 @pytest.mark.dropin("6")
-def test_directory_and_socket_have_wireguard_gos_modes(directory):
+def test_directory_and_socket_have_wireguard_gos_modes(directory: str) -> None:
     umask = os.umask(0o022)
     try:
         uapi = open_uapi("wg0", directory=directory)
@@ -34,7 +35,7 @@ def test_directory_and_socket_have_wireguard_gos_modes(directory):
         uapi.close()
 
 
-def test_close_removes_the_file_and_is_idempotent(directory):
+def test_close_removes_the_file_and_is_idempotent(directory: str) -> None:
     uapi = open_uapi("wg0", directory=directory)
     uapi.close()
     uapi.close()
@@ -42,7 +43,7 @@ def test_close_removes_the_file_and_is_idempotent(directory):
 
 
 @pytest.mark.dropin("6")
-def test_a_live_socket_is_in_use(directory):
+def test_a_live_socket_is_in_use(directory: str) -> None:
     uapi = open_uapi("wg0", directory=directory)
     try:
         with pytest.raises(DeviceError, match="wg0 is in use") as caught:
@@ -54,7 +55,7 @@ def test_a_live_socket_is_in_use(directory):
 
 
 @pytest.mark.dropin("6")
-def test_a_stale_socket_is_taken_over(directory):
+def test_a_stale_socket_is_taken_over(directory: str) -> None:
     stale = open_uapi("wg0", directory=directory)
     stale.listener.close()
     uapi = open_uapi("wg0", directory=directory)
@@ -64,7 +65,7 @@ def test_a_stale_socket_is_taken_over(directory):
         uapi.close()
 
 
-def test_close_leaves_a_successors_file_alone(directory):
+def test_close_leaves_a_successors_file_alone(directory: str) -> None:
     first = open_uapi("wg0", directory=directory)
     os.unlink(f"{directory}/wg0.sock")
     assert not first.present()
@@ -77,7 +78,7 @@ def test_close_leaves_a_successors_file_alone(directory):
 
 @pytest.mark.dropin("5")
 @pytest.mark.parametrize("end", ["unlink", "rename", "replace"])
-def test_removal_is_noticed(directory, end):
+def test_removal_is_noticed(directory: str, end: str) -> None:
     uapi = open_uapi("wg0", directory=directory)
     path = f"{directory}/wg0.sock"
     fd = uapi.watch()
@@ -99,7 +100,7 @@ def test_removal_is_noticed(directory, end):
 
 
 @pytest.mark.dropin("3")
-def test_an_inherited_socket_is_taken_over_with_its_file(directory):
+def test_an_inherited_socket_is_taken_over_with_its_file(directory: str) -> None:
     given = open_uapi("wg0", directory=directory)
     uapi = from_fd(os.dup(given.listener.fileno()))
     given.listener.close()
@@ -110,7 +111,7 @@ def test_an_inherited_socket_is_taken_over_with_its_file(directory):
     assert os.listdir(directory) == []
 
 
-def test_an_inherited_descriptor_must_be_a_listening_unix_socket(tmp_path):
+def test_an_inherited_descriptor_must_be_a_listening_unix_socket(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="WG_UAPI_FD=987 is not a socket"):
         from_fd(987)
     for sock in (
@@ -124,13 +125,13 @@ def test_an_inherited_descriptor_must_be_a_listening_unix_socket(tmp_path):
         from_fd(file.fileno())
 
 
-def test_a_directory_that_cant_be_made_is_named(tmp_path):
+def test_a_directory_that_cant_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DeviceError, match=r"configuration socket .*/file/wireguard/wg0.sock can't be made"):
         open_uapi("wg0", directory=str(tmp_path / "file" / "wireguard"))
 
 
-def test_connect_says_that_nobody_answers(directory):
+def test_connect_says_that_nobody_answers(directory: str) -> None:
     with pytest.raises(DeviceError, match=f"no daemon answers for wg0: there is no {directory}/wg0.sock"):
         connect("wg0", directory=directory)
     left = open_uapi("wg0", directory=directory)
@@ -139,7 +140,7 @@ def test_connect_says_that_nobody_answers(directory):
         connect("wg0", directory=directory)
 
 
-def test_who_may_not_ask_is_told_so(directory):
+def test_who_may_not_ask_is_told_so(directory: str) -> None:
     """Some daemon does answer there, but not everybody."""
     require_root()
     uapi = open_uapi("wg0", directory=directory)
