@@ -15,8 +15,8 @@ from libc.string cimport memcmp, memcpy, memset
 from pywg._native.checks cimport c_assert, static_fits
 from pywg._native.checksum cimport csum_fold, csum_partial, csum_pseudo4, csum_pseudo6
 from pywg._native.flow cimport Packet, checksums_hold, packet_addresses, read_packet
-from pywg._native.inet cimport IP4_DF, IP4_LEN, IP_MAX_LEN, PROTO_TCP, PROTO_UDP, TCP_LEN, TCP_PSH, Ip4Header, Ip6Header
-from pywg._native.inet cimport TcpHeader, UdpHeader, htons, ntohl, ntohs
+from pywg._native.ip cimport IP4_DF, IP4_LEN, IP_MAX_LEN, PROTO_TCP, PROTO_UDP, TCP_LEN, TCP_PSH, Ip4Header, Ip6Header
+from pywg._native.ip cimport TcpHeader, UdpHeader, htons, ntohl, ntohs
 from pywg._native.linux cimport iovec
 from pywg._native.wire cimport VNET_F_NEEDS_CSUM, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4, VNET_HDR_LEN
 from pywg._native.wire cimport VNET_HDR_MAX, VnetHdr

@@ -6,8 +6,8 @@ the packet's length.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from pywg._native.checksum cimport csum_fold, csum_partial, csum_pseudo4, csum_pseudo6
-from pywg._native.inet cimport IP4_LEN, IP4_MF_OR_OFFSET, IP6_LEN, PROTO_TCP, PROTO_UDP, TCP_ACK, TCP_ECE, TCP_LEN
-from pywg._native.inet cimport TCP_PSH, UDP_LEN, Ip4Header, Ip6Header, TcpHeader, UdpHeader, ntohs, tcp_header_len
+from pywg._native.ip cimport IP4_LEN, IP4_MF_OR_OFFSET, IP6_LEN, PROTO_TCP, PROTO_UDP, TCP_ACK, TCP_ECE, TCP_LEN
+from pywg._native.ip cimport TCP_PSH, UDP_LEN, Ip4Header, Ip6Header, TcpHeader, UdpHeader, ntohs, tcp_header_len
 
 
 cdef struct Packet:

@@ -10,7 +10,7 @@ into the loop is sealed once a peer in it, at the most.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from pywg._native.dataplane cimport Dataplane
-from pywg._native.inet cimport IP4_LEN, IP6_LEN, PROTO_UDP, UDP_LEN
+from pywg._native.ip cimport IP4_LEN, IP6_LEN, PROTO_UDP, UDP_LEN
 from pywg._native.session cimport Peer
 from pywg._native.wire cimport MESSAGE_TRANSPORT, WG_HEADER_LEN
 

@@ -5,7 +5,7 @@ from pywg._native.clock cimport SECOND_NS
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_raise
 from pywg._native.index_table cimport IndexEntry, index_table_find
-from pywg._native.inet cimport UDP_LEN
+from pywg._native.ip cimport UDP_LEN
 from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_unlock
 from pywg._native.session cimport EVENT_ROUTING_LOOP, Peer
 from pywg._native.wire cimport TransportHeader

@@ -10,9 +10,9 @@ from libc.string cimport memcpy, memset
 
 from pywg._native.checks cimport c_assert
 from pywg._native.checksum cimport csum_copy, csum_fold, csum_partial, csum_pseudo4, csum_pseudo6
-from pywg._native.inet cimport IP4_LEN, IP4_MF_OR_OFFSET, IP6_LEN, PROTO_DESTINATION, PROTO_HOP_BY_HOP, PROTO_ROUTING
-from pywg._native.inet cimport PROTO_TCP, PROTO_UDP, TCP_CWR, TCP_FIN, TCP_LEN, TCP_PSH, UDP_LEN, Ip4Header, Ip6Header
-from pywg._native.inet cimport TcpHeader, UdpHeader, htonl, htons, ntohl, ntohs, tcp_header_len
+from pywg._native.ip cimport IP4_LEN, IP4_MF_OR_OFFSET, IP6_LEN, PROTO_DESTINATION, PROTO_HOP_BY_HOP, PROTO_ROUTING
+from pywg._native.ip cimport PROTO_TCP, PROTO_UDP, TCP_CWR, TCP_FIN, TCP_LEN, TCP_PSH, UDP_LEN, Ip4Header, Ip6Header
+from pywg._native.ip cimport TcpHeader, UdpHeader, htonl, htons, ntohl, ntohs, tcp_header_len
 from pywg._native.run cimport RUN_MAX_DATAGRAMS, RUN_MAX_WIRE_LEN, Run
 from pywg._native.wire cimport TAG_LEN, VNET_F_NEEDS_CSUM, VNET_GSO_ECN, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4
 from pywg._native.wire cimport VNET_HDR_LEN, WG_HEADER_LEN, VnetHdr, padded_len
