@@ -115,3 +115,8 @@ cdef inline AllowedOwner *allowedips_lookup6(const AllowedIps *table, const uint
             found = node.owner
         node = node.child[allowedips_bit(high, low, node.cidr)]
     return found
+
+
+cdef inline AllowedOwner *allowedips_lookup(const AllowedIps *table, const uint8_t *ip, int ip_len) noexcept nogil:
+    """The same, of 4 or 16 bytes."""
+    return allowedips_lookup4(table, ip) if ip_len == 4 else allowedips_lookup6(table, ip)

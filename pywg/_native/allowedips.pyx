@@ -304,11 +304,7 @@ cdef class Table:
     def lookup(self, ip: bytes) -> int | None:
         """The owner of the longest prefix that holds `ip`."""
         check_prefix(ip, 0)
-        cdef AllowedOwner *found
-        if len(ip) == 4:
-            found = allowedips_lookup4(self.table, ip)
-        else:
-            found = allowedips_lookup6(self.table, ip)
+        cdef AllowedOwner *found = allowedips_lookup(self.table, ip, <int>len(ip))
         return None if found == NULL else (<TableOwner *>found).number
 
     def entries(self, owner: int) -> list[tuple[bytes, int]]:

@@ -6,6 +6,7 @@ from libc.string cimport memcpy, memset
 from pywg._native.aead cimport AEAD_BATCH, Aead, aead_forget, aead_free, aead_use, open_batch as open_datagrams
 from pywg._native.aead cimport seal_batch as seal_datagrams, seal_run
 from pywg._native.clock cimport now_ns
+from pywg._native.ip cimport IpView, ip_read
 from pywg._native.libcrypto cimport EVP_CIPHER_CTX, EVP_CTRL_AEAD_GET_TAG, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free
 from pywg._native.libcrypto cimport EVP_CIPHER_CTX_new, EVP_EncryptFinal_ex, EVP_EncryptInit_ex, EVP_EncryptUpdate
 from pywg._native.libcrypto cimport EVP_chacha20_poly1305
@@ -137,7 +138,10 @@ def bench_seal(uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
 cdef int seal_frame(Aead *aead, const VnetHdr *hdr, const uint8_t[::1] packet, uint32_t mtu, uint8_t *out, Run *runs,
                     uint64_t counter) noexcept nogil:
     """Cuts and seals a superframe, as the outbound thread does. The number of runs, or SEG_*."""
-    cdef int i, n = segment_frame(hdr, &packet[0], <uint32_t>packet.shape[0], mtu, out, OUT_LEN, runs, MAX_RUNS)
+    cdef IpView ip
+    cdef int i, n
+    ip_read(&ip, <uint8_t *>&packet[0], <uint32_t>packet.shape[0])
+    n = segment_frame(hdr, &ip, mtu, out, OUT_LEN, runs, MAX_RUNS)
     for i in range(n):
         seal_run(aead, &runs[i], 1, counter)
         counter += runs[i].count

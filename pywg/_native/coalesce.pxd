@@ -5,6 +5,7 @@ peers and may be hostile. A packet that may not be merged passes unchanged.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from pywg._native.ip cimport IpView
 from pywg._native.linux cimport iovec
 
 cdef enum:
@@ -65,9 +66,9 @@ cdef void coalesce_free(Coalescer *c) noexcept nogil
 # Starts a new batch.
 cdef void coalesce_reset(Coalescer *c) noexcept nogil
 
-# Takes one packet of exactly `len` bytes, which must stay there, writable, until the reset. `features`: COALESCE_TCP,
+# Takes one packet, whose bytes, unlike the view, must stay there, writable, until the reset. `features`: COALESCE_TCP,
 # COALESCE_UDP, both or neither. 0, or -1 when the batch is full (write its frames, reset, add again).
-cdef int coalesce_add(Coalescer *c, uint8_t *packet, uint32_t len, int features) noexcept nogil
+cdef int coalesce_add(Coalescer *c, const IpView *ip, int features) noexcept nogil
 
 # Frames of the batch, in the order of their first packets. Packets of one flow are never reordered.
 cdef int coalesce_count(Coalescer *c) noexcept nogil

@@ -14,9 +14,9 @@ from libc.string cimport memcmp, memcpy, memset
 
 from pywg._native.checks cimport c_assert, static_fits
 from pywg._native.checksum cimport csum_fold, csum_partial, csum_pseudo4, csum_pseudo6
-from pywg._native.flow cimport Packet, checksums_hold, packet_addresses, read_packet
-from pywg._native.ip cimport IP4_DF, IP4_LEN, IP_MAX_LEN, PROTO_TCP, PROTO_UDP, TCP_LEN, TCP_PSH, Ip4Header, Ip6Header
-from pywg._native.ip cimport TcpHeader, UdpHeader, htons, ntohl, ntohs
+from pywg._native.ip cimport IP4_DF, IP4_LEN, IP6_LEN, IP_MAX_LEN, PROTO_TCP, PROTO_UDP, TCP_ACK, TCP_ECE, TCP_LEN
+from pywg._native.ip cimport TCP_PSH, Ip4Header, Ip6Header, IpView, TcpHeader, UdpHeader, htons, ip_addresses
+from pywg._native.ip cimport ip_headers_len, ip_read, ntohl, ntohs
 from pywg._native.linux cimport iovec
 from pywg._native.wire cimport VNET_F_NEEDS_CSUM, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4, VNET_HDR_LEN
 from pywg._native.wire cimport VNET_HDR_MAX, VnetHdr
@@ -24,6 +24,15 @@ from pywg._native.wire cimport VNET_HDR_MAX, VnetHdr
 cdef enum:
     TCP_CHECK_OFFSET = 16
     UDP_CHECK_OFFSET = 6
+
+
+cdef struct Packet:
+    const IpView *ip
+    bint mergeable        # its own headers allow it; below here is for mergeable packets only
+    bint push             # TCP's PSH: nothing may follow it in a superframe
+    uint64_t tag          # ports, protocol, IP version; 0 when the ports can't be told. With the addresses, the flow
+    uint32_t header_len   # IP and transport headers
+    uint32_t payload_len  # never 0
 
 
 cdef Coalescer *coalesce_new(int max_packets, int vnet_hdr_len) noexcept nogil:
@@ -63,20 +72,57 @@ cdef int coalesce_count(Coalescer *c) noexcept nogil:
     return c.frame_count
 
 
-cdef inline bint same_addresses(const Frame *f, const uint8_t *packet, uint8_t version) noexcept nogil:
+cdef inline void read_packet(Packet *p, const IpView *ip) noexcept nogil:
+    """Plain TCP and UDP only: no IP options, extension headers or fragments."""
+    cdef const TcpHeader *tcp = <const TcpHeader *>(ip.packet + ip.l4_offset)
+    cdef const UdpHeader *udp = <const UdpHeader *>(ip.packet + ip.l4_offset)
+    cdef uint32_t ip_len = IP4_LEN if ip.version == 4 else IP6_LEN
+    p.ip = ip
+    p.tag = 0
+    p.mergeable = False
+    if ip.l4_offset != ip_len or ip.fragment or ip.total_len != ip.len:
+        return
+    p.header_len = ip_headers_len(ip)
+    if p.header_len == 0:
+        return
+    p.tag = <uint64_t>udp.source_port << 48 | <uint64_t>udp.destination_port << 32 | ip.protocol << 8 | ip.version
+    p.payload_len = ip.len - p.header_len
+    if ip.protocol == PROTO_TCP:
+        # A segment with data and no flag but ACK, PSH and ECE.
+        p.push = tcp.flags & TCP_PSH != 0
+        p.mergeable = p.payload_len != 0 and tcp.flags & ~<uint8_t>(TCP_PSH | TCP_ECE) == TCP_ACK
+    else:
+        # A datagram with data and a checksum: segmentation would invent the checksum that was left out.
+        p.push = False
+        p.mergeable = p.payload_len != 0 and ntohs(udp.len) == ip.len - ip.l4_offset and udp.check != 0
+
+
+cdef inline bint checksums_hold(const uint8_t *data, uint32_t len, uint32_t l4_offset, uint8_t protocol) noexcept nogil:
+    """Whether the IPv4 header's (if it is one) and the transport's checksum are right, in a packet read as above."""
+    cdef uint32_t l4_len = len - l4_offset
+    cdef uint64_t pseudo
+    if l4_offset == IP4_LEN:
+        if csum_fold(csum_partial(data, IP4_LEN, 0)) != 0:
+            return False
+        pseudo = csum_pseudo4(ip_addresses(data, 4), protocol, l4_len)
+    else:
+        pseudo = csum_pseudo6(ip_addresses(data, 6), protocol, l4_len)
+    return csum_fold(csum_partial(data + l4_offset, l4_len, pseudo)) == 0
+
+
+cdef inline bint same_addresses(const Frame *f, const IpView *ip) noexcept nogil:
     """Both packets hold a whole header of this IP version."""
-    cdef size_t addresses_len = 8 if version == 4 else 32
-    return memcmp(packet_addresses(f.head, version), packet_addresses(packet, version), addresses_len) == 0
+    return memcmp(ip_addresses(f.head, ip.version), ip.source, 2 * <size_t>ip.address_len) == 0
 
 
 cdef inline bint ip_continues(Frame *f, const Packet *p) noexcept nogil:
     """The IP header is the head's, but for what segmentation writes; IPv4 IDs count up, or stand still under DF."""
     cdef const Ip4Header *head4 = <const Ip4Header *>f.head
-    cdef const Ip4Header *ip4 = <const Ip4Header *>p.data
+    cdef const Ip4Header *ip4 = <const Ip4Header *>p.ip.packet
     cdef const Ip6Header *head6 = <const Ip6Header *>f.head
-    cdef const Ip6Header *ip6 = <const Ip6Header *>p.data
+    cdef const Ip6Header *ip6 = <const Ip6Header *>p.ip.packet
     cdef uint16_t id_grown
-    if p.version == 6:
+    if p.ip.version == 6:
         return head6.version_class_label == ip6.version_class_label and head6.hop_limit == ip6.hop_limit
     if head4.tos != ip4.tos or head4.ttl != ip4.ttl or head4.flags_offset != ip4.flags_offset:
         return False
@@ -89,13 +135,13 @@ cdef inline bint ip_continues(Frame *f, const Packet *p) noexcept nogil:
 cdef inline bint tcp_continues(const Frame *f, const Packet *p) noexcept nogil:
     """In sequence, and the TCP header is the head's (as long, above all), but for sequence number, checksum and PSH."""
     cdef const TcpHeader *head = <const TcpHeader *>(f.head + f.l4_offset)
-    cdef const TcpHeader *tcp = <const TcpHeader *>(p.data + p.l4_offset)
+    cdef const TcpHeader *tcp = <const TcpHeader *>(p.ip.packet + p.ip.l4_offset)
     return (
         ntohl(tcp.seq) == f.next_seq
         and tcp.ack == head.ack and tcp.window == head.window and tcp.urgent == head.urgent
         and tcp.offset_reserved == head.offset_reserved
         and (tcp.flags | TCP_PSH) == (head.flags | TCP_PSH)
-        and memcmp(tcp + 1, head + 1, p.header_len - p.l4_offset - TCP_LEN) == 0
+        and memcmp(tcp + 1, head + 1, p.header_len - p.ip.l4_offset - TCP_LEN) == 0
     )
 
 
@@ -105,13 +151,13 @@ cdef bint joins(Frame *f, const Packet *p) noexcept nogil:
         return False
     if f.total_len + p.payload_len > IP_MAX_LEN or not ip_continues(f, p):
         return False
-    if p.protocol == PROTO_TCP and not tcp_continues(f, p):
+    if p.ip.protocol == PROTO_TCP and not tcp_continues(f, p):
         return False
     if not f.verified:
         if not checksums_hold(f.head, f.head_len, f.l4_offset, f.protocol):
             return False
         f.verified = True
-    return checksums_hold(p.data, p.len, p.l4_offset, p.protocol)
+    return checksums_hold(p.ip.packet, p.ip.len, p.ip.l4_offset, p.ip.protocol)
 
 
 cdef inline void close_frame(Coalescer *c, int slot) noexcept nogil:
@@ -125,7 +171,7 @@ cdef void append_member(Coalescer *c, int slot, const Packet *p) noexcept nogil:
     cdef Member *m = &c.members[c.member_count]
     c_assert(c.member_count < c.max_packets)
     c_assert(f.count < COALESCE_MAX_MEMBERS)
-    m.payload = p.data + p.header_len
+    m.payload = p.ip.packet + p.header_len
     m.len = p.payload_len
     m.next = -1
     if f.first < 0:
@@ -159,20 +205,20 @@ cdef void append_frame(Coalescer *c, const Packet *p) noexcept nogil:
     """`p` starts a frame, which stays open if others may join."""
     cdef Frame *f = &c.frames[c.frame_count]
     c_assert(c.frame_count < c.max_packets)
-    f.head = p.data
-    f.head_len = p.len
+    f.head = p.ip.packet
+    f.head_len = p.ip.len
     f.count = 1
     f.first = -1
     if p.mergeable and not p.push:
-        f.total_len = p.len
+        f.total_len = p.ip.len
         f.gso_size = p.payload_len
         f.header_len = p.header_len
-        f.l4_offset = p.l4_offset
-        f.protocol = p.protocol
+        f.l4_offset = p.ip.l4_offset
+        f.protocol = p.ip.protocol
         f.verified = False
         f.push = False
-        if p.protocol == PROTO_TCP:
-            f.next_seq = ntohl((<const TcpHeader *>(p.data + p.l4_offset)).seq) + p.payload_len
+        if p.ip.protocol == PROTO_TCP:
+            f.next_seq = ntohl((<const TcpHeader *>(p.ip.packet + p.ip.l4_offset)).seq) + p.payload_len
         open_frame(c, p.tag, c.frame_count)
     c.frame_count += 1
 
@@ -181,7 +227,7 @@ cdef inline int find_open(Coalescer *c, const Packet *p) noexcept nogil:
     """The slot of the frame open for the packet's flow, or -1."""
     cdef int slot
     for slot in range(c.open_count):
-        if c.open[slot].tag == p.tag and same_addresses(&c.frames[c.open[slot].frame], p.data, p.version):
+        if c.open[slot].tag == p.tag and same_addresses(&c.frames[c.open[slot].frame], p.ip):
             return slot
     return -1
 
@@ -189,10 +235,10 @@ cdef inline int find_open(Coalescer *c, const Packet *p) noexcept nogil:
 cdef void close_between(Coalescer *c, const Packet *p) noexcept nogil:
     """Closes what is open between the two addresses of `p`, whose ports can't be told."""
     cdef int slot = 0
-    if p.version == 0:
+    if p.ip.version == 0:
         return
     while slot < c.open_count:
-        if c.open[slot].tag & 0xFF == p.version and same_addresses(&c.frames[c.open[slot].frame], p.data, p.version):
+        if c.open[slot].tag & 0xFF == p.ip.version and same_addresses(&c.frames[c.open[slot].frame], p.ip):
             close_frame(c, slot)
         else:
             slot += 1
@@ -202,14 +248,14 @@ cdef inline bint may_merge(const Coalescer *c, uint8_t protocol, int features) n
     return c.vnet_hdr_len != 0 and features & (COALESCE_TCP if protocol == PROTO_TCP else COALESCE_UDP) != 0
 
 
-cdef int coalesce_add(Coalescer *c, uint8_t *packet, uint32_t len, int features) noexcept nogil:
+cdef int coalesce_add(Coalescer *c, const IpView *ip, int features) noexcept nogil:
     cdef Packet p
     cdef int slot
     if c.packet_count == c.max_packets:
         return -1
     c.packet_count += 1
-    read_packet(&p, packet, len)
-    p.mergeable = p.mergeable and may_merge(c, p.protocol, features)
+    read_packet(&p, ip)
+    p.mergeable = p.mergeable and may_merge(c, ip.protocol, features)
     if p.tag:
         slot = find_open(c, &p)
         if slot >= 0:
@@ -236,10 +282,10 @@ cdef void write_headers(const Frame *f) noexcept nogil:
         ip4.total_len = htons(f.total_len)
         ip4.check = 0
         ip4.check = csum_fold(csum_partial(f.head, IP4_LEN, 0))
-        pseudo = csum_pseudo4(ip4.addresses, f.protocol, l4_len)
+        pseudo = csum_pseudo4(ip4.source, f.protocol, l4_len)
     else:
         ip6.payload_len = htons(l4_len)
-        pseudo = csum_pseudo6(ip6.addresses, f.protocol, l4_len)
+        pseudo = csum_pseudo6(ip6.source, f.protocol, l4_len)
     if f.protocol == PROTO_TCP:
         tcp.check = ~csum_fold(pseudo)
         if f.push:
@@ -301,6 +347,7 @@ def coalesce(packets, tcp=True, udp=True, *, max_packets=1024, vnet_hdr_len=VNET
     cdef uint8_t **copies = <uint8_t **>calloc(len(packets) + 1, sizeof(uint8_t *))
     cdef int features = (COALESCE_TCP if tcp else 0) | (COALESCE_UDP if udp else 0)
     cdef uint32_t packet_len
+    cdef IpView ip
     cdef int i, n = len(packets)
     try:
         if c == NULL or copies == NULL:
@@ -311,7 +358,8 @@ def coalesce(packets, tcp=True, udp=True, *, max_packets=1024, vnet_hdr_len=VNET
             if copies[i] == NULL:
                 raise MemoryError
             memcpy(copies[i], <const uint8_t *><const char *>packets[i], packet_len)
-            if coalesce_add(c, copies[i], packet_len, features) < 0:
+            ip_read(&ip, copies[i], packet_len)
+            if coalesce_add(c, &ip, features) < 0:
                 raise ValueError("the batch is full")
         return [joined_frame(c, i) for i in range(coalesce_count(c))]
     finally:

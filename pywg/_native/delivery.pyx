@@ -6,7 +6,7 @@ the coalescer made of it.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg._native cimport linux
 from pywg._native.activity cimport activity_begins
-from pywg._native.allowedips cimport allowedips_lookup4, allowedips_lookup6
+from pywg._native.allowedips cimport allowedips_lookup
 from pywg._native.atomic cimport add64, load_int, store64, store_pointer
 from pywg._native.clock cimport SECOND_NS
 from pywg._native.coalesce cimport COALESCE_MAX_IOV, Coalescer, coalesce_add, coalesce_count, coalesce_frame
@@ -17,6 +17,7 @@ from pywg._native.ecn cimport ecn_decapsulate
 from pywg._native.endpoint cimport Endpoint, same_endpoint
 from pywg._native.events cimport events_confirmed, events_raise
 from pywg._native.inbatch cimport Group, InBatch
+from pywg._native.ip cimport IpView, ip_read
 from pywg._native.linux cimport EINTR, pthread_mutex_lock, pthread_mutex_unlock, writev
 from pywg._native.replay cimport replay_accept
 from pywg._native.session cimport EVENT_ENDPOINT_MOVED, EVENT_REKEY_WANTED, REKEY_ON_RECEIVE_S, Keypair, Peer
@@ -115,36 +116,24 @@ cdef void take_packet(Delivery *d, Peer *peer, uint8_t *packet, uint32_t wire_le
     """Cryptokey routing: the inner source must be the peer's. Padding is cut off by the IP header's own length."""
     cdef Dataplane *dp = d.dp
     cdef uint32_t text_len = wire_len - WG_HEADER_LEN - TAG_LEN
-    cdef uint32_t len
-    cdef Peer *owner
+    cdef IpView ip
     if text_len == 0:
         count(&dp.counters.rx_keepalives)
         add64(&peer.rx_bytes, wire_len)
         return
-    if text_len >= 20 and packet[0] >> 4 == 4:
-        len = (<uint32_t>packet[2] << 8) | packet[3]
-        owner = <Peer *>allowedips_lookup4(dp.allowed, packet + 12)
-        if len < 20 or len > text_len:
-            count(&dp.counters.rx_not_ip)
-            return
-    elif text_len >= 40 and packet[0] >> 4 == 6:
-        len = ((<uint32_t>packet[4] << 8) | packet[5]) + 40
-        owner = <Peer *>allowedips_lookup6(dp.allowed, packet + 8)
-        if len > text_len:
-            count(&dp.counters.rx_not_ip)
-            return
-    else:
+    if not ip_read(&ip, packet, text_len) or ip.total_len == 0:
         count(&dp.counters.rx_not_ip)
         return
-    if owner != peer:
+    if <Peer *>allowedips_lookup(dp.allowed, ip.source, ip.address_len) != peer:
         count(&dp.counters.rx_source_not_allowed)
         return
     add64(&peer.rx_bytes, wire_len)
-    ecn_decapsulate(packet, outer_tos)
+    ecn_decapsulate(&ip, outer_tos)
     count(&dp.counters.rx_packets)
-    if coalesce_add(d.coalescer, packet, len, dp.coalesce) != 0:
+    ip.len = ip.total_len
+    if coalesce_add(d.coalescer, &ip, dp.coalesce) != 0:
         write_frames(d)
-        coalesce_add(d.coalescer, packet, len, dp.coalesce)
+        coalesce_add(d.coalescer, &ip, dp.coalesce)
 
 
 cdef void write_frames(Delivery *d) noexcept nogil:

@@ -7,6 +7,7 @@ from pywg._native.outbatch cimport Batch
 from pywg._native.pipeline cimport Pipeline
 from pywg._native.pool cimport Pool
 from pywg._native.session cimport Peer
+from pywg._native.wire cimport VNET_HDR_MAX
 from pywg._native.worker cimport Worker
 
 cdef enum:
@@ -25,7 +26,7 @@ cdef struct Egress:
     bint failing                    # the last read of the TUN failed, for a reason that may pass
     uint64_t now, heavy_ns          # when the last batch began, and the last one that was more than acknowledgements
     Bucket icmp
-    uint8_t reply[ICMP_REPLY_MAX + 16]  # with room for a virtio header before it
+    uint8_t reply[VNET_HDR_MAX + ICMP_REPLY_MAX]
     # With helpers only
     Pool *pool
     Pipeline line

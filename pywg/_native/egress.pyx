@@ -14,17 +14,19 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from pywg._native cimport linux
-from pywg._native.allowedips cimport allowedips_lookup4, allowedips_lookup6
+from pywg._native.allowedips cimport allowedips_lookup
 from pywg._native.atomic cimport load8, store64, store8, store_int
 from pywg._native.bucket cimport bucket_take
 from pywg._native.checks cimport c_assert
 from pywg._native.clock cimport now_ns
 from pywg._native.counters cimport count
 from pywg._native.dataplane cimport Dataplane
+from pywg._native.ecn cimport ECN_MASK
 from pywg._native.events cimport events_raise, events_signal
 from pywg._native.icmp cimport ICMP_BURST, ICMP_PER_SECOND, ICMP_REPLY_MAX, icmp_send, icmp_unreachable
+from pywg._native.ip cimport IpView, ip_read, ip_tos
 from pywg._native.linux cimport EAGAIN, EBADF, EBADFD, EINTR, ENODEV, read, write
-from pywg._native.loop cimport loop_closes, transport_in
+from pywg._native.loop cimport looks_like_transport, loop_closes
 from pywg._native.outbatch cimport BATCH_BYTES, BATCH_PACKETS, READ_MAX, Batch, batch_forget_peers, batch_free
 from pywg._native.outbatch cimport batch_init, batch_next_packet, batch_next_segments, batch_plan_packet
 from pywg._native.outbatch cimport batch_plan_segments, batch_reserve, batch_seal, batch_send, sending
@@ -36,7 +38,7 @@ from pywg._native.run cimport Run
 from pywg._native.segment cimport SEG_NO_ROOM, SEG_UNKNOWN_GSO, finish_checksum, segment_frame
 from pywg._native.session cimport EVENT_HANDSHAKE_WANTED, Peer, StagedPacket, can_seal, has_endpoint
 from pywg._native.staged cimport stage_packet, staged_free, staged_take
-from pywg._native.wire cimport VNET_F_NEEDS_CSUM, VNET_GSO_NONE, WG_HEADER_LEN, VnetHdr
+from pywg._native.wire cimport VNET_F_NEEDS_CSUM, VNET_GSO_NONE, VNET_HDR_MAX, WG_HEADER_LEN, VnetHdr
 from pywg._native.worker cimport Worker, worker_free, worker_init
 
 cdef enum:
@@ -164,51 +166,44 @@ cdef void outbound(Egress *e, uint8_t *packet, uint32_t packet_len, uint64_t now
     cdef Dataplane *dp = e.dp
     cdef VnetHdr *hdr = <VnetHdr *>(packet - dp.vnet_hdr_len)
     cdef Peer *peer
-    cdef uint8_t tos
-    cdef uint32_t udp
-    if packet_len >= 20 and packet[0] >> 4 == 4:
-        peer = <Peer *>allowedips_lookup4(dp.allowed, packet + 16)
-        tos = packet[1]
-    elif packet_len >= 40 and packet[0] >> 4 == 6:
-        peer = <Peer *>allowedips_lookup6(dp.allowed, packet + 24)
-        tos = <uint8_t>(packet[0] << 4) | (packet[1] >> 4)
-    else:
+    cdef IpView ip
+    if not ip_read(&ip, packet, packet_len):
         count(&dp.counters.tx_malformed)
         return
+    peer = <Peer *>allowedips_lookup(dp.allowed, ip.destination, ip.address_len)
     if peer == NULL or not has_endpoint(peer):
         count(&dp.counters.tx_no_peer if peer == NULL else &dp.counters.tx_no_endpoint)
-        answer_unreachable(e, packet, packet_len, now)
+        answer_unreachable(e, &ip, now)
         return
-    udp = transport_in(packet, packet_len)
-    if udp != 0 and loop_closes(dp, peer, packet, udp, now):
+    if looks_like_transport(&ip) and loop_closes(dp, peer, &ip, now):
         count(&dp.counters.tx_routing_loop)
         return
     if dp.vnet_hdr_len != 0 and hdr.gso_type != VNET_GSO_NONE:
-        plan_frame(e, peer, hdr, packet, packet_len, tos & 3, now)
+        plan_frame(e, peer, hdr, &ip, now)
         return
     if dp.vnet_hdr_len != 0 and hdr.flags & VNET_F_NEEDS_CSUM and finish_checksum(hdr, packet, packet_len) != 0:
         count(&dp.counters.tx_malformed)
         return
     if may_send(e, peer, now):
-        batch_plan_packet(e.batch, peer, packet, packet_len, tos & 3, dp.mtu)
+        batch_plan_packet(e.batch, peer, packet, packet_len, ip.tos & ECN_MASK, dp.mtu)
     else:
         stage_packet(dp, peer, packet, packet_len)
         if can_seal(sending(peer), now):
             plan_staged(e, peer, now)
 
 
-cdef void answer_unreachable(Egress *e, const uint8_t *packet, uint32_t packet_len, uint64_t now) noexcept nogil:
+cdef void answer_unreachable(Egress *e, const IpView *ip, uint64_t now) noexcept nogil:
     """Tells the inner sender, if it may be told and was not told too much already."""
     cdef Dataplane *dp = e.dp
     cdef uint32_t len
     if not bucket_take(&e.icmp, now, ICMP_PER_SECOND, ICMP_BURST):
         return
-    len = icmp_unreachable(packet, packet_len, e.reply + 16)
+    len = icmp_unreachable(ip, e.reply + VNET_HDR_MAX)
     c_assert(len <= ICMP_REPLY_MAX)
     if len != 0:
-        memset(e.reply, 0, 16)
-        if not icmp_send(dp.icmp4_fd, dp.icmp6_fd, e.reply + 16, len):
-            write(dp.tun_fd, e.reply + 16 - dp.vnet_hdr_len, len + dp.vnet_hdr_len)
+        memset(e.reply, 0, VNET_HDR_MAX)
+        if not icmp_send(dp.icmp4_fd, dp.icmp6_fd, e.reply + VNET_HDR_MAX, len):
+            write(dp.tun_fd, e.reply + VNET_HDR_MAX - dp.vnet_hdr_len, len + dp.vnet_hdr_len)
         count(&dp.counters.tx_unreachable_sent)
 
 
@@ -226,14 +221,13 @@ cdef bint may_send(Egress *e, Peer *peer, uint64_t now) noexcept nogil:
 
 # ---- 3. runs
 
-cdef void plan_frame(Egress *e, Peer *peer, const VnetHdr *hdr, uint8_t *packet, uint32_t packet_len, uint8_t ecn,
-                     uint64_t now) noexcept nogil:
+cdef void plan_frame(Egress *e, Peer *peer, const VnetHdr *hdr, const IpView *ip, uint64_t now) noexcept nogil:
     """A superframe becomes one run, or more when it holds more than one UDP send may."""
     cdef Dataplane *dp = e.dp
     cdef Run runs[RUNS_FOR_A_FRAME]
     cdef uint32_t room
     cdef uint8_t *out = batch_next_segments(e.batch, &room)
-    cdef int i, n = segment_frame(hdr, packet, packet_len, dp.mtu, out, room, runs, RUNS_FOR_A_FRAME)
+    cdef int i, n = segment_frame(hdr, ip, dp.mtu, out, room, runs, RUNS_FOR_A_FRAME)
     if n <= 0:
         if n == SEG_UNKNOWN_GSO:
             count(&dp.counters.tx_unknown_gso)
@@ -246,7 +240,7 @@ cdef void plan_frame(Egress *e, Peer *peer, const VnetHdr *hdr, uint8_t *packet,
         if can_seal(sending(peer), now):
             plan_staged(e, peer, now)
         return
-    batch_plan_segments(e.batch, peer, ecn, runs, n)
+    batch_plan_segments(e.batch, peer, ip.tos & ECN_MASK, runs, n)
 
 
 cdef void stage_run(Dataplane *dp, Peer *peer, const Run *run) noexcept nogil:
@@ -272,13 +266,9 @@ cdef bint plan_staged(Egress *e, Peer *peer, uint64_t now) noexcept nogil:
         staged = staged_take(e.dp, peer)
         c_assert(staged.len <= READ_MAX)
         memcpy(packet, staged.data, staged.len)
-        batch_plan_packet(e.batch, peer, packet, staged.len, staged_ecn(packet), e.dp.mtu)
+        batch_plan_packet(e.batch, peer, packet, staged.len, ip_tos(packet) & ECN_MASK, e.dp.mtu)
         staged_free(staged)
     return True
-
-
-cdef inline uint8_t staged_ecn(const uint8_t *packet) noexcept nogil:
-    return packet[1] & 3 if packet[0] >> 4 == 4 else (packet[1] >> 4) & 3
 
 
 # ---- 4. seal and send

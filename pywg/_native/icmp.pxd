@@ -7,6 +7,8 @@ let it pass.
 """
 from libc.stdint cimport uint8_t, uint32_t
 
+from pywg._native.ip cimport IpView
+
 cdef enum:
     ICMP_REPLY_MAX = 1280           # RFC 4443 section 2.4 (c); RFC 1812 section 4.3.2.3 says 576 for IPv4
     ICMP_BURST = 50                 # Linux's icmp_msgs_burst
@@ -14,4 +16,4 @@ cdef enum:
 
 
 cdef bint icmp_send(int fd4, int fd6, const uint8_t *reply, uint32_t reply_len) noexcept nogil
-cdef uint32_t icmp_unreachable(const uint8_t *packet, uint32_t packet_len, uint8_t *reply) noexcept nogil
+cdef uint32_t icmp_unreachable(const IpView *ip, uint8_t *reply) noexcept nogil

@@ -1,11 +1,12 @@
 """Routing loops (loop.pxd)."""
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 from libc.string cimport memcmp
+from pywg._native.checks cimport c_assert
 from pywg._native.clock cimport SECOND_NS
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.events cimport events_raise
 from pywg._native.index_table cimport IndexEntry, index_table_find
-from pywg._native.ip cimport UDP_LEN
+from pywg._native.ip cimport IpView, UdpHeader
 from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_unlock
 from pywg._native.session cimport EVENT_ROUTING_LOOP, Peer
 from pywg._native.wire cimport TransportHeader
@@ -14,13 +15,11 @@ cdef enum:
     LOOP_PEERS_MAX = 16     # a loop of more peers than these is not looked for
 
 
-cdef bint is_for(Peer *peer, const uint8_t *packet, uint32_t udp) noexcept nogil:
-    cdef bint is4 = packet[0] >> 4 == 4
+cdef bint is_for(Peer *peer, const IpView *ip, const UdpHeader *udp) noexcept nogil:
     cdef bint is_its
     pthread_mutex_lock(&peer.endpoint_lock)
-    is_its = (peer.endpoint.ip_len == (4 if is4 else 16)
-              and memcmp(packet + (16 if is4 else 24), peer.endpoint.ip, peer.endpoint.ip_len) == 0
-              and memcmp(packet + udp + 2, &peer.endpoint.port, 2) == 0)
+    is_its = (peer.endpoint.ip_len == ip.address_len and peer.endpoint.port == udp.destination_port
+              and memcmp(peer.endpoint.ip, ip.destination, ip.address_len) == 0)
     pthread_mutex_unlock(&peer.endpoint_lock)
     return is_its
 
@@ -32,16 +31,18 @@ cdef Peer *next_through(const Dataplane *dp, const Peer *peer, uint64_t now) noe
     return peer.through
 
 
-cdef bint loop_closes(Dataplane *dp, Peer *through, const uint8_t *packet, uint32_t udp, uint64_t now) noexcept nogil:
-    """A transport message, by its looks, with its UDP header at `udp`, is to go to the peer `through`.
+cdef bint loop_closes(Dataplane *dp, Peer *through, const IpView *ip, uint64_t now) noexcept nogil:
+    """A transport message, by its looks, is to go to the peer `through`.
 
     True: it is ours, and would come back. That is told to the control plane now and then.
     """
-    cdef const TransportHeader *header = <const TransportHeader *>(packet + udp + UDP_LEN)
+    cdef const UdpHeader *udp = <const UdpHeader *>(ip.packet + ip.l4_offset)
+    cdef const TransportHeader *header = <const TransportHeader *>(udp + 1)
     cdef IndexEntry *entry = index_table_find(&dp.remote_indices, header.receiver_index)
     cdef Peer *target
     cdef Peer *at = through
-    if entry == NULL or not is_for(entry.peer, packet, udp):
+    c_assert(ip.l4_offset != 0)
+    if entry == NULL or not is_for(entry.peer, ip, udp):
         return False
     target = entry.peer
     target.through = through

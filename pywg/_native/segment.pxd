@@ -5,6 +5,7 @@ bytes that there are.
 """
 from libc.stdint cimport uint8_t, uint32_t
 
+from pywg._native.ip cimport IpView
 from pywg._native.run cimport Run
 from pywg._native.wire cimport VnetHdr
 
@@ -16,10 +17,9 @@ cdef enum:
 # Cuts the superframe into inner packets of gso_size payload bytes, copied to `out`: headers, lengths and checksums
 # right, the padding zeroed, the room for WireGuard's header and for the tag left untouched. A run ends at 64 datagrams
 # or 65,000 wire bytes; a single datagram longer than that is a run of one. Returns the number of runs, or SEG_*: then
-# nothing was written. `out` and `packet` must not overlap.
+# nothing was written. `out` and the packet must not overlap.
 cdef int segment_frame(
-    const VnetHdr *hdr, const uint8_t *packet, uint32_t packet_len, uint32_t mtu,
-    uint8_t *out, uint32_t out_room, Run *runs, int max_runs,
+    const VnetHdr *hdr, const IpView *ip, uint32_t mtu, uint8_t *out, uint32_t out_room, Run *runs, int max_runs,
 ) noexcept nogil
 
 # Finishes, in place, the checksum that a packet without GSO says it needs (VNET_F_NEEDS_CSUM). 0, or SEG_MALFORMED.

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.dropin("19")
 
 SRC4, DST4 = (ipaddress.ip_address(a).packed for a in ("10.0.0.1", "10.0.0.2"))
 SRC6, DST6 = (ipaddress.ip_address(a).packed for a in ("fd00::1", "fd00::2"))
+ERROR6, PING6 = b"\x01\x03" + bytes(30), b"\x80\x00" + bytes(30)
 
 
 def ipv4(payload: bytes, *, proto: int = 17, src: bytes = SRC4, dst: bytes = DST4, offset: int = 0) -> bytes:
@@ -65,10 +66,14 @@ def test_ipv6_address_unreachable(size: int) -> None:
         pytest.param(ipv4(bytes(8), src=bytes(4)), id="from nobody"),
         pytest.param(ipv4(bytes(8), src=bytes([224, 0, 0, 1])), id="from a group"),
         pytest.param(ipv4(bytes(7)), id="too short to quote"),
-        pytest.param(ipv6(b"\x01\x03" + bytes(30), proto=58), id="an ICMPv6 error"),
+        pytest.param(ipv6(ERROR6, proto=58), id="an ICMPv6 error"),
         pytest.param(ipv6(bytes(8), dst=b"\xff\x02" + bytes(14)), id="to an IPv6 group"),
         pytest.param(ipv6(bytes(8), src=bytes(16)), id="from ::"),
         pytest.param(ipv6(b"\x11\x00\x05\xa8" + bytes(12), proto=44), id="a later IPv6 fragment"),
+        pytest.param(ipv6(b"\x3a\x00\x00\x01" + bytes(4) + ERROR6, proto=44), id="an ICMPv6 error's first fragment"),
+        pytest.param(ipv6(b"\x3a\x00" + bytes(6) + ERROR6, proto=60), id="an ICMPv6 error behind options"),
+        pytest.param(ipv6(b"\x2b\x00" + bytes(6) + b"\x3a\x00" + bytes(6) + ERROR6, proto=0), id="and behind two"),
+        pytest.param(ipv6(b"\x3c\x00" + bytes(6), proto=60) + bytes(100), id="headers past the length"),
     ],
 )
 def test_what_must_not_be_answered(packet: bytes) -> None:
@@ -80,8 +85,10 @@ def test_what_must_not_be_answered(packet: bytes) -> None:
     [
         pytest.param(ipv4(b"\x08\x00" + bytes(30), proto=1), id="ping"),
         pytest.param(ipv4(bytes(8), offset=0x2000), id="a first fragment"),
-        pytest.param(ipv6(b"\x80\x00" + bytes(30), proto=58), id="ping6"),
+        pytest.param(ipv6(PING6, proto=58), id="ping6"),
         pytest.param(ipv6(b"\x11\x00\x00\x01" + bytes(12), proto=44), id="a first IPv6 fragment"),
+        pytest.param(ipv6(b"\x3a\x00" + bytes(6) + PING6, proto=60), id="ping6 behind options"),
+        pytest.param(ipv6(b"\x3a\x00\x00\x01" + bytes(4) + PING6, proto=44), id="a ping6's first fragment"),
     ],
 )
 def test_what_is_answered(packet: bytes) -> None:

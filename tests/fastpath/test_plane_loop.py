@@ -36,11 +36,11 @@ def with_ports(packet: bytes, version: int, source: int, target: int) -> bytes:
     return packet[:start] + source.to_bytes(2, "big") + target.to_bytes(2, "big") + packet[start + 4 :]
 
 
-def first_fragment(packet: bytes, version: int) -> bytes:
-    """Of a packet that was too long; the rest looks like nothing."""
+def fragment(packet: bytes, version: int, offset: int = 0) -> bytes:
+    """Of a packet that was too long: the first, or with the offset (in 8 bytes) of another."""
     if version == 4:
-        return packet[:6] + b"\x20\x00" + packet[8:]
-    header = packet[6:7] + b"\0\0\1" + b"\0\0\0\7"
+        return packet[:6] + (0x2000 | offset).to_bytes(2, "big") + packet[8:]
+    header = packet[6:7] + b"\0" + (offset << 3 | 1).to_bytes(2, "big") + b"\0\0\0\7"
     return packet[:4] + (len(packet) - 40 + 8).to_bytes(2, "big") + b"\x2c" + packet[7:40] + header + packet[40:]
 
 
@@ -65,10 +65,10 @@ class Peers:
         self.bed.write(packet.build())
         return self.fars[target].receive()
 
-    def come_back(self, target: int, message: bytes, fragment: bool = False) -> None:
+    def come_back(self, target: int, message: bytes, first_fragment: bool = False) -> None:
         """The kernel routes the message into the TUN."""
         packet = wrapped(self.fars[target], self.version, message)
-        self.bed.write(first_fragment(packet, self.version) if fragment else packet)
+        self.bed.write(fragment(packet, self.version) if first_fragment else packet)
 
 
 @FAMILIES
@@ -96,9 +96,9 @@ def test_own_superframe_is_dropped_and_counted_once(family: socket.AddressFamily
 
 
 @FAMILIES
-@pytest.mark.parametrize("fragment", [False, True])
+@pytest.mark.parametrize("first_fragment", [False, True])
 @pytest.mark.parametrize("count", [2, 3, 5])
-def test_loop_across_peers(family: socket.AddressFamily, version: int, count: int, fragment: bool) -> None:
+def test_loop_across_peers(family: socket.AddressFamily, version: int, count: int, first_fragment: bool) -> None:
     """Each peer is reached through the next: what goes into the loop is sealed once a peer, and not again."""
     with Bed() as bed:
         peers = Peers(bed, version, count)
@@ -106,7 +106,7 @@ def test_loop_across_peers(family: socket.AddressFamily, version: int, count: in
         for target in range(1, count + 1):
             through = target % count + 1
             peers.via(target, through)
-            peers.come_back(target, message, fragment)
+            peers.come_back(target, message, first_fragment)
             if through != 1:
                 message = peers.fars[through].receive()
         bed.counted(tx_routing_loop=1)
@@ -115,7 +115,7 @@ def test_loop_across_peers(family: socket.AddressFamily, version: int, count: in
         # Whatever comes next ends there too, wherever it comes in.
         for target in range(1, count + 1):
             peers.via(target, target % count + 1)
-            peers.come_back(target, peers.send(target), fragment)
+            peers.come_back(target, peers.send(target), first_fragment)
             bed.counted(tx_routing_loop=1 + target)
         assert all(far.is_silent() for far in peers.fars.values())
 
@@ -192,6 +192,7 @@ def test_what_only_looks_like_it_is_sent(family: socket.AddressFamily, version: 
         handshake = b"\x01" + message[1:]
         looks_like = [wrapped(far, version, other_index), wrapped(far, version, handshake)]
         looks_like += [wrapped(far, version, message, port=9), wrapped(far, version, message[:15])]
+        looks_like += [fragment(wrapped(far, version, message), version, offset=1)]
         for number, packet in enumerate(looks_like, 1):
             bed.write(packet)
             assert far.receive() == far.expect(number, packet)
