@@ -52,7 +52,10 @@ class Sender:
             wanted = outcomes(self.bed) + len(portion)
             for message in portion:
                 self.sock.sendto(message, self.at)
-            self.bed.until(lambda wanted=wanted: outcomes(self.bed) >= wanted, "handshake messages")
+            self._until(wanted)
+
+    def _until(self, wanted: int) -> None:
+        self.bed.until(lambda: outcomes(self.bed) >= wanted, "handshake messages")
 
     def replies(self) -> list[bytes]:
         """What was received and not asked for yet."""

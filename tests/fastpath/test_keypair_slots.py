@@ -7,6 +7,7 @@ with the same one. The core hears of a confirmation only when the sequence says 
 
 import itertools
 import random
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -77,7 +78,7 @@ class Ours:
     def __init__(self, bed: Bed, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.bed = bed
         self.number = number
-        self.sock = udp_socket(2, "127.0.0.1")
+        self.sock = udp_socket(socket.AF_INET, "127.0.0.1")
         self.context = Context(random.Random(1).randbytes, lambda: 1, lambda _: Activity(), self.withdraw)
         self.context.identity = Identity(Secret(bytes(range(32))))
         self.peer = Peer(number, key_of("peer"), self.context)

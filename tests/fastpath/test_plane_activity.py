@@ -222,8 +222,11 @@ def test_bytes_are_those_on_the_wire() -> None:
             far.send_datagram(message)
             bed.read(1)
             received += len(message)
-            expected = sent, received
-            bed.until(lambda expected=expected: bed.plane.peer_stats(1) == expected, "counted")
+
+            def counted(expected: tuple[int, int] = (sent, received)) -> bool:
+                return bed.plane.peer_stats(1) == expected
+
+            bed.until(counted, "counted")
         assert bed.plane.send_keepalive(1)
         assert bed.plane.send_to_peer(1, bytes(148))
         assert bed.plane.peer_stats(1) == (sent + 32 + 148, received)

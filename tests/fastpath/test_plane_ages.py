@@ -181,7 +181,11 @@ def test_counters_end_before_reject_after_messages() -> None:
         while True:
             sent = bed.counter("tx_datagrams")
             bed.write(packet.unfinished(), gso_vnet(packet, 1300))
-            bed.until(lambda sent=sent: bed.counter("tx_datagrams") == sent + 44 or _asked(bed), "sent or staged")
+
+            def sent_or_staged(expected: int = sent + 44) -> bool:
+                return bed.counter("tx_datagrams") == expected or _asked(bed)
+
+            bed.until(sent_or_staged, "sent or staged")
             if _asked(bed):
                 break
             for _ in range(44):

@@ -246,7 +246,11 @@ def test_endpoint_that_moves_while_packets_leave_is_always_a_whole_one() -> None
             bed.plane.attach_tun(bed.tun_end.fileno(), vnet_hdr_len=10)
             for move, place in zip(moves, cycle(places), strict=False):
                 place.sendto(move, ("::1" if place is places[2] else "127.0.0.1", bed.sockets.port))
-            bed.until(lambda number=number: bed.counter("tx_datagrams") == 2000 * number, "all sent")
+
+            def all_sent(expected: int = 2000 * number) -> bool:
+                return bed.counter("tx_datagrams") == expected
+
+            bed.until(all_sent, "all sent")
         assert bed.counter("rx_keepalives") > 1000
         bed.counted(tx_send_error=0, tx_source_cleared=0)
         assert select.select(mixtures, [], [], 0)[0] == []

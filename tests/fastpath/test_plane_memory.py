@@ -21,7 +21,8 @@ def taken() -> Taken:
     command = [sys.executable, "-m", "tests.fastpath.memory_load"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    taken: Taken = json.loads(done.stdout)
+    return taken
 
 
 @pytest.mark.known_bug("Memory grows without bound under load")

@@ -59,7 +59,9 @@ TX_WAITS_FOR, RX_WAITS_FOR = 2, 4
         (RECVMMSG, errno.EPERM, [], False, "rx_receive_error"),
     ],
 )
-def test_a_thread_pauses_and_the_other_direction_goes_on(number, code, waits_for, one_socket, counter):
+def test_a_thread_pauses_and_the_other_direction_goes_on(
+    number: int, code: int, waits_for: list[int], one_socket: bool, counter: str
+) -> None:
     case = json.dumps([number, code, waits_for, one_socket, counter, Bed.helpers])
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM, case], capture_output=True, text=True, timeout=60, check=False

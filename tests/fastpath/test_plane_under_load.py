@@ -11,7 +11,7 @@ from pywg._fastpath import UNDER_LOAD, now
 from pywg.core import crypto
 from pywg.core.cookie import cookie_key
 from tests import paper
-from tests.fastpath.plane_bed import IDENTITY, Bed, Far, udp_socket
+from tests.fastpath.plane_bed import IDENTITY, Addr, Bed, Far, udp_socket
 from tests.fastpath.senders import UNDER_LOAD_AT, Sender, load
 
 pytestmark = pytest.mark.dropin("20")
@@ -81,7 +81,7 @@ def test_a_source_with_its_cookie_gets_through(bed: Bed, sockets: ExitStack, fam
     bed.until(lambda: any(data == message for data, *_ in drained(bed)), "the message")
 
 
-def drained(bed: Bed) -> list[tuple[bytes, object, int]]:
+def drained(bed: Bed) -> list[tuple[bytes, Addr, int]]:
     bed.drain(4096)
     return bed.messages
 

@@ -25,7 +25,7 @@ print(json.dumps([held, low_before, large, after_large, count > 1000, while_low,
 """
 
 
-def test_small_objects_take_the_reserve_and_large_ones_do_not():
+def test_small_objects_take_the_reserve_and_large_ones_do_not() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", FILL_UP, str(16 << 20)], capture_output=True, text=True, timeout=60, check=False
     )

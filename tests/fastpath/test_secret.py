@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -192,8 +193,9 @@ def test_take_leaves_nothing_behind(kind: type[bytes] | type[bytearray]) -> None
 
 
 def test_take_wants_something_it_can_wipe() -> None:
+    wrong: Any = memoryview(KEY)
     with pytest.raises(TypeError, match="memoryview"):
-        Secret.take(memoryview(KEY))
+        Secret.take(wrong)
 
 
 def test_wipe_overwrites_in_place() -> None:
@@ -211,8 +213,9 @@ def test_wipe_overwrites_in_place() -> None:
 
 
 def test_wipe_refuses_what_it_must_not_write_to() -> None:
+    wrong: Any = "text"
     with pytest.raises(TypeError, match="str"):
-        wipe("text")
+        wipe(wrong)
     with pytest.raises(TypeError, match="memoryview"):
         wipe(memoryview(Secret(KEY)).toreadonly())
     with pytest.raises(BufferError):
