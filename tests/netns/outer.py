@@ -1,16 +1,18 @@
 """The encrypted side: captures the datagrams of a site, and injects others as a stranger would."""
 
 import base64
+import contextlib
 import hashlib
 import random
 import secrets
 import socket
 import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from bench.tunnel.site import LINK, LISTEN_PORT, Site
+from bench.tunnel.site import LINK, LISTEN_PORT, Site, poll
 from tests.paper import LABEL_MAC1
 
 UDP_HEADER_LEN = 8
@@ -18,6 +20,8 @@ INITIATION, RESPONSE, COOKIE_REPLY, TRANSPORT = 1, 2, 3, 4
 KEEPALIVE_LEN = 32
 _ETH_P_ALL = 3
 _PACKET_OUTGOING = 4
+_AT_ONCE, _AT_ONCE_LEN = 16, 1 << 16
+"""Datagrams, and bytes of them: what fits into the smallest buffer that a daemon has, the default one."""
 _SO_RCVBUFFORCE = 33
 _UDP = struct.Struct("!HHHH")
 
@@ -93,13 +97,57 @@ class Link:
         )
 
 
+@contextlib.contextmanager
+def held_back(victim: Site) -> Iterator[Link]:
+    """What is sent to the site while the block lasts is seen on its link, and never reaches its daemon."""
+    rule = f"udp dport {LISTEN_PORT} drop"
+    table = ["table inet held_back {", "chain in { type filter hook input priority 0;", rule, "}", "}", ""]
+    with Link(victim, unsegmented=False) as link:
+        victim.namespace.run("nft", "-f", "-", stdin="\n".join(table))
+        try:
+            yield link
+        finally:
+            victim.namespace.run("nft", "delete", "table", "inet", "held_back")
+
+
+def hold_back(victim: Site, kind: int, act: Callable[[], object]) -> bytes:
+    """The one message of this type that `act` makes the other site send: genuine, and not seen by the victim."""
+    with held_back(victim) as link:
+        act()
+        poll(lambda: link.received(kind) != [], f"a message of type {kind} on the link")
+        (one,) = link.received(kind)
+        return one.message
+
+
+class UdpCounters:
+    """What the kernel counts of the IPv4 UDP sockets of a site's namespace, by its own names (/proc/net/snmp)."""
+
+    def __init__(self, site: Site) -> None:
+        with site.namespace.entered():
+            self._file = open("/proc/thread-self/net/snmp")  # noqa: SIM115 - tells of that namespace until it is closed
+
+    def close(self) -> None:
+        self._file.close()
+
+    def read(self, *names: str) -> int:
+        """The sum of these counters now."""
+        self._file.seek(0)
+        titles, values = (line.split() for line in self._file if line.startswith("Udp:"))
+        return sum(int(values[titles.index(name)]) for name in names)
+
+
 class Stranger:
-    """Sends datagrams to a site from the other one's host, with the source port of its daemon unless told otherwise."""
+    """Sends datagrams to a site from the other one's host, with the source port of its daemon unless told otherwise.
+
+    `send` returns once a socket's owner in the victim's namespace has taken as many: what a test then does not see is
+    known to have been refused, and not lost on its way.
+    """
 
     def __init__(self, host: Site, victim: Site, *, source: str | None = None) -> None:
         self._target = (victim.outer(4), 0)
         self._socket = host.namespace.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
         self._socket.bind((source or host.outer(4), 0))
+        self._counters = UdpCounters(victim)
 
     def __enter__(self) -> Self:
         return self
@@ -108,11 +156,31 @@ class Stranger:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._socket.close()
+        self._counters.close()
 
-    def send(self, data: bytes, source_port: int = LISTEN_PORT) -> None:
-        """Sends one datagram of 0 to 65,507 bytes; the kernel fragments it. The UDP checksum 0 says "none"."""
-        header = _UDP.pack(source_port, LISTEN_PORT, UDP_HEADER_LEN + len(data), 0)
-        self._socket.sendto(header + data, self._target)
+    def send(self, *messages: bytes, source_port: int = LISTEN_PORT) -> None:
+        """Sends datagrams of 0 to 65,507 bytes, a few at a time; the kernel fragments them. TimeoutError: not all came.
+
+        The UDP checksum 0 says "none".
+        """
+        pending = list(messages)
+        while pending:
+            wanted, room = self._taken(), _AT_ONCE_LEN
+            for _ in range(_AT_ONCE):
+                if not pending or len(pending[0]) > room:
+                    break
+                message = pending.pop(0)
+                room -= len(message)
+                wanted += 1
+                header = _UDP.pack(source_port, LISTEN_PORT, UDP_HEADER_LEN + len(message), 0)
+                self._socket.sendto(header + message, self._target)
+            self._until_taken(wanted)
+
+    def _until_taken(self, count: int) -> None:
+        poll(lambda: self._taken() >= count, "the victim takes all datagrams", every_s=0.0005)
+
+    def _taken(self) -> int:
+        return self._counters.read("InDatagrams")
 
 
 def initiation(public_key: str) -> bytes:

@@ -162,8 +162,7 @@ def _rss(site: Site) -> int:
 def _churn(site: Site, far: Site, rounds: int) -> None:
     for number in range(rounds):
         with Stranger(far, site) as stranger:
-            for _ in range(FAILED_HANDSHAKES):
-                stranger.send(initiation(site.keys.public))
+            stranger.send(*(initiation(site.keys.public) for _ in range(FAILED_HANDSHAKES)))
         keys = [f"{number:030x}{index:032x}7e" for index in range(300)]
         added = [line for key in keys for line in (f"public_key={key}", "allowed_ip=10.200.0.0/24", "allowed_ip=::/0")]
         assert set_(site, *added) == 0

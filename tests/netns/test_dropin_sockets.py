@@ -15,7 +15,7 @@ from bench.tunnel.site import LINK, LISTEN_PORT, Site, poll
 from . import dropin
 from .conftest import OpenLab
 from .dropin import get, nft, set_
-from .outer import INITIATION, Link, Stranger
+from .outer import INITIATION, TRANSPORT, Link, Stranger, hold_back
 from .udp import Wire
 
 pytest_generate_tests = dropin.parametrize_subject
@@ -262,13 +262,17 @@ def test_what_is_not_authentic_moves_nothing(subject: str, open_lab: OpenLab) ->
         assert dropin.answers(lab.near, lab.far.inner(4))
         messages = [one.message for one in link.received()]
     before = _endpoint(lab.far)
+    fresh = hold_back(lab.far, TRANSPORT, lambda: dropin.kick(lab.near, lab.far.inner(4)))
     with Stranger(lab.near, lab.far) as stranger:
-        for message in messages:
-            stranger.send(message, source_port=40_000)  # a replay
-            stranger.send(message[:-1] + bytes([message[-1] ^ 1]), source_port=40_000)
-    with Wire(lab.far, lab.near) as back:
-        back.check_alive()
-    assert _endpoint(lab.far) == before
+        for replayed in messages:
+            stranger.send(replayed, source_port=40_000)
+        for forged in (*messages, fresh):
+            stranger.send(forged[:-1] + bytes([forged[-1] ^ 1]), source_port=40_000)
+        with Wire(lab.far, lab.near) as back:
+            back.check_alive()
+        assert _endpoint(lab.far) == before
+        stranger.send(fresh, source_port=40_000)
+        poll(lambda: _endpoint(lab.far) == f"{lab.near.outer(4)}:40000", "what is authentic and new moves it")
 
 
 @pytest.mark.dropin("17")
