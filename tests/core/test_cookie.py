@@ -56,7 +56,9 @@ def test_a_message_with_the_cookie_has_a_valid_mac2() -> None:
 def test_a_cookie_is_bound_to_address_and_port(elsewhere: Endpoint) -> None:
     """known-bugs.md: cookie MAC without the source port (gotatun)."""
     checker, jar = exchange()
-    assert not checker.valid_mac2(jar.add_macs(BODY, 2.0), elsewhere, 2.0)
+    message = jar.add_macs(BODY, 2.0)
+    assert checker.valid_mac2(message, SOURCE, 2.0)
+    assert not checker.valid_mac2(message, elsewhere, 2.0)
 
 
 def test_a_cookie_is_believed_for_120_s() -> None:
@@ -207,6 +209,7 @@ def test_no_source_ever_gets_more_than_its_bucket(requests: list[tuple[int, floa
         now += pause
         if limiter.allow(bytes([10, 0, 0, source]), now):
             granted.setdefault(source, []).append(now)
+    assert granted.keys() == {source for source, _ in requests}, "the first of each is always granted"
     for times in granted.values():
         for first, start in enumerate(times):
             for last in range(first, len(times)):

@@ -51,6 +51,8 @@ def busy() -> tuple[World, Site, Site]:
     near.tunnel.events()
     near.tunnel.datagrams_to_send()
     assert near.tunnel._peers[near.peer].handshake.local_index is not None
+    assert near.sending is not None
+    assert near.happened(events.CookieReceived)
     return world, near, far
 
 
@@ -261,7 +263,9 @@ def test_failed_handshakes_leave_nothing_behind(busy: tuple[World, Site, Site]) 
         near.tunnel.receive_datagram(
             with_mac1(near, struct.pack("<II", INITIATION, number) + ephemeral + bytes(76)), STRANGER, near.now
         )
-    near.tunnel.events()
+    dropped = [event.reason for event in near.tunnel.events() if isinstance(event, events.Dropped)]
+    assert len(dropped) == 1000
+    assert set(dropped) == {events.BAD_INITIATION}
     assert len(near.tunnel._context.indices) == before
 
 

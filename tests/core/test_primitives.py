@@ -70,6 +70,7 @@ def test_rfc7748_section_6_1() -> None:
 @pytest.mark.parametrize("point", [bytes(32), b"\x01" + bytes(31), b"\xec" + b"\xff" * 30 + b"\x7f"])
 def test_points_of_low_order_give_no_secret(point: bytes) -> None:
     assert x25519(b"\x42" * 32, point) is None
+    assert x25519(b"\x42" * 32, b"\x09" + bytes(31)) is not None
 
 
 def test_rfc8439_section_2_8_2() -> None:

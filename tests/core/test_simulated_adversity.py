@@ -244,6 +244,9 @@ def test_24_hours() -> None:
 def test_an_idle_tunnel_asks_for_nothing() -> None:
     world, near, far = two_sites()
     near.send(b"x")
+    world.run(1)
+    assert near.tunnel.next_deadline() is not None
+    assert far.tunnel.next_deadline() is not None
     world.run(paper.KEY_ZEROING_TIME + 60)
     assert near.tunnel.next_deadline() is None
     assert far.tunnel.next_deadline() is None

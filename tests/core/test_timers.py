@@ -68,8 +68,10 @@ def test_a_dead_session_asks_for_nothing_but_wiping() -> None:
 def test_a_handshake_message_is_a_sign_of_life() -> None:
     timers = timers_with_session(100.0)
     activity = Activity(unanswered_since=101.0, last_data_sent=101.0)
+    unanswered = 101.0 + paper.NEW_HANDSHAKE_TIMEOUT + 1
+    assert timers_with_session(100.0).expire(unanswered, activity) == [Timer.NEW_HANDSHAKE], "without one"
     timers.handshake_received(110.0)
-    assert timers.expire(101.0 + paper.NEW_HANDSHAKE_TIMEOUT + 1, activity) == []
+    assert timers.expire(unanswered, activity) == []
     # nothing was sent since, so there is nothing that could have been answered
     assert timers.expire(110.0 + paper.NEW_HANDSHAKE_TIMEOUT + 1, activity) == []
 

@@ -100,16 +100,23 @@ def test_a_peer_under_removal_retires_everything() -> None:
 def test_signals_about_a_peer_that_is_gone_are_ignored() -> None:
     world, near, _far = two_sites()
     near.send(b"x")
-    world.run(1)
+    world.run(10)  # until another initiation may be sent
     gone = near.peer
+
+    def signal() -> None:
+        near.tunnel.handshake_wanted(gone, near.now)
+        near.tunnel.rekey_wanted(gone, near.now)
+        near.tunnel.keypair_confirmed(gone, 1, near.now)
+        near.tunnel.activity_started(gone, near.now)
+        near.tunnel.endpoint_learned(gone, Endpoint(b"\x01\x02\x03\x04", 5))
+        near.tunnel.handle_deadline(near.now + 1000)
+
+    signal()
+    assert near.tunnel.events() != [], "while the peer is there they are not"
+    assert near.tunnel.datagrams_to_send() != []
     near.tunnel.remove_peer(gone, near.now)
-    near.pump()
-    near.tunnel.handshake_wanted(gone, near.now)
-    near.tunnel.rekey_wanted(gone, near.now)
-    near.tunnel.keypair_confirmed(gone, 1, near.now)
-    near.tunnel.activity_started(gone, near.now)
-    near.tunnel.endpoint_learned(gone, Endpoint(b"\x01\x02\x03\x04", 5))
-    near.tunnel.handle_deadline(near.now + 1000)
+    near.tunnel.events()
+    signal()
     assert near.tunnel.events() == []
     assert near.tunnel.datagrams_to_send() == []
 
@@ -171,6 +178,11 @@ def test_without_a_private_key_nothing_is_sent_and_nothing_waits() -> None:
     world.run(100)
     assert world.wire == []
     assert site.tunnel.public_key is None
+    site.remote = Endpoint(b"\x0a\x00\x00\x02", 51820)
+    site.tunnel.set_private_key(site.private_key, site.now)
+    site.send(b"x")
+    world.run(1)
+    assert len(world.sent(site, INITIATION)) == 1, "with a key there is a handshake"
 
 
 def test_turning_persistent_keepalive_on_sends_one_at_once() -> None:
