@@ -269,13 +269,11 @@ class _Service:
         self._sandbox.close(None if path is None else os.path.dirname(path))
 
     def _follow_routes(self, device: Device, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> None:
-        watcher = RouteWatcher(device, self._log)
+        name = self._options.binding.device
+        bound = BoundLink(device, name, self._log) if name else None
+        watcher = RouteWatcher(device, self._log, bound=bound)
         stack.callback(watcher.close)
         watcher.start(loop)
-        if name := self._options.binding.device:
-            link = BoundLink(device, name, self._log)
-            stack.callback(link.close)
-            link.start(loop)
 
     def _watch_socket(self, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> None:
         fd = self._socket.watch()

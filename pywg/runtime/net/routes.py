@@ -1,5 +1,7 @@
 """Sticky sources that stop being right: each is checked when routes, rules, addresses or links change.
 
+So is the device that the sockets are bound to, before them.
+
 A peer is answered from the address it spoke to. That is dropped, and the routing table chooses again, when the address
 is no longer ours, or when the way to the peer leaves by another interface than the one it was heard on, or by none.
 The kernel's WireGuard looks at each packet (send4 and send6 in drivers/net/wireguard/socket.c); here the sockets are
@@ -19,12 +21,14 @@ from typing import Protocol, TypeAlias
 
 from pywg.runtime.base.log import Log
 from pywg.runtime.base.reader import tell
+from pywg.runtime.net.bound_link import BoundLink
 from pywg.runtime.net.netlink import Hints, Listener, Message, Questions, encode, messages, number
 
 DEBOUNCE_S = 0.05
 """Seconds from the first hint to the check: what changes together is checked together."""
 RECHECK_S = 1.0
-"""Seconds from a check that dropped a source to one more: a packet that was on its way may have brought it back."""
+"""Seconds from a check that dropped a source to one more: a packet that was on its way may have brought it back. Also
+from one that failed, or found the device that the sockets are bound to without its address."""
 SLICE_S = 0.002
 """Seconds of checking at a time."""
 DUTY_CYCLE = 1 / 4
@@ -100,12 +104,14 @@ class RouteWatcher:
         sources: Sources,
         log: Log,
         *,
+        bound: BoundLink | None = None,
         open_hints: Callable[[int], Hints] = Hints,
         open_questions: Callable[[], Asker] = Questions,
         now: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._sources = sources
         self._log = log
+        self._bound = bound
         self._open_hints = open_hints
         self._open_questions = open_questions
         self._now = now
@@ -119,6 +125,7 @@ class RouteWatcher:
         self._debounce_s = DEBOUNCE_S
         self._worked = 0.0
         self._dropped = False
+        self._unbound = False
         self._last_look = False
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -127,7 +134,8 @@ class RouteWatcher:
             self._questions = self._open_questions()
             hints = self._open_hints(_GROUPS)
         except OSError as error:
-            self._log.warning(f"route changes can't be followed (rtnetlink): {error.strerror}")
+            what = "route changes" if self._bound is None else f"route changes and device {self._bound.name}"
+            self._log.warning(f"{what} can't be followed (rtnetlink): {error.strerror}")
             self.close()
             return
         self._loop = loop
@@ -182,6 +190,7 @@ class RouteWatcher:
             self._listener.take_all()
         except OSError as error:  # all are checked none the less, and how often is bounded
             tell(self._log, "rtnetlink", error)
+        self._unbound = self._bound is not None and not self._bound.look()
         self._pending.extend(self._sources.peers())
         self._ours.clear()
         self._routes.clear()
@@ -205,7 +214,9 @@ class RouteWatcher:
         self._debounce_s = max(DEBOUNCE_S, BACKOFF * self._worked)
         if self._listener is not None:
             self._listener.resume()
-        if self._dropped and not self._last_look:
+        if self._unbound:
+            self._call_later(max(RECHECK_S, self._debounce_s), self._begin)
+        elif self._dropped and not self._last_look:
             self._call_later(max(RECHECK_S, self._debounce_s), self._look_again)
 
     # What: one peer

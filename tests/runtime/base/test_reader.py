@@ -13,7 +13,6 @@ from pywg.runtime.base import reader
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.reader import Reader
 from pywg.runtime.net import netlink
-from pywg.runtime.net.bound_link import BoundLink
 from pywg.runtime.net.link import LinkState, LinkWatcher
 from pywg.runtime.net.netlink import Hints, Listener
 from pywg.runtime.net.routes import RouteWatcher
@@ -219,26 +218,5 @@ def test_routes_are_watched_on(bed: Bed, lying: Lying, monkeypatch: pytest.Monke
         watcher.close()
         assert "route changes: MemoryError" in bed.text.getvalue()
         assert ("rtnetlink: odd" in bed.text.getvalue()) == (not readable)
-
-    asyncio.run(main())
-
-
-def test_a_bound_device_is_looked_for_again(bed: Bed, lying: Lying, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pywg.runtime.net.bound_link.RECHECK_S", 0.001)
-    lying.error = BlockingIOError()
-    looks: list[int] = []
-
-    def index_of(_name: bytes) -> int:
-        looks.append(1)
-        if len(looks) == 1:
-            raise MemoryError
-        return 7
-
-    async def main() -> None:
-        link = BoundLink(Sources(), "eth7", bed.log, index_of=index_of)
-        link.start(asyncio.get_running_loop())
-        await bed.until(lambda: len(looks) >= 2)
-        link.close()
-        assert "device eth7: MemoryError" in bed.text.getvalue()
 
     asyncio.run(main())

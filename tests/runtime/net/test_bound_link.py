@@ -2,20 +2,22 @@
 
 import errno
 import io
+from collections.abc import Callable
 
 import pytest
 
 from pywg.runtime.base.log import Level, Log
-from pywg.runtime.net.bound_link import DEBOUNCE_S, RECHECK_S, BoundLink
-from tests.runtime.device_bed import Bed as DeviceBed
+from pywg.runtime.net.bound_link import BoundLink
+from pywg.runtime.net.routes import DEBOUNCE_S, RECHECK_S, RouteWatcher
 from tests.runtime.device_bed import Timers
-from tests.runtime.route_bed import FakeKernel, FakeLoop, refusal
+from tests.runtime.route_bed import FakeDevice, FakeKernel, FakeLoop, refusal
 
 
-class Bed:
-    """A watcher; `index` is what the device's name stands for, 0 for nothing."""
+class Bed(FakeDevice):
+    """A device without peers, and its watcher; `index` is what the bound device's name stands for, 0 for nothing."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.timers = Timers()
         self.loop = FakeLoop(self.timers)
         self.kernel = FakeKernel()
@@ -24,14 +26,18 @@ class Bed:
         self.bound_ifindex = 7
         self.can_rebind = True
         self.rebound = 0
-        self.link = BoundLink(
+        self.look_through(self._index_of)
+
+    def look_through(self, index_of: Callable[[bytes], int]) -> None:
+        log = Log("wg0", Level.INFO, stream=self.text)
+        self.watcher = RouteWatcher(
             self,
-            "eth7",
-            Log("wg0", Level.INFO, stream=self.text),
+            log,
+            bound=BoundLink(self, "eth7", log, index_of=index_of),
             open_hints=lambda groups: self.kernel,
-            index_of=self._index_of,
+            open_questions=lambda: self.kernel,
         )
-        self.link.start(self.loop)
+        self.watcher.start(self.loop)
 
     def _index_of(self, name: bytes) -> int:
         assert name == b"eth7"
@@ -46,8 +52,8 @@ class Bed:
         return self.can_rebind
 
     def hint(self) -> None:
-        assert self.loop.reader is not None
-        self.loop.reader()
+        if self.loop.reader is not None:
+            self.loop.reader()
 
 
 @pytest.fixture
@@ -106,18 +112,46 @@ def test_nothing_to_bind_while_the_interface_is_down(bed: Bed) -> None:
 def test_close_while_a_look_is_due(bed: Bed) -> None:
     bed.index = 9
     bed.hint()
-    bed.link.close()
-    bed.link.close()
+    bed.watcher.close()
+    bed.watcher.close()
     bed.timers.advance(1)
-    assert (bed.rebound, bed.kernel.closed, bed.loop.reader) == (0, 1, None)
+    assert (bed.rebound, bed.loop.reader) == (0, None)
 
 
-def test_without_rtnetlink_it_says_so() -> None:
+def test_a_look_that_fails_is_not_the_last(bed: Bed) -> None:
+    asked = 0
+
+    def index_of(_name: bytes) -> int:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise MemoryError
+        return 9
+
+    bed.look_through(index_of)
+    bed.hint()
+    bed.timers.advance(DEBOUNCE_S + RECHECK_S)
+    assert bed.rebound == 1
+
+
+def test_peers_are_looked_at_through_the_new_sockets(bed: Bed) -> None:
+    """A source that the old device had is not right on the new one."""
+    bed.add(1, "192.0.2.1", "198.51.100.1", 7)
+    bed.kernel.routes["192.0.2.1"] = 9
+    bed.index = 9
+    bed.hint()
+    bed.timers.advance(DEBOUNCE_S)
+    assert bed.cleared == [1]
+    assert [attributes["RTA_OIF"] for _, _, attributes in bed.kernel.asked] == [9]
+
+
+def test_without_rtnetlink_it_says_so(bed: Bed) -> None:
     def refuse(_groups: int) -> FakeKernel:
         raise refusal(errno.EPERM)
 
     text = io.StringIO()
-    link = BoundLink(DeviceBed().device, "eth7", Log("wg0", Level.WARNING, stream=text), open_hints=refuse)
-    link.start(FakeLoop(Timers()))
-    link.close()
+    log = Log("wg0", Level.WARNING, stream=text)
+    watcher = RouteWatcher(bed, log, bound=BoundLink(bed, "eth7", log), open_hints=refuse)
+    watcher.start(FakeLoop(Timers()))
+    watcher.close()
     assert "eth7 can't be followed" in text.getvalue()
