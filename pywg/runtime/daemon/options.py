@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import TypedDict, Unpack
 
 from pywg.errors import ConfigError
+from pywg.runtime.base.binding import Binding, read_binding
 from pywg.runtime.base.log import Form, Level, level_of, parse_form
 from pywg.runtime.base.processors import READING_THREADS, auto_threads
 from pywg.runtime.daemon.notify import watchdog_seconds
-from pywg.runtime.net.binding import Binding, read_binding
 
 STORED_TUN = "tun"
 """The name under which the service manager keeps the TUN for our next start."""

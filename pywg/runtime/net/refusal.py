@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 from pywg.config.addresses import V4_LEN, format_ip
 from pywg.core.events import Endpoint
+from pywg.runtime.base.binding import EVERYWHERE, Binding
 from pywg.runtime.base.clock import CallLater
-from pywg.runtime.net.binding import EVERYWHERE, Binding
 from pywg.runtime.net.sockets import new_socket, signed_mark
 
 PATIENCE_S = 1.0

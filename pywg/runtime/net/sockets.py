@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from pywg.errors import BindError
+from pywg.runtime.base.binding import EVERYWHERE, Binding
 from pywg.runtime.net import kernel
-from pywg.runtime.net.binding import EVERYWHERE, Binding
 
 SOCKET_BUFFER_LEN = 7 << 20
 """Bytes asked for in each direction: what wireguard-go takes, and enough for 5 ms at 10 Gb/s."""

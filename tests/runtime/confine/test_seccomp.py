@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from pywg.runtime.base.binding import Binding
 from pywg.runtime.confine import seccomp
-from pywg.runtime.net.binding import Binding
 from pywg.runtime.net.sockets import open_sockets
 
 Machine: TypeAlias = tuple[int, int]

@@ -8,8 +8,8 @@ import pytest
 
 from pywg.config.addresses import interface_index
 from pywg.errors import BindError, ConfigError
+from pywg.runtime.base.binding import EVERYWHERE, Binding, read_binding
 from pywg.runtime.daemon.options import read_options
-from pywg.runtime.net.binding import EVERYWHERE, Binding, read_binding
 from pywg.runtime.net.sockets import open_sockets
 from tests.runtime.namespace import ip, run_inside
 from tests.runtime.net.test_sockets import both
