@@ -26,7 +26,8 @@ def run(interface: str, **given: Unpack[Given]) -> int:
 def _serve(options: Options, ready: Callable[[], None]) -> int:
     # All of the daemon's imports happen here: in the child, when there is one.
     with needing("a part of pywg"):
+        from pywg.runtime.daemon.linux import LINUX
         from pywg.runtime.daemon.service import serve
     with needing(f"what {options.interface} needs"):
-        serve(options, ready)
+        serve(options, ready, LINUX)
     return 0

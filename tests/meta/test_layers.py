@@ -112,10 +112,24 @@ def test_a_wing_knows_only_those_below_it(path: Path) -> None:
     assert used <= (_below(_wing(path)) if path.parent.name != "runtime" else set())
 
 
+OF_LINUX = ("pywg.runtime.net.", "pywg.runtime.confine.")
+KNOW_LINUX = {"runtime/daemon/linux.py", *(_name(path) for path in _modules() if "/selfbench/" in _name(path))}
+"""The one that chooses what runs the daemon, and the measurement of this machine."""
+
+
+def test_linux_stands_behind_its_interface() -> None:
+    """Core, device and daemon ask base/system.py for what the operating system does."""
+    users = {_name(path) for path in _modules() if any(name.startswith(OF_LINUX) for name in _imports(path))}
+    inside = {name for name in users if name.startswith(("runtime/net/", "runtime/confine/"))}
+    assert users - inside <= KNOW_LINUX
+
+
 def test_the_order_of_wings_is_seen() -> None:
-    """Guards the test above."""
+    """Guards the tests above."""
     assert _below("device") == {"device", "net", "uapi", "base"}
-    assert "pywg.runtime.net.sockets.Sockets" in set(_imports(PACKAGE / "runtime" / "device" / "device.py"))
+    composed = set(_imports(PACKAGE / "runtime" / "daemon" / "linux.py"))
+    assert {"pywg.runtime.net.tun.open_tun", "pywg.runtime.confine.sandbox.Sandbox"} <= composed
+    assert "pywg.runtime.base.system.Sockets" in set(_imports(PACKAGE / "runtime" / "device" / "device.py"))
 
 
 def _cimports() -> dict[str, set[str]]:

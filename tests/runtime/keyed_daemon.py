@@ -17,6 +17,7 @@ from pywg._native.secret import Secret
 from pywg.core import handshake
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.device.device import Device
+from pywg.runtime.net.sockets import open_sockets
 from pywg.runtime.uapi import server as uapi_server
 from tests.fastpath.plane_bed import tun_pair
 from tests.runtime.device_bed import Bed
@@ -45,7 +46,13 @@ def with_fake_plane() -> Device:
 def with_real_plane() -> Device:
     loop = asyncio.get_running_loop()
     plane = Plane()
-    device = Device(plane, log=Log("wg0", Level.SILENT), call_later=loop.call_later, tun_gone=lambda: None)
+    device = Device(
+        plane,
+        log=Log("wg0", Level.SILENT),
+        call_later=loop.call_later,
+        tun_gone=lambda: None,
+        open_sockets=open_sockets,
+    )
     tun_end, tun = tun_pair()
     plane.attach_tun(tun_end.fileno(), vnet_hdr_len=0)
     loop.add_reader(plane.event_fd, device.on_plane_ready)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from pywg.core.events import Endpoint
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.net.netlink import decode
 from pywg.runtime.net.routes import DEBOUNCE_S, RouteWatcher
@@ -26,28 +27,31 @@ class FakeDevice:
     def __init__(self) -> None:
         self.fwmark = 0
         self.bound_ifindex = 0
-        self.addrs: dict[int, tuple[bytes, int, int, bytes, int] | None] = {}
+        self.addrs: dict[int, Endpoint | None] = {}
         self.cleared: list[int] = []
         self.checks = 0
         self.looked_at = 0
 
     def add(self, peer: int, remote: str, local: str = "", ifindex: int = 0, scope: int = 0) -> None:
-        self.addrs[peer] = (packed(remote), 51820, scope, packed(local) if local else b"", ifindex)
+        self.addrs[peer] = Endpoint(packed(remote), 51820, scope, packed(local) if local else b"", ifindex)
 
     def peers(self) -> list[int]:
         self.checks += 1
         self.looked_at = 0
         return list(self.addrs)
 
-    def endpoint(self, peer: int) -> tuple[bytes, int, int, bytes, int] | None:
+    def endpoint(self, peer: int) -> Endpoint | None:
         self.looked_at += 1
         return self.addrs.get(peer)
+
+    def rebind(self) -> bool:
+        return True
 
     def clear_source(self, peer: int) -> None:
         self.cleared.append(peer)
         addr = self.addrs[peer]
         assert addr is not None
-        self.addrs[peer] = (*addr[:3], b"", 0)
+        self.addrs[peer] = Endpoint(*addr[:3])
 
 
 class Answer(dict[str, int]):

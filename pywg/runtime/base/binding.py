@@ -1,22 +1,18 @@
 """What the UDP sockets are bound to besides their port: an address of this host a family, a device, or nothing.
 
 A device is also how a VRF is named: what is bound to it uses its routes alone. It is bound by its index, so one that
-goes and comes back under the same name is another one to the sockets; `link` has them opened again.
+goes and comes back under the same name is another one to the sockets; they are opened again.
 """
 
-import errno
-import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pywg.config.addresses import V4_LEN, interface_index, parse_ip
+from pywg.config.addresses import V4_LEN, parse_ip
 from pywg.config.interface import interface_name_fault
-from pywg.errors import BindError, ConfigError
+from pywg.errors import ConfigError
 
-_SO_BINDTODEVICE: Final = 25
-_SO_BINDTOIFINDEX: Final = 62
 _LINK_LOCAL: Final = 0xFE80
 _LINK_LOCAL_MASK: Final = 0xFFC0
 
@@ -48,30 +44,6 @@ class Binding:
         """The address of this family, "" for all that there are."""
         return dict(self.addresses).get(family, "")
 
-    def bind_device(self, sock: socket.socket) -> int:
-        """Binds an unbound socket to the device; the device's index, 0 without one.
-
-        Raises BindError: ENODEV, or EPERM (Linux before 5.7 wants CAP_NET_RAW).
-        """
-        if not self.device:
-            return 0
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, _SO_BINDTODEVICE, os.fsencode(self.device) + b"\0")
-        except OSError as error:
-            text = f"device {self.device}, which the UDP sockets are to be bound to, can't be had: {error.strerror}"
-            raise BindError(error.errno or errno.EIO, text) from error
-        try:
-            return sock.getsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX)
-        except OSError:  # Linux before 5.0
-            return interface_index(os.fsencode(self.device))
-
-    def target(self, family: socket.AddressFamily, port: int, ifindex: int) -> tuple[object, ...]:
-        """What bind(2) takes."""
-        address = self.address(family)
-        if family == socket.AF_INET6:
-            return address or "::", port, 0, ifindex if address and _is_link_local(parse_ip(address)) else 0
-        return address, port
-
 
 EVERYWHERE: Final = Binding()
 
@@ -98,10 +70,11 @@ def read_binding(addresses: Sequence[str], device: str) -> Binding:
         device = device or zone
         found[family] = host
     for address in found.values():
-        if _is_link_local(parse_ip(address)) and not device:
+        if is_link_local(parse_ip(address)) and not device:
             raise ConfigError(f"listen address {address}: a link-local address needs a zone, as {address}%DEVICE")
     return Binding(tuple(found.items()), device)
 
 
-def _is_link_local(ip: bytes) -> bool:
+def is_link_local(ip: bytes) -> bool:
+    """Of a packed address, whether it is an IPv6 one that means something on one link only."""
     return len(ip) != V4_LEN and int.from_bytes(ip[:2], "big") & _LINK_LOCAL_MASK == _LINK_LOCAL

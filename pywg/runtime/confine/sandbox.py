@@ -31,7 +31,7 @@ _DEVICES_FREE_SINCE = (5, 7)
 
 
 class Sandbox:
-    """One process' own. With `enabled` False no step does anything. `devices`: sockets will be bound to devices."""
+    """See base/system.py. One process' own."""
 
     def __init__(self, log: Log, *, enabled: bool, devices: bool = False) -> None:
         self._log = log
@@ -54,7 +54,6 @@ class Sandbox:
             self._io_uring_refused = self._attempt("seccomp", lambda: int(seccomp.refuse_io_uring()))
 
     def drop_privileges(self) -> None:
-        """Of the calling thread and those it starts afterwards; sockets that need other capabilities are open."""
         if not self._enabled:
             return
         _allow_locked_memory()  # unlimited thanks to CAP_IPC_LOCK, until now
@@ -74,13 +73,11 @@ class Sandbox:
                 os.close(ruleset)
 
     def threads_started(self, *, confined: bool) -> None:
-        """Whether the data plane's threads could be put under the ruleset."""
         self._threads_landlock = int(confined)
         if self._no_new_privs and not confined and landlock.abi():
             self._log.info("sandbox: the data plane's threads are without Landlock")
 
     def close(self, socket_directory: str | None) -> None:
-        """Of all threads. Files in `socket_directory` can still be removed: one is our configuration socket."""
         if not self._enabled:
             return
         if self._no_new_privs:

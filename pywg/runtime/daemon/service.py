@@ -25,19 +25,11 @@ from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.log_output import StandardError, SystemLog
 from pywg.runtime.base.processors import READING_THREADS
 from pywg.runtime.base.reader import Reader
-from pywg.runtime.confine.sandbox import Sandbox
+from pywg.runtime.base.system import LinkState, Sandbox, System, Tun, Unreachables
 from pywg.runtime.daemon.boot_timer import BootTimers
 from pywg.runtime.daemon.notify import Notifier, Pulse, Threads, Watchdog
 from pywg.runtime.daemon.options import STORED_TUN, Options
 from pywg.runtime.device.device import Device
-from pywg.runtime.net import kernel, netlink, tun
-from pywg.runtime.net.bound_link import BoundLink
-from pywg.runtime.net.link import LinkState, LinkWatcher
-from pywg.runtime.net.refusal import Refusals
-from pywg.runtime.net.routes import RouteWatcher
-from pywg.runtime.net.sockets import open_sockets
-from pywg.runtime.net.tun import Tun
-from pywg.runtime.net.unreachable import Unreachables
 from pywg.runtime.uapi import socket as uapi_socket
 from pywg.runtime.uapi.server import UapiServer
 from pywg.runtime.uapi.socket import UapiSocket
@@ -52,17 +44,17 @@ with contextlib.suppress(ImportError):
     new_event_loop = uvloop.new_event_loop
 
 
-def serve(options: Options, ready: Callable[[], None]) -> None:
-    """Runs the daemon to its end; `ready()` is called when interface and socket answer.
+def serve(options: Options, ready: Callable[[], None], system: System) -> None:
+    """Runs the daemon on `system` to its end; `ready()` is called when interface and socket answer.
 
     Raises DeviceError that says what can't be had, and what to do about it.
     """
     _select_aead(options)
-    _try_binding(options)
+    _try_binding(options, system)
     no_dumps = _no_dumps()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with contextlib.ExitStack() as stack:
-        interface = _open_tun(options)
+        interface = _open_tun(options, system)
         stack.callback(interface.close)
         configuration = _open_uapi(options, interface.name)
         stack.callback(configuration.close)
@@ -81,7 +73,7 @@ def serve(options: Options, ready: Callable[[], None]) -> None:
             if system_log is not None and not options.keep_output:
                 log.redirect(system_log)
 
-        sandbox = Sandbox(log, enabled=options.sandbox, devices=bool(options.binding.device))
+        sandbox = system.sandbox(log, enabled=options.sandbox, devices=bool(options.binding.device))
         sandbox.begin()
         reserve_fill()
         with needing("random numbers (getrandom)"):
@@ -91,7 +83,7 @@ def serve(options: Options, ready: Callable[[], None]) -> None:
             loop = new_event_loop()
         stack.callback(_close_loop, loop)
         # Once, unlike asyncio.Runner: uvloop makes a socket pair whenever it starts to run, and then may not any more.
-        running = _Service(options, interface, configuration, log, sandbox).run(is_ready)
+        running = _Service(options, system, interface, configuration, log=log, sandbox=sandbox).run(is_ready)
         stack.callback(running.close)
         loop.run_until_complete(running)
 
@@ -134,17 +126,20 @@ def _select_aead(options: Options) -> None:
         raise ConfigError(f"PYWG_AEAD: {error}") from error
 
 
-def _try_binding(options: Options) -> None:
+def _try_binding(options: Options, system: System) -> None:
     """An address or device that isn't there is found now, and not when the interface is set up. Raises BindError."""
     if options.binding:
-        open_sockets(0, 0, binding=options.binding).close()
+        system.open_sockets(0, 0, binding=options.binding).close()
 
 
 class _Service:
     """The parts of one daemon while it runs."""
 
-    def __init__(self, options: Options, interface: Tun, socket: UapiSocket, log: Log, sandbox: Sandbox) -> None:
+    def __init__(
+        self, options: Options, system: System, interface: Tun, socket: UapiSocket, *, log: Log, sandbox: Sandbox
+    ) -> None:
         self._options = options
+        self._system = system
         self._interface = interface
         self._socket = socket
         self._log = log
@@ -165,7 +160,7 @@ class _Service:
             stack.callback(self._notifier.close)
             # Hearing of other namespaces takes a privilege that is dropped next. The first state comes a turn later.
             self._follow_link(lambda state: self._link_changed(device, unreachables, state), loop, stack)
-            unreachables = Unreachables(self._log)
+            unreachables = self._system.unreachables(self._log)
             stack.callback(unreachables.close)
             self._sandbox.drop_privileges()
             with needing("the data plane"):
@@ -189,7 +184,7 @@ class _Service:
         with self._sandbox.for_threads() as ruleset:
             plane = Plane(
                 udp_gso=options.udp_gso,
-                udp_gso_equal_tail=may_segment_equal(options, self._log),
+                udp_gso_equal_tail=may_segment_equal(options, self._system, self._log),
                 coalesce=options.tun_offload,
                 helpers=options.threads - READING_THREADS,
                 staged_bytes=options.staged_bytes,
@@ -201,7 +196,7 @@ class _Service:
         self._log.debug(f"data plane: {_memory_line(plane.memory())}")
         timers = BootTimers(loop, self._log)
         stack.callback(timers.close)
-        refusals = Refusals(timers.call_later, binding=options.binding)
+        refusals = self._system.refusals(timers.call_later, binding=options.binding)
         stack.callback(refusals.close)
         device = Device(
             plane,
@@ -209,7 +204,7 @@ class _Service:
             call_later=timers.call_later,
             tun_gone=self._interface_gone,
             refusals=refusals,
-            open_sockets=lambda port, fwmark: open_sockets(
+            open_sockets=lambda port, fwmark: self._system.open_sockets(
                 port, fwmark, udp_gro=options.udp_gro, binding=options.binding
             ),
         )
@@ -228,7 +223,7 @@ class _Service:
         loop: asyncio.AbstractEventLoop,
         stack: contextlib.AsyncExitStack,
     ) -> None:
-        watcher = LinkWatcher(self._interface.fd, changed, self._interface_gone, self._log)
+        watcher = self._system.link_watcher(self._interface.fd, changed, self._interface_gone, self._log)
         stack.callback(watcher.close)
         watcher.start(loop)
 
@@ -263,15 +258,13 @@ class _Service:
 
     def _close_sandbox(self) -> None:
         """After this no module can be imported, so first comes what would be, when it is first needed."""
-        netlink.messages()
+        self._system.import_late()
         public_key_of(private_key_from(Secret(length=32)))
         path = self._socket.path
         self._sandbox.close(None if path is None else os.path.dirname(path))
 
     def _follow_routes(self, device: Device, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> None:
-        name = self._options.binding.device
-        bound = BoundLink(device, name, self._log) if name else None
-        watcher = RouteWatcher(device, self._log, bound=bound)
+        watcher = self._system.route_watcher(device, self._log, device=self._options.binding.device)
         stack.callback(watcher.close)
         watcher.start(loop)
 
@@ -315,10 +308,10 @@ class _Service:
             self._stopped.set()
 
 
-def may_segment_equal(options: Options, log: Log) -> bool:
+def may_segment_equal(options: Options, system: System, log: Log) -> bool:
     """Whether UDP_SEGMENT sends may end with a datagram as long as the others; a line for kernels that damage these."""
     wanted = options.udp_gso_equal_tail
-    if not options.udp_gso or not kernel.damages_equal_tail(kernel.release()):
+    if not options.udp_gso or not system.damages_equal_tail():
         return wanted is not False
     log.warning(
         f"Linux {os.uname().release} may damage datagrams of one length that it cuts from one send: "
@@ -335,10 +328,10 @@ def _memory_line(memory: dict[str, int]) -> str:
     )
 
 
-def _open_tun(options: Options) -> Tun:
+def _open_tun(options: Options, system: System) -> Tun:
     if options.tun_fd is not None:
-        return tun.from_fd(options.tun_fd, offload=options.tun_offload)
-    return tun.open_tun(options.interface, offload=options.tun_offload)
+        return system.take_tun(options.tun_fd, offload=options.tun_offload)
+    return system.open_tun(options.interface, offload=options.tun_offload)
 
 
 def _open_uapi(options: Options, name: str) -> UapiSocket:

@@ -19,11 +19,10 @@ from pywg.core.tunnel import Tunnel
 from pywg.runtime.base import clock
 from pywg.runtime.base.clock import CallLater
 from pywg.runtime.base.log import Log, peer_name
+from pywg.runtime.base.system import Refusals, Sockets
 from pywg.runtime.device.bridge import Bridge, addr_of, surely
 from pywg.runtime.device.handshake_log import HandshakeLog
 from pywg.runtime.device.listen_port import ListenPort, OpenSockets
-from pywg.runtime.net.refusal import Refusals
-from pywg.runtime.net.sockets import Sockets, open_sockets
 
 
 @dataclass(slots=True)
@@ -52,10 +51,10 @@ class Device:
         log: Log,
         call_later: CallLater,
         tun_gone: Callable[[], None],
+        open_sockets: OpenSockets,
         now: Callable[[], float] = clock.now,
         wall_ns: Callable[[], int] = clock.wall_ns,
         random: Callable[[int], bytes] = os.urandom,
-        open_sockets: OpenSockets = open_sockets,
         memory_locked: Callable[[], bool] = locked,
         refusals: Refusals | None = None,
     ) -> None:

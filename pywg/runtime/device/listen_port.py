@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pywg.errors import BindError, UapiError
 from pywg.runtime.base.clock import CallLater, TimerHandle
 from pywg.runtime.base.log import Log
-from pywg.runtime.net.sockets import Sockets
+from pywg.runtime.base.system import Sockets
 
 BIND_RETRY_S = 1.0
 """Seconds between two attempts to open the sockets of an interface that is up."""

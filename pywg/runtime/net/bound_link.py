@@ -2,28 +2,17 @@
 
 import os
 from collections.abc import Callable
-from typing import Protocol
 
 from pywg.config.addresses import interface_index
 from pywg.runtime.base.log import Log
-
-
-class Bound(Protocol):
-    """What is bound: the device."""
-
-    @property
-    def bound_ifindex(self) -> int:
-        """The index of what the sockets are bound to; 0: there are none, or they are bound to none."""
-
-    def rebind(self) -> bool:
-        """Opens the sockets again, on the same port. False: that can't be now."""
+from pywg.runtime.base.system import Sources
 
 
 class BoundLink:
     """Keeps `bound` on the device called `name`, which is looked at when links or addresses change."""
 
     def __init__(
-        self, bound: Bound, name: str, log: Log, *, index_of: Callable[[bytes], int] = interface_index
+        self, bound: Sources, name: str, log: Log, *, index_of: Callable[[bytes], int] = interface_index
     ) -> None:
         self._bound = bound
         self.name = name

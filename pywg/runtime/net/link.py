@@ -11,12 +11,12 @@ import fcntl
 import os
 import socket
 from collections.abc import Callable
-from typing import NamedTuple
 
 from pywg.errors import TunError
 from pywg.runtime.base.failures import advice
 from pywg.runtime.base.log import Log
 from pywg.runtime.base.reader import tell
+from pywg.runtime.base.system import LinkState
 from pywg.runtime.net.netlink import Hints, Listener, Questions, messages, number
 from pywg.runtime.net.tun import tun_name
 
@@ -28,15 +28,6 @@ _RTM_GETNSID = 90
 _IFF_UP = 1
 _TUNGETDEVNETNS = 0x54E3
 _SIOCGSKNS = 0x894C
-
-
-class LinkState(NamedTuple):
-    """What the kernel says now."""
-
-    up: bool
-    mtu: int
-    here: bool = True
-    """It is in the namespace in which the daemon was started, as far as can be told."""
 
 
 class LinkWatcher:

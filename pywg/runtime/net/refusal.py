@@ -15,7 +15,7 @@ from pywg.config.addresses import V4_LEN, format_ip
 from pywg.core.events import Endpoint
 from pywg.runtime.base.binding import EVERYWHERE, Binding
 from pywg.runtime.base.clock import CallLater
-from pywg.runtime.net.sockets import new_socket, signed_mark
+from pywg.runtime.net.sockets import bind_device, new_socket, signed_mark, target
 
 PATIENCE_S = 1.0
 """Seconds from a question to its answer."""
@@ -27,7 +27,7 @@ _IPV6_RECVERR = 25
 
 
 class Refusals:
-    """Asks, and forgets the question after PATIENCE_S."""
+    """See base/system.py. A question is forgotten after PATIENCE_S."""
 
     def __init__(self, call_later: CallLater, *, binding: Binding = EVERYWHERE) -> None:
         self._call_later = call_later
@@ -35,7 +35,6 @@ class Refusals:
         self._open: set[socket.socket] = set()
 
     def ask(self, endpoint: Endpoint, fwmark: int, told: Callable[[int], None]) -> None:
-        """Calls `told` with an errno, later, if the endpoint refuses: ECONNREFUSED, EHOSTUNREACH, EACCES, ..."""
         if len(self._open) >= MOST_QUESTIONS:
             return
         with contextlib.suppress(OSError):  # what fails here fails for the sockets in use, which tell it
@@ -44,7 +43,6 @@ class Refusals:
             self._call_later(PATIENCE_S, lambda: self._look(sock, told))
 
     def close(self) -> None:
-        """No question is answered any more. Idempotent."""
         while self._open:
             self._open.pop().close()
 
@@ -55,9 +53,9 @@ class Refusals:
         try:
             if fwmark:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, signed_mark(fwmark))
-            ifindex = self._binding.bind_device(sock)
+            ifindex = bind_device(sock, self._binding)
             if self._binding.address(family):
-                sock.bind(self._binding.target(family, 0, ifindex))
+                sock.bind(target(self._binding, family, 0, ifindex))
             level, option = (socket.IPPROTO_IP, _IP_RECVERR) if four else (socket.IPPROTO_IPV6, _IPV6_RECVERR)
             sock.setsockopt(level, option, 1)  # also of what may pass, such as an unreachable network
             ip = format_ip(endpoint.ip)

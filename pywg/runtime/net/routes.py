@@ -17,10 +17,12 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
+from pywg.core.events import Endpoint
 from pywg.runtime.base.log import Log
 from pywg.runtime.base.reader import tell
+from pywg.runtime.base.system import Sources
 from pywg.runtime.net.bound_link import BoundLink
 from pywg.runtime.net.netlink import Hints, Listener, Message, Questions, encode, messages, number
 
@@ -61,29 +63,6 @@ _WRONG = frozenset(
     }
 )
 """What the kernel says when the source is no good. Anything else, such as no memory, says nothing about it."""
-
-Addr: TypeAlias = tuple[bytes, int, int, bytes, int]
-
-
-class Sources(Protocol):
-    """What there is to check: the device."""
-
-    @property
-    def fwmark(self) -> int:
-        """The mark of the UDP sockets, 0 for none."""
-
-    @property
-    def bound_ifindex(self) -> int:
-        """The index of the device that the UDP sockets are bound to, 0 for none."""
-
-    def peers(self) -> list[int]:
-        """All peers."""
-
-    def endpoint(self, peer: int) -> Addr | None:
-        """Where a peer is, and what of ours it spoke to; None when it isn't known, or the peer is gone."""
-
-    def clear_source(self, peer: int) -> None:
-        """Let the route choose; the peer may be gone."""
 
 
 class Asker(Protocol):
@@ -228,7 +207,7 @@ class RouteWatcher:
             self._sources.clear_source(peer)
             self._dropped = True
 
-    def _holds(self, addr: Addr) -> bool:
+    def _holds(self, addr: Endpoint) -> bool:
         """Whether what is sent to `addr` can leave from its local address, and leaves by its local interface."""
         ip, _, scope, local_ip, local_ifindex = addr
         try:

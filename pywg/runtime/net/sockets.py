@@ -6,13 +6,15 @@ wherever its interface goes. Nothing here reads or sends.
 
 import contextlib
 import errno
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from pywg.config.addresses import interface_index, parse_ip
 from pywg.errors import BindError
-from pywg.runtime.base.binding import EVERYWHERE, Binding
+from pywg.runtime.base.binding import EVERYWHERE, Binding, is_link_local
 from pywg.runtime.net import kernel
 
 SOCKET_BUFFER_LEN = 7 << 20
@@ -22,6 +24,7 @@ PORT_TRIES = 100
 
 _HELD_MOST = 1000
 """Datagrams: far more than the smallest buffer holds, and the loop ends however fast they come."""
+_SO_BINDTOIFINDEX = 62
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
 _IP_PKTINFO = 8
@@ -39,27 +42,23 @@ SocketFactory: TypeAlias = Callable[[socket.AddressFamily], socket.socket]
 
 @dataclass(slots=True)
 class Sockets:
-    """A device's sockets; at least one is there. They are non-blocking and belong to this object."""
+    """See base/system.py."""
 
     udp4: socket.socket | None
     udp6: socket.socket | None
     port: int
     ifindex: int = 0
-    """of the device that they are bound to, 0 for none"""
 
     @property
     def fd4(self) -> int:
-        """The descriptor of the IPv4 socket, -1 for none."""
         return -1 if self.udp4 is None else self.udp4.fileno()
 
     @property
     def fd6(self) -> int:
-        """The descriptor of the IPv6 socket, -1 for none."""
         return -1 if self.udp6 is None else self.udp6.fileno()
 
     @property
     def udp_gro(self) -> bool:
-        """Whether the kernel hands several datagrams of one flow over at once."""
         try:
             return all(sock.getsockopt(socket.IPPROTO_UDP, _UDP_GRO) == 1 for sock in self._open())
         except OSError:
@@ -69,7 +68,6 @@ class Sockets:
         return [sock for sock in (self.udp4, self.udp6) if sock is not None]
 
     def set_mark(self, fwmark: int) -> None:
-        """Marks what these sockets send (0: no mark). Raises BindError, and then neither is changed."""
         old = [(sock, sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK)) for sock in self._open()]
         try:
             for sock, _ in old:
@@ -81,12 +79,10 @@ class Sockets:
             raise _mark_error(error, fwmark) from error
 
     def hold(self) -> None:
-        """Nobody reads for now: what comes may take as little memory as the kernel allows."""
         for sock in self._open():
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
 
     def use(self) -> None:
-        """After `hold`: what came meanwhile was for an interface that was down, and is dropped."""
         for sock in self._open():
             with contextlib.suppress(OSError):
                 for _ in range(_HELD_MOST):
@@ -94,7 +90,6 @@ class Sockets:
             _set_buffer(sock, socket.SO_RCVBUF, _SO_RCVBUFFORCE)
 
     def close(self) -> None:
-        """Idempotent. No thread may use the descriptors any more."""
         for sock in self._open():
             sock.close()
 
@@ -164,8 +159,8 @@ class _Opening:
             _set_options(sock, family, self.udp_gro)
             if self.fwmark:
                 _mark(sock, self.fwmark)
-            self.ifindex = self.binding.bind_device(sock)
-            sock.bind(self.binding.target(family, port, self.ifindex))
+            self.ifindex = bind_device(sock, self.binding)
+            sock.bind(target(self.binding, family, port, self.ifindex))
         except BindError:
             sock.close()
             raise
@@ -205,6 +200,33 @@ def _try_option(sock: socket.socket, level: int, option: int, value: int = SOCKE
         sock.setsockopt(level, option, value)
     except OSError:
         return
+
+
+def bind_device(sock: socket.socket, binding: Binding) -> int:
+    """Binds an unbound socket to the device of `binding`; the device's index, 0 without one.
+
+    Raises BindError: ENODEV, or EPERM (Linux before 5.7 wants CAP_NET_RAW).
+    """
+    device = binding.device
+    if not device:
+        return 0
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, os.fsencode(device) + b"\0")
+    except OSError as error:
+        text = f"device {device}, which the UDP sockets are to be bound to, can't be had: {error.strerror}"
+        raise BindError(error.errno or errno.EIO, text) from error
+    try:
+        return sock.getsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX)
+    except OSError:  # Linux before 5.0
+        return interface_index(os.fsencode(device))
+
+
+def target(binding: Binding, family: socket.AddressFamily, port: int, ifindex: int) -> tuple[object, ...]:
+    """What bind(2) takes."""
+    address = binding.address(family)
+    if family == socket.AF_INET6:
+        return address or "::", port, 0, ifindex if address and is_link_local(parse_ip(address)) else 0
+    return address, port
 
 
 def signed_mark(mark: int) -> int:

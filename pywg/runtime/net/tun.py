@@ -43,17 +43,14 @@ _IFREQ_LEN = 40
 
 @dataclass(slots=True)
 class Tun:
-    """An open TUN. `fd` is non-blocking and belongs to this object; the interface goes away with it."""
+    """See base/system.py."""
 
     fd: int
     name: str
     vnet_hdr_len: int
-    """bytes of virtio header before each packet; 0 for none"""
     uso: bool
-    """the kernel takes and gives UDP superframes"""
 
     def close(self) -> None:
-        """Idempotent. No thread may use the descriptor any more."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -80,7 +77,7 @@ def open_tun(name: str, *, offload: bool = True) -> Tun:
     return tun
 
 
-def from_fd(fd: int, *, offload: bool = True) -> Tun:
+def take_tun(fd: int, *, offload: bool = True) -> Tun:
     """Takes over a TUN that another program made. Its name, MTU and flags are what the kernel says. Raises TunError."""
     try:
         os.set_blocking(fd, False)

@@ -18,7 +18,7 @@ _INTERNETWORK_CONTROL = 0xC0  # the TOS of Linux's own ICMP errors
 
 
 class Unreachables:
-    """One socket a family, -1 where it can't be had: it takes CAP_NET_RAW. They send only."""
+    """See base/system.py. They take CAP_NET_RAW, and send only."""
 
     def __init__(self, log: Log) -> None:
         self._sockets: list[socket.socket] = []
@@ -26,7 +26,6 @@ class Unreachables:
         self.fd6 = self._open(socket.AF_INET6, socket.IPPROTO_ICMPV6, log)
 
     def close(self) -> None:
-        """Idempotent."""
         for sock in self._sockets:
             sock.close()
 

@@ -31,7 +31,7 @@ pytestmark = [
 PROGRAM = """
 import json, os, sys
 from pywg.cli.main import main
-import pywg.cli.run, pywg.cli.words, pywg.runtime.daemon.service, encodings.idna
+import pywg.cli.run, pywg.cli.words, pywg.runtime.daemon.linux, pywg.runtime.daemon.service, encodings.idna
 from tests.runtime.refuse import Argument, refuse
 number, code, arguments, argv = json.loads(sys.argv[1])
 if number >= 0:

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from pywg.runtime.base.log import Level, Log
+from pywg.runtime.daemon.linux import LINUX
 from pywg.runtime.daemon.options import read_options
 from pywg.runtime.daemon.service import may_segment_equal
 from pywg.runtime.net import kernel
@@ -101,5 +102,5 @@ def test_decision_and_its_line(
 ) -> None:
     monkeypatch.setattr(kernel, "release", lambda: parse_release(text))
     lines = io.StringIO()
-    assert may_segment_equal(read_options("wg0", environ), Log("wg0", Level.WARNING, stream=lines)) is may
+    assert may_segment_equal(read_options("wg0", environ), LINUX, Log("wg0", Level.WARNING, stream=lines)) is may
     assert (said in lines.getvalue()) if said else not lines.getvalue()

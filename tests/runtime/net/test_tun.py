@@ -11,7 +11,7 @@ import pytest
 
 from pywg.errors import TunError
 from pywg.runtime.net import tun
-from pywg.runtime.net.tun import DEFAULT_MTU, from_fd, open_tun
+from pywg.runtime.net.tun import DEFAULT_MTU, open_tun, take_tun
 from tests.runtime.namespace import ip, run_inside
 from tests.support import require_root, require_tool
 
@@ -77,7 +77,7 @@ def test_an_inherited_descriptor_that_is_no_tun(tmp_path: Path, fd_of: str) -> N
     with open(tmp_path / "file", "w") as file:
         fd = 987 if fd_of == "closed" else file.fileno()
         with pytest.raises(TunError, match=f"WG_TUN_FD={fd} is not"):
-            from_fd(fd)
+            take_tun(fd)
 
 
 @in_namespace
@@ -155,7 +155,7 @@ def test_an_inherited_interface_keeps_its_name_and_mtu() -> None:
     def test() -> None:
         fd = raw_tun("given0", IFF_TUN | IFF_NO_PI | IFF_VNET_HDR)
         ip("link", "set", "given0", "mtu", "1300", "name", "renamed0")
-        taken = from_fd(fd)
+        taken = take_tun(fd)
         assert (taken.name, taken.vnet_hdr_len) == ("renamed0", 10)
         assert "mtu 1300" in ip("link", "show", "renamed0")
         assert not os.get_blocking(fd)
@@ -172,7 +172,7 @@ def test_an_inherited_tap_is_refused() -> None:
     def test() -> None:
         fd = raw_tun("given0", IFF_TAP | IFF_NO_PI)
         with pytest.raises(TunError, match="given0 is a TAP interface"):
-            from_fd(fd)
+            take_tun(fd)
         os.close(fd)
 
     run_inside(test)

@@ -1,0 +1,35 @@
+"""Linux as a System: the one module of the daemon that knows what in net/ and confine/ does what is asked for."""
+
+from pywg.runtime.base.log import Log
+from pywg.runtime.base.system import Sources, System
+from pywg.runtime.confine.sandbox import Sandbox
+from pywg.runtime.net import kernel, netlink
+from pywg.runtime.net.bound_link import BoundLink
+from pywg.runtime.net.link import LinkWatcher
+from pywg.runtime.net.refusal import Refusals
+from pywg.runtime.net.routes import RouteWatcher
+from pywg.runtime.net.sockets import open_sockets
+from pywg.runtime.net.tun import open_tun, take_tun
+from pywg.runtime.net.unreachable import Unreachables
+
+
+class _Linux:
+    open_tun = staticmethod(open_tun)
+    take_tun = staticmethod(take_tun)
+    open_sockets = staticmethod(open_sockets)
+    link_watcher = LinkWatcher
+    refusals = Refusals
+    unreachables = Unreachables
+    sandbox = Sandbox
+
+    def route_watcher(self, sources: Sources, log: Log, *, device: str) -> RouteWatcher:
+        return RouteWatcher(sources, log, bound=BoundLink(sources, device, log) if device else None)
+
+    def damages_equal_tail(self) -> bool:
+        return kernel.damages_equal_tail(kernel.release())
+
+    def import_late(self) -> None:
+        netlink.messages()
+
+
+LINUX: System = _Linux()
