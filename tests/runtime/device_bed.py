@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pywg.config.model import AllowedIpChange, DeviceChange, PeerChange, PeerStatus
 from pywg.core.events import Endpoint
 from pywg.errors import BindError
+from pywg.runtime.base.clock import CallLater
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.device.device import Device
 from tests.runtime.fake_plane import FakePlane
@@ -74,6 +75,23 @@ class FakeSockets:
         self.open = False
 
 
+class FakeRefusals:
+    """Endpoints that refuse with errno `code`, a second after they are asked; 0: they don't."""
+
+    def __init__(self, call_later: CallLater) -> None:
+        self.code = 0
+        self.asked: list[Endpoint] = []
+        self._call_later = call_later
+
+    def ask(self, endpoint: Endpoint, fwmark: int, told: Callable[[int], None]) -> None:
+        self.asked.append(endpoint)
+        if self.code:
+            self._call_later(1.0, lambda: told(self.code))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class Timers:
     """The clock, and a loop's call_later on it."""
 
@@ -124,9 +142,7 @@ class Bed:
         self.tun_gone = 0
         self.clock_offset = 0.0
         """seconds that the wall clock is ahead"""
-        self.refusal = 0
-        """the errno that endpoints refuse with"""
-        self.asked: list[Endpoint] = []
+        self.refusals = FakeRefusals(self.timers.call_later)
         self.text = io.StringIO()
         self._free_ports = itertools.count(40000)
         self.device = Device(
@@ -138,18 +154,12 @@ class Bed:
             wall_ns=lambda: int((1_700_000_000 + self.timers.now + self.clock_offset) * 1e9),
             random=os.urandom,
             open_sockets=self._open,
-            refusals=self,
+            refusals=self.refusals,
         )
 
     def lines(self, level: str) -> list[str]:
         """What was logged at one level, without level, interface and time."""
         return [line.split(" ", 4)[4] for line in self.text.getvalue().splitlines() if line.startswith(f"{level}: ")]
-
-    def ask(self, endpoint: Endpoint, _fwmark: int, told: Callable[[int], None]) -> None:
-        """What refusal.Refusals is to a device."""
-        self.asked.append(endpoint)
-        if self.refusal:
-            self.timers.call_later(1.0, lambda: told(self.refusal))
 
     def _on_tun_gone(self) -> None:
         self.tun_gone += 1

@@ -6,11 +6,11 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from pywg.core.events import Endpoint
 from pywg.runtime.base.log import Level, Log
-from pywg.runtime.net.netlink import decode
+from pywg.runtime.net.netlink import Hints, decode
 from pywg.runtime.net.routes import DEBOUNCE_S, RouteWatcher
 from tests.runtime.device_bed import TimerEntry, Timers
 
@@ -62,7 +62,7 @@ class Answer(dict[str, int]):
 
 
 @dataclass
-class FakeKernel:
+class FakeKernel(Hints):
     """Answers to routes by destination (an interface's index, or an errno), and the addresses that are assigned."""
 
     routes: dict[str, int | OSError] = field(default_factory=dict)
@@ -120,6 +120,12 @@ class FakeLoop:
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> TimerEntry:
         return self._timers.call_later(delay, callback)
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self._timers.call_later(0.0, callback)
+
+    def call_exception_handler(self, context: dict[str, Exception]) -> NoReturn:
+        raise AssertionError(context)
 
 
 class Bed:

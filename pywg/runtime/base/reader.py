@@ -4,29 +4,37 @@ A descriptor whose callback failed is most likely still readable, so that it wou
 rests instead, and the log tells what went wrong.
 """
 
-import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, Protocol
 
+from pywg.runtime.base.clock import TimerHandle
 from pywg.runtime.base.log import Level, Log
 
 RETRY_S: Final = 0.1
 """Seconds from an error to the next call."""
 
 
+class Loop(Protocol):
+    """What descriptors and timers need of an asyncio event loop."""
+
+    def add_reader(self, fd: int, callback: Callable[[], None], /) -> object: ...
+    def remove_reader(self, fd: int, /) -> object: ...
+    def call_soon(self, callback: Callable[[], None], /) -> object: ...
+    def call_later(self, delay: float, callback: Callable[[], None], /) -> TimerHandle: ...
+    def call_exception_handler(self, context: dict[str, Any], /) -> None: ...
+
+
 class Reader:
     """Calls `ready()` while `fd`, the caller's, is readable, from `start` to `close`. `what` names it in the log."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, fd: int, ready: Callable[[], None], *, what: str, log: Log
-    ) -> None:
+    def __init__(self, loop: Loop, fd: int, ready: Callable[[], None], *, what: str, log: Log) -> None:
         self._loop = loop
         self._fd = fd
         self._ready = ready
         self._what = what
         self._log = log
-        self._resting: asyncio.TimerHandle | None = None
+        self._resting: TimerHandle | None = None
         self._closed = False
 
     def start(self) -> None:

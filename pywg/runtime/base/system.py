@@ -5,7 +5,6 @@ raises DeviceError with an errno and what to do about it, unless it says otherwi
 caller, who closes it; closing is idempotent.
 """
 
-import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
@@ -14,6 +13,7 @@ from pywg.core.events import Endpoint
 from pywg.runtime.base.binding import EVERYWHERE, Binding
 from pywg.runtime.base.clock import CallLater
 from pywg.runtime.base.log import Log
+from pywg.runtime.base.reader import Loop
 
 
 class Tun(Protocol):
@@ -80,7 +80,7 @@ class LinkState(NamedTuple):
 class Watcher(Protocol):
     """Follows something, from `start` to `close`."""
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+    def start(self, loop: Loop) -> None:
         """Calls back from the loop's next turn on."""
 
     def close(self) -> None:

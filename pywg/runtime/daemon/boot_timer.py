@@ -4,7 +4,6 @@ The loop's own timers stand still while the machine sleeps, and the protocol's c
 sleep is so found at once when it ends.
 """
 
-import asyncio
 import contextlib
 import heapq
 import itertools
@@ -13,9 +12,10 @@ from collections.abc import Callable
 from typing import Final
 
 from pywg.runtime.base import clock
+from pywg.runtime.base.clock import TimerHandle
 from pywg.runtime.base.libc import timerfd_create, timerfd_set_at
 from pywg.runtime.base.log import Log
-from pywg.runtime.base.reader import RETRY_S, Reader, tell
+from pywg.runtime.base.reader import RETRY_S, Loop, Reader, tell
 
 LONGEST_SLEEP_S: Final = 15.0
 """Seconds. Without a timerfd, what fell due during a sleep is found at most so much later."""
@@ -29,11 +29,11 @@ class BootTimers:
     A callback that raises keeps none of the others from being called.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, log: Log) -> None:
+    def __init__(self, loop: Loop, log: Log) -> None:
         self._loop = loop
         self._log = log
         self._reader: Reader | None = None
-        self._instead: asyncio.TimerHandle | None = None
+        self._instead: TimerHandle | None = None
         self._waiting: list[tuple[float, int, _Handle]] = []
         self._order = itertools.count()
         self._set_at = 0.0
@@ -56,7 +56,7 @@ class BootTimers:
             os.close(self._fd)
             self._fd = -1
 
-    def call_later(self, delay: float, callback: Callable[[], None]) -> "_Handle | asyncio.TimerHandle":
+    def call_later(self, delay: float, callback: Callable[[], None]) -> "_Handle | TimerHandle":
         """Calls back once, `delay` seconds of the protocol's clock from now."""
         if self._fd < 0:
             return self._loop.call_later(min(delay, LONGEST_SLEEP_S), callback)

@@ -5,7 +5,6 @@ somewhere; what is true now is then asked for. So no order of messages, and no o
 wrong state, and since the subscription comes before the first question nothing is missed.
 """
 
-import asyncio
 import errno
 import fcntl
 import os
@@ -13,9 +12,10 @@ import socket
 from collections.abc import Callable
 
 from pywg.errors import TunError
+from pywg.runtime.base.clock import TimerHandle
 from pywg.runtime.base.failures import advice
 from pywg.runtime.base.log import Log
-from pywg.runtime.base.reader import tell
+from pywg.runtime.base.reader import Loop, tell
 from pywg.runtime.base.system import LinkState
 from pywg.runtime.net.netlink import Hints, Listener, Questions, messages, number
 from pywg.runtime.net.tun import tun_name
@@ -41,13 +41,13 @@ class LinkWatcher:
         self._changed = changed
         self._gone = gone
         self._log = log
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._again: asyncio.TimerHandle | None = None
+        self._loop: Loop | None = None
+        self._again: TimerHandle | None = None
         self._state: LinkState | None = None
         self._listener: Listener | None = None
         self._questions: Questions | None = None
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+    def start(self, loop: Loop) -> None:
         """Subscribes; the first state is told in the loop's next turn.
 
         Raises TunError when the kernel has no rtnetlink for us.

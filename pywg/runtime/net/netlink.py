@@ -6,7 +6,6 @@ The few modules with the messages need none of that, so they are imported below 
 taken out of sys.modules again: whoever imports pyroute2 later gets it as if nobody had.
 """
 
-import asyncio
 import contextlib
 import errno
 import functools
@@ -20,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from pywg.runtime.base.log import Log
-from pywg.runtime.base.reader import Reader
+from pywg.runtime.base.reader import Loop, Reader
 
 _PACKAGE = "pyroute2"
 _NLMSG_ERROR = 2
@@ -169,7 +168,7 @@ class Listener:
     An error that it raises is told, and it is called again a little later.
     """
 
-    def __init__(self, hints: Hints, loop: asyncio.AbstractEventLoop, heard: Callable[[], None], log: Log) -> None:
+    def __init__(self, hints: Hints, loop: Loop, heard: Callable[[], None], log: Log) -> None:
         """Listens from now on; `hints` is closed with it."""
         self._hints: Hints | None = hints
         self._reader = Reader(loop, hints.fileno(), heard, what="rtnetlink", log=log)

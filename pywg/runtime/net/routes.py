@@ -10,7 +10,6 @@ parsed, so none can be misread, and losing some is a hint too. All this is about
 which the daemon was started, wherever its interface is.
 """
 
-import asyncio
 import errno
 import functools
 import socket
@@ -20,8 +19,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pywg.core.events import Endpoint
+from pywg.runtime.base.clock import TimerHandle
 from pywg.runtime.base.log import Log
-from pywg.runtime.base.reader import tell
+from pywg.runtime.base.reader import Loop, tell
 from pywg.runtime.base.system import Sources
 from pywg.runtime.net.bound_link import BoundLink
 from pywg.runtime.net.netlink import Hints, Listener, Message, Questions, encode, messages, number
@@ -94,10 +94,10 @@ class RouteWatcher:
         self._open_hints = open_hints
         self._open_questions = open_questions
         self._now = now
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: Loop | None = None
         self._listener: Listener | None = None
         self._questions: Asker | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: TimerHandle | None = None
         self._pending: deque[int] = deque()
         self._ours: dict[tuple[bytes, int], bool] = {}
         self._routes: dict[tuple[bytes, int], bytearray] = {}
@@ -107,7 +107,7 @@ class RouteWatcher:
         self._unbound = False
         self._last_look = False
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+    def start(self, loop: Loop) -> None:
         """Subscribes. Without rtnetlink, sources stay until sending from them fails."""
         try:
             self._questions = self._open_questions()

@@ -12,8 +12,9 @@ import pytest
 from pywg.runtime.base import reader
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.reader import Reader
+from pywg.runtime.base.system import LinkState
 from pywg.runtime.net import netlink
-from pywg.runtime.net.link import LinkState, LinkWatcher
+from pywg.runtime.net.link import LinkWatcher
 from pywg.runtime.net.netlink import Hints, Listener
 from pywg.runtime.net.routes import RouteWatcher
 

@@ -40,6 +40,9 @@ class FakeLoop:
         assert fd == self.fd
         self.reader = None
 
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.called.append((0.0, callback))
+
     def call_later(self, delay: float, callback: Callable[[], None]) -> "Handle":
         self.called.append((delay, callback))
         return Handle()

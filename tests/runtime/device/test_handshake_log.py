@@ -38,7 +38,7 @@ def _fails_to_send(error: int) -> Callable[[Pair], None]:
 
 def _is_refused(error: int) -> Callable[[Pair], None]:
     def cause(pair: Pair) -> None:
-        pair.a.refusal = error
+        pair.a.refusals.code = error
         _attempts(pair, 300, data=True)
 
     return cause
@@ -140,7 +140,7 @@ def test_a_handshake_that_works_is_no_line() -> None:
     assert pair.a.plane.keypairs
     for bed in (pair.a, pair.b):
         assert bed.lines("ERROR") == bed.lines("WARNING") == []
-        assert bed.asked == []
+        assert bed.refusals.asked == []
 
 
 def test_no_answer_names_the_key_that_the_other_end_has_to_know() -> None:
@@ -219,14 +219,14 @@ def test_a_peer_that_went_away_by_itself_is_no_error() -> None:
         pair.timers.advance(1)
     assert pair.b.lines("ERROR") == []
     assert [line for line in pair.b.lines("INFO") if "no answer from 192.0.2.1:1" in line]
-    assert pair.b.asked == []
+    assert pair.b.refusals.asked == []
 
 
 def test_endpoints_are_asked_now_and_then() -> None:
     pair = Pair()
     _nobody_answers(pair)
-    assert 1 <= len(pair.a.asked) <= 3
-    assert pair.a.asked[0][:2] == (pair.b.address, 2)
+    assert 1 <= len(pair.a.refusals.asked) <= 3
+    assert pair.a.refusals.asked[0][:2] == (pair.b.address, 2)
 
 
 # What strangers can do

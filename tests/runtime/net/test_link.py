@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from pywg.runtime.base.log import Level, Log
-from pywg.runtime.net.link import LinkState, LinkWatcher
+from pywg.runtime.base.system import LinkState
+from pywg.runtime.net.link import LinkWatcher
 from pywg.runtime.net.tun import open_tun
 from tests.runtime.namespace import ip, run_inside, unique
 from tests.support import require_root, require_tool
