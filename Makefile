@@ -30,7 +30,7 @@ lint: venv
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/cython-lint pywg
+	@$(BIN)/cython-lint pywg tests
 
 bench: venv .venv/.bench bench-packages
 	@exec $(BIN)/python -m bench.micro $(if $(filter-out 0,$(QUICK)),--quick) </dev/null

@@ -8,7 +8,7 @@ opened by libcrypto, and has to hold what was read, undamaged and in order. It e
 Half of the bursts are planned: they come to the limits of a batch (plans.h).
 """
 from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENETUNREACH, ENOBUFS, EPERM
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdio cimport fprintf, stderr
 from libc.stdlib cimport abort, calloc, free, malloc
 from libc.string cimport memcpy, memset
