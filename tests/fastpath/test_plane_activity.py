@@ -193,6 +193,8 @@ def test_keepalives_tell_nothing(sent: bool) -> None:
             receive(bed, far, b"")
         bed.drain()
         assert not bed.flags_of(1) & ACTIVITY
+        receive(bed, far)
+        bed.heard(1, ACTIVITY)
 
 
 def test_each_peer_tells_its_own() -> None:

@@ -138,6 +138,7 @@ def test_swaps_with_traffic_both_ways() -> None:
     with Bed() as bed:
         far = Far(bed)
         with traffic(bed, far):
+            flows(bed)
             for _ in range(30):
                 old, bed.sockets = bed.sockets, open_sockets(0, 0)
                 bed.plane.attach_sockets(bed.sockets.fd4, bed.sockets.fd6)
