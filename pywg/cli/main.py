@@ -165,19 +165,19 @@ def _bench(arguments: list[str]) -> int:
 
 
 def _genkey(arguments: list[str]) -> int:
-    from pywg.cli.genkey import genkey
+    from pywg.cli.keys import genkey
 
     return _without_arguments(genkey, arguments)
 
 
 def _genpsk(arguments: list[str]) -> int:
-    from pywg.cli.genpsk import genpsk
+    from pywg.cli.keys import genpsk
 
     return _without_arguments(genpsk, arguments)
 
 
 def _pubkey(arguments: list[str]) -> int:
-    from pywg.cli.pubkey import pubkey
+    from pywg.cli.keys import pubkey
 
     return _without_arguments(pubkey, arguments)
 

@@ -1,0 +1,62 @@
+"""`pywg genkey`, `genpsk` and `pubkey`: keys as the commands of wg(8) with these names write them."""
+
+import os
+import stat
+import sys
+
+from pywg.config.keys import clamp, format_key_base64, parse_key_base64
+from pywg.constants import KEY_LEN
+from pywg.errors import ConfigError
+
+_STDIN = 0
+_MOST_INPUT = 4096
+
+
+def genkey() -> int:
+    """Write a clamped random private key in base64 to standard output and return 0."""
+    key = bytearray(os.urandom(KEY_LEN))
+    clamp(key)
+    _write(key, secret=True)
+    return 0
+
+
+def genpsk() -> int:
+    """Write 32 random bytes in base64 to standard output and return 0."""
+    _write(os.urandom(KEY_LEN), secret=True)
+    return 0
+
+
+def pubkey() -> int:
+    """Read a base64 private key from standard input, write its public key to standard output, and return 0.
+
+    ConfigError: what was read is no key. Space around it doesn't matter.
+    """
+    private_key = parse_key_base64(_read_input().strip(), "standard input")
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    _write(X25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw(), secret=False)
+    return 0
+
+
+def _read_input() -> bytes:
+    text = b""
+    while len(text) <= _MOST_INPUT and (chunk := os.read(_STDIN, _MOST_INPUT)):
+        text += chunk
+    return text
+
+
+def _write(key: bytes | bytearray, *, secret: bool) -> None:
+    """Warns on standard error when a secret goes to a file that others may open.
+
+    ConfigError: standard output is closed.
+    """
+    if not sys.stdout:
+        raise ConfigError("standard output is closed")
+    if secret and _is_world_accessible(sys.stdout.fileno()):
+        print("pywg: warning: writing a secret to a file others may open; set the umask to 077 first", file=sys.stderr)
+    sys.stdout.write(format_key_base64(key) + "\n")
+
+
+def _is_world_accessible(fd: int) -> bool:
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISREG(mode) and mode & stat.S_IRWXO != 0
