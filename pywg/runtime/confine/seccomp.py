@@ -40,7 +40,6 @@ _ALWAYS: dict[str, tuple[int | None, int | None]] = {
     "write": (1, 64),
     "readv": (19, 65),
     "writev": (20, 66),
-    "pread64": (17, 67),
     "poll": (7, None),
     "ppoll": (271, 73),
     "epoll_wait": (232, None),

@@ -4,7 +4,6 @@ A daemon in the foreground only: one that goes to the background has a parent th
 """
 
 import contextlib
-import os
 import socket
 import struct
 import time
@@ -64,30 +63,6 @@ class Notifier:
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.send(message.encode(), flags)
-
-
-class Threads:
-    """The threads that the process has now, to ask later whether they are all still there."""
-
-    def __init__(self) -> None:
-        """Without /proc nothing is known, and all are taken to be there."""
-        self._files: list[int] = []
-        with contextlib.suppress(OSError):
-            for thread in os.listdir("/proc/self/task"):
-                self._files.append(os.open(f"/proc/self/task/{thread}/stat", os.O_RDONLY | os.O_CLOEXEC))
-
-    def all_alive(self) -> bool:
-        """Reading the open file of a thread that has ended fails with ESRCH, and needs no right to open another."""
-        try:
-            return all(os.pread(fd, 1, 0) for fd in self._files)
-        except OSError:
-            return False
-
-    def close(self) -> None:
-        """Idempotent."""
-        for fd in self._files:
-            os.close(fd)
-        self._files.clear()
 
 
 class Pulse:

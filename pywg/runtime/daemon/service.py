@@ -27,7 +27,7 @@ from pywg.runtime.base.processors import READING_THREADS
 from pywg.runtime.base.reader import Reader
 from pywg.runtime.base.system import LinkState, Sandbox, System, Tun, Unreachables
 from pywg.runtime.daemon.boot_timer import BootTimers
-from pywg.runtime.daemon.notify import Notifier, Pulse, Threads, Watchdog
+from pywg.runtime.daemon.notify import Notifier, Pulse, Watchdog
 from pywg.runtime.daemon.options import STORED_TUN, Options
 from pywg.runtime.device.device import Device
 from pywg.runtime.uapi import socket as uapi_socket
@@ -172,7 +172,7 @@ class _Service:
             stack.push_async_callback(server.close)
             self._log.info("ready")
             ready()
-            self._tell_manager(device, loop, stack)
+            self._tell_manager(device, loop)
             loop.call_soon(self._close_sandbox)
             await self._stopped.wait()
 
@@ -236,7 +236,7 @@ class _Service:
             device.down()
         self._notifier.status(f"{self._interface.name} is {'up' if state.up else 'down'}, MTU {state.mtu}")
 
-    def _tell_manager(self, device: Device, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> None:
+    def _tell_manager(self, device: Device, loop: asyncio.AbstractEventLoop) -> None:
         """Ready, and from then on alive while the data plane's threads are."""
         if not self._notifier.connected:
             return
@@ -245,11 +245,10 @@ class _Service:
         self._notifier.ready()
         if self._options.watchdog is None:
             return
-        threads, pulse = Threads(), Pulse()
-        stack.callback(threads.close)
+        pulse = Pulse()
 
         def alive() -> bool:
-            if threads.all_alive() and pulse.beats(device.turns()):
+            if pulse.beats(device.turns()):
                 return True
             self._log.limited("watchdog", "a thread of the data plane hangs or has ended: no sign of life", Level.ERROR)
             return False

@@ -2,8 +2,6 @@
 
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -112,32 +110,6 @@ def test_watchdog_is_fed_at_half_time_and_only_alive(manager: tuple[socket.socke
     loop.turn()
     assert sock.recv(100) == b"WATCHDOG=1"
     assert len(loop.timers) == 1
-
-
-THREADS = """
-import threading, time
-from pywg.runtime.daemon.notify import Threads
-end = threading.Event()
-thread = threading.Thread(target=end.wait)
-thread.start()
-threads = Threads()
-assert threads.all_alive()
-later = threading.Thread(target=lambda: None)
-later.start()
-later.join()
-assert threads.all_alive()  # it wasn't there at the beginning
-end.set()
-until = time.monotonic() + 10
-while threads.all_alive():  # join() returns a little before the kernel's thread has ended
-    assert time.monotonic() < until
-threads.close()
-"""
-
-
-def test_an_ended_thread_is_noticed() -> None:
-    """In a process of its own: here, threads of other tests may be on their way out."""
-    ended = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, timeout=30, check=False)
-    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_pulse_has_patience_and_forgives() -> None:
