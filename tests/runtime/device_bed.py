@@ -149,6 +149,7 @@ class Bed:
             self.plane,
             log=Log("wg0", Level.DEBUG, stream=self.text, monotonic=lambda: self.timers.now),
             call_later=self.timers.call_later,
+            boot_later=self.timers.call_later,
             tun_gone=self._on_tun_gone,
             now=lambda: self.timers.now,
             wall_ns=lambda: int((1_700_000_000 + self.timers.now + self.clock_offset) * 1e9),

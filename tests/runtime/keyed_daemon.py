@@ -50,6 +50,7 @@ def with_real_plane() -> Device:
         plane,
         log=Log("wg0", Level.SILENT),
         call_later=loop.call_later,
+        boot_later=loop.call_later,
         tun_gone=lambda: None,
         open_sockets=open_sockets,
     )

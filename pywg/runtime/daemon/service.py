@@ -26,7 +26,7 @@ from pywg.runtime.base.log_output import StandardError, SystemLog
 from pywg.runtime.base.processors import READING_THREADS
 from pywg.runtime.base.reader import Reader
 from pywg.runtime.base.system import LinkState, Sandbox, System, Tun, Unreachables
-from pywg.runtime.daemon.boot_timer import BootTimers
+from pywg.runtime.daemon.boot_timer import BootTimer
 from pywg.runtime.daemon.notify import Notifier, Pulse, Watchdog
 from pywg.runtime.daemon.options import STORED_TUN, Options
 from pywg.runtime.device.device import Device
@@ -194,14 +194,15 @@ class _Service:
         self._sandbox.threads_started(confined=plane.confined)
         self._log.info(f"{plane.threads} threads move packets")
         self._log.debug(f"data plane: {_memory_line(plane.memory())}")
-        timers = BootTimers(loop, self._log)
-        stack.callback(timers.close)
-        refusals = self._system.refusals(timers.call_later, binding=options.binding)
+        timer = BootTimer(loop, self._log)
+        stack.callback(timer.close)
+        refusals = self._system.refusals(loop.call_later, binding=options.binding)
         stack.callback(refusals.close)
         device = Device(
             plane,
             log=self._log,
-            call_later=timers.call_later,
+            call_later=loop.call_later,
+            boot_later=timer.call_later,
             tun_gone=self._interface_gone,
             refusals=refusals,
             open_sockets=lambda port, fwmark: self._system.open_sockets(

@@ -42,7 +42,10 @@ class _NewKey:
 
 
 class Device:
-    """Everything about one interface but the interface itself. `tun_gone` is called when the plane finds it deleted."""
+    """Everything about one interface but the interface itself. `tun_gone` is called when the plane finds it deleted.
+
+    `call_later` is the loop's; `boot_later` is for one callback at a time, and counts as `now` does, through suspend.
+    """
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class Device:
         *,
         log: Log,
         call_later: CallLater,
+        boot_later: CallLater,
         tun_gone: Callable[[], None],
         open_sockets: OpenSockets,
         now: Callable[[], float] = clock.now,
@@ -72,7 +76,7 @@ class Device:
         self._bridge = Bridge(
             self._tunnel,
             plane,
-            call_later=call_later,
+            call_later=boot_later,
             now=now,
             log=log,
             handshakes=self._handshakes,
