@@ -42,6 +42,20 @@ with Bed(helpers=helpers) as bed:
     print(json.dumps([took, counted]))
 """
 
+WHILE_LENT = """
+import json, sys
+from tests.fastpath.plane_bed import Bed, Far, raw_packet
+from tests.fastpath.test_lending import lent
+from tests.runtime.refuse import Argument, refuse
+number, code, waited_for, helpers = json.loads(sys.argv[1])
+with Bed(helpers=helpers) as bed:
+    far = Far(bed)
+    lent(bed, far)
+    refuse(number, code, [Argument(1, waited_for)], all_threads=True)
+    bed.write(raw_packet(60))   # wakes the thread that receives: its next call is refused
+    bed.until(lambda: bed.counter("tx_returned") >= 1, "the sending to go back to its own thread")
+    assert bed.counter("rx_wait_error") > 0
+"""
 
 TX_WAITS_FOR, RX_WAITS_FOR = 2, 4
 """Descriptors: the second argument of poll(2), by which a filter tells the threads apart."""
@@ -62,11 +76,19 @@ TX_WAITS_FOR, RX_WAITS_FOR = 2, 4
 def test_a_thread_pauses_and_the_other_direction_goes_on(
     number: int, code: int, waits_for: list[int], one_socket: bool, counter: str
 ) -> None:
-    case = json.dumps([number, code, waits_for, one_socket, counter, Bed.helpers])
-    ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM, case], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert ended.returncode == 0, ended.stderr
-    took, counted = json.loads(ended.stdout)
+    output = run(PROGRAM, number, code, waits_for, one_socket, counter, Bed.helpers)
+    took, counted = json.loads(output)
     # So few in so long a time: a bound that a slow machine makes easier. A thread that spins has millions a second.
     assert counted <= 20 + 8 + took * 1000
+
+
+def test_a_thread_that_can_not_wait_does_not_send_for_the_other() -> None:
+    run(WHILE_LENT, POLL, errno.ENOMEM, RX_WAITS_FOR, Bed.helpers)
+
+
+def run(program: str, *case: object) -> str:
+    """What it prints, in a process of its own: a filter of system calls is for life."""
+    command = [sys.executable, "-c", program, json.dumps(case)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
