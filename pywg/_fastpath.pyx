@@ -26,15 +26,16 @@ from pywg._native.dataplane cimport Dataplane, dataplane_free, dataplane_new
 from pywg._native.delivery cimport delivery_renew
 from pywg._native.egress cimport egress_send_staged
 from pywg._native.endpoint cimport Endpoint, from_endpoint, to_endpoint
-from pywg._native.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD, NO_PEER
+from pywg._native.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD
 from pywg._native.index_table cimport IndexEntry, index_table_find
 from pywg._native.linux cimport EAGAIN, EDESTADDRREQ, pthread_mutex_lock, pthread_mutex_unlock
 from pywg._native.mac cimport macs_identify, macs_init
 from pywg._native.memory cimport memory_of
 from pywg._native.pool cimport HELPERS_MAX
 from pywg._native.report cimport report_activity, report_counters, report_events, report_offloads
-from pywg._native.session cimport EVENT_ACTIVITY, EVENT_CONFIRMED, EVENT_ENDPOINT_MOVED, EVENT_HANDSHAKE_WANTED
+from pywg._native.session cimport EVENT_ACTIVITY, EVENT_CONFIRMED, EVENT_HANDSHAKE_WANTED
 from pywg._native.session cimport EVENT_REKEY_WANTED, EVENT_ROUTING_LOOP, Keypair, Peer, clear_source, has_endpoint
+from pywg._native.session cimport heard_from
 from pywg._native.staged cimport STAGED_BYTES, staged_drop_all
 from pywg._native.udp cimport Sender, udp_flush, udp_queue
 from pywg._native.wire cimport HANDSHAKE_TOS, KEY_LEN
@@ -46,7 +47,7 @@ from pywg._native.batch import bench_evp, bench_open, bench_seal, open_batch, se
 from pywg._native.reserve import reserve_fill, reserve_low, reserve_spend
 
 __all__ = [
-    "ACTIVITY", "CONFIRMED", "ENDPOINT_MOVED", "HANDSHAKE_WANTED", "REKEY_WANTED", "ROUTING_LOOP", "TUN_GONE",
+    "ACTIVITY", "CONFIRMED", "HANDSHAKE_WANTED", "REKEY_WANTED", "ROUTING_LOOP", "TUN_GONE",
     "UNDER_LOAD", "Plane", "available_aeads", "bench_evp", "bench_open", "bench_seal", "now", "open_batch",
     "reserve_fill", "reserve_low", "reserve_spend", "seal_batch", "select_aead", "selected_aead",
 ]
@@ -55,7 +56,6 @@ HANDSHAKE_WANTED = EVENT_HANDSHAKE_WANTED
 REKEY_WANTED = EVENT_REKEY_WANTED
 CONFIRMED = EVENT_CONFIRMED
 ACTIVITY = EVENT_ACTIVITY
-ENDPOINT_MOVED = EVENT_ENDPOINT_MOVED
 ROUTING_LOOP = EVENT_ROUTING_LOOP
 TUN_GONE = DEVICE_TUN_GONE
 UNDER_LOAD = DEVICE_UNDER_LOAD
@@ -240,8 +240,8 @@ cdef class Plane:
         """
         cdef bytes cookie_key = blake2s(b"cookie--" + public_key).digest()
         cdef Peer *added
-        if peer in self.peers or peer == NO_PEER:
-            raise ValueError(f"peer {peer} is there already, or no peer id")
+        if peer in self.peers:
+            raise ValueError(f"peer {peer} is there already")
         added = peer_new(peer)
         if added == NULL:
             raise MemoryError
@@ -463,48 +463,40 @@ cdef class Plane:
         crew_release(self.crew)
 
     def send_to_peer(self, peer: int, bytes data: bytes) -> bool:
-        """Sends a handshake message to where the peer is; an authenticated packet sent, to its timers and tx_bytes."""
+        """Sends a handshake message to where the peer is; an authenticated packet sent, to its timers and tx_bytes.
+
+        Never waits: a full socket loses the message, as the network might. False: `send_error` says why.
+        """
         cdef Peer *found = self.find(peer)
-        cdef bint sent
+        cdef uint8_t *message = <uint8_t *>PyBytes_AS_STRING(data)
+        cdef uint32_t length = <uint32_t>len(data)
+        cdef bint sent = False
+        self.control.count = self.control.sent = self.control.failed = 0
         self.control.error = EDESTADDRREQ
         crew_hold(self.crew)
-        note_sent(found, <const uint8_t *>PyBytes_AS_STRING(data), <uint32_t>len(data))
-        sent = has_endpoint(found) and self.send_one(found, &found.endpoint, data)
+        note_sent(found, message, length)
+        if has_endpoint(found):
+            self.control.error = EAGAIN
+            udp_queue(self.control, found, &found.endpoint, message, length, 0, HANDSHAKE_TOS)
+            sent = udp_flush(self.control, self.dp) and self.control.failed == 0
         crew_release(self.crew)
         if sent:
             store64(&found.last_sent, now_ns())
             store64(&found.keepalive_owed_since, 0)
         return sent
 
-    def send_to(self, addr: tuple, bytes data: bytes) -> bool:
-        """Sends a cookie reply to an address that belongs to no peer. False: it could not be sent."""
-        cdef Endpoint endpoint
-        to_endpoint(addr, &endpoint)
-        crew_hold(self.crew)
-        cdef bint sent = self.send_one(NULL, &endpoint, data)
-        crew_release(self.crew)
-        return sent
-
     @property
     def send_error(self) -> int:
-        """Why the last `send_to_peer` or `send_to` returned False: an errno.
+        """Why the last `send_to_peer` returned False: an errno.
 
         EDESTADDRREQ: no endpoint is known; EAFNOSUPPORT: there is no socket of its family; EAGAIN: the socket is full.
         """
         return self.control.error
 
-    cdef bint send_one(self, Peer *peer, const Endpoint *to, bytes data) noexcept:
-        """In the gates. Never waits: a full socket loses the message, as the network might."""
-        self.control.count = self.control.sent = self.control.failed = 0
-        self.control.error = EAGAIN
-        udp_queue(self.control, peer, to, <uint8_t *>PyBytes_AS_STRING(data), <uint32_t>len(data), 0,
-                  HANDSHAKE_TOS)
-        return udp_flush(self.control, self.dp) and self.control.failed == 0
-
     # ---- listening
 
     def drain(self, int limit=64) -> tuple[list, list, int]:
-        """What happened: ([(message, source, peer or -1)], [(peer, flags, confirmed index)], device flags).
+        """What happened: ([(message, source)], [(peer, flags, confirmed index)], device flags).
 
         At most `limit` messages and 4 x `limit` peers; what is left makes `event_fd` readable again.
         """
@@ -523,9 +515,15 @@ cdef class Plane:
         cdef Peer *found = self.find(peer)
         return load64(&found.tx_bytes), load64(&found.rx_bytes)
 
-    def count_rx(self, peer: int, uint64_t n) -> None:
-        """A handshake message of n bytes was authentic: counts it, and an authenticated packet received."""
+    def handshake_received(self, peer: int, addr: tuple, uint64_t n) -> None:
+        """A handshake message of n bytes from `addr` was authentic, and new: the peer is there now.
+
+        Counts it, and an authenticated packet received. Never for a cookie reply, which anyone on the path can make.
+        """
+        cdef Endpoint source
         cdef Peer *found = self.find(peer)
+        to_endpoint(addr, &source)
+        heard_from(found, &source)
         add64(&found.rx_bytes, n)
         store64(&found.last_received, now_ns())
         store64(&found.unanswered_since, 0)

@@ -1,9 +1,9 @@
 """Two sites on a virtual clock, joined by a network that loses, delays, doubles and reorders.
 
 Each site is a real `Tunnel` and a data plane modelled in Python after the core's contract: keypairs by receiver
-index, counters, a set for the replay window, staged packets, the activity times, real ChaCha20-Poly1305. It tells the
-core only what the contract says it must, so that a core that relies on more fails here. Hours of protocol time take
-seconds.
+index, counters, a set for the replay window, staged packets, the activity times, real ChaCha20-Poly1305; under load it
+asks for cookies. It tells the core only what the contract says it must, so that a core that relies on more fails here.
+Hours of protocol time take seconds.
 """
 
 import heapq
@@ -19,7 +19,7 @@ from pywg._native.secret import Secret
 from pywg.core import events
 from pywg.core.events import Activity, Endpoint
 from pywg.core.tunnel import Tunnel
-from tests import paper
+from tests import cookies, paper
 
 START = 1000.0
 EPOCH_NS = 1_700_000_000_000_000_000
@@ -130,11 +130,14 @@ class Site:
         self.remote: Endpoint | None = None
         self.reachable = True
         self.under_load = False
+        self.asked_for_cookies = 0
         self.clock_offset = 0.0  # of the monotonic clock: a suspended machine's jumps ahead
         self.wall_offset_ns = 0
         self.private_key = Secret(world.random.randbytes(32))
         self.tunnel = Tunnel(random=world.random.randbytes, wall_ns=self.wall_ns, activity=self.activity)
         self.tunnel.set_private_key(self.private_key, self.now)
+        assert self.tunnel.public_key is not None
+        self.cookies = cookies.Responder(self.tunnel.public_key, world.random.randbytes)
         self.peer = 0
         self.log: list[tuple[float, events.Event]] = []
         self.delivered: list[bytes] = []
@@ -187,8 +190,15 @@ class Site:
         if data[0] == TRANSPORT:
             self.receive_transport(data, source)
         elif data[0] not in (RESPONSE, COOKIE_REPLY) or self.names_index(data):
-            self.tunnel.receive_datagram(data, source, self.now, under_load=self.under_load)
+            self.receive_message(data, source)
         self.pump()
+
+    def receive_message(self, data: bytes, source: Endpoint) -> None:
+        if self.under_load and data[0] != COOKIE_REPLY and not self.cookies.holds_mac2(data, source):
+            self.asked_for_cookies += 1
+            self.world.transmit(self, source, self.cookies.make_reply(data, source))
+        elif self.tunnel.receive_datagram(data, source, self.now) is not None:
+            self.remote = source
 
     def names_index(self, data: bytes) -> bool:
         index = int.from_bytes(data[8:12] if data[0] == RESPONSE else data[4:8], "little")
@@ -204,9 +214,7 @@ class Site:
         except InvalidTag:
             return
         keypair.seen.add(counter)
-        if self.remote != source:
-            self.remote = source
-            self.tunnel.endpoint_learned(self.peer, source)
+        self.remote = source
         self.unanswered_since = 0.0
         self.last_traversal = self.now
         if plaintext == KEEPALIVE:
@@ -264,10 +272,8 @@ class Site:
             for event in happened:
                 self.log.append((self.world.now - START, event))
                 self.apply(event)
-            for data, peer, endpoint in datagrams:
-                if endpoint is not None:
-                    self.world.transmit(self, endpoint, data)
-                elif peer == self.peer:
+            for data, peer in datagrams:
+                if peer == self.peer:
                     self.transmit(data)
 
     def apply(self, event: events.Event) -> None:
@@ -299,8 +305,6 @@ class Site:
                 self.open_indices.add(index)
             case events.HandshakeIndexClosed(index):
                 self.open_indices.remove(index)
-            case events.EndpointMoved(_, endpoint):
-                self.remote = endpoint
             case events.KeepaliveWanted():
                 if not self.staged:
                     self.staged.append(KEEPALIVE)
@@ -327,7 +331,7 @@ def introduce(one: Site, other: Site, *, preshared_key: bytes | None = None) -> 
         assert peer.tunnel.public_key is not None
         site.peer = site.tunnel.add_peer(peer.tunnel.public_key, site.now)
         site.remote = peer.address
-        site.tunnel.set_endpoint(site.peer, peer.address, site.now)
+        site.tunnel.endpoint_known(site.peer, site.now)
         if preshared_key is not None:
             site.tunnel.set_preshared_key(site.peer, Secret(preshared_key))
         site.tunnel.up(site.now)

@@ -28,7 +28,6 @@ def _initiations(responder: Tunnel, now: float) -> list[tuple[bytes, Endpoint]]:
         assert initiator.public_key is not None
         peer = initiator.add_peer(responder.public_key, now)
         responder.add_peer(initiator.public_key, now)
-        initiator.set_endpoint(peer, Endpoint(bytes([192, 0, 2, 1]), 51820), now)
         initiator.handshake_wanted(peer, now)
         (datagram,) = initiator.datagrams_to_send()
         made.append((datagram.data, Endpoint((0x0A000000 + number).to_bytes(4, "big"), 51820)))

@@ -13,7 +13,7 @@ import sys
 import time
 
 from pywg._native.secret import Secret
-from pywg.core.events import Activity, Endpoint
+from pywg.core.events import Activity
 from pywg.core.tunnel import Tunnel
 
 from .command import CommandError
@@ -53,7 +53,6 @@ def _prepare(lab: Lab) -> list[bytes]:
         tunnel.set_private_key(Secret(os.urandom(32)), now)
         tunnel.up(now)
         peer = tunnel.add_peer(public_key, now)
-        tunnel.set_endpoint(peer, Endpoint(bytes([192, 0, 2, 1]), LISTEN_PORT), now)
         tunnel.handshake_wanted(peer, now)
         (datagram,) = tunnel.datagrams_to_send()
         initiations.append(datagram.data)

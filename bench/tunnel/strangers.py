@@ -33,7 +33,6 @@ class Stranger:
         self._tunnel.set_private_key(Secret(os.urandom(32)), self._now)
         self._tunnel.up(self._now)
         self._peer = self._tunnel.add_peer(base64.b64decode(attacker.lab.far.keys.public), self._now)
-        self._tunnel.set_endpoint(self._peer, Endpoint(socket.inet_aton(self._target[0]), self._target[1]), self._now)
 
     @property
     def public_key(self) -> bytes:

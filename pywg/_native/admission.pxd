@@ -5,6 +5,9 @@ it takes to refuse a message here, so nothing passes that its sender did not hav
 index of ours that is in use, and under load a cookie (MAC2) and a source that has not brought too many. Nothing counts
 against a source before its cookie has proved that it is one: it could be forged.
 
+What passes is no more than worth the work. The core (core/tunnel.py) decides about it, by its own keys and indices,
+which may have changed since: it checks MAC1 and the index again.
+
 Under load a message without a cookie is answered with one by this thread, for as much of its time as the budget gives;
 the messages that are beyond that are dropped, whoever they are from.
 """

@@ -8,7 +8,7 @@ from pywg._native.checks cimport c_assert, static_fits
 from pywg._native.clock cimport SECOND_NS, now_ns
 from pywg._native.counters cimport count
 from pywg._native.endpoint cimport Endpoint
-from pywg._native.events cimport NO_PEER, events_push
+from pywg._native.events cimport events_push
 from pywg._native.index_table cimport IndexEntry, index_table_find
 from pywg._native.libcrypto cimport OPENSSL_cleanse, RAND_bytes
 from pywg._native.mac cimport COOKIE_LEN, mac1_holds, mac1_of, mac2_holds, make_cookie
@@ -37,7 +37,7 @@ cdef void admission_message(Admission *a, Dataplane *dp, const Endpoint *source,
                             uint32_t kind, uint64_t now) noexcept nogil:
     """A datagram that is no transport data: handed to the control plane, answered, or counted."""
     if kind == MESSAGE_INITIATION and len == INITIATION_LEN:
-        handshake_message(a, dp, source, datagram, len, NO_PEER, now)
+        handshake_message(a, dp, source, datagram, len, now)
     elif kind == MESSAGE_RESPONSE and len == RESPONSE_LEN:
         response(a, dp, source, datagram, len, now)
     elif kind == MESSAGE_COOKIE_REPLY and len == COOKIE_REPLY_LEN:
@@ -56,11 +56,11 @@ cdef void response(Admission *a, Dataplane *dp, const Endpoint *source, const ui
     if entry == NULL or entry.keypair != NULL:
         count(&dp.counters.rx_unknown_index)
         return
-    handshake_message(a, dp, source, datagram, len, entry.peer.id, now)
+    handshake_message(a, dp, source, datagram, len, now)
 
 
 cdef void handshake_message(Admission *a, Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,
-                            uint32_t peer, uint64_t now) noexcept nogil:
+                            uint64_t now) noexcept nogil:
     if not mac1_holds(&dp.macs, datagram, len):
         count(&dp.counters.rx_bad_mac1)
         return
@@ -72,7 +72,7 @@ cdef void handshake_message(Admission *a, Dataplane *dp, const Endpoint *source,
             hold_back(a, dp, now)
             count(&dp.counters.rx_source_limited)
             return
-    hand_over(dp, source, datagram, len, peer, now)
+    hand_over(dp, source, datagram, len, now)
 
 
 cdef void hold_back(Admission *a, Dataplane *dp, uint64_t now) noexcept nogil:
@@ -85,10 +85,10 @@ cdef void hold_back(Admission *a, Dataplane *dp, uint64_t now) noexcept nogil:
         store64(&dp.events.loaded_until_ns, now + SECOND_NS)
 
 
-cdef bint hand_over(Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len, uint32_t peer,
+cdef bint hand_over(Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,
                     uint64_t now) noexcept nogil:
     """To the control plane. False: its queue is full."""
-    cdef bint pushed = events_push(&dp.events, source, datagram, len, peer, now)
+    cdef bint pushed = events_push(&dp.events, source, datagram, len, now)
     count(&dp.counters.rx_handshakes if pushed else &dp.counters.rx_queue_full)
     return pushed
 
@@ -183,5 +183,5 @@ cdef void cookie_reply(Dataplane *dp, const Endpoint *source, const uint8_t *dat
     OPENSSL_cleanse(cookie, COOKIE_LEN)
     if not authentic:
         count(&dp.counters.rx_bad_cookie_reply)
-    elif hand_over(dp, source, datagram, COOKIE_REPLY_LEN, peer.id, now):
+    elif hand_over(dp, source, datagram, COOKIE_REPLY_LEN, now):
         peer.awaits_cookie = False

@@ -14,14 +14,12 @@ from pywg._native.coalesce cimport coalesce_free, coalesce_new, coalesce_reset
 from pywg._native.counters cimport count
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.ecn cimport ecn_decapsulate
-from pywg._native.endpoint cimport Endpoint, same_endpoint
 from pywg._native.events cimport events_confirmed, events_raise
 from pywg._native.inbatch cimport Group, InBatch
 from pywg._native.ip cimport IpView, ip_read
-from pywg._native.linux cimport EINTR, pthread_mutex_lock, pthread_mutex_unlock, writev
+from pywg._native.linux cimport EINTR, writev
 from pywg._native.replay cimport replay_accept
-from pywg._native.session cimport EVENT_ENDPOINT_MOVED, EVENT_REKEY_WANTED, REKEY_ON_RECEIVE_S, Keypair, Peer
-from pywg._native.session cimport move_endpoint
+from pywg._native.session cimport EVENT_REKEY_WANTED, REKEY_ON_RECEIVE_S, Keypair, Peer, heard_from
 from pywg._native.udp cimport Received
 from pywg._native.wire cimport TAG_LEN, TRANSPORT_MIN_LEN, WG_HEADER_LEN, TransportHeader
 
@@ -74,21 +72,9 @@ cdef void deliver(Delivery *d, InBatch *b) noexcept nogil:
                 continue
             if b.sources[at] != known:
                 known = b.sources[at]
-                note_source(dp, keypair.peer, &known.source)
+                heard_from(keypair.peer, &known.source)
             note_received(dp, keypair, b.wire_lens[at] != TRANSPORT_MIN_LEN, b.now)
             take_packet(d, keypair.peer, datagram + WG_HEADER_LEN, b.wire_lens[at], known.tos)
-
-
-cdef void note_source(Dataplane *dp, Peer *peer, const Endpoint *source) noexcept nogil:
-    """Roaming (paper section 6.5): an authentic packet is from where its peer is now."""
-    cdef bint moved
-    pthread_mutex_lock(&peer.endpoint_lock)
-    moved = not same_endpoint(&peer.endpoint, source)
-    if moved:
-        move_endpoint(peer, source)
-    pthread_mutex_unlock(&peer.endpoint_lock)
-    if moved:
-        events_raise(&dp.events, peer, EVENT_ENDPOINT_MOVED)
 
 
 cdef void note_received(Dataplane *dp, Keypair *keypair, bint data, uint64_t now) noexcept nogil:

@@ -23,11 +23,7 @@ cdef enum:
 cdef struct Message:
     Endpoint source
     uint32_t len
-    uint32_t peer               # of a response or a cookie reply: whose handshake it names; else NO_PEER
     uint8_t data[INITIATION_LEN]
-
-cdef enum:
-    NO_PEER = 0xFFFFFFFF
 
 cdef struct EventQueue:
     int fd                      # eventfd
@@ -48,7 +44,7 @@ cdef void events_raise(EventQueue *queue, Peer *peer, uint32_t events) noexcept 
 cdef void events_confirmed(EventQueue *queue, Peer *peer, uint32_t local_index) noexcept nogil
 cdef void events_forget(EventQueue *queue, Peer *peer) noexcept nogil
 cdef Peer *events_take(EventQueue *queue, uint32_t *events, uint32_t *confirmed_index) noexcept nogil
-cdef bint events_push(EventQueue *queue, const Endpoint *source, const uint8_t *data, uint32_t len, uint32_t peer,
+cdef bint events_push(EventQueue *queue, const Endpoint *source, const uint8_t *data, uint32_t len,
                       uint64_t now) noexcept nogil
 cdef Message *events_next_message(EventQueue *queue) noexcept nogil
 cdef void events_drop_message(EventQueue *queue) noexcept nogil

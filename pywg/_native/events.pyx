@@ -103,7 +103,7 @@ cdef Peer *events_take(EventQueue *queue, uint32_t *events, uint32_t *confirmed_
     return peer
 
 
-cdef bint events_push(EventQueue *queue, const Endpoint *source, const uint8_t *data, uint32_t len, uint32_t peer,
+cdef bint events_push(EventQueue *queue, const Endpoint *source, const uint8_t *data, uint32_t len,
                       uint64_t now) noexcept nogil:
     """Hands a handshake message over (RX only). False: the ring is full."""
     cdef uint64_t written = queue.written
@@ -118,7 +118,6 @@ cdef bint events_push(EventQueue *queue, const Endpoint *source, const uint8_t *
     slot = &queue.ring[written % MESSAGE_RING]
     slot.source = source[0]
     slot.len = len
-    slot.peer = peer
     memcpy(slot.data, data, len)
     store64_release(&queue.written, written + 1)
     events_signal(queue)

@@ -8,7 +8,7 @@ from pywg._native.coalesce cimport COALESCE_TCP, COALESCE_UDP
 from pywg._native.counters cimport Counters
 from pywg._native.dataplane cimport Dataplane
 from pywg._native.endpoint cimport from_endpoint
-from pywg._native.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD, NO_PEER, Message, events_drop_message
+from pywg._native.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD, Message, events_drop_message
 from pywg._native.events cimport events_next_message, events_rearm, events_signal, events_take
 from pywg._native.session cimport Peer
 
@@ -17,7 +17,7 @@ cdef enum:
 
 
 cdef tuple report_events(Dataplane *dp, int limit):
-    """([(message, source, peer or -1)], [(peer, flags, confirmed index)], device flags), as Plane.drain() gives it."""
+    """([(message, source)], [(peer, flags, confirmed index)], device flags), as Plane.drain() gives it."""
     cdef list messages = []
     cdef list happened = []
     cdef uint32_t flags, confirmed_index
@@ -30,7 +30,6 @@ cdef tuple report_events(Dataplane *dp, int limit):
             break
         messages.append((
             PyBytes_FromStringAndSize(<const char *>message.data, message.len), from_endpoint(&message.source),
-            message.peer if message.peer != NO_PEER else -1,
         ))
         events_drop_message(&dp.events)
     while len(happened) < PEERS_A_MESSAGE * limit:

@@ -8,7 +8,7 @@ from libc.string cimport memcpy, memset
 from pywg._native.allowedips cimport AllowedOwner
 from pywg._native.atomic cimport load8, store8
 from pywg._native.clock cimport SECOND_NS
-from pywg._native.endpoint cimport Endpoint
+from pywg._native.endpoint cimport Endpoint, same_endpoint
 from pywg._native.linux cimport pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
 from pywg._native.replay cimport REJECT_AFTER_MESSAGES, ReplayWindow
 from pywg._native.wire cimport KEY_LEN, MAC_LEN
@@ -32,8 +32,7 @@ cdef enum:
     EVENT_REKEY_WANTED = 2
     EVENT_CONFIRMED = 4
     EVENT_ACTIVITY = 8
-    EVENT_ENDPOINT_MOVED = 16
-    EVENT_ROUTING_LOOP = 32
+    EVENT_ROUTING_LOOP = 16
 
 
 cdef struct Keypair:
@@ -115,10 +114,13 @@ cdef inline bint has_endpoint(const Peer *peer) noexcept nogil:
     return load8(&peer.endpoint.ip_len) != 0
 
 
-cdef inline void move_endpoint(Peer *peer, const Endpoint *to) noexcept nogil:
-    """Under endpoint_lock."""
-    memcpy(<uint8_t *>&peer.endpoint + 1, <const uint8_t *>to + 1, sizeof(Endpoint) - 1)
-    store8(&peer.endpoint.ip_len, to.ip_len)    # the first byte, which is read without the lock
+cdef inline void heard_from(Peer *peer, const Endpoint *source) noexcept nogil:
+    """Roaming (paper section 6.5): an authentic message came from there, so that its peer is there now."""
+    pthread_mutex_lock(&peer.endpoint_lock)
+    if not same_endpoint(&peer.endpoint, source):
+        memcpy(<uint8_t *>&peer.endpoint + 1, <const uint8_t *>source + 1, sizeof(Endpoint) - 1)
+        store8(&peer.endpoint.ip_len, source.ip_len)    # the first byte, which is read without the lock
+    pthread_mutex_unlock(&peer.endpoint_lock)
 
 
 cdef inline void clear_source(Peer *peer) noexcept nogil:

@@ -1,18 +1,13 @@
-"""The two MACs and the cookies: cheap proof that a message is for us and, under load, of where its sender is.
+"""The two MACs and the cookie: cheap proof that a message is for its receiver and, under load, of where its sender is.
 
-Paper, sections 5.3, 5.4.4 and 5.4.7. `CookieChecker` is the receiving side, one for our static key; `CookieJar` is
-the sending side, one for each peer. A cookie is a MAC of the sender's address and port under a secret that is believed
-for two minutes, so a responder keeps nothing for those who ask.
+Paper, sections 5.3, 5.4.4 and 5.4.7. This is the sender's side: `CookieJar`, one for each peer. Of the receiver's side
+the core has mac1 alone: who is asked for a cookie, and who has brought one, the data plane decides by itself
+(admission.pxd).
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
-from pywg._native.secret import Secret
-from pywg.constants import COOKIE_LEN, COOKIE_SECRET_MAX_AGE, COOKIE_SECRET_RENEWAL, KEY_LEN, LABEL_COOKIE, LABEL_MAC1
+from pywg.constants import COOKIE_SECRET_MAX_AGE, LABEL_COOKIE, LABEL_MAC1
 from pywg.core import crypto, events
-from pywg.core.events import Endpoint
-from pywg.core.messages import COOKIE_NONCE_LEN, MAC_LEN, CookieReply, sender_index
+from pywg.core.messages import MAC_LEN, CookieReply
 from pywg.errors import RemoteProtocolError
 
 NO_MAC2 = bytes(MAC_LEN)
@@ -28,49 +23,9 @@ def cookie_key(public_key: bytes) -> bytes:
     return crypto.blake2s_hash(LABEL_COOKIE + public_key)
 
 
-class _CookieSecret(NamedTuple):
-    secret: Secret
-    born: float
-
-
-class CookieChecker:
-    """Verifies the MACs of initiations and responses to us, and makes cookie replies."""
-
-    def __init__(self, public_key: bytes, random: Callable[[int], bytes]) -> None:
-        self._mac1_key = mac1_key(public_key)
-        self._cookie_key = cookie_key(public_key)
-        self._random = random
-        self._secrets: list[_CookieSecret] = []  # what makes cookies now, then the one before
-
-    def valid_mac1(self, datagram: bytes) -> bool:
-        """Whether mac1 is right: the sender knows our public key."""
-        expected = crypto.keyed_mac(self._mac1_key, datagram[: -2 * MAC_LEN])
-        return crypto.same(expected, datagram[-2 * MAC_LEN : -MAC_LEN])
-
-    def valid_mac2(self, datagram: bytes, source: Endpoint, now: float) -> bool:
-        """Whether mac2 is right: the sender receives what is sent to `source`, as it got a cookie there lately."""
-        for secret, born in self._secrets:
-            if now < born + COOKIE_SECRET_MAX_AGE:
-                expected = crypto.keyed_mac(_cookie(secret, source), datagram[:-MAC_LEN])
-                if crypto.same(expected, datagram[-MAC_LEN:]):
-                    return True
-        return False
-
-    def make_reply(self, datagram: bytes, source: Endpoint, now: float) -> bytes:
-        """The cookie reply to an initiation or response: good for one sender, and readable to who sent its mac1."""
-        nonce = self._random(COOKIE_NONCE_LEN)
-        mac1 = datagram[-2 * MAC_LEN : -MAC_LEN]
-        encrypted = crypto.xseal(self._cookie_key, nonce, _cookie(self._making_secret(now), source), mac1)
-        return CookieReply(sender_index(datagram), nonce, encrypted).pack()
-
-    def _making_secret(self, now: float) -> Secret:
-        if not self._secrets or now >= self._secrets[0].born + COOKIE_SECRET_RENEWAL:
-            self._secrets = [_CookieSecret(Secret.take(self._random(KEY_LEN)), now), *self._secrets[:1]]
-        return self._secrets[0].secret
-
-
-def _cookie(secret: Secret, source: Endpoint) -> bytes:
-    return crypto.keyed_mac(secret, source.ip + source.port.to_bytes(2, "big"), COOKIE_LEN)
+def mac1_holds(key: bytes, datagram: bytes) -> bool:
+    """Whether mac1 of an initiation or response is right under `mac1_key` of ours: its sender knows our public key."""
+    return crypto.same(crypto.keyed_mac(key, datagram[: -2 * MAC_LEN]), datagram[-2 * MAC_LEN : -MAC_LEN])
 
 
 class CookieJar:

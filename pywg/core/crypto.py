@@ -30,7 +30,6 @@ _OPAD: Final = bytes(byte ^ 0x5C for byte in range(256))
 _HKDF_STEPS: Final = (b"\x01", b"\x02", b"\x03")
 
 COUNTER_0: Final = bytes(12)
-_XNONCE_LEN: Final = 24
 _ZERO_BLOCK: Final = bytes(_BLOCK_LEN)
 _CHACHA_BLOCK: Final = Struct("<16I")
 _EIGHT_WORDS: Final = Struct("<8I")
@@ -128,27 +127,12 @@ def hchacha20(key: bytes, nonce: bytes) -> bytes:
     return _EIGHT_WORDS.pack(*((word - known) & 0xFFFFFFFF for word, known in zip(rows, added, strict=True)))
 
 
-def xseal(key: bytes, nonce: bytes, plaintext: bytes, additional_data: bytes) -> bytes:
-    """XChaCha20-Poly1305 with a nonce of 24 bytes; ValueError for another length."""
-    subkey, short_nonce = _split_nonce(key, nonce)
-    ciphertext = seal(subkey, plaintext, additional_data, short_nonce)
-    wipe(subkey)
-    return ciphertext
-
-
 def xopen(key: bytes, nonce: bytes, ciphertext: bytes, additional_data: bytes) -> bytes | None:
-    """The inverse of `xseal`; None when the tag is wrong."""
-    subkey, short_nonce = _split_nonce(key, nonce)
-    plaintext = open_sealed(subkey, ciphertext, additional_data, short_nonce)
+    """Opens XChaCha20-Poly1305 with a nonce of 24 bytes; None when the tag is wrong."""
+    subkey = hchacha20(key, nonce[:16])
+    plaintext = open_sealed(subkey, ciphertext, additional_data, bytes(4) + nonce[16:])
     wipe(subkey)
     return plaintext
-
-
-def _split_nonce(key: bytes, nonce: bytes) -> tuple[bytes, bytes]:
-    """XChaCha20's subkey, and the ChaCha20 nonce to use with it."""
-    if len(nonce) != _XNONCE_LEN:
-        raise ValueError(f"a nonce of XChaCha20 has {_XNONCE_LEN} bytes, not {len(nonce)}")
-    return hchacha20(key, nonce[:16]), bytes(4) + nonce[16:]
 
 
 def public_key_of(private_key: X25519PrivateKey) -> bytes:

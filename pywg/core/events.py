@@ -13,9 +13,6 @@ from pywg._native.secret import Secret
 BAD_LENGTH: Final = "bad length"
 BAD_TYPE: Final = "bad type"
 BAD_MAC1: Final = "bad mac1"
-BAD_MAC2: Final = "bad mac2"
-"""Under load and without a valid cookie: a cookie reply went back."""
-RATE_LIMITED: Final = "rate limited"
 NO_PRIVATE_KEY: Final = "no private key"
 DOWN: Final = "interface down"
 BAD_PUBLIC_KEY: Final = "low-order public key"
@@ -31,8 +28,6 @@ DROP_REASONS: Final = (
     BAD_LENGTH,
     BAD_TYPE,
     BAD_MAC1,
-    BAD_MAC2,
-    RATE_LIMITED,
     NO_PRIVATE_KEY,
     DOWN,
     BAD_PUBLIC_KEY,
@@ -74,11 +69,10 @@ class Activity(NamedTuple):
 
 
 class Datagram(NamedTuple):
-    """One to send: to the current endpoint of `peer`, or to `endpoint` when there is no peer (a cookie reply)."""
+    """One to send, to wherever `peer` is."""
 
     data: bytes
-    peer: int | None
-    endpoint: Endpoint | None
+    peer: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +147,6 @@ class DropStaged:
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointMoved:
-    """An authenticated handshake message came from elsewhere: the peer is there now."""
-
-    peer: int
-    endpoint: Endpoint
-
-
-@dataclass(frozen=True, slots=True)
 class SourceCleared:
     """Nobody answers: forget the sticky source of the peer's endpoint, in case it is what is wrong."""
 
@@ -211,7 +197,6 @@ Event = (
     | KeepaliveWanted
     | SendStaged
     | DropStaged
-    | EndpointMoved
     | SourceCleared
     | HandshakeCompleted
     | HandshakeGivenUp

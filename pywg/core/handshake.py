@@ -48,10 +48,10 @@ class Identity:
     operation with it, so it is made when it is needed and kept until `rest`: a burst of messages shares it.
     """
 
-    __slots__ = ("_library_key", "_private_key", "initial_hash", "public_key")
+    __slots__ = ("_library_key", "initial_hash", "private_key", "public_key")
 
     def __init__(self, private_key: Secret) -> None:
-        self._private_key = private_key
+        self.private_key = private_key
         self._library_key: X25519PrivateKey | None = None
         self.public_key = crypto.public_key_of(crypto.private_key_from(private_key))
         self.initial_hash = crypto.blake2s_hash(INITIAL_HASH + self.public_key)
@@ -59,12 +59,17 @@ class Identity:
     def dh(self, public_key: bytes) -> bytes | None:
         """As crypto.dh() with our static key."""
         if self._library_key is None:
-            self._library_key = crypto.private_key_from(self._private_key)
+            self._library_key = crypto.private_key_from(self.private_key)
         return crypto.dh(self._library_key, public_key)
 
     def rest(self) -> None:
         """No message is at hand any more: the key is where it belongs, and nowhere else."""
         self._library_key = None
+
+    def wipe(self) -> None:
+        """We are another now."""
+        self.rest()
+        self.private_key.wipe()
 
 
 class Symmetric:

@@ -15,7 +15,6 @@ TRANSPORT_DATA: Final = 4
 MAC_LEN: Final = 16
 TAG_LEN: Final = 16
 """Bytes that ChaCha20-Poly1305 adds to what it seals."""
-COOKIE_NONCE_LEN: Final = 24
 
 _INITIATION_BODY: Final = Struct("<II32s48s28s")
 _RESPONSE_BODY: Final = Struct("<III32s16s")
@@ -80,10 +79,6 @@ class CookieReply(NamedTuple):
     nonce: bytes
     encrypted_cookie: bytes
 
-    def pack(self) -> bytes:
-        """The whole message, COOKIE_REPLY_LEN bytes: it has no MACs."""
-        return _COOKIE_REPLY.pack(COOKIE_REPLY, *self)
-
     @classmethod
     def unpack(cls, datagram: bytes) -> "CookieReply":
         """Takes a datagram of COOKIE_REPLY_LEN bytes apart."""
@@ -93,8 +88,3 @@ class CookieReply(NamedTuple):
 def message_type(datagram: bytes) -> int:
     """The type of a datagram of any length; 0, which no message has, when it is too short to tell."""
     return int.from_bytes(datagram[: _TYPE.size], "little") if len(datagram) >= _TYPE.size else 0
-
-
-def sender_index(datagram: bytes) -> int:
-    """The sender's index in an initiation or a response: both have it in the same place."""
-    return int(_TYPE.unpack_from(datagram, 4)[0])

@@ -1,7 +1,8 @@
-"""One peer: its handshake, keypairs, cookie, timers and endpoint, and the steps that involve several of them.
+"""One peer: its handshake, keypairs, cookie and timers, and the steps that involve several of them.
 
 The steps and their order are those of Linux's send.c, receive.c and noise.c. Results go to the tunnel's context as
-events and datagrams. Nothing here asks whether a message may be answered (cookies, load): the tunnel has done so.
+events and datagrams. Nothing here asks whether a message may be answered (mac1, load): that is done. Where the peer is,
+the data plane knows.
 """
 
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from pywg.constants import REKEY_TIMEOUT
 from pywg.core import events, handshake
 from pywg.core.context import Context
 from pywg.core.cookie import CookieJar
-from pywg.core.events import Datagram, Endpoint
+from pywg.core.events import Datagram
 from pywg.core.handshake import Handshake
 from pywg.core.keypair import Keypair, Keypairs
 from pywg.core.messages import CookieReply, Response
@@ -26,7 +27,6 @@ class PeerState(NamedTuple):
 
     public_key: bytes
     preshared_key: Secret | None
-    endpoint: Endpoint | None
     last_handshake_wall_ns: int
     """Nanoseconds since the epoch of the last completed handshake; 0 for never."""
     persistent_keepalive: int
@@ -38,7 +38,6 @@ class Peer:
     __slots__ = (
         "_context",
         "cookies",
-        "endpoint",
         "handshake",
         "id",
         "keypairs",
@@ -56,7 +55,6 @@ class Peer:
         self.keypairs = Keypairs()
         self.cookies = CookieJar(public_key)
         self.timers = Timers(context.random)
-        self.endpoint: Endpoint | None = None
         self.last_handshake_wall_ns = 0
         self.last_sent_handshake = _LONG_AGO
 
@@ -64,7 +62,6 @@ class Peer:
         return PeerState(
             self.public_key,
             self.handshake.preshared_key,
-            self.endpoint,
             self.last_handshake_wall_ns,
             self.timers.persistent_keepalive,
         )
@@ -107,14 +104,13 @@ class Peer:
         self.timers.handshake_initiated(now)
         return True
 
-    def consume_response(self, message: Response, source: Endpoint, now: float) -> None:
+    def consume_response(self, message: Response, now: float) -> None:
         """Ends our handshake, or raises RemoteProtocolError and leaves it waiting."""
         identity = self._context.identity
         if identity is None or self.handshake.local_index != message.receiver_index:
             raise RemoteProtocolError(events.UNKNOWN_INDEX)
         handshake.consume_response(message, self.handshake, identity)
         self.timers.handshake_received(now)
-        self.move(source)
         self._context.events.append(events.HandshakeIndexClosed(message.receiver_index))
         self._begin_session(now)
         self._complete_handshake()
@@ -122,10 +118,9 @@ class Peer:
 
     # Responder
 
-    def respond(self, source: Endpoint, now: float) -> None:
+    def respond(self, now: float) -> None:
         """Answers the initiation that the handshake has just consumed, with an unconfirmed session."""
         self.timers.handshake_received(now)
-        self.move(source)
         if self.handshake.local_index is not None:
             # Ours was under way too: theirs takes its place, as both ends can't be the initiator of one handshake.
             self._close_index(self.handshake.local_index)
@@ -161,23 +156,17 @@ class Peer:
         self.cookies.consume_reply(reply, now)
         self._context.events.append(events.CookieReceived(self.id))
 
-    def move(self, source: Endpoint) -> None:
-        """An authentic handshake message came from `source`."""
-        if source != self.endpoint:
-            self.endpoint = source
-            self._context.events.append(events.EndpointMoved(self.id, source))
-
     def fire(self, timer: Timer, now: float) -> None:
         """Does what a timer that has fired asks for."""
         match timer:
             case Timer.RETRANSMIT_HANDSHAKE:
-                self._clear_source()
+                self._context.events.append(events.SourceCleared(self.id))
                 if not self.send_initiation(now) and self._context.identity is not None:
                     self.timers.retransmit_after(self.last_sent_handshake)
             case Timer.GIVE_UP:
                 self._context.events += (events.DropStaged(self.id), events.HandshakeGivenUp(self.id))
             case Timer.NEW_HANDSHAKE:
-                self._clear_source()
+                self._context.events.append(events.SourceCleared(self.id))
                 self.want_rekey(now)
             case Timer.PASSIVE_KEEPALIVE | Timer.PERSISTENT_KEEPALIVE:
                 self._context.events.append(events.KeepaliveWanted(self.id))
@@ -201,17 +190,18 @@ class Peer:
         # Also without a current one: a next that is confirmed later must not be sent with either.
         self._context.events.append(events.SendingKeypairChanged(self.id, None))
 
+    def set_preshared_key(self, preshared_key: Secret | None) -> None:
+        """From the next handshake on; wipes the one before."""
+        old, self.handshake.preshared_key = self.handshake.preshared_key, preshared_key
+        if old is not None:
+            old.wipe()
+
     def stop(self) -> None:
         """The interface goes down, or the peer goes: no timers, no keys, nothing staged."""
         self.timers.stop()
         self.forget_keys()
         self.last_sent_handshake = _LONG_AGO
         self._context.events.append(events.DropStaged(self.id))
-
-    def _clear_source(self) -> None:
-        if self.endpoint is not None:
-            self.endpoint = self.endpoint._replace(local_ip=b"", local_ifindex=0)
-        self._context.events.append(events.SourceCleared(self.id))
 
     def _begin_session(self, now: float) -> None:
         session = handshake.begin_session(self.handshake)
@@ -240,7 +230,7 @@ class Peer:
     def _send(self, body: bytes, now: float) -> None:
         self.last_sent_handshake = now
         self.timers.handshake_sent(now)
-        self._context.datagrams.append(Datagram(self.cookies.add_macs(body, now), self.id, None))
+        self._context.datagrams.append(Datagram(self.cookies.add_macs(body, now), self.id))
 
     def _forget_handshake(self) -> None:
         self.handshake.clear()

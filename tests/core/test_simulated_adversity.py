@@ -5,8 +5,8 @@ import pytest
 from pywg._native.secret import Secret
 from pywg.core import events
 from pywg.core.events import (
+    CookieReceived,
     Endpoint,
-    EndpointMoved,
     HandshakeCompleted,
     HandshakeGivenUp,
     KeepaliveWanted,
@@ -63,7 +63,7 @@ def test_cookie_exchange_under_load() -> None:
     near.send(b"x")
     world.run(4)
     assert [packet.kind for packet in world.wire] == [INITIATION, COOKIE_REPLY]
-    assert far.drops() == [events.BAD_MAC2]
+    assert far.asked_for_cookies == 1
     assert far.keypairs == {}
     world.run(4)
     assert far.delivered == [b"x"]
@@ -108,14 +108,14 @@ def test_cookie_replies_move_no_endpoint() -> None:
     [reply] = [packet.data for packet in world.wire if packet.kind == COOKIE_REPLY]
     near.receive(reply, Endpoint(b"\x0a\x00\x00\x63", 1))
     assert near.drops() == []
-    assert near.happened(EndpointMoved) == []
+    assert near.happened(CookieReceived) != []
     assert near.remote == far.address
 
 
 @pytest.mark.dropin("16")
 @pytest.mark.known_bug("Roams only on handshakes")
-def test_roaming_by_transport_data_is_remembered_by_the_core() -> None:
-    """known-bugs.md: roams only on handshakes (gotatun). The data plane moves; the core must not move back."""
+def test_roaming_by_transport_data() -> None:
+    """Known bug of gotatun. The data plane moves; the core does not know, and must not move it back."""
     world, near, far = two_sites()
     near.send(b"x")
     world.run(1)
@@ -123,7 +123,11 @@ def test_roaming_by_transport_data_is_remembered_by_the_core() -> None:
     near.send(b"from elsewhere")
     world.run(1)
     assert far.remote == near.address
-    assert far.tunnel.peer_state(far.peer).endpoint == near.address
+    far.send(b"to elsewhere")
+    far.tunnel.rekey_wanted(far.peer, far.now)
+    world.run(10)
+    assert near.delivered == [b"to elsewhere"]
+    assert far.remote == near.address
 
 
 def test_roaming_by_handshake() -> None:
@@ -133,7 +137,7 @@ def test_roaming_by_handshake() -> None:
     near.address = Endpoint(b"\x0a\x00\x00\x09", 4444)
     near.send(b"from elsewhere")
     world.run(1)
-    assert far.happened(EndpointMoved)[-1][1] == EndpointMoved(far.peer, near.address)
+    assert far.remote == near.address
     assert far.delivered[-1] == b"from elsewhere"
 
 

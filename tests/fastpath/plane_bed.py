@@ -171,7 +171,7 @@ class Bed:
         )
         self.tun_end, self.tun = tun_pair()
         self.sockets = open_sockets(0, 0, udp_gro=udp_gro)
-        self.messages: list[tuple[bytes, Addr, int]] = []
+        self.messages: list[tuple[bytes, Addr]] = []
         self.happened: list[tuple[int, int, int]] = []
         self.device_flags = 0
         self.fars: list[Far] = []
@@ -246,7 +246,7 @@ class Bed:
             assert select.select([self.plane.event_fd], [], [], deadline - time.monotonic())[0], f"no event {flag}"
             self.drain()
 
-    def received(self, count: int) -> list[tuple[bytes, Addr, int]]:
+    def received(self, count: int) -> list[tuple[bytes, Addr]]:
         """The first `count` handshake messages, once they have come."""
         deadline = time.monotonic() + PATIENCE
         while len(self.messages) < count:

@@ -1,7 +1,7 @@
 """The table of receiver indices, through the plane: it has no Python surface of its own.
 
-What it holds is asked with datagrams: a response comes through for a handshake in flight, and says whose it is; a
-keepalive is opened by a keypair, and counted for its peer.
+What it holds is asked with datagrams: a response comes through for a handshake in flight; a keepalive is opened by a
+keypair, and counted for its peer.
 """
 
 import random
@@ -67,16 +67,14 @@ class Table:
         self.keypairs = {at: owner for at, owner in self.keypairs.items() if owner != peer}
         self.bed.plane.add_peer(peer)
 
-    def in_flight(self, indices: list[int]) -> dict[int, int]:
-        """Index -> peer of the responses that come through."""
-        found: dict[int, int] = {}
+    def in_flight(self, indices: list[int]) -> set[int]:
+        """Those whose responses come through."""
         seen = self.bed.counter("rx_datagrams") + len(indices)
         for index in indices:
             self.far.send_datagram(handshake_message(*RESPONSE, index))
         self.bed.counted(rx_datagrams=seen)
-        for data, _, peer in self.bed.plane.drain(2 * AT_ONCE)[0]:
-            found[int.from_bytes(data[8:12], "little")] = peer
-        return found
+        messages, _, _ = self.bed.plane.drain(2 * AT_ONCE)
+        return {int.from_bytes(data[8:12], "little") for data, _ in messages}
 
     def opened(self, indices: list[int]) -> Counter[int]:
         """How many keepalives, one for each index, were opened for each peer."""
@@ -96,7 +94,7 @@ class Table:
         every = sorted(set(indices))
         for start in range(0, len(every), AT_ONCE):
             asked = every[start : start + AT_ONCE]
-            assert self.in_flight(asked) == {i: self.handshakes[i] for i in asked if i in self.handshakes}
+            assert self.in_flight(asked) == self.handshakes.keys() & set(asked)
             assert self.opened(asked) == Counter(self.keypairs[i] for i in asked if i in self.keypairs)
 
 

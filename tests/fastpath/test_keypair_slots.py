@@ -121,15 +121,14 @@ class Ours:
 
     def add(self, *, initiator: bool) -> None:
         self.initiator = initiator
-        source = events.Endpoint(*addr_of(self.sock))
         if initiator:
             index = self.context.indices.insert(self.number)
             self.local.append(index)
             self.peer.handshake.local_index = index
-            self.peer.consume_response(Response(0, index, bytes(32), bytes(16)), source, now())
+            self.peer.consume_response(Response(0, index, bytes(32), bytes(16)), now())
         else:
             self.peer.handshake.local_index = None
-            self.peer.respond(source, now())
+            self.peer.respond(now())
         self.move()
 
     def receive(self, name: int) -> bool:

@@ -8,9 +8,8 @@ from itertools import cycle
 
 import pytest
 
-from pywg._fastpath import ENDPOINT_MOVED
 from tests.fastpath.packets import ACK, Tcp, cut, gso_vnet
-from tests.fastpath.plane_bed import Addr, Bed, Far, addr_of, handshake_message, raw_packet, reply, seal, udp_socket
+from tests.fastpath.plane_bed import Addr, Bed, Far, handshake_message, raw_packet, reply, seal, udp_socket
 
 IP_RECVTOS = 13  # ip(7); not in the socket module
 FAMILIES = [socket.AF_INET, socket.AF_INET6]
@@ -25,6 +24,11 @@ def heard_from(sock: socket.socket, spoken_to: str) -> Addr:
     host, port = sock.getsockname()[:2]
     family = sock.family
     return socket.inet_pton(family, host), port, 0, socket.inet_pton(family, spoken_to), loopback()
+
+
+def is_at(bed: Bed, addr: Addr) -> None:
+    """Until the plane says so of peer 1."""
+    bed.until(lambda: bed.plane.endpoint(1) == addr, f"the peer is at {addr}, not {bed.plane.endpoint(1)}")
 
 
 @pytest.fixture
@@ -49,28 +53,31 @@ def test_authentic_packet_moves_the_endpoint(elsewhere: list[socket.socket], pla
     with Bed() as bed:
         far = Far(bed)
         far.send(reply(0))
-        bed.heard(1, ENDPOINT_MOVED)  # the address that it spoke to is news
-        bed.forget()
+        is_at(bed, heard_from(far.sock, far.plane_addr()[0]))
         far.sock.close()
         far.sock = elsewhere[place]
         far.send(text)
-        bed.heard(1, ENDPOINT_MOVED)
-        assert bed.plane.endpoint(1) == heard_from(far.sock, far.plane_addr()[0])
+        is_at(bed, heard_from(far.sock, far.plane_addr()[0]))
         bed.write(raw_packet(60))
         assert far.receive() == far.expect(0, raw_packet(60))
 
 
-def test_endpoint_that_stays_is_no_news() -> None:
+@pytest.mark.dropin("16")
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["port", "address", "family"])
+def test_authentic_handshake_message_moves_the_endpoint(elsewhere: list[socket.socket], place: int) -> None:
+    """What is authentic, and no replay, the core says; where it came from, the plane said with the message."""
     with Bed() as bed:
         far = Far(bed)
-        far.send(reply(0))
-        bed.heard(1, ENDPOINT_MOVED)
-        bed.forget()
-        for number in range(10):
-            far.send(reply(number))
-        assert len(bed.read(11)) == 11
-        bed.drain()
-        assert not bed.flags_of(1) & ENDPOINT_MOVED
+        before = bed.plane.endpoint(1)
+        far.sock.close()
+        far.sock = elsewhere[place]
+        far.send_datagram(handshake_message(1, 148))
+        [(message, source)] = bed.received(1)
+        assert bed.plane.endpoint(1) == before, "that it came is not enough"
+        bed.plane.handshake_received(1, source, len(message))
+        assert bed.plane.endpoint(1) == source == heard_from(far.sock, far.plane_addr()[0])
+        bed.write(raw_packet(60))
+        assert far.receive() == far.expect(0, raw_packet(60))
 
 
 def test_peer_without_an_endpoint_gets_one() -> None:
@@ -78,8 +85,11 @@ def test_peer_without_an_endpoint_gets_one() -> None:
         far = Far(bed)
         bed.plane.set_endpoint(1, None)
         far.send(b"")
-        bed.heard(1, ENDPOINT_MOVED)
-        assert bed.plane.endpoint(1) == heard_from(far.sock, "127.0.0.1")
+        is_at(bed, heard_from(far.sock, "127.0.0.1"))
+        bed.plane.set_endpoint(1, None)
+        bed.plane.handshake_received(1, heard_from(far.sock, "127.0.0.1"), 148)
+        assert bed.plane.send_to_peer(1, b"an answer")
+        assert far.receive() == b"an answer"
 
 
 @pytest.mark.dropin("16")
@@ -88,8 +98,7 @@ def test_only_authentic_packets_move_it(elsewhere: list[socket.socket]) -> None:
     with Bed() as bed:
         far = Far(bed)
         far.send(reply(0))
-        bed.heard(1, ENDPOINT_MOVED)
-        bed.forget()
+        is_at(bed, heard_from(far.sock, "127.0.0.1"))
         bed.plane.open_index(7, 1)
         moved, before = elsewhere[0], bed.plane.endpoint(1)
         replayed = far.message(reply(0), 0)
@@ -100,9 +109,9 @@ def test_only_authentic_packets_move_it(elsewhere: list[socket.socket]) -> None:
             moved.sendto(datagram, far.plane_addr())
         bed.received(2)
         bed.dropped(6)
-        bed.drain()
-        assert not bed.flags_of(1) & ENDPOINT_MOVED
         assert bed.plane.endpoint(1) == before
+        moved.sendto(far.message(b""), far.plane_addr())
+        is_at(bed, heard_from(moved, "127.0.0.1"))
 
 
 def test_expired_session_moves_nothing(elsewhere: list[socket.socket]) -> None:
@@ -119,8 +128,7 @@ def test_packet_from_a_foreign_inner_source_moves_it_all_the_same(elsewhere: lis
     with Bed() as bed:
         far = Far(bed)
         elsewhere[0].sendto(far.message(raw_packet(60)), far.plane_addr())
-        bed.heard(1, ENDPOINT_MOVED)
-        assert bed.plane.endpoint(1) == heard_from(elsewhere[0], "127.0.0.1")
+        is_at(bed, heard_from(elsewhere[0], "127.0.0.1"))
         bed.counted(rx_source_not_allowed=1)
 
 
@@ -149,7 +157,7 @@ def test_what_is_no_endpoint_is_refused(addr: Addr) -> None:
         with pytest.raises(ValueError, match="4 or 16 bytes"):
             bed.plane.set_endpoint(1, addr)
         with pytest.raises(ValueError, match="4 or 16 bytes"):
-            bed.plane.send_to(addr, b"hello")
+            bed.plane.handshake_received(1, addr, 148)
         assert bed.plane.endpoint(1) == before
 
 
@@ -164,9 +172,8 @@ def test_handshake_messages_are_marked_af41(family: socket.AddressFamily) -> Non
         far = Far(bed, family=family)
         far.sock.setsockopt(level, name, 1)
         assert bed.plane.send_to_peer(1, b"initiation")
-        assert bed.plane.send_to(addr_of(far.sock), b"cookie reply")
         assert bed.plane.send_keepalive(1)
-        assert [far.sock.recvmsg(2048, 64)[1][0][2][0] for _ in range(3)] == [0x88, 0x88, 0]
+        assert [far.sock.recvmsg(2048, 64)[1][0][2][0] for _ in range(2)] == [0x88, 0]
 
 
 # ---- the sticky source
@@ -310,13 +317,3 @@ def test_source_that_is_gone_over_ipv6() -> None:
         bed.write(raw_packet(60))
         assert far.receive() == far.expect(0, raw_packet(60))
         bed.counted(tx_source_cleared=1)
-
-
-def test_cookie_reply_leaves_from_the_address_spoken_to() -> None:
-    with Bed() as bed:
-        far = Far(bed)
-        far.sock.sendto(handshake_message(1, 148), ("127.0.0.5", bed.sockets.port))
-        [(_, source, _)] = bed.received(1)
-        assert source == heard_from(far.sock, "127.0.0.5")
-        assert bed.plane.send_to(source, b"a cookie")
-        assert far.sock.recvfrom(2048) == (b"a cookie", ("127.0.0.5", bed.sockets.port))

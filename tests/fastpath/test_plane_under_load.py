@@ -70,6 +70,20 @@ def test_a_message_without_a_cookie_is_answered_with_one(
     assert bed.counter("rx_handshakes") == queued, "nothing of it reaches the control plane"
 
 
+def test_a_cookie_reply_leaves_from_the_address_spoken_to_and_is_no_peers(bed: Bed, sockets: ExitStack) -> None:
+    """Not even where the message came from a peer's endpoint: its timers and bytes know nothing of it."""
+    load(bed, sender(bed, sockets))
+    stranger = sender(bed, sockets)
+    Far(bed, sock=stranger.sock, session=False)
+    known = bed.plane.endpoint(1)
+    stranger.sock.sendto(stranger.initiation(), ("127.0.0.5", bed.sockets.port))
+    reply, source = stranger.sock.recvfrom(2048)
+    assert (len(reply), source) == (paper.COOKIE_REPLY[1], ("127.0.0.5", bed.sockets.port))
+    assert bed.plane.endpoint(1) == known
+    assert bed.plane.peer_stats(1) == (0, 0)
+    assert bed.plane.activity(1) == (0, 0, 0, 0)
+
+
 @pytest.mark.parametrize(("family", "address"), FAMILIES)
 def test_a_source_with_its_cookie_gets_through(bed: Bed, sockets: ExitStack, family: int, address: str) -> None:
     load(bed, sender(bed, sockets))
@@ -81,7 +95,7 @@ def test_a_source_with_its_cookie_gets_through(bed: Bed, sockets: ExitStack, fam
     bed.until(lambda: any(data == message for data, *_ in drained(bed)), "the message")
 
 
-def drained(bed: Bed) -> list[tuple[bytes, Addr, int]]:
+def drained(bed: Bed) -> list[tuple[bytes, Addr]]:
     bed.drain(4096)
     return bed.messages
 

@@ -12,7 +12,7 @@ LENGTHS = {INITIATION: 148, RESPONSE: 92}
 
 
 def first_datagram(site: Site) -> bytes:
-    ((data, _, _),) = site.tunnel.datagrams_to_send()
+    ((data, _),) = site.tunnel.datagrams_to_send()
     return data
 
 

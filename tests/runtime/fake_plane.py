@@ -37,8 +37,8 @@ class FakePlane:
         self.tun: int | None = None
         self.identity: bytes | None = None
         self.mtu = 0
-        self.sent: list[tuple[int | Addr, bytes]] = []
-        self.messages: list[tuple[bytes, Addr, int]] = []
+        self.sent: list[tuple[int, bytes]] = []
+        self.messages: list[tuple[bytes, Addr]] = []
         self.peer_events: list[tuple[int, int, int]] = []
         self.state = 0
         self.calls: list[str] = []
@@ -168,11 +168,7 @@ class FakePlane:
         self.peers[peer].tx_bytes += len(data)
         return True
 
-    def send_to(self, addr: Addr, data: bytes) -> bool:
-        self.sent.append((addr, data))
-        return self.sockets is not None
-
-    def drain(self, limit: int = 64) -> tuple[list[tuple[bytes, Addr, int]], list[tuple[int, int, int]], int]:
+    def drain(self, limit: int = 64) -> tuple[list[tuple[bytes, Addr]], list[tuple[int, int, int]], int]:
         messages, self.messages = self.messages[:limit], self.messages[limit:]
         peer_events, self.peer_events = self.peer_events[:limit], self.peer_events[limit:]
         if not self.messages and not self.peer_events and not self.closed:
@@ -187,7 +183,8 @@ class FakePlane:
     def peer_stats(self, peer: int) -> tuple[int, int]:
         return self.peers[peer].tx_bytes, self.peers[peer].rx_bytes
 
-    def count_rx(self, peer: int, n: int) -> None:
+    def handshake_received(self, peer: int, addr: Addr, n: int) -> None:
+        self.peers[peer].addr = addr
         self.peers[peer].rx_bytes += n
 
     def counters(self) -> dict[str, int]:
@@ -203,7 +200,7 @@ class FakePlane:
 
     def receive(self, data: bytes, addr: Addr) -> None:
         """A handshake message came from `addr`."""
-        self.messages.append((data, addr, -1))
+        self.messages.append((data, addr))
         os.eventfd_write(self.event_fd, 1)
 
     def data(self, peer: int) -> None:

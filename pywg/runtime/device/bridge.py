@@ -28,11 +28,6 @@ RETRY_S = 0.1
 """Seconds from a timer whose work failed to the next."""
 
 
-def addr_of(endpoint: Endpoint) -> tuple[bytes, int, int, bytes, int]:
-    """An endpoint as the data plane takes it: the same as a plain tuple."""
-    return endpoint[:]
-
-
 def surely(call: Callable[..., _Result], *arguments: object) -> _Result:
     """What has begun is brought to its end: with all the memory that is held in reserve, where there is no other.
 
@@ -85,7 +80,6 @@ class Bridge:
             events.KeepaliveWanted: lambda e: plane.send_keepalive(e.peer),
             events.SendStaged: lambda e: plane.send_staged(e.peer),
             events.DropStaged: lambda e: plane.drop_staged(e.peer),
-            events.EndpointMoved: lambda e: plane.set_endpoint(e.peer, addr_of(e.endpoint)),
             events.SourceCleared: lambda e: plane.clear_source(e.peer),
             events.HandshakeCompleted: lambda e: self._handshakes.completed(e.peer),
             events.HandshakeGivenUp: lambda e: self._handshakes.given_up(e.peer),
@@ -110,11 +104,10 @@ class Bridge:
             self._peer_event(peer, what, confirmed_index, now)
         if state & flags.UNDER_LOAD:
             self._log.limited("under load", "under load: handshakes have to bring a cookie", Level.INFO)
-        receive, count_rx = self._tunnel.receive_datagram, self._plane.count_rx
-        for data, addr, _ in messages:
-            sender = receive(data, Endpoint(*addr), now)  # the plane has asked for cookies where it is under load
+        for data, addr in messages:
+            sender = self._tunnel.receive_datagram(data, Endpoint(*addr), now)
             if sender is not None:
-                count_rx(sender, len(data))
+                self._plane.handshake_received(sender, addr, len(data))
                 self._handshakes.received(sender, data[0])
             self._carry()
         self.move()
@@ -133,14 +126,11 @@ class Bridge:
     def _carry(self) -> None:
         """Events come first: a session's keys are there before the message that lets the peer use them leaves."""
         self.move_events()
-        for data, peer, endpoint in self._tunnel.datagrams_to_send():
-            if peer is not None:
-                if surely(self._plane.send_to_peer, peer, data):
-                    self._handshakes.sent(peer, data[0])
-                else:
-                    self._handshakes.not_sent(peer, data[0], self._plane.send_error)
-            elif endpoint is not None:
-                surely(self._plane.send_to, addr_of(endpoint), data)
+        for data, peer in self._tunnel.datagrams_to_send():
+            if surely(self._plane.send_to_peer, peer, data):
+                self._handshakes.sent(peer, data[0])
+            else:
+                self._handshakes.not_sent(peer, data[0], self._plane.send_error)
 
     def move_events(self, *, unknown: int | None = None) -> None:
         """The first part of `move` alone: what the plane must know before a peer is taken from it.
@@ -188,10 +178,6 @@ class Bridge:
 
     def _peer_event(self, peer: int, what: int, confirmed_index: int, now: float) -> None:
         tunnel = self._tunnel
-        if what & flags.ENDPOINT_MOVED:
-            addr = self._plane.endpoint(peer)
-            if addr is not None:
-                tunnel.endpoint_learned(peer, Endpoint(*addr))
         if what & flags.ROUTING_LOOP:
             name = self._handshakes.name(peer)
             line = f"routing loop: what is sent to {name} comes back to be sent again, and is dropped"

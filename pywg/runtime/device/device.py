@@ -1,10 +1,13 @@
 """One WireGuard device: the configuration's view of a core, a data plane and a pair of sockets.
 
+It holds no copy of what those know: peers, keys and timers are the core's, endpoints and allowed IPs the plane's.
+
 A change is first resolved as a whole, with everything that can fail done beside what is in use; then it is applied,
 and applying can't fail. The semantics are those of the kernel's netlink and of wireguard-go's UAPI. This module knows
 no socket call and no loop.
 """
 
+import contextlib
 import os
 import resource
 from collections.abc import Callable
@@ -20,17 +23,9 @@ from pywg.runtime.base import clock
 from pywg.runtime.base.clock import CallLater
 from pywg.runtime.base.log import Log, peer_name
 from pywg.runtime.base.system import Refusals, Sockets
-from pywg.runtime.device.bridge import Bridge, addr_of, surely
+from pywg.runtime.device.bridge import Bridge, surely
 from pywg.runtime.device.handshake_log import HandshakeLog
 from pywg.runtime.device.listen_port import ListenPort, OpenSockets
-
-
-@dataclass(slots=True)
-class _Peer:
-    """What neither the core nor the plane can tell a UAPI client."""
-
-    public_key: bytes
-    preshared_key: Secret | None = None
 
 
 @dataclass(slots=True)
@@ -72,7 +67,7 @@ class Device:
             activity=lambda peer: Activity(*plane.activity(peer)),
             withdraw=plane.withdraw_keypair,
         )
-        self._handshakes = HandshakeLog(log, self._tunnel, now, self._ask_refusal)
+        self._handshakes = HandshakeLog(log, self._tunnel, now, self.endpoint, self._ask_refusal)
         self._bridge = Bridge(
             self._tunnel,
             plane,
@@ -82,8 +77,6 @@ class Device:
             handshakes=self._handshakes,
             tun_gone=tun_gone,
         )
-        self._peers: dict[int, _Peer] = {}
-        self._private_key: Secret | None = None
         self._listen_port = ListenPort(
             open_sockets=open_sockets, attach=self._attach, try_again=self._try_up, call_later=call_later, log=log
         )
@@ -146,11 +139,8 @@ class Device:
         self._tunnel.set_private_key(None, self._now())
         self._bridge.move_events()
         self._plane.set_identity(None)
-        if self._private_key is not None:
-            self._private_key.wipe()
-        for peer in self._peers.values():
-            if peer.preshared_key is not None:
-                peer.preshared_key.wipe()
+        for peer in self._tunnel.peers():
+            self._tunnel.set_preshared_key(peer, None)
 
     # The configuration
 
@@ -169,7 +159,7 @@ class Device:
         if sockets is None and change.fwmark is not None:
             self._clear_sources()
         if change.replace_peers:
-            self._remove_peers(list(self._peers), now)
+            self._remove_peers(list(self._tunnel.peers()), now)
         if new_key is not None:
             self._set_key(new_key, now)
         try:
@@ -185,10 +175,10 @@ class Device:
         Peers are in the order they were added.
         """
         return DeviceStatus(
-            private_key=self._private_key,
+            private_key=self._tunnel.private_key,
             listen_port=self._listen_port.number,
             fwmark=self._listen_port.fwmark,
-            peers=[self._peer_status(peer, record) for peer, record in self._peers.items()],
+            peers=[self._peer_status(peer) for peer in self._tunnel.peers()],
         )
 
     def stats(self) -> dict[str, int | str]:
@@ -201,7 +191,7 @@ class Device:
             "up": int(self._wanted_up),
             "sockets_open": int(sockets is not None),
             "mtu": self._mtu,
-            "peers": len(self._peers),
+            "peers": len(self._tunnel.peers()),
             "secrets_locked": int(self._memory_locked()),
             "offload_udp_gro": int(sockets is not None and sockets.udp_gro),
         }
@@ -226,24 +216,20 @@ class Device:
 
     def peers(self) -> list[int]:
         """All peers, by the ids that core and plane know them by."""
-        return list(self._peers)
+        return list(self._tunnel.peers())
 
     def endpoint(self, peer: int) -> Endpoint | None:
         """Where a peer is, and what of ours it spoke to; None when that isn't known, or the peer is gone."""
-        addr = self._plane.endpoint(peer) if peer in self._peers else None
-        return None if addr is None else Endpoint(*addr)
+        with contextlib.suppress(KeyError):
+            addr = self._plane.endpoint(peer)
+            if addr is not None:
+                return Endpoint(*addr)
+        return None
 
     def clear_source(self, peer: int) -> None:
-        """Forgets which of our addresses the peer spoke to, until it speaks again; the route decides. It may be gone.
-
-        The core is told as well: else the peer's next handshake would look as if it came by the way that is known.
-        """
-        if peer not in self._peers:
-            return
-        surely(self._plane.clear_source, peer)
-        endpoint = self.endpoint(peer)
-        if endpoint is not None:
-            self._tunnel.endpoint_learned(peer, endpoint)
+        """Forgets which of our addresses it spoke to, until it speaks again: the route decides. It may be gone."""
+        with contextlib.suppress(KeyError):
+            surely(self._plane.clear_source, peer)
 
     def _look_at_memory(self) -> None:
         """Each further 64 KiB of keys is locked as they are needed, so that the limit may be met at any time."""
@@ -267,9 +253,9 @@ class Device:
             return None
         private = _taken(change.private_key)
         if not private:
-            return _NewKey(None, None) if self._private_key is not None else None
+            return _NewKey(None, None) if self._tunnel.private_key is not None else None
         _clamp(private)
-        if self._private_key is not None and private == self._private_key:
+        if private == self._tunnel.private_key:
             private.wipe()
             return None
         return _NewKey(private, public_key_of(private_key_from(private)))
@@ -278,7 +264,7 @@ class Device:
         """Raises MemoryError when there is no memory for what the change adds."""
         added = {peer.public_key for peer in change.peers if not peer.remove}
         known = sum(self._tunnel.peer_by_key(public_key) is not None for public_key in added)
-        replaced = len(self._peers) - known if change.replace_peers else 0
+        replaced = len(self._tunnel.peers()) - known if change.replace_peers else 0
         prefixes = sum(len(peer.allowed_ips) for peer in change.peers)
         self._plane.reserve(peers=max(len(added) - known - replaced, 0), prefixes=prefixes)
 
@@ -292,9 +278,6 @@ class Device:
         self._tunnel.set_private_key(new_key.private, now)
         self._bridge.move_events()
         surely(self._plane.set_identity, new_key.public)
-        if self._private_key is not None:
-            self._private_key.wipe()
-        self._private_key = new_key.private
         self._handshakes.all_changed()
         self._log.debug("private key set" if new_key.private is not None else "private key cleared")
 
@@ -309,12 +292,13 @@ class Device:
                 return
             peer = surely(self._add_peer, change.public_key, now)
         if change.preshared_key is not None:
-            self._set_preshared_key(peer, change.preshared_key)
+            self._tunnel.set_preshared_key(peer, _taken(change.preshared_key) or None)
         if change.endpoint is not None:
-            endpoint = Endpoint(*change.endpoint)
-            self._handshakes.endpoint_set(peer, endpoint)
-            surely(self._plane.set_endpoint, peer, addr_of(endpoint))
-            self._tunnel.set_endpoint(peer, endpoint, now)
+            before = surely(self.endpoint, peer)
+            surely(self._plane.set_endpoint, peer, (*change.endpoint, b"", 0))
+            self._handshakes.endpoint_set(peer, moved=before is None or before[:3] != change.endpoint)
+            if before is None:
+                self._tunnel.endpoint_known(peer, now)
         if change.replace_allowed_ips:
             surely(self._plane.clear_allowed, peer)
         self._change_allowed_ips(peer, change)
@@ -326,10 +310,8 @@ class Device:
     def _add_peer(self, public_key: bytes, now: float) -> int:
         peer = self._tunnel.add_peer(public_key, now)
         try:
-            self._peers[peer] = _Peer(public_key)
             self._plane.add_peer(peer, public_key)
         except MemoryError:
-            self._peers.pop(peer, None)
             self._tunnel.remove_peer(peer, now)
             self._bridge.move_events(unknown=peer)
             raise
@@ -337,24 +319,14 @@ class Device:
         return peer
 
     def _remove_peers(self, peers: list[int], now: float) -> None:
+        names = [self._handshakes.name(peer) for peer in peers]
         for peer in peers:
             self._tunnel.remove_peer(peer, now)
         self._bridge.move_events()
-        for peer in peers:
+        for peer, name in zip(peers, names, strict=True):
             surely(self._plane.remove_peer, peer)
-            record = self._peers.pop(peer)
-            if record.preshared_key is not None:
-                record.preshared_key.wipe()
             self._handshakes.removed(peer)
-            self._log.debug(f"{peer_name(record.public_key)} removed")
-
-    def _set_preshared_key(self, peer: int, key: Secret | bytes) -> None:
-        record = self._peers[peer]
-        secret = _taken(key) or None
-        self._tunnel.set_preshared_key(peer, secret)
-        if record.preshared_key is not None:
-            record.preshared_key.wipe()
-        record.preshared_key = secret
+            self._log.debug(f"{name} removed")
 
     def _change_allowed_ips(self, peer: int, change: PeerChange) -> None:
         """In the order given, with each run of additions in one call."""
@@ -368,13 +340,13 @@ class Device:
             surely(self._plane.disallow, peer, ip, cidr)
         surely(self._plane.allow_many, peer, run)
 
-    def _peer_status(self, peer: int, record: _Peer) -> PeerStatus:
+    def _peer_status(self, peer: int) -> PeerStatus:
         state = self._tunnel.peer_state(peer)
         addr = self._plane.endpoint(peer)
         tx_bytes, rx_bytes = self._plane.peer_stats(peer)
         return PeerStatus(
-            public_key=record.public_key,
-            preshared_key=ZERO_KEY if record.preshared_key is None else record.preshared_key,
+            public_key=state.public_key,
+            preshared_key=ZERO_KEY if state.preshared_key is None else state.preshared_key,
             endpoint=None if addr is None else addr[:3],
             last_handshake_ns=state.last_handshake_wall_ns,
             tx_bytes=tx_bytes,
@@ -409,7 +381,7 @@ class Device:
 
     def _clear_sources(self) -> None:
         """Another port or mark may mean another route: let the routing table choose again."""
-        for peer in self._peers:
+        for peer in self._tunnel.peers():
             self.clear_source(peer)
 
 

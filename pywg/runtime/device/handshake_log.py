@@ -65,11 +65,15 @@ class _Story:
 
 @dataclass(slots=True)
 class HandshakeLog:
-    """Of one tunnel. `ask(endpoint, told)` finds out more about an endpoint that doesn't answer."""
+    """Of one tunnel. `endpoint(peer)` is where a peer is, None when that isn't known or the peer is gone.
+
+    `ask(endpoint, told)` finds out more about an endpoint that doesn't answer.
+    """
 
     log: Log
     tunnel: Tunnel
     now: Callable[[], float]
+    endpoint: Callable[[int], Endpoint | None]
     ask: Callable[[Endpoint, Callable[[int], None]], None]
     _stories: dict[int, _Story] = field(default_factory=dict)
     _unknown: dict[bytes, float] = field(default_factory=dict)
@@ -77,11 +81,10 @@ class HandshakeLog:
 
     # Configuration
 
-    def endpoint_set(self, peer: int, endpoint: Endpoint) -> None:
-        """By the operator; before the tunnel knows it."""
+    def endpoint_set(self, peer: int, *, moved: bool) -> None:
+        """By the operator; `moved`: to another than the peer was at."""
         self._story(peer).endpoint_is_set = True
-        before = self._endpoint(peer)
-        if before is None or before[:3] != endpoint[:3]:
+        if moved:
             self.changed(peer)
 
     def changed(self, peer: int) -> None:
@@ -160,7 +163,7 @@ class HandshakeLog:
         self._debug(peer, f"no answer to {story.tries} initiations: handshake given up")
         if not story.tries:
             self._trouble(peer, story, "public key", "no handshake: nobody can have its public key, which is malformed")
-        elif self._endpoint(peer) is None:
+        elif self.endpoint(peer) is None:
             self._trouble(peer, story, "endpoint", "no endpoint is known: it has to speak first", Level.INFO)
         else:
             self._judge(peer, story, given_up=True)
@@ -207,7 +210,7 @@ class HandshakeLog:
         self._trouble(peer, story, "no answer", text, Level.ERROR if story.endpoint_is_set else Level.INFO)
 
     def _find_out(self, peer: int) -> None:
-        endpoint = self._endpoint(peer)
+        endpoint = self.endpoint(peer)
         if endpoint is None:
             return
 
@@ -261,14 +264,8 @@ class HandshakeLog:
     def _story(self, peer: int) -> _Story:
         return self._stories.setdefault(peer, _Story())
 
-    def _endpoint(self, peer: int) -> Endpoint | None:
-        try:
-            return self.tunnel.peer_state(peer).endpoint
-        except LocalProtocolError:
-            return None
-
     def _place(self, peer: int) -> str:
-        endpoint = self._endpoint(peer)
+        endpoint = self.endpoint(peer)
         return "an unknown endpoint" if endpoint is None else format_sock_addr(endpoint[:3])
 
     def name(self, peer: int) -> str:

@@ -103,11 +103,11 @@ def shown(bed: Bed) -> Shown:
 
 
 def agree(bed: Bed) -> None:
-    """Whatever there is now, all three know it, and it can be taken down and set again."""
+    """Whatever there is now, both know it, and it can be taken down and set again."""
     tunnel = bed.device._tunnel
-    assert set(tunnel._peers) == set(bed.plane.peers) == set(bed.device._peers)
+    assert set(tunnel.peers()) == set(bed.plane.peers)
     assert {peer.public_key for peer in tunnel._peers.values()} == set(tunnel._by_key)
-    assert [tunnel.peer_by_key(record.public_key) for record in bed.device._peers.values()] == list(bed.device._peers)
+    assert [tunnel.peer_by_key(peer.public_key) for peer in bed.device.status().peers] == list(tunnel.peers())
 
 
 def run(bed: Bed, name: str) -> bool:

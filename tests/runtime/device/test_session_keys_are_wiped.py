@@ -68,7 +68,6 @@ class OtherEnd:
         port = re.search(r"listen_port=(\d+)", to.ask("get=1\n\n"))
         assert port is not None
         self.far = Endpoint(LOCALHOST, int(port[1]))
-        self.tunnel.set_endpoint(self.peer, self.far, self.now)
 
     @property
     def now(self) -> float:
