@@ -12,7 +12,7 @@ BENCH ?=
 TESTS ?= tests
 
 BIN := .venv/bin
-SOURCES := $(wildcard pywg/*.pyx pywg/*.pxd pywg/_native/*.pyx pywg/_native/*.pxd pywg/_native/*/*.h pywg/_native/*/*.inc)
+SOURCES := $(shell find pywg -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.inc')
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 MAKEFLAGS += --no-print-directory
@@ -71,4 +71,5 @@ bench-packages:
 	@touch $@
 
 clean:
-	rm -rf .venv build dist .cache *.egg-info pywg/*.so pywg/_native/*.so
+	rm -rf .venv build dist .cache *.egg-info
+	find pywg -name '*.so' -delete

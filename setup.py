@@ -52,7 +52,7 @@ TOLD_EVERY = 10
 
 def extensions() -> list[Extension]:
     """One extension per .pyx: the entry `pywg._fastpath`, and the stages below it."""
-    sources = [Path("pywg/_fastpath.pyx"), *sorted(Path("pywg/_native").glob("*.pyx"))]
+    sources = [Path("pywg/_fastpath.pyx"), *sorted(Path("pywg/dataplane").rglob("*.pyx"))]
     return [
         Extension(
             ".".join(source.with_suffix("").parts),

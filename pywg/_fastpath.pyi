@@ -2,11 +2,11 @@ from typing import Final, TypeAlias, final
 
 from _typeshed import ReadableBuffer
 
-from pywg._native.aead_choice import available as available_aeads
-from pywg._native.aead_choice import select as select_aead
-from pywg._native.aead_choice import selected as selected_aead
-from pywg._native.batch import bench_evp, bench_open, bench_seal, open_batch, seal_batch
-from pywg._native.reserve import reserve_fill, reserve_low, reserve_spend
+from pywg.dataplane.batch import bench_evp, bench_open, bench_seal, open_batch, seal_batch
+from pywg.dataplane.crypto.aead_select import available as available_aeads
+from pywg.dataplane.crypto.aead_select import select as select_aead
+from pywg.dataplane.crypto.aead_select import selected as selected_aead
+from pywg.dataplane.sys.reserve import reserve_fill, reserve_low, reserve_spend
 
 __all__ = [
     "ACTIVITY",

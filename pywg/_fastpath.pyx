@@ -2,7 +2,7 @@
 
 `Plane` owns the threads that move packets (crew.pxd) and what they read (dataplane.pxd). Its methods are the control
 plane: they run in the one thread of the event loop, hold the threads for the moment of a change, and never see a
-transport packet. Batch calls on plain bytes, for tests and benchmarks, are in `pywg._native.batch`.
+transport packet. Batch calls on plain bytes, for tests and benchmarks, are in `pywg.dataplane.batch`.
 """
 from hashlib import blake2s
 
@@ -11,40 +11,39 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
-from pywg._native cimport linux
-from pywg._native.admission cimport note_sent
-from pywg._native.allowedips cimport allowedips_insert, allowedips_remove, allowedips_remove_owner, allowedips_reserve
-from pywg._native.allowedips cimport allowedips_walk
-from pywg._native.atomic cimport add64, load64, store64, store8, store_int
-from pywg._native.clock cimport now_ns
-from pywg._native.coalesce cimport COALESCE_TCP, COALESCE_UDP
-from pywg._native.control cimport handshake_close, handshake_open, keypair_free, keypair_new, keypair_publish
-from pywg._native.control cimport keypair_retire, keypairs_expire, peer_free, peer_new
-from pywg._native.crew cimport Crew, crew_count, crew_free, crew_hold, crew_kick, crew_new, crew_release, crew_settle
-from pywg._native.crew cimport crew_start, crew_stop
-from pywg._native.dataplane cimport Dataplane, dataplane_free, dataplane_new
-from pywg._native.delivery cimport delivery_renew
-from pywg._native.egress cimport egress_send_staged
-from pywg._native.endpoint cimport Endpoint, from_endpoint, to_endpoint
-from pywg._native.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD
-from pywg._native.index_table cimport IndexEntry, index_table_find
-from pywg._native.linux cimport EAGAIN, EDESTADDRREQ, pthread_mutex_lock, pthread_mutex_unlock
-from pywg._native.mac cimport macs_identify, macs_init
-from pywg._native.memory cimport memory_of
-from pywg._native.pool cimport HELPERS_MAX
-from pywg._native.report cimport report_activity, report_counters, report_events, report_offloads
-from pywg._native.session cimport EVENT_ACTIVITY, EVENT_CONFIRMED, EVENT_HANDSHAKE_WANTED
-from pywg._native.session cimport EVENT_REKEY_WANTED, EVENT_ROUTING_LOOP, Keypair, Peer, clear_source, has_endpoint
-from pywg._native.session cimport heard_from
-from pywg._native.staged cimport STAGED_BYTES, staged_drop_all
-from pywg._native.udp cimport Sender, udp_flush, udp_queue
-from pywg._native.wire cimport HANDSHAKE_TOS, KEY_LEN
+from pywg.dataplane.crypto.cookie_mac cimport macs_identify, macs_init
+from pywg.dataplane.footprint cimport memory_of
+from pywg.dataplane.receive.admit cimport note_sent
+from pywg.dataplane.receive.coalesce cimport COALESCE_TCP, COALESCE_UDP
+from pywg.dataplane.receive.deliver cimport delivery_renew
+from pywg.dataplane.reorder.pool cimport HELPERS_MAX
+from pywg.dataplane.send.send cimport egress_send_staged
+from pywg.dataplane.snapshot cimport report_activity, report_counters, report_events, report_offloads
+from pywg.dataplane.state.allowedips cimport allowedips_insert, allowedips_remove, allowedips_remove_owner
+from pywg.dataplane.state.allowedips cimport allowedips_reserve, allowedips_walk
+from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane_new
+from pywg.dataplane.state.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD
+from pywg.dataplane.state.index_table cimport IndexEntry, index_table_find
+from pywg.dataplane.state.peer cimport EVENT_ACTIVITY, EVENT_CONFIRMED, EVENT_HANDSHAKE_WANTED, EVENT_REKEY_WANTED
+from pywg.dataplane.state.peer cimport EVENT_ROUTING_LOOP, Keypair, Peer, clear_source, has_endpoint, heard_from
+from pywg.dataplane.state.peers cimport handshake_close, handshake_open, keypair_free, keypair_new, keypair_publish
+from pywg.dataplane.state.peers cimport keypair_retire, keypairs_expire, peer_free, peer_new
+from pywg.dataplane.state.staged cimport STAGED_BYTES, staged_drop_all
+from pywg.dataplane.sys cimport linux
+from pywg.dataplane.sys.atomic cimport add64, load64, store64, store8, store_int
+from pywg.dataplane.sys.clock cimport now_ns
+from pywg.dataplane.sys.linux cimport EAGAIN, EDESTADDRREQ, pthread_mutex_lock, pthread_mutex_unlock
+from pywg.dataplane.threads.threads cimport Crew, crew_count, crew_free, crew_hold, crew_kick, crew_new, crew_release
+from pywg.dataplane.threads.threads cimport crew_settle, crew_start, crew_stop
+from pywg.dataplane.udp.udp cimport Sender, udp_flush, udp_queue
+from pywg.dataplane.wire.endpoint cimport Endpoint, from_endpoint, to_endpoint
+from pywg.dataplane.wire.wireguard cimport HANDSHAKE_TOS, KEY_LEN
 
-from pywg._native.aead_choice import available as available_aeads
-from pywg._native.aead_choice import select as select_aead
-from pywg._native.aead_choice import selected as selected_aead
-from pywg._native.batch import bench_evp, bench_open, bench_seal, open_batch, seal_batch
-from pywg._native.reserve import reserve_fill, reserve_low, reserve_spend
+from pywg.dataplane.crypto.aead_select import available as available_aeads
+from pywg.dataplane.crypto.aead_select import select as select_aead
+from pywg.dataplane.crypto.aead_select import selected as selected_aead
+from pywg.dataplane.batch import bench_evp, bench_open, bench_seal, open_batch, seal_batch
+from pywg.dataplane.sys.reserve import reserve_fill, reserve_low, reserve_spend
 
 __all__ = [
     "ACTIVITY", "CONFIRMED", "HANDSHAKE_WANTED", "REKEY_WANTED", "ROUTING_LOOP", "TUN_GONE",

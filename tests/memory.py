@@ -1,6 +1,6 @@
 """What another process has in its memory: a search of all that it can write to, for copies of a secret.
 
-Arenas of `pywg._native.secret` are left out: they are there to hold secrets, and known by MADV_WIPEONFORK.
+Arenas of `pywg.dataplane.crypto.secret` are left out: they are there to hold secrets, and known by MADV_WIPEONFORK.
 """
 
 import base64

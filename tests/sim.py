@@ -15,7 +15,6 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from pywg._native.secret import Secret
 from pywg.core import events
 from pywg.core.events import Activity, Endpoint
 from pywg.core.tunnel import Tunnel

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pywg._native.secret import Secret
 from pywg.core.events import Activity, Endpoint, KeypairDerived
 from pywg.core.tunnel import Tunnel
+from pywg.dataplane.crypto.secret import Secret
 
 INITIATORS = 500
 

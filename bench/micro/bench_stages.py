@@ -5,11 +5,11 @@ import random
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from pywg._native.allowedips import Table
-from pywg._native.batch import bench_superframe
-from pywg._native.coalesce import coalesce
-from pywg._native.replay import Window
-from pywg._native.segment import internet_checksum, segment
+from pywg.dataplane.batch import bench_superframe
+from pywg.dataplane.receive.coalesce import coalesce
+from pywg.dataplane.send.segment import internet_checksum, segment
+from pywg.dataplane.state.allowedips import Table
+from pywg.dataplane.state.replay import Window
 
 MTU = 1420
 ROUNDS = 50

@@ -12,9 +12,9 @@ import socket
 import sys
 import time
 
-from pywg._native.secret import Secret
 from pywg.core.events import Activity
 from pywg.core.tunnel import Tunnel
+from pywg.dataplane.crypto.secret import Secret
 
 from .command import CommandError
 from .lab import Lab

@@ -6,7 +6,7 @@ would have. The batch kernels no longer agree with them, so that they are not ch
 
 import re
 
-FILE = "pywg/_native/evp.pxd"
+FILE = "pywg/dataplane/crypto/evp.pxd"
 
 _FUNCTION = re.compile(r"^cdef inline bint (evp_\w+)\(([^)]*)\) noexcept nogil:\n(?:(?:[ \t]+.*)?\n)+", re.M)
 _POINTER = re.compile(r"(const )?uint8_t \*(\w+)")

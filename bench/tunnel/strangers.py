@@ -9,9 +9,9 @@ import socket
 import time
 from collections.abc import Sequence
 
-from pywg._native.secret import Secret
 from pywg.core.events import Activity, Endpoint
 from pywg.core.tunnel import Tunnel
+from pywg.dataplane.crypto.secret import Secret
 
 from .attacker import Attacker
 from .command import CommandError

@@ -8,7 +8,7 @@ are for the device to take over: a Secret as it is, bytes by copying and wiping 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from pywg._native.secret import Secret
+from pywg.dataplane.crypto.secret import Secret
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -9,9 +9,9 @@ from binascii import a2b_hex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from pywg._native.secret import Secret
 from pywg.config.addresses import parse_number
 from pywg.constants import KEY_LEN
+from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import ConfigError
 
 if TYPE_CHECKING:

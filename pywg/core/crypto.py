@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 
-from pywg._native.secret import Secret, wipe
+from pywg.dataplane.crypto.secret import Secret, wipe
 
 Key: TypeAlias = bytes | Secret
 

@@ -7,7 +7,7 @@ Indices are the 32-bit receiver indices of the wire; times are the monotonic sec
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from pywg._native.secret import Secret
+from pywg.dataplane.crypto.secret import Secret
 
 # Why a datagram was dropped: the whole set. Each becomes one counter.
 BAD_LENGTH: Final = "bad length"

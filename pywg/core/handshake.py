@@ -19,9 +19,9 @@ from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from pywg._native.secret import Secret, wipe
 from pywg.constants import CONSTRUCTION, IDENTIFIER, INITIATIONS_PER_SECOND, KEY_LEN
 from pywg.core import crypto, events, messages, tai64n
+from pywg.dataplane.crypto.secret import Secret, wipe
 from pywg.errors import RemoteProtocolError
 
 INITIAL_CHAINING_KEY: Final = crypto.blake2s_hash(CONSTRUCTION)

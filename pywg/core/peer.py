@@ -7,7 +7,6 @@ the data plane knows.
 
 from typing import NamedTuple
 
-from pywg._native.secret import Secret
 from pywg.constants import REKEY_TIMEOUT
 from pywg.core import events, handshake
 from pywg.core.context import Context
@@ -17,6 +16,7 @@ from pywg.core.handshake import Handshake
 from pywg.core.keypair import Keypair, Keypairs
 from pywg.core.messages import CookieReply, Response
 from pywg.core.timers import Timer, Timers
+from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import RemoteProtocolError
 
 _LONG_AGO = float("-inf")

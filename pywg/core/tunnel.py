@@ -14,7 +14,6 @@ before the data plane has the keypair that it announces.
 
 from collections.abc import Callable, KeysView
 
-from pywg._native.secret import Secret
 from pywg.constants import KEY_LEN
 from pywg.core import events, messages
 from pywg.core.context import Context
@@ -24,6 +23,7 @@ from pywg.core.handshake import Handshake, Identity, consume_initiation
 from pywg.core.messages import CookieReply, Initiation, Response
 from pywg.core.peer import Peer, PeerState
 from pywg.core.timers import DeadlineQueue, Timer
+from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import LocalProtocolError, RemoteProtocolError
 
 __all__ = ["Activity", "Datagram", "Endpoint", "PeerState", "Tunnel"]

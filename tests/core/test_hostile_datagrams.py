@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pywg._native.secret import Secret
 from pywg.core import crypto, events
 from pywg.core.cookie import CookieJar
 from pywg.core.events import Endpoint
+from pywg.dataplane.crypto.secret import Secret
 from tests.sim import COOKIE_REPLY, INITIATION, RESPONSE, TRANSPORT, Site, World, introduce, two_sites
 
 STRANGER = Endpoint(b"\xc0\x00\x02\x01", 6666, 0, b"\x0a\x00\x00\x01", 3)

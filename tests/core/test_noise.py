@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from noise.connection import Keypair as NoiseKeypair
 from noise.connection import NoiseConnection
 
-from pywg._native.secret import Secret
 from pywg.core import crypto, handshake
 from pywg.core.cookie import CookieJar
 from pywg.core.handshake import Handshake, Identity, Symmetric
 from pywg.core.messages import Initiation, Response
+from pywg.dataplane.crypto.secret import Secret
 from tests import paper
 from tests.core import vectors
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywg._native.secret import Secret
 from pywg.core import crypto
 from tests.cookies import xseal
 from tests.core import vectors

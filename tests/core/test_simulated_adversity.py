@@ -2,7 +2,6 @@
 
 import pytest
 
-from pywg._native.secret import Secret
 from pywg.core import events
 from pywg.core.events import (
     CookieReceived,
@@ -12,6 +11,7 @@ from pywg.core.events import (
     KeepaliveWanted,
     KeypairDerived,
 )
+from pywg.dataplane.crypto.secret import Secret
 from tests import paper
 from tests.sim import COOKIE_REPLY, INITIATION, KEEPALIVE, RESPONSE, START, two_sites
 

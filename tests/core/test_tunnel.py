@@ -2,7 +2,6 @@
 
 import pytest
 
-from pywg._native.secret import Secret
 from pywg.core import events
 from pywg.core.events import (
     Activity,
@@ -15,6 +14,7 @@ from pywg.core.events import (
     SourceCleared,
 )
 from pywg.core.tunnel import Tunnel
+from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import LocalProtocolError
 from tests import paper
 from tests.sim import INITIATION, RESPONSE, Site, World, introduce, two_sites

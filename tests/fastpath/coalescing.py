@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from pywg._native.coalesce import coalesce
-from pywg._native.segment import segment
+from pywg.dataplane.receive.coalesce import coalesce
+from pywg.dataplane.send.segment import segment
 from tests.fastpath.packets import (
     Ip,
     Tcp,

@@ -4,12 +4,12 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from pywg._native.ip cimport IpView, ip_headers_len, ip_read
+from pywg.dataplane.wire.ip cimport IpView, ip_headers_len, ip_read
 
 
 def view(packet: bytes) -> tuple | None:
-    """(version, TOS, protocol, source, destination, total length, where the transport header is, fragment, length of all
-    headers), as ip.pxd has it; None: no whole IP header."""
+    """(version, TOS, protocol, source, destination, total length, where the transport header is, fragment, length of
+    all headers), as ip.pxd has it; None: no whole IP header."""
     # An exact copy on the heap, so that a memory checker sees a step outside.
     cdef uint32_t packet_len = <uint32_t>len(packet)
     cdef uint8_t *copy = <uint8_t *>malloc(packet_len or 1)

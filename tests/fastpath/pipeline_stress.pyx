@@ -1,5 +1,5 @@
 # cython: language_level=3, cdivision=True
-"""A pipeline (pywg/_native/pipeline.pxd) by itself, whose slots hold next to nothing: millions go through it.
+"""A pipeline (pywg/dataplane/reorder/reorder.pxd) by itself, whose slots hold next to nothing: millions go through it.
 
 test_pipeline.py builds it. In the slots are numbers, which say whether all was there that should have been.
 """
@@ -7,11 +7,11 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 from posix.unistd cimport usleep
 
-from pywg._native.atomic cimport load8, store8
-from pywg._native.pipeline cimport Pipeline, pipeline_destroy, pipeline_finish, pipeline_has_room, pipeline_hold
-from pywg._native.pipeline cimport pipeline_init, pipeline_is_empty, pipeline_next, pipeline_release, pipeline_submit
-from pywg._native.pipeline cimport pipeline_submit_worked, pipeline_work
-from pywg._native.worker cimport Worker
+from pywg.dataplane.crypto.aead_contexts cimport Worker
+from pywg.dataplane.reorder.reorder cimport Pipeline, pipeline_destroy, pipeline_finish, pipeline_has_room
+from pywg.dataplane.reorder.reorder cimport pipeline_hold, pipeline_init, pipeline_is_empty, pipeline_next
+from pywg.dataplane.reorder.reorder cimport pipeline_release, pipeline_submit, pipeline_submit_worked, pipeline_work
+from pywg.dataplane.sys.atomic cimport load8, store8
 
 
 cdef extern from "<sched.h>" nogil:

@@ -18,8 +18,8 @@ from pywg._fastpath import (
     select_aead,
     selected_aead,
 )
-from pywg._native.aead_choice import NAMES
-from pywg._native.chapoly import levels
+from pywg.dataplane.crypto.aead_select import NAMES
+from pywg.dataplane.crypto.chacha20poly1305 import levels
 from tests.fastpath.plane_bed import Bed, Far, pad, raw_packet, reply, seal
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywg._native import blake2s
+from pywg.dataplane.crypto import blake2s
 
 
 def reference(key: bytes, data: bytes) -> bytes:

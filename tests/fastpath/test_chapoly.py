@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.poly1305 import Poly1305
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pywg._native import chapoly
+from pywg.dataplane.crypto import chacha20poly1305 as chapoly
 from tests.core.vectors import wycheproof
 
 LEVELS = chapoly.levels()

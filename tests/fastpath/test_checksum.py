@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pywg._native.segment import internet_checksum
+from pywg.dataplane.send.segment import internet_checksum
 from tests.fastpath.packets import checksum
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywg._native.coalesce import coalesce
+from pywg.dataplane.receive.coalesce import coalesce
 from tests.fastpath.coalescing import (
     KINDS,
     TIMESTAMPS,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pywg._native.coalesce import coalesce
+from pywg.dataplane.receive.coalesce import coalesce
 from tests.fastpath.coalescing import (
     KINDS,
     OTHER4,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywg._native import budget
-from pywg._native.mac import Cookies
+from pywg.dataplane.crypto.cookie_mac import Cookies
+from pywg.dataplane.receive import budget
 from tests import paper
 
 pytestmark = pytest.mark.dropin("20")

@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from pywg._native.ecn import decapsulate
+from pywg.dataplane.wire.ecn import decapsulate
 from tests.fastpath.packets import checksum
 
 pytestmark = pytest.mark.dropin("19", "ECN")

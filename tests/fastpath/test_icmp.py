@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywg._native.icmp import unreachable
+from pywg.dataplane.send.unreachable import unreachable
 from tests.fastpath.packets import checksum
 
 pytestmark = pytest.mark.dropin("19")

@@ -45,7 +45,7 @@ def stub(directory: Path, **macros: int) -> None:
 def run(code: str, directory: Path | None = None) -> str:
     """What the code prints in a process that finds the library in `directory`."""
     environ = os.environ if directory is None else os.environ | {"LD_LIBRARY_PATH": str(directory)}
-    command = [sys.executable, "-c", f"from pywg._native import aead_choice as aead, ipsec_mb\nprint({code})"]
+    command = [sys.executable, "-c", f"from pywg.dataplane.crypto import aead_select as aead, ipsec_mb\nprint({code})"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environ)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -15,13 +15,13 @@ import pytest
 from cryptography.exceptions import InvalidTag
 
 from pywg._fastpath import CONFIRMED, now
-from pywg._native.secret import Secret
 from pywg.core import events, handshake
 from pywg.core.context import Context
 from pywg.core.events import Activity
 from pywg.core.handshake import Identity, Session
 from pywg.core.messages import Response
 from pywg.core.peer import Peer
+from pywg.dataplane.crypto.secret import Secret
 from tests.fastpath.plane_bed import Bed, Opened, addr_of, key_of, seal, udp_socket, unseal
 
 INITIATE, RESPOND, NEWEST, OLDER, HEAR, NEW_IDENTITY = "IR01HX"

@@ -1,4 +1,4 @@
-"""While there is little to send, the thread that receives sends as well (pywg/_native/lending.pyx)."""
+"""While there is little to send, the thread that receives sends as well (pywg/dataplane/threads/handoff.pyx)."""
 
 import random
 from collections.abc import Iterator

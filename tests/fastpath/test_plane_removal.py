@@ -6,7 +6,7 @@ import gc
 import pytest
 
 from pywg._fastpath import HANDSHAKE_WANTED
-from pywg._native.secret import Secret
+from pywg.dataplane.crypto.secret import Secret
 from tests.fastpath.plane_bed import Bed, Far, addr_of, flows, handshake_message, raw_packet, reply, traffic
 
 

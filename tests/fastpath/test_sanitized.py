@@ -91,9 +91,9 @@ def test_every_kind_of_report_ends_the_process(faults: Path, fault: str, word: s
 
 def test_the_data_plane_is_built_so() -> None:
     ADDRESS.build()
-    for module in (ADDRESS.directory / "pywg" / "_native").glob("*.so"):
+    for module in (ADDRESS.directory / "pywg" / "dataplane").rglob("*.so"):
         symbols = module.read_bytes()
         assert b"__ubsan_handle_out_of_bounds\0" not in symbols, module
-    outbatch, *_ = (ADDRESS.directory / "pywg" / "_native").glob("outbatch.*.so")
+    outbatch, *_ = (ADDRESS.directory / "pywg" / "dataplane" / "send").glob("seal.*.so")
     assert b"__ubsan_handle_out_of_bounds_abort\0" in outbatch.read_bytes()
     assert b"__assert_fail\0" in outbatch.read_bytes()

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywg._native.secret import Secret, locked, wipe
+from pywg.dataplane.crypto.secret import Secret, locked, wipe
 
 KEY = bytes(range(1, 33))
 
@@ -242,7 +242,7 @@ def test_the_arena_stays_out_of_core_dumps_and_forks() -> None:
 def test_a_lock_that_is_refused_is_told() -> None:
     result = run(
         "import os, resource\n"
-        "from pywg._native.secret import Secret, locked\n"
+        "from pywg.dataplane.crypto.secret import Secret, locked\n"
         "resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))\n"
         # CAP_IPC_LOCK lets root lock without limit; without a capability left the limit holds.
         "if os.getuid() == 0: os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)\n"
@@ -259,7 +259,7 @@ def test_guard_pages_stop_a_runaway_read(side: str) -> None:
     result = run(
         "import ctypes, resource\n"
         "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
-        "from pywg._native.secret import Secret\n"
+        "from pywg.dataplane.crypto.secret import Secret\n"
         "secret = Secret(b'k' * 32)\n"
         "address = ctypes.addressof(ctypes.c_char.from_buffer(secret))\n"
         "ranges = [[int(x, 16) for x in line.split()[0].split('-')] for line in open('/proc/self/maps')]\n"
@@ -276,7 +276,7 @@ def test_guard_pages_stop_a_runaway_read(side: str) -> None:
 def test_a_forked_child_sees_zeros() -> None:
     result = run(
         "import os\n"
-        "from pywg._native.secret import Secret\n"
+        "from pywg.dataplane.crypto.secret import Secret\n"
         "secret = Secret(b'k' * 32)\n"
         "pid = os.fork()\n"
         "if pid == 0:\n"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywg._native.segment import datagrams, finish, segment
+from pywg.dataplane.send.segment import datagrams, finish, segment
 from tests.fastpath.packets import (
     ACK,
     CWR,

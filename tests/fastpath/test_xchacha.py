@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywg._native import xchacha
 from pywg.core import crypto
 from tests.cookies import xseal
 from tests.core import vectors

@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from pywg._fastpath import available_aeads, open_batch, seal_batch, select_aead
-from pywg._native import chapoly
+from pywg.dataplane.crypto import chacha20poly1305 as chapoly
 from tests.fastpath.plane_bed import seal
 from tests.fuzz.engine import Attempt
 

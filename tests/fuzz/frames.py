@@ -4,8 +4,8 @@ import random
 from dataclasses import replace
 from typing import Any
 
-from pywg._native.coalesce import coalesce
-from pywg._native.segment import segment
+from pywg.dataplane.receive.coalesce import coalesce
+from pywg.dataplane.send.segment import segment
 from tests.fastpath.packets import ACK, DF, FIN, GSO_UDP, MF, PSH, Ip, Tcp, Udp, Vnet, cut, gso_vnet
 from tests.fuzz.engine import Attempt
 from tests.fuzz.mutate import mutate

@@ -12,7 +12,7 @@ import pytest
 from tests.support import require_tool
 
 ROOT = Path(__file__).resolve().parents[2]
-CIPHER = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("pywg/_native/chapoly/*.*"))
+CIPHER = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("pywg/dataplane/crypto/chacha20poly1305/*.*"))
 ENTRY = "def answer(): return 42\n"
 NUMBER = """
 cdef extern from "number/number.h" nogil:
@@ -34,12 +34,12 @@ class Tree:
         for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, root)
         self.write("pywg/__init__.py", "")
-        self.write("pywg/_native/__init__.py", "")
-        self.write("pywg/_native/__init__.pxd", "")
+        self.write("pywg/dataplane/__init__.py", "")
+        self.write("pywg/dataplane/__init__.pxd", "")
         self.write("pywg/_fastpath.pyx", ENTRY)
-        self.write("pywg/_native/number.pyx", NUMBER)
-        self.write("pywg/_native/number/number.h", '#include "number/value.inc"\n')
-        self.write("pywg/_native/number/value.inc", "static int number(void) { return 1; }\n")
+        self.write("pywg/dataplane/number.pyx", NUMBER)
+        self.write("pywg/dataplane/number/number.h", '#include "number/value.inc"\n')
+        self.write("pywg/dataplane/number/value.inc", "static int number(void) { return 1; }\n")
 
     def write(self, name: str, text: str) -> None:
         """Writes a file, and the directories above it."""
@@ -55,7 +55,7 @@ class Tree:
 
     def number(self) -> int:
         """What the module that was built says."""
-        code = "from pywg._native.number import read; print(read())"
+        code = "from pywg.dataplane.number import read; print(read())"
         return int(subprocess.run([sys.executable, "-c", code], cwd=self.root, capture_output=True, check=True).stdout)
 
 
@@ -77,11 +77,11 @@ def test_an_edit_builds_what_depends_on_it(tree: Tree) -> None:
     assert (modules(built.stdout, "translating"), modules(built.stdout, "compiling")) == (f"2 by {here}",) * 2
     assert tree.number() == 1
     assert tree.build().stdout == "", "all is up to date"
-    tree.write("pywg/_native/number/value.inc", "static int number(void) { return 2; }\n")
+    tree.write("pywg/dataplane/number/value.inc", "static int number(void) { return 2; }\n")
     built = tree.build("-j3")
     assert (modules(built.stdout, "translating"), modules(built.stdout, "compiling")) == ("", "1 by 3")
     assert tree.number() == 2
-    tree.write("pywg/_native/number/number.h", "static int number(void) { return 3; }\n")
+    tree.write("pywg/dataplane/number/number.h", "static int number(void) { return 3; }\n")
     assert modules(tree.build().stdout, "compiling") == f"1 by {here}"
     assert tree.number() == 3
 
@@ -99,27 +99,27 @@ def test_an_editable_installation_builds_nothing_again(tree: Tree) -> None:
 
 @pytest.mark.parametrize("jobs", ["-j1", "-j2"])
 def test_a_performance_hint_is_refused_every_time(tree: Tree, jobs: str) -> None:
-    tree.write("pywg/_native/hint.pyx", HINT)
+    tree.write("pywg/dataplane/hint.pyx", HINT)
     for _ in range(2):
         built = tree.build(jobs)
         assert built.returncode != 0
-        assert "performance hint: pywg/_native/hint.pyx" in built.stderr
-    (tree.root / "pywg/_native/hint.pyx").unlink()
+        assert "performance hint: pywg/dataplane/hint.pyx" in built.stderr
+    (tree.root / "pywg/dataplane/hint.pyx").unlink()
     assert tree.build(jobs).returncode == 0
 
 
 def test_an_error_of_cython_is_shown(tree: Tree) -> None:
-    tree.write("pywg/_native/wrong.pyx", "def f(: pass\n")
+    tree.write("pywg/dataplane/wrong.pyx", "def f(: pass\n")
     built = tree.build()
     assert built.returncode != 0
-    assert "pywg/_native/wrong.pyx:1" in built.stderr
+    assert "pywg/dataplane/wrong.pyx:1" in built.stderr
 
 
 def test_make_builds_after_every_edit() -> None:
     require_tool("make")
     known = _prerequisites(".venv/.built")
     assert len(CIPHER) > 5
-    assert {*CIPHER, "pywg/_fastpath.pyx", "pywg/_native/wire.pxd", "setup.py"} <= known
+    assert {*CIPHER, "pywg/_fastpath.pyx", "pywg/dataplane/wire/run.pxd", "setup.py"} <= known
     assert not {"README.md", "pywg/cli/main.py"} & known
 
 

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ALLOWLIST = Path(__file__).with_name("stubtest-allowlist.txt")
-SOURCES = sorted([*ROOT.glob("pywg/*.pyx"), *ROOT.glob("pywg/_native/*.pyx")])
+SOURCES = sorted([*ROOT.glob("pywg/*.pyx"), *ROOT.glob("pywg/dataplane/**/*.pyx")])
 
 
 def _module(source: Path) -> str:

@@ -13,8 +13,8 @@ import sys
 import uvloop
 
 from pywg._fastpath import Plane, select_aead
-from pywg._native.secret import Secret
 from pywg.core import handshake
+from pywg.dataplane.crypto.secret import Secret
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.device.device import Device
 from pywg.runtime.net.sockets import open_sockets

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import Any
 
 from pywg._fastpath import Plane, reserve_fill, select_aead
-from pywg._native.secret import Secret
 from pywg.core.crypto import private_key_from, public_key_of
+from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import ConfigError
 from pywg.runtime.base.failures import needing
 from pywg.runtime.base.libc import forbid_dumps

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pywg._fastpath import Plane, selected_aead
-from pywg._native.secret import Secret, locked
 from pywg.config.model import ZERO_KEY, DeviceChange, DeviceStatus, PeerChange, PeerStatus, Prefix
 from pywg.core.crypto import private_key_from, public_key_of
 from pywg.core.events import Activity, Endpoint
 from pywg.core.tunnel import Tunnel
+from pywg.dataplane.crypto.secret import Secret, locked
 from pywg.runtime.base import clock
 from pywg.runtime.base.clock import CallLater
 from pywg.runtime.base.log import Log, peer_name

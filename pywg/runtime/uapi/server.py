@@ -17,9 +17,9 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Protocol, TypeVar
 
 from pywg._fastpath import reserve_fill, reserve_low
-from pywg._native.secret import wipe
 from pywg.config.model import DeviceChange, DeviceStatus
 from pywg.config.uapi import format_errno, format_get_steps, parse_set_steps
+from pywg.dataplane.crypto.secret import wipe
 from pywg.errors import ConfigError, DeviceError, UapiError
 from pywg.runtime.base.log import Level, Log, parse_level
 

@@ -14,36 +14,37 @@ from libc.stdio cimport fprintf, stderr
 from libc.stdlib cimport abort, calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
-from pywg._native.admission cimport note_sent
-from pywg._native.allowedips cimport allowedips_insert
-from pywg._native.blake2s cimport BLAKE2S_STATE_LEN, blake2s_key, blake2s_mac
-from pywg._native.clock cimport SECOND_NS
-from pywg._native.control cimport handshake_open, keypair_new, keypair_publish, keypair_retire, peer_free, peer_new
-from pywg._native.counters cimport Counters, count as due
-from pywg._native.crew cimport Crew, receive_thread
-from pywg._native.dataplane cimport Dataplane, dataplane_free, dataplane_new
-from pywg._native.delivery cimport delivery_renew
-from pywg._native.endpoint cimport Endpoint
-from pywg._native.events cimport Message, events_drop_message, events_next_message, events_rearm, events_take
-from pywg._native.evp cimport evp_open, evp_seal
-from pywg._native.inbatch cimport DATAGRAMS_MAX
-from pywg._native.ingress cimport Ingress, ingress_free, ingress_hold, ingress_new, ingress_release
-from pywg._native.libcrypto cimport EVP_CIPHER_CTX, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CipherInit_ex
-from pywg._native.libcrypto cimport EVP_chacha20_poly1305
-from pywg._native.linux cimport AF_INET, AF_INET6, CMSG_DATA, CMSG_LEN, CMSG_SPACE, IPPROTO_IP, IPPROTO_IPV6
-from pywg._native.linux cimport IPV6_PKTINFO, IPV6_TCLASS, IP_PKTINFO, IP_TOS, MSG_TRUNC, POLLIN, SOL_UDP, UDP_GRO
-from pywg._native.linux cimport cmsghdr, in6_pktinfo, in_pktinfo, iovec, mmsghdr, msghdr, pollfd, sockaddr_in
-from pywg._native.linux cimport sockaddr_in6
-from pywg._native.mac cimport COOKIE_LEN, macs_identify, macs_init, make_cookie
-from pywg._native.pipeline cimport SLOTS_MAX, pipeline_is_empty, pipeline_work
-from pywg._native.pool cimport pool_free, pool_new
-from pywg._native.replay cimport REJECT_AFTER_MESSAGES, REPLAY_WINDOW
-from pywg._native.session cimport Keypair, Peer
-from pywg._native.udp cimport RECEIVE_BATCH, RECEIVE_LEN
-from pywg._native.wire cimport COOKIE_REPLY_LEN, INITIATION_LEN, MAC_LEN, RESPONSE_LEN, TAG_LEN, TRANSPORT_MIN_LEN
-from pywg._native.wire cimport WG_HEADER_LEN, TransportHeader
-from pywg._native.worker cimport Worker, worker_free, worker_init
-from pywg._native.xchacha cimport XNONCE_LEN, xchacha_open, xchacha_seal
+from pywg.dataplane.crypto.aead_contexts cimport Worker, worker_free, worker_init
+from pywg.dataplane.crypto.blake2s cimport BLAKE2S_STATE_LEN, blake2s_key, blake2s_mac
+from pywg.dataplane.crypto.cookie_mac cimport COOKIE_LEN, macs_identify, macs_init, make_cookie
+from pywg.dataplane.crypto.evp cimport evp_open, evp_seal
+from pywg.dataplane.crypto.xchacha20poly1305 cimport XNONCE_LEN, xchacha_open, xchacha_seal
+from pywg.dataplane.receive.admit cimport note_sent
+from pywg.dataplane.receive.deliver cimport delivery_renew
+from pywg.dataplane.receive.open cimport DATAGRAMS_MAX
+from pywg.dataplane.receive.receive cimport Ingress, ingress_free, ingress_hold, ingress_new, ingress_release
+from pywg.dataplane.reorder.pool cimport pool_free, pool_new
+from pywg.dataplane.reorder.reorder cimport SLOTS_MAX, pipeline_is_empty, pipeline_work
+from pywg.dataplane.state.allowedips cimport allowedips_insert
+from pywg.dataplane.state.counters cimport Counters, count as due
+from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane_new
+from pywg.dataplane.state.events cimport Message, events_drop_message, events_next_message, events_rearm, events_take
+from pywg.dataplane.state.peer cimport Keypair, Peer
+from pywg.dataplane.state.peers cimport handshake_open, keypair_new, keypair_publish, keypair_retire, peer_free
+from pywg.dataplane.state.peers cimport peer_new
+from pywg.dataplane.state.replay cimport REJECT_AFTER_MESSAGES, REPLAY_WINDOW
+from pywg.dataplane.sys.clock cimport SECOND_NS
+from pywg.dataplane.sys.libcrypto cimport EVP_CIPHER_CTX, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CipherInit_ex
+from pywg.dataplane.sys.libcrypto cimport EVP_chacha20_poly1305
+from pywg.dataplane.sys.linux cimport AF_INET, AF_INET6, CMSG_DATA, CMSG_LEN, CMSG_SPACE, IPPROTO_IP, IPPROTO_IPV6
+from pywg.dataplane.sys.linux cimport IPV6_PKTINFO, IPV6_TCLASS, IP_PKTINFO, IP_TOS, MSG_TRUNC, POLLIN, SOL_UDP, UDP_GRO
+from pywg.dataplane.sys.linux cimport cmsghdr, in6_pktinfo, in_pktinfo, iovec, mmsghdr, msghdr, pollfd, sockaddr_in
+from pywg.dataplane.sys.linux cimport sockaddr_in6
+from pywg.dataplane.threads.threads cimport Crew, receive_thread
+from pywg.dataplane.udp.udp cimport RECEIVE_BATCH, RECEIVE_LEN
+from pywg.dataplane.wire.endpoint cimport Endpoint
+from pywg.dataplane.wire.wireguard cimport COOKIE_REPLY_LEN, INITIATION_LEN, MAC_LEN, RESPONSE_LEN, TAG_LEN
+from pywg.dataplane.wire.wireguard cimport TRANSPORT_MIN_LEN, WG_HEADER_LEN, TransportHeader
 
 from tests.fuzz.native.played cimport (
     KERNEL_TUN, KERNEL_UDP4, KERNEL_UDP6, TRAFFIC_RAW, TRAFFIC_TCP, TRAFFIC_UDP, Chance, Superframe, chance_below,

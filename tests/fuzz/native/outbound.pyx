@@ -13,28 +13,28 @@ from libc.stdio cimport fprintf, stderr
 from libc.stdlib cimport abort, calloc, free, malloc
 from libc.string cimport memcpy, memset
 
-from pywg._native.allowedips cimport allowedips_insert
-from pywg._native.atomic cimport store_pointer
-from pywg._native.clock cimport SECOND_NS
-from pywg._native.control cimport keypair_new, keypair_publish, keypair_retire, peer_free, peer_new
-from pywg._native.dataplane cimport Dataplane, dataplane_free, dataplane_new
-from pywg._native.egress cimport RUNS_FOR_A_FRAME, Egress, egress_free, egress_hold, egress_new, egress_release
-from pywg._native.egress cimport egress_send_staged, egress_step
-from pywg._native.evp cimport evp_open
-from pywg._native.libcrypto cimport EVP_CIPHER_CTX, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CipherInit_ex
-from pywg._native.libcrypto cimport EVP_chacha20_poly1305
-from pywg._native.linux cimport AF_INET, AF_INET6, CMSG_DATA, CMSG_FIRSTHDR, CMSG_NXTHDR, SOL_UDP, UDP_SEGMENT, cmsghdr
-from pywg._native.linux cimport iovec, mmsghdr, msghdr
-from pywg._native.outbatch cimport BATCH_BYTES, MAX_RUNS, READ_MAX, batch_next_segments
-from pywg._native.pipeline cimport SLOTS_MAX, pipeline_is_empty, pipeline_work
-from pywg._native.pool cimport pool_free, pool_new
-from pywg._native.replay cimport REJECT_AFTER_MESSAGES
-from pywg._native.run cimport RUN_MAX_DATAGRAMS
-from pywg._native.session cimport BATCH_DATAGRAMS, Keypair, Peer
-from pywg._native.staged cimport staged_drop_all
-from pywg._native.wire cimport TAG_LEN, VNET_F_NEEDS_CSUM, VNET_GSO_ECN, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4
-from pywg._native.wire cimport WG_HEADER_LEN, TransportHeader, VnetHdr
-from pywg._native.worker cimport Worker, worker_free, worker_init
+from pywg.dataplane.crypto.aead_contexts cimport Worker, worker_free, worker_init
+from pywg.dataplane.crypto.evp cimport evp_open
+from pywg.dataplane.reorder.pool cimport pool_free, pool_new
+from pywg.dataplane.reorder.reorder cimport SLOTS_MAX, pipeline_is_empty, pipeline_work
+from pywg.dataplane.send.seal cimport BATCH_BYTES, MAX_RUNS, READ_MAX, batch_next_segments
+from pywg.dataplane.send.send cimport RUNS_FOR_A_FRAME, Egress, egress_free, egress_hold, egress_new, egress_release
+from pywg.dataplane.send.send cimport egress_send_staged, egress_step
+from pywg.dataplane.state.allowedips cimport allowedips_insert
+from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane_new
+from pywg.dataplane.state.peer cimport BATCH_DATAGRAMS, Keypair, Peer
+from pywg.dataplane.state.peers cimport keypair_new, keypair_publish, keypair_retire, peer_free, peer_new
+from pywg.dataplane.state.replay cimport REJECT_AFTER_MESSAGES
+from pywg.dataplane.state.staged cimport staged_drop_all
+from pywg.dataplane.sys.atomic cimport store_pointer
+from pywg.dataplane.sys.clock cimport SECOND_NS
+from pywg.dataplane.sys.libcrypto cimport EVP_CIPHER_CTX, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CipherInit_ex
+from pywg.dataplane.sys.libcrypto cimport EVP_chacha20_poly1305
+from pywg.dataplane.sys.linux cimport AF_INET, AF_INET6, CMSG_DATA, CMSG_FIRSTHDR, CMSG_NXTHDR, SOL_UDP, UDP_SEGMENT
+from pywg.dataplane.sys.linux cimport cmsghdr, iovec, mmsghdr, msghdr
+from pywg.dataplane.wire.run cimport RUN_MAX_DATAGRAMS
+from pywg.dataplane.wire.wireguard cimport TAG_LEN, VNET_F_NEEDS_CSUM, VNET_GSO_ECN, VNET_GSO_TCPV4, VNET_GSO_TCPV6
+from pywg.dataplane.wire.wireguard cimport VNET_GSO_UDP_L4, WG_HEADER_LEN, TransportHeader, VnetHdr
 
 from tests.fuzz.native.played cimport (
     KERNEL_TUN, KERNEL_UDP4, KERNEL_UDP6, TRAFFIC_RAW, TRAFFIC_TCP, TRAFFIC_UDP, Chance, chance_below, chance_bytes,

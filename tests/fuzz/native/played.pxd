@@ -1,6 +1,6 @@
 """What the drivers are made of: the kernel that they play (kernel.h), traffic (traffic.h), and what became of it."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from pywg._native.linux cimport iovec, mmsghdr, pollfd
+from pywg.dataplane.sys.linux cimport iovec, mmsghdr, pollfd
 
 cdef extern from "kernel.h" nogil:
     enum:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pywg._native.secret import Secret
 from pywg.config.model import ZERO_KEY, PeerChange
+from pywg.dataplane.crypto.secret import Secret
 from tests.runtime.device_bed import Bed, Pair, clamped, peer_key, prefix, public
 
 

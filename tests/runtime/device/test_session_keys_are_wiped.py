@@ -16,10 +16,10 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from pywg._fastpath import available_aeads
-from pywg._native.secret import Secret
 from pywg.core import crypto
 from pywg.core.events import Activity, Endpoint, KeypairDerived
 from pywg.core.tunnel import Tunnel
+from pywg.dataplane.crypto.secret import Secret
 from tests.fastpath.packets import Udp
 from tests.memory import copies
 from tests.runtime.device.test_keys_are_wiped import Daemon, daemon, new_key, set_of

@@ -5,8 +5,8 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeAlias
 
-from pywg._native.secret import Secret
 from pywg.config.model import DeviceChange, DeviceStatus, PeerStatus
+from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import UapiError
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.uapi.server import UapiServer

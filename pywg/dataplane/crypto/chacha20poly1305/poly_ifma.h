@@ -1,0 +1,143 @@
+/* Poly1305 (RFC 8439 section 2.5) with AVX-512 IFMA: limbs of 44, 44 and 42 bits, eight lanes a vector.
+ *
+ * vpmadd52 multiplies 52-bit numbers and adds the product's low or high 52 bits. Bounds: r0, r1 < 2^44 and r2 < 2^36
+ * (r is clamped), so 20 r1 < 2^49 and 20 r2 < 2^41; after a multiplication h0 < 2^51, h1 < 2^44 and h2 < 2^42, and a
+ * message limb adds less than 2^44. Powers of r have r2 < 2^42: what is multiplied with them is settled before
+ * (h0 < 2^44, h1 < 2^44 + 2^7), and the bounds hold again.
+ */
+#ifndef PYWG_CHAPOLY_POLY_IFMA_H
+#define PYWG_CHAPOLY_POLY_IFMA_H
+
+#include "chacha20poly1305/lanes_avx512.h"
+
+#define MASK44 0xfffffffffffULL
+#define MASK42 0x3ffffffffffULL
+
+struct poly44_factor {
+    __m512i r[3];
+    __m512i r1_20, r2_20; /* 20 r1 and 20 r2: 2^132 is 20 modulo 2^130 - 5 */
+};
+
+struct poly44_state {
+    __m512i h[3];
+    struct poly44_factor r;
+};
+
+CHAPOLY_IFMA CHAPOLY_INLINE void poly44_set_factor(struct poly44_factor *f, __m512i r0, __m512i r1, __m512i r2)
+{
+    f->r[0] = r0;
+    f->r[1] = r1;
+    f->r[2] = r2;
+    f->r1_20 = _mm512_add_epi64(_mm512_slli_epi64(r1, 4), _mm512_slli_epi64(r1, 2));
+    f->r2_20 = _mm512_add_epi64(_mm512_slli_epi64(r2, 4), _mm512_slli_epi64(r2, 2));
+}
+
+/* h = h r, partly reduced. */
+CHAPOLY_IFMA CHAPOLY_INLINE void poly44_multiply(__m512i h[3], const struct poly44_factor *f)
+{
+    const __m512i zero = _mm512_setzero_si512(), mask44 = _mm512_set1_epi64(MASK44), mask42 = _mm512_set1_epi64(MASK42);
+    const __m512i h0 = h[0], h1 = h[1], h2 = h[2];
+    __m512i low0, low1, low2, high0, high1, high2, carry;
+    low0 = _mm512_madd52lo_epu64(zero, h2, f->r1_20);
+    high0 = _mm512_madd52hi_epu64(zero, h2, f->r1_20);
+    low1 = _mm512_madd52lo_epu64(zero, h2, f->r2_20);
+    high1 = _mm512_madd52hi_epu64(zero, h2, f->r2_20);
+    low2 = _mm512_madd52lo_epu64(zero, h2, f->r[0]);
+    high2 = _mm512_madd52hi_epu64(zero, h2, f->r[0]);
+    low0 = _mm512_madd52lo_epu64(low0, h1, f->r2_20);
+    high0 = _mm512_madd52hi_epu64(high0, h1, f->r2_20);
+    low1 = _mm512_madd52lo_epu64(low1, h1, f->r[0]);
+    high1 = _mm512_madd52hi_epu64(high1, h1, f->r[0]);
+    low2 = _mm512_madd52lo_epu64(low2, h1, f->r[1]);
+    high2 = _mm512_madd52hi_epu64(high2, h1, f->r[1]);
+    low0 = _mm512_madd52lo_epu64(low0, h0, f->r[0]);
+    high0 = _mm512_madd52hi_epu64(high0, h0, f->r[0]);
+    low1 = _mm512_madd52lo_epu64(low1, h0, f->r[1]);
+    high1 = _mm512_madd52hi_epu64(high1, h0, f->r[1]);
+    low2 = _mm512_madd52lo_epu64(low2, h0, f->r[2]);
+    high2 = _mm512_madd52hi_epu64(high2, h0, f->r[2]);
+    carry = _mm512_add_epi64(_mm512_srli_epi64(low0, 44), _mm512_slli_epi64(high0, 8));
+    low1 = _mm512_add_epi64(low1, carry);
+    carry = _mm512_add_epi64(_mm512_srli_epi64(low1, 44), _mm512_slli_epi64(high1, 8));
+    low2 = _mm512_add_epi64(low2, carry);
+    carry = _mm512_add_epi64(_mm512_srli_epi64(low2, 42), _mm512_slli_epi64(high2, 10));
+    low0 = _mm512_add_epi64(_mm512_and_si512(low0, mask44), carry);
+    h[0] = _mm512_add_epi64(low0, _mm512_slli_epi64(carry, 2));
+    h[1] = _mm512_and_si512(low1, mask44);
+    h[2] = _mm512_and_si512(low2, mask42);
+}
+
+CHAPOLY_IFMA CHAPOLY_INLINE void poly44_settle(__m512i h[3])
+{
+    h[1] = _mm512_add_epi64(h[1], _mm512_srli_epi64(h[0], 44));
+    h[0] = _mm512_and_si512(h[0], _mm512_set1_epi64(MASK44));
+}
+
+CHAPOLY_IFMA CHAPOLY_INLINE void poly44_square(struct poly44_factor *f)
+{
+    __m512i h[3] = {f->r[0], f->r[1], f->r[2]};
+    poly44_multiply(h, f);
+    poly44_settle(h);
+    poly44_set_factor(f, h[0], h[1], h[2]);
+}
+
+/* One block a lane: h = (h + low + 2^64 high + 2^88 pad) r. */
+CHAPOLY_IFMA CHAPOLY_INLINE void poly44_block(struct poly44_state *p, __m512i low, __m512i high, __m512i pad)
+{
+    const __m512i mask44 = _mm512_set1_epi64(MASK44);
+    const __m512i middle = _mm512_or_si512(_mm512_srli_epi64(low, 44), _mm512_slli_epi64(high, 20));
+    p->h[0] = _mm512_add_epi64(p->h[0], _mm512_and_si512(low, mask44));
+    p->h[1] = _mm512_add_epi64(p->h[1], _mm512_and_si512(middle, mask44));
+    p->h[2] = _mm512_add_epi64(p->h[2], _mm512_or_si512(_mm512_srli_epi64(high, 24), pad));
+    poly44_multiply(p->h, &p->r);
+}
+
+/* The r of the lanes first..first+7, clamped. */
+CHAPOLY_IFMA CHAPOLY_INLINE void poly44_start(struct poly44_state *p, const struct poly_keys *keys, int first)
+{
+    const __m512i low = _mm512_and_si512(join_words512(keys, 0, first), _mm512_set1_epi64(POLY_CLAMP_LOW));
+    const __m512i high = _mm512_and_si512(join_words512(keys, 2, first), _mm512_set1_epi64(POLY_CLAMP_HIGH));
+    const __m512i middle = _mm512_or_si512(_mm512_srli_epi64(low, 44), _mm512_slli_epi64(high, 20));
+    poly44_set_factor(&p->r, _mm512_and_si512(low, _mm512_set1_epi64(MASK44)),
+                      _mm512_and_si512(middle, _mm512_set1_epi64(MASK44)), _mm512_srli_epi64(high, 24));
+    p->h[0] = p->h[1] = p->h[2] = _mm512_setzero_si512();
+}
+
+/* Reduces h modulo 2^130 - 5, adds s modulo 2^128. */
+CHAPOLY_IFMA CHAPOLY_INLINE void poly44_finish(struct poly44_state *p, const struct poly_keys *keys, int first,
+                                               struct poly_tags *tags)
+{
+    const __m512i mask44 = _mm512_set1_epi64(MASK44), mask42 = _mm512_set1_epi64(MASK42);
+    __m512i h0 = p->h[0], h1 = p->h[1], h2 = p->h[2], g0, g1, g2, carry;
+    __mmask8 reduced;
+    int i;
+    for (i = 0; i < 2; i++) { /* only the first time can what goes from h2 to h0 make that too long */
+        h1 = _mm512_add_epi64(h1, _mm512_srli_epi64(h0, 44));
+        h0 = _mm512_and_si512(h0, mask44);
+        h2 = _mm512_add_epi64(h2, _mm512_srli_epi64(h1, 44));
+        h1 = _mm512_and_si512(h1, mask44);
+        carry = _mm512_srli_epi64(h2, 42);
+        h2 = _mm512_and_si512(h2, mask42);
+        h0 = _mm512_add_epi64(h0, _mm512_add_epi64(carry, _mm512_slli_epi64(carry, 2)));
+    }
+    /* h + 5 reaches 2^130 exactly when h has to lose the modulus once more. */
+    g0 = _mm512_add_epi64(h0, _mm512_set1_epi64(5));
+    g1 = _mm512_add_epi64(h1, _mm512_srli_epi64(g0, 44));
+    g2 = _mm512_add_epi64(h2, _mm512_srli_epi64(g1, 44));
+    reduced = _mm512_test_epi64_mask(g2, _mm512_set1_epi64(1LL << 42));
+    h0 = _mm512_mask_and_epi64(h0, reduced, g0, mask44);
+    h1 = _mm512_mask_and_epi64(h1, reduced, g1, mask44);
+    h2 = _mm512_mask_and_epi64(h2, reduced, g2, mask42);
+    add_pad512(_mm512_or_si512(h0, _mm512_slli_epi64(h1, 44)),
+               _mm512_or_si512(_mm512_srli_epi64(h1, 20), _mm512_slli_epi64(h2, 24)), keys, first, tags);
+}
+
+#define POLY(name) poly44_##name
+#define POLY_LIMBS 3
+#define POLY_TARGET CHAPOLY_IFMA
+#define POLY_PAD _mm512_set1_epi64(1LL << 40)
+#include "chacha20poly1305/vector_avx512.inc"
+#include "chacha20poly1305/poly_group.inc"
+#include "chacha20poly1305/vector_end.inc"
+
+#endif

@@ -1,0 +1,38 @@
+"""MAC1, MAC2 and the cookies behind MAC2 (paper sections 5.4.4 and 5.4.7): keyed BLAKE2s.
+
+MAC1 is checked before Python hears of a message. MAC2 counts under load alone: it proves that the sender receives what
+is sent to its address. Its key is a cookie, a MAC of that address under a secret which no one else has. A secret makes
+cookies for 110 s and is believed for 120 (the paper's two minutes), so each cookie is good for 10 s at least: a sender
+tries again after 5. The receiving thread draws the secrets when it needs them.
+"""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from pywg.dataplane.crypto.blake2s cimport BLAKE2S_STATE_LEN
+from pywg.dataplane.wire.endpoint cimport Endpoint
+from pywg.dataplane.wire.wireguard cimport KEY_LEN
+
+cdef enum:
+    COOKIE_LEN = 16
+    SECRETS = 2                 # what makes cookies now, and the one before
+    SECRET_MAKES_S = 110
+    SECRET_HOLDS_S = 120        # COOKIE_SECRET_MAX_AGE
+
+cdef struct Macs:
+    uint8_t mac1_state[BLAKE2S_STATE_LEN]   # no secrets, this and the next: they follow from our public key
+    uint8_t cookie_key[KEY_LEN]
+    bint has_key
+    uint8_t *secrets            # arena: the BLAKE2s states of SECRETS secrets, the newest first
+    uint64_t born_ns[SECRETS]
+    int secret_count
+
+cdef int macs_init(Macs *macs) noexcept nogil
+cdef void macs_free(Macs *macs) noexcept nogil
+cdef void macs_identify(Macs *macs, const uint8_t *mac1_key, const uint8_t *cookie_key) noexcept nogil
+cdef bint mac1_holds(Macs *macs, const uint8_t *message, uint32_t len) noexcept nogil
+cdef bint mac2_holds(Macs *macs, const uint8_t *message, uint32_t len, const Endpoint *source,
+                     uint64_t now) noexcept nogil
+cdef bint make_cookie(Macs *macs, const Endpoint *source, uint64_t now, uint8_t *cookie) noexcept nogil
+
+
+cdef inline const uint8_t *mac1_of(const uint8_t *message, uint32_t len) noexcept nogil:
+    """An initiation or a response ends in mac1 and mac2."""
+    return message + len - 2 * COOKIE_LEN

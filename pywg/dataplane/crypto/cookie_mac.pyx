@@ -1,0 +1,135 @@
+"""MAC1, MAC2 and cookies (mac.pxd), and the cookies on plain bytes for tests."""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+cimport cython
+from pywg.dataplane.crypto.blake2s cimport BLAKE2S_STATE_LEN, blake2s_key, blake2s_mac
+from pywg.dataplane.crypto.secret cimport secret_alloc, secret_free
+from pywg.dataplane.sys.clock cimport SECOND_NS
+from pywg.dataplane.sys.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse, RAND_bytes
+from pywg.dataplane.wire.endpoint cimport Endpoint
+from pywg.dataplane.wire.wireguard cimport KEY_LEN, MAC_LEN
+
+cdef enum:
+    ADDRESS_MAX = 18            # an IPv6 address and a port
+
+
+cdef int macs_init(Macs *macs) noexcept nogil:
+    """0, or -1: no memory. Without a key nothing holds."""
+    memset(macs, 0, sizeof(Macs))
+    macs.secrets = secret_alloc()
+    return 0 if macs.secrets != NULL else -1
+
+
+cdef void macs_free(Macs *macs) noexcept nogil:
+    secret_free(macs.secrets)
+    macs.secrets = NULL
+
+
+cdef void macs_identify(Macs *macs, const uint8_t *mac1_key, const uint8_t *cookie_key) noexcept nogil:
+    """Other keys of KEY_LEN bytes, or NULL for none; the cookies of before are worth nothing any more."""
+    macs.has_key = mac1_key != NULL
+    if macs.has_key:
+        blake2s_key(macs.mac1_state, mac1_key, KEY_LEN)
+        memcpy(macs.cookie_key, cookie_key, KEY_LEN)
+    OPENSSL_cleanse(macs.secrets, SECRETS * BLAKE2S_STATE_LEN)
+    macs.secret_count = 0
+
+
+cdef bint mac1_holds(Macs *macs, const uint8_t *message, uint32_t len) noexcept nogil:
+    """Whether the message, whose last 32 bytes are mac1 and mac2, carries our MAC1."""
+    cdef uint8_t digest[MAC_LEN]
+    if not macs.has_key:
+        return False
+    blake2s_mac(macs.mac1_state, message, len - 2 * MAC_LEN, digest)
+    return CRYPTO_memcmp(digest, mac1_of(message, len), MAC_LEN) == 0
+
+
+cdef void cookie_under(Macs *macs, int secret, const Endpoint *source, uint8_t *cookie) noexcept nogil:
+    cdef uint8_t address[ADDRESS_MAX]
+    memcpy(address, source.ip, source.ip_len)
+    memcpy(address + source.ip_len, &source.port, 2)
+    blake2s_mac(macs.secrets + secret * BLAKE2S_STATE_LEN, address, source.ip_len + 2, cookie)
+
+
+cdef bint mac2_holds(Macs *macs, const uint8_t *message, uint32_t len, const Endpoint *source,
+                     uint64_t now) noexcept nogil:
+    """Whether the message carries a MAC2 under a cookie of its source: a MAC over address and port."""
+    cdef const uint8_t *mac2 = message + len - MAC_LEN
+    cdef uint8_t cookie[COOKIE_LEN]
+    cdef uint8_t state[BLAKE2S_STATE_LEN]
+    cdef uint8_t digest[MAC_LEN]
+    cdef bint holds = False
+    cdef int i
+    memset(digest, 0, MAC_LEN)
+    if CRYPTO_memcmp(digest, mac2, MAC_LEN) == 0:       # the sender has no cookie, and says so
+        return False
+    for i in range(macs.secret_count):
+        if now - macs.born_ns[i] >= SECRET_HOLDS_S * SECOND_NS:
+            break
+        cookie_under(macs, i, source, cookie)
+        blake2s_key(state, cookie, COOKIE_LEN)
+        blake2s_mac(state, message, len - MAC_LEN, digest)
+        holds = CRYPTO_memcmp(digest, mac2, MAC_LEN) == 0
+        if holds:
+            break
+    OPENSSL_cleanse(cookie, COOKIE_LEN)
+    OPENSSL_cleanse(state, BLAKE2S_STATE_LEN)
+    return holds
+
+
+cdef bint make_cookie(Macs *macs, const Endpoint *source, uint64_t now, uint8_t *cookie) noexcept nogil:
+    """The cookie of this source, and a new secret first where it is time. False: the system has no random bytes."""
+    cdef uint8_t secret[KEY_LEN]
+    if macs.secret_count == 0 or now - macs.born_ns[0] >= SECRET_MAKES_S * SECOND_NS:
+        if RAND_bytes(secret, KEY_LEN) != 1:
+            return False
+        memcpy(macs.secrets + BLAKE2S_STATE_LEN, macs.secrets, BLAKE2S_STATE_LEN)
+        macs.born_ns[1] = macs.born_ns[0]
+        blake2s_key(macs.secrets, secret, KEY_LEN)
+        OPENSSL_cleanse(secret, KEY_LEN)
+        macs.born_ns[0] = now
+        macs.secret_count = min(macs.secret_count + 1, SECRETS)
+    cookie_under(macs, 0, source, cookie)
+    return True
+
+
+# ---- on plain bytes
+
+@cython.final
+cdef class Cookies:
+    """The cookies of one receiver at any time, given in ns that never go back."""
+    cdef Macs macs
+
+    def __cinit__(self):
+        if macs_init(&self.macs) < 0:
+            raise MemoryError
+
+    def __dealloc__(self):
+        macs_free(&self.macs)
+
+    cdef int locate(self, bytes ip, int port, Endpoint *source) except -1:
+        if len(ip) not in (4, 16):
+            raise ValueError("an address is 4 or 16 bytes")
+        memset(source, 0, sizeof(Endpoint))
+        source.ip_len = <uint8_t>len(ip)
+        memcpy(source.ip, PyBytes_AS_STRING(ip), len(ip))
+        source.port = <uint16_t>(port >> 8 | (port & 0xFF) << 8)
+        return 0
+
+    def make(self, bytes ip: bytes, int port, uint64_t now_ns) -> bytes:
+        """The cookie of this address."""
+        cdef Endpoint source
+        cdef uint8_t cookie[COOKIE_LEN]
+        self.locate(ip, port, &source)
+        if not make_cookie(&self.macs, &source, now_ns, cookie):
+            raise MemoryError("no random bytes")
+        return PyBytes_FromStringAndSize(<const char *>cookie, COOKIE_LEN)
+
+    def holds(self, bytes message: bytes, bytes ip: bytes, int port, uint64_t now_ns) -> bool:
+        """Whether mac2, the last 16 bytes of the message, is under a cookie of this address that is believed."""
+        cdef Endpoint source
+        if len(message) < 2 * MAC_LEN:
+            raise ValueError("a message with MACs has 32 bytes at least")
+        self.locate(ip, port, &source)
+        return mac2_holds(&self.macs, <uint8_t *>PyBytes_AS_STRING(message), <uint32_t>len(message), &source, now_ns)

@@ -1,0 +1,52 @@
+"""Which handshake messages the control plane hears of, and what is answered in its place: cookie replies under load.
+
+Paper, sections 5.3, 5.4.4 and 5.4.7. The receiving thread's. A handshake costs the control plane a hundred times what
+it takes to refuse a message here, so nothing passes that its sender did not have to work for: our public key (MAC1), an
+index of ours that is in use, and under load a cookie (MAC2) and a source that has not brought too many. Nothing counts
+against a source before its cookie has proved that it is one: it could be forged.
+
+What passes is no more than worth the work. The core (core/tunnel.py) decides about it, by its own keys and indices,
+which may have changed since: it checks MAC1 and the index again.
+
+Under load a message without a cookie is answered with one by this thread, for as much of its time as the budget gives;
+the messages that are beyond that are dropped, whoever they are from.
+"""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from pywg.dataplane.crypto.xchacha20poly1305 cimport XNONCE_LEN
+from pywg.dataplane.receive.budget cimport Budget
+from pywg.dataplane.receive.ratelimiter cimport Sources
+from pywg.dataplane.state.dataplane cimport Dataplane
+from pywg.dataplane.state.peer cimport Peer
+from pywg.dataplane.state.token_bucket cimport Bucket
+from pywg.dataplane.udp.udp cimport SEND_BATCH, Sender
+from pywg.dataplane.wire.endpoint cimport Endpoint
+from pywg.dataplane.wire.wireguard cimport COOKIE_REPLY_LEN, MAC_LEN
+
+cdef enum:
+    ASKERS_MAX = SEND_BATCH         # cookie replies are sent so many at a time
+    CALM_PER_SECOND = 1000          # so many messages held back don't prolong the load,
+    CALM_BURST = 512                # nor does a burst of as many as bring it about (events.pxd)
+
+
+cdef struct Asker:                  # what a cookie reply is made from
+    Endpoint source
+    uint32_t sender_index
+    uint8_t mac1[MAC_LEN]
+
+
+cdef struct Admission:
+    Sources sources
+    Bucket calm
+    Budget budget
+    bint pressed                    # set by the owner: messages wait that it can't get round to
+    uint32_t asker_count
+    Asker askers[ASKERS_MAX]
+    uint8_t nonces[ASKERS_MAX][XNONCE_LEN]
+    uint8_t replies[ASKERS_MAX][COOKIE_REPLY_LEN]
+    Sender sender
+
+cdef bint admission_init(Admission *a) noexcept nogil
+cdef void admission_message(Admission *a, Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,
+                            uint32_t kind, uint64_t now) noexcept nogil
+cdef void note_sent(Peer *peer, const uint8_t *message, uint32_t len) noexcept nogil
+cdef void admission_answer(Admission *a, Dataplane *dp, uint64_t now) noexcept nogil

@@ -1,0 +1,79 @@
+"""Packets for the TUN, of any peers and flows, become superframes: TCP segments TSO frames, UDP datagrams USO frames.
+
+The reverse of segment: what the kernel cuts out of a superframe again is what came in. Packets come from authenticated
+peers and may be hostile. A packet that may not be merged passes unchanged.
+"""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from pywg.dataplane.sys.linux cimport iovec
+from pywg.dataplane.wire.ip cimport IpView
+
+cdef enum:
+    COALESCE_TCP = 1
+    COALESCE_UDP = 2
+    COALESCE_MAX_MEMBERS = 64
+    COALESCE_MAX_IOV = COALESCE_MAX_MEMBERS + 1     # the virtio header, and one for each member
+    COALESCE_MAX_FLOWS = 16
+
+
+cdef struct Member:
+    # A packet after a frame's first: its payload alone.
+    uint8_t *payload
+    uint32_t len
+    int next             # index of the frame's next member, -1 at its end
+
+
+cdef struct Frame:
+    uint8_t *head        # the frame's first packet
+    uint32_t head_len
+    uint32_t total_len   # IP length of the whole frame
+    uint32_t next_seq    # TCP: sequence number that would follow
+    uint16_t gso_size    # payload bytes of each packet but the last
+    uint16_t header_len  # IP and transport headers
+    uint8_t l4_offset
+    uint8_t protocol
+    uint8_t count        # packets
+    uint8_t id_step      # IPv4 ID from one packet to the next: 0 or 1
+    bint verified        # the head's checksums were looked at, and hold
+    bint push            # the last packet's PSH
+    int first            # index of the first Member, -1 for none
+    int last
+    uint8_t vnet[12]     # the virtio header, written by coalesce_frame()
+
+
+cdef struct OpenFrame:
+    uint64_t tag         # ports, protocol and IP version: what most often tells flows apart
+    int frame
+
+
+cdef struct Coalescer:
+    int max_packets
+    int vnet_hdr_len
+    int packet_count
+    int frame_count
+    int member_count
+    int open_count
+    int next_evicted
+    OpenFrame open[COALESCE_MAX_FLOWS]
+    Frame *frames
+    Member *members
+
+
+# For batches of at most `max_packets`. `vnet_hdr_len`: 0 (nothing is ever merged), 10 or 12. NULL when out of memory.
+cdef Coalescer *coalesce_new(int max_packets, int vnet_hdr_len) noexcept nogil
+cdef void coalesce_free(Coalescer *c) noexcept nogil
+
+# Starts a new batch.
+cdef void coalesce_reset(Coalescer *c) noexcept nogil
+
+# Takes one packet, whose bytes, unlike the view, must stay there, writable, until the reset. `features`: COALESCE_TCP,
+# COALESCE_UDP, both or neither. 0, or -1 when the batch is full (write its frames, reset, add again).
+cdef int coalesce_add(Coalescer *c, const IpView *ip, int features) noexcept nogil
+
+# Frames of the batch, in the order of their first packets. Packets of one flow are never reordered.
+cdef int coalesce_count(Coalescer *c) noexcept nogil
+
+# Finishes frame `i` and lays it out: iov[0] its virtio header (left out when vnet_hdr_len is 0), then the first packet
+# with its headers rewritten, then the payloads of the others. Returns the iov count, or -1 if `max_iov` is too small
+# (COALESCE_MAX_IOV never is). May be called again for the same frame; coalesce_add() comes next only after a reset.
+cdef int coalesce_frame(Coalescer *c, int i, iovec *iov, int max_iov) noexcept nogil

@@ -1,0 +1,38 @@
+"""Batches of inbound messages (inbatch.pxd)."""
+from libc.stdint cimport uint32_t
+from pywg.dataplane.crypto.aead cimport AEAD_BATCH, aead_use, open_batch
+from pywg.dataplane.crypto.aead_contexts cimport Worker, worker_forget
+from pywg.dataplane.state.peer cimport keypair_open_key
+from pywg.dataplane.sys.checks cimport static_fits
+from pywg.dataplane.udp.udp cimport udp_receiver_free, udp_receiver_new
+
+
+cdef int inbatch_init(InBatch *b) noexcept nogil:
+    """0, or -1: no memory. `b` is all zeros, and to be freed in either case."""
+    static_fits(GROUP_MAX, AEAD_BATCH)
+    static_fits(GROUP_MAX, 8 * sizeof(b.groups[0].authentic))
+    b.receiver = udp_receiver_new()
+    return 0 if b.receiver != NULL else -1
+
+
+cdef void inbatch_free(InBatch *b) noexcept nogil:
+    udp_receiver_free(b.receiver)
+    b.receiver = NULL
+
+
+cdef void inbatch_clear(InBatch *b) noexcept nogil:
+    b.group_count = 0
+    b.datagram_count = 0
+
+
+cdef void inbatch_open(InBatch *b, Worker *worker) noexcept nogil:
+    """Every group. `worker` is the calling thread's."""
+    cdef Group *group
+    cdef uint32_t i
+    for i in range(b.group_count):
+        group = &b.groups[i]
+        group.authentic = 0
+        if aead_use(&worker.opener, keypair_open_key(group.keypair)) == 0:
+            group.authentic = open_batch(&worker.opener, b.datagrams + group.first, b.wire_lens + group.first,
+                                         <int>group.count)
+    worker_forget(worker)

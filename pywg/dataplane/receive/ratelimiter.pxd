@@ -1,0 +1,42 @@
+"""Under load: how many handshake messages each source may bring, once its cookie has proved that it is that source.
+
+Never before: whoever forges an address would use up what its owner may bring. A source is an IPv4 address or an IPv6
+/64. Its bucket is found by a keyed hash: several share one, but nobody can aim at another, and the sharing changes once
+a second, sooner than a handshake is tried again. Each change gives a source its burst anew. One thread's.
+"""
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
+from pywg.dataplane.state.token_bucket cimport Bucket, bucket_take
+from pywg.dataplane.sys.libcrypto cimport RAND_bytes
+from pywg.dataplane.wire.endpoint cimport Endpoint
+
+cdef enum:
+    SOURCE_BUCKETS_LOG2 = 12
+    SOURCE_PER_SECOND = 20      # as the kernel's ratelimiter.c
+    SOURCE_BURST = 5
+    EPOCH_LOG2_NS = 30
+
+
+cdef struct Sources:
+    uint64_t key[2]
+    Bucket buckets[1 << SOURCE_BUCKETS_LOG2]
+
+
+cdef inline bint sources_init(Sources *sources) noexcept nogil:
+    """Of a structure that is all zeros. False: the system has no random bytes."""
+    return RAND_bytes(<unsigned char *>sources.key, sizeof(sources.key)) == 1
+
+
+cdef inline uint32_t sources_bucket(const Sources *sources, const Endpoint *source, uint64_t now) noexcept nogil:
+    """Multiply, shift, multiply: both factors are odd and secret."""
+    cdef uint64_t hash = 0
+    memcpy(&hash, source.ip, 4 if source.ip_len == 4 else 8)
+    hash = (hash ^ (now >> EPOCH_LOG2_NS) << 40) * (sources.key[0] | 1)
+    hash = (hash ^ hash >> 32) * (sources.key[1] | 1)
+    return <uint32_t>(hash >> (64 - SOURCE_BUCKETS_LOG2))
+
+
+cdef inline bint sources_take(Sources *sources, const Endpoint *source, uint64_t now) noexcept nogil:
+    """Whether this source may bring one more."""
+    cdef Bucket *bucket = &sources.buckets[sources_bucket(sources, source, now)]
+    return bucket_take(bucket, now, SOURCE_PER_SECOND, SOURCE_BURST)

@@ -1,0 +1,258 @@
+"""Inbound flow, in the order of the functions below:
+
+1. `ingress_step`, which a thread calls inside the gate (crew), takes up to 16 UDP messages of each socket that has any,
+   or 8 long ones.
+2. `inbound` cuts a message that GRO merged into datagrams and tells handshake messages (admission) from transport data.
+3. `transport_message` finds the keypair and gathers what belongs to it (inbatch), up to 64 messages a group.
+4. Groups are opened in place and delivered (delivery), each as soon as it is complete. With helpers `pass_on` hands
+   the whole batch to them (pipeline), unless it is small and no other is on its way: then nothing is gained by a hop.
+
+Nothing is believed of a datagram before its tag holds: the window, the endpoint and the timers move only after that.
+"""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+from pywg.dataplane.crypto.aead_contexts cimport Worker, worker_free, worker_init
+from pywg.dataplane.receive.admit cimport admission_answer, admission_init, admission_message
+from pywg.dataplane.receive.deliver cimport deliver, delivery_free, delivery_init, write_frames
+from pywg.dataplane.receive.open cimport InBatch, inbatch_add, inbatch_clear, inbatch_free, inbatch_has_room
+from pywg.dataplane.receive.open cimport inbatch_init, inbatch_open, inbatch_starts_group
+from pywg.dataplane.reorder.pool cimport pool_wake
+from pywg.dataplane.reorder.reorder cimport pipeline_destroy, pipeline_finish, pipeline_has_room, pipeline_hold
+from pywg.dataplane.reorder.reorder cimport pipeline_init, pipeline_is_empty, pipeline_next, pipeline_release
+from pywg.dataplane.reorder.reorder cimport pipeline_submit, pipeline_submit_worked, pipeline_work
+from pywg.dataplane.state.counters cimport count
+from pywg.dataplane.state.dataplane cimport Dataplane
+from pywg.dataplane.state.index_table cimport IndexEntry, index_table_find
+from pywg.dataplane.state.peer cimport REJECT_AFTER_TIME_S
+from pywg.dataplane.state.replay cimport replay_plausible
+from pywg.dataplane.sys.atomic cimport store64
+from pywg.dataplane.sys.clock cimport SECOND_NS, now_ns
+from pywg.dataplane.udp.udp cimport RECEIVE_BATCH, Received, udp_receive, udp_received
+from pywg.dataplane.wire.wireguard cimport MESSAGE_TRANSPORT, TRANSPORT_MIN_LEN, TransportHeader
+
+cdef enum:
+    SMALL_BATCH = 65536     # bytes below which a batch is not worth a hop
+    LONG_MESSAGE = 8192     # bytes of what GRO merges, on average, from which on few messages fill a batch:
+    LONG_MESSAGES = 8       # by then what came first is still in the cache, and has waited long enough
+    LONG_MESSAGES_WITH_HELPERS = 4
+    PRESSED_BATCHES = 32    # full ones in a row: this thread should do nothing else
+    BEHIND_BATCHES = 256    # then the socket is soon full, or is already
+
+
+cdef Ingress *ingress_new(Dataplane *dp, int slots) noexcept nogil:
+    """`slots`: batches that may be on their way at once; 1 without helpers. NULL: no memory."""
+    cdef Ingress *e = <Ingress *>calloc(1, sizeof(Ingress))
+    cdef int i
+    if e == NULL:
+        return NULL
+    e.dp = dp
+    worker_init(&e.worker)
+    e.limit = RECEIVE_BATCH
+    pipeline_init(&e.line, slots, dp.rx_kick, e, open_slot, deliver_slot)
+    e.batches = <InBatch *>calloc(slots, sizeof(InBatch))
+    if e.batches == NULL or delivery_init(&e.delivery, dp) < 0 or not admission_init(&e.admission):
+        ingress_free(e)
+        return NULL
+    e.batch = &e.batches[0]
+    for i in range(slots):
+        e.batch_count += 1
+        if inbatch_init(&e.batches[i]) < 0:
+            ingress_free(e)
+            return NULL
+    return e
+
+
+cdef void ingress_free(Ingress *e) noexcept nogil:
+    cdef int i
+    if e == NULL:
+        return
+    for i in range(e.batch_count):
+        inbatch_free(&e.batches[i])
+    free(e.batches)
+    delivery_free(&e.delivery)
+    worker_free(&e.worker)
+    pipeline_destroy(&e.line)
+    free(e)
+
+
+# ---- 1. a batch
+
+cdef void ingress_step(Ingress *e) noexcept nogil:
+    """One batch of each socket that has one, inside the gate."""
+    if e.ready4 and e.dp.fd4 >= 0:
+        receive(e, e.dp.fd4, &e.failures4)
+    if e.ready6 and e.dp.fd6 >= 0:
+        receive(e, e.dp.fd6, &e.failures6)
+
+
+cdef bint ready(Ingress *e) noexcept nogil:
+    """Whether there is a batch to fill."""
+    cdef int slot
+    if e.pool == NULL:
+        return True
+    slot = pipeline_next(&e.line)
+    # Where all batches wait for somebody who opens them, this thread does.
+    while slot < 0:
+        if not pipeline_work(&e.line, &e.worker) and not pipeline_has_room(&e.line):
+            e.crowded = True
+            return False
+        slot = pipeline_next(&e.line)
+    e.batch = &e.batches[slot]
+    return True
+
+
+cdef void receive(Ingress *e, int fd, int *failures) noexcept nogil:
+    cdef InBatch *b
+    cdef Received *message
+    cdef uint32_t bytes = 0
+    cdef int i, n
+    if not ready(e):
+        return
+    b = e.batch
+    n = udp_receive(b.receiver, fd, e.limit)
+    if n < 0:
+        # A socket's pending error (ICMP) is gone once it was told; any other one most likely comes again at once.
+        count(&e.dp.counters.rx_receive_error)
+        failures[0] += 1
+        if failures[0] >= FAILURES_MAX:
+            failures[0] = FAILURES_MAX
+            e.resting_ns = now_ns() + ERROR_PAUSE_NS
+        return
+    if n == 0:
+        return
+    failures[0] = 0
+    count(&e.dp.counters.rx_receives)
+    b.now = now_ns()
+    e.full = 0 if n < e.limit else min(e.full + 1, BEHIND_BATCHES)
+    if e.full >= PRESSED_BATCHES:
+        store64(&e.dp.rx_pressed_ns, b.now)
+    e.admission.pressed = e.full == BEHIND_BATCHES
+    e.alone = e.pool == NULL or pipeline_is_empty(&e.line)
+    for i in range(n):
+        message = &b.messages[i]
+        udp_received(b.receiver, i, message)
+        if message.truncated:
+            count(&e.dp.counters.rx_truncated)
+        else:
+            bytes += message.len
+            inbound(e, message, b.now)
+    if e.pool == NULL:
+        open_and_deliver(e, b)
+        write_frames(&e.delivery)
+    else:
+        pass_on(e, n == e.limit or bytes >= SMALL_BATCH)
+    admission_answer(&e.admission, e.dp, b.now)
+    if bytes < <uint32_t>n * LONG_MESSAGE:
+        e.limit = RECEIVE_BATCH
+    else:
+        e.limit = LONG_MESSAGES if e.pool == NULL else LONG_MESSAGES_WITH_HELPERS
+
+
+# ---- 2. datagrams
+
+cdef void inbound(Ingress *e, Received *message, uint64_t now) noexcept nogil:
+    cdef uint32_t at = 0, n = 0, len, kind
+    cdef uint8_t *datagram
+    if message.len == 0:
+        n = 1
+        count(&e.dp.counters.rx_malformed)
+    while at < message.len:
+        datagram = message.data + at
+        len = message.len - at if message.len - at < message.stride else message.stride
+        at += message.stride
+        n += 1
+        if len < 4:
+            count(&e.dp.counters.rx_malformed)
+            continue
+        memcpy(&kind, datagram, 4)      # the type, and three bytes that are zero
+        if kind == MESSAGE_TRANSPORT:
+            transport_message(e, message, datagram, len, now)
+        else:
+            admission_message(&e.admission, e.dp, &message.source, datagram, len, kind, now)
+    count(&e.dp.counters.rx_datagrams, n)
+
+
+# ---- 3. transport data
+
+cdef void transport_message(Ingress *e, Received *message, uint8_t *datagram, uint32_t len,
+                            uint64_t now) noexcept nogil:
+    """Adds the message to those that wait for the same keypair, if there is any hope for it."""
+    cdef Dataplane *dp = e.dp
+    cdef TransportHeader *header = <TransportHeader *>datagram
+    cdef IndexEntry *entry
+    cdef bint starts_group
+    if len < TRANSPORT_MIN_LEN:
+        count(&dp.counters.rx_malformed)
+        return
+    entry = index_table_find(&dp.indices, header.receiver_index)
+    if entry == NULL or entry.keypair == NULL:
+        count(&dp.counters.rx_unknown_index)
+        return
+    if now - entry.keypair.birth_ns >= REJECT_AFTER_TIME_S * SECOND_NS:
+        count(&dp.counters.rx_expired)
+        return
+    # The window is delivery's. While a helper may be writing it, what is a replay is found out there.
+    if e.alone and not replay_plausible(&entry.keypair.window, header.counter):
+        count(&dp.counters.rx_replayed)
+        return
+    starts_group = inbatch_starts_group(e.batch, entry.keypair)
+    if starts_group and e.pool == NULL:
+        open_and_deliver(e, e.batch)
+    if not inbatch_has_room(e.batch):
+        count(&dp.counters.rx_queue_full)
+        return
+    inbatch_add(e.batch, starts_group, entry.keypair, message, datagram, len)
+
+
+# ---- 4. open and deliver
+
+cdef void open_and_deliver(Ingress *e, InBatch *b) noexcept nogil:
+    inbatch_open(b, &e.worker)
+    deliver(&e.delivery, b)
+    inbatch_clear(b)
+
+
+cdef void pass_on(Ingress *e, bint large) noexcept nogil:
+    """With helpers: the batch is delivered, or on its way to that."""
+    if e.batch.datagram_count == 0:
+        return
+    if e.alone and not large:
+        inbatch_open(e.batch, &e.worker)
+        pipeline_submit_worked(&e.line)
+        pipeline_finish(&e.line, False)
+        return
+    store64(&e.dp.rx_pressed_ns, e.batch.now)   # who has work for helpers should do nothing but find it
+    pipeline_submit(&e.line)
+    count(&e.dp.counters.rx_shared)
+    if large:
+        pool_wake(e.pool)
+    else:
+        # This thread has little else to do: it works on what is there, instead of waking another for it.
+        while pipeline_work(&e.line, &e.worker):
+            pass
+
+
+cdef void open_slot(void *owner, int slot, Worker *worker) noexcept nogil:
+    inbatch_open(&(<Ingress *>owner).batches[slot], worker)
+
+
+cdef bint deliver_slot(void *owner, int slot) noexcept nogil:
+    cdef Ingress *e = <Ingress *>owner
+    deliver(&e.delivery, &e.batches[slot])
+    write_frames(&e.delivery)
+    inbatch_clear(&e.batches[slot])
+    return True
+
+
+# ---- the control plane, inside both gates
+
+cdef void ingress_hold(Ingress *e) noexcept nogil:
+    """Returns when all that was received is delivered; nothing is before `ingress_release`."""
+    if e.pool != NULL:
+        pipeline_hold(&e.line)
+
+
+cdef void ingress_release(Ingress *e) noexcept nogil:
+    if e.pool != NULL:
+        pipeline_release(&e.line)

@@ -1,0 +1,1 @@
+"""Floor 3: batches that several threads work on, and that leave in the order in which they came."""

@@ -1,0 +1,41 @@
+"""The helper threads: they take slots of both directions' pipelines, and sleep while there are none.
+
+A sleeping helper is woken for a slot only if no other one is awake and looking for work; who then finds work, and sees
+that there is more, wakes the next. So a slot costs at most one wake-up, and a busy pool none.
+"""
+from libc.stdint cimport uint8_t, uint64_t
+from pywg.dataplane.crypto.aead_contexts cimport Worker
+from pywg.dataplane.reorder.reorder cimport Pipeline
+from pywg.dataplane.sys.linux cimport pthread_cond_t, pthread_mutex_t, pthread_t
+
+cdef enum:
+    HELPERS_MAX = 62            # with the two others, 64 threads
+    LINES = 2
+
+
+cdef struct Helper:
+    Pool *pool
+    pthread_t thread
+    int number
+    Worker worker
+
+
+cdef struct Pool:
+    int count
+    int started
+    Pipeline *lines[LINES]
+    Helper *helpers
+    uint64_t running            # atomic: helpers that have begun
+    uint64_t looking            # atomic: helpers that are awake and have no slot
+    uint8_t stop                # atomic
+    pthread_mutex_t lock        # guards what follows
+    pthread_cond_t work
+    int sleeping
+    int woken                   # of those that slept: on their way out of it
+
+cdef Pool *pool_new(int count, Pipeline *first, Pipeline *second) noexcept nogil
+cdef int pool_start(Pool *pool) noexcept nogil
+cdef void pool_name(Pool *pool) noexcept nogil
+cdef void pool_stop(Pool *pool) noexcept nogil
+cdef void pool_free(Pool *pool) noexcept nogil
+cdef void pool_wake(Pool *pool) noexcept nogil

@@ -1,0 +1,157 @@
+"""Helper threads (pool.pxd)."""
+from libc.stdint cimport uint64_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport calloc, free
+from pywg.dataplane.crypto.aead_contexts cimport worker_free, worker_init
+from pywg.dataplane.reorder.reorder cimport Pipeline, pipeline_has_work, pipeline_work
+from pywg.dataplane.sys.atomic cimport add64_ordered, fence, load64, load8, store8
+from pywg.dataplane.sys.checks cimport c_assert
+from pywg.dataplane.sys.linux cimport pthread_cond_broadcast, pthread_cond_destroy, pthread_cond_init
+from pywg.dataplane.sys.linux cimport pthread_cond_signal, pthread_cond_wait, pthread_create, pthread_join
+from pywg.dataplane.sys.linux cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock
+from pywg.dataplane.sys.linux cimport pthread_mutex_unlock, pthread_setname_np
+
+cdef enum:
+    NAME_LEN = 16
+
+
+cdef Pool *pool_new(int count, Pipeline *first, Pipeline *second) noexcept nogil:
+    """Of up to HELPERS_MAX helpers, none of them started. NULL: no memory."""
+    cdef Pool *pool = <Pool *>calloc(1, sizeof(Pool))
+    cdef int i
+    c_assert(count <= HELPERS_MAX)
+    if pool == NULL:
+        return NULL
+    pthread_mutex_init(&pool.lock, NULL)
+    pthread_cond_init(&pool.work, NULL)
+    pool.lines[0] = first
+    pool.lines[1] = second
+    pool.helpers = <Helper *>calloc(count, sizeof(Helper))
+    if pool.helpers == NULL:
+        pool_free(pool)
+        return NULL
+    for i in range(count):
+        pool.count += 1
+        pool.helpers[i].pool = pool
+        pool.helpers[i].number = i
+        worker_init(&pool.helpers[i].worker)
+    return pool
+
+
+cdef int pool_start(Pool *pool) noexcept nogil:
+    """With the signal mask of the caller. 0, or an errno: not all could be started, and none is left."""
+    cdef Helper *helper
+    cdef int error
+    while pool.started < pool.count:
+        helper = &pool.helpers[pool.started]
+        error = pthread_create(&helper.thread, NULL, helper_thread, helper)
+        if error != 0:
+            pool_stop(pool)
+            return error
+        pool.started += 1
+    return 0
+
+
+cdef void pool_name(Pool *pool) noexcept nogil:
+    """Names the helpers, by a file of each in /proc."""
+    cdef char name[NAME_LEN]
+    cdef int i
+    for i in range(pool.started):
+        snprintf(name, NAME_LEN, "pywg-h%d", pool.helpers[i].number)
+        pthread_setname_np(pool.helpers[i].thread, name)
+
+
+cdef void pool_stop(Pool *pool) noexcept nogil:
+    """Ends the helpers, each after the slot that it works on."""
+    cdef int i
+    pthread_mutex_lock(&pool.lock)
+    store8(&pool.stop, 1)
+    pthread_cond_broadcast(&pool.work)
+    pthread_mutex_unlock(&pool.lock)
+    for i in range(pool.started):
+        pthread_join(pool.helpers[i].thread, NULL)
+    pool.started = 0
+
+
+cdef void pool_free(Pool *pool) noexcept nogil:
+    """Of a pool that is stopped, or was never started."""
+    cdef int i
+    if pool == NULL:
+        return
+    for i in range(pool.count):
+        worker_free(&pool.helpers[i].worker)
+    free(pool.helpers)
+    pthread_cond_destroy(&pool.work)
+    pthread_mutex_destroy(&pool.lock)
+    free(pool)
+
+
+cdef void *helper_thread(void *arg) noexcept nogil:
+    cdef Helper *helper = <Helper *>arg
+    cdef Pool *pool = helper.pool
+    cdef int i = helper.number
+    add64_ordered(&pool.looking, 1)
+    add64_ordered(&pool.running, 1)
+    while not load8(&pool.stop):
+        # The two directions in turn, so that none starves.
+        i += 1
+        if not help(pool, pool.lines[i % LINES], helper) and not help(pool, pool.lines[(i + 1) % LINES], helper):
+            sleep(pool)
+    return NULL
+
+
+cdef bint help(Pool *pool, Pipeline *line, Helper *helper) noexcept nogil:
+    """False: nothing to do there."""
+    if not pipeline_has_work(line):
+        return False
+    # From here on this thread does not look for more: if there is more, and nobody else looks, somebody has to.
+    if add64_ordered(&pool.looking, ~<uint64_t>0) == 0 and has_more(pool):
+        pool_wake(pool)
+    pipeline_work(line, &helper.worker)
+    add64_ordered(&pool.looking, 1)
+    return True
+
+
+cdef bint has_work(const Pool *pool) noexcept nogil:
+    return pipeline_has_work(pool.lines[0]) or pipeline_has_work(pool.lines[1])
+
+
+cdef bint has_more(const Pool *pool) noexcept nogil:
+    """Work for more than one."""
+    cdef uint64_t taken, waiting = 0
+    cdef int i
+    for i in range(LINES):
+        taken = load64(&pool.lines[i].taken)    # first: more may have been submitted since, never less
+        waiting += load64(&pool.lines[i].submitted) - taken
+    return waiting > 1
+
+
+cdef void sleep(Pool *pool) noexcept nogil:
+    """Until there is work, or the end."""
+    pthread_mutex_lock(&pool.lock)
+    add64_ordered(&pool.looking, ~<uint64_t>0)
+    fence()                     # either this thread sees the work, or pool_wake() sees that nobody looks
+    if has_work(pool) or load8(&pool.stop):
+        add64_ordered(&pool.looking, 1)
+        pthread_mutex_unlock(&pool.lock)
+        return
+    pool.sleeping += 1
+    while pool.woken == 0 and not load8(&pool.stop):
+        pthread_cond_wait(&pool.work, &pool.lock)
+    if pool.woken > 0:
+        pool.woken -= 1         # pool_wake() has counted this thread out of sleep, and in among those that look
+    pthread_mutex_unlock(&pool.lock)
+
+
+cdef void pool_wake(Pool *pool) noexcept nogil:
+    """After a slot was submitted. Wakes one helper, if there is need for one."""
+    fence()
+    if load64(&pool.looking) != 0:
+        return
+    pthread_mutex_lock(&pool.lock)
+    if pool.sleeping > 0:
+        pool.sleeping -= 1
+        pool.woken += 1
+        add64_ordered(&pool.looking, 1)
+        pthread_cond_signal(&pool.work)
+    pthread_mutex_unlock(&pool.lock)

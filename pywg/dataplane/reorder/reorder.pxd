@@ -1,0 +1,62 @@
+"""Batches that several threads work on at once, and that leave in the order in which they came.
+
+One thread, the reader of its direction, fills the next slot inside its gate and submits it. Whoever is free takes the
+oldest slot that nobody has and works on it: seals it, or opens it. Then slots are finished (sent, or delivered) in the
+order in which they were submitted, one at a time: who is done with a slot takes the `finishing` flag if it is free,
+finishes all that is ready from the head on, gives the flag back and looks once more. Who finds it taken leaves its
+slot to the holder. So no thread waits for another, no slot is forgotten, and none overtakes another.
+
+A slot that can't be finished now (the socket is full) blocks those behind it. Then the reader is kicked: it waits for
+the socket, and tries again.
+
+The control plane, with the reader's gate, waits until nothing is in work and keeps the flag: then what is left, if
+anything, are slots that are blocked.
+"""
+from libc.stdint cimport uint8_t, uint64_t
+from pywg.dataplane.crypto.aead_contexts cimport Worker
+from pywg.dataplane.sys.linux cimport pthread_cond_t, pthread_mutex_t
+
+cdef enum:
+    SLOTS_MAX = 16
+
+ctypedef void (*Work)(void *owner, int slot, Worker *worker) noexcept nogil
+ctypedef bint (*Finish)(void *owner, int slot) noexcept nogil     # False: not now, and what is left stays in the slot
+
+
+cdef struct Pipeline:
+    int slots
+    int kick                    # the reader's eventfd
+    void *owner
+    Work work
+    Finish finish
+    uint64_t submitted          # atomic: slots ever submitted (the reader's)
+    uint64_t taken              # atomic: slots ever taken to be worked on
+    uint64_t finished           # atomic: slots ever finished (under `finishing`)
+    uint64_t in_work            # atomic: slots submitted and not worked on to the end
+    uint8_t worked[SLOTS_MAX]   # atomic: the slot is ready to be finished
+    uint8_t finishing           # atomic: somebody finishes slots
+    uint8_t blocked             # atomic: the head can't be finished
+    uint8_t crowded             # atomic: the reader wants to be kicked when there is room
+    uint8_t awaited             # atomic: the control plane waits below
+    pthread_mutex_t lock
+    pthread_cond_t idle
+
+cdef void pipeline_init(Pipeline *p, int slots, int kick, void *owner, Work work, Finish finish) noexcept nogil
+cdef void pipeline_destroy(Pipeline *p) noexcept nogil
+
+# The reader, inside its gate
+cdef bint pipeline_is_empty(const Pipeline *p) noexcept nogil
+cdef int pipeline_next(const Pipeline *p) noexcept nogil
+cdef bint pipeline_has_room(Pipeline *p) noexcept nogil
+cdef void pipeline_submit(Pipeline *p) noexcept nogil
+cdef void pipeline_submit_worked(Pipeline *p) noexcept nogil
+
+# Anybody
+cdef bint pipeline_has_work(const Pipeline *p) noexcept nogil
+cdef bint pipeline_work(Pipeline *p, Worker *worker) noexcept nogil
+cdef bint pipeline_finish(Pipeline *p, bint again) noexcept nogil
+
+# The control plane, with the reader's gate
+cdef void pipeline_hold(Pipeline *p) noexcept nogil
+cdef void pipeline_finish_held(Pipeline *p) noexcept nogil
+cdef void pipeline_release(Pipeline *p) noexcept nogil

@@ -1,0 +1,163 @@
+"""Ordered slots (pipeline.pxd).
+
+Where one thread says something and looks at what another said, and the other does the same the other way round, both
+have a fence between: one of the two then sees the other.
+"""
+from libc.stdint cimport uint64_t
+from libc.string cimport memset
+from pywg.dataplane.sys.atomic cimport add64_ordered, fence, load64, load64_acquire, load8, load8_acquire, replace64
+from pywg.dataplane.sys.atomic cimport store64, store64_release, store8, store8_release, swap8
+from pywg.dataplane.sys.checks cimport c_assert
+from pywg.dataplane.sys.linux cimport eventfd_write, pthread_cond_broadcast, pthread_cond_destroy, pthread_cond_init
+from pywg.dataplane.sys.linux cimport pthread_cond_wait, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock
+from pywg.dataplane.sys.linux cimport pthread_mutex_unlock
+
+
+cdef void pipeline_init(Pipeline *p, int slots, int kick, void *owner, Work work, Finish finish) noexcept nogil:
+    """`slots`: at most SLOTS_MAX."""
+    c_assert(slots <= SLOTS_MAX)
+    memset(p, 0, sizeof(Pipeline))
+    p.slots = slots
+    p.kick = kick
+    p.owner = owner
+    p.work = work
+    p.finish = finish
+    pthread_mutex_init(&p.lock, NULL)
+    pthread_cond_init(&p.idle, NULL)
+
+
+cdef void pipeline_destroy(Pipeline *p) noexcept nogil:
+    pthread_cond_destroy(&p.idle)
+    pthread_mutex_destroy(&p.lock)
+
+
+# ---- the reader
+
+cdef bint pipeline_is_empty(const Pipeline *p) noexcept nogil:
+    """Whether all that was ever submitted is finished; stays so until the reader submits."""
+    return load64_acquire(&p.finished) == p.submitted
+
+
+cdef int pipeline_next(const Pipeline *p) noexcept nogil:
+    """The slot to fill, or -1: all are on their way."""
+    if p.submitted - load64_acquire(&p.finished) >= <uint64_t>p.slots:
+        return -1
+    return <int>(p.submitted % <uint64_t>p.slots)
+
+
+cdef bint pipeline_has_room(Pipeline *p) noexcept nogil:
+    """Whether there is a slot to fill. If not, the reader may sleep: it is kicked when half of the slots are free."""
+    if pipeline_next(p) >= 0:
+        return True
+    store8(&p.crowded, 1)
+    fence()                     # either this thread sees the room, or who makes it sees that it is wanted
+    return pipeline_next(p) >= 0
+
+
+cdef void pipeline_submit(Pipeline *p) noexcept nogil:
+    """The next slot is filled: whoever comes first works on it."""
+    c_assert(pipeline_next(p) >= 0)
+    add64_ordered(&p.in_work, 1)
+    store64_release(&p.submitted, p.submitted + 1)
+
+
+cdef void pipeline_submit_worked(Pipeline *p) noexcept nogil:
+    """The next slot is filled, and worked on by the reader itself. The pipeline is empty."""
+    c_assert(pipeline_is_empty(p))
+    store8_release(&p.worked[p.submitted % <uint64_t>p.slots], 1)
+    store64(&p.taken, p.submitted + 1)  # first: at no time there is a slot that could be taken
+    store64_release(&p.submitted, p.submitted + 1)
+
+
+# ---- anybody
+
+cdef bint pipeline_has_work(const Pipeline *p) noexcept nogil:
+    return load64(&p.taken) < load64(&p.submitted)
+
+
+cdef bint pipeline_work(Pipeline *p, Worker *worker) noexcept nogil:
+    """Takes the oldest slot that nobody has, works on it and finishes what is ready. False: there is none."""
+    cdef uint64_t number
+    cdef int slot
+    while True:
+        number = load64(&p.taken)
+        if number >= load64_acquire(&p.submitted):
+            return False
+        if replace64(&p.taken, number, number + 1):
+            break
+    slot = <int>(number % <uint64_t>p.slots)
+    p.work(p.owner, slot, worker)
+    store8_release(&p.worked[slot], 1)
+    add64_ordered(&p.in_work, ~<uint64_t>0)
+    if pipeline_finish(p, False):
+        eventfd_write(p.kick, 1)
+    return True
+
+
+cdef bint pipeline_finish(Pipeline *p, bint again) noexcept nogil:
+    """Finishes what is ready, unless somebody does; `again`: also what was blocked. True: now it is blocked."""
+    cdef bint stopped
+    while True:
+        fence()                 # a slot that became ready is seen by who holds the flag now, when giving it back
+        if swap8(&p.finishing, 1):
+            return False
+        if again:
+            store8(&p.blocked, 0)
+        stopped = finish_ready(p)
+        pipeline_release(p)
+        if stopped or load8(&p.blocked) or not load8_acquire(&p.worked[load64(&p.finished) % <uint64_t>p.slots]):
+            return stopped
+        again = False
+
+
+cdef bint finish_ready(Pipeline *p) noexcept nogil:
+    """Under `finishing`: from the head on, in order. True: the head can't be finished, for the first time."""
+    cdef uint64_t number = p.finished
+    cdef int slot
+    if load8(&p.blocked):
+        return False
+    while True:
+        slot = <int>(number % <uint64_t>p.slots)
+        if not load8_acquire(&p.worked[slot]):
+            return False
+        if not p.finish(p.owner, slot):
+            store8(&p.blocked, 1)
+            return True
+        store8(&p.worked[slot], 0)
+        number += 1
+        store64_release(&p.finished, number)
+        fence()
+        if load8(&p.crowded) and load64(&p.submitted) - number <= <uint64_t>p.slots // 2 and swap8(&p.crowded, 0):
+            eventfd_write(p.kick, 1)
+
+
+# ---- the control plane
+
+cdef void pipeline_hold(Pipeline *p) noexcept nogil:
+    """Returns when nothing is in work; what is ready is then finished as far as can be, and nobody else finishes."""
+    store8(&p.awaited, 1)
+    pthread_mutex_lock(&p.lock)
+    while True:
+        fence()                 # either this thread sees the change, or who makes it sees that it is awaited
+        if load64_acquire(&p.in_work) == 0 and not swap8(&p.finishing, 1):
+            break
+        pthread_cond_wait(&p.idle, &p.lock)
+    pthread_mutex_unlock(&p.lock)
+    store8(&p.awaited, 0)
+    pipeline_finish_held(p)
+
+
+cdef void pipeline_finish_held(Pipeline *p) noexcept nogil:
+    store8(&p.blocked, 0)
+    if finish_ready(p):
+        eventfd_write(p.kick, 1)
+
+
+cdef void pipeline_release(Pipeline *p) noexcept nogil:
+    """Gives the flag back."""
+    store8_release(&p.finishing, 0)
+    fence()
+    if load8(&p.awaited):
+        pthread_mutex_lock(&p.lock)
+        pthread_cond_broadcast(&p.idle)
+        pthread_mutex_unlock(&p.lock)

@@ -1,0 +1,60 @@
+"""Routing loops (loop.pxd)."""
+from libc.stdint cimport uint64_t
+from libc.string cimport memcmp
+from pywg.dataplane.state.dataplane cimport Dataplane
+from pywg.dataplane.state.events cimport events_raise
+from pywg.dataplane.state.index_table cimport IndexEntry, index_table_find
+from pywg.dataplane.state.peer cimport EVENT_ROUTING_LOOP, Peer
+from pywg.dataplane.sys.checks cimport c_assert
+from pywg.dataplane.sys.clock cimport SECOND_NS
+from pywg.dataplane.sys.linux cimport pthread_mutex_lock, pthread_mutex_unlock
+from pywg.dataplane.wire.ip cimport IpView, UdpHeader
+from pywg.dataplane.wire.wireguard cimport TransportHeader
+
+cdef enum:
+    LOOP_PEERS_MAX = 16     # a loop of more peers than these is not looked for
+
+
+cdef bint is_for(Peer *peer, const IpView *ip, const UdpHeader *udp) noexcept nogil:
+    cdef bint is_its
+    pthread_mutex_lock(&peer.endpoint_lock)
+    is_its = (peer.endpoint.ip_len == ip.address_len and peer.endpoint.port == udp.destination_port
+              and memcmp(peer.endpoint.ip, ip.destination, ip.address_len) == 0)
+    pthread_mutex_unlock(&peer.endpoint_lock)
+    return is_its
+
+
+cdef Peer *next_through(const Dataplane *dp, const Peer *peer, uint64_t now) noexcept nogil:
+    """The peer that this one is reached through, as far as was seen in the last second; NULL: none."""
+    if peer.through == NULL or peer.through_epoch != dp.peers_freed or now - peer.through_seen_ns > SECOND_NS:
+        return NULL
+    return peer.through
+
+
+cdef bint loop_closes(Dataplane *dp, Peer *through, const IpView *ip, uint64_t now) noexcept nogil:
+    """A transport message, by its looks, is to go to the peer `through`.
+
+    True: it is ours, and would come back. That is told to the control plane now and then.
+    """
+    cdef const UdpHeader *udp = <const UdpHeader *>(ip.packet + ip.l4_offset)
+    cdef const TransportHeader *header = <const TransportHeader *>(udp + 1)
+    cdef IndexEntry *entry = index_table_find(&dp.remote_indices, header.receiver_index)
+    cdef Peer *target
+    cdef Peer *at = through
+    c_assert(ip.l4_offset != 0)
+    if entry == NULL or not is_for(entry.peer, ip, udp):
+        return False
+    target = entry.peer
+    target.through = through
+    target.through_seen_ns = now
+    target.through_epoch = dp.peers_freed
+    for _ in range(LOOP_PEERS_MAX):
+        if at == NULL:
+            return False
+        if at == target:
+            if now - target.loop_told_ns >= SECOND_NS:
+                target.loop_told_ns = now
+                events_raise(&dp.events, target, EVENT_ROUTING_LOOP)
+            return True
+        at = next_through(dp, at, now)
+    return False

@@ -1,0 +1,78 @@
+"""A batch of outbound packets: the memory they are read and cut into, what is planned for them, and their way out.
+
+Three steps, which need not be one thread's: `batch_reserve` gives each run its keypair, its counters and its address,
+and notes that it is sent; `batch_seal` seals the runs and queues them; `batch_send` sends what is queued. After
+`batch_seal` nothing in a batch leads to a keypair, after `batch_forget_peers` nothing to a peer.
+"""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from pywg.dataplane.crypto.aead_contexts cimport Worker
+from pywg.dataplane.state.dataplane cimport Dataplane
+from pywg.dataplane.state.peer cimport Keypair, Peer
+from pywg.dataplane.sys.atomic cimport load_pointer
+from pywg.dataplane.sys.checks cimport c_assert
+from pywg.dataplane.udp.udp cimport Sender
+from pywg.dataplane.wire.endpoint cimport Endpoint
+from pywg.dataplane.wire.run cimport Run
+from pywg.dataplane.wire.wireguard cimport TAG_LEN, WG_HEADER_LEN
+
+cdef enum:
+    BATCH_PACKETS = 64
+    BATCH_BYTES = 65536
+    READ_MAX = 65536 + 48           # the longest read from a TUN; padding to 16 bytes never goes past it
+    PACKET_ROOM = WG_HEADER_LEN + READ_MAX + TAG_LEN
+    RING_LEN = BATCH_BYTES + PACKET_ROOM
+    MAX_RUNS = 64
+    SEGMENTS_LEN = 6 * 65536
+
+
+cdef struct PlannedRun:
+    Run run
+    Peer *peer
+    uint8_t tos
+    Keypair *keypair
+    uint64_t first_counter
+    Endpoint to
+
+
+cdef struct Batch:
+    uint8_t *ring                   # packets that are sealed where they were read
+    uint32_t ring_used
+    uint8_t *segments               # where superframes are cut to
+    uint32_t segments_used
+    PlannedRun runs[MAX_RUNS]
+    int run_count
+    Sender sender
+
+cdef int batch_init(Batch *b) noexcept nogil
+cdef void batch_free(Batch *b) noexcept nogil
+cdef void batch_plan(Batch *b, Peer *peer, uint8_t ecn, const Run *run) noexcept nogil
+cdef void batch_plan_segments(Batch *b, Peer *peer, uint8_t ecn, const Run *runs, int n) noexcept nogil
+cdef void batch_plan_packet(Batch *b, Peer *peer, uint8_t *packet, uint32_t packet_len, uint8_t ecn,
+                            uint32_t mtu) noexcept nogil
+cdef void batch_reserve(Batch *b, Dataplane *dp, uint64_t now) noexcept nogil
+cdef void batch_seal(Batch *b, Dataplane *dp, Worker *worker) noexcept nogil
+cdef bint batch_send(Batch *b, Dataplane *dp) noexcept nogil
+cdef void batch_forget_peers(Batch *b) noexcept nogil
+
+
+cdef inline uint8_t *batch_next_packet(const Batch *b, int runs) noexcept nogil:
+    """Where the next packet of the ring goes: up to READ_MAX bytes, with room for a header before and a tag after them.
+
+    NULL: the batch is full, or has no room for so many `runs`. Asked before every packet that is read or copied into
+    the ring; nothing else knows how much fits.
+    """
+    if b.ring_used + PACKET_ROOM > RING_LEN or b.run_count + runs > MAX_RUNS:
+        return NULL
+    return b.ring + b.ring_used + WG_HEADER_LEN
+
+
+cdef inline uint8_t *batch_next_segments(const Batch *b, uint32_t *room) noexcept nogil:
+    """Where the datagrams of the next superframe go, and how many bytes there are."""
+    c_assert(b.segments_used <= SEGMENTS_LEN)
+    room[0] = SEGMENTS_LEN - b.segments_used
+    return b.segments + b.segments_used
+
+
+cdef inline Keypair *sending(const Peer *peer) noexcept nogil:
+    """What the peer's packets are sealed with now, or NULL."""
+    return <Keypair *>load_pointer(<void *const *>&peer.sending)

@@ -1,0 +1,154 @@
+"""Batches of outbound packets (outbatch.pxd)."""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+from pywg.dataplane.crypto.aead cimport aead_use, seal_run
+from pywg.dataplane.crypto.aead_contexts cimport Worker, worker_forget
+from pywg.dataplane.state.activity cimport activity_begins
+from pywg.dataplane.state.counters cimport count
+from pywg.dataplane.state.dataplane cimport Dataplane
+from pywg.dataplane.state.events cimport events_raise
+from pywg.dataplane.state.peer cimport BATCH_DATAGRAMS, EVENT_REKEY_WANTED, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME_S
+from pywg.dataplane.state.peer cimport Keypair, Peer, keypair_seal_key
+from pywg.dataplane.sys.atomic cimport store64
+from pywg.dataplane.sys.checks cimport c_assert, static_fits
+from pywg.dataplane.sys.clock cimport SECOND_NS
+from pywg.dataplane.sys.libcrypto cimport OPENSSL_cleanse
+from pywg.dataplane.sys.linux cimport pthread_mutex_lock, pthread_mutex_unlock
+from pywg.dataplane.udp.udp cimport SEND_BATCH, udp_flush, udp_forget_peers, udp_queue
+from pywg.dataplane.wire.run cimport RUN_MAX_DATAGRAMS, RUN_MAX_WIRE_LEN, Run, run_len
+from pywg.dataplane.wire.wireguard cimport TAG_LEN, VNET_HDR_MAX, WG_HEADER_LEN, padded_len
+
+
+cdef int batch_init(Batch *b) noexcept nogil:
+    """0, or -1: no memory. `b` is all zeros, and to be freed in either case."""
+    static_fits(READ_MAX % 16, 0)                   # padding ends at a multiple of 16
+    static_fits(65535 + VNET_HDR_MAX, READ_MAX)     # an IP packet of any length
+    static_fits(VNET_HDR_MAX, WG_HEADER_LEN)        # the one stands where the other will
+    static_fits(MAX_RUNS, SEND_BATCH)               # each is queued, in a sender that is empty
+    static_fits(RUN_MAX_DATAGRAMS * MAX_RUNS, BATCH_DATAGRAMS)
+    b.ring = <uint8_t *>malloc(RING_LEN)
+    b.segments = <uint8_t *>malloc(SEGMENTS_LEN)
+    return 0 if b.ring != NULL and b.segments != NULL else -1
+
+
+cdef void batch_free(Batch *b) noexcept nogil:
+    if b.ring != NULL:
+        OPENSSL_cleanse(b.ring, RING_LEN)
+    if b.segments != NULL:
+        OPENSSL_cleanse(b.segments, SEGMENTS_LEN)
+    free(b.ring)
+    free(b.segments)
+    b.ring = b.segments = NULL
+
+
+# ---- planning
+
+cdef void batch_plan(Batch *b, Peer *peer, uint8_t ecn, const Run *run) noexcept nogil:
+    """Adds a run. `batch_next_packet` said that there is room for it."""
+    cdef PlannedRun *planned = &b.runs[b.run_count]
+    c_assert(b.run_count < MAX_RUNS)
+    c_assert(run.count > 0)
+    b.run_count += 1
+    planned.run = run[0]
+    planned.peer = peer
+    planned.tos = ecn
+
+
+cdef void batch_plan_segments(Batch *b, Peer *peer, uint8_t ecn, const Run *runs, int n) noexcept nogil:
+    """Adds the runs that a superframe was cut to, where `batch_next_segments` said."""
+    cdef int i
+    for i in range(n):
+        c_assert(runs[i].base == b.segments + b.segments_used)
+        batch_plan(b, peer, ecn, &runs[i])
+        b.segments_used += run_len(&runs[i])
+        c_assert(b.segments_used <= SEGMENTS_LEN)
+
+
+cdef void batch_plan_packet(Batch *b, Peer *peer, uint8_t *packet, uint32_t packet_len, uint8_t ecn,
+                            uint32_t mtu) noexcept nogil:
+    """Adds a packet to the run before it, or as a new one. It stands where `batch_next_packet` said."""
+    cdef uint32_t padded = padded_len(packet_len, mtu)
+    cdef uint32_t wire = WG_HEADER_LEN + padded + TAG_LEN
+    cdef PlannedRun *last = &b.runs[b.run_count - 1] if b.run_count > 0 else NULL
+    cdef Run run
+    run.base = packet - WG_HEADER_LEN
+    c_assert(run.base == b.ring + b.ring_used)
+    c_assert(b.ring_used + wire <= RING_LEN)
+    memset(packet + packet_len, 0, padded - packet_len)
+    b.ring_used += wire
+    if (last != NULL and last.peer == peer and last.tos == ecn and last.run.base + run_len(&last.run) == run.base
+            and last.run.last_wire == last.run.stride and wire <= last.run.stride
+            and last.run.count < RUN_MAX_DATAGRAMS and run_len(&last.run) + wire <= RUN_MAX_WIRE_LEN):
+        last.run.count += 1
+        last.run.last_len = packet_len
+        last.run.last_wire = wire
+        return
+    run.count = 1
+    run.inner_len = run.last_len = packet_len
+    run.stride = run.last_wire = wire
+    batch_plan(b, peer, ecn, &run)
+
+
+# ---- reserving
+
+cdef void batch_reserve(Batch *b, Dataplane *dp, uint64_t now) noexcept nogil:
+    """In the order of the runs, which is that of the counters. Inside the gate."""
+    cdef PlannedRun *planned
+    cdef Peer *peer
+    cdef int i
+    for i in range(b.run_count):
+        planned = &b.runs[i]
+        peer = planned.peer
+        planned.keypair = sending(peer)
+        planned.first_counter = planned.keypair.next_counter
+        planned.keypair.next_counter += planned.run.count
+        pthread_mutex_lock(&peer.endpoint_lock)
+        planned.to = peer.endpoint
+        pthread_mutex_unlock(&peer.endpoint_lock)
+        note_sent(dp, peer, planned.keypair, &planned.run, now)
+
+
+cdef void note_sent(Dataplane *dp, Peer *peer, const Keypair *keypair, const Run *run, uint64_t now) noexcept nogil:
+    store64(&peer.last_sent, now)
+    store64(&peer.keepalive_owed_since, 0)
+    if run.inner_len != 0:
+        activity_begins(&dp.events, peer, &peer.unanswered_since, now)
+    if (keypair.next_counter >= REKEY_AFTER_MESSAGES
+            or (keypair.initiator and now - keypair.birth_ns >= REKEY_AFTER_TIME_S * SECOND_NS)):
+        if now - peer.tx_rekey_asked_ns >= SECOND_NS:
+            peer.tx_rekey_asked_ns = now
+            events_raise(&dp.events, peer, EVENT_REKEY_WANTED)
+
+
+# ---- sealing and sending
+
+cdef void batch_seal(Batch *b, Dataplane *dp, Worker *worker) noexcept nogil:
+    """Every run. `worker` is the calling thread's."""
+    cdef PlannedRun *planned
+    cdef int i
+    c_assert(b.sender.count == 0)
+    for i in range(b.run_count):
+        planned = &b.runs[i]
+        # What could not be sealed is not sent; its counters are not used again.
+        if (aead_use(&worker.sealer, keypair_seal_key(planned.keypair)) != 0
+                or seal_run(&worker.sealer, &planned.run, planned.keypair.remote_index, planned.first_counter) != 0):
+            count(&dp.counters.tx_seal_failed)
+            continue
+        if not udp_queue(&b.sender, planned.peer, &planned.to, planned.run.base, run_len(&planned.run),
+                         planned.run.stride if planned.run.count > 1 else 0, planned.tos):
+            count(&dp.counters.tx_no_room)
+    worker_forget(worker)
+
+
+cdef bint batch_send(Batch *b, Dataplane *dp) noexcept nogil:
+    """True: all is sent, and the batch is empty. False: the socket is full, and the rest waits for the next call."""
+    b.run_count = 0
+    b.ring_used = 0
+    b.segments_used = 0
+    return b.sender.count == 0 or udp_flush(&b.sender, dp)
+
+
+cdef void batch_forget_peers(Batch *b) noexcept nogil:
+    """Of a batch that was sealed: its peers may be freed."""
+    udp_forget_peers(&b.sender)

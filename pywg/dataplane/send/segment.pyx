@@ -1,0 +1,258 @@
+"""Superframes from the TUN become datagrams ready to be sealed. The contract of each function stands in segment.pxd.
+
+The segments are those that Linux' own segmentation makes (tcp_gso_segment, __udp_gso_segment): the IPv4 ID counts up,
+the sequence number advances, FIN and PSH stay on the last segment only, CWR on the first only, and every checksum is
+complete. virtio's `hdr_len` is a hint (virtio 1.2, 5.1.6.2) and is not read.
+"""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from pywg.dataplane.sys.checks cimport c_assert
+from pywg.dataplane.wire.checksum cimport csum_copy, csum_fold, csum_partial, csum_pseudo4, csum_pseudo6
+from pywg.dataplane.wire.ip cimport IP6_LEN, PROTO_TCP, PROTO_UDP, TCP_CWR, TCP_FIN, TCP_PSH, Ip4Header, Ip6Header
+from pywg.dataplane.wire.ip cimport IpView, TcpHeader, UdpHeader, htonl, htons, ip_headers_len, ip_read, ntohl, ntohs
+from pywg.dataplane.wire.run cimport RUN_MAX_DATAGRAMS, RUN_MAX_WIRE_LEN, Run
+from pywg.dataplane.wire.wireguard cimport TAG_LEN, VNET_F_NEEDS_CSUM, VNET_GSO_ECN, VNET_GSO_TCPV4, VNET_GSO_TCPV6
+from pywg.dataplane.wire.wireguard cimport VNET_GSO_UDP_L4, VNET_HDR_LEN, WG_HEADER_LEN, VnetHdr, padded_len
+
+
+cdef struct Superframe:
+    const IpView *ip
+    uint32_t header_len   # IP and transport headers: what every segment repeats
+    uint32_t payload_len
+    uint32_t gso_size
+    uint32_t count        # segments
+    uint64_t ip_sum       # of the IPv4 header without the fields that differ from segment to segment
+    uint64_t l4_sum       # of the pseudo and transport headers, likewise
+
+
+cdef int read_superframe(Superframe *s, const VnetHdr *hdr, const IpView *ip) noexcept nogil:
+    """Everything about the frame, checked. 0 or SEG_*."""
+    cdef uint8_t gso_type = hdr.gso_type & ~<uint8_t>VNET_GSO_ECN
+    if gso_type != VNET_GSO_TCPV4 and gso_type != VNET_GSO_TCPV6 and gso_type != VNET_GSO_UDP_L4:
+        return SEG_UNKNOWN_GSO
+    s.ip = ip
+    s.header_len = ip_headers_len(ip)
+    if s.header_len == 0 or ip.fragment or hdr.gso_size == 0:
+        return SEG_MALFORMED
+    if ip.protocol != (PROTO_UDP if gso_type == VNET_GSO_UDP_L4 else PROTO_TCP):
+        return SEG_MALFORMED
+    if gso_type != VNET_GSO_UDP_L4 and ip.version != (4 if gso_type == VNET_GSO_TCPV4 else 6):
+        return SEG_MALFORMED
+    if hdr.flags & VNET_F_NEEDS_CSUM and hdr.csum_start != ip.l4_offset:
+        return SEG_MALFORMED
+    s.payload_len = ip.total_len - s.header_len
+    s.gso_size = hdr.gso_size
+    s.count = (s.payload_len + s.gso_size - 1) // s.gso_size if s.payload_len else 1
+    return 0
+
+
+cdef int plan_runs(
+    const Superframe *s, uint32_t mtu, uint8_t *out, uint32_t out_room, Run *runs, int max_runs,
+) noexcept nogil:
+    """Lays the datagrams out in `out`; writes `runs` only. The number of runs, or SEG_NO_ROOM."""
+    cdef uint32_t inner_len = s.header_len + (s.gso_size if s.count > 1 else s.payload_len)
+    cdef uint32_t last_len = s.header_len + s.payload_len - (s.count - 1) * s.gso_size
+    cdef uint32_t stride = WG_HEADER_LEN + padded_len(inner_len, mtu) + TAG_LEN
+    cdef uint32_t last_wire = WG_HEADER_LEN + padded_len(last_len, mtu) + TAG_LEN
+    cdef uint32_t per_run = RUN_MAX_WIRE_LEN // stride
+    cdef uint32_t left = s.count
+    cdef int run = 0
+    per_run = min(max(per_run, 1), RUN_MAX_DATAGRAMS)
+    if <uint64_t>stride * (s.count - 1) + last_wire > out_room or s.count > <uint64_t>per_run * max_runs:
+        return SEG_NO_ROOM
+    while left:
+        c_assert(run < max_runs)
+        runs[run].base = out
+        runs[run].count = min(left, per_run)
+        left -= runs[run].count
+        runs[run].inner_len = inner_len
+        runs[run].stride = stride
+        runs[run].last_len = inner_len if left else last_len
+        runs[run].last_wire = stride if left else last_wire
+        out += stride * runs[run].count
+        run += 1
+    return run
+
+
+cdef void sum_constants(Superframe *s) noexcept nogil:
+    """Sums what all segments share. A field that differs is taken out by adding its complement (RFC 1624)."""
+    cdef const Ip4Header *ip4 = <const Ip4Header *>s.ip.packet
+    cdef const Ip6Header *ip6 = <const Ip6Header *>s.ip.packet
+    cdef const TcpHeader *tcp = <const TcpHeader *>(s.ip.packet + s.ip.l4_offset)
+    cdef const UdpHeader *udp = <const UdpHeader *>(s.ip.packet + s.ip.l4_offset)
+    if s.ip.version == 4:
+        s.ip_sum = csum_partial(s.ip.packet, s.ip.l4_offset, 0)
+        s.ip_sum += <uint16_t>~ip4.total_len
+        s.ip_sum += <uint16_t>~ip4.id
+        s.ip_sum += <uint16_t>~ip4.check
+        s.l4_sum = csum_pseudo4(ip4.source, s.ip.protocol, 0)
+    else:
+        s.ip_sum = 0
+        s.l4_sum = csum_pseudo6(ip6.source, s.ip.protocol, 0)
+    if s.ip.protocol == PROTO_TCP:
+        s.l4_sum += csum_partial(<const uint8_t *>tcp, s.header_len - s.ip.l4_offset, 0)
+        s.l4_sum += <uint32_t>~tcp.seq
+        s.l4_sum += <uint16_t>~(<uint16_t>tcp.flags << 8)
+        s.l4_sum += <uint16_t>~tcp.check
+    else:
+        s.l4_sum += <uint32_t>udp.source_port + udp.destination_port
+
+
+cdef inline void write_ip(const Superframe *s, uint8_t *packet, uint32_t packet_len, uint32_t i) noexcept nogil:
+    cdef Ip4Header *ip4 = <Ip4Header *>packet
+    if s.ip.version == 4:
+        ip4.total_len = htons(packet_len)
+        ip4.id = htons(ntohs((<const Ip4Header *>s.ip.packet).id) + i)
+        ip4.check = csum_fold(s.ip_sum + ip4.total_len + ip4.id)
+    else:
+        (<Ip6Header *>packet).payload_len = htons(packet_len - IP6_LEN)
+
+
+cdef inline void write_tcp(const Superframe *s, TcpHeader *tcp, uint32_t i, uint64_t payload_sum) noexcept nogil:
+    """`payload_sum`: of the payload and the segment's length in the pseudo header."""
+    cdef const TcpHeader *whole = <const TcpHeader *>(s.ip.packet + s.ip.l4_offset)
+    cdef uint8_t flags = whole.flags
+    if i != 0:
+        flags &= ~<uint8_t>TCP_CWR
+    if i + 1 != s.count:
+        flags &= ~<uint8_t>(TCP_FIN | TCP_PSH)
+    tcp.seq = htonl(ntohl(whole.seq) + i * s.gso_size)
+    tcp.flags = flags
+    tcp.check = csum_fold(s.l4_sum + payload_sum + tcp.seq + (<uint64_t>flags << 8))
+
+
+cdef inline void write_udp(const Superframe *s, UdpHeader *udp, uint32_t l4_len, uint64_t payload_sum) noexcept nogil:
+    """A UDP checksum of zero would say that there is none: all ones stands for it (RFC 768)."""
+    cdef uint16_t check
+    udp.len = htons(l4_len)
+    check = csum_fold(s.l4_sum + payload_sum + udp.len)
+    udp.check = check if check else 0xFFFF
+
+
+cdef inline void write_segment(const Superframe *s, uint8_t *packet, uint32_t i, uint32_t payload_len) noexcept nogil:
+    """Segment `i`, with `payload_len` bytes of payload, to `packet`."""
+    cdef uint32_t packet_len = s.header_len + payload_len
+    cdef uint32_t l4_len = packet_len - s.ip.l4_offset
+    cdef const uint8_t *payload = s.ip.packet + s.header_len + i * s.gso_size
+    cdef uint64_t payload_sum = csum_copy(packet + s.header_len, payload, payload_len, htons(l4_len))
+    memcpy(packet, s.ip.packet, s.header_len)
+    write_ip(s, packet, packet_len, i)
+    if s.ip.protocol == PROTO_TCP:
+        write_tcp(s, <TcpHeader *>(packet + s.ip.l4_offset), i, payload_sum)
+    else:
+        write_udp(s, <UdpHeader *>(packet + s.ip.l4_offset), l4_len, payload_sum)
+
+
+cdef int segment_frame(
+    const VnetHdr *hdr, const IpView *ip, uint32_t mtu, uint8_t *out, uint32_t out_room, Run *runs, int max_runs,
+) noexcept nogil:
+    cdef Superframe s
+    cdef int status = read_superframe(&s, hdr, ip)
+    if status < 0:
+        return status
+    cdef int run_count = plan_runs(&s, mtu, out, out_room, runs, max_runs)
+    if run_count < 0:
+        return run_count
+    sum_constants(&s)
+    cdef uint32_t left = s.payload_len
+    cdef uint32_t payload_len, padding
+    cdef uint32_t i
+    for i in range(s.count):
+        payload_len = min(left, s.gso_size)
+        left -= payload_len
+        padding = padded_len(s.header_len + payload_len, mtu) - (s.header_len + payload_len)
+        write_segment(&s, out + WG_HEADER_LEN, i, payload_len)
+        out += WG_HEADER_LEN + s.header_len + payload_len
+        memset(out, 0, padding)
+        out += padding + TAG_LEN
+    # What was written is what plan_runs() found room for.
+    c_assert(out == runs[run_count - 1].base + (runs[run_count - 1].count - 1) * runs[run_count - 1].stride
+             + runs[run_count - 1].last_wire)
+    return run_count
+
+
+cdef int finish_checksum(const VnetHdr *hdr, uint8_t *packet, uint32_t packet_len) noexcept nogil:
+    cdef uint32_t start = hdr.csum_start
+    cdef uint32_t field = start + hdr.csum_offset
+    cdef uint16_t check
+    if not hdr.flags & VNET_F_NEEDS_CSUM:
+        return 0
+    if field + 2 > packet_len:
+        return SEG_MALFORMED
+    # The field holds the pseudo header's sum. Zero becomes all ones, as in skb_checksum_help(): UDP's zero means none.
+    check = csum_fold(csum_partial(packet + start, packet_len - start, 0))
+    if check == 0:
+        check = 0xFFFF
+    memcpy(packet + field, &check, 2)
+    return 0
+
+
+REASONS = {SEG_UNKNOWN_GSO: "unknown GSO type", SEG_MALFORMED: "malformed", SEG_NO_ROOM: "no room"}
+
+
+cdef VnetHdr read_vnet(const uint8_t[::1] vnet_hdr) except *:
+    cdef VnetHdr hdr
+    if vnet_hdr.shape[0] < VNET_HDR_LEN:
+        raise ValueError(f"a virtio header has {VNET_HDR_LEN} bytes, not {vnet_hdr.shape[0]}")
+    memcpy(&hdr, &vnet_hdr[0], sizeof(VnetHdr))
+    return hdr
+
+
+def datagrams(vnet_hdr, packet, mtu, *, room=200_000, max_runs=16):
+    """Cuts a superframe; returns each run as a list of (wire bytes, inner length).
+
+    The wire bytes hold 0xEE where nothing was written: the 16 bytes before and the 16 after the padded inner packet.
+    Raises ValueError, with the reason, for a frame that can't be cut.
+    """
+    cdef VnetHdr hdr = read_vnet(vnet_hdr)
+    cdef uint32_t out_room = room
+    cdef int run_room = max_runs
+    # Exact copies on the heap, so that a memory checker sees a step outside.
+    cdef uint32_t packet_len = len(packet)
+    cdef uint8_t *whole = <uint8_t *>malloc(packet_len or 1)
+    cdef uint8_t *out = <uint8_t *>malloc(out_room or 1)
+    cdef Run *runs = <Run *>malloc(sizeof(Run) * (run_room or 1))
+    cdef IpView ip
+    cdef int count
+    try:
+        if whole == NULL or out == NULL or runs == NULL:
+            raise MemoryError
+        memcpy(whole, <const uint8_t *><const char *>packet, packet_len)
+        memset(out, 0xEE, out_room)
+        ip_read(&ip, whole, packet_len)
+        count = segment_frame(&hdr, &ip, mtu, out, out_room, runs, run_room)
+        if count < 0:
+            raise ValueError(REASONS[count])
+        return [run_datagrams(&runs[i]) for i in range(count)]
+    finally:
+        free(whole)
+        free(out)
+        free(runs)
+
+
+cdef list run_datagrams(const Run *run):
+    last = run.base + (run.count - 1) * run.stride
+    found = [((run.base + i * run.stride)[:run.stride], run.inner_len) for i in range(run.count - 1)]
+    return [*found, (last[:run.last_wire], run.last_len)]
+
+
+def segment(vnet_hdr, packet, mtu):
+    """The inner packets, without padding, that a superframe becomes. Raises ValueError as datagrams() does."""
+    runs = datagrams(vnet_hdr, packet, mtu)
+    return [wire[WG_HEADER_LEN:WG_HEADER_LEN + inner_len] for run in runs for wire, inner_len in run]
+
+
+def finish(vnet_hdr, packet):
+    """A copy of `packet` with its checksum finished. Raises ValueError if the field lies outside the packet."""
+    cdef VnetHdr hdr = read_vnet(vnet_hdr)
+    copy = bytearray(packet)
+    if finish_checksum(&hdr, <uint8_t *><char *>copy, len(copy)) < 0:
+        raise ValueError(REASONS[SEG_MALFORMED])
+    return bytes(copy)
+
+
+def internet_checksum(const uint8_t[::1] data):
+    """The checksum field (RFC 1071), as a big-endian number, for `data`; 0 over data that holds a right one."""
+    return ntohs(csum_fold(csum_partial(&data[0], data.shape[0], 0))) if data.shape[0] else 0xFFFF

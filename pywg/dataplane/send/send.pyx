@@ -1,0 +1,367 @@
+"""Outbound flow, in the order of the functions below:
+
+1. `egress_step`, which a thread calls inside the gate (lending), reads until the TUN is empty or the batch is 64
+   packets or 64 KiB.
+2. `outbound` finds the peer that owns the destination, and a keypair; without one the packet is staged.
+3. `plan_frame` cuts a superframe into datagrams; `batch_plan_packet` appends a packet, where it was read, to the run
+   before it if both go to the same peer and have the same length.
+4. `pass_on` seals every run and sends it, a run in one send where the kernel segments (outbatch). With helpers it hands
+   the batch to them (pipeline), unless the TUN is empty and no batch is on its way: then nothing is gained by a hop.
+
+The control plane calls `egress_send_staged` with both gates held, so it never meets the thread in here.
+"""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+from pywg.dataplane.crypto.aead_contexts cimport Worker, worker_free, worker_init
+from pywg.dataplane.reorder.pool cimport pool_wake
+from pywg.dataplane.reorder.reorder cimport pipeline_destroy, pipeline_finish, pipeline_finish_held, pipeline_has_room
+from pywg.dataplane.reorder.reorder cimport pipeline_hold, pipeline_init, pipeline_is_empty, pipeline_next
+from pywg.dataplane.reorder.reorder cimport pipeline_release, pipeline_submit, pipeline_submit_worked, pipeline_work
+from pywg.dataplane.send.routing_loop cimport looks_like_transport, loop_closes
+from pywg.dataplane.send.seal cimport BATCH_BYTES, BATCH_PACKETS, READ_MAX, Batch, batch_forget_peers, batch_free
+from pywg.dataplane.send.seal cimport batch_init, batch_next_packet, batch_next_segments, batch_plan_packet
+from pywg.dataplane.send.seal cimport batch_plan_segments, batch_reserve, batch_seal, batch_send, sending
+from pywg.dataplane.send.segment cimport SEG_NO_ROOM, SEG_UNKNOWN_GSO, finish_checksum, segment_frame
+from pywg.dataplane.send.unreachable cimport ICMP_BURST, ICMP_PER_SECOND, ICMP_REPLY_MAX, icmp_send, icmp_unreachable
+from pywg.dataplane.state.allowedips cimport allowedips_lookup
+from pywg.dataplane.state.counters cimport count
+from pywg.dataplane.state.dataplane cimport Dataplane
+from pywg.dataplane.state.events cimport events_raise, events_signal
+from pywg.dataplane.state.peer cimport EVENT_HANDSHAKE_WANTED, Peer, StagedPacket, can_seal, has_endpoint
+from pywg.dataplane.state.staged cimport stage_packet, staged_free, staged_take
+from pywg.dataplane.state.token_bucket cimport bucket_take
+from pywg.dataplane.sys cimport linux
+from pywg.dataplane.sys.atomic cimport load8, store64, store8, store_int
+from pywg.dataplane.sys.checks cimport c_assert
+from pywg.dataplane.sys.clock cimport now_ns
+from pywg.dataplane.sys.linux cimport EAGAIN, EBADF, EBADFD, EINTR, ENODEV, read, write
+from pywg.dataplane.wire.ecn cimport ECN_MASK
+from pywg.dataplane.wire.ip cimport IpView, ip_read, ip_tos
+from pywg.dataplane.wire.run cimport Run
+from pywg.dataplane.wire.wireguard cimport VNET_F_NEEDS_CSUM, VNET_GSO_NONE, VNET_HDR_MAX, WG_HEADER_LEN, VnetHdr
+
+cdef enum:
+    ASK_AGAIN_MS = 250              # how often at most a peer asks the control plane for a handshake
+    HEAVY_BYTES = 16384             # of one batch: more than acknowledgements and the like
+
+
+cdef Egress *egress_new(Dataplane *dp, int slots) noexcept nogil:
+    """`slots`: batches that may be on their way at once; 1 without helpers. NULL: no memory."""
+    cdef Egress *e = <Egress *>calloc(1, sizeof(Egress))
+    cdef int i
+    if e == NULL:
+        return NULL
+    e.dp = dp
+    worker_init(&e.worker)
+    pipeline_init(&e.line, slots, dp.tx_kick, e, seal_slot, send_slot)
+    e.batches = <Batch *>calloc(slots, sizeof(Batch))
+    if e.batches == NULL:
+        egress_free(e)
+        return NULL
+    e.batch = &e.batches[0]
+    for i in range(slots):
+        e.batch_count += 1
+        if batch_init(&e.batches[i]) < 0:
+            egress_free(e)
+            return NULL
+    return e
+
+
+cdef void egress_free(Egress *e) noexcept nogil:
+    cdef int i
+    if e == NULL:
+        return
+    for i in range(e.batch_count):
+        batch_free(&e.batches[i])
+    free(e.batches)
+    worker_free(&e.worker)
+    pipeline_destroy(&e.line)
+    free(e)
+
+
+# ---- 1. a batch
+
+cdef bint egress_step(Egress *e) noexcept nogil:
+    """One batch, inside the gate. False: there is nothing to do until poll() says so."""
+    cdef Dataplane *dp = e.dp
+    cdef uint64_t now
+    cdef uint32_t packets = 0, taken = 0
+    cdef uint8_t *packet
+    cdef ssize_t n
+    cdef bint more = True
+    if not ready(e) or dp.tun_fd < 0:
+        return False
+    now = e.now = now_ns()
+    while packets < BATCH_PACKETS and taken < BATCH_BYTES and e.filling:
+        packet = batch_next_packet(e.batch, RUNS_FOR_A_FRAME)   # each time: what is staged may have filled the batch
+        if packet == NULL:
+            break
+        n = read(dp.tun_fd, packet - dp.vnet_hdr_len, READ_MAX)
+        if n <= 0:
+            more = read_failed(e, linux.errno if n < 0 else ENODEV)     # 0: the end of the file
+            break
+        packets += 1
+        if n <= dp.vnet_hdr_len:
+            count(&dp.counters.tx_malformed)
+            continue
+        taken += <uint32_t>n
+        outbound(e, packet, <uint32_t>n - dp.vnet_hdr_len, now)
+    if more or taken >= HEAVY_BYTES:
+        e.heavy_ns = now
+    count(&dp.counters.tx_packets, packets)
+    if e.filling:
+        pass_on(e, not more, now)
+    return more and not e.blocked
+
+
+cdef bint ready(Egress *e) noexcept nogil:
+    """Whether UDP takes what it did not take before, and there is a batch to fill."""
+    if e.pool == NULL:
+        e.filling = not e.blocked or send(e, e.batch)
+        store8(&e.blocked, not e.filling)
+        return e.filling
+    if load8(&e.line.blocked):
+        pipeline_finish(&e.line, True)
+    e.crowded = False
+    # Where all batches wait for somebody who seals them, this thread does.
+    while not next_batch(e) and not e.blocked:
+        if not pipeline_work(&e.line, &e.worker) and not pipeline_has_room(&e.line):
+            e.crowded = True
+            return False
+    return e.filling
+
+
+cdef bint next_batch(Egress *e) noexcept nogil:
+    """With helpers. False: there is none, or what is in them can't be sent now."""
+    cdef int slot = pipeline_next(&e.line)
+    store8(&e.blocked, load8(&e.line.blocked))
+    e.filling = slot >= 0 and not e.blocked
+    if e.filling:
+        e.batch = &e.batches[slot]
+    return e.filling
+
+
+cdef bint read_failed(Egress *e, int error) noexcept nogil:
+    """True: try again at once."""
+    cdef Dataplane *dp = e.dp
+    if error == EAGAIN:
+        return False
+    if error == EINTR:
+        return True
+    count(&dp.counters.tx_tun_error)
+    if error == EBADFD or error == ENODEV or error == EBADF:
+        store_int(&dp.tun_fd, -1)
+        store8(&dp.events.tun_gone, 1)
+        events_signal(&dp.events)
+        return False
+    # Anything else passes (EIO while the link comes or goes): not as fast as a loop can turn, though.
+    e.failing = True
+    return False
+
+
+# ---- 2. whose packet it is
+
+cdef void outbound(Egress *e, uint8_t *packet, uint32_t packet_len, uint64_t now) noexcept nogil:
+    cdef Dataplane *dp = e.dp
+    cdef VnetHdr *hdr = <VnetHdr *>(packet - dp.vnet_hdr_len)
+    cdef Peer *peer
+    cdef IpView ip
+    if not ip_read(&ip, packet, packet_len):
+        count(&dp.counters.tx_malformed)
+        return
+    peer = <Peer *>allowedips_lookup(dp.allowed, ip.destination, ip.address_len)
+    if peer == NULL or not has_endpoint(peer):
+        count(&dp.counters.tx_no_peer if peer == NULL else &dp.counters.tx_no_endpoint)
+        answer_unreachable(e, &ip, now)
+        return
+    if looks_like_transport(&ip) and loop_closes(dp, peer, &ip, now):
+        count(&dp.counters.tx_routing_loop)
+        return
+    if dp.vnet_hdr_len != 0 and hdr.gso_type != VNET_GSO_NONE:
+        plan_frame(e, peer, hdr, &ip, now)
+        return
+    if dp.vnet_hdr_len != 0 and hdr.flags & VNET_F_NEEDS_CSUM and finish_checksum(hdr, packet, packet_len) != 0:
+        count(&dp.counters.tx_malformed)
+        return
+    if may_send(e, peer, now):
+        batch_plan_packet(e.batch, peer, packet, packet_len, ip.tos & ECN_MASK, dp.mtu)
+    else:
+        stage_packet(dp, peer, packet, packet_len)
+        if can_seal(sending(peer), now):
+            plan_staged(e, peer, now)
+
+
+cdef void answer_unreachable(Egress *e, const IpView *ip, uint64_t now) noexcept nogil:
+    """Tells the inner sender, if it may be told and was not told too much already."""
+    cdef Dataplane *dp = e.dp
+    cdef uint32_t len
+    if not bucket_take(&e.icmp, now, ICMP_PER_SECOND, ICMP_BURST):
+        return
+    len = icmp_unreachable(ip, e.reply + VNET_HDR_MAX)
+    c_assert(len <= ICMP_REPLY_MAX)
+    if len != 0:
+        memset(e.reply, 0, VNET_HDR_MAX)
+        if not icmp_send(dp.icmp4_fd, dp.icmp6_fd, e.reply + VNET_HDR_MAX, len):
+            write(dp.tun_fd, e.reply + VNET_HDR_MAX - dp.vnet_hdr_len, len + dp.vnet_hdr_len)
+        count(&dp.counters.tx_unreachable_sent)
+
+
+cdef bint may_send(Egress *e, Peer *peer, uint64_t now) noexcept nogil:
+    """Notes that the peer has data to send. False: it has to be staged, behind what is, or for want of a keypair."""
+    cdef Dataplane *dp = e.dp
+    store64(&peer.last_data_sent, now)
+    if not can_seal(sending(peer), now):
+        if now - peer.handshake_asked_ns > ASK_AGAIN_MS * 1000000ULL:
+            peer.handshake_asked_ns = now
+            events_raise(&dp.events, peer, EVENT_HANDSHAKE_WANTED)
+        return False
+    return peer.staged_first == NULL
+
+
+# ---- 3. runs
+
+cdef void plan_frame(Egress *e, Peer *peer, const VnetHdr *hdr, const IpView *ip, uint64_t now) noexcept nogil:
+    """A superframe becomes one run, or more when it holds more than one UDP send may."""
+    cdef Dataplane *dp = e.dp
+    cdef Run runs[RUNS_FOR_A_FRAME]
+    cdef uint32_t room
+    cdef uint8_t *out = batch_next_segments(e.batch, &room)
+    cdef int i, n = segment_frame(hdr, ip, dp.mtu, out, room, runs, RUNS_FOR_A_FRAME)
+    if n <= 0:
+        if n == SEG_UNKNOWN_GSO:
+            count(&dp.counters.tx_unknown_gso)
+        else:
+            count(&dp.counters.tx_no_room if n == SEG_NO_ROOM else &dp.counters.tx_malformed)
+        return
+    if not may_send(e, peer, now):
+        for i in range(n):
+            stage_run(dp, peer, &runs[i])
+        if can_seal(sending(peer), now):
+            plan_staged(e, peer, now)
+        return
+    batch_plan_segments(e.batch, peer, ip.tos & ECN_MASK, runs, n)
+
+
+cdef void stage_run(Dataplane *dp, Peer *peer, const Run *run) noexcept nogil:
+    cdef uint32_t i
+    for i in range(run.count):
+        stage_packet(dp, peer, run.base + i * run.stride + WG_HEADER_LEN,
+                     run.inner_len if i + 1 < run.count else run.last_len)
+
+
+cdef bint plan_staged(Egress *e, Peer *peer, uint64_t now) noexcept nogil:
+    """Plans, and when a batch is full passes it on, all that is staged for a peer that has a keypair.
+
+    False: UDP is full, or there is no other batch.
+    """
+    cdef StagedPacket *staged
+    cdef uint8_t *packet
+    while peer.staged_first != NULL:
+        packet = batch_next_packet(e.batch, 1)
+        if packet == NULL:
+            if not pass_on(e, False, now):
+                return False
+            continue
+        staged = staged_take(e.dp, peer)
+        c_assert(staged.len <= READ_MAX)
+        memcpy(packet, staged.data, staged.len)
+        batch_plan_packet(e.batch, peer, packet, staged.len, ip_tos(packet) & ECN_MASK, e.dp.mtu)
+        staged_free(staged)
+    return True
+
+
+# ---- 4. seal and send
+
+cdef bint pass_on(Egress *e, bint drained, uint64_t now) noexcept nogil:
+    """All that is planned is sent, or in the hands of helpers. False: nothing more can be planned now.
+
+    `drained`: the TUN had no more.
+    """
+    cdef Dataplane *dp = e.dp
+    cdef Batch *b = e.batch
+    if b.run_count == 0:
+        return True
+    batch_reserve(b, dp, now)
+    if e.pool == NULL:
+        batch_seal(b, dp, &e.worker)
+        e.filling = send(e, b)
+        store8(&e.blocked, not e.filling)
+        return e.filling
+    if pipeline_is_empty(&e.line) and (drained or e.held):
+        batch_seal(b, dp, &e.worker)
+        pipeline_submit_worked(&e.line)
+        if e.held:
+            pipeline_finish_held(&e.line)
+        else:
+            pipeline_finish(&e.line, False)
+    else:
+        pipeline_submit(&e.line)
+        count(&dp.counters.tx_shared)
+        if not drained:
+            pool_wake(e.pool)
+        else:
+            # This thread has nothing else to do: it works on what is there, instead of waking another for it.
+            while pipeline_work(&e.line, &e.worker):
+                pass
+    return next_batch(e)
+
+
+cdef bint send(Egress *e, Batch *b) noexcept nogil:
+    """False: UDP is full."""
+    if batch_send(b, e.dp):
+        return True
+    store8(&e.blocked_on, b.sender.queue[b.sender.sent].to.ip_len)
+    return False
+
+
+cdef void seal_slot(void *owner, int slot, Worker *worker) noexcept nogil:
+    cdef Egress *e = <Egress *>owner
+    batch_seal(&e.batches[slot], e.dp, worker)
+
+
+cdef bint send_slot(void *owner, int slot) noexcept nogil:
+    cdef Egress *e = <Egress *>owner
+    return send(e, &e.batches[slot])
+
+
+# ---- the control plane, inside both gates
+
+cdef void egress_hold(Egress *e) noexcept nogil:
+    """Returns when no helper has anything of this direction, nor will have before `egress_release`.
+
+    What waits for a full socket has forgotten its peers then: they may be freed next.
+    """
+    cdef int i
+    if e.pool != NULL:
+        pipeline_hold(&e.line)
+        e.held = True
+    for i in range(e.batch_count):
+        batch_forget_peers(&e.batches[i])
+
+
+cdef void egress_release(Egress *e) noexcept nogil:
+    if e.pool != NULL:
+        e.held = False
+        pipeline_release(&e.line)
+
+
+cdef bint egress_send_staged(Egress *e, Peer *peer, bint keepalive_if_none, uint64_t now) noexcept nogil:
+    """Sends what is staged, or an empty packet (the kernel's wg_packet_send_keepalive). False: not sent, or not all.
+
+    What there is to send and no keypair for is a reason for a handshake, and the session then begins with it.
+    """
+    if not has_endpoint(peer):
+        return False
+    if not can_seal(sending(peer), now):
+        if keepalive_if_none or peer.staged_first != NULL:
+            events_raise(&e.dp.events, peer, EVENT_HANDSHAKE_WANTED)
+        return False
+    if not (ready(e) if e.pool == NULL else next_batch(e)):
+        return False
+    if peer.staged_first == NULL:
+        if keepalive_if_none:
+            batch_plan_packet(e.batch, peer, batch_next_packet(e.batch, 1), 0, 0, e.dp.mtu)
+    elif not plan_staged(e, peer, now):
+        return False
+    return pass_on(e, True, now)

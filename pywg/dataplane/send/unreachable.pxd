@@ -1,0 +1,19 @@
+"""Destination unreachable, to the inner sender of a packet that no peer takes: what the kernel's WireGuard answers.
+
+Host unreachable (RFC 792) or address unreachable (RFC 4443). It leaves by a raw socket, whose source the kernel chooses
+as that of its own errors. Where there is no socket, or it refuses, it is written to the TUN, from the destination's own
+address: ours would be a martian on its way in, and the destination's is routed to the TUN, so that reverse path filters
+let it pass.
+"""
+from libc.stdint cimport uint8_t, uint32_t
+
+from pywg.dataplane.wire.ip cimport IpView
+
+cdef enum:
+    ICMP_REPLY_MAX = 1280           # RFC 4443 section 2.4 (c); RFC 1812 section 4.3.2.3 says 576 for IPv4
+    ICMP_BURST = 50                 # Linux's icmp_msgs_burst
+    ICMP_PER_SECOND = 1000          # Linux's icmp_msgs_per_sec
+
+
+cdef bint icmp_send(int fd4, int fd6, const uint8_t *reply, uint32_t reply_len) noexcept nogil
+cdef uint32_t icmp_unreachable(const IpView *ip, uint8_t *reply) noexcept nogil

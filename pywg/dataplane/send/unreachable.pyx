@@ -1,0 +1,115 @@
+"""Destination unreachable (icmp.pxd)."""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+from pywg.dataplane.sys.linux cimport AF_INET, AF_INET6, MSG_DONTWAIT, sendto, sockaddr, sockaddr_in, sockaddr_in6
+from pywg.dataplane.wire.checksum cimport csum_fold, csum_partial, csum_pseudo6
+from pywg.dataplane.wire.ip cimport ICMP_LEN, IP4_LEN, IP6_LEN, PROTO_ICMP, PROTO_ICMP6, IcmpHeader, Ip4Header
+from pywg.dataplane.wire.ip cimport Ip6Header, IpView, htonl, htons, ip_read, ip_version
+
+cdef enum:
+    UNREACHABLE4 = 3
+    UNREACHABLE4_HOST = 1
+    UNREACHABLE6 = 1
+    UNREACHABLE6_ADDRESS = 3
+    REPLY4_MAX = 576
+    REPLY4_TOS = 0xC0               # internetwork control, as Linux sends its own errors
+    TTL = 64
+
+
+cdef bint is_host4(const uint8_t *address) noexcept nogil:
+    return address[0] != 0 and address[0] < 224
+
+
+cdef bint is_unspecified6(const uint8_t *address) noexcept nogil:
+    cdef uint8_t bits = 0
+    cdef int i
+    for i in range(16):
+        bits |= address[i]
+    return bits == 0
+
+
+cdef bint is_answerable(const IpView *ip) noexcept nogil:
+    """RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e): no errors about errors, later fragments, what was sent to or
+    came from no one host, or what has no whole transport header."""
+    cdef uint8_t kind
+    if ip.l4_offset == 0 or ip.total_len - ip.l4_offset < ICMP_LEN:
+        return False
+    kind = (<const IcmpHeader *>(ip.packet + ip.l4_offset)).type
+    if ip.version == 4:
+        if not is_host4(ip.source) or not is_host4(ip.destination):
+            return False
+        return ip.protocol != PROTO_ICMP or kind in (0, 8, 13, 14)
+    if ip.source[0] == 0xFF or ip.destination[0] == 0xFF or is_unspecified6(ip.source):
+        return False
+    return ip.protocol != PROTO_ICMP6 or kind >= 128
+
+
+cdef uint32_t icmp_unreachable(const IpView *ip, uint8_t *reply) noexcept nogil:
+    """Writes the answer. Its length, 0 for none; at most ICMP_REPLY_MAX bytes."""
+    cdef uint32_t header_len = IP4_LEN if ip.version == 4 else IP6_LEN
+    cdef uint32_t room = REPLY4_MAX if ip.version == 4 else ICMP_REPLY_MAX
+    cdef uint32_t reply_len = min(header_len + ICMP_LEN + ip.len, room)
+    cdef uint32_t l4_len = reply_len - header_len
+    cdef Ip4Header *ip4 = <Ip4Header *>reply
+    cdef Ip6Header *ip6 = <Ip6Header *>reply
+    cdef IcmpHeader *icmp = <IcmpHeader *>(reply + header_len)
+    cdef uint64_t pseudo = 0
+    if not is_answerable(ip):
+        return 0
+    memset(reply, 0, header_len + ICMP_LEN)
+    if ip.version == 4:
+        ip4.version_ihl = 0x45
+        ip4.tos = REPLY4_TOS
+        ip4.total_len = htons(reply_len)
+        ip4.ttl = TTL
+        ip4.protocol = PROTO_ICMP
+        memcpy(ip4.source, ip.destination, 4)
+        memcpy(ip4.destination, ip.source, 4)
+        ip4.check = csum_fold(csum_partial(reply, IP4_LEN, 0))
+        icmp.type = UNREACHABLE4
+        icmp.code = UNREACHABLE4_HOST
+    else:
+        ip6.version_class_label = htonl(6 << 28)
+        ip6.payload_len = htons(l4_len)
+        ip6.next_header = PROTO_ICMP6
+        ip6.hop_limit = TTL
+        memcpy(ip6.source, ip.destination, 16)
+        memcpy(ip6.destination, ip.source, 16)
+        icmp.type = UNREACHABLE6
+        icmp.code = UNREACHABLE6_ADDRESS
+        pseudo = csum_pseudo6(ip6.source, PROTO_ICMP6, l4_len)
+    memcpy(icmp + 1, ip.packet, l4_len - ICMP_LEN)
+    icmp.check = csum_fold(csum_partial(<const uint8_t *>icmp, l4_len, pseudo))
+    return reply_len
+
+
+cdef bint icmp_send(int fd4, int fd6, const uint8_t *reply, uint32_t reply_len) noexcept nogil:
+    """Sends what `icmp_unreachable` has written through the raw socket of its family, without its IP header.
+
+    False: there is none, or it refused, and nothing was sent.
+    """
+    cdef sockaddr_in in4
+    cdef sockaddr_in6 in6
+    if ip_version(reply) == 4:
+        memset(&in4, 0, sizeof(in4))
+        in4.sin_family = AF_INET
+        memcpy(&in4.sin_addr, (<const Ip4Header *>reply).destination, 4)
+        return fd4 >= 0 and sendto(fd4, reply + IP4_LEN, reply_len - IP4_LEN, MSG_DONTWAIT, <sockaddr *>&in4,
+                                   sizeof(in4)) >= 0
+    memset(&in6, 0, sizeof(in6))
+    in6.sin6_family = AF_INET6
+    memcpy(&in6.sin6_addr, (<const Ip6Header *>reply).destination, 16)
+    return fd6 >= 0 and sendto(fd6, reply + IP6_LEN, reply_len - IP6_LEN, MSG_DONTWAIT, <sockaddr *>&in6,
+                               sizeof(in6)) >= 0
+
+
+def unreachable(packet: bytes) -> bytes | None:
+    """The answer to an inner packet that nobody takes; None when there may be none. ValueError: no whole IP header."""
+    cdef uint8_t reply[ICMP_REPLY_MAX]
+    cdef uint32_t reply_len
+    cdef IpView ip
+    if not ip_read(&ip, <uint8_t *>PyBytes_AS_STRING(packet), <uint32_t>len(packet)):
+        raise ValueError("the packet is shorter than its IP header")
+    reply_len = icmp_unreachable(&ip, reply)
+    return PyBytes_FromStringAndSize(<const char *>reply, reply_len) if reply_len else None

@@ -1,0 +1,45 @@
+"""What the two threads and the control plane share. Who may touch what is said in gate.pxd and session.pxd."""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from pywg.dataplane.crypto.cookie_mac cimport Macs
+from pywg.dataplane.state.allowedips cimport AllowedIps
+from pywg.dataplane.state.counters cimport Counters
+from pywg.dataplane.state.events cimport EventQueue
+from pywg.dataplane.state.gate cimport Gate
+from pywg.dataplane.state.index_table cimport IndexTable
+
+
+cdef struct Dataplane:
+    Gate tx_gate
+    Gate rx_gate
+    uint8_t stop                # atomic: the threads end
+    uint8_t tx_lent             # atomic: RX's thread reads the TUN too, and TX's sleeps (lending.pyx)
+    uint64_t rx_pressed_ns      # atomic: when RX last had more to do than one thread should
+    int tx_kick                 # eventfds that wake a thread out of poll()
+    int rx_kick
+    uint64_t tx_waits           # atomic: odd while the thread is in poll(), and may hold descriptors of before
+    uint64_t rx_waits
+
+    AllowedIps *allowed
+    IndexTable indices
+    IndexTable remote_indices   # the same keypairs by what names them in our messages; chosen by the other ends
+    uint64_t peers_freed
+    Macs macs                   # RX
+    EventQueue events
+    Counters counters
+
+    int tun_fd                  # atomic, as wait() reads the descriptors outside the gates; -1: none
+    int vnet_hdr_len            # 0, 10 or 12
+    uint32_t mtu
+    int fd4                     # atomic; -1: none
+    int fd6
+    int icmp4_fd                # raw sockets in the TUN's namespace for what TX tells inner senders; -1: none
+    int icmp6_fd
+    uint8_t gso4                # on now: TX turns them off when the kernel refuses
+    uint8_t gso6
+    uint8_t gso_equal_tail      # the kernel may also cut a message whose last datagram is as long as the others
+    uint8_t coalesce            # COALESCE_* features that the TUN takes
+    uint64_t staged_bytes       # TX: of all peers together
+    uint64_t staged_max         # no more than so many
+
+cdef Dataplane *dataplane_new() noexcept nogil
+cdef void dataplane_free(Dataplane *dp) noexcept nogil

@@ -1,0 +1,46 @@
+"""The shared state's making and end; no thread runs before the one or after the other (dataplane.pxd)."""
+from libc.stdlib cimport calloc, free
+from pywg.dataplane.crypto.cookie_mac cimport macs_free
+from pywg.dataplane.state.allowedips cimport allowedips_free, allowedips_new
+from pywg.dataplane.state.events cimport events_free, events_init
+from pywg.dataplane.state.gate cimport gate_destroy, gate_init
+from pywg.dataplane.state.index_table cimport index_table_free, index_table_init
+from pywg.dataplane.sys.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd
+
+
+cdef Dataplane *dataplane_new() noexcept nogil:
+    """Without descriptors and peers; `macs` is yet to be initialized. NULL: no memory, or no descriptors."""
+    cdef Dataplane *dp = <Dataplane *>calloc(1, sizeof(Dataplane))
+    if dp == NULL:
+        return NULL
+    dp.tun_fd = dp.fd4 = dp.fd6 = dp.icmp4_fd = dp.icmp6_fd = dp.events.fd = -1
+    dp.mtu = 1420
+    gate_init(&dp.tx_gate)
+    gate_init(&dp.rx_gate)
+    dp.tx_kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+    dp.rx_kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+    dp.allowed = allowedips_new()
+    if (events_init(&dp.events) < 0 or index_table_init(&dp.indices) < 0 or index_table_init(&dp.remote_indices) < 0
+            or dp.allowed == NULL or dp.tx_kick < 0 or dp.rx_kick < 0):
+        dataplane_free(dp)
+        return NULL
+    return dp
+
+
+cdef void dataplane_free(Dataplane *dp) noexcept nogil:
+    """Without its peers, which are freed before."""
+    if dp == NULL:
+        return
+    if dp.allowed != NULL:
+        allowedips_free(dp.allowed)
+    index_table_free(&dp.indices)
+    index_table_free(&dp.remote_indices)
+    macs_free(&dp.macs)
+    events_free(&dp.events)
+    if dp.tx_kick >= 0:
+        close(dp.tx_kick)
+    if dp.rx_kick >= 0:
+        close(dp.rx_kick)
+    gate_destroy(&dp.tx_gate)
+    gate_destroy(&dp.rx_gate)
+    free(dp)

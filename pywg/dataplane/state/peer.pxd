@@ -1,0 +1,138 @@
+"""A peer and its keypairs as the threads see them.
+
+Ownership: everything here changes only under both gates (gate.pxd), but for the fields marked TX or RX, which change
+under the gate of that direction alone, by whose thread it is, and the activity fields, which are relaxed atomics.
+"""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+from pywg.dataplane.state.allowedips cimport AllowedOwner
+from pywg.dataplane.state.replay cimport REJECT_AFTER_MESSAGES, ReplayWindow
+from pywg.dataplane.sys.atomic cimport load8, store8
+from pywg.dataplane.sys.clock cimport SECOND_NS
+from pywg.dataplane.sys.linux cimport pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
+from pywg.dataplane.wire.endpoint cimport Endpoint, same_endpoint
+from pywg.dataplane.wire.wireguard cimport KEY_LEN, MAC_LEN
+
+cdef extern from * nogil:
+    """
+    /* Paper section 6.1 and 6.4; the receiver's 165 s is REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT. */
+    #define PYWG_REKEY_AFTER_MESSAGES (1ULL << 60)
+    """
+    const uint64_t REKEY_AFTER_MESSAGES "PYWG_REKEY_AFTER_MESSAGES"
+
+cdef enum:
+    REKEY_AFTER_TIME_S = 120
+    REJECT_AFTER_TIME_S = 180
+    REKEY_ON_RECEIVE_S = 165
+    BATCH_DATAGRAMS = 64 * 64   # the most that one TX batch seals: runs times datagrams
+
+# What the control plane hears of a peer: bits of Peer.events.
+cdef enum:
+    EVENT_HANDSHAKE_WANTED = 1
+    EVENT_REKEY_WANTED = 2
+    EVENT_CONFIRMED = 4
+    EVENT_ACTIVITY = 8
+    EVENT_ROUTING_LOOP = 16
+
+
+cdef struct Keypair:
+    Peer *peer
+    Keypair *next_of_peer
+    uint8_t *keys               # secret arena: 32 bytes to seal with, 32 bytes to open with
+    uint64_t birth_ns
+    uint32_t local_index        # names it in what we receive
+    uint32_t remote_index       # names it in what we send
+    uint8_t initiator
+    uint8_t expired             # nothing is sealed with it: our static key has changed since
+    uint64_t next_counter       # TX
+    ReplayWindow window         # RX
+
+
+cdef struct StagedPacket:
+    StagedPacket *next
+    uint32_t len
+    uint8_t data[1]
+
+
+cdef struct Peer:
+    AllowedOwner allowed        # first: the trie's owner pointer is the peer
+    uint32_t id
+    Keypair *sending            # atomic: the current keypair, or NULL; RX sets it to one that gets confirmed
+    Keypair *next               # RX: the responder's new one, until its first authentic packet; no other gets confirmed
+    Keypair *keypairs           # all that can open, linked by next_of_peer
+    uint32_t handshake_index    # of our handshake in flight
+    bint has_handshake
+    # RX: what an authentic cookie reply answers. The last handshake message to the peer, once.
+    uint8_t cookie_key[KEY_LEN]     # no secret: it follows from the peer's public key
+    bint awaits_cookie
+    uint32_t sent_index         # the message's sender index
+    uint8_t sent_mac1[MAC_LEN]
+    pthread_mutex_t endpoint_lock
+    Endpoint endpoint           # under endpoint_lock (RX moves it, TX reads it); that there is one, has_endpoint() says
+
+    StagedPacket *staged_first  # TX
+    StagedPacket *staged_last   # TX
+    uint32_t staged_count       # TX
+
+    uint64_t tx_bytes           # relaxed
+    uint64_t rx_bytes           # relaxed
+
+    # Activity, in ns of CLOCK_BOOTTIME, 0 for "not"; relaxed. See core/timers for what hangs on them.
+    uint64_t unanswered_since
+    uint64_t keepalive_owed_since
+    uint64_t last_sent
+    uint64_t last_received
+    uint64_t last_data_sent
+    uint8_t activity_armed
+
+    uint64_t handshake_asked_ns     # TX: when HANDSHAKE_WANTED was last raised
+    uint64_t tx_rekey_asked_ns  # TX
+    uint64_t rx_rekey_asked_ns  # RX
+
+    # TX: the peer through which our messages to this one were last seen to go, and when; see loop.pxd.
+    Peer *through
+    uint64_t through_seen_ns
+    uint64_t through_epoch      # Dataplane.peers_freed at the time: `through` is no more when that has changed
+    uint64_t loop_told_ns
+
+    # Waiting for the control plane: guarded by the event queue's lock.
+    Peer *next_with_events
+    uint32_t events
+    uint32_t confirmed_index
+
+
+cdef inline const uint8_t *keypair_seal_key(const Keypair *keypair) noexcept nogil:
+    return keypair.keys
+
+
+cdef inline const uint8_t *keypair_open_key(const Keypair *keypair) noexcept nogil:
+    return keypair.keys + KEY_LEN
+
+
+cdef inline bint has_endpoint(const Peer *peer) noexcept nogil:
+    """For each packet, and so without the lock."""
+    return load8(&peer.endpoint.ip_len) != 0
+
+
+cdef inline void heard_from(Peer *peer, const Endpoint *source) noexcept nogil:
+    """Roaming (paper section 6.5): an authentic message came from there, so that its peer is there now."""
+    pthread_mutex_lock(&peer.endpoint_lock)
+    if not same_endpoint(&peer.endpoint, source):
+        memcpy(<uint8_t *>&peer.endpoint + 1, <const uint8_t *>source + 1, sizeof(Endpoint) - 1)
+        store8(&peer.endpoint.ip_len, source.ip_len)    # the first byte, which is read without the lock
+    pthread_mutex_unlock(&peer.endpoint_lock)
+
+
+cdef inline void clear_source(Peer *peer) noexcept nogil:
+    """Forgets the local address that the peer spoke to: the route decides again."""
+    pthread_mutex_lock(&peer.endpoint_lock)
+    peer.endpoint.local_len = 0
+    peer.endpoint.local_ifindex = 0
+    memset(peer.endpoint.local_ip, 0, sizeof(peer.endpoint.local_ip))
+    pthread_mutex_unlock(&peer.endpoint_lock)
+
+
+cdef inline bint can_seal(const Keypair *keypair, uint64_t now) noexcept nogil:
+    """Reject-After-Time and Reject-After-Messages (paper section 6.1), looked at once a batch: with one to spare."""
+    return (keypair != NULL and now - keypair.birth_ns < REJECT_AFTER_TIME_S * SECOND_NS
+            and keypair.next_counter < REJECT_AFTER_MESSAGES - BATCH_DATAGRAMS)

@@ -1,0 +1,125 @@
+"""Peers and keypairs, from the control plane's side (control.pxd)."""
+from libc.stdint cimport uint8_t, uint32_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+from pywg.dataplane.crypto.secret cimport secret_alloc, secret_free
+from pywg.dataplane.state.allowedips cimport allowedips_remove_owner
+from pywg.dataplane.state.dataplane cimport Dataplane
+from pywg.dataplane.state.events cimport events_forget
+from pywg.dataplane.state.index_table cimport IndexEntry, IndexTable, index_table_find, index_table_put
+from pywg.dataplane.state.index_table cimport index_table_remove
+from pywg.dataplane.state.peer cimport Keypair, Peer
+from pywg.dataplane.state.staged cimport staged_drop_all
+from pywg.dataplane.sys.linux cimport pthread_mutex_destroy, pthread_mutex_init
+from pywg.dataplane.wire.wireguard cimport KEY_LEN
+
+
+cdef Peer *peer_new(uint32_t id) noexcept nogil:
+    """NULL: no memory."""
+    cdef Peer *peer = <Peer *>calloc(1, sizeof(Peer))
+    if peer != NULL:
+        peer.id = id
+        peer.activity_armed = True
+        pthread_mutex_init(&peer.endpoint_lock, NULL)
+    return peer
+
+
+cdef void peer_free(Dataplane *dp, Peer *peer) noexcept nogil:
+    """Takes the peer out of everything that can lead to it, then frees it."""
+    handshake_close(dp, peer)
+    while peer.keypairs != NULL:
+        keypair_retire(dp, peer.keypairs)
+    staged_drop_all(dp, peer)
+    allowedips_remove_owner(dp.allowed, &peer.allowed)
+    events_forget(&dp.events, peer)
+    dp.peers_freed += 1
+    pthread_mutex_destroy(&peer.endpoint_lock)
+    free(peer)
+
+
+cdef Keypair *keypair_new(Peer *peer, const uint8_t *send_key, const uint8_t *receive_key) noexcept nogil:
+    """Not published yet: needs no gate. NULL: no memory."""
+    cdef Keypair *keypair = <Keypair *>calloc(1, sizeof(Keypair))
+    if keypair == NULL:
+        return NULL
+    keypair.peer = peer
+    keypair.keys = secret_alloc()
+    if keypair.keys == NULL:
+        free(keypair)
+        return NULL
+    memcpy(keypair.keys, send_key, KEY_LEN)
+    memcpy(keypair.keys + KEY_LEN, receive_key, KEY_LEN)
+    return keypair
+
+
+cdef int keypair_publish(Dataplane *dp, Keypair *keypair, bint confirmed) noexcept nogil:
+    """From now on RX opens with it; one that is not `confirmed` is the peer's next, and else there is none.
+
+    0, or -1: no memory.
+    """
+    if index_table_put(&dp.indices, keypair.local_index, keypair.peer, keypair) < 0:
+        return -1
+    if index_table_put(&dp.remote_indices, keypair.remote_index, keypair.peer, keypair) < 0:
+        index_table_remove(&dp.indices, keypair.local_index)
+        return -1
+    keypair.next_of_peer = keypair.peer.keypairs
+    keypair.peer.keypairs = keypair
+    keypair.peer.next = NULL if confirmed else keypair
+    if keypair.peer.has_handshake and keypair.peer.handshake_index == keypair.local_index:
+        keypair.peer.has_handshake = False
+    return 0
+
+
+cdef void keypair_retire(Dataplane *dp, Keypair *keypair) noexcept nogil:
+    """Takes a published keypair back and wipes it. Its indices may be another's by now."""
+    cdef Keypair **link = &keypair.peer.keypairs
+    while link[0] != keypair:
+        link = &link[0].next_of_peer
+    link[0] = keypair.next_of_peer
+    if keypair.peer.sending == keypair:
+        keypair.peer.sending = NULL
+    if keypair.peer.next == keypair:
+        keypair.peer.next = NULL
+    remove_index(&dp.indices, keypair.local_index, keypair)
+    remove_index(&dp.remote_indices, keypair.remote_index, keypair)
+    keypair_free(keypair)
+
+
+cdef void keypairs_expire(Peer *peer) noexcept nogil:
+    """Nothing is sealed with what there is now; it still opens (wg_noise_expire_current_peer_keypairs)."""
+    cdef Keypair *keypair = peer.keypairs
+    while keypair != NULL:
+        keypair.expired = True
+        keypair = keypair.next_of_peer
+
+
+cdef void remove_index(IndexTable *table, uint32_t index, const Keypair *keypair) noexcept nogil:
+    """If the entry is this keypair's."""
+    cdef IndexEntry *entry = index_table_find(table, index)
+    if entry != NULL and entry.keypair == keypair:
+        index_table_remove(table, index)
+
+
+cdef void keypair_free(Keypair *keypair) noexcept nogil:
+    secret_free(keypair.keys)
+    free(keypair)
+
+
+cdef int handshake_open(Dataplane *dp, Peer *peer, uint32_t index) noexcept nogil:
+    """The index of our initiation in flight; a peer has one at a time. 0, or -1: no memory."""
+    handshake_close(dp, peer)
+    if index_table_put(&dp.indices, index, peer, NULL) < 0:
+        return -1
+    peer.handshake_index = index
+    peer.has_handshake = True
+    return 0
+
+
+cdef void handshake_close(Dataplane *dp, Peer *peer) noexcept nogil:
+    cdef IndexEntry *entry
+    if not peer.has_handshake:
+        return
+    peer.has_handshake = False
+    entry = index_table_find(&dp.indices, peer.handshake_index)
+    if entry != NULL and entry.peer == peer and entry.keypair == NULL:
+        index_table_remove(&dp.indices, peer.handshake_index)

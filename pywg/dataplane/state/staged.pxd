@@ -1,0 +1,17 @@
+"""Inner packets that wait for a session: at most 128 a peer (the kernel's MAX_STAGED_PACKETS), the oldest dropped.
+
+Each is an allocation of its own, with a ceiling (`staged_max`) for all peers together, so that no peer can use up a
+pool that others need. TX only, or the control plane with TX's gate.
+"""
+from libc.stdint cimport uint8_t, uint32_t
+from pywg.dataplane.state.dataplane cimport Dataplane
+from pywg.dataplane.state.peer cimport Peer, StagedPacket
+
+cdef enum:
+    STAGED_PER_PEER = 128
+    STAGED_BYTES = 16 * 1024 * 1024     # `staged_max`, where nobody says otherwise
+
+cdef void stage_packet(Dataplane *dp, Peer *peer, const uint8_t *packet, uint32_t packet_len) noexcept nogil
+cdef StagedPacket *staged_take(Dataplane *dp, Peer *peer) noexcept nogil
+cdef void staged_free(StagedPacket *packet) noexcept nogil
+cdef void staged_drop_all(Dataplane *dp, Peer *peer) noexcept nogil

@@ -1,0 +1,59 @@
+"""Staged packets (staged.pxd)."""
+from libc.stdint cimport uint8_t, uint32_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+from pywg.dataplane.state.counters cimport count
+from pywg.dataplane.state.dataplane cimport Dataplane
+from pywg.dataplane.state.peer cimport Peer, StagedPacket
+from pywg.dataplane.sys.libcrypto cimport OPENSSL_cleanse
+
+
+cdef void stage_packet(Dataplane *dp, Peer *peer, const uint8_t *packet, uint32_t packet_len) noexcept nogil:
+    """Copies a packet to the end of the peer's queue; a full queue loses its oldest."""
+    cdef StagedPacket *staged
+    if peer.staged_count == STAGED_PER_PEER:
+        staged_free(staged_take(dp, peer))
+        count(&dp.counters.tx_staged_dropped)
+    if dp.staged_bytes + packet_len > dp.staged_max:
+        count(&dp.counters.tx_staged_dropped)
+        return
+    staged = <StagedPacket *>malloc(sizeof(StagedPacket) + packet_len)
+    if staged == NULL:
+        count(&dp.counters.tx_staged_dropped)
+        return
+    staged.next = NULL
+    staged.len = packet_len
+    memcpy(staged.data, packet, packet_len)
+    if peer.staged_last != NULL:
+        peer.staged_last.next = staged
+    else:
+        peer.staged_first = staged
+    peer.staged_last = staged
+    peer.staged_count += 1
+    dp.staged_bytes += packet_len
+
+
+cdef StagedPacket *staged_take(Dataplane *dp, Peer *peer) noexcept nogil:
+    """The oldest, which is then the caller's to free; NULL when there is none."""
+    cdef StagedPacket *staged = peer.staged_first
+    if staged != NULL:
+        peer.staged_first = staged.next
+        if staged.next == NULL:
+            peer.staged_last = NULL
+        peer.staged_count -= 1
+        dp.staged_bytes -= staged.len
+    return staged
+
+
+cdef void staged_free(StagedPacket *packet) noexcept nogil:
+    """Wiped: it is plain text."""
+    OPENSSL_cleanse(packet.data, packet.len)
+    free(packet)
+
+
+cdef void staged_drop_all(Dataplane *dp, Peer *peer) noexcept nogil:
+    cdef StagedPacket *staged = staged_take(dp, peer)
+    while staged != NULL:
+        staged_free(staged)
+        count(&dp.counters.tx_staged_dropped)
+        staged = staged_take(dp, peer)

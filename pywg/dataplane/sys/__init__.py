@@ -1,0 +1,1 @@
+"""Floor 1: the kernel, libcrypto and the compiler, as Cython knows them."""

@@ -1,0 +1,15 @@
+"""The one clock: CLOCK_BOOTTIME, which goes on while a machine sleeps, so that keys expire in wall time."""
+from libc.stdint cimport uint64_t
+from pywg.dataplane.sys.linux cimport CLOCK_BOOTTIME, clock_gettime, timespec
+
+cdef extern from *:
+    """
+    #define PYWG_SECOND 1000000000ULL
+    """
+    const uint64_t SECOND_NS "PYWG_SECOND"
+
+
+cdef inline uint64_t now_ns() noexcept nogil:
+    cdef timespec ts
+    clock_gettime(CLOCK_BOOTTIME, &ts)
+    return <uint64_t>ts.tv_sec * SECOND_NS + <uint64_t>ts.tv_nsec

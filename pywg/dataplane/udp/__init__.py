@@ -1,0 +1,1 @@
+"""Floor 4: the outer sockets, in batches, with their offloads."""

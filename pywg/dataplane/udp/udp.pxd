@@ -1,0 +1,65 @@
+"""The outer sockets, in batches: sendmmsg with UDP_SEGMENT, recvmmsg with UDP_GRO, and the sticky source in both.
+
+A Sender is filled by one thread and flushed by it; it keeps copies of the addresses, so that what is blocked can wait
+outside the gate.
+"""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from pywg.dataplane.state.dataplane cimport Dataplane
+from pywg.dataplane.state.peer cimport Peer
+from pywg.dataplane.sys.linux cimport iovec, mmsghdr, sockaddr_in6
+from pywg.dataplane.wire.endpoint cimport Endpoint
+
+cdef enum:
+    SEND_BATCH = 64
+    RECEIVE_BATCH = 16
+    RECEIVE_LEN = 65536         # UDP's largest payload, and so GRO's, is below
+    CONTROL_WORDS = 16          # 64-bit words of control data: well above what is asked for
+
+
+cdef struct Outgoing:
+    Endpoint to
+    Peer *peer                  # NULL once the gate was left with the message unsent
+    uint8_t *base
+    uint32_t len
+    uint16_t stride             # bytes of each datagram in it, or 0 for just one
+    uint8_t tos                 # of the outer header
+
+
+cdef struct Sender:
+    int count
+    int sent
+    int failed                  # messages given up since the owner last set this to 0
+    int error                   # errno of the last of them
+    Outgoing queue[SEND_BATCH]
+    mmsghdr messages[SEND_BATCH]
+    iovec iov[SEND_BATCH]
+    sockaddr_in6 names[SEND_BATCH]
+    uint64_t control[SEND_BATCH][CONTROL_WORDS]
+
+
+cdef struct Receiver:
+    uint8_t *buffers
+    int used                    # messages of the last batch, which the kernel has written to
+    mmsghdr messages[RECEIVE_BATCH]
+    iovec iov[RECEIVE_BATCH]
+    sockaddr_in6 names[RECEIVE_BATCH]
+    uint64_t control[RECEIVE_BATCH][CONTROL_WORDS]
+
+
+cdef struct Received:
+    uint8_t *data
+    uint32_t len
+    uint32_t stride             # bytes of each datagram in it but the last
+    uint8_t tos
+    bint truncated
+    Endpoint source
+
+cdef bint udp_queue(Sender *sender, Peer *peer, const Endpoint *to, uint8_t *base, uint32_t len, uint32_t stride,
+                    uint8_t tos) noexcept nogil
+cdef bint udp_flush(Sender *sender, Dataplane *dp) noexcept nogil
+cdef int udp_send_once(Sender *sender, Dataplane *dp) noexcept nogil
+cdef void udp_forget_peers(Sender *sender) noexcept nogil
+cdef Receiver *udp_receiver_new() noexcept nogil
+cdef void udp_receiver_free(Receiver *receiver) noexcept nogil
+cdef int udp_receive(Receiver *receiver, int fd, int limit) noexcept nogil
+cdef void udp_received(Receiver *receiver, int i, Received *message) noexcept nogil

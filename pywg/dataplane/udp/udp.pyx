@@ -1,0 +1,424 @@
+"""Batched UDP (udp.pxd)."""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdlib cimport free
+from libc.string cimport memcpy, memset
+from pywg.dataplane.state.counters cimport count
+from pywg.dataplane.state.dataplane cimport Dataplane
+from pywg.dataplane.state.peer cimport Peer, clear_source
+from pywg.dataplane.sys cimport linux
+from pywg.dataplane.sys.atomic cimport add64
+from pywg.dataplane.sys.checks cimport c_assert, static_fits
+from pywg.dataplane.sys.libcrypto cimport OPENSSL_cleanse
+from pywg.dataplane.sys.linux cimport AF_INET, AF_INET6, CMSG_DATA, CMSG_FIRSTHDR, CMSG_LEN, CMSG_NXTHDR, CMSG_SPACE
+from pywg.dataplane.sys.linux cimport EAFNOSUPPORT, EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, EPERM, IPPROTO_IP
+from pywg.dataplane.sys.linux cimport IPPROTO_IPV6, IPV6_PKTINFO, IPV6_TCLASS, IP_PKTINFO, IP_TOS, MSG_DONTWAIT
+from pywg.dataplane.sys.linux cimport MSG_TRUNC, SOL_UDP, UDP_GRO, UDP_SEGMENT, cmsghdr, in6_pktinfo, in_pktinfo, msghdr
+from pywg.dataplane.sys.linux cimport recvmmsg, sendmmsg, sockaddr_in, sockaddr_in6
+from pywg.dataplane.wire.endpoint cimport Endpoint
+
+cdef extern from "stdlib.h" nogil:
+    int posix_memalign(void **memory, size_t alignment, size_t size)
+
+
+# ---- out
+
+cdef bint udp_queue(Sender *sender, Peer *peer, const Endpoint *to, uint8_t *base, uint32_t len, uint32_t stride,
+                    uint8_t tos) noexcept nogil:
+    """Adds `len` bytes for `to`, cut into datagrams of `stride` if that is not 0. False: full, flush first."""
+    cdef Outgoing *out
+    c_assert(sender.count <= SEND_BATCH)
+    c_assert(stride <= 65535)
+    if sender.count == SEND_BATCH:
+        return False
+    out = &sender.queue[sender.count]
+    out.to = to[0]
+    out.peer = peer
+    out.base = base
+    out.len = len
+    out.stride = <uint16_t>stride
+    out.tos = tos
+    sender.count += 1
+    return True
+
+
+cdef void note_bytes(const Outgoing *out, uint32_t len) noexcept nogil:
+    """The peer's count of what went out, before any other count of it."""
+    if out.peer != NULL:
+        add64(&out.peer.tx_bytes, len)
+
+
+cdef void udp_forget_peers(Sender *sender) noexcept nogil:
+    """Before a peer of messages unsent may be freed.
+
+    So their bytes are counted now: what waits for a full socket is as good as sent.
+    """
+    cdef int i
+    for i in range(sender.sent, sender.count):
+        note_bytes(&sender.queue[i], sender.queue[i].len)
+        sender.queue[i].peer = NULL
+
+
+cdef uint8_t *put_control(msghdr *message, uint8_t *at, int level, int kind, const void *value,
+                          size_t size) noexcept nogil:
+    cdef cmsghdr *control = <cmsghdr *>at
+    static_fits(CMSG_SPACE(sizeof(uint16_t)) + CMSG_SPACE(sizeof(in6_pktinfo)) + CMSG_SPACE(sizeof(int)),
+                CONTROL_WORDS * 8)              # all that a message may have
+    c_assert(message.msg_controllen + CMSG_SPACE(size) <= CONTROL_WORDS * 8)
+    control.cmsg_level = level
+    control.cmsg_type = kind
+    control.cmsg_len = CMSG_LEN(size)
+    memcpy(CMSG_DATA(control), value, size)
+    message.msg_controllen += CMSG_SPACE(size)
+    return at + CMSG_SPACE(size)
+
+
+cdef void prepare(Sender *sender, int i, bint with_segments, bint with_source) noexcept nogil:
+    """Writes the i-th message's header, address and control data from its Outgoing."""
+    cdef Outgoing *out = &sender.queue[i]
+    cdef msghdr *message = &sender.messages[i].msg_hdr
+    cdef sockaddr_in *in4
+    cdef sockaddr_in6 *in6 = &sender.names[i]
+    cdef in_pktinfo info4
+    cdef in6_pktinfo info6
+    cdef uint8_t *at = <uint8_t *>sender.control[i]
+    cdef int tos = out.tos
+    c_assert(i < SEND_BATCH)
+    memset(message, 0, sizeof(msghdr))
+    memset(in6, 0, sizeof(sockaddr_in6))
+    memset(at, 0, CONTROL_WORDS * 8)
+    sender.iov[i].iov_base = out.base
+    sender.iov[i].iov_len = out.len
+    message.msg_iov = &sender.iov[i]
+    message.msg_iovlen = 1
+    message.msg_name = in6
+    message.msg_control = at
+    if with_segments and out.stride != 0:
+        at = put_control(message, at, SOL_UDP, UDP_SEGMENT, &out.stride, sizeof(uint16_t))
+    if out.to.ip_len == 4:
+        in4 = <sockaddr_in *>in6
+        in4.sin_family = AF_INET
+        in4.sin_port = out.to.port
+        memcpy(&in4.sin_addr, out.to.ip, 4)
+        message.msg_namelen = sizeof(sockaddr_in)
+        if with_source and out.to.local_len == 4:
+            memset(&info4, 0, sizeof(info4))
+            memcpy(&info4.ipi_spec_dst, out.to.local_ip, 4)
+            at = put_control(message, at, IPPROTO_IP, IP_PKTINFO, &info4, sizeof(info4))
+        if tos:
+            at = put_control(message, at, IPPROTO_IP, IP_TOS, &tos, sizeof(tos))
+    else:
+        in6.sin6_family = AF_INET6
+        in6.sin6_port = out.to.port
+        in6.sin6_scope_id = out.to.scope_id
+        memcpy(&in6.sin6_addr, out.to.ip, 16)
+        message.msg_namelen = sizeof(sockaddr_in6)
+        if with_source and out.to.local_len == 16:
+            memset(&info6, 0, sizeof(info6))
+            memcpy(&info6.ipi6_addr, out.to.local_ip, 16)
+            # A link-local source means nothing without its interface; for others the route decides.
+            if out.to.scope_id:
+                info6.ipi6_ifindex = out.to.local_ifindex
+            at = put_control(message, at, IPPROTO_IPV6, IPV6_PKTINFO, &info6, sizeof(info6))
+        if tos:
+            at = put_control(message, at, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof(tos))
+    if message.msg_controllen == 0:
+        message.msg_control = NULL
+
+
+cdef uint32_t datagrams_in(const Outgoing *out) noexcept nogil:
+    return 1 if out.stride == 0 else (out.len + out.stride - 1) // out.stride
+
+
+cdef bint send_without_source(Sender *sender, Dataplane *dp, int fd, int i, bint segmented,
+                              uint32_t len) noexcept nogil:
+    """Sends the first `len` bytes of message i again, in case its source address is gone. False: refused as well."""
+    cdef Outgoing *out = &sender.queue[i]
+    prepare(sender, i, segmented, False)
+    sender.iov[i].iov_len = len
+    if sendmmsg(fd, &sender.messages[i], 1, MSG_DONTWAIT) != 1:
+        return False
+    if out.peer != NULL:
+        clear_source(out.peer)
+    out.to.local_len = 0
+    count(&dp.counters.tx_source_cleared)
+    return True
+
+
+cdef int prepare_singly(Sender *sender, int i) noexcept nogil:
+    """Makes the datagrams of message i, as many as go, messages of their own at the front. How many.
+
+    They share the i-th address and control data. No other message is prepared at the time.
+    """
+    cdef Outgoing *out = &sender.queue[i]
+    cdef msghdr header
+    cdef uint32_t at = 0
+    cdef int n = 0
+    prepare(sender, i, False, True)
+    header = sender.messages[i].msg_hdr
+    while at < out.len and n < SEND_BATCH:
+        sender.iov[n].iov_base = out.base + at
+        sender.iov[n].iov_len = out.stride if out.len - at > out.stride else out.len - at
+        sender.messages[n].msg_hdr = header
+        sender.messages[n].msg_hdr.msg_iov = &sender.iov[n]
+        at += out.stride
+        n += 1
+    return n
+
+
+cdef void pass_datagrams(Outgoing *out, uint32_t n) noexcept nogil:
+    """The first n datagrams of the message are done with."""
+    cdef uint32_t len = n * out.stride if out.len > n * out.stride else out.len
+    out.base += len
+    out.len -= len
+
+
+cdef bint send_singly(Sender *sender, Dataplane *dp, int fd, int i, bint *any_sent) noexcept nogil:
+    """Sends the datagrams of a message that the kernel is not to have as a whole. False: the socket is full.
+
+    What is left of the message then waits in its place.
+    """
+    cdef Outgoing *out = &sender.queue[i]
+    cdef uint32_t len
+    cdef int n, done, error
+    while out.len != 0:
+        n = prepare_singly(sender, i)
+        done = sendmmsg(fd, sender.messages, n, MSG_DONTWAIT)
+        error = linux.errno
+        count(&dp.counters.tx_sends)
+        len = out.stride if out.len > out.stride else out.len
+        if done <= 0 and error == EINTR:
+            continue
+        if done <= 0 and out.to.local_len != 0 and error != EMSGSIZE and error != EAGAIN:
+            if send_without_source(sender, dp, fd, i, False, len):
+                done = 1
+            error = linux.errno
+        if done > 0:
+            any_sent[0] = True
+            len = done * out.stride
+            note_bytes(out, len if len < out.len else out.len)
+            count(&dp.counters.tx_datagrams, done)
+        elif error == EAGAIN:
+            return False
+        else:
+            count(&dp.counters.tx_message_too_long if error == EMSGSIZE else &dp.counters.tx_send_error)
+            done = 1
+        pass_datagrams(out, done)
+    return True
+
+
+cdef inline bint goes_whole(const Dataplane *dp, const Outgoing *out) noexcept nogil:
+    """Whether one send takes the message: it is one datagram, or the kernel may cut it."""
+    if out.stride == 0:
+        return True
+    if not (dp.gso4 if out.to.ip_len == 4 else dp.gso6):
+        return False
+    return dp.gso_equal_tail or out.len % out.stride != 0
+
+
+cdef bint resend(Sender *sender, Dataplane *dp, int fd, int i, int error) noexcept nogil:
+    """The kernel refused message i. What may be wrong, in turn: a source address that is gone, then segmentation.
+
+    False: the socket is full, and what is left of the message waits in its place.
+    """
+    cdef Outgoing *out = &sender.queue[i]
+    cdef uint8_t *gso = &dp.gso4 if out.to.ip_len == 4 else &dp.gso6
+    cdef bint segmented = out.stride != 0 and gso[0]
+    cdef bint any_sent = False, done
+    cdef uint32_t datagrams = datagrams_in(out)
+    if out.to.local_len != 0 and error != EMSGSIZE and error != ENOBUFS:
+        if send_without_source(sender, dp, fd, i, segmented, out.len):
+            note_bytes(out, out.len)
+            count(&dp.counters.tx_datagrams, datagrams)
+            return True
+        error = linux.errno
+    if segmented and (error == EIO or error == EINVAL or error == EPERM or error == EMSGSIZE):
+        count(&dp.counters.tx_gso_refused)
+        done = send_singly(sender, dp, fd, i, &any_sent)
+        # EMSGSIZE is the path's MTU, which the kernel gets around by fragments; the others, if single datagrams pass,
+        # are a device or a driver that can't segment (known for EIO: no checksum offload on the way out).
+        if any_sent and error != EMSGSIZE:
+            gso[0] = False
+        return done
+    if error == EAGAIN:
+        return False
+    sender.failed += 1
+    sender.error = error
+    count(&dp.counters.tx_message_too_long if error == EMSGSIZE else &dp.counters.tx_send_error)
+    return True
+
+
+cdef bint udp_flush(Sender *sender, Dataplane *dp) noexcept nogil:
+    """Sends what is queued, in order. False: the socket is full, and the rest waits for the next flush."""
+    cdef int i, n, fd, done
+    cdef bint any_sent = False
+    while sender.sent < sender.count:
+        i = sender.sent
+        fd = dp.fd4 if sender.queue[i].to.ip_len == 4 else dp.fd6
+        if fd < 0:
+            count(&dp.counters.tx_send_error)
+            sender.failed += 1
+            sender.error = EAFNOSUPPORT
+            sender.sent += 1
+            continue
+        if not goes_whole(dp, &sender.queue[i]):
+            if not send_singly(sender, dp, fd, i, &any_sent):
+                return False
+            sender.sent += 1
+            continue
+        n = 0
+        while (i + n < sender.count and sender.queue[i + n].to.ip_len == sender.queue[i].to.ip_len
+               and goes_whole(dp, &sender.queue[i + n])):
+            prepare(sender, i + n, True, True)
+            n += 1
+        done = sendmmsg(fd, &sender.messages[i], n, MSG_DONTWAIT)
+        count(&dp.counters.tx_sends)
+        if done > 0:
+            for i in range(sender.sent, sender.sent + done):
+                note_bytes(&sender.queue[i], sender.queue[i].len)
+                count(&dp.counters.tx_datagrams, datagrams_in(&sender.queue[i]))
+            sender.sent += done
+        elif linux.errno == EAGAIN:
+            return False
+        elif linux.errno != EINTR:
+            if not resend(sender, dp, fd, i, linux.errno):
+                return False
+            sender.sent += 1
+    sender.count = 0
+    sender.sent = 0
+    return True
+
+
+cdef int udp_send_once(Sender *sender, Dataplane *dp) noexcept nogil:
+    """Tries each queued message, of one datagram and for no peer, once, and forgets them all. How many were sent.
+
+    For answers to strangers: they are worth no second try, and no wait for a full socket.
+    """
+    cdef int i, n, fd, done, sent = 0
+    while sender.sent < sender.count:
+        i = sender.sent
+        fd = dp.fd4 if sender.queue[i].to.ip_len == 4 else dp.fd6
+        n = 0
+        while i + n < sender.count and sender.queue[i + n].to.ip_len == sender.queue[i].to.ip_len:
+            prepare(sender, i + n, False, True)
+            n += 1
+        if fd < 0:
+            sender.sent += n
+            continue
+        done = sendmmsg(fd, &sender.messages[i], n, MSG_DONTWAIT)
+        count(&dp.counters.tx_sends)
+        if done > 0:
+            sent += done
+            sender.sent += done
+        elif linux.errno == EAGAIN:
+            sender.sent += n
+        elif linux.errno != EINTR:
+            count(&dp.counters.tx_send_error)
+            sender.sent += 1        # the first of them was refused; of the others nothing is known yet
+    count(&dp.counters.tx_datagrams, sent)
+    sender.count = 0
+    sender.sent = 0
+    return sent
+
+
+# ---- in
+
+cdef Receiver *udp_receiver_new() noexcept nogil:
+    """NULL: no memory."""
+    cdef void *memory = NULL
+    cdef Receiver *receiver
+    if posix_memalign(&memory, 64, sizeof(Receiver)) != 0:
+        return NULL
+    receiver = <Receiver *>memory
+    memset(receiver, 0, sizeof(Receiver))
+    if posix_memalign(&memory, 4096, <size_t>RECEIVE_BATCH * RECEIVE_LEN) != 0:
+        free(receiver)
+        return NULL
+    receiver.buffers = <uint8_t *>memory
+    receiver.used = RECEIVE_BATCH
+    return receiver
+
+
+cdef void udp_receiver_free(Receiver *receiver) noexcept nogil:
+    if receiver != NULL:
+        OPENSSL_cleanse(receiver.buffers, <size_t>RECEIVE_BATCH * RECEIVE_LEN)   # decrypted text
+        free(receiver.buffers)
+        free(receiver)
+
+
+cdef int udp_receive(Receiver *receiver, int fd, int limit) noexcept nogil:
+    """Takes what is there, up to `limit` (RECEIVE_BATCH) messages. How many, 0: nothing is there, -1: see errno."""
+    cdef int i, n
+    cdef msghdr *message
+    c_assert(receiver.used <= RECEIVE_BATCH)
+    c_assert(limit <= RECEIVE_BATCH)
+    for i in range(receiver.used):
+        receiver.iov[i].iov_base = receiver.buffers + <size_t>i * RECEIVE_LEN
+        receiver.iov[i].iov_len = RECEIVE_LEN
+        message = &receiver.messages[i].msg_hdr
+        message.msg_name = &receiver.names[i]
+        message.msg_namelen = sizeof(sockaddr_in6)
+        message.msg_iov = &receiver.iov[i]
+        message.msg_iovlen = 1
+        message.msg_control = receiver.control[i]
+        message.msg_controllen = CONTROL_WORDS * 8
+        message.msg_flags = 0
+    n = recvmmsg(fd, receiver.messages, <unsigned int>limit, MSG_DONTWAIT, NULL)
+    c_assert(n <= limit)
+    receiver.used = n if n > 0 else 0
+    if n < 0 and (linux.errno == EAGAIN or linux.errno == EINTR):
+        return 0
+    return n
+
+
+cdef void udp_received(Receiver *receiver, int i, Received *message) noexcept nogil:
+    """What the i-th message of the last udp_receive() holds and where it came from."""
+    cdef msghdr *header = &receiver.messages[i].msg_hdr
+    cdef sockaddr_in *in4 = <sockaddr_in *>&receiver.names[i]
+    cdef sockaddr_in6 *in6 = &receiver.names[i]
+    cdef Endpoint *source = &message.source
+    cdef cmsghdr *control
+    cdef in_pktinfo *info4
+    cdef in6_pktinfo *info6
+    cdef int size
+    c_assert(i < receiver.used)
+    c_assert(receiver.messages[i].msg_len <= RECEIVE_LEN)
+    memset(source, 0, sizeof(Endpoint))
+    message.data = <uint8_t *>receiver.iov[i].iov_base
+    message.len = receiver.messages[i].msg_len
+    message.stride = message.len
+    message.tos = 0
+    message.truncated = (header.msg_flags & MSG_TRUNC) != 0
+    if in6.sin6_family == AF_INET6:
+        source.ip_len = 16
+        source.port = in6.sin6_port
+        source.scope_id = in6.sin6_scope_id
+        memcpy(source.ip, &in6.sin6_addr, 16)
+    else:
+        source.ip_len = 4
+        source.port = in4.sin_port
+        memcpy(source.ip, &in4.sin_addr, 4)
+    control = CMSG_FIRSTHDR(header)
+    while control != NULL:
+        # The kernel cuts off what has no room, which all that is asked for has.
+        if control.cmsg_level == SOL_UDP and control.cmsg_type == UDP_GRO:
+            c_assert(control.cmsg_len >= CMSG_LEN(sizeof(size)))
+            memcpy(&size, CMSG_DATA(control), sizeof(size))
+            if size > 0:
+                message.stride = <uint32_t>size
+        elif control.cmsg_level == IPPROTO_IP and control.cmsg_type == IP_PKTINFO:
+            c_assert(control.cmsg_len >= CMSG_LEN(sizeof(in_pktinfo)))
+            info4 = <in_pktinfo *>CMSG_DATA(control)
+            source.local_len = 4
+            source.local_ifindex = <uint32_t>info4.ipi_ifindex
+            memcpy(source.local_ip, &info4.ipi_spec_dst, 4)
+        elif control.cmsg_level == IPPROTO_IPV6 and control.cmsg_type == IPV6_PKTINFO:
+            c_assert(control.cmsg_len >= CMSG_LEN(sizeof(in6_pktinfo)))
+            info6 = <in6_pktinfo *>CMSG_DATA(control)
+            source.local_len = 16
+            source.local_ifindex = info6.ipi6_ifindex
+            memcpy(source.local_ip, &info6.ipi6_addr, 16)
+        elif control.cmsg_level == IPPROTO_IP and control.cmsg_type == IP_TOS:
+            message.tos = CMSG_DATA(control)[0]
+        elif control.cmsg_level == IPPROTO_IPV6 and control.cmsg_type == IPV6_TCLASS:
+            message.tos = CMSG_DATA(control)[0]
+        control = CMSG_NXTHDR(header, control)
