@@ -1,5 +1,6 @@
 # make demo    two sites and a tunnel on this machine           FAR=wireguard-go or NEAR=... puts that daemon at that end
 # make test    lint, types and all tests                        TESTS="tests/core -k rekey" chooses some
+#              TESTS=fast: those of core, config and data plane that need no root: a minute or two of one processor
 # make bench   micro benchmarks, then the tunnel bench          QUICK=1 for a short run; BENCH="--rounds 3" for others
 # make bench-compare    micro benchmarks beside the saved ones   "python -m bench.micro --save-baseline" saves others
 # make venv    only the environment that these need; make runtime: only what pywg itself needs, in .venv/bin/pywg
@@ -10,6 +11,9 @@ FAR ?= pywg
 QUICK ?= 0
 BENCH ?=
 TESTS ?= tests
+
+# A test that is skipped has failed here: what it lacks, the others lack as well.
+FAST := tests/core tests/config tests/fastpath -m "not netns and not slow" --no-skips
 
 BIN := .venv/bin
 SOURCES := $(shell find pywg -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.inc')
@@ -24,7 +28,7 @@ demo: demo-packages runtime
 	@exec $(BIN)/python -m bench.tunnel.demo --near $(NEAR) --far $(FAR) </dev/null
 
 test: venv lint
-	@exec $(BIN)/python -m pytest $(TESTS) </dev/null
+	@exec $(BIN)/python -m pytest $(if $(filter fast,$(TESTS)),$(FAST),$(TESTS)) </dev/null
 
 lint: venv
 	@$(BIN)/ruff check --quiet .

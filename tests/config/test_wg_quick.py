@@ -363,6 +363,7 @@ def test_wg_quick_strip_reads_what_is_written(config: WgQuickConfig) -> None:
     )
 
 
+@pytest.mark.netns  # wg-quick wants root even for `strip`
 def test_the_real_wg_quick_takes_what_is_written(tmp_path: Path) -> None:
     wg_quick_tool = require_tool("wg-quick")
     config = WgQuickConfig(

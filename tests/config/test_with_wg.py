@@ -92,6 +92,8 @@ def _a_new_device(device: Device) -> None:
     device.requests.clear()
 
 
+pytestmark = pytest.mark.netns  # needs root and wg, if no namespace
+
 with_wg = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

@@ -9,6 +9,8 @@ from tests.beside import build_library
 from tests.sanitizers import ADDRESS, THREAD, Sanitizer, said
 from tests.support import require_tool
 
+pytestmark = pytest.mark.slow
+
 NOT_AGAIN = (
     "test_sanitized.py",
     "test_plane_memory.py",  # measures memory, of which a sanitizer needs plenty
