@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from pywg.core import events
 from pywg.core.events import Activity, Endpoint
 from pywg.core.tunnel import Tunnel
+from pywg.dataplane.crypto.secret import Secret
 from tests import cookies, paper
 
 START = 1000.0

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pywg.core import crypto
+from pywg.dataplane.crypto.secret import Secret
 from tests.cookies import xseal
 from tests.core import vectors
 
