@@ -1,0 +1,286 @@
+"""ARCHITECTURE.md and CONTRIBUTING.md against the code: what they name exists, and every limit has the value they say.
+
+The readers' pages (README.md, docs/, bench/README.md) are held to the same paths. Each check is a function of a text,
+so that a wrong entry of every kind can be shown to fail.
+"""
+
+import ast
+import functools
+import operator
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILDERS = ("ARCHITECTURE.md", "CONTRIBUTING.md")
+READERS = ("README.md", "docs/performance.md", "docs/systemd/README.md", "bench/README.md")
+PICTURE = "docs/architecture.svg"
+
+TOP = ("pywg", "tests", "bench", "docs", ".ci")
+SUFFIXES = (".py", ".pyx", ".pxd", ".pyi", ".h", ".inc", ".md", ".toml", ".svg")
+PICTURE_BASES = ("", "pywg", "pywg/runtime", "pywg/dataplane")
+UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "s": 1, "ms": 1, "ns": 1}
+LIMIT_NAME = re.compile(r"(^|_)(MAX|MOST|LIMIT|BURST)(_|$)|PER_(SECOND|PEER)")
+OPERATORS: dict[type[ast.operator], Callable[..., float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Pow: operator.pow,
+    ast.LShift: operator.lshift,
+}
+CONSTANT = re.compile(r"^\s*(_?[A-Z][A-Z0-9_]*)(?:: [\w\[\], ]+)? = ([^#\n]+)", re.M)
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def quoted(text: str) -> Iterator[str]:
+    """What a page shows as code: between backticks, and in indented blocks."""
+    yield from re.findall(r"`([^`\n]+)`", text)
+    yield from (line.partition(" #")[0] for line in re.findall(r"^    (.+)$", text, re.M))
+
+
+def words(text: str) -> Iterator[str]:
+    for code in quoted(text):
+        yield from filter(None, re.split(r"[\s\"',;()=]+", code))
+
+
+# ---- paths
+
+
+def paths(text: str) -> set[str]:
+    """Paths of this repository that a page names, links included."""
+    named = {word for word in words(text) if word.split("/")[0] in TOP and "/" in word}
+    named |= {word for word in words(text) if "/" not in word and word.endswith(SUFFIXES)}
+    return named | {target.partition("#")[0] for target in re.findall(r"\]\((?!https?:|#)([^)]+)\)", text)}
+
+
+def missing(names: set[str], *bases: str) -> set[str]:
+    """Those that are nowhere below the bases. A name that ends with / is a folder's, and * may stand for anything."""
+    return {name for name in names if not any(exists(f"{base}/{name}" if base else name) for base in bases)}
+
+
+def exists(name: str) -> bool:
+    return any(found.is_dir() or not name.endswith("/") for found in ROOT.glob(name.partition("::")[0]))
+
+
+@pytest.mark.parametrize("name", [*BUILDERS, *READERS])
+def test_every_path_that_a_page_names_exists(name: str) -> None:
+    assert missing(paths(text_of(name)), "", str(Path(name).parent)) == set()
+
+
+def test_a_path_that_is_not_there_is_found() -> None:
+    text = "`pywg/nosuch.py`, `pywg/cli/`, `pywg/errors.py/`, `nosuch.md`, [there](docs/nosuch.md), `pywg/*.nosuch`\n\n"
+    text += "    make test TESTS=tests/nosuch\n"
+    wrong = {"pywg/nosuch.py", "pywg/errors.py/", "nosuch.md", "docs/nosuch.md", "pywg/*.nosuch", "tests/nosuch"}
+    assert missing(paths(text), "") == wrong
+
+
+# ---- names
+
+
+@functools.cache
+def sources() -> str:
+    """All code of this repository but this file."""
+    kinds = ("*.py", "*.pyx", "*.pxd", "*.h", "*.inc", "*.c")
+    files = [path for top in ("pywg", "tests", "bench") for kind in kinds for path in (ROOT / top).rglob(kind)]
+    files += [ROOT / "setup.py", ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / ".ci/packages"]
+    return "\n".join(path.read_text() for path in files if path != Path(__file__).resolve())
+
+
+@functools.cache
+def known_names() -> set[str]:
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+|\w+", sources()))
+
+
+def unknown_names(text: str) -> set[str]:
+    """Identifiers, options, targets of make and modules to be run that occur nowhere in the code."""
+    named: set[str] = set()
+    for code in re.findall(r"`([^`\n]+)`", text):
+        if re.fullmatch(r"_?[A-Za-z]\w*(\.\w+)*", code) and not code.endswith(SUFFIXES):
+            named |= set(code.split("."))
+    named |= set(re.findall(r"`(--[a-z][a-z-]+)", text))
+    targets = set(re.findall(r"^([a-z-]+):", text_of("Makefile"), re.M))
+    called = {word for code in quoted(text) for word in re.findall(r"\bmake ([a-z-]+)", code)}
+    run = {word for code in quoted(text) for word in re.findall(r"-m ((?:tests|bench)[\w.]+)", code)}
+    modules = {word for word in run if not exists(word.replace(".", "/") + "*")}
+    return {name for name in named if name not in known_names()} | (called - targets) | modules
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_every_name_that_a_page_shows_as_code_is_in_the_code(name: str) -> None:
+    assert unknown_names(text_of(name)) == set()
+
+
+def test_a_name_that_is_not_in_the_code_is_found() -> None:
+    text = "`no_such_name`, `Plane.no_such_method`, `--no-such-option N`, `make no-such-target`, `-m tests.nosuch`"
+    wrong = {"no_such_name", "no_such_method", "--no-such-option", "no-such-target", "tests.nosuch"}
+    assert unknown_names(text) == wrong
+    assert unknown_names("`Plane.drain`, `--threads 2`, `make lint`, `python -m tests.fuzz`, `PYWG_AEAD`") == set()
+
+
+# ---- folders
+
+
+def unnamed_folders(text: str) -> set[str]:
+    """Folders of pywg/ without a line of their own in the table of folders."""
+    files = [path for kind in ("*.py", "*.pyx", "*.pxd", "*.h") for path in (ROOT / "pywg").rglob(kind)]
+    folders = {f"{path.parent.relative_to(ROOT)}/" for path in files} - {"pywg/"}
+    return folders - set(re.findall(r"^\| `(pywg/[\w/]+/)` \| \S", text, re.M))
+
+
+def test_every_folder_has_a_line() -> None:
+    assert unnamed_folders(text_of("ARCHITECTURE.md")) == set()
+
+
+def test_a_folder_without_a_line_is_found() -> None:
+    text = text_of("ARCHITECTURE.md")
+    assert unnamed_folders(text.replace("\n| `pywg/core/` | ", "\n| core | ")) == {"pywg/core/"}
+    assert unnamed_folders(text.replace("`pywg/dataplane/wire/` | ", "`pywg/dataplane/wire/` |  |")) != set()
+
+
+# ---- limits
+
+
+@functools.cache
+def constants(name: str) -> dict[str, str]:
+    """The constants of one source file, as expressions: of Python modules, and of enums of Cython."""
+    return {found[1]: found[2].strip() for found in CONSTANT.finditer(text_of(name))}
+
+
+@functools.cache
+def all_constants() -> dict[str, dict[str, str]]:
+    kinds = ("*.py", "*.pyx", "*.pxd")
+    files = [path for kind in kinds for path in (ROOT / "pywg").rglob(kind)]
+    return {str(path.relative_to(ROOT)): constants(str(path.relative_to(ROOT))) for path in sorted(files)}
+
+
+def value_of(file: str, name: str) -> float:
+    """The value of a constant. KeyError: there is none."""
+
+    def value(node: ast.expr) -> float:
+        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+            return node.value
+        if isinstance(node, ast.BinOp):
+            return OPERATORS[type(node.op)](value(node.left), value(node.right))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "int":
+            return int(value(node.args[0]))
+        assert isinstance(node, ast.Name), f"{name}: {ast.dump(node)}"
+        homes = [file, *all_constants()]
+        return value_of(next(home for home in homes if node.id in constants(home)), node.id)
+
+    return value(ast.parse(constants(file)[name], mode="eval").body)
+
+
+def limits(text: str) -> list[tuple[str, str, str]]:
+    """(constant, value, file) of each row of the table of limits."""
+    section = text.partition("\n## Limits\n")[2].partition("\n## ")[0]
+    return re.findall(r"^\| `(\w+)` \| ([^|]+) \| `([^`]+)` \| \S", section, re.M)
+
+
+def number(text: str) -> float:
+    """A value as the table writes it: 4,096 or 64 KiB or 2^32-1 or 0.1 s."""
+    amount, _, unit = text.partition(" ")
+    power = re.fullmatch(r"2\^(\d+)(-1)?", amount)
+    if power:
+        return (1 << int(power[1])) - bool(power[2])
+    return (float(amount) if "." in amount else int(amount.replace(",", ""))) * UNITS[unit]
+
+
+def wrong_limits(text: str) -> set[str]:
+    wrong = set()
+    for name, value, file in limits(text):
+        if not exists(file) or name not in constants(file) or value_of(file, name) != number(value):
+            wrong.add(name)
+    return wrong
+
+
+def unlisted_limits(text: str) -> set[str]:
+    """Constants that are limits by their names, and not in the table."""
+    listed = {(name, file) for name, _, file in limits(text)}
+    return {
+        f"{file}: {name}"
+        for file, there in all_constants().items()
+        for name in there
+        if LIMIT_NAME.search(name) and (name, file) not in listed
+    }
+
+
+def test_every_limit_is_what_the_table_says() -> None:
+    assert len(limits(text_of("ARCHITECTURE.md"))) > 50
+    assert wrong_limits(text_of("ARCHITECTURE.md")) == set()
+
+
+def test_every_limit_is_in_the_table() -> None:
+    assert unlisted_limits(text_of("ARCHITECTURE.md")) == set()
+
+
+def test_a_wrong_limit_is_found() -> None:
+    text = text_of("ARCHITECTURE.md")
+    name, value, file = limits(text)[0]
+    row = f"| `{name}` | {value} | `{file}` |"
+    assert text.count(row) == 1
+    assert wrong_limits(text.replace(row, f"| `{name}` | {number(value) + 1:.0f} | `{file}` |")) == {name}
+    assert wrong_limits(text.replace(row, f"| `NO_{name}` | {value} | `{file}` |")) == {f"NO_{name}"}
+    assert wrong_limits(text.replace(row, f"| `{name}` | {value} | `pywg/nosuch.py` |")) == {name}
+    name, value, file = next(one for one in limits(text) if LIMIT_NAME.search(one[0]))
+    assert f"{file}: {name}" not in unlisted_limits(text)
+    assert f"{file}: {name}" in unlisted_limits(text.replace(f"| `{name}` | {value} | `{file}`", "| gone | "))
+
+
+@pytest.mark.parametrize(("text", "value"), [("4,096", 4096), ("64 KiB", 65536), ("2^8-1", 255), ("0.1 s", 0.1)])
+def test_numbers_are_read_as_the_table_writes_them(text: str, value: float) -> None:
+    assert number(text) == value
+
+
+# ---- glossary
+
+
+def wrong_terms(text: str) -> set[str]:
+    """Terms of the glossary that the file beside them does not have."""
+    section = text.partition("\n## Glossary\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([\w ,-]+?) \| [^|]+ \| `([^`]+)` \|$", section, re.M)
+    assert len(rows) == section.count("\n|") - 2 or not rows, "a row that can't be read"
+    return {
+        term
+        for terms, file in rows
+        for term in terms.split(", ")
+        if not exists(file) or not re.search(re.sub(r"[ -]", r"[\\s_-]+", term), text_of(file), re.I)
+    }
+
+
+def test_every_term_is_in_the_file_beside_it() -> None:
+    assert "| gate |" in text_of("ARCHITECTURE.md")
+    assert wrong_terms(text_of("ARCHITECTURE.md")) == set()
+
+
+def test_a_term_that_the_code_does_not_have_is_found() -> None:
+    head = "\n## Glossary\n\n| term | meaning | in |\n|---|---|---|\n"
+    good = "| gate | a lock | `pywg/dataplane/state/gate.pxd` |\n"
+    assert wrong_terms(head + good) == set()
+    assert wrong_terms(head + good.replace("| gate", "| gate, portcullis")) == {"portcullis"}
+    assert wrong_terms(head + good.replace("gate.pxd", "nosuch.pxd")) == {"gate"}
+
+
+# ---- the picture
+
+
+def files_shown(svg: str) -> set[str]:
+    shown = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    return {word for text in shown for word in re.findall(r"[\w./]+", text) if word.endswith((*SUFFIXES, "/"))}
+
+
+def test_every_file_in_the_picture_exists() -> None:
+    shown = files_shown(text_of(PICTURE))
+    assert "_fastpath.pyx" in {Path(name).name for name in shown}
+    assert missing(shown, *PICTURE_BASES) == set()
+
+
+def test_a_file_that_is_only_in_the_picture_is_found() -> None:
+    picture = text_of(PICTURE).replace(">core/tunnel.py<", ">core/nosuch.py<").replace(">state/<", ">nosuch/<")
+    assert missing(files_shown(picture), *PICTURE_BASES) == {"core/nosuch.py", "nosuch/"}
