@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.meta.test_dataplane_layers import FLOORS
+from tests.meta.test_layers import MAY_IMPORT, WINGS
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILDERS = ("ARCHITECTURE.md", "CONTRIBUTING.md")
 READERS = ("README.md", "docs/performance.md", "docs/systemd/README.md", "bench/README.md")
@@ -127,21 +130,47 @@ def test_a_name_that_is_not_in_the_code_is_found() -> None:
 # ---- folders
 
 
-def unnamed_folders(text: str) -> set[str]:
-    """Folders of pywg/ without a line of their own in the table of folders."""
+def floors(text: str) -> dict[str, int]:
+    """The floor of each folder that has a line of its own in one of the tables of folders."""
+    rows: list[tuple[str, str]] = re.findall(r"^\| `(pywg/[\w/]+/)` \| (\d) \| \S", text, re.M)
+    return {folder: int(floor) for folder, floor in rows}
+
+
+def folders() -> set[str]:
     files = [path for kind in ("*.py", "*.pyx", "*.pxd", "*.h") for path in (ROOT / "pywg").rglob(kind)]
-    folders = {f"{path.parent.relative_to(ROOT)}/" for path in files} - {"pywg/"}
-    return folders - set(re.findall(r"^\| `(pywg/[\w/]+/)` \| \S", text, re.M))
+    return {f"{path.parent.relative_to(ROOT)}/" for path in files} - {"pywg/"}
+
+
+def wrong_floors(text: str) -> set[str]:
+    """Folders that stand on another floor than the tests of layers have them, or on none."""
+    shown = floors(text)
+    real = {f"pywg/runtime/{name}/": floor for floor, names in enumerate(reversed(WINGS), 1) for name in names}
+    real |= {f"pywg/dataplane/{name}/": floor for floor, names in enumerate(FLOORS, 1) for name in names}
+    wrong = {folder for folder in real.keys() & folders() if shown.get(folder) != real[folder]}
+    for upper, used in MAY_IMPORT.items():
+        below = {f"pywg/{lower}/" for lower in used - {upper}} & shown.keys()
+        wrong |= {folder for folder in below if shown[folder] >= shown.get(f"pywg/{upper}/", 9)}
+    return wrong
 
 
 def test_every_folder_has_a_line() -> None:
-    assert unnamed_folders(text_of("ARCHITECTURE.md")) == set()
+    assert floors(text_of("ARCHITECTURE.md")).keys() == folders()
 
 
-def test_a_folder_without_a_line_is_found() -> None:
+def test_every_folder_is_on_its_floor() -> None:
+    assert wrong_floors(text_of("ARCHITECTURE.md")) == set()
+
+
+def test_a_wrong_floor_and_a_folder_without_a_line_are_found() -> None:
     text = text_of("ARCHITECTURE.md")
-    assert unnamed_folders(text.replace("\n| `pywg/core/` | ", "\n| core | ")) == {"pywg/core/"}
-    assert unnamed_folders(text.replace("`pywg/dataplane/wire/` | ", "`pywg/dataplane/wire/` |  |")) != set()
+    assert folders() - floors(text.replace("| `pywg/core/` | 2 |", "| core | 2 |")).keys() == {"pywg/core/"}
+    assert wrong_floors(text.replace("| `pywg/core/` | 2 |", "| `pywg/core/` | 3 |")) == {"pywg/core/"}
+    assert wrong_floors(text.replace("| `pywg/runtime/net/` | 2 |", "| `pywg/runtime/net/` | 1 |")) == {
+        "pywg/runtime/net/"
+    }
+    assert wrong_floors(text.replace("`pywg/dataplane/udp/` | 5 |", "`pywg/dataplane/udp/` | 4 |")) == {
+        "pywg/dataplane/udp/"
+    }
 
 
 # ---- limits
