@@ -42,6 +42,8 @@ cdef int read_superframe(Superframe *s, const VnetHdr *hdr, const IpView *ip) no
         return SEG_MALFORMED
     if hdr.flags & VNET_F_NEEDS_CSUM and hdr.csum_start != ip.l4_offset:
         return SEG_MALFORMED
+    c_assert(s.header_len <= ip.total_len)
+    c_assert(ip.total_len <= ip.len)
     s.payload_len = ip.total_len - s.header_len
     s.gso_size = hdr.gso_size
     s.count = (s.payload_len + s.gso_size - 1) // s.gso_size if s.payload_len else 1

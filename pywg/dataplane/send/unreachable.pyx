@@ -2,6 +2,7 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
+from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.linux cimport AF_INET, AF_INET6, MSG_DONTWAIT, sendto, sockaddr, sockaddr_in, sockaddr_in6
 from pywg.dataplane.wire.checksum cimport csum_fold, csum_partial, csum_pseudo6
 from pywg.dataplane.wire.ip cimport ICMP_LEN, IP4_LEN, IP6_LEN, PROTO_ICMP, PROTO_ICMP6, IcmpHeader, Ip4Header
@@ -12,6 +13,11 @@ cdef enum:
     UNREACHABLE4_HOST = 1
     UNREACHABLE6 = 1
     UNREACHABLE6_ADDRESS = 3
+    ECHO_REPLY = 0
+    ECHO = 8
+    TIMESTAMP = 13
+    TIMESTAMP_REPLY = 14
+    INFORMATIONAL6 = 128            # of ICMPv6, the first type that is no error
     REPLY4_MAX = 576
     REPLY4_TOS = 0xC0               # internetwork control, as Linux sends its own errors
     TTL = 64
@@ -39,10 +45,10 @@ cdef bint is_answerable(const IpView *ip) noexcept nogil:
     if ip.version == 4:
         if not is_host4(ip.source) or not is_host4(ip.destination):
             return False
-        return ip.protocol != PROTO_ICMP or kind in (0, 8, 13, 14)
+        return ip.protocol != PROTO_ICMP or kind in (ECHO_REPLY, ECHO, TIMESTAMP, TIMESTAMP_REPLY)
     if ip.source[0] == 0xFF or ip.destination[0] == 0xFF or is_unspecified6(ip.source):
         return False
-    return ip.protocol != PROTO_ICMP6 or kind >= 128
+    return ip.protocol != PROTO_ICMP6 or kind >= INFORMATIONAL6
 
 
 cdef uint32_t icmp_unreachable(const IpView *ip, uint8_t *reply) noexcept nogil:
@@ -55,6 +61,7 @@ cdef uint32_t icmp_unreachable(const IpView *ip, uint8_t *reply) noexcept nogil:
     cdef Ip6Header *ip6 = <Ip6Header *>reply
     cdef IcmpHeader *icmp = <IcmpHeader *>(reply + header_len)
     cdef uint64_t pseudo = 0
+    c_assert(ip.version != 0)
     if not is_answerable(ip):
         return 0
     memset(reply, 0, header_len + ICMP_LEN)

@@ -5,6 +5,7 @@ the kernel's WireGuard does: it never drops, so that a link which rewrites the o
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
+from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.wire.checksum cimport csum_fold
 from pywg.dataplane.wire.ip cimport IP6_CLASS_SHIFT, Ip4Header, Ip6Header, IpView, htonl
 
@@ -35,6 +36,7 @@ cdef inline void ecn_decapsulate(const IpView *ip, uint8_t outer) noexcept nogil
     `outer`: the outer TOS or traffic class. The view's `tos` stays the old one.
     """
     cdef uint8_t inner = ip.tos & ECN_MASK
+    c_assert(ip.version != 0)
     outer &= ECN_MASK
     if outer == ECN_NOT_ECT or outer == ECN_ECT0:
         return
