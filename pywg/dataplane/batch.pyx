@@ -13,8 +13,9 @@ from pywg.dataplane.sys.libcrypto cimport EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_ne
 from pywg.dataplane.sys.libcrypto cimport EVP_EncryptInit_ex, EVP_EncryptUpdate, EVP_chacha20_poly1305
 from pywg.dataplane.wire.ip cimport IpView, ip_read
 from pywg.dataplane.wire.run cimport Run
-from pywg.dataplane.wire.wireguard cimport KEY_LEN, MESSAGE_TRANSPORT, TAG_LEN, TRANSPORT_MIN_LEN, VNET_HDR_LEN
-from pywg.dataplane.wire.wireguard cimport WG_HEADER_LEN, VnetHdr, padded_len
+from pywg.dataplane.wire.virtio cimport VNET_HDR_LEN, VnetHdr
+from pywg.dataplane.wire.wireguard cimport KEY_LEN, MESSAGE_TRANSPORT, TAG_LEN, TRANSPORT_MIN_LEN, WG_HEADER_LEN
+from pywg.dataplane.wire.wireguard cimport padded_len
 
 cdef enum:
     MAX_RUNS = 16

@@ -18,8 +18,8 @@ from pywg.dataplane.wire.checksum cimport csum_fold, csum_partial, csum_pseudo4,
 from pywg.dataplane.wire.ip cimport IP4_DF, IP4_LEN, IP6_LEN, IP_MAX_LEN, PROTO_TCP, PROTO_UDP, TCP_ACK, TCP_ECE
 from pywg.dataplane.wire.ip cimport TCP_LEN, TCP_PSH, Ip4Header, Ip6Header, IpView, TcpHeader, UdpHeader, htons
 from pywg.dataplane.wire.ip cimport ip_addresses, ip_headers_len, ip_read, ntohl, ntohs
-from pywg.dataplane.wire.wireguard cimport VNET_F_NEEDS_CSUM, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4
-from pywg.dataplane.wire.wireguard cimport VNET_HDR_LEN, VNET_HDR_MAX, VnetHdr
+from pywg.dataplane.wire.virtio cimport VNET_F_NEEDS_CSUM, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4, VNET_HDR_LEN
+from pywg.dataplane.wire.virtio cimport VNET_HDR_MAX, VnetHdr
 
 cdef enum:
     TCP_CHECK_OFFSET = 16

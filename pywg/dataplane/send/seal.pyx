@@ -17,7 +17,8 @@ from pywg.dataplane.sys.libcrypto cimport OPENSSL_cleanse
 from pywg.dataplane.sys.linux cimport pthread_mutex_lock, pthread_mutex_unlock
 from pywg.dataplane.udp.udp cimport SEND_BATCH, udp_flush, udp_forget_peers, udp_queue
 from pywg.dataplane.wire.run cimport RUN_MAX_DATAGRAMS, RUN_MAX_WIRE_LEN, Run, run_len
-from pywg.dataplane.wire.wireguard cimport TAG_LEN, VNET_HDR_MAX, WG_HEADER_LEN, padded_len
+from pywg.dataplane.wire.virtio cimport VNET_HDR_MAX
+from pywg.dataplane.wire.wireguard cimport TAG_LEN, WG_HEADER_LEN, padded_len
 
 
 cdef int batch_init(Batch *b) noexcept nogil:

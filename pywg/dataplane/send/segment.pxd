@@ -7,7 +7,7 @@ from libc.stdint cimport uint8_t, uint32_t
 
 from pywg.dataplane.wire.ip cimport IpView
 from pywg.dataplane.wire.run cimport Run
-from pywg.dataplane.wire.wireguard cimport VnetHdr
+from pywg.dataplane.wire.virtio cimport VnetHdr
 
 cdef enum:
     SEG_UNKNOWN_GSO = -1  # a GSO type that was never asked for

@@ -13,8 +13,9 @@ from pywg.dataplane.wire.checksum cimport csum_copy, csum_fold, csum_partial, cs
 from pywg.dataplane.wire.ip cimport IP6_LEN, PROTO_TCP, PROTO_UDP, TCP_CWR, TCP_FIN, TCP_PSH, Ip4Header, Ip6Header
 from pywg.dataplane.wire.ip cimport IpView, TcpHeader, UdpHeader, htonl, htons, ip_headers_len, ip_read, ntohl, ntohs
 from pywg.dataplane.wire.run cimport RUN_MAX_DATAGRAMS, RUN_MAX_WIRE_LEN, Run
-from pywg.dataplane.wire.wireguard cimport TAG_LEN, VNET_F_NEEDS_CSUM, VNET_GSO_ECN, VNET_GSO_TCPV4, VNET_GSO_TCPV6
-from pywg.dataplane.wire.wireguard cimport VNET_GSO_UDP_L4, VNET_HDR_LEN, WG_HEADER_LEN, VnetHdr, padded_len
+from pywg.dataplane.wire.virtio cimport VNET_F_NEEDS_CSUM, VNET_GSO_ECN, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4
+from pywg.dataplane.wire.virtio cimport VNET_HDR_LEN, VnetHdr
+from pywg.dataplane.wire.wireguard cimport TAG_LEN, WG_HEADER_LEN, padded_len
 
 
 cdef struct Superframe:

@@ -8,7 +8,7 @@ from pywg.dataplane.send.unreachable cimport ICMP_REPLY_MAX
 from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.peer cimport Peer
 from pywg.dataplane.state.token_bucket cimport Bucket
-from pywg.dataplane.wire.wireguard cimport VNET_HDR_MAX
+from pywg.dataplane.wire.virtio cimport VNET_HDR_MAX
 
 cdef enum:
     RUNS_FOR_A_FRAME = 16

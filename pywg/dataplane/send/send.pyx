@@ -39,7 +39,8 @@ from pywg.dataplane.sys.linux cimport EAGAIN, EBADF, EBADFD, EINTR, ENODEV, read
 from pywg.dataplane.wire.ecn cimport ECN_MASK
 from pywg.dataplane.wire.ip cimport IpView, ip_read, ip_tos
 from pywg.dataplane.wire.run cimport Run
-from pywg.dataplane.wire.wireguard cimport VNET_F_NEEDS_CSUM, VNET_GSO_NONE, VNET_HDR_MAX, WG_HEADER_LEN, VnetHdr
+from pywg.dataplane.wire.virtio cimport VNET_F_NEEDS_CSUM, VNET_GSO_NONE, VNET_HDR_MAX, VnetHdr
+from pywg.dataplane.wire.wireguard cimport WG_HEADER_LEN
 
 cdef enum:
     ASK_AGAIN_MS = 250              # how often at most a peer asks the control plane for a handshake

@@ -1,9 +1,9 @@
-"""The bytes on both sides of the data plane: WireGuard's transport header and the TUN's virtio header.
+"""WireGuard's messages on the wire: types, lengths, the transport header (paper section 5.4).
 
-Paper section 5.4.6 (transport data); linux/virtio_net.h. Packed structs are read in place: x86-64 and AArch64 are
-little-endian, as WireGuard's wire is, and load from any alignment.
+Packed structs are read in place: x86-64 and AArch64 are little-endian, as WireGuard's wire is, and load from any
+alignment.
 """
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef extern from *:
     """
@@ -26,27 +26,6 @@ cdef enum:
     MAC_LEN = 16
     KEY_LEN = 32
     HANDSHAKE_TOS = 0x88        # of the outer header of all but transport data: AF41, not ECN-capable, as in Linux
-
-cdef enum:
-    VNET_F_NEEDS_CSUM = 1
-    VNET_F_DATA_VALID = 2
-    VNET_GSO_NONE = 0
-    VNET_GSO_TCPV4 = 1
-    VNET_GSO_UDP = 3
-    VNET_GSO_TCPV6 = 4
-    VNET_GSO_UDP_L4 = 5
-    VNET_GSO_ECN = 0x80
-    VNET_HDR_LEN = 10
-    VNET_HDR_MAX = 12               # with num_buffers behind it
-
-
-cdef packed struct VnetHdr:
-    uint8_t flags
-    uint8_t gso_type
-    uint16_t hdr_len
-    uint16_t gso_size
-    uint16_t csum_start
-    uint16_t csum_offset
 
 
 cdef packed struct TransportHeader:

@@ -33,8 +33,9 @@ from pywg.dataplane.sys.libcrypto cimport EVP_chacha20_poly1305
 from pywg.dataplane.sys.linux cimport AF_INET, AF_INET6, CMSG_DATA, CMSG_FIRSTHDR, CMSG_NXTHDR, SOL_UDP, UDP_SEGMENT
 from pywg.dataplane.sys.linux cimport cmsghdr, iovec, mmsghdr, msghdr
 from pywg.dataplane.wire.run cimport RUN_MAX_DATAGRAMS
-from pywg.dataplane.wire.wireguard cimport TAG_LEN, VNET_F_NEEDS_CSUM, VNET_GSO_ECN, VNET_GSO_TCPV4, VNET_GSO_TCPV6
-from pywg.dataplane.wire.wireguard cimport VNET_GSO_UDP_L4, WG_HEADER_LEN, TransportHeader, VnetHdr
+from pywg.dataplane.wire.virtio cimport VNET_F_NEEDS_CSUM, VNET_GSO_ECN, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4
+from pywg.dataplane.wire.virtio cimport VnetHdr
+from pywg.dataplane.wire.wireguard cimport TAG_LEN, WG_HEADER_LEN, TransportHeader
 
 from tests.fuzz.native.played cimport (
     KERNEL_TUN, KERNEL_UDP4, KERNEL_UDP6, TRAFFIC_RAW, TRAFFIC_TCP, TRAFFIC_UDP, Chance, chance_below, chance_bytes,
