@@ -2,7 +2,7 @@
 
 Paper, sections 5.3, 5.4.4 and 5.4.7. This is the sender's side: `CookieJar`, one for each peer. Of the receiver's side
 the core has mac1 alone: who is asked for a cookie, and who has brought one, the data plane decides by itself
-(admission.pxd).
+(dataplane/receive/admit.pxd).
 """
 
 from pywg.constants import COOKIE_SECRET_MAX_AGE, LABEL_COOKIE, LABEL_MAC1

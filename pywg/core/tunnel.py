@@ -4,9 +4,9 @@ A thin composition: it finds the peer that something is about, keeps strangers o
 It never blocks, never reads a clock and never raises for what came from the network.
 
 Which handshake messages count is decided here. The data plane checks mac1 and the receiver index as well, a little
-earlier, only to spare the core what is not worth its time (admission.pxd), and nothing here relies on that. Cookies are
-asked for, and sources limited, there alone. Where a peer is, the plane alone knows: its owner tells it of each message
-that `receive_datagram` found authentic.
+earlier, only to spare the core what is not worth its time (dataplane/receive/admit.pxd), and nothing here relies on
+that. Cookies are asked for, and sources limited, there alone. Where a peer is, the plane alone knows: its owner tells
+it of each message that `receive_datagram` found authentic.
 
 Between two calls that take input the owner drains `events()`, then `datagrams_to_send()`: an answer must not leave
 before the data plane has the keypair that it announces.

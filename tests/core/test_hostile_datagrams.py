@@ -1,6 +1,6 @@
 """Malformed, forged and random datagrams of every type and length: no exception, no answer, no state.
 
-known-bugs.md: an oversized datagram ends the receive task (gotatun); failed inbound handshakes leak memory
+Known bugs of others: an oversized datagram ends the receive task (gotatun); failed inbound handshakes leak memory
 (tailscale); a forged handshake response clears the pending handshake (tailscale-rs).
 """
 

@@ -106,7 +106,7 @@ def test_a_keypair_is_usable_for_180_s() -> None:
 
 @pytest.mark.known_bug("Guessable session indices")
 def test_indices_are_all_32_random_bits() -> None:
-    """known-bugs.md: guessable session indices (boringtun)."""
+    """Known bug of boringtun: guessable session indices."""
     source = random.Random(1)
     table: IndexTable[int] = IndexTable(source.randbytes)
     drawn = [table.insert(owner) for owner in range(500)]

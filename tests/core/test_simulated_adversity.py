@@ -100,7 +100,7 @@ def test_a_response_under_load_needs_a_cookie_too() -> None:
 @pytest.mark.dropin("16")
 @pytest.mark.known_bug("Roams on a cookie reply")
 def test_cookie_replies_move_no_endpoint() -> None:
-    """known-bugs.md: roams on a cookie reply (gotatun)."""
+    """Known bug of gotatun: roams on a cookie reply."""
     world, near, far = two_sites()
     far.under_load = True
     near.send(b"x")
@@ -143,7 +143,7 @@ def test_roaming_by_handshake() -> None:
 
 @pytest.mark.known_bug("A PSK change is ignored")
 def test_a_changed_preshared_key_takes_effect_with_the_next_handshake() -> None:
-    """known-bugs.md: a PSK change is ignored (gotatun)."""
+    """Known bug of gotatun: a PSK change is ignored."""
     world, near, far = two_sites()
     near.send(b"no psk")
     world.run(6)
@@ -163,7 +163,7 @@ def test_a_changed_preshared_key_takes_effect_with_the_next_handshake() -> None:
 @pytest.mark.known_bug("Stale source")
 @pytest.mark.parametrize("jump", [20.0, 200.0, 86_400.0, 1e7])
 def test_a_suspended_machine_recovers(jump: float) -> None:
-    """known-bugs.md: clock jump panics (gotatun); stale source after suspend (wireguard-go)."""
+    """Known bugs: a clock jump panics (gotatun); a stale source after suspend (wireguard-go)."""
     world, near, far = two_sites()
     near.tunnel.set_persistent_keepalive(near.peer, 25, near.now)
     near.send(b"x")
@@ -181,7 +181,7 @@ def test_a_suspended_machine_recovers(jump: float) -> None:
 @pytest.mark.known_bug("A clock far in the future")
 @pytest.mark.parametrize("jump_ns", [-86_400 * 10**9, 86_400 * 10**9, -1, -30 * 10**6])
 def test_a_wall_clock_that_jumps_makes_no_handshake_fail(jump_ns: int) -> None:
-    """known-bugs.md: a clock far in the future makes a key unusable. Not while the process lives."""
+    """Known limit of the protocol: a clock far in the future makes a key unusable. Not while the process lives."""
     world, near, _far = two_sites()
     near.wall_offset_ns += max(0, -jump_ns)
     near.send(b"x")
@@ -229,7 +229,7 @@ def test_a_terrible_network_delivers_only_what_was_sent(seed: int) -> None:
 @pytest.mark.dropin("time")
 @pytest.mark.known_bug("Memory grows without bound after days")
 def test_24_hours() -> None:
-    """known-bugs.md: memory grows without bound after days (wireguard-go): indices, deadlines and events stay few."""
+    """Known bug of wireguard-go: memory grows for days. Indices, deadlines and events stay few."""
     world, near, far = two_sites()
     world.loss = 0.02
     near.tunnel.set_persistent_keepalive(near.peer, 25, near.now)

@@ -136,7 +136,7 @@ def test_new_data_while_trying_resets_the_attempt_time() -> None:
 
 @pytest.mark.known_bug("A rekey never gives up")
 def test_a_rekey_gives_up_too() -> None:
-    """known-bugs.md: a rekey never gives up (tailscale-rs)."""
+    """Known bug of tailscale-rs: a rekey never gives up."""
     world, near, far = two_sites()
     near.send(b"x")
     world.run(1)
@@ -257,7 +257,7 @@ def test_a_passive_keepalive_is_in_time_while_data_is_unanswered() -> None:
 
 @pytest.mark.known_bug("Keepalives answer keepalives")
 def test_keepalives_never_answer_keepalives() -> None:
-    """known-bugs.md: keepalives answer keepalives (gotatun)."""
+    """Known bug of gotatun: keepalives answer keepalives."""
     world, near, far = two_sites()
     near.send(b"x")
     world.run(100)

@@ -53,7 +53,7 @@ def test_what_the_caller_may_not_do() -> None:
 @pytest.mark.dropin("10")
 @pytest.mark.known_bug("Self-peer")
 def test_a_private_key_whose_public_key_a_peer_has() -> None:
-    """known-bugs.md: self-peer key-change deadlock (wireguard-go)."""
+    """Known bug of wireguard-go: self-peer key-change deadlock."""
     other = new_tunnel()
     other.set_private_key(Secret(b"\x07" * 32), 1.0)
     tunnel = new_tunnel()
@@ -227,7 +227,7 @@ def test_data_that_comes_too_early_for_an_initiation_is_not_forgotten() -> None:
 @pytest.mark.dropin("15")
 @pytest.mark.known_bug("Stale source")
 def test_retries_forget_the_sticky_source() -> None:
-    """known-bugs.md: stale source after failover or suspend (wireguard-go)."""
+    """Known bug of wireguard-go: stale source after failover or suspend."""
     world, near, far = two_sites()
     far.reachable = False
     near.send(b"x")

@@ -3,7 +3,7 @@
 It holds no copy of what those know: peers, keys and timers are the core's, endpoints and allowed IPs the plane's.
 
 A change is first resolved as a whole, with everything that can fail done beside what is in use; then it is applied,
-and applying can't fail. The semantics are those of the kernel's netlink and of wireguard-go's UAPI. This module knows
+which a lack of memory alone can interrupt. The semantics are those of the kernel's netlink and of wireguard-go's UAPI. This module knows
 no socket call and no loop.
 """
 
@@ -268,7 +268,7 @@ class Device:
         prefixes = sum(len(peer.allowed_ips) for peer in change.peers)
         self._plane.reserve(peers=max(len(added) - known - replaced, 0), prefixes=prefixes)
 
-    # Applying: can't fail
+    # Applying: fails for want of memory alone
 
     def _set_key(self, new_key: _NewKey, now: float) -> None:
         if new_key.public is not None:
