@@ -3,8 +3,8 @@
 It holds no copy of what those know: peers, keys and timers are the core's, endpoints and allowed IPs the plane's.
 
 A change is first resolved as a whole, with everything that can fail done beside what is in use; then it is applied,
-which a lack of memory alone can interrupt. The semantics are those of the kernel's netlink and of wireguard-go's UAPI. This module knows
-no socket call and no loop.
+which a lack of memory alone can interrupt. The semantics are those of the kernel's netlink and of wireguard-go's UAPI.
+This module knows no socket call and no loop.
 """
 
 import contextlib
