@@ -15,16 +15,19 @@ import functools
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from struct import Struct
 from typing import Protocol
 
+from pywg.config.addresses import V4_LEN
 from pywg.core.events import Endpoint
 from pywg.runtime.base.clock import TimerHandle
 from pywg.runtime.base.log import Log
 from pywg.runtime.base.reader import Loop, tell
 from pywg.runtime.base.system import Sources
+from pywg.runtime.net import netlink
 from pywg.runtime.net.bound_link import BoundLink
-from pywg.runtime.net.netlink import Hints, Listener, Message, Questions, encode, messages, number
+from pywg.runtime.net.netlink import Hints, Listener, Message, Questions
 
 DEBOUNCE_S = 0.05
 """Seconds from the first hint to the check: what changes together is checked together."""
@@ -39,18 +42,14 @@ BACKOFF = 4
 """The next check waits for at least so many times the last one's work: routes that never rest cost an eighth of a
 CPU, however many peers there are."""
 
-_RTM_GETADDR = 22
-_RTM_GETROUTE = 26
-_DESTINATION = 16 + 12 + 4
-"""Where the value of the first attribute of a question for a route is: after nlmsghdr, rtmsg and rtattr."""
 _GROUPS = (
-    0x1  # RTMGRP_LINK: routes over a link that goes down end without a word of their own
-    | 0x10  # RTMGRP_IPV4_IFADDR
-    | 0x40  # RTMGRP_IPV4_ROUTE
-    | 0x80  # RTMGRP_IPV4_RULE
-    | 0x100  # RTMGRP_IPV6_IFADDR
-    | 0x400  # RTMGRP_IPV6_ROUTE
-    | 0x40000  # RTNLGRP_IPV6_RULE
+    netlink.RTMGRP_LINK  # routes over a link that goes down end without a word of their own
+    | netlink.RTMGRP_IPV4_IFADDR
+    | netlink.RTMGRP_IPV4_ROUTE
+    | netlink.RTMGRP_IPV4_RULE
+    | netlink.RTMGRP_IPV6_IFADDR
+    | netlink.RTMGRP_IPV6_ROUTE
+    | netlink.RTMGRP_IPV6_RULE
 )
 _WRONG = frozenset(
     {
@@ -68,8 +67,8 @@ _WRONG = frozenset(
 class Asker(Protocol):
     """The part of netlink.Questions that is used."""
 
-    def put(self, question: bytearray, form: Message) -> Message:
-        """See Questions.put."""
+    def ask(self, kind: int, form: Struct, fields: tuple[int, ...], attributes: Mapping[int, bytes | int]) -> Message:
+        """See Questions.ask."""
 
     def close(self) -> None:
         """Idempotent."""
@@ -100,7 +99,6 @@ class RouteWatcher:
         self._timer: TimerHandle | None = None
         self._pending: deque[int] = deque()
         self._ours: dict[tuple[bytes, int], bool] = {}
-        self._routes: dict[tuple[bytes, int], bytearray] = {}
         self._debounce_s = DEBOUNCE_S
         self._worked = 0.0
         self._dropped = False
@@ -172,7 +170,6 @@ class RouteWatcher:
         self._unbound = self._bound is not None and not self._bound.look()
         self._pending.extend(self._sources.peers())
         self._ours.clear()
-        self._routes.clear()
         self._worked = 0.0
         self._dropped = False
         self._slice()
@@ -217,29 +214,19 @@ class RouteWatcher:
 
     def _interface_to(self, ip: bytes, scope: int, local_ip: bytes) -> int:
         """The index of the interface by which a packet would leave. Raises OSError when there is no way."""
-        question = self._routes.get((local_ip, scope))
-        if question is None:
-            question = self._routes[local_ip, scope] = self._route_question(scope, local_ip)
-        question[_DESTINATION : _DESTINATION + len(ip)] = ip
-        return number(self._put(question, messages().route), "RTA_OIF")
-
-    def _route_question(self, scope: int, local_ip: bytes) -> bytearray:
-        """Which way to a destination that is yet to be filled in: encoding takes longer than all the rest together."""
-        family = socket.AF_INET if len(local_ip) == 4 else socket.AF_INET6
+        family = socket.AF_INET if len(local_ip) == V4_LEN else socket.AF_INET6
         bits = len(local_ip) * 8
-        attributes: dict[str, object] = {
-            "RTA_DST": socket.inet_ntop(family, bytes(len(local_ip))),
-            "RTA_SRC": socket.inet_ntop(family, local_ip),
-        }
+        attributes: dict[int, bytes | int] = {netlink.RTA_DST: ip, netlink.RTA_SRC: local_ip}
         if self._sources.fwmark:
-            attributes["RTA_MARK"] = self._sources.fwmark
+            attributes[netlink.RTA_MARK] = self._sources.fwmark
         if interface := scope or self._sources.bound_ifindex:
-            attributes["RTA_OIF"] = interface
-        return encode(_RTM_GETROUTE, messages().route, {"family": family, "dst_len": bits, "src_len": bits}, attributes)
+            attributes[netlink.RTA_OIF] = interface
+        fields = (family, bits, bits, *bytes(6))
+        return self._ask(netlink.RTM_GETROUTE, netlink.ROUTE, fields, attributes).number(netlink.RTA_OIF)
 
     def _is_ours(self, local_ip: bytes, scope: int) -> bool:
         """Whether the address is assigned. For IPv4, asking for the route asks this too."""
-        if len(local_ip) == 4:
+        if len(local_ip) == V4_LEN:
             return True
         key = local_ip, scope
         if key not in self._ours:
@@ -247,15 +234,14 @@ class RouteWatcher:
         return self._ours[key]
 
     def _is_assigned(self, local_ip: bytes, scope: int) -> bool:
-        form = messages().address
-        attributes: dict[str, object] = {"IFA_ADDRESS": socket.inet_ntop(socket.AF_INET6, local_ip)}
         try:
-            self._put(encode(_RTM_GETADDR, form, {"family": socket.AF_INET6, "index": scope}, attributes), form)
+            fields = (socket.AF_INET6, 0, 0, 0, scope)
+            self._ask(netlink.RTM_GETADDR, netlink.ADDRESS, fields, {netlink.IFA_ADDRESS: local_ip})
         except OSError as error:
             return error.errno not in _WRONG
         return True
 
-    def _put(self, question: bytearray, form: Message) -> Message:
+    def _ask(self, kind: int, form: Struct, fields: tuple[int, ...], attributes: Mapping[int, bytes | int]) -> Message:
         if self._questions is None:
             raise OSError(errno.EBADF, "closed")
-        return self._questions.put(question, form)
+        return self._questions.ask(kind, form, fields, attributes)
