@@ -136,6 +136,8 @@ def test_own_public_key_as_a_peer_is_ignored(subject: str, open_lab: OpenLab) ->
     change = ["allowed_ip=10.99.0.0/16", "persistent_keepalive_interval=1", f"endpoint=127.0.0.1:{LISTEN_PORT}"]
     assert set_(lab.near, f"public_key={own}", *change) == 0
     assert _public_keys(lab.near) == before
+    assert set_(lab.near, f"public_key={hexkey(dropin.UNKNOWN_KEY)}", *change) == 0
+    assert sorted(_public_keys(lab.near)) == sorted([*before, hexkey(dropin.UNKNOWN_KEY)]), "any other key is a peer"
     dropin.resumes(lab.near, lab.far.inner(4))
 
 
@@ -298,7 +300,10 @@ def test_keepalives_are_not_answered(subject: str, open_lab: OpenLab) -> None:
     with Link(lab.near) as link:
         poll(lambda: len(link.sent(TRANSPORT)) >= 3, "keepalives leave each second")
         assert [one for one in link.received() if len(one.message) != KEEPALIVE_LEN] == []
-        assert len(link.received()) <= 1, "one at most, and that for the pings before"
+        received = len(link.received())
+        assert received <= 1, "one at most, and that for the pings before"
+        assert dropin.answers(lab.near, lab.far.inner(4))
+        assert len(link.received()) > received, "data is answered, and the link shows it"
 
 
 @pytest.mark.dropin("18")

@@ -74,6 +74,8 @@ def test_an_idle_device_has_no_timer() -> None:
     bed.set(PeerChange(peer_key(1), endpoint=(bytes(4), 1, 0)), private_key=clamped(1))
     bed.device.up()
     assert bed.timers.pending() == []
+    bed.set(PeerChange(peer_key(1), persistent_keepalive=9))
+    assert len(bed.timers.pending()) == 1
 
 
 def test_the_deleted_interface_is_reported() -> None:
@@ -107,6 +109,10 @@ def test_signs_of_life_of_a_peer_that_is_gone_are_ignored(flags: int, monkeypatc
     monkeypatch.setattr(pair.a.plane, "endpoint", lambda _peer: None)
     pair.a.report(1, flags, 12345)
     assert pair.a.plane.sent == []
+    monkeypatch.undo()
+    pair.a.set(PeerChange(pair.b_key, endpoint=(pair.b.address, 2, 0)))
+    pair.a.report(2, 1)
+    assert len(pair.a.plane.sent) == 1, "those of the peer that it has become are not"
 
 
 def test_a_routing_loop_is_told_and_not_too_often() -> None:
