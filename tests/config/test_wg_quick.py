@@ -315,7 +315,7 @@ def test_wrong_values_raise_nothing_else(lines: list[str]) -> None:
             config = wg_quick.parse(start + "\n".join(lines), FILE)
         except WgQuickError:
             continue
-        assert config.peers or config.interface
+        assert len(config.peers) >= (start == PEER)
 
 
 @pytest.mark.parametrize(
