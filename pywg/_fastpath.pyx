@@ -21,7 +21,7 @@ from pywg.dataplane.send.send cimport egress_send_staged
 from pywg.dataplane.snapshot cimport report_activity, report_counters, report_events, report_offloads
 from pywg.dataplane.state.allowedips cimport allowedips_insert, allowedips_remove, allowedips_remove_owner
 from pywg.dataplane.state.allowedips cimport allowedips_reserve, allowedips_walk
-from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane_new
+from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane_new, gates_enter, gates_leave
 from pywg.dataplane.state.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD
 from pywg.dataplane.state.index_table cimport IndexEntry, index_table_find
 from pywg.dataplane.state.peer cimport EVENT_ACTIVITY, EVENT_CONFIRMED, EVENT_HANDSHAKE_WANTED, EVENT_REKEY_WANTED
@@ -127,8 +127,10 @@ cdef class Plane:
     def close(self) -> None:
         """Stops the threads, frees the peers and wipes every key and buffer; idempotent."""
         crew_stop(self.crew)
+        gates_enter(self.dp)
         for address in self.peers.values():
             peer_free(self.dp, <Peer *><size_t>address)
+        gates_leave(self.dp)
         self.peers.clear()
 
     def __dealloc__(self):
@@ -248,7 +250,9 @@ cdef class Plane:
         try:
             self.peers[peer] = <size_t>added
         except MemoryError:
+            gates_enter(self.dp)
             peer_free(self.dp, added)
+            gates_leave(self.dp)
             raise
 
     def reserve(self, *, uint32_t peers, uint32_t prefixes) -> None:

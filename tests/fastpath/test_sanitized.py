@@ -1,11 +1,16 @@
 """The data plane's tests once more, built with the compiler's sanitizers (tests/sanitizers.py)."""
 
+import os
+import re
+import signal
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from tests.beside import build_library
+from tests.beside import build_library, build_module
 from tests.sanitizers import ADDRESS, THREAD, Sanitizer, said
 from tests.support import require_tool
 
@@ -89,6 +94,49 @@ def test_every_kind_of_report_ends_the_process(faults: Path, fault: str, word: s
     done = run(1)
     assert done.returncode != 0
     assert word in done.stderr + "".join(said(report))
+
+
+@pytest.fixture(scope="module")
+def assertions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    ADDRESS.build()
+    with mock.patch.dict(os.environ, PYWG_SANITIZE=ADDRESS.name):
+        return build_module(Path(__file__).with_name("assertions.pyx"), tmp_path_factory.mktemp("assertions"))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("claim", "function"),
+    [
+        ("inside_the_gate", "staged_take"),
+        ("inside_the_gate_of_another", "staged_take"),
+        ("inside_both_gates", "handshake_close"),
+        ("room_of_a_buffer", "pipeline_submit"),
+    ],
+)
+def test_a_claim_that_does_not_hold_ends_the_process(
+    assertions: Path, claim: str, function: str, tmp_path: Path
+) -> None:
+    def run(*, broken: bool) -> subprocess.CompletedProcess[str]:
+        call = f"from tests.beside import load_module; load_module(Path({str(assertions)!r})).{claim}({broken})"
+        command = ADDRESS.command(tmp_path / "report", "-c", f"from pathlib import Path; {call}")
+        return subprocess.run(command, check=False, cwd=ADDRESS.directory, capture_output=True, text=True)
+
+    held = run(broken=False)
+    assert held.returncode == 0, held.stderr
+    done = run(broken=True)
+    assert done.returncode == -signal.SIGABRT
+    assert re.search(rf"{function}: Assertion .* failed", done.stderr)
+
+
+@pytest.mark.parametrize(("length", "room", "builds"), [(64, 64, True), (65, 64, False)])
+def test_constants_that_do_not_fit_do_not_compile(length: int, room: int, builds: bool, tmp_path: Path) -> None:
+    require_tool("cc")
+    source = tmp_path / "source"
+    source.mkdir()
+    lines = ("from pywg.dataplane.sys.checks cimport static_fits", "def fits():", f"    static_fits({length}, {room})")
+    (source / "fits.pyx").write_text("\n".join(lines))
+    with nullcontext() if builds else pytest.raises(subprocess.CalledProcessError):
+        build_module(source / "fits.pyx", tmp_path)
 
 
 def test_the_data_plane_is_built_so() -> None:

@@ -31,9 +31,11 @@ cdef extern from * nogil:
     static pthread_mutex_t pywg_arena_lock = PTHREAD_MUTEX_INITIALIZER;
     static void pywg_lock_arenas(void) { pthread_mutex_lock(&pywg_arena_lock); }
     static void pywg_unlock_arenas(void) { pthread_mutex_unlock(&pywg_arena_lock); }
+    static int pywg_arenas_are_locked(void) { return pthread_mutex_trylock(&pywg_arena_lock) != 0; }
     """
     void lock_arenas "pywg_lock_arenas"()
     void unlock_arenas "pywg_unlock_arenas"()
+    bint arenas_are_locked "pywg_arenas_are_locked"()   # for c_assert alone: else it locks them
 
 cdef enum:
     ARENA_LEN = 1 << 16     # a multiple of every Linux page size
@@ -74,6 +76,7 @@ cdef int add_arena() noexcept nogil:
     global free_slots, free_count, slot_count, all_locked
     cdef size_t guard = sysconf(_SC_PAGESIZE)
     cdef size_t slots = ARENA_LEN // SECRET_SLOT_LEN, i
+    c_assert(arenas_are_locked())
     cdef void *grown = realloc(free_slots, (slot_count + slots) * sizeof(uint8_t *))
     if grown == NULL:
         return -1

@@ -7,6 +7,7 @@ from pywg.dataplane.receive.budget cimport budget_allows, budget_spend
 from pywg.dataplane.receive.ratelimiter cimport sources_init, sources_take
 from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.events cimport events_push
+from pywg.dataplane.state.gate cimport gate_is_mine
 from pywg.dataplane.state.index_table cimport IndexEntry, index_table_find
 from pywg.dataplane.state.peer cimport Peer
 from pywg.dataplane.state.token_bucket cimport bucket_take
@@ -36,6 +37,7 @@ cdef bint admission_init(Admission *a) noexcept nogil:
 cdef void admission_message(Admission *a, Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,
                             uint32_t kind, uint64_t now) noexcept nogil:
     """A datagram that is no transport data: handed to the control plane, answered, or counted."""
+    c_assert(gate_is_mine(&dp.rx_gate))
     if kind == MESSAGE_INITIATION and len == INITIATION_LEN:
         handshake_message(a, dp, source, datagram, len, now)
     elif kind == MESSAGE_RESPONSE and len == RESPONSE_LEN:
@@ -135,6 +137,7 @@ cdef void admission_answer(Admission *a, Dataplane *dp, uint64_t now) noexcept n
     cdef uint64_t began
     cdef uint32_t i, askers = a.asker_count
     cdef int sent = 0
+    c_assert(gate_is_mine(&dp.rx_gate))
     if askers == 0:
         return
     static_fits(ASKERS_MAX, SEND_BATCH)     # each is queued, in a sender that is empty

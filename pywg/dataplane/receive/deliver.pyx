@@ -10,12 +10,13 @@ from pywg.dataplane.receive.open cimport Group, InBatch
 from pywg.dataplane.state.activity cimport activity_begins
 from pywg.dataplane.state.allowedips cimport allowedips_lookup
 from pywg.dataplane.state.counters cimport count
-from pywg.dataplane.state.dataplane cimport Dataplane
+from pywg.dataplane.state.dataplane cimport Dataplane, gates_are_mine
 from pywg.dataplane.state.events cimport events_confirmed, events_raise
 from pywg.dataplane.state.peer cimport EVENT_REKEY_WANTED, REKEY_ON_RECEIVE_S, Keypair, Peer, heard_from
 from pywg.dataplane.state.replay cimport replay_accept
 from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport add64, load_int, store64, store_pointer
+from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.sys.linux cimport EINTR, writev
 from pywg.dataplane.udp.udp cimport Received
@@ -40,6 +41,7 @@ cdef void delivery_free(Delivery *d) noexcept nogil:
 cdef int delivery_renew(Delivery *d, int vnet_hdr_len) noexcept nogil:
     """For another virtio header. Between two batches. 0, or -1: no memory, and all is as it was."""
     cdef Coalescer *renewed = coalesce_new(COALESCE_PACKETS, vnet_hdr_len)
+    c_assert(gates_are_mine(d.dp))
     if renewed == NULL:
         return -1
     coalesce_free(d.coalescer)

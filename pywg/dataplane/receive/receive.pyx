@@ -22,11 +22,13 @@ from pywg.dataplane.reorder.reorder cimport pipeline_destroy, pipeline_finish, p
 from pywg.dataplane.reorder.reorder cimport pipeline_init, pipeline_is_empty, pipeline_next, pipeline_release
 from pywg.dataplane.reorder.reorder cimport pipeline_submit, pipeline_submit_worked, pipeline_work
 from pywg.dataplane.state.counters cimport count
-from pywg.dataplane.state.dataplane cimport Dataplane
+from pywg.dataplane.state.dataplane cimport Dataplane, gates_are_mine
+from pywg.dataplane.state.gate cimport gate_is_mine
 from pywg.dataplane.state.index_table cimport IndexEntry, index_table_find
 from pywg.dataplane.state.peer cimport REJECT_AFTER_TIME_S
 from pywg.dataplane.state.replay cimport replay_plausible
 from pywg.dataplane.sys.atomic cimport store64
+from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.clock cimport SECOND_NS, now_ns
 from pywg.dataplane.udp.udp cimport RECEIVE_BATCH, Received, udp_receive, udp_received
 from pywg.dataplane.wire.wireguard cimport MESSAGE_TRANSPORT, TRANSPORT_MIN_LEN, TransportHeader
@@ -80,6 +82,7 @@ cdef void ingress_free(Ingress *e) noexcept nogil:
 
 cdef void ingress_step(Ingress *e) noexcept nogil:
     """One batch of each socket that has one, inside the gate."""
+    c_assert(gate_is_mine(&e.dp.rx_gate))
     if e.ready4 and e.dp.fd4 >= 0:
         receive(e, e.dp.fd4, &e.failures4)
     if e.ready6 and e.dp.fd6 >= 0:
@@ -249,10 +252,12 @@ cdef bint deliver_slot(void *owner, int slot) noexcept nogil:
 
 cdef void ingress_hold(Ingress *e) noexcept nogil:
     """Returns when all that was received is delivered; nothing is before `ingress_release`."""
+    c_assert(gates_are_mine(e.dp))
     if e.pool != NULL:
         pipeline_hold(&e.line)
 
 
 cdef void ingress_release(Ingress *e) noexcept nogil:
+    c_assert(gates_are_mine(e.dp))
     if e.pool != NULL:
         pipeline_release(&e.line)

@@ -114,6 +114,7 @@ cdef bint finish_ready(Pipeline *p) noexcept nogil:
     """Under `finishing`: from the head on, in order. True: the head can't be finished, for the first time."""
     cdef uint64_t number = p.finished
     cdef int slot
+    c_assert(load8(&p.finishing))
     if load8(&p.blocked):
         return False
     while True:

@@ -3,6 +3,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcmp
 from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.events cimport events_raise
+from pywg.dataplane.state.gate cimport gate_is_mine
 from pywg.dataplane.state.index_table cimport IndexEntry, index_table_find
 from pywg.dataplane.state.peer cimport EVENT_ROUTING_LOOP, Peer
 from pywg.dataplane.sys.checks cimport c_assert
@@ -41,6 +42,7 @@ cdef bint loop_closes(Dataplane *dp, Peer *through, const IpView *ip, uint64_t n
     cdef IndexEntry *entry = index_table_find(&dp.remote_indices, header.receiver_index)
     cdef Peer *target
     cdef Peer *at = through
+    c_assert(gate_is_mine(&dp.tx_gate))
     c_assert(ip.l4_offset != 0)
     if entry == NULL or not is_for(entry.peer, ip, udp):
         return False

@@ -8,6 +8,7 @@ from pywg.dataplane.state.activity cimport activity_begins
 from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.events cimport events_raise
+from pywg.dataplane.state.gate cimport gate_is_mine
 from pywg.dataplane.state.peer cimport BATCH_DATAGRAMS, EVENT_REKEY_WANTED, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME_S
 from pywg.dataplane.state.peer cimport Keypair, Peer, keypair_seal_key
 from pywg.dataplane.sys.atomic cimport store64
@@ -98,6 +99,7 @@ cdef void batch_reserve(Batch *b, Dataplane *dp, uint64_t now) noexcept nogil:
     cdef PlannedRun *planned
     cdef Peer *peer
     cdef int i
+    c_assert(gate_is_mine(&dp.tx_gate))
     for i in range(b.run_count):
         planned = &b.runs[i]
         peer = planned.peer

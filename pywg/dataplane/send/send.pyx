@@ -26,8 +26,9 @@ from pywg.dataplane.send.segment cimport SEG_NO_ROOM, SEG_UNKNOWN_GSO, finish_ch
 from pywg.dataplane.send.unreachable cimport ICMP_BURST, ICMP_PER_SECOND, ICMP_REPLY_MAX, icmp_send, icmp_unreachable
 from pywg.dataplane.state.allowedips cimport allowedips_lookup
 from pywg.dataplane.state.counters cimport count
-from pywg.dataplane.state.dataplane cimport Dataplane
+from pywg.dataplane.state.dataplane cimport Dataplane, gates_are_mine
 from pywg.dataplane.state.events cimport events_raise, events_signal
+from pywg.dataplane.state.gate cimport gate_is_mine
 from pywg.dataplane.state.peer cimport EVENT_HANDSHAKE_WANTED, Peer, StagedPacket, can_seal, has_endpoint
 from pywg.dataplane.state.staged cimport stage_packet, staged_free, staged_take
 from pywg.dataplane.state.token_bucket cimport bucket_take
@@ -91,6 +92,7 @@ cdef bint egress_step(Egress *e) noexcept nogil:
     cdef uint8_t *packet
     cdef ssize_t n
     cdef bint more = True
+    c_assert(gate_is_mine(&e.dp.tx_gate))
     if not ready(e) or dp.tun_fd < 0:
         return False
     now = e.now = now_ns()
@@ -334,6 +336,7 @@ cdef void egress_hold(Egress *e) noexcept nogil:
     What waits for a full socket has forgotten its peers then: they may be freed next.
     """
     cdef int i
+    c_assert(gates_are_mine(e.dp))
     if e.pool != NULL:
         pipeline_hold(&e.line)
         e.held = True
@@ -342,6 +345,7 @@ cdef void egress_hold(Egress *e) noexcept nogil:
 
 
 cdef void egress_release(Egress *e) noexcept nogil:
+    c_assert(gates_are_mine(e.dp))
     if e.pool != NULL:
         e.held = False
         pipeline_release(&e.line)
@@ -352,6 +356,7 @@ cdef bint egress_send_staged(Egress *e, Peer *peer, bint keepalive_if_none, uint
 
     What there is to send and no keypair for is a reason for a handshake, and the session then begins with it.
     """
+    c_assert(gates_are_mine(e.dp))
     if not has_endpoint(peer):
         return False
     if not can_seal(sending(peer), now):

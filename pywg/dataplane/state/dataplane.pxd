@@ -4,7 +4,7 @@ from pywg.dataplane.crypto.cookie_mac cimport Macs
 from pywg.dataplane.state.allowedips cimport AllowedIps
 from pywg.dataplane.state.counters cimport Counters
 from pywg.dataplane.state.events cimport EventQueue
-from pywg.dataplane.state.gate cimport Gate
+from pywg.dataplane.state.gate cimport Gate, gate_enter, gate_is_mine, gate_leave
 from pywg.dataplane.state.index_table cimport IndexTable
 
 
@@ -43,3 +43,19 @@ cdef struct Dataplane:
 
 cdef Dataplane *dataplane_new() noexcept nogil
 cdef void dataplane_free(Dataplane *dp) noexcept nogil
+
+
+cdef inline void gates_enter(Dataplane *dp) noexcept nogil:
+    """Both."""
+    gate_enter(&dp.tx_gate)
+    gate_enter(&dp.rx_gate)
+
+
+cdef inline void gates_leave(Dataplane *dp) noexcept nogil:
+    gate_leave(&dp.rx_gate)
+    gate_leave(&dp.tx_gate)
+
+
+cdef inline bint gates_are_mine(const Dataplane *dp) noexcept nogil:
+    """For c_assert alone."""
+    return gate_is_mine(&dp.tx_gate) and gate_is_mine(&dp.rx_gate)

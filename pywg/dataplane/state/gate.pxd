@@ -6,17 +6,33 @@ fair: a thread in full swing queues behind a waiting control plane instead of ta
 uncontended locks a batch cost about 50 ns, against some 100 us that a full batch takes.
 Order: TX's gate, then RX's. Inside, no system call waits: there are sends, receives, the TUN's I/O, and kicks.
 """
+from libc.stdint cimport uint64_t
 from pywg.dataplane.sys.linux cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t
-from pywg.dataplane.sys.linux cimport pthread_mutex_unlock
+from pywg.dataplane.sys.linux cimport pthread_mutex_unlock, pthread_self
+
+cdef extern from * nogil:
+    """
+    #ifdef NDEBUG
+    #define pywg_set_holder(gate, thread) ((void)0)
+    #else
+    #define pywg_set_holder(gate, thread) __atomic_store_n(&(gate)->holder, (thread), __ATOMIC_RELAXED)
+    #endif
+    #define pywg_holder(gate) __atomic_load_n(&(gate)->holder, __ATOMIC_RELAXED)
+    """
+    void set_holder "pywg_set_holder"(Gate *gate, uint64_t thread)
+    uint64_t holder "pywg_holder"(const Gate *gate)
+
 
 cdef struct Gate:
     pthread_mutex_t turnstile
     pthread_mutex_t hold
+    uint64_t holder             # atomic, in builds with assertions: the thread inside, 0 for none; else never written
 
 
 cdef inline void gate_init(Gate *gate) noexcept nogil:
     pthread_mutex_init(&gate.turnstile, NULL)
     pthread_mutex_init(&gate.hold, NULL)
+    set_holder(gate, 0)
 
 
 cdef inline void gate_destroy(Gate *gate) noexcept nogil:
@@ -27,8 +43,15 @@ cdef inline void gate_destroy(Gate *gate) noexcept nogil:
 cdef inline void gate_enter(Gate *gate) noexcept nogil:
     pthread_mutex_lock(&gate.turnstile)
     pthread_mutex_lock(&gate.hold)
+    set_holder(gate, pthread_self())
     pthread_mutex_unlock(&gate.turnstile)
 
 
 cdef inline void gate_leave(Gate *gate) noexcept nogil:
+    set_holder(gate, 0)
     pthread_mutex_unlock(&gate.hold)
+
+
+cdef inline bint gate_is_mine(const Gate *gate) noexcept nogil:
+    """For c_assert alone: the calling thread is inside."""
+    return holder(gate) == pthread_self()

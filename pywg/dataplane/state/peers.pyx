@@ -4,12 +4,13 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from pywg.dataplane.crypto.secret cimport secret_alloc, secret_free
 from pywg.dataplane.state.allowedips cimport allowedips_remove_owner
-from pywg.dataplane.state.dataplane cimport Dataplane
+from pywg.dataplane.state.dataplane cimport Dataplane, gates_are_mine
 from pywg.dataplane.state.events cimport events_forget
 from pywg.dataplane.state.index_table cimport IndexEntry, IndexTable, index_table_find, index_table_put
 from pywg.dataplane.state.index_table cimport index_table_remove
 from pywg.dataplane.state.peer cimport Keypair, Peer
 from pywg.dataplane.state.staged cimport staged_drop_all
+from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.linux cimport pthread_mutex_destroy, pthread_mutex_init
 from pywg.dataplane.wire.wireguard cimport KEY_LEN
 
@@ -26,6 +27,7 @@ cdef Peer *peer_new(uint32_t id) noexcept nogil:
 
 cdef void peer_free(Dataplane *dp, Peer *peer) noexcept nogil:
     """Takes the peer out of everything that can lead to it, then frees it."""
+    c_assert(gates_are_mine(dp))
     handshake_close(dp, peer)
     while peer.keypairs != NULL:
         keypair_retire(dp, peer.keypairs)
@@ -57,6 +59,7 @@ cdef int keypair_publish(Dataplane *dp, Keypair *keypair, bint confirmed) noexce
 
     0, or -1: no memory.
     """
+    c_assert(gates_are_mine(dp))
     if index_table_put(&dp.indices, keypair.local_index, keypair.peer, keypair) < 0:
         return -1
     if index_table_put(&dp.remote_indices, keypair.remote_index, keypair.peer, keypair) < 0:
@@ -73,6 +76,7 @@ cdef int keypair_publish(Dataplane *dp, Keypair *keypair, bint confirmed) noexce
 cdef void keypair_retire(Dataplane *dp, Keypair *keypair) noexcept nogil:
     """Takes a published keypair back and wipes it. Its indices may be another's by now."""
     cdef Keypair **link = &keypair.peer.keypairs
+    c_assert(gates_are_mine(dp))
     while link[0] != keypair:
         link = &link[0].next_of_peer
     link[0] = keypair.next_of_peer
@@ -107,6 +111,7 @@ cdef void keypair_free(Keypair *keypair) noexcept nogil:
 
 cdef int handshake_open(Dataplane *dp, Peer *peer, uint32_t index) noexcept nogil:
     """The index of our initiation in flight; a peer has one at a time. 0, or -1: no memory."""
+    c_assert(gates_are_mine(dp))
     handshake_close(dp, peer)
     if index_table_put(&dp.indices, index, peer, NULL) < 0:
         return -1
@@ -117,6 +122,7 @@ cdef int handshake_open(Dataplane *dp, Peer *peer, uint32_t index) noexcept nogi
 
 cdef void handshake_close(Dataplane *dp, Peer *peer) noexcept nogil:
     cdef IndexEntry *entry
+    c_assert(gates_are_mine(dp))
     if not peer.has_handshake:
         return
     peer.has_handshake = False

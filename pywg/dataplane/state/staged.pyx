@@ -4,13 +4,16 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.dataplane cimport Dataplane
+from pywg.dataplane.state.gate cimport gate_is_mine
 from pywg.dataplane.state.peer cimport Peer, StagedPacket
+from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.libcrypto cimport OPENSSL_cleanse
 
 
 cdef void stage_packet(Dataplane *dp, Peer *peer, const uint8_t *packet, uint32_t packet_len) noexcept nogil:
     """Copies a packet to the end of the peer's queue; a full queue loses its oldest."""
     cdef StagedPacket *staged
+    c_assert(gate_is_mine(&dp.tx_gate))
     if peer.staged_count == STAGED_PER_PEER:
         staged_free(staged_take(dp, peer))
         count(&dp.counters.tx_staged_dropped)
@@ -36,6 +39,7 @@ cdef void stage_packet(Dataplane *dp, Peer *peer, const uint8_t *packet, uint32_
 cdef StagedPacket *staged_take(Dataplane *dp, Peer *peer) noexcept nogil:
     """The oldest, which is then the caller's to free; NULL when there is none."""
     cdef StagedPacket *staged = peer.staged_first
+    c_assert(gate_is_mine(&dp.tx_gate))
     if staged != NULL:
         peer.staged_first = staged.next
         if staged.next == NULL:

@@ -1,4 +1,4 @@
-"""Assertions about the room that buffers have.
+"""Assertions about the room that buffers have, and about the gates that a caller is in.
 
 c_assert ends the process in builds with PYWG_DEBUG or PYWG_SANITIZE, and costs nothing in others. static_fits holds
 constants together at compile time; it stands where statements stand, in the function that makes the buffer. Both take

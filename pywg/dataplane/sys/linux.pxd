@@ -117,6 +117,7 @@ cdef extern from "pthread.h" nogil:
     int pthread_cond_signal(pthread_cond_t *condition)
     int pthread_cond_broadcast(pthread_cond_t *condition)
     int pthread_create(pthread_t *thread, void *attributes, void *(*start)(void *) noexcept nogil, void *arg)
+    pthread_t pthread_self()
     int pthread_join(pthread_t thread, void **result)
     int pthread_sigmask(int how, const sigset_t *new_mask, sigset_t *old_mask)
     int pthread_setname_np(pthread_t thread, const char *name)

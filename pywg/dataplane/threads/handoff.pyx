@@ -3,8 +3,9 @@ from pywg.dataplane.reorder.reorder cimport pipeline_is_empty
 from pywg.dataplane.send.send cimport Egress, egress_step
 from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.dataplane cimport Dataplane
-from pywg.dataplane.state.gate cimport gate_enter, gate_leave
+from pywg.dataplane.state.gate cimport gate_enter, gate_is_mine, gate_leave
 from pywg.dataplane.sys.atomic cimport load64, store8_release
+from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.linux cimport eventfd_write
 
 cdef enum:
@@ -28,6 +29,7 @@ cdef bint egress_step_or_lend(Egress *e) noexcept nogil:
 cdef void egress_step_lent(Egress *e) noexcept nogil:
     """One batch, in RX's thread and outside its gate. It may be the last."""
     cdef Dataplane *dp = e.dp
+    c_assert(not gate_is_mine(&dp.rx_gate))
     gate_enter(&dp.tx_gate)
     egress_step(e)
     if needs_a_thread(e):
@@ -42,5 +44,6 @@ cdef bint needs_a_thread(Egress *e) noexcept nogil:
 
     What helpers have not finished may block yet, and they kick this thread then.
     """
+    c_assert(gate_is_mine(&e.dp.tx_gate))
     return (e.blocked or e.failing or not pipeline_is_empty(&e.line) or e.now < e.heavy_ns + LIGHT_NS
             or e.now < load64(&e.dp.rx_pressed_ns) + LIGHT_NS)

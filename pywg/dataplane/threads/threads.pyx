@@ -8,7 +8,7 @@ from pywg.dataplane.reorder.pool cimport pool_free, pool_name, pool_new, pool_st
 from pywg.dataplane.reorder.reorder cimport SLOTS_MAX
 from pywg.dataplane.send.send cimport Egress, egress_free, egress_hold, egress_new, egress_release
 from pywg.dataplane.state.counters cimport count
-from pywg.dataplane.state.dataplane cimport Dataplane
+from pywg.dataplane.state.dataplane cimport Dataplane, gates_enter, gates_leave
 from pywg.dataplane.state.gate cimport gate_enter, gate_leave
 from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport add64, fence, load64, load8, load8_acquire, load_int, store64, store8
@@ -259,8 +259,7 @@ cdef void crew_settle(Crew *crew) noexcept nogil:
 
 
 cdef void crew_hold(Crew *crew) noexcept nogil:
-    gate_enter(&crew.dp.tx_gate)
-    gate_enter(&crew.dp.rx_gate)
+    gates_enter(crew.dp)
     egress_hold(crew.egress)
     ingress_hold(crew.ingress)
 
@@ -268,5 +267,4 @@ cdef void crew_hold(Crew *crew) noexcept nogil:
 cdef void crew_release(Crew *crew) noexcept nogil:
     ingress_release(crew.ingress)
     egress_release(crew.egress)
-    gate_leave(&crew.dp.rx_gate)
-    gate_leave(&crew.dp.tx_gate)
+    gates_leave(crew.dp)

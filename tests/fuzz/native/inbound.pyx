@@ -27,7 +27,7 @@ from pywg.dataplane.reorder.pool cimport pool_free, pool_new
 from pywg.dataplane.reorder.reorder cimport SLOTS_MAX, pipeline_is_empty, pipeline_work
 from pywg.dataplane.state.allowedips cimport allowedips_insert
 from pywg.dataplane.state.counters cimport Counters, count as due
-from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane_new
+from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane_new, gates_enter, gates_leave
 from pywg.dataplane.state.events cimport Message, events_drop_message, events_next_message, events_rearm, events_take
 from pywg.dataplane.state.peer cimport Keypair, Peer
 from pywg.dataplane.state.peers cimport handshake_open, keypair_new, keypair_publish, keypair_retire, peer_free
@@ -982,6 +982,7 @@ cdef void operate(Bed *b) noexcept nogil:
     cdef Chance *c = &b.chance
     cdef uint32_t what = chance_below(c, 16), i = chance_below(c, PEERS)
     settle(b)
+    gates_enter(b.dp)
     ingress_hold(b.ingress)
     check(b)
     if what < 3:
@@ -1013,6 +1014,7 @@ cdef void operate(Bed *b) noexcept nogil:
     elif what > 12:
         renew_flow(b, &b.flows[chance_below(c, FLOWS)])
     ingress_release(b.ingress)
+    gates_leave(b.dp)
 
 
 cdef int set_up(Bed *b, uint64_t seed) noexcept nogil:
@@ -1052,12 +1054,14 @@ cdef int set_up(Bed *b, uint64_t seed) noexcept nogil:
     b.crew.ingress = b.ingress
     if b.ingress.batch_count > 1:
         b.ingress.pool = pool_new(1, &b.ingress.line, &b.ingress.line)  # never started: this driver is its helper
+    gates_enter(b.dp)
     choose_offloads(b)
     for i in range(FLOWS):
         renew_flow(b, &b.flows[i])
     for i in range(PEERS):
         add_peer(b, i)
         begin_session(b, i, chance_one_in(c, 2))
+    gates_leave(b.dp)
     return 0
 
 
@@ -1066,9 +1070,11 @@ cdef void tear_down(Bed *b) noexcept nogil:
     settle(b)
     check(b)
     hear(b)
+    gates_enter(b.dp)
     for i in range(PEERS):
         if b.peers[i] != NULL:
             remove_peer(b, i)
+    gates_leave(b.dp)
     for i in range(b.session_count):
         EVP_CIPHER_CTX_free(b.sessions[i].seal)
         EVP_CIPHER_CTX_free(b.sessions[i].open)

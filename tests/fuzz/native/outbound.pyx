@@ -21,7 +21,8 @@ from pywg.dataplane.send.seal cimport BATCH_BYTES, MAX_RUNS, READ_MAX, batch_nex
 from pywg.dataplane.send.send cimport RUNS_FOR_A_FRAME, Egress, egress_free, egress_hold, egress_new, egress_release
 from pywg.dataplane.send.send cimport egress_send_staged, egress_step
 from pywg.dataplane.state.allowedips cimport allowedips_insert
-from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane_new
+from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane_new, gates_enter, gates_leave
+from pywg.dataplane.state.gate cimport gate_enter, gate_leave
 from pywg.dataplane.state.peer cimport BATCH_DATAGRAMS, Keypair, Peer
 from pywg.dataplane.state.peers cimport keypair_new, keypair_publish, keypair_retire, peer_free, peer_new
 from pywg.dataplane.state.replay cimport REJECT_AFTER_MESSAGES
@@ -380,11 +381,13 @@ cdef void hold(Bed *b) noexcept nogil:
     """All that was submitted is worked on: here helpers are this driver."""
     while pipeline_work(&b.egress.line, &b.helper):
         pass
+    gates_enter(b.dp)
     egress_hold(b.egress)
 
 
 cdef void release(Bed *b) noexcept nogil:
     egress_release(b.egress)
+    gates_leave(b.dp)
 
 
 cdef void add_peer(Bed *b, uint32_t i) noexcept nogil:
@@ -477,9 +480,16 @@ cdef void choose_offloads(Bed *b) noexcept nogil:
 
 # ---- a case
 
+cdef bint step(Bed *b) noexcept nogil:
+    gate_enter(&b.dp.tx_gate)
+    cdef bint more = egress_step(b.egress)
+    gate_leave(&b.dp.tx_gate)
+    return more
+
+
 cdef void work(Bed *b, int steps) noexcept nogil:
     """As the thread does, until there is nothing to do, but not more often than `steps` times."""
-    while steps > 0 and egress_step(b.egress):
+    while steps > 0 and step(b):
         steps -= 1
     if not chance_one_in(&b.chance, 3):
         while pipeline_work(&b.egress.line, &b.helper):
@@ -533,9 +543,11 @@ cdef void planned_burst(Bed *b) noexcept nogil:
     b.plan_protocol = TRAFFIC_TCP if chance_one_in(c, 2) else TRAFFIC_UDP
     begin_anew(b, b.burst_peer, not waits)
     if not chance_one_in(c, 4):
+        gate_enter(&b.dp.tx_gate)
         for i in range(PEERS):
             if b.peers[i] != NULL:
                 staged_drop_all(b.dp, b.peers[i])   # else it is in the way of what is planned
+        gate_leave(&b.dp.tx_gate)
     while b.peers[b.burst_peer].endpoint.ip_len == 0:
         set_endpoint(b, b.peers[b.burst_peer])
     terms.shortest = ip_header_len(b.burst_version)
@@ -623,9 +635,11 @@ cdef int set_up(Bed *b, uint64_t seed) noexcept nogil:
         return -1
     if b.egress.batch_count > 1:
         b.egress.pool = pool_new(1, &b.egress.line, &b.egress.line)    # never started: this driver is its helper
+    gates_enter(b.dp)
     for i in range(PEERS):
         add_peer(b, i)
         begin_session(b, i, chance_one_in(&b.chance, 2))
+    gates_leave(b.dp)
     return 0
 
 
@@ -635,7 +649,7 @@ cdef void tear_down(Bed *b) noexcept nogil:
     cdef uint32_t i
     b.mood = HEALTHY
     b.frames_left = 0
-    while rounds < 100 and (egress_step(b.egress) or b.egress.blocked or not pipeline_is_empty(&b.egress.line)):
+    while rounds < 100 and (step(b) or b.egress.blocked or not pipeline_is_empty(&b.egress.line)):
         while pipeline_work(&b.egress.line, &b.helper):
             pass
         rounds += 1
