@@ -15,7 +15,7 @@ from pywg.errors import BindError
 from pywg.runtime.base.clock import CallLater
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.device.device import Device
-from tests.runtime.fake_plane import FakePlane
+from tests.fake_plane import FakePlane
 
 LOCALHOST = bytes([127, 0, 0, 1])
 _fds = itertools.count(1000)

@@ -7,8 +7,8 @@ from typing import TypeAlias, TypeVar
 import pytest
 
 from pywg.config.model import DeviceChange, PeerChange, Prefix, SockAddr
+from tests.fake_plane import FakePlane
 from tests.runtime.device_bed import Bed, clamped, peer_key, prefix
-from tests.runtime.fake_plane import FakePlane
 
 T = TypeVar("T")
 
