@@ -9,13 +9,14 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pywg import _fastpath as flags
-from pywg._fastpath import Plane, reserve_spend
+from pywg._fastpath import reserve_spend
 from pywg.core import events
 from pywg.core.events import Endpoint
 from pywg.core.tunnel import Tunnel
 from pywg.runtime.base.clock import CallLater, TimerHandle
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.device.handshake_log import HandshakeLog
+from pywg.runtime.device.plane import DataPlane
 
 DRAIN_LIMIT = 16
 """Messages a wake-up, which take some 10 ms at most: a flood leaves the loop time for the rest. The descriptor stays
@@ -41,7 +42,7 @@ def surely(call: Callable[..., _Result], *arguments: object) -> _Result:
 
 
 class Bridge:
-    """Joins one Tunnel and one Plane. `tun_gone` is called when the plane finds its interface deleted.
+    """Joins one Tunnel and one DataPlane. `tun_gone` is called when the plane finds its interface deleted.
 
     `call_later` counts as `now` does, and may call too early.
     """
@@ -49,7 +50,7 @@ class Bridge:
     def __init__(
         self,
         tunnel: Tunnel,
-        plane: Plane,
+        plane: DataPlane,
         *,
         call_later: CallLater,
         now: Callable[[], float],

@@ -13,7 +13,7 @@ import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pywg._fastpath import Plane, selected_aead
+from pywg._fastpath import selected_aead
 from pywg.config.model import ZERO_KEY, DeviceChange, DeviceStatus, PeerChange, PeerStatus, Prefix
 from pywg.core.crypto import private_key_from, public_key_of
 from pywg.core.events import Activity, Endpoint
@@ -26,6 +26,7 @@ from pywg.runtime.base.system import Refusals, Sockets
 from pywg.runtime.device.bridge import Bridge, surely
 from pywg.runtime.device.handshake_log import HandshakeLog
 from pywg.runtime.device.listen_port import ListenPort, OpenSockets
+from pywg.runtime.device.plane import DataPlane
 
 
 @dataclass(slots=True)
@@ -44,7 +45,7 @@ class Device:
 
     def __init__(
         self,
-        plane: Plane,
+        plane: DataPlane,
         *,
         log: Log,
         call_later: CallLater,
