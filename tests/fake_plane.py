@@ -1,9 +1,52 @@
-"""A data plane without threads, TUN or keys: it remembers what it was told, and reports what a test puts in."""
+"""A model of the data plane: what the tests of the core and of the device have in its place.
 
-import os
+It has the members of `pywg._fastpath.Plane` and does what those say (tests/runtime/device/test_plane_contract.py holds
+both to it), with real ChaCha20-Poly1305, but one datagram at a time, in one thread, without TUN and sockets: `write` is
+the host's side, `receive` and `sent` are the network's. It tells the core only what the contract says it must, so that
+a core that relies on more fails here.
+"""
+
+import errno
+import functools
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-Addr = tuple[bytes, int, int, bytes, int]
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from pywg import _fastpath as flags
+from pywg.config.model import Prefix
+from pywg.runtime.device.plane import Addr
+from tests import paper
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+RESPONSE, COOKIE_REPLY, TRANSPORT = 2, 3, 4
+KEEPALIVE = b""
+
+
+@functools.cache
+def names() -> tuple[list[str], list[str], list[str]]:
+    """Those of a real plane's counters, offloads and parts of memory: typed in twice, they would drift."""
+    plane = flags.Plane()
+    found = list(plane.counters()), list(plane.offloads()), list(plane.memory())
+    plane.close()
+    return found
+
+
+@dataclass
+class FakeKeypair:
+    peer: int
+    remote_index: int
+    sealer: ChaCha20Poly1305
+    opener: ChaCha20Poly1305
+    initiator: bool
+    created_at: float
+    next_counter: int
+    seen: set[int] = field(default_factory=set)
 
 
 @dataclass
@@ -12,46 +55,68 @@ class FakePeer:
 
     public_key: bytes
     addr: Addr | None = None
-    allowed: list[tuple[bytes, int]] = field(default_factory=list)
+    allowed: list[Prefix] = field(default_factory=list)
     sending: int | None = None
-    staged: int = 0
+    """the local index of the keypair to seal with"""
+    next: int | None = None
+    """that of one whose first packet makes it the one to seal with"""
+    staged: list[bytes] = field(default_factory=list)
     keepalives: int = 0
+    """how many were asked for"""
     staged_sent: int = 0
+    """how often `send_staged` was called"""
     sources_cleared: int = 0
     tx_bytes: int = 0
     rx_bytes: int = 0
-    activity: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    unanswered_since: float = 0.0
+    keepalive_owed_since: float = 0.0
+    last_traversal: float = 0.0
+    last_data_sent: float = 0.0
+    armed: bool = False
+    """ACTIVITY is reported when one of the first two becomes a time"""
 
 
 class FakePlane:
-    """The surface of pywg._fastpath.Plane. Anything that names a peer it doesn't have raises KeyError."""
+    """`transmit(peer, datagram)` is called with what leaves; by default `sent` collects it. `now` is the clock."""
 
     threads = 2
+    confined = False
 
-    def __init__(self) -> None:
-        self.event_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    def __init__(
+        self, *, now: Callable[[], float] = lambda: 1000.0, transmit: Callable[[int, bytes], None] | None = None
+    ) -> None:
+        self.event_fd = -1
         self.peers: dict[int, FakePeer] = {}
-        self.keypairs: dict[int, int] = {}
+        self.keypairs: dict[int, FakeKeypair] = {}
         self.indices: dict[int, int] = {}
+        """the peers of handshakes in flight by local index"""
         self.sockets: tuple[int, int] | None = None
+        self.icmp: tuple[int, int] | None = None
         self.tun: int | None = None
         self.identity: bytes | None = None
         self.mtu = 0
         self.sent: list[tuple[int, bytes]] = []
+        self.delivered: list[bytes] = []
+        self.keepalives_received = 0
         self.messages: list[tuple[bytes, Addr]] = []
         self.peer_events: list[tuple[int, int, int]] = []
         self.state = 0
         self.calls: list[str] = []
-        self.closed = False
         self.send_error = 0
+        """of the last message"""
+        self.refuses_with = 0
         """what every message fails with, if not 0"""
+        self.counted: Counter[str] = Counter()
+        self._now = now
+        self._transmit = transmit or (lambda peer, data: self.sent.append((peer, data)))
 
     def close(self) -> None:
-        if not self.closed:
-            os.close(self.event_fd)
-        self.closed = True
+        """There is nothing to close."""
 
-    def attach_tun(self, fd: int, *, vnet_hdr_len: int) -> None:
+    def turns(self) -> tuple[int, ...]:
+        return (0,) * self.threads
+
+    def attach_tun(self, fd: int, *, vnet_hdr_len: int, uso: bool = False) -> None:
         self.tun = fd
 
     def detach_tun(self) -> None:
@@ -74,8 +139,9 @@ class FakePlane:
     def set_identity(self, public_key: bytes | None) -> None:
         self.identity = public_key
 
-    def add_peer(self, peer: int, public_key: bytes) -> None:
-        assert peer not in self.peers
+    def add_peer(self, peer: int, public_key: bytes = b"") -> None:
+        if peer in self.peers:
+            raise ValueError(peer)
         self.peers[peer] = FakePeer(public_key)
 
     def reserve(self, *, peers: int, prefixes: int) -> None:
@@ -83,6 +149,10 @@ class FakePlane:
 
     def remove_peer(self, peer: int) -> None:
         del self.peers[peer]
+        for owned in [index for index, keypair in self.keypairs.items() if keypair.peer == peer]:
+            del self.keypairs[owned]
+        for opened in [index for index, owner in self.indices.items() if owner == peer]:
+            del self.indices[opened]
 
     def set_endpoint(self, peer: int, addr: Addr | None) -> None:
         self.peers[peer].addr = addr
@@ -96,24 +166,27 @@ class FakePlane:
         if found.addr is not None:
             found.addr = (*found.addr[:3], b"", 0)
 
-    def allow_many(self, peer: int, prefixes: list[tuple[bytes, int]]) -> None:
+    def allow_many(self, peer: int, prefixes: list[Prefix]) -> None:
+        found = self.peers[peer]
         for prefix in prefixes:
             for other in self.peers.values():
                 if prefix in other.allowed:
                     other.allowed.remove(prefix)
-            self.peers[peer].allowed.append(prefix)
+            found.allowed.append(prefix)
 
     def disallow(self, peer: int, ip: bytes, cidr: int) -> None:
         if (ip, cidr) in self.peers[peer].allowed:
             self.peers[peer].allowed.remove((ip, cidr))
 
-    def allowed_ips(self, peer: int) -> list[tuple[bytes, int]]:
+    def allowed_ips(self, peer: int) -> list[Prefix]:
         return list(self.peers[peer].allowed)
 
     def clear_allowed(self, peer: int) -> None:
         self.peers[peer].allowed.clear()
 
     def open_index(self, local_index: int, peer: int) -> None:
+        if peer not in self.peers:
+            raise KeyError(peer)
         self.indices[local_index] = peer
 
     def close_index(self, local_index: int) -> None:
@@ -124,93 +197,190 @@ class FakePlane:
         peer: int,
         local_index: int,
         remote_index: int,
-        send_key: object,
-        receive_key: object,
+        send_key: "ReadableBuffer",
+        receive_key: "ReadableBuffer",
         *,
         initiator: bool,
         created_at: float,
         confirmed: bool,
+        first_counter: int = 0,
     ) -> None:
-        assert peer in self.peers
+        found = self.peers[peer]
         self.calls.append("install_keypair")
-        self.keypairs[local_index] = peer
+        sealer, opener = ChaCha20Poly1305(bytes(memoryview(send_key))), ChaCha20Poly1305(bytes(memoryview(receive_key)))
+        self.keypairs[local_index] = FakeKeypair(
+            peer, remote_index, sealer, opener, initiator, created_at, first_counter
+        )
+        found.next = None if confirmed else local_index
 
     def use_keypair(self, peer: int, local_index: int | None) -> None:
-        self.peers[peer].sending = local_index
+        found = self.peers[peer]
+        if local_index is None:
+            found.next = None
+        elif self.keypairs[local_index].peer != peer:
+            raise KeyError(local_index)
+        found.sending = local_index
 
     def withdraw_keypair(self, peer: int, local_index: int) -> bool:
-        return False
+        found = self.peers[peer]
+        waited = found.next == local_index
+        if waited:
+            found.next = None
+        return local_index in self.keypairs and not waited
 
     def retire_keypair(self, local_index: int) -> None:
-        self.keypairs.pop(local_index, None)
+        keypair = self.keypairs.pop(local_index, None)
+        if keypair is not None:
+            found = self.peers[keypair.peer]
+            found.next = None if found.next == local_index else found.next
+            found.sending = None if found.sending == local_index else found.sending
 
-    def send_keepalive(self, peer: int) -> None:
-        """Without a keypair this asks for a handshake, as the kernel's wg_packet_send_keepalive does."""
+    def send_keepalive(self, peer: int) -> bool:
         self.peers[peer].keepalives += 1
-        if self.peers[peer].sending is None and self.peers[peer].addr is not None:
-            self.report(peer, 1)
+        return self._flush(peer, KEEPALIVE)
 
-    def send_staged(self, peer: int) -> None:
+    def send_staged(self, peer: int) -> bool:
         self.peers[peer].staged_sent += 1
-        if self.peers[peer].staged and self.peers[peer].sending is None:
-            self.report(peer, 1)
+        return self._flush(peer, None)
 
     def drop_staged(self, peer: int) -> None:
-        self.peers[peer].staged = 0
+        self.peers[peer].staged.clear()
 
     def send_to_peer(self, peer: int, data: bytes) -> bool:
+        found = self.peers[peer]
         self.calls.append("send_to_peer")
+        missing = errno.EDESTADDRREQ if found.addr is None else errno.EAFNOSUPPORT if self.sockets is None else 0
+        self.send_error = self.refuses_with or missing
         if self.send_error:
             return False
-        if self.peers[peer].addr is None or self.sockets is None:
-            return False
-        self.sent.append((peer, data))
-        self.peers[peer].tx_bytes += len(data)
+        self._send(peer, data)
         return True
+
+    def handshake_received(self, peer: int, addr: Addr, n: int) -> None:
+        self._heard_from(peer, addr, n)
 
     def drain(self, limit: int = 64) -> tuple[list[tuple[bytes, Addr]], list[tuple[int, int, int]], int]:
         messages, self.messages = self.messages[:limit], self.messages[limit:]
         peer_events, self.peer_events = self.peer_events[:limit], self.peer_events[limit:]
-        if not self.messages and not self.peer_events and not self.closed:
-            os.eventfd_write(self.event_fd, 1)
-            os.eventfd_read(self.event_fd)
         state, self.state = self.state, 0
         return messages, peer_events, state
 
     def activity(self, peer: int) -> tuple[float, float, float, float]:
-        return self.peers[peer].activity
+        found = self.peers[peer]
+        found.armed = not (found.unanswered_since or found.keepalive_owed_since)
+        return found.unanswered_since, found.keepalive_owed_since, found.last_traversal, found.last_data_sent
 
     def peer_stats(self, peer: int) -> tuple[int, int]:
         return self.peers[peer].tx_bytes, self.peers[peer].rx_bytes
 
-    def handshake_received(self, peer: int, addr: Addr, n: int) -> None:
-        self.peers[peer].addr = addr
-        self.peers[peer].rx_bytes += n
-
     def counters(self) -> dict[str, int]:
-        return {"bad mac1": 3}
+        return {name: self.counted[name] for name in names()[0]}
 
     def offloads(self) -> dict[str, bool]:
-        return {"udp_gso4": True, "udp_gso6": False}
+        return dict.fromkeys(names()[1], False)
 
     def memory(self) -> dict[str, int]:
-        return {"ceiling": 1 << 20}
+        return dict.fromkeys(names()[2], 1 << 20)
 
-    # What a test does to it
+    # What goes over it
+
+    def write(self, peer: int, packet: bytes) -> None:
+        """The host sends a packet to an address of `peer`'s. Without one, or an endpoint, it goes nowhere."""
+        found = self.peers.get(peer)
+        if found is None or not found.allowed or found.addr is None:
+            return
+        found.last_data_sent = self._now()
+        found.staged.append(packet)
+        del found.staged[: -paper.STAGED_PACKETS]
+        self._flush(peer, None)
 
     def receive(self, data: bytes, addr: Addr) -> None:
-        """A handshake message came from `addr`."""
-        self.messages.append((data, addr))
-        os.eventfd_write(self.event_fd, 1)
+        """A datagram came from `addr`. What answers no handshake in flight is of no interest to the core."""
+        kind = data[0] if data else 0
+        if kind == TRANSPORT:
+            self._open(data, addr)
+        elif kind not in (RESPONSE, COOKIE_REPLY) or self.names_index(data):
+            self.messages.append((data, addr))
 
-    def data(self, peer: int) -> None:
-        """The host sends a packet to an address of `peer`'s, if there is any and the peer is somewhere."""
-        found = self.peers.get(peer)
-        if found is not None and found.allowed and found.addr is not None and found.sending is None:
-            found.staged += 1
-            self.report(peer, 1)
-
-    def report(self, peer: int, flags: int, confirmed_index: int = 0) -> None:
+    def report(self, peer: int, what: int, confirmed_index: int = 0) -> None:
         """Something happened to `peer`."""
-        self.peer_events.append((peer, flags, confirmed_index))
-        os.eventfd_write(self.event_fd, 1)
+        self.peer_events.append((peer, what, confirmed_index))
+
+    def names_index(self, data: bytes) -> bool:
+        """A cookie reply may be to a response as well, whose keypair no packet has confirmed."""
+        index = int.from_bytes(data[8:12] if data[0] == RESPONSE else data[4:8], "little")
+        waits = any(peer.next == index for peer in self.peers.values())
+        return index in self.indices or (data[0] == COOKIE_REPLY and waits)
+
+    def _open(self, data: bytes, addr: Addr) -> None:
+        index, counter, now = int.from_bytes(data[4:8], "little"), int.from_bytes(data[8:16], "little"), self._now()
+        keypair = self.keypairs.get(index)
+        if keypair is None or now >= keypair.created_at + paper.REJECT_AFTER_TIME or counter in keypair.seen:
+            return
+        try:
+            plaintext = keypair.opener.decrypt(bytes(4) + data[8:16], data[16:], None)
+        except InvalidTag:
+            return
+        keypair.seen.add(counter)
+        peer = self.peers[keypair.peer]
+        self._heard_from(keypair.peer, addr, len(data))
+        if plaintext == KEEPALIVE:
+            self.keepalives_received += 1
+        else:
+            self.delivered.append(plaintext)
+        if index == peer.next:
+            peer.sending, peer.next = index, None
+            self.report(keypair.peer, flags.CONFIRMED, index)
+        if plaintext != KEEPALIVE and not peer.keepalive_owed_since:
+            peer.keepalive_owed_since = now
+            self._report_activity(keypair.peer)
+        if keypair.initiator and now >= keypair.created_at + paper.RECEIVER_REKEY_TIME:
+            self.report(keypair.peer, flags.REKEY_WANTED)
+
+    def _heard_from(self, peer: int, addr: Addr, length: int) -> None:
+        found = self.peers[peer]
+        found.addr = addr
+        found.rx_bytes += length
+        found.unanswered_since = 0.0
+        found.last_traversal = self._now()
+
+    def _flush(self, peer: int, if_none: bytes | None) -> bool:
+        """Sends what is staged, or `if_none` where nothing is; without a session to do so, asks for one."""
+        found, now = self.peers[peer], self._now()
+        keypair = self.keypairs.get(found.sending) if found.sending is not None else None
+        if keypair is None or now >= keypair.created_at + paper.REJECT_AFTER_TIME:
+            if (found.staged or if_none is not None) and found.addr is not None:
+                self.report(peer, flags.HANDSHAKE_WANTED)
+            return False
+        staged, found.staged = found.staged, []
+        if not staged and if_none is not None:
+            staged = [if_none]
+        for packet in staged:
+            self._seal(keypair, packet)
+        if keypair.initiator and now >= keypair.created_at + paper.REKEY_AFTER_TIME:
+            self.report(peer, flags.REKEY_WANTED)
+        return bool(staged)
+
+    def _seal(self, keypair: FakeKeypair, packet: bytes) -> None:
+        peer = self.peers[keypair.peer]
+        counter = keypair.next_counter.to_bytes(8, "little")
+        keypair.next_counter += 1
+        header = TRANSPORT.to_bytes(4, "little") + keypair.remote_index.to_bytes(4, "little") + counter
+        if packet != KEEPALIVE and not peer.unanswered_since:
+            peer.unanswered_since = self._now()
+            self._report_activity(keypair.peer)
+        self._send(keypair.peer, header + keypair.sealer.encrypt(bytes(4) + counter, packet, None))
+
+    def _send(self, peer: int, data: bytes) -> None:
+        found = self.peers[peer]
+        found.tx_bytes += len(data)
+        found.keepalive_owed_since = 0.0
+        found.last_traversal = self._now()
+        if found.addr is not None and self.sockets is not None:
+            self._transmit(peer, data)
+
+    def _report_activity(self, peer: int) -> None:
+        found = self.peers[peer]
+        if found.armed:
+            found.armed = False
+            self.report(peer, flags.ACTIVITY)

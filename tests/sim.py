@@ -1,30 +1,38 @@
 """Two sites on a virtual clock, joined by a network that loses, delays, doubles and reorders.
 
-Each site is a real `Tunnel` and a data plane modelled in Python after the core's contract: keypairs by receiver
-index, counters, a set for the replay window, staged packets, the activity times, real ChaCha20-Poly1305; under load it
-asks for cookies. It tells the core only what the contract says it must, so that a core that relies on more fails here.
-Hours of protocol time take seconds.
+Each site is a real `Tunnel` and a model of a data plane (tests/fake_plane.py), which under load asks for cookies. Hours
+of protocol time take seconds.
 """
 
 import heapq
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
+from pywg import _fastpath as flags
 from pywg.core import events
 from pywg.core.events import Activity, Endpoint
 from pywg.core.tunnel import Tunnel
 from pywg.dataplane.crypto.secret import Secret
-from tests import cookies, paper
+from tests import cookies
+from tests.fake_plane import COOKIE_REPLY, KEEPALIVE, RESPONSE, TRANSPORT, FakeKeypair, FakePlane
+
+__all__ = [
+    "COOKIE_REPLY",
+    "INITIATION",
+    "KEEPALIVE",
+    "RESPONSE",
+    "START",
+    "TRANSPORT",
+    "Site",
+    "World",
+    "introduce",
+    "two_sites",
+]
 
 START = 1000.0
 EPOCH_NS = 1_700_000_000_000_000_000
-INITIATION, RESPONSE, COOKIE_REPLY, TRANSPORT = 1, 2, 3, 4
-KEEPALIVE = b""
+INITIATION = 1
 MAX_KEYPAIRS = 3
 
 
@@ -108,52 +116,84 @@ class World:
         return [packet.at - START for packet in self.wire if packet.sender == sender.name and packet.kind == kind]
 
 
-@dataclass
-class ModelKeypair:
-    remote_index: int
-    sealer: ChaCha20Poly1305
-    opener: ChaCha20Poly1305
-    initiator: bool
-    created_at: float
-    may_send: bool = True
-    next_counter: int = 0
-    seen: set[int] = field(default_factory=set)
-
-
 class Site:
-    """A tunnel with one peer, and its model data plane. `address` is where it is, `remote` where it sends to."""
+    """A tunnel with one peer, and a model of a data plane. `address` is where it is, `remote` where it sends to."""
 
     def __init__(self, world: World, name: str, ip: bytes) -> None:
         self.world = world
         self.name = name
         self.address = Endpoint(ip, 51820)
-        self.remote: Endpoint | None = None
         self.reachable = True
         self.under_load = False
         self.asked_for_cookies = 0
         self.clock_offset = 0.0  # of the monotonic clock: a suspended machine's jumps ahead
         self.wall_offset_ns = 0
         self.private_key = Secret(world.random.randbytes(32))
-        self.tunnel = Tunnel(random=world.random.randbytes, wall_ns=self.wall_ns, activity=self.activity)
+        self.plane = FakePlane(now=lambda: self.now, transmit=self.transmit)
+        self.plane.attach_sockets(4, 6)
+        self.tunnel = Tunnel(
+            random=world.random.randbytes,
+            wall_ns=self.wall_ns,
+            activity=lambda peer: Activity(*self.plane.activity(peer)),
+            withdraw=self.plane.withdraw_keypair,
+        )
         self.tunnel.set_private_key(self.private_key, self.now)
         assert self.tunnel.public_key is not None
         self.cookies = cookies.Responder(self.tunnel.public_key, world.random.randbytes)
-        self.peer = 0
         self.log: list[tuple[float, events.Event]] = []
-        self.delivered: list[bytes] = []
-        self.keepalives_received = 0
-        self.forget_plane()
+        self._peer = 0
         world.sites.append(self)
 
-    def forget_plane(self) -> None:
-        self.keypairs: dict[int, ModelKeypair] = {}
-        self.open_indices: set[int] = set()
-        self.sending: int | None = None
-        self.next: int | None = None
-        self.staged: list[bytes] = []
-        self.unanswered_since = self.keepalive_owed_since = 0.0
-        self.last_traversal = self.last_data_sent = 0.0
-        self.armed = False
+    @property
+    def peer(self) -> int:
+        """The core's number of its peer, which the plane has from the moment that it is set."""
+        return self._peer
+
+    @peer.setter
+    def peer(self, peer: int) -> None:
+        remote = self.remote
+        if self._peer:
+            self.plane.remove_peer(self._peer)
+        self._peer = peer
+        self.plane.add_peer(peer)
+        self.plane.allow_many(peer, [(bytes(4), 0)])
+        self.plane.set_endpoint(peer, remote)
+
+    @property
+    def remote(self) -> Endpoint | None:
+        addr = self.plane.endpoint(self._peer) if self._peer else None
+        return None if addr is None else Endpoint(*addr)
+
+    @remote.setter
+    def remote(self, remote: Endpoint | None) -> None:
+        self.plane.set_endpoint(self._peer, remote)
+
+    @property
+    def keypairs(self) -> dict[int, FakeKeypair]:
+        """By local index."""
+        return self.plane.keypairs
+
+    @property
+    def open_indices(self) -> set[int]:
+        """Of handshakes in flight."""
+        return set(self.plane.indices)
+
+    @property
+    def sending(self) -> int | None:
+        """The local index of the keypair that it seals with."""
+        return self.plane.peers[self._peer].sending
+
+    @property
+    def staged(self) -> list[bytes]:
+        return self.plane.peers[self._peer].staged
+
+    @property
+    def delivered(self) -> list[bytes]:
+        return self.plane.delivered
+
+    @property
+    def keepalives_received(self) -> int:
+        return self.plane.keepalives_received
 
     @property
     def now(self) -> float:
@@ -161,11 +201,6 @@ class Site:
 
     def wall_ns(self) -> int:
         return EPOCH_NS + int((self.world.now - START) * 1e9) + self.wall_offset_ns
-
-    def activity(self, peer: int) -> Activity:
-        assert peer == self.peer
-        self.armed = not (self.unanswered_since or self.keepalive_owed_since)
-        return Activity(self.unanswered_since, self.keepalive_owed_since, self.last_traversal, self.last_data_sent)
 
     def next_deadline(self) -> float | None:
         deadline = self.tunnel.next_deadline()
@@ -179,140 +214,92 @@ class Site:
 
     def send(self, data: bytes) -> None:
         """The host has a packet for the tunnel."""
-        self.last_data_sent = self.now
-        self.staged.append(data)
-        del self.staged[: -paper.STAGED_PACKETS]
-        self.flush()
+        self.plane.write(self.peer, data)
         self.pump()
 
     def receive(self, data: bytes, source: Endpoint) -> None:
         """A datagram came out of the network."""
-        if data[0] == TRANSPORT:
-            self.receive_transport(data, source)
-        elif data[0] not in (RESPONSE, COOKIE_REPLY) or self.names_index(data):
-            self.receive_message(data, source)
-        self.pump()
-
-    def receive_message(self, data: bytes, source: Endpoint) -> None:
-        if self.under_load and data[0] != COOKIE_REPLY and not self.cookies.holds_mac2(data, source):
+        asks = data[0] == INITIATION or (data[0] == RESPONSE and self.plane.names_index(data))
+        if self.under_load and asks and not self.cookies.holds_mac2(data, source):
             self.asked_for_cookies += 1
             self.world.transmit(self, source, self.cookies.make_reply(data, source))
-        elif self.tunnel.receive_datagram(data, source, self.now) is not None:
-            self.remote = source
-
-    def names_index(self, data: bytes) -> bool:
-        index = int.from_bytes(data[8:12] if data[0] == RESPONSE else data[4:8], "little")
-        return index in self.open_indices or (data[0] == COOKIE_REPLY and index == self.next)
-
-    def receive_transport(self, data: bytes, source: Endpoint) -> None:
-        index, counter = int.from_bytes(data[4:8], "little"), int.from_bytes(data[8:16], "little")
-        keypair = self.keypairs.get(index)
-        if keypair is None or self.now >= keypair.created_at + paper.REJECT_AFTER_TIME or counter in keypair.seen:
-            return
-        try:
-            plaintext = keypair.opener.decrypt(bytes(4) + data[8:16], data[16:], None)
-        except InvalidTag:
-            return
-        keypair.seen.add(counter)
-        self.remote = source
-        self.unanswered_since = 0.0
-        self.last_traversal = self.now
-        if plaintext == KEEPALIVE:
-            self.keepalives_received += 1
         else:
-            self.delivered.append(plaintext)
-            if not self.keepalive_owed_since:
-                self.keepalive_owed_since = self.now
-                self.report_activity()
-        if index == self.next:
-            self.sending, self.next = index if keypair.may_send else None, None
-            self.tunnel.keypair_confirmed(self.peer, index, self.now)
-        if keypair.initiator and self.now >= keypair.created_at + paper.RECEIVER_REKEY_TIME:
-            self.tunnel.rekey_wanted(self.peer, self.now)
+            self.plane.receive(data, source)
+        self.pump()
 
-    def flush(self) -> None:
-        """Sends what is staged, or asks for a session."""
-        keypair = self.keypairs.get(self.sending) if self.sending is not None else None
-        if keypair is None or self.now >= keypair.created_at + paper.REJECT_AFTER_TIME:
-            if self.staged:
-                self.tunnel.handshake_wanted(self.peer, self.now)
-            return
-        staged, self.staged = self.staged, []
-        for plaintext in staged:
-            self.seal_and_send(keypair, plaintext)
-        if keypair.initiator and self.now >= keypair.created_at + paper.REKEY_AFTER_TIME:
-            self.tunnel.rekey_wanted(self.peer, self.now)
-
-    def seal_and_send(self, keypair: ModelKeypair, plaintext: bytes) -> None:
-        counter = keypair.next_counter.to_bytes(8, "little")
-        keypair.next_counter += 1
-        header = TRANSPORT.to_bytes(4, "little") + keypair.remote_index.to_bytes(4, "little") + counter
-        self.keepalive_owed_since = 0.0
-        self.last_traversal = self.now
-        if plaintext != KEEPALIVE and not self.unanswered_since:
-            self.unanswered_since = self.now
-            self.report_activity()
-        self.transmit(header + keypair.sealer.encrypt(bytes(4) + counter, plaintext, None))
-
-    def report_activity(self) -> None:
-        if self.armed:
-            self.armed = False
-            self.tunnel.activity_started(self.peer, self.now)
-
-    def transmit(self, data: bytes) -> None:
-        if self.remote is not None:
-            self.world.transmit(self, self.remote, data)
+    def transmit(self, peer: int, data: bytes) -> None:
+        remote = self.remote
+        assert peer == self.peer
+        assert remote is not None
+        self.world.transmit(self, remote, data)
 
     def pump(self) -> None:
-        """Moves everything the core has put out, until it has nothing more."""
+        """Carries between the core and the plane until neither has anything more."""
         while True:
+            messages, signals, _ = self.plane.drain()
+            for peer, what, confirmed_index in signals:
+                self.signal(peer, what, confirmed_index)
+            for data, addr in messages:
+                sender = self.tunnel.receive_datagram(data, Endpoint(*addr), self.now)
+                if sender is not None:
+                    self.plane.handshake_received(sender, addr, len(data))
             happened, datagrams = self.tunnel.events(), self.tunnel.datagrams_to_send()
-            if not happened and not datagrams:
+            if not (messages or signals or happened or datagrams):
                 return
             for event in happened:
                 self.log.append((self.world.now - START, event))
                 self.apply(event)
             for data, peer in datagrams:
-                if peer == self.peer:
-                    self.transmit(data)
+                self.plane.send_to_peer(peer, data)
+
+    def signal(self, peer: int, what: int, confirmed_index: int) -> None:
+        if what & flags.CONFIRMED:
+            self.tunnel.keypair_confirmed(peer, confirmed_index, self.now)
+        if what & flags.ACTIVITY:
+            self.tunnel.activity_started(peer, self.now)
+        if what & flags.REKEY_WANTED:
+            self.tunnel.rekey_wanted(peer, self.now)
+        if what & flags.HANDSHAKE_WANTED:
+            self.tunnel.handshake_wanted(peer, self.now)
 
     def apply(self, event: events.Event) -> None:
+        """Brings it to the plane, if it is what the core has promised."""
+        plane = self.plane
         match event:
-            case events.KeypairDerived():
-                assert event.local_index not in self.keypairs
-                assert event.local_index not in self.open_indices
-                self.keypairs[event.local_index] = ModelKeypair(
-                    event.remote_index,
-                    ChaCha20Poly1305(bytes(event.send_key)),
-                    ChaCha20Poly1305(bytes(event.receive_key)),
-                    event.initiator,
-                    event.created_at,
+            case events.KeypairDerived(peer, local_index, remote_index, send_key, receive_key):
+                assert local_index not in plane.keypairs
+                assert local_index not in plane.indices
+                plane.install_keypair(
+                    peer,
+                    local_index,
+                    remote_index,
+                    send_key,
+                    receive_key,
+                    initiator=event.initiator,
+                    created_at=event.created_at,
+                    confirmed=event.confirmed,
                 )
-                self.next = None if event.confirmed else event.local_index
-                assert len(self.keypairs) <= MAX_KEYPAIRS
+                assert len(plane.keypairs) <= MAX_KEYPAIRS
             case events.KeypairRetired(_, local_index):
+                assert local_index in plane.keypairs
                 assert local_index != self.sending
-                del self.keypairs[local_index]
-                self.next = None if self.next == local_index else self.next
-            case events.SendingKeypairChanged(_, index):
-                assert index is None or index in self.keypairs
-                self.sending = index
-                if index is None:
-                    for keypair in self.keypairs.values():
-                        keypair.may_send = False
-            case events.HandshakeIndexOpened(_, index):
-                assert index not in self.open_indices
-                self.open_indices.add(index)
+                plane.retire_keypair(local_index)
+            case events.SendingKeypairChanged(peer, index):
+                plane.use_keypair(peer, index)
+            case events.HandshakeIndexOpened(peer, index):
+                assert index not in plane.indices
+                plane.open_index(index, peer)
             case events.HandshakeIndexClosed(index):
-                self.open_indices.remove(index)
-            case events.KeepaliveWanted():
-                if not self.staged:
-                    self.staged.append(KEEPALIVE)
-                self.flush()
-            case events.SendStaged():
-                self.flush()
-            case events.DropStaged():
-                self.staged.clear()
+                assert index in plane.indices
+                plane.close_index(index)
+            case events.KeepaliveWanted(peer):
+                plane.send_keepalive(peer)
+            case events.SendStaged(peer):
+                plane.send_staged(peer)
+            case events.DropStaged(peer):
+                plane.drop_staged(peer)
+            case events.SourceCleared(peer):
+                plane.clear_source(peer)
 
     def happened(self, *kinds: type) -> list[tuple[float, events.Event]]:
         """The events of these kinds so far, with their times in seconds after the start."""

@@ -222,6 +222,7 @@ def test_a_peer_with_a_low_order_key_gets_no_handshake(point: bytes) -> None:
     world = World()
     site = Site(world, "near", b"\x0a\x00\x00\x01")
     site.peer = site.tunnel.add_peer(point, site.now)
+    site.remote = Endpoint(b"\x0a\x00\x00\x02", 51820)
     site.tunnel.up(site.now)
     site.send(b"x")
     world.run(300)

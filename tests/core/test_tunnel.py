@@ -135,7 +135,6 @@ def test_a_new_private_key_expires_the_sessions_for_sending() -> None:
     assert near.tunnel.public_key is not None
     far.tunnel.remove_peer(far.peer, far.now)
     far.pump()
-    far.forget_plane()
     far.peer = far.tunnel.add_peer(near.tunnel.public_key, far.now)
     world.run(8)
     assert far.delivered[-1] == b"who are you?"

@@ -135,7 +135,7 @@ class Bed:
     def __init__(self, timers: Timers | None = None, address: bytes = LOCALHOST) -> None:
         self.timers = timers or Timers()
         self.address = address
-        self.plane = FakePlane()
+        self.plane = FakePlane(now=lambda: self.timers.now)
         self.opened: list[FakeSockets] = []
         self.taken_ports: set[int] = set()
         self.refuse_mark = False
@@ -211,13 +211,18 @@ class Bed:
         while self.plane.messages or self.plane.peer_events or self.plane.state:
             self.device.on_plane_ready()
 
+    def write(self, peer: int) -> None:
+        """The host sends something to `peer`."""
+        self.plane.write(peer, b"data")
+        self.poll()
+
     def report(self, peer: int, flags: int, confirmed_index: int = 0) -> None:
         self.plane.report(peer, flags, confirmed_index)
         self.poll()
 
 
 class Pair:
-    """Two devices, each other's peer, that are up, on a wire that carries handshake messages."""
+    """Two devices, each other's peer, that are up, on a wire that carries datagrams."""
 
     def __init__(self) -> None:
         self.timers = Timers()
@@ -245,8 +250,6 @@ class Pair:
         return carried
 
     def handshake(self) -> None:
-        """A session, begun by `a` and confirmed to `b`."""
+        """A session, begun by `a` and confirmed to `b` by a keepalive."""
         self.a.report(1, 1)
-        assert self.carry() == 2
-        (index,) = self.b.plane.keypairs
-        self.b.report(1, 4, index)
+        assert self.carry() == 3

@@ -20,7 +20,7 @@ STEPS: dict[str, Callable[[Bed], None]] = {
     "port": lambda bed: bed.set(listen_port=4000),
     "up": lambda bed: bed.device.up(),
     "keepalive": lambda bed: bed.set(PeerChange(FAR, persistent_keepalive=25)),
-    "data": lambda bed: bed.plane.data(1),
+    "data": lambda bed: bed.write(1),
 }
 NEEDED = {"keepalive": {"key", "endpoint", "up", "keepalive"}, "data": {"key", "endpoint", "allowed ip", "up", "data"}}
 

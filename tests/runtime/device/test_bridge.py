@@ -40,13 +40,13 @@ def test_a_flood_is_taken_in_portions() -> None:
 def test_retransmission_is_timed_and_given_up() -> None:
     pair = Pair()
     pair.a.report(1, 1)
-    pair.a.plane.peers[1].staged = 1
+    pair.a.plane.peers[1].staged = [b"data"]
     assert len(pair.a.plane.sent) == 1
     pair.timers.advance(5.4)
     assert len(pair.a.plane.sent) == 2
     pair.timers.advance(120)
     assert 18 <= len(pair.a.plane.sent) <= 20  # paper, 6.4: every 5 s, for 90 s
-    assert pair.a.plane.peers[1].staged == 0
+    assert pair.a.plane.peers[1].staged == []
 
 
 def test_at_most_one_timer_waits() -> None:

@@ -286,11 +286,11 @@ def test_a_peer_that_is_changed_while_up_sends_what_waited_for_it() -> None:
 def test_down_closes_the_sockets_and_wipes_the_sessions() -> None:
     pair = Pair()
     pair.handshake()
-    pair.a.plane.peers[1].staged = 3
+    pair.a.plane.peers[1].staged = [b"data"] * 3
     pair.a.device.down()
     assert pair.a.sockets is None
     assert pair.a.plane.keypairs == {}
-    assert pair.a.plane.peers[1].staged == 0
+    assert pair.a.plane.peers[1].staged == []
     pair.timers.advance(600)
     assert pair.a.plane.sent == []
     assert len(pair.a.peers()) == 1
@@ -303,7 +303,7 @@ def test_up_again_makes_a_new_session() -> None:
     pair.a.device.up()
     pair.timers.advance(1)
     pair.a.report(1, 1)
-    assert pair.carry() == 2
+    assert pair.carry() == 3
     assert len(pair.a.plane.keypairs) == 1
 
 

@@ -30,7 +30,7 @@ def _attempts(pair: Pair, seconds: float, *, deliver: bool = False, data: bool =
 
 def _fails_to_send(error: int) -> Callable[[Pair], None]:
     def cause(pair: Pair) -> None:
-        pair.a.plane.send_error = error
+        pair.a.plane.refuses_with = error
         _attempts(pair, 30)
 
     return cause
@@ -156,7 +156,7 @@ def test_no_answer_names_the_key_that_the_other_end_has_to_know() -> None:
 def test_sending_that_works_again_is_said(error: int) -> None:
     pair = Pair()
     _fails_to_send(error)(pair)
-    pair.a.plane.send_error = 0
+    pair.a.plane.refuses_with = 0
     _attempts(pair, 10, deliver=True)
     assert [line.split(": ", 1)[1] for line in pair.a.lines("ERROR")[1:]] == [f"sending to {TO_B} works again"]
     assert pair.a.plane.keypairs
@@ -268,7 +268,7 @@ def test_a_thousand_peers_in_trouble_are_a_handful_of_lines() -> None:
         private_key=clamped(1),
     )
     bed.device.up()
-    bed.plane.send_error = errno.ENETUNREACH
+    bed.plane.refuses_with = errno.ENETUNREACH
     for number in range(1, 1001):
         bed.report(number, 1)
     assert bed.plane.calls.count("send_to_peer") == 1000
@@ -283,9 +283,9 @@ def test_a_thousand_peers_in_trouble_are_a_handful_of_lines() -> None:
 def test_each_step_is_a_line_at_debug() -> None:
     pair = Pair()
     _attempts(pair, 12)
-    pair.a.plane.send_error = errno.EAGAIN
+    pair.a.plane.refuses_with = errno.EAGAIN
     pair.timers.advance(5)
-    pair.a.plane.send_error = 0
+    pair.a.plane.refuses_with = 0
     pair.timers.advance(5)
     pair.carry()
     name = f"{peer_name(pair.b_key)}: "
@@ -301,7 +301,7 @@ def test_each_step_is_a_line_at_debug() -> None:
     ]
     name = f"{peer_name(pair.a_key)}: "
     steps = [line.removeprefix(name) for line in pair.b.lines("DEBUG") if line.startswith(name)]
-    assert steps == ["initiation received from 192.0.2.1:1", "response sent to 192.0.2.1:1"]
+    assert steps == ["initiation received from 192.0.2.1:1", "response sent to 192.0.2.1:1", "handshake completed"]
     assert not [line for line in pair.a.lines("DEBUG") if "peer 1" in line]
 
 
