@@ -58,7 +58,7 @@ class Lying:
     def setsockopt(self, *_: object) -> None:
         """Takes all."""
 
-    def put(self, _question: bytearray, _form: object) -> NoReturn:
+    def ask(self, *_: object) -> NoReturn:
         raise AssertionError("nothing is asked")
 
     def close(self) -> None:

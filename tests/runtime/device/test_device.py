@@ -138,6 +138,7 @@ def test_remove() -> None:
     bed = Bed()
     bed.set(PeerChange(peer_key(1), preshared_key=clamped(3), allowed_ips=[prefix("10.0.0.0/8")]))
     secret = bed.peers()[0].preshared_key
+    assert isinstance(secret, Secret)
     bed.set(PeerChange(peer_key(1), remove=True), PeerChange(peer_key(2), remove=True))
     assert bed.peers() == []
     assert bed.plane.peers == {}
@@ -257,6 +258,8 @@ def test_close_wipes_every_key() -> None:
     pair = Pair()
     pair.a.set(PeerChange(pair.b_key, preshared_key=clamped(3)))
     private, preshared = pair.a.device.status().private_key, pair.a.peers()[0].preshared_key
+    assert isinstance(private, Secret)
+    assert isinstance(preshared, Secret)
     pair.a.device.close()
     assert not private
     assert not preshared
