@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from tests.support import require_tool
+from tests.requirements import require_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / ".cache" / "packages"

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import require_tool
+from tests.requirements import require_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / ".cache" / "sanitized"

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import change, cipher, crowd, plots, results, signals, stop, targets
+from . import change, cipher, many_peers, plots, results, signals, stop, targets
 from .builds import ROOT, NotInstalledError
 from .command import CommandError
 from .implementations import Implementation, build, version
@@ -23,7 +23,7 @@ from .measure import FAILURES, FULL, MEASURES, QUICK, Effort, Figures, measure
 from .results import CIPHER, NO_CIPHER, OURS, VETH, Record, Sample
 from .signals import Stopped
 
-IN_A_LAB_OF_THEIR_OWN = {"crowd": crowd.measure, "change": change.measure, "stop": stop.measure}
+IN_A_LAB_OF_THEIR_OWN = {"crowd": many_peers.measure, "change": change.measure, "stop": stop.measure}
 ALL_MEASURES = (*MEASURES, *IN_A_LAB_OF_THEIR_OWN)
 QUICK_MEASURES = ("start", "idle", "stream", "streams", "load", "udp", "memory")
 WIREGUARD = ("wireguard-go-new", "wireguard-go", "boringtun", "gotatun")

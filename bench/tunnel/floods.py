@@ -19,15 +19,15 @@ from pathlib import Path
 
 from bench.report import table
 
-from . import strangers, traffic, usage
+from . import new_peers, traffic, usage
 from .attacker import LINE_RATE, Attacker
 from .builds import NotInstalledError
 from .command import CommandError
 from .implementations import Implementation, build, version
 from .lab import Lab
+from .new_peers import NewPeer
 from .results import machine
 from .site import Site
-from .strangers import Stranger
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "floods.json"
 NEWEST, DISTRIBUTIONS = "wireguard-go-new", "wireguard-go"
@@ -147,8 +147,8 @@ def _find(name: str) -> Implementation:
 
 def _measure(name: str, daemon: Implementation, options: argparse.Namespace) -> Iterator[Row]:
     with Lab(daemon, daemon) as lab, Attacker(lab) as attacker:
-        honest = strangers.meet(attacker, STRANGERS + 1)
-        if strangers.share_answered(honest, 1.0, ANSWER_WITHIN_S) < 1:
+        honest = new_peers.meet(attacker, STRANGERS + 1)
+        if new_peers.share_answered(honest, 1.0, ANSWER_WITHIN_S) < 1:
             raise CommandError(f"{name} does not answer all strangers even without a flood")
         for kind in FLOODS:
             if kind.name not in options.only:
@@ -164,11 +164,11 @@ def _measure(name: str, daemon: Implementation, options: argparse.Namespace) -> 
                     raise CommandError(f"a daemon died in {_line(row)}")
 
 
-def _flood(row: Row, attacker: Attacker, honest: Sequence[Stranger], kind: Kind, effort: Effort) -> None:
+def _flood(row: Row, attacker: Attacker, honest: Sequence[NewPeer], kind: Kind, effort: Effort) -> None:
     """All figures of one row, in three parts: the stream beside the flood, the flood alone, and afterwards."""
     far = attacker.lab.far
     row.goodput, before = _goodput(attacker, kind.messages(attacker), kind, row.rate, effort)
-    strangers.time_to_normal(honest)
+    new_peers.time_to_normal(honest)
     messages = kind.messages(attacker)  # what they name may have changed
     with attacker.flooding(messages, row.rate, real=kind.real) as flood, ThreadPoolExecutor(1) as pool:
         began = time.monotonic()
@@ -178,7 +178,7 @@ def _flood(row: Row, attacker: Attacker, honest: Sequence[Stranger], kind: Kind,
             time.sleep(effort.cpu)
             cpu, took = usage.cpu_s(far.pid) - cpu, time.monotonic() - then
         whole = pool.submit(honest[-1].handshake)
-        row.answered = strangers.share_answered(honest[:-1], effort.spread, ANSWER_WITHIN_S)
+        row.answered = new_peers.share_answered(honest[:-1], effort.spread, ANSWER_WITHIN_S)
         row.handshake_s = whole.result()
         ran = time.monotonic() - began
         flood.stop()
@@ -186,7 +186,7 @@ def _flood(row: Row, attacker: Attacker, honest: Sequence[Stranger], kind: Kind,
     datagrams = max(received.datagrams(), 1)
     row.cpu_us = cpu / datagrams * 1e6
     row.received = min(datagrams / (row.sent_per_s * took), 1.0)
-    row.normal_s = strangers.time_to_normal(honest)
+    row.normal_s = new_peers.time_to_normal(honest)
     row.growth_mib = max(far.usage().peak_rss_bytes - before, 0) / MIB
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import require_tool
+from tests.requirements import require_tool
 
 ROOT = Path(__file__).parents[2]
 

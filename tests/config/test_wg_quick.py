@@ -11,7 +11,7 @@ from pywg.config import wg_quick
 from pywg.config.wg_quick import InterfaceSection, PeerSection, WgQuickConfig
 from pywg.errors import ConfigError, WgQuickError
 from tests.config.strategies import wg_quick_configs
-from tests.support import require_tool
+from tests.requirements import require_tool
 
 KEY = bytes(range(32))
 BASE64 = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="

@@ -16,7 +16,7 @@ from pywg.config.keys import format_key_base64
 from pywg.config.model import AllowedIpChange, DeviceChange, DeviceStatus, PeerChange, PeerStatus
 from pywg.errors import WgQuickError
 from tests.config.strategies import addresses_with_length, keys, optional, ports, prefixes, u32, v4, v6
-from tests.support import require_root, require_tool
+from tests.requirements import require_root, require_tool
 
 SOCKETS = Path("/var/run/wireguard")
 KEY = bytes(range(32))

@@ -14,7 +14,7 @@ from pywg.core.events import Endpoint
 from pywg.core.messages import CookieReply
 from pywg.errors import RemoteProtocolError
 from tests import cookies, paper
-from tests.sim import two_sites
+from tests.simulation import two_sites
 
 pytestmark = pytest.mark.dropin("20")
 

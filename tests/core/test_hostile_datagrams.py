@@ -16,7 +16,7 @@ from pywg.core import crypto, events
 from pywg.core.cookie import CookieJar
 from pywg.core.events import Endpoint
 from pywg.dataplane.crypto.secret import Secret
-from tests.sim import COOKIE_REPLY, INITIATION, RESPONSE, TRANSPORT, Site, World, introduce, two_sites
+from tests.simulation import COOKIE_REPLY, INITIATION, RESPONSE, TRANSPORT, Site, World, introduce, two_sites
 
 STRANGER = Endpoint(b"\xc0\x00\x02\x01", 6666, 0, b"\x0a\x00\x00\x01", 3)
 LENGTHS = {INITIATION: 148, RESPONSE: 92, COOKIE_REPLY: 64}

@@ -13,7 +13,7 @@ from pywg.core.events import (
 )
 from pywg.dataplane.crypto.secret import Secret
 from tests import paper
-from tests.sim import COOKIE_REPLY, INITIATION, KEEPALIVE, RESPONSE, START, two_sites
+from tests.simulation import COOKIE_REPLY, INITIATION, KEEPALIVE, RESPONSE, START, two_sites
 
 SLACK = 0.5
 

@@ -1,4 +1,4 @@
-"""Two cores over a simulated network: sessions, roles, and every timer. See tests/sim.py.
+"""Two cores over a simulated network: sessions, roles, and every timer. See tests/simulation.py.
 
 The expected times are the paper's (tests/paper.py); the network's delay is 10 ms each way unless a test says otherwise.
 """
@@ -17,7 +17,7 @@ from pywg.core.events import (
     SourceCleared,
 )
 from tests import paper
-from tests.sim import INITIATION, RESPONSE, START, TRANSPORT, two_sites
+from tests.simulation import INITIATION, RESPONSE, START, TRANSPORT, two_sites
 
 pytestmark = pytest.mark.dropin("17")
 

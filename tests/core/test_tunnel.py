@@ -17,7 +17,7 @@ from pywg.core.tunnel import Tunnel
 from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import LocalProtocolError
 from tests import paper
-from tests.sim import INITIATION, RESPONSE, Site, World, introduce, two_sites
+from tests.simulation import INITIATION, RESPONSE, Site, World, introduce, two_sites
 
 
 def new_tunnel() -> Tunnel:

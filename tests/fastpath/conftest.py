@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fastpath import plane_bed
+from tests.fastpath import plane_harness
 
 HELPERS = (0, 3)
 
@@ -17,7 +17,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(autouse=True)
 def _helpers(request: pytest.FixtureRequest) -> Iterator[None]:
     """Of the beds that don't say how many they want."""
-    before = plane_bed.Bed.helpers
-    plane_bed.Bed.helpers = getattr(request, "param", 0)
+    before = plane_harness.Bed.helpers
+    plane_harness.Bed.helpers = getattr(request, "param", 0)
     yield
-    plane_bed.Bed.helpers = before
+    plane_harness.Bed.helpers = before

@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 
 from pywg._fastpath import now
+from tests.fastpath.handshake_senders import fill_queue
 from tests.fastpath.packets import ADDRESSES4, Tcp, cut, gso_vnet
-from tests.fastpath.plane_bed import Addr, Bed, Far, addr_of, raw_packet, reply
-from tests.fastpath.senders import fill_queue
+from tests.fastpath.plane_harness import Addr, Bed, Far, addr_of, raw_packet, reply
 
 PEERS = 500
 KEYPAIRS = 3

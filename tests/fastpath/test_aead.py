@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pywg._fastpath import open_batch, seal_batch
-from tests.fastpath.plane_bed import pad, seal
+from tests.fastpath.plane_harness import pad, seal
 from tests.paper import REJECT_AFTER_MESSAGES
 
 KEY = bytes(range(100, 132))

@@ -20,7 +20,7 @@ from pywg._fastpath import (
 )
 from pywg.dataplane.crypto.aead_select import NAMES
 from pywg.dataplane.crypto.chacha20poly1305 import levels
-from tests.fastpath.plane_bed import Bed, Far, pad, raw_packet, reply, seal
+from tests.fastpath.plane_harness import Bed, Far, pad, raw_packet, reply, seal
 
 ROOT = Path(__file__).parents[2]
 KEY = bytes(range(32))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pywg.dataplane.receive.coalesce import coalesce
-from tests.fastpath.coalescing import (
+from tests.fastpath.coalesce_driver import (
     KINDS,
     TIMESTAMPS,
     counts,

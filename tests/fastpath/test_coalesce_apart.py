@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pywg.dataplane.receive.coalesce import coalesce
-from tests.fastpath.coalescing import (
+from tests.fastpath.coalesce_driver import (
     KINDS,
     OTHER4,
     OTHER6,

@@ -9,7 +9,8 @@ import pytest
 
 from pywg._fastpath import Plane
 from pywg.runtime.net.sockets import open_sockets
-from tests.fastpath.plane_bed import (
+from tests.fastpath.own_process import descriptors, thread_names, thread_status
+from tests.fastpath.plane_harness import (
     Bed,
     Far,
     Raw,
@@ -18,7 +19,6 @@ from tests.fastpath.plane_bed import (
     raw_packet,
     traffic,
 )
-from tests.fastpath.process import descriptors, thread_names, thread_status
 
 MANY = pytest.mark.parametrize("helpers", [1, 2, 3, 5, 8])
 

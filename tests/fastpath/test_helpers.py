@@ -16,7 +16,7 @@ import pytest
 
 from pywg._fastpath import CONFIRMED, now
 from tests.fastpath.packets import Udp, cut, gso_vnet
-from tests.fastpath.plane_bed import (
+from tests.fastpath.plane_harness import (
     PATIENCE,
     Bed,
     Far,

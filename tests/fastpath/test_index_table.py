@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pywg._fastpath import now
-from tests.fastpath.plane_bed import Bed, Far, handshake_message, seal
+from tests.fastpath.plane_harness import Bed, Far, handshake_message, seal
 from tests.paper import RESPONSE
 
 KEY = bytes(32)

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.beside import build_module, load_module
 from tests.fastpath.packets import DF, MF, TCP, UDP, Ip, Tcp, Udp
 from tests.fuzz.mutate import mutate
+from tests.native_build import build_module, load_module
 
 SOURCE = Path(__file__).with_name("ip_view.pyx")
 HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION = 0, 43, 44, 60

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import require_tool
+from tests.requirements import require_tool
 
 ROOT = Path(__file__).parents[2]
 FINALIZE_AT = 944 // 8  # chacha20_poly1305_finalize in struct IMB_MGR of 1.3.0

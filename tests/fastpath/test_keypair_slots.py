@@ -22,7 +22,7 @@ from pywg.core.handshake import Identity, Session
 from pywg.core.messages import Response
 from pywg.core.peer import Peer
 from pywg.dataplane.crypto.secret import Secret
-from tests.fastpath.plane_bed import Bed, Opened, addr_of, key_of, seal, udp_socket, unseal
+from tests.fastpath.plane_harness import Bed, Opened, addr_of, key_of, seal, udp_socket, unseal
 
 INITIATE, RESPOND, NEWEST, OLDER, HEAR, NEW_IDENTITY = "IR01HX"
 """A digit: a packet comes under the keypair that was so many before the newest."""

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.fastpath.own_process import thread_status
 from tests.fastpath.packets import Udp, cut, gso_vnet
-from tests.fastpath.plane_bed import Bed, Far, raw_packet, reply, tun_pair
-from tests.fastpath.process import thread_status
+from tests.fastpath.plane_harness import Bed, Far, raw_packet, reply, tun_pair
 
 SUPERFRAME = Udp(payload=random.Random(1).randbytes(60000))
 RECEIVE_BATCH = 16

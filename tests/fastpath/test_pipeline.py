@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.beside import build_module, load_module
+from tests.native_build import build_module, load_module
 
 SOURCE = Path(__file__).with_name("pipeline_stress.pyx")
 SLOTS = 1_000_000

@@ -3,7 +3,7 @@
 import pytest
 
 from pywg._fastpath import ACTIVITY, now
-from tests.fastpath.plane_bed import Bed, Far, addr_of, raw_packet, reply
+from tests.fastpath.plane_harness import Bed, Far, addr_of, raw_packet, reply
 
 UNANSWERED, OWED, TRAVERSAL, DATA_SENT = range(4)
 

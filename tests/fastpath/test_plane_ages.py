@@ -7,7 +7,7 @@ import pytest
 
 from pywg._fastpath import HANDSHAKE_WANTED, REKEY_WANTED
 from tests.fastpath.packets import Udp, gso_vnet
-from tests.fastpath.plane_bed import Bed, Far, raw_packet, reply
+from tests.fastpath.plane_harness import Bed, Far, raw_packet, reply
 from tests.paper import (
     RECEIVER_REKEY_TIME,
     REJECT_AFTER_MESSAGES,

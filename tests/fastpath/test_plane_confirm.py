@@ -1,7 +1,7 @@
 """The responder's first authentic packet makes its keypair the one to send with: paper section 5.4.6, noise.c."""
 
 from pywg._fastpath import CONFIRMED, now
-from tests.fastpath.plane_bed import Bed, Far, key_of, pad, raw_packet, reply, seal, unseal
+from tests.fastpath.plane_harness import Bed, Far, key_of, pad, raw_packet, reply, seal, unseal
 
 NEW_LOCAL, NEW_REMOTE = 0x2222, 0xBBBB
 

@@ -12,7 +12,7 @@ import pytest
 from pywg.core.cookie import CookieJar
 from pywg.core.events import Endpoint
 from tests import cookies
-from tests.fastpath.plane_bed import FAR_PREFIXES, Bed, Far, handshake_message, key_of, reply, udp_socket
+from tests.fastpath.plane_harness import FAR_PREFIXES, Bed, Far, handshake_message, key_of, reply, udp_socket
 from tests.paper import COOKIE_REPLY, INITIATION, RESPONSE
 
 pytestmark = pytest.mark.dropin("20")

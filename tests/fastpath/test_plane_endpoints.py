@@ -9,7 +9,7 @@ from itertools import cycle
 import pytest
 
 from tests.fastpath.packets import ACK, Tcp, cut, gso_vnet
-from tests.fastpath.plane_bed import Addr, Bed, Far, handshake_message, raw_packet, reply, seal, udp_socket
+from tests.fastpath.plane_harness import Addr, Bed, Far, handshake_message, raw_packet, reply, seal, udp_socket
 
 IP_RECVTOS = 13  # ip(7); not in the socket module
 FAMILIES = [socket.AF_INET, socket.AF_INET6]

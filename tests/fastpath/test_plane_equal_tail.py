@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fastpath.packets import Tcp, Udp, cut, gso_vnet
-from tests.fastpath.plane_bed import Bed, Far, pad, raw_packet, udp_socket
+from tests.fastpath.plane_harness import Bed, Far, pad, raw_packet, udp_socket
 
 pytestmark = pytest.mark.known_bug("Linux 7.0-rc1")
 UDP_GRO = 104

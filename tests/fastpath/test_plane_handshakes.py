@@ -9,7 +9,8 @@ import socket
 import pytest
 
 from pywg._fastpath import CONFIRMED, HANDSHAKE_WANTED, UNDER_LOAD, now
-from tests.fastpath.plane_bed import (
+from tests.fastpath.handshake_senders import fill_queue
+from tests.fastpath.plane_harness import (
     IDENTITY,
     Bed,
     Far,
@@ -18,7 +19,6 @@ from tests.fastpath.plane_bed import (
     reply,
     with_mac1,
 )
-from tests.fastpath.senders import fill_queue
 from tests.paper import COOKIE_REPLY, INITIATION, LABEL_MAC1, RESPONSE
 
 RING = 4096  # the kernel's MAX_QUEUED_INCOMING_HANDSHAKES

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fastpath.plane_bed import EVERYWHERE, HEADER_LEN, TAG_LEN, Bed, Far, pad, reply, seal
+from tests.fastpath.plane_harness import EVERYWHERE, HEADER_LEN, TAG_LEN, Bed, Far, pad, reply, seal
 from tests.paper import COOKIE_REPLY, INITIATION, RESPONSE
 
 LARGEST_UDP = 65507

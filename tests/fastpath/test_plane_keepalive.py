@@ -1,7 +1,7 @@
 """A keepalive that nothing asked for but the configuration."""
 
 from pywg._fastpath import HANDSHAKE_WANTED
-from tests.fastpath.plane_bed import Bed, Far
+from tests.fastpath.plane_harness import Bed, Far
 
 
 def test_keepalive_without_a_session_asks_for_a_handshake() -> None:

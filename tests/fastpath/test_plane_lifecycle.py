@@ -10,8 +10,18 @@ import pytest
 
 from pywg._fastpath import TUN_GONE, Plane
 from pywg.runtime.net.sockets import open_sockets
-from tests.fastpath.plane_bed import Bed, Far, flows, handshake_message, raw_packet, reply, traffic, tun_pair, unseal
-from tests.fastpath.process import descriptors, thread_names
+from tests.fastpath.own_process import descriptors, thread_names
+from tests.fastpath.plane_harness import (
+    Bed,
+    Far,
+    flows,
+    handshake_message,
+    raw_packet,
+    reply,
+    traffic,
+    tun_pair,
+    unseal,
+)
 
 # ---- close
 

@@ -8,7 +8,7 @@ import pytest
 
 from pywg._fastpath import ROUTING_LOOP
 from tests.fastpath.packets import Udp, gso_vnet
-from tests.fastpath.plane_bed import EVERYWHERE, Bed, Far, raw_packet
+from tests.fastpath.plane_harness import EVERYWHERE, Bed, Far, raw_packet
 
 pytestmark = pytest.mark.dropin("routing loop")
 

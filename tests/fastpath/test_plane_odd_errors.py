@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from tests.fastpath.plane_bed import Bed
-from tests.runtime.refuse import SUPPORTED
+from tests.fastpath.plane_harness import Bed
+from tests.runtime.syscall_refusal import SUPPORTED
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="numbers of system calls are known for x86-64 alone")
 
@@ -16,8 +16,8 @@ POLL, RECVMMSG = 7, 299
 
 PROGRAM = """
 import errno, json, socket, sys, time
-from tests.fastpath.plane_bed import Bed
-from tests.runtime.refuse import Argument, refuse
+from tests.fastpath.plane_harness import Bed
+from tests.runtime.syscall_refusal import Argument, refuse
 number, code, waited_for, socket_fd, counter, helpers = json.loads(sys.argv[1])
 with Bed(helpers=helpers) as bed:
     plane = bed.plane
@@ -44,9 +44,9 @@ with Bed(helpers=helpers) as bed:
 
 WHILE_LENT = """
 import json, sys
-from tests.fastpath.plane_bed import Bed, Far, raw_packet
+from tests.fastpath.plane_harness import Bed, Far, raw_packet
 from tests.fastpath.test_lending import lent
-from tests.runtime.refuse import Argument, refuse
+from tests.runtime.syscall_refusal import Argument, refuse
 number, code, waited_for, helpers = json.loads(sys.argv[1])
 with Bed(helpers=helpers) as bed:
     far = Far(bed)

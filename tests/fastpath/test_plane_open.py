@@ -8,7 +8,7 @@ import pytest
 
 from pywg._fastpath import CONFIRMED
 from tests.fastpath.packets import ACK, PSH, Ip, Tcp, Udp
-from tests.fastpath.plane_bed import Bed, Far, Raw, inbound, reply, seal
+from tests.fastpath.plane_harness import Bed, Far, Raw, inbound, reply, seal
 
 FAMILIES = [socket.AF_INET, socket.AF_INET6]
 KINDS = [Tcp(), Tcp(version=6), Udp(), Udp(version=6)]

@@ -11,7 +11,7 @@ import pytest
 
 from pywg._fastpath import now
 from tests.fastpath.packets import ACK, Tcp, Udp, cut, gso_vnet
-from tests.fastpath.plane_bed import EVERYWHERE, MTU, PATIENCE, Bed, Far, Raw, inbound, key_of
+from tests.fastpath.plane_harness import EVERYWHERE, MTU, PATIENCE, Bed, Far, Raw, inbound, key_of
 
 FLOWS = [
     Tcp(ports=(1, 1)),

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.fastpath.own_process import thread_status
 from tests.fastpath.packets import Udp, cut, gso_vnet
-from tests.fastpath.plane_bed import Bed, Far, raw_packet, tun_pair, udp_socket, unseal
-from tests.fastpath.process import thread_status
+from tests.fastpath.plane_harness import Bed, Far, raw_packet, tun_pair, udp_socket, unseal
 
 
 class Narrow:

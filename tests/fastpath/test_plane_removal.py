@@ -7,7 +7,7 @@ import pytest
 
 from pywg._fastpath import HANDSHAKE_WANTED
 from pywg.dataplane.crypto.secret import Secret
-from tests.fastpath.plane_bed import Bed, Far, addr_of, flows, handshake_message, raw_packet, reply, traffic
+from tests.fastpath.plane_harness import Bed, Far, addr_of, flows, handshake_message, raw_packet, reply, traffic
 
 
 def test_unknown_peers_are_key_errors() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fastpath.packets import ADDRESSES4, ADDRESSES6, Tcp, Udp
-from tests.fastpath.plane_bed import EVERYWHERE, Bed, Far, Raw, inbound, raw_packet, reply
+from tests.fastpath.plane_harness import EVERYWHERE, Bed, Far, Raw, inbound, raw_packet, reply
 
 LOCAL4, FAR4 = ADDRESSES4
 PREFIXES4 = [(bytes(4), 0), (bytes([10, 0, 0, 0]), 8), (bytes([10, 9, 0, 0]), 16), (bytes([10, 9, 8, 7]), 32)]

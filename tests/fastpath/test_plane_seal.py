@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fastpath.packets import Udp, gso_vnet
-from tests.fastpath.plane_bed import Bed, Far, Raw, addr_of, pad, raw_packet, seal
+from tests.fastpath.plane_harness import Bed, Far, Raw, addr_of, pad, raw_packet, seal
 
 FAMILIES = [socket.AF_INET, socket.AF_INET6]
 IP_RECVTOS, IPV6_RECVTCLASS = 13, 66

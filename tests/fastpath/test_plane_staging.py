@@ -6,7 +6,7 @@ import pytest
 
 from pywg._fastpath import HANDSHAKE_WANTED, now
 from tests.fastpath.packets import Tcp, Udp, cut, gso_vnet
-from tests.fastpath.plane_bed import Bed, Far, Raw, pad, raw_packet
+from tests.fastpath.plane_harness import Bed, Far, Raw, pad, raw_packet
 from tests.paper import STAGED_PACKETS
 
 

@@ -24,7 +24,7 @@ from tests.fastpath.packets import (
     cut,
     gso_vnet,
 )
-from tests.fastpath.plane_bed import EVERYWHERE, Bed, Far, raw_packet, unseal
+from tests.fastpath.plane_harness import EVERYWHERE, Bed, Far, raw_packet, unseal
 
 KINDS = [Tcp(flags=ACK | PSH | FIN), Tcp(version=6, flags=ACK | PSH), Udp(), Udp(version=6)]
 IDS = ["tcp4", "tcp6", "udp4", "udp6"]

@@ -11,8 +11,8 @@ from pywg._fastpath import UNDER_LOAD, now
 from pywg.core import crypto
 from pywg.core.cookie import cookie_key
 from tests import paper
-from tests.fastpath.plane_bed import IDENTITY, Addr, Bed, Far, udp_socket
-from tests.fastpath.senders import UNDER_LOAD_AT, Sender, load
+from tests.fastpath.handshake_senders import UNDER_LOAD_AT, Sender, load
+from tests.fastpath.plane_harness import IDENTITY, Addr, Bed, Far, udp_socket
 
 pytestmark = pytest.mark.dropin("20")
 

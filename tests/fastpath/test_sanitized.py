@@ -10,9 +10,9 @@ from unittest import mock
 
 import pytest
 
-from tests.beside import build_library, build_module
+from tests.native_build import build_library, build_module
+from tests.requirements import require_tool
 from tests.sanitizers import ADDRESS, THREAD, Sanitizer, said
-from tests.support import require_tool
 
 pytestmark = pytest.mark.slow
 
@@ -117,7 +117,7 @@ def test_a_claim_that_does_not_hold_ends_the_process(
     assertions: Path, claim: str, function: str, tmp_path: Path
 ) -> None:
     def run(*, broken: bool) -> subprocess.CompletedProcess[str]:
-        call = f"from tests.beside import load_module; load_module(Path({str(assertions)!r})).{claim}({broken})"
+        call = f"from tests.native_build import load_module; load_module(Path({str(assertions)!r})).{claim}({broken})"
         command = ADDRESS.command(tmp_path / "report", "-c", f"from pathlib import Path; {call}")
         return subprocess.run(command, check=False, cwd=ADDRESS.directory, capture_output=True, text=True)
 

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from pywg._fastpath import available_aeads, open_batch, seal_batch, select_aead
 from pywg.dataplane.crypto import chacha20poly1305 as chapoly
-from tests.fastpath.plane_bed import seal
+from tests.fastpath.plane_harness import seal
 from tests.fuzz.engine import Attempt
 
 TAG_LEN = 16

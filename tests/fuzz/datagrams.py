@@ -2,7 +2,7 @@
 
 import random
 
-from tests.fastpath.plane_bed import DROPS, Bed, Far, handshake_message, raw_packet, reply
+from tests.fastpath.plane_harness import DROPS, Bed, Far, handshake_message, raw_packet, reply
 from tests.fuzz.engine import Attempt
 from tests.fuzz.mutate import flip, mutate
 from tests.paper import COOKIE_REPLY, INITIATION, RESPONSE

@@ -3,7 +3,7 @@
 from tests.core.test_hostile_datagrams import check_refused, with_mac1
 from tests.fuzz.engine import Attempt
 from tests.fuzz.mutate import flip, mutate
-from tests.sim import INITIATION, RESPONSE, Site, two_sites
+from tests.simulation import INITIATION, RESPONSE, Site, two_sites
 
 MAC1_LEN = MAC2_LEN = 16
 AUTHENTICATED = {INITIATION: (8, 116), RESPONSE: (12, 60)}

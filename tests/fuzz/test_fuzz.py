@@ -12,7 +12,7 @@ import pytest
 
 from pywg.config import uapi
 from pywg.core.tunnel import Tunnel
-from tests.fastpath.plane_bed import Bed
+from tests.fastpath.plane_harness import Bed
 from tests.fuzz import aead, engine, frames
 from tests.fuzz.engine import Attempt, run, run_apart
 from tests.fuzz.targets import TARGETS

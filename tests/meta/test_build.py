@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import require_tool
+from tests.requirements import require_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 CIPHER = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("pywg/dataplane/crypto/chacha20poly1305/*.*"))

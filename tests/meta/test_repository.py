@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pywg._fastpath import Plane
-from tests.support import require_tool
+from tests.requirements import require_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ("demo", "test", "bench", "bench-compare", "venv", "runtime", "lint", "clean")

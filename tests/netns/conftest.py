@@ -8,7 +8,7 @@ import pytest
 
 from bench.tunnel.implementations import find
 from bench.tunnel.lab import Lab
-from tests.support import require_root, require_tool
+from tests.requirements import require_root, require_tool
 
 TOOLS = ("ip", "wg", "ping", "ethtool", "setpriv", "unshare")
 OpenLab = Callable[..., Lab]

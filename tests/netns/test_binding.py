@@ -15,9 +15,9 @@ from bench.tunnel.site import LINK, LISTEN_PORT, poll
 from . import dropin
 from .conftest import OpenLab
 from .dropin import set_
+from .inner_udp import Wire
 from .test_sticky_source import BITS, ON_SECOND_LINK, SECOND_LINK, Arrivals
 from .test_sticky_source import _add_second_link as add_second_link
-from .udp import Wire
 
 pytestmark = [pytest.mark.usefixtures("pywg"), pytest.mark.dropin("binding")]
 BACK_WITHIN_S = 10.0

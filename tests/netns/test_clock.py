@@ -12,7 +12,7 @@ from bench.tunnel.site import poll
 from . import dropin
 from .conftest import OpenLab
 from .dropin import nft
-from .outer import INITIATION, TRANSPORT, Link
+from .outer_link import INITIATION, TRANSPORT, Link
 
 pytestmark = pytest.mark.dropin("time")
 

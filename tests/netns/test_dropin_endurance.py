@@ -14,8 +14,8 @@ from bench.tunnel.transfer import TransferError, exchange
 from . import dropin
 from .conftest import OpenLab
 from .dropin import OURS, Client, get, nft, peers, scaled, set_
-from .outer import Stranger, initiation
-from .udp import Wire, payload
+from .inner_udp import Wire, payload
+from .outer_link import Stranger, initiation
 
 pytest_generate_tests = dropin.parametrize_subject
 

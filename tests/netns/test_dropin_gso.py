@@ -18,8 +18,8 @@ from bench.tunnel.transfer import exchange
 from . import dropin
 from .conftest import OpenLab
 from .dropin import nft
-from .outer import Link
-from .udp import Wire, payload
+from .inner_udp import Wire, payload
+from .outer_link import Link
 
 pytest_generate_tests = dropin.parametrize_subject
 BROKEN_PATH = pytest.mark.known_bug("GSO over a broken path")

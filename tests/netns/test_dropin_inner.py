@@ -15,8 +15,8 @@ from bench.tunnel.site import LINK, Site
 from . import dropin
 from .conftest import OpenLab
 from .dropin import nft
-from .outer import INITIATION, RESPONSE, TRANSPORT, Link
-from .udp import PORT
+from .inner_udp import PORT
+from .outer_link import INITIATION, RESPONSE, TRANSPORT, Link
 
 pytest_generate_tests = dropin.parametrize_subject
 

@@ -12,7 +12,7 @@ from bench.tunnel.site import LINK, LISTEN_PORT, poll
 
 from . import dropin
 from .conftest import OpenLab
-from .outer import COOKIE_REPLY, initiation
+from .outer_link import COOKIE_REPLY, initiation
 
 pytest_generate_tests = dropin.parametrize_subject
 

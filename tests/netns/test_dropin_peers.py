@@ -12,8 +12,8 @@ from bench.tunnel.site import LISTEN_PORT, Site, poll
 from . import dropin
 from .conftest import OpenLab
 from .dropin import get, hexkey, peers, set_
-from .outer import INITIATION, KEEPALIVE_LEN, TRANSPORT, Link
-from .udp import Wire
+from .inner_udp import Wire
+from .outer_link import INITIATION, KEEPALIVE_LEN, TRANSPORT, Link
 
 pytest_generate_tests = dropin.parametrize_subject
 

@@ -13,8 +13,8 @@ from bench.tunnel.transfer import exchange
 
 from . import dropin
 from .conftest import OpenLab
-from .outer import KEEPALIVE_LEN, Link
-from .udp import Wire, payload
+from .inner_udp import Wire, payload
+from .outer_link import KEEPALIVE_LEN, Link
 
 pytest_generate_tests = dropin.parametrize_subject
 

@@ -15,8 +15,8 @@ from bench.tunnel.site import LINK, LISTEN_PORT, Site, poll
 from . import dropin
 from .conftest import OpenLab
 from .dropin import get, nft, set_
-from .outer import INITIATION, TRANSPORT, Link, Stranger, hold_back
-from .udp import Wire
+from .inner_udp import Wire
+from .outer_link import INITIATION, TRANSPORT, Link, Stranger, hold_back
 
 pytest_generate_tests = dropin.parametrize_subject
 

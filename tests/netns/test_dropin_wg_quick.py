@@ -8,7 +8,7 @@ import pytest
 from bench.tunnel.command import CommandError
 from bench.tunnel.lab import Lab
 from bench.tunnel.site import LISTEN_PORT, UAPI_DIR, Keys, Site, poll
-from tests.support import require_tool
+from tests.requirements import require_tool
 
 from . import dropin
 from .conftest import OpenLab

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bench.tunnel import strangers
+from bench.tunnel import new_peers
 from bench.tunnel.attacker import Attacker
 
 from . import dropin
 from .conftest import OpenLab
-from .outer import UdpCounters
+from .outer_link import UdpCounters
 
 pytest_generate_tests = dropin.parametrize_subject
 
@@ -57,17 +57,17 @@ def _flooding(attacker: Attacker, messages: list[bytes], *, real: bool = False) 
 @pytest.mark.known_bug("A global limiter")
 @pytest.mark.parametrize("kind", FLOODS)
 def test_strangers_get_their_answer_beside_a_flood_from_forged_addresses(attacker: Attacker, kind: str) -> None:
-    honest = strangers.meet(attacker, STRANGERS)
-    assert strangers.share_answered(honest, SPREAD_S, WAIT_S) == 1, "without a flood"
+    honest = new_peers.meet(attacker, STRANGERS)
+    assert new_peers.share_answered(honest, SPREAD_S, WAIT_S) == 1, "without a flood"
     with _flooding(attacker, FLOODS[kind](attacker)):
-        assert strangers.share_answered(honest, SPREAD_S, WAIT_S) >= MOST
+        assert new_peers.share_answered(honest, SPREAD_S, WAIT_S) >= MOST
         assert honest[0].handshake(30) < 30, "with a cookie, if it takes one"
-    assert strangers.time_to_normal(honest, 20) < 20, "nobody is asked for a cookie any more"
+    assert new_peers.time_to_normal(honest, 20) < 20, "nobody is asked for a cookie any more"
 
 
 @pytest.mark.known_bug("A global limiter")
 def test_a_source_with_a_cookie_floods_for_itself_alone(attacker: Attacker) -> None:
-    honest = strangers.meet(attacker, STRANGERS)
+    honest = new_peers.meet(attacker, STRANGERS)
     with _flooding(attacker, attacker.with_mac2(), real=True):
-        assert strangers.share_answered(honest, SPREAD_S, WAIT_S) >= MOST
+        assert new_peers.share_answered(honest, SPREAD_S, WAIT_S) >= MOST
         assert honest[0].handshake(30) < 30

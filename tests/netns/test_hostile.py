@@ -14,8 +14,8 @@ from bench.tunnel.lab import Lab
 from bench.tunnel.site import Site, poll
 
 from .conftest import OpenLab
-from .outer import COOKIE_REPLY, INITIATION, RESPONSE, TRANSPORT, Link, Stranger, held_back, hold_back, junk
-from .udp import MAX_PAYLOAD_LEN, Wire, assert_same, payload
+from .inner_udp import MAX_PAYLOAD_LEN, Wire, assert_same, payload
+from .outer_link import COOKIE_REPLY, INITIATION, RESPONSE, TRANSPORT, Link, Stranger, held_back, hold_back, junk
 
 pytestmark = pytest.mark.dropin("17")
 

@@ -6,7 +6,7 @@ from bench.tunnel import transfer
 from bench.tunnel.lab import Lab
 
 from .conftest import OpenLab
-from .udp import MAX_PAYLOAD_LEN, Wire, payload
+from .inner_udp import MAX_PAYLOAD_LEN, Wire, payload
 
 pytestmark = pytest.mark.dropin("17")
 

@@ -17,7 +17,7 @@ from bench.tunnel.transfer import exchange
 
 from . import dropin
 from .conftest import OpenLab
-from .udp import Wire, payload
+from .inner_udp import Wire, payload
 
 EXITS_WITHIN_S = 1.0  # what a drop-in for wireguard-go promises
 EXITS_IN_THE_END_S = 10.0

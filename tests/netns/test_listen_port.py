@@ -9,7 +9,7 @@ import pytest
 
 from bench.tunnel.command import CommandError
 from bench.tunnel.site import Site, poll
-from tests.support import require_tool
+from tests.requirements import require_tool
 
 from . import dropin
 from .conftest import OpenLab

@@ -8,7 +8,7 @@ import pytest
 from bench.tunnel import transfer
 from bench.tunnel.lab import Lab
 
-from .udp import MAX_PAYLOAD_LEN, Wire, assert_same, payload
+from .inner_udp import MAX_PAYLOAD_LEN, Wire, assert_same, payload
 
 LINK_MTU = {1280: 1500, 1420: 1500, 8920: 9000}
 HEADER_LEN = {4: 20 + 8, 6: 40 + 8}

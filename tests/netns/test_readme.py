@@ -15,7 +15,7 @@ from bench.tunnel.builds import ROOT
 from bench.tunnel.command import CommandError, run
 from bench.tunnel.namespace import Namespace
 from bench.tunnel.site import poll
-from tests.support import require_tool
+from tests.requirements import require_tool
 
 # A site's own directories, so that both interfaces can have the same name.
 OWN = (

@@ -7,7 +7,7 @@ from bench.tunnel.lab import Lab
 from bench.tunnel.site import LINK, LISTEN_PORT
 
 from .conftest import OpenLab
-from .udp import Wire, payload
+from .inner_udp import Wire, payload
 
 pytestmark = pytest.mark.dropin("16")
 

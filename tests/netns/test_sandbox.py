@@ -15,7 +15,7 @@ from bench.tunnel.site import Site, poll
 from pywg.runtime.confine import landlock
 
 from .conftest import OpenLab
-from .udp import Wire, payload
+from .inner_udp import Wire, payload
 
 pytestmark = pytest.mark.dropin("21")
 

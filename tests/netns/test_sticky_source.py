@@ -16,7 +16,7 @@ from bench.tunnel.lab import Lab
 from bench.tunnel.site import LINK, LISTEN_PORT, Site, poll
 
 from .conftest import OpenLab
-from .udp import Wire
+from .inner_udp import Wire
 
 pytestmark = [pytest.mark.dropin("15"), pytest.mark.known_bug("Stale source")]
 

@@ -12,11 +12,11 @@ from bench.tunnel.builds import ROOT
 from bench.tunnel.command import CommandError
 from bench.tunnel.lab import Lab
 from bench.tunnel.site import LISTEN_PORT, poll
-from tests.support import require_tool
+from tests.requirements import require_tool
 
 from . import dropin
 from .conftest import OpenLab
-from .machine import SYSTEM_UNITS, Machine
+from .systemd_machine import SYSTEM_UNITS, Machine
 
 pytestmark = pytest.mark.dropin("21")
 

@@ -20,7 +20,7 @@ from bench.tunnel.site import Site, poll
 from pywg.runtime.net.tun import open_tun
 
 from .conftest import OpenLab
-from .udp import Wire, payload
+from .inner_udp import Wire, payload
 
 pytestmark = pytest.mark.dropin("3", "upgrade")
 

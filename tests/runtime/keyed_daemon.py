@@ -19,8 +19,8 @@ from pywg.runtime.base.log import Level, Log
 from pywg.runtime.device.device import Device
 from pywg.runtime.net.sockets import open_sockets
 from pywg.runtime.uapi import server as uapi_server
-from tests.fastpath.plane_bed import tun_pair
-from tests.runtime.device_bed import Bed
+from tests.fastpath.plane_harness import tun_pair
+from tests.runtime.device_harness import Bed
 
 kept: list[object] = []
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from tests.beside import build_library, build_module
+from tests.native_build import build_library, build_module
 from tests.sanitizers import ADDRESS, said
 
 HERE = Path(__file__).parent

@@ -46,7 +46,7 @@ from pywg.dataplane.wire.endpoint cimport Endpoint
 from pywg.dataplane.wire.wireguard cimport COOKIE_REPLY_LEN, INITIATION_LEN, MAC_LEN, RESPONSE_LEN, TAG_LEN
 from pywg.dataplane.wire.wireguard cimport TRANSPORT_MIN_LEN, WG_HEADER_LEN, TransportHeader
 
-from tests.fuzz.native.played cimport (
+from tests.fuzz.native.harness cimport (
     KERNEL_TUN, KERNEL_UDP4, KERNEL_UDP6, TRAFFIC_RAW, TRAFFIC_TCP, TRAFFIC_UDP, Chance, Superframe, chance_below,
     chance_bytes, chance_len, chance_next, chance_one_in, decapsulated, finish_packet, get16, ip_header_len, kernel,
     l4_header_len, make_packet, number_address, packet_is, peer_address, put16, same_flow, superframe_piece,

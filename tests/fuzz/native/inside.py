@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from pywg._fastpath import available_aeads, select_aead
-from tests.beside import load_module
+from tests.native_build import load_module
 
 
 def main(module: str, seed: int, first: int, cases: int, cpu_seconds: float) -> None:

@@ -38,7 +38,7 @@ from pywg.dataplane.wire.virtio cimport VNET_F_NEEDS_CSUM, VNET_GSO_ECN, VNET_GS
 from pywg.dataplane.wire.virtio cimport VnetHdr
 from pywg.dataplane.wire.wireguard cimport TAG_LEN, WG_HEADER_LEN, TransportHeader
 
-from tests.fuzz.native.played cimport (
+from tests.fuzz.native.harness cimport (
     KERNEL_TUN, KERNEL_UDP4, KERNEL_UDP6, TRAFFIC_RAW, TRAFFIC_TCP, TRAFFIC_UDP, Chance, chance_below, chance_bytes,
     chance_len, chance_next, chance_one_in, finish_packet, ip_header_len, kernel, l4_header_len, make_packet,
     marked_len, number_address, peer_address, put16, sum16,

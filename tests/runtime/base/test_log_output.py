@@ -14,7 +14,7 @@ import pytest
 
 from pywg.runtime.base.log import RECHECK_S, Level, Log
 from pywg.runtime.base.log_output import QUEUE_LEN, StandardError, SystemLog
-from tests.runtime.device_bed import Timers
+from tests.runtime.device_harness import Timers
 
 LINE = "x" * 80
 LOST = re.compile(r"(\d+) log lines? (?:was|were) lost: nobody read the log$")

@@ -15,7 +15,7 @@ from pywg.runtime.base.log import Level, Log
 from pywg.runtime.confine import capabilities, landlock
 from pywg.runtime.confine.sandbox import Sandbox
 from pywg.runtime.net import kernel
-from tests.support import require_root
+from tests.requirements import require_root
 
 pytestmark = pytest.mark.netns
 

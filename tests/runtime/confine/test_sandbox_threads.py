@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from pywg.runtime.confine import landlock
+from tests.requirements import require_root
 from tests.runtime.daemon.test_service import Foreground, answers, ask, until
-from tests.runtime.inject import Inside, inside, thread_of
 from tests.runtime.namespace import ip, run_inside, unique
-from tests.support import require_root
+from tests.runtime.syscall_injection import Inside, inside, thread_of
 
 pytestmark = [pytest.mark.netns, pytest.mark.dropin("21")]
 

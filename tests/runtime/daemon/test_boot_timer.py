@@ -18,7 +18,7 @@ from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.reader import RETRY_S
 from pywg.runtime.daemon import boot_timer
 from pywg.runtime.daemon.boot_timer import LONGEST_SLEEP_S, BootTimer
-from tests.support import require_root, require_tool
+from tests.requirements import require_root, require_tool
 
 LOG = Log("wg0", Level.SILENT)
 pytestmark = pytest.mark.dropin("time")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.requirements import require_root, require_tool
 from tests.runtime.namespace import ip, run_inside, unique
-from tests.support import require_root, require_tool
 
 pytestmark = pytest.mark.netns
 DIRECTORY = "/var/run/wireguard"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.requirements import require_root, require_tool
 from tests.runtime.daemon.test_service import PATIENCE, Foreground, answers, ask, environment, gone, until
 from tests.runtime.namespace import ip, run_inside, unique
-from tests.support import require_root, require_tool
 
 pytestmark = pytest.mark.netns
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.requirements import require_root
 from tests.runtime.daemon.test_service import DIRECTORY, Foreground, answers, ask, until
 from tests.runtime.namespace import ip, run_inside, unique
-from tests.support import require_root
 
 pytestmark = pytest.mark.netns
 

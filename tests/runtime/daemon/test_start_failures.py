@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.requirements import require_root
 from tests.runtime.daemon.test_service import DIRECTORY, PATIENCE, answers, environment, until
 from tests.runtime.namespace import ip, run_inside, unique
-from tests.runtime.refuse import SUPPORTED
-from tests.support import require_root
+from tests.runtime.syscall_refusal import SUPPORTED
 
 pytestmark = [
     pytest.mark.netns,
@@ -32,7 +32,7 @@ PROGRAM = """
 import json, os, sys
 from pywg.cli.main import main
 import pywg.cli.run, pywg.cli.words, pywg.runtime.daemon.linux, pywg.runtime.daemon.service, encodings.idna
-from tests.runtime.refuse import Argument, refuse
+from tests.runtime.syscall_refusal import Argument, refuse
 number, code, arguments, argv = json.loads(sys.argv[1])
 if number >= 0:
     refuse(number, code, [Argument(*one) for one in arguments])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import require_tool
+from tests.requirements import require_tool
 
 pytestmark = pytest.mark.dropin("21")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from pywg.config.model import PeerChange
-from tests.runtime.device_bed import Bed, clamped, peer_key, prefix
+from tests.runtime.device_harness import Bed, clamped, peer_key, prefix
 
 pytestmark = pytest.mark.dropin("10")
 

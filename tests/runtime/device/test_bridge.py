@@ -9,7 +9,7 @@ from pywg.config.model import PeerChange
 from pywg.core import events
 from pywg.runtime.base.log import LIMIT_BURST, peer_name
 from pywg.runtime.device.bridge import DRAIN_LIMIT
-from tests.runtime.device_bed import Bed, Pair, clamped, peer_key
+from tests.runtime.device_harness import Bed, Pair, clamped, peer_key
 
 
 def test_the_responders_keypair_is_there_before_its_response_leaves() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from pywg.config.model import ZERO_KEY, PeerChange
 from pywg.dataplane.crypto.secret import Secret
-from tests.runtime.device_bed import Bed, Pair, clamped, peer_key, prefix, public
+from tests.runtime.device_harness import Bed, Pair, clamped, peer_key, prefix, public
 
 
 def zero_key() -> bytes:

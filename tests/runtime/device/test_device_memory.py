@@ -8,7 +8,7 @@ import pytest
 
 from pywg.config.model import DeviceChange, PeerChange, Prefix, SockAddr
 from tests.fake_plane import FakePlane
-from tests.runtime.device_bed import Bed, clamped, peer_key, prefix
+from tests.runtime.device_harness import Bed, clamped, peer_key, prefix
 
 T = TypeVar("T")
 

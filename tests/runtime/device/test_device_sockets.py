@@ -6,7 +6,7 @@ import pytest
 
 from pywg.config.model import PeerChange
 from pywg.errors import UapiError
-from tests.runtime.device_bed import Bed, Pair, clamped, peer_key
+from tests.runtime.device_harness import Bed, Pair, clamped, peer_key
 
 # Port and mark
 

@@ -8,7 +8,7 @@ import pytest
 from pywg.config.model import PeerChange
 from pywg.runtime.base.log import LIMIT_BURST, key_name, peer_name
 from pywg.runtime.device.handshake_log import UNKNOWN_KEYS
-from tests.runtime.device_bed import Bed, Pair, clamped, peer_key, prefix, public
+from tests.runtime.device_harness import Bed, Pair, clamped, peer_key, prefix, public
 
 TO_B = "192.0.2.2:2"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.memory import copies, spellings
+from tests.process_memory import copies, spellings
 
 PEER = "public_key=" + "07" * 32
 CLEAN = [0, 0, 0, 0]

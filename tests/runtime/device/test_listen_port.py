@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from pywg.errors import UapiError
 from pywg.runtime.device.listen_port import BIND_RETRY_S
-from tests.runtime.device_bed import Bed, FakeSockets
+from tests.runtime.device_harness import Bed, FakeSockets
 
 PORTS = st.sampled_from([7, 8, 9])
 MARKS = st.sampled_from([0, 1, 2])

@@ -21,9 +21,9 @@ from pywg.core.events import Activity, Endpoint, KeypairDerived
 from pywg.core.tunnel import Tunnel
 from pywg.dataplane.crypto.secret import Secret
 from tests.fastpath.packets import Udp
-from tests.memory import copies
+from tests.process_memory import copies
 from tests.runtime.device.test_keys_are_wiped import Daemon, daemon, new_key, set_of
-from tests.runtime.device_bed import public
+from tests.runtime.device_harness import public
 
 LOCALHOST = bytes([127, 0, 0, 1])
 OURS, THEIRS = bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2])

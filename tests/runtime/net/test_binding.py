@@ -11,9 +11,9 @@ from pywg.errors import BindError, ConfigError
 from pywg.runtime.base.binding import EVERYWHERE, Binding, read_binding
 from pywg.runtime.daemon.options import read_options
 from pywg.runtime.net.sockets import open_sockets
+from tests.requirements import require_root, require_tool
 from tests.runtime.namespace import ip, run_inside
 from tests.runtime.net.test_sockets import both
-from tests.support import require_root, require_tool
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 SO_BINDTODEVICE = 25

@@ -9,8 +9,8 @@ import pytest
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.net.bound_link import BoundLink
 from pywg.runtime.net.routes import DEBOUNCE_S, RECHECK_S, RouteWatcher
-from tests.runtime.device_bed import Timers
-from tests.runtime.route_bed import FakeDevice, FakeKernel, FakeLoop, refusal
+from tests.runtime.device_harness import Timers
+from tests.runtime.route_harness import FakeDevice, FakeKernel, FakeLoop, refusal
 
 
 class Bed(FakeDevice):

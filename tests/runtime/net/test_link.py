@@ -9,8 +9,8 @@ from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.system import LinkState
 from pywg.runtime.net.link import LinkWatcher
 from pywg.runtime.net.tun import open_tun
+from tests.requirements import require_root, require_tool
 from tests.runtime.namespace import ip, run_inside, unique
-from tests.support import require_root, require_tool
 
 LOG = Log("wg0", Level.SILENT)
 pytestmark = pytest.mark.netns

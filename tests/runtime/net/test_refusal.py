@@ -9,9 +9,9 @@ import pytest
 from pywg.config.addresses import parse_ip
 from pywg.core.events import Endpoint
 from pywg.runtime.net.refusal import MOST_QUESTIONS, PATIENCE_S, Refusals
-from tests.runtime.device_bed import Timers
+from tests.requirements import require_root, require_tool
+from tests.runtime.device_harness import Timers
 from tests.runtime.namespace import ip, run_inside
-from tests.support import require_root, require_tool
 
 LOOPBACKS = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
 

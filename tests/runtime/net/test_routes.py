@@ -8,8 +8,17 @@ import pytest
 
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.net.routes import BACKOFF, DEBOUNCE_S, DUTY_CYCLE, RECHECK_S, SLICE_S, RouteWatcher
-from tests.runtime.device_bed import Timers
-from tests.runtime.route_bed import RTM_GETADDR, RTM_GETROUTE, Bed, FakeDevice, FakeKernel, FakeLoop, packed, refusal
+from tests.runtime.device_harness import Timers
+from tests.runtime.route_harness import (
+    RTM_GETADDR,
+    RTM_GETROUTE,
+    Bed,
+    FakeDevice,
+    FakeKernel,
+    FakeLoop,
+    packed,
+    refusal,
+)
 
 pytestmark = pytest.mark.dropin("15")
 

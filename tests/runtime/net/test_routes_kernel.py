@@ -9,9 +9,9 @@ import pytest
 
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.net.routes import RouteWatcher
+from tests.requirements import require_root, require_tool
 from tests.runtime.namespace import ip, run_inside
-from tests.runtime.route_bed import FakeDevice
-from tests.support import require_root, require_tool
+from tests.runtime.route_harness import FakeDevice
 
 pytestmark = pytest.mark.dropin("15")
 

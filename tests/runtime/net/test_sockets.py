@@ -9,7 +9,7 @@ import pytest
 
 from pywg.errors import BindError
 from pywg.runtime.net.sockets import PORT_TRIES, Sockets, new_socket, open_sockets
-from tests.support import require_root
+from tests.requirements import require_root
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 IP_PKTINFO, IP_MTU_DISCOVER, UDP_GRO = 8, 10, 104

@@ -12,8 +12,8 @@ import pytest
 from pywg.errors import TunError
 from pywg.runtime.net import tun
 from pywg.runtime.net.tun import DEFAULT_MTU, open_tun, take_tun
+from tests.requirements import require_root, require_tool
 from tests.runtime.namespace import ip, run_inside
-from tests.support import require_root, require_tool
 
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 1, 2, 0x1000, 0x4000

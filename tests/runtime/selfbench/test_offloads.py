@@ -22,8 +22,8 @@ from pywg.runtime.selfbench.offloads import (
     tun_offloads,
     udp_offloads,
 )
+from tests.requirements import require_root, require_tool
 from tests.runtime.namespace import ip, run_inside
-from tests.support import require_root, require_tool
 
 
 def refuse(code: int) -> Callable[..., NoReturn]:

@@ -11,7 +11,7 @@ import pytest
 
 from pywg.errors import DeviceError
 from pywg.runtime.uapi.socket import connect, from_fd, open_uapi
-from tests.support import require_root
+from tests.requirements import require_root
 
 
 @pytest.fixture

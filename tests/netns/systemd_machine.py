@@ -21,7 +21,7 @@ from bench.tunnel.builds import ROOT
 from bench.tunnel.command import CommandError, run
 from bench.tunnel.namespace import Namespace
 from bench.tunnel.site import poll
-from tests.support import require_tool
+from tests.requirements import require_tool
 
 BOOTS_WITHIN_S = 60.0
 SYSTEM_UNITS = Path("/lib/systemd/system")

@@ -14,7 +14,7 @@ from pywg.core.events import Endpoint
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.net.netlink import Hints, Message
 from pywg.runtime.net.routes import DEBOUNCE_S, RouteWatcher
-from tests.runtime.device_bed import TimerEntry, Timers
+from tests.runtime.device_harness import TimerEntry, Timers
 
 # linux/rtnetlink.h
 RTM_GETADDR, RTM_GETROUTE = 22, 26

@@ -2,7 +2,7 @@
 
 import ipaddress
 
-from bench.tunnel.crowd import SIZES, stranger_address
+from bench.tunnel.many_peers import SIZES, stranger_address
 
 
 def test_every_stranger_has_an_address_of_its_own_outside_the_labs() -> None:

@@ -21,7 +21,7 @@ HANDSHAKE_WITHIN_S = 16.5  # three retries
 TRY_EVERY_S = 0.1
 
 
-class Stranger:
+class NewPeer:
     """One of them: the whole protocol of an initiator, behind a socket."""
 
     def __init__(self, attacker: Attacker, address: str) -> None:
@@ -87,9 +87,9 @@ class Stranger:
         return answers
 
 
-def meet(attacker: Attacker, count: int) -> list[Stranger]:
+def meet(attacker: Attacker, count: int) -> list[NewPeer]:
     """So many strangers, whom the far site knows as peers from now on."""
-    strangers = [Stranger(attacker, f"10.79.1.{number}") for number in range(1, count + 1)]
+    strangers = [NewPeer(attacker, f"10.79.1.{number}") for number in range(1, count + 1)]
     keys = "\n".join(f"public_key={one.public_key.hex()}" for one in strangers)
     answer = attacker.lab.far.uapi(f"set=1\n{keys}")
     if "errno=0" not in answer:
@@ -97,7 +97,7 @@ def meet(attacker: Attacker, count: int) -> list[Stranger]:
     return strangers
 
 
-def share_answered(strangers: Sequence[Stranger], spread_s: float, wait_s: float) -> float:
+def share_answered(strangers: Sequence[NewPeer], spread_s: float, wait_s: float) -> float:
     """The share (0..1) of them whose initiation, one each within `spread_s`, is answered `wait_s` later at the latest.
 
     A cookie reply is an answer, too.
@@ -114,7 +114,7 @@ def share_answered(strangers: Sequence[Stranger], spread_s: float, wait_s: float
     return 1 - len(waiting) / len(strangers)
 
 
-def time_to_normal(strangers: Sequence[Stranger], within_s: float = 10.0) -> float:
+def time_to_normal(strangers: Sequence[NewPeer], within_s: float = 10.0) -> float:
     """Seconds until a fresh initiation is answered by a response, without a cookie; infinity if that does not come."""
     began = time.monotonic()
     for one in itertools.cycle(strangers):

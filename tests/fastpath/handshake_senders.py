@@ -7,7 +7,7 @@ from itertools import count
 
 from pywg.core.cookie import CookieJar
 from pywg.core.messages import CookieReply
-from tests.fastpath.plane_bed import IDENTITY, Bed, udp_socket
+from tests.fastpath.plane_harness import IDENTITY, Bed, udp_socket
 from tests.paper import COOKIE_REPLY, INITIATION, RESPONSE, SOURCE_HANDSHAKES_BURST
 
 UNDER_LOAD_AT = 512  # an eighth of the queue
