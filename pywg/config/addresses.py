@@ -17,8 +17,8 @@ V4_LEN = 4
 V6_LEN = 16
 MAX_PORT = 65535
 _MAX_SCOPE_ID = 2**32 - 1
-_SIOCGIFNAME = 0x8910  # linux/sockios.h
-_SIOCGIFINDEX = 0x8933
+SIOCGIFNAME = 0x8910  # linux/sockios.h
+SIOCGIFINDEX = 0x8933
 _IFREQ = f"{INTERFACE_NAME_MAX + 1}si20x"  # struct ifreq: the name and, of the union, the index
 _PLAIN_NAME = re.compile(rb"[A-Za-z0-9_.:-]+")
 _MAPPED_PREFIX = bytes(10) + b"\xff\xff"
@@ -152,7 +152,7 @@ def interface_name(index: int) -> bytes:
     """
     signed = index - (1 << 32) if index >> 31 else index  # ifr_ifindex is an int
     with socket(AF_INET, SOCK_DGRAM, IPPROTO_UDP) as sock:
-        answer = ioctl(sock, _SIOCGIFNAME, struct.pack(_IFREQ, b"", signed))
+        answer = ioctl(sock, SIOCGIFNAME, struct.pack(_IFREQ, b"", signed))
     return bytes(struct.unpack(_IFREQ, answer)[0]).partition(b"\0")[0]
 
 
@@ -164,5 +164,5 @@ def interface_index(name: bytes) -> int:
     if not 0 < len(name) <= INTERFACE_NAME_MAX or b"\0" in name:
         raise ValueError("not an interface name")
     with socket(AF_INET, SOCK_DGRAM, IPPROTO_UDP) as sock:
-        answer = ioctl(sock, _SIOCGIFINDEX, struct.pack(_IFREQ, name, 0))
+        answer = ioctl(sock, SIOCGIFINDEX, struct.pack(_IFREQ, name, 0))
     return int(struct.unpack(_IFREQ, answer)[1])

@@ -5,10 +5,9 @@ process: a libc that some day uses a call not listed here shall cost a log line 
 the call is as good as absent either way. A call by another architecture's convention can't come from this program, so
 that one kills it.
 
-The list is what daemons under load, with every change of configuration, were seen to call, and its siblings that
-another libc or kernel takes instead. Nothing in it opens or changes a file, starts a process or a thread, signals
-another process, or makes memory executable. Where one call is a hundred things, as with socket options, these are
-listed one by one.
+The list is by caller: what none calls any more is not on it. Nothing in it opens or changes a file, starts a process
+or a thread, signals another process, or makes memory executable. Where one call is a hundred things, as with socket
+options, these are listed one by one.
 """
 
 import ctypes
@@ -17,9 +16,11 @@ import os
 import socket
 import struct
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
+from pywg.config import addresses
 from pywg.runtime.base.libc import syscall
+from pywg.runtime.net import link, refusal, sockets, tun
 
 
 class _Machine(NamedTuple):
@@ -34,82 +35,67 @@ class _Machine(NamedTuple):
 _MACHINES = {"x86_64": _Machine(0, 0xC000003E, 317), "aarch64": _Machine(1, 0xC00000B7, 277)}
 """By what uname(2) calls them."""
 
-_ALWAYS: dict[str, tuple[int | None, int | None]] = {
-    # Packets and the event loop
+_Numbers: TypeAlias = dict[str, tuple[int | None, int | None]]
+
+_DATA_PLANE: _Numbers = {
     "read": (0, 63),
     "write": (1, 64),
-    "readv": (19, 65),
     "writev": (20, 66),
     "poll": (7, None),
     "ppoll": (271, 73),
-    "epoll_wait": (232, None),
-    "epoll_pwait": (281, 22),
-    "epoll_pwait2": (441, 441),
-    "epoll_ctl": (233, 21),
-    "recvfrom": (45, 207),
-    "recvmsg": (47, 212),
     "recvmmsg": (299, 243),
     "sendto": (44, 206),
-    "sendmsg": (46, 211),
     "sendmmsg": (307, 269),
-    "futex": (202, 98),
-    "sched_yield": (24, 124),
-    "rseq": (334, 293),  # this and the next: a thread's start
-    "set_robust_list": (273, 99),
-    # Descriptors
-    "close": (3, 57),
-    "lseek": (8, 62),
-    "fstat": (5, 80),
-    "accept": (43, 202),
+    "munmap": (11, 215),
+    "madvise": (28, 233),
+    "mlock": (149, 228),
+}
+"""Called in pywg/dataplane/: the name, and its number on x86-64 and on aarch64 (None: it isn't there)."""
+_CONTROL_PLANE: _Numbers = {
+    "recvfrom": (45, 207),
     "accept4": (288, 242),
     "bind": (49, 200),
     "connect": (42, 203),
-    "shutdown": (48, 210),
+    "close": (3, 57),
     "getsockname": (51, 204),
-    "getpeername": (52, 205),
-    "inotify_rm_watch": (255, 28),
-    # The configuration socket's file: is it still there, and away with it
+    "fstat": (5, 80),
     "stat": (4, None),
     "lstat": (6, None),
     "newfstatat": (262, 79),
-    "statx": (332, 291),
     "unlink": (87, None),
     "unlinkat": (263, 35),
-    # Memory
-    "munmap": (11, 215),
+    "timerfd_settime": (286, 86),
+    "getrandom": (318, 278),
+    "uname": (63, 160),
+}
+"""Called in pywg/runtime/; stat(2) and unlink(2) also by the names that other machines and libcs have for them."""
+_RUNTIME: _Numbers = {
+    "epoll_wait": (232, None),
+    "epoll_pwait": (281, 22),
+    "epoll_ctl": (233, 21),
+    "futex": (202, 98),
+    "sched_yield": (24, 124),
+    "rseq": (334, 293),
+    "set_robust_list": (273, 99),
     "mremap": (25, 216),
     "brk": (12, 214),
-    "madvise": (28, 233),
-    "mlock": (149, 228),
-    "munlock": (150, 229),
-    # Time, chance and the process itself
     "clock_gettime": (228, 113),
-    "clock_getres": (229, 114),
     "clock_nanosleep": (230, 115),
     "nanosleep": (35, 101),
     "gettimeofday": (96, 169),
-    "timerfd_settime": (286, 86),
     "time": (201, None),
-    "getrandom": (318, 278),
-    "uname": (63, 160),
     "getpid": (39, 172),
     "gettid": (186, 178),
-    "getuid": (102, 174),
-    "geteuid": (107, 175),
-    "getgid": (104, 176),
-    "getegid": (108, 177),
-    "getrusage": (98, 165),
-    "sched_getaffinity": (204, 123),
-    "membarrier": (324, 283),
     "rt_sigaction": (13, 134),
     "rt_sigprocmask": (14, 135),
     "rt_sigreturn": (15, 139),
-    "sigaltstack": (131, 132),
     "restart_syscall": (219, 128),
     "exit": (60, 93),
     "exit_group": (231, 94),
 }
-"""Name -> number on x86-64 and on aarch64 (None: it isn't there); the frequent ones first."""
+"""Called by Python, its event loop, libcrypto and libc: for threads, signals, memory and the end, after a stop, and
+where the vDSO has no clock."""
+_ALWAYS: _Numbers = {**_DATA_PLANE, **_CONTROL_PLANE, **_RUNTIME}
 
 
 class _Test(NamedTuple):
@@ -123,35 +109,33 @@ class _Test(NamedTuple):
 _PROT_EXEC = 4
 _SOCK_TYPE_MASK = 0xF
 _UDP = (_Test(1, socket.SOCK_DGRAM, _SOCK_TYPE_MASK), _Test(2, socket.IPPROTO_UDP))
-_IOCTLS = {
-    "FIONBIO": 0x5421,
-    "FIOCLEX": 0x5451,
-    "FIONREAD": 0x541B,
-    "TUNGETIFF": 0x800454D2,
-    "TUNGETDEVNETNS": 0x54E3,
-    "SIOCGSKNS": 0x894C,
-    "SIOCGIFNAME": 0x8910,
-    "SIOCGIFINDEX": 0x8933,
-}
-
+_FIONBIO = 0x5421
+_IOCTLS = (
+    _FIONBIO,
+    tun.TUNGETIFF,
+    link.TUNGETDEVNETNS,
+    link.SIOCGSKNS,
+    addresses.SIOCGIFNAME,
+    addresses.SIOCGIFINDEX,
+)
 _FCNTLS = {"F_DUPFD": 0, "F_GETFD": 1, "F_SETFD": 2, "F_GETFL": 3, "F_SETFL": 4, "F_DUPFD_CLOEXEC": 1030}
 """Without F_SETOWN and F_SETSIG, by which a descriptor sends any signal to any process."""
 _OPTIONS = (
     (socket.SOL_SOCKET, socket.SO_SNDBUF),
     (socket.SOL_SOCKET, socket.SO_RCVBUF),
-    (socket.SOL_SOCKET, 32),  # SO_SNDBUFFORCE
-    (socket.SOL_SOCKET, 33),  # SO_RCVBUFFORCE
+    (socket.SOL_SOCKET, sockets.SO_SNDBUFFORCE),
+    (socket.SOL_SOCKET, sockets.SO_RCVBUFFORCE),
     (socket.SOL_SOCKET, socket.SO_MARK),
     (socket.SOL_SOCKET, socket.SO_BINDTODEVICE),
-    (socket.IPPROTO_IP, 8),  # IP_PKTINFO
-    (socket.IPPROTO_IP, 10),  # IP_MTU_DISCOVER
-    (socket.IPPROTO_IP, 11),  # IP_RECVERR
-    (socket.IPPROTO_IP, 13),  # IP_RECVTOS
-    (socket.IPPROTO_IPV6, 25),  # IPV6_RECVERR
+    (socket.IPPROTO_IP, sockets.IP_PKTINFO),
+    (socket.IPPROTO_IP, sockets.IP_MTU_DISCOVER),
+    (socket.IPPROTO_IP, sockets.IP_RECVTOS),
+    (socket.IPPROTO_IP, refusal.IP_RECVERR),
+    (socket.IPPROTO_IPV6, refusal.IPV6_RECVERR),
     (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY),
     (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO),
     (socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS),
-    (socket.IPPROTO_UDP, 104),  # UDP_GRO
+    (socket.IPPROTO_UDP, sockets.UDP_GRO),
 )
 """Level and name: what net/sockets.py and net/refusal.py set on new UDP sockets. None of x_tables (64 and up at both
 IP levels), which CAP_NET_ADMIN would open, and no filter (SO_ATTACH_...), which the kernel would compile."""
@@ -159,7 +143,7 @@ _OWN_PID = -1
 """As the value of a test: this process."""
 
 _SOMETIMES: dict[str, tuple[tuple[int, int], list[tuple[_Test, ...]]]] = {
-    "ioctl": ((16, 29), [(_Test(1, request),) for request in _IOCTLS.values()]),
+    "ioctl": ((16, 29), [(_Test(1, request),) for request in _IOCTLS]),
     "mmap": ((9, 222), [(_Test(2, 0, _PROT_EXEC),)]),
     "mprotect": ((10, 226), [(_Test(2, 0, _PROT_EXEC),)]),
     "fcntl": ((72, 25), [(_Test(1, command),) for command in _FCNTLS.values()]),

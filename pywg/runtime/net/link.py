@@ -24,8 +24,8 @@ from pywg.runtime.net.tun import tun_name
 RECHECK_S = 1.0
 """Seconds from a look that failed to the next."""
 _IFF_UP = 1
-_TUNGETDEVNETNS = 0x54E3
-_SIOCGSKNS = 0x894C
+TUNGETDEVNETNS = 0x54E3
+SIOCGSKNS = 0x894C
 
 
 class LinkWatcher:
@@ -123,7 +123,7 @@ def _namespace_of(tun_fd: int, questions: Questions) -> int | None:
     None when it is in ours (or can't be told).
     """
     try:
-        fd = fcntl.ioctl(tun_fd, _TUNGETDEVNETNS)
+        fd = fcntl.ioctl(tun_fd, TUNGETDEVNETNS)
     except OSError as error:
         if error.errno in (errno.EBADFD, errno.EBADF):
             raise
@@ -143,7 +143,7 @@ def _namespace_of(tun_fd: int, questions: Questions) -> int | None:
 def _same_namespace(fd: int, sock: socket.socket) -> bool:
     """Whether `fd` names the network namespace that `sock` lives in."""
     try:
-        own = fcntl.ioctl(sock, _SIOCGSKNS)
+        own = fcntl.ioctl(sock, SIOCGSKNS)
     except OSError:
         return True
     try:

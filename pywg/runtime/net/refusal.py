@@ -22,8 +22,8 @@ PATIENCE_S = 1.0
 MOST_QUESTIONS = 16
 """At one time; further ones are left out."""
 
-_IP_RECVERR = 11
-_IPV6_RECVERR = 25
+IP_RECVERR = 11
+IPV6_RECVERR = 25
 
 
 class Refusals:
@@ -56,7 +56,7 @@ class Refusals:
             ifindex = bind_device(sock, self._binding)
             if self._binding.address(family):
                 sock.bind(target(self._binding, family, 0, ifindex))
-            level, option = (socket.IPPROTO_IP, _IP_RECVERR) if four else (socket.IPPROTO_IPV6, _IPV6_RECVERR)
+            level, option = (socket.IPPROTO_IP, IP_RECVERR) if four else (socket.IPPROTO_IPV6, IPV6_RECVERR)
             sock.setsockopt(level, option, 1)  # also of what may pass, such as an unreachable network
             ip = format_ip(endpoint.ip)
             sock.connect((ip, endpoint.port) if four else (ip, endpoint.port, 0, endpoint.scope_id))

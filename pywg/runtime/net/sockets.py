@@ -25,13 +25,13 @@ PORT_TRIES = 100
 _HELD_MOST = 1000
 """Datagrams: far more than the smallest buffer holds, and the loop ends however fast they come."""
 _SO_BINDTOIFINDEX = 62
-_SO_SNDBUFFORCE = 32
-_SO_RCVBUFFORCE = 33
-_IP_PKTINFO = 8
-_IP_RECVTOS = 13
-_IP_MTU_DISCOVER = 10
+SO_SNDBUFFORCE = 32
+SO_RCVBUFFORCE = 33
+IP_PKTINFO = 8
+IP_RECVTOS = 13
+IP_MTU_DISCOVER = 10
 _IP_PMTUDISC_DONT = 0
-_UDP_GRO = 104
+UDP_GRO = 104
 _UDP_GRO_SINCE = (5, 12)
 """The kernel from which on UDP_GRO can be read back, and is sound (wireguard-go has the same gate)."""
 _NO_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EADDRNOTAVAIL})
@@ -60,7 +60,7 @@ class Sockets:
     @property
     def udp_gro(self) -> bool:
         try:
-            return all(sock.getsockopt(socket.IPPROTO_UDP, _UDP_GRO) == 1 for sock in self._open())
+            return all(sock.getsockopt(socket.IPPROTO_UDP, UDP_GRO) == 1 for sock in self._open())
         except OSError:
             return False
 
@@ -87,7 +87,7 @@ class Sockets:
             with contextlib.suppress(OSError):
                 for _ in range(_HELD_MOST):
                     sock.recv(1)
-            _set_buffer(sock, socket.SO_RCVBUF, _SO_RCVBUFFORCE)
+            _set_buffer(sock, socket.SO_RCVBUF, SO_RCVBUFFORCE)
 
     def close(self) -> None:
         for sock in self._open():
@@ -178,15 +178,15 @@ def _set_options(sock: socket.socket, family: socket.AddressFamily, udp_gro: boo
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         _try_option(sock, socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)  # ECN
     else:
-        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-        _try_option(sock, socket.IPPROTO_IP, _IP_RECVTOS, 1)  # ECN
+        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+        _try_option(sock, socket.IPPROTO_IP, IP_RECVTOS, 1)  # ECN
         # Like the kernel's WireGuard, leave DF clear: a path with a smaller MTU then costs fragments, never a silent
         # black hole.
-        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
-    _set_buffer(sock, socket.SO_RCVBUF, _SO_RCVBUFFORCE)
-    _set_buffer(sock, socket.SO_SNDBUF, _SO_SNDBUFFORCE)
+        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
+    _set_buffer(sock, socket.SO_RCVBUF, SO_RCVBUFFORCE)
+    _set_buffer(sock, socket.SO_SNDBUF, SO_SNDBUFFORCE)
     if udp_gro and kernel.release() >= _UDP_GRO_SINCE:
-        _try_option(sock, socket.IPPROTO_UDP, _UDP_GRO, 1)
+        _try_option(sock, socket.IPPROTO_UDP, UDP_GRO, 1)
 
 
 def _set_buffer(sock: socket.socket, option: int, forced: int) -> None:

@@ -29,7 +29,7 @@ _IFF_TUN = 0x0001
 _IFF_NO_PI = 0x1000
 _IFF_VNET_HDR = 0x4000
 _TUNSETIFF = 0x400454CA
-_TUNGETIFF = 0x800454D2
+TUNGETIFF = 0x800454D2
 _TUNSETOFFLOAD = 0x400454D0
 _TUNGETVNETHDRSZ = 0x800454D7
 _TUNSETVNETHDRSZ = 0x400454D8
@@ -152,7 +152,7 @@ def _set_offload(fd: int, offloads: int) -> bool:
 
 def _ifreq(fd: int) -> tuple[str, int]:
     """(name, flags) of an attached TUN."""
-    name, flags = struct.unpack("16sH22x", fcntl.ioctl(fd, _TUNGETIFF, bytes(_IFREQ_LEN)))
+    name, flags = struct.unpack("16sH22x", fcntl.ioctl(fd, TUNGETIFF, bytes(_IFREQ_LEN)))
     return os.fsdecode(name.rstrip(b"\0")), flags
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from pywg.errors import DeviceError
 from pywg.runtime.base.libc import unshare
 from pywg.runtime.net import tun
-from pywg.runtime.net.sockets import open_sockets
+from pywg.runtime.net.sockets import UDP_GRO, open_sockets
 
 YES, NO, NOT_PERMITTED = "yes", "no", "not permitted"
 
@@ -25,7 +25,7 @@ TUN_OFFLOADS = ("tun_vnet_hdr", "tun_tso", "tun_uso")
 UDP_OFFLOADS = ("udp_segment", "udp_gro")
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
-_UDP_SEGMENT, _UDP_GRO = 103, 104
+_UDP_SEGMENT = 103
 _TIMEOUT_S = 1.0
 _SEGMENT_LEN = 100
 _SEGMENTS = 3
@@ -105,7 +105,7 @@ def _receive(receiver: socket.socket, wanted: int) -> tuple[list[int], bool]:
     while sum(lengths) < wanted and select.select([receiver], [], [], _TIMEOUT_S)[0]:
         data, control, _, _ = receiver.recvmsg(1 << 16, socket.CMSG_SPACE(64) * 4)
         lengths.append(len(data))
-        merged = merged or any(kind[:2] == (socket.IPPROTO_UDP, _UDP_GRO) for kind in control)
+        merged = merged or any(kind[:2] == (socket.IPPROTO_UDP, UDP_GRO) for kind in control)
     return lengths, merged
 
 
