@@ -1,6 +1,6 @@
 """The entry to the data plane: all that Python may call.
 
-`Plane` owns the threads that move packets (crew.pxd) and what they read (dataplane.pxd). Its methods are the control
+`Plane` owns the threads that move packets (threads.pxd) and what they read (dataplane.pxd). Its methods are the control
 plane: they run in the one thread of the event loop, hold the threads for the moment of a change, and never see a
 transport packet. Batch calls on plain bytes, for tests and benchmarks, are in `pywg.dataplane.batch`.
 """
@@ -12,13 +12,13 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from pywg.dataplane.crypto.cookie_mac cimport macs_identify, macs_init
-from pywg.dataplane.footprint cimport memory_of
+from pywg.dataplane.footprint cimport footprint_of
 from pywg.dataplane.receive.admit cimport note_sent
 from pywg.dataplane.receive.coalesce cimport COALESCE_TCP, COALESCE_UDP
 from pywg.dataplane.receive.deliver cimport delivery_renew
 from pywg.dataplane.reorder.pool cimport HELPERS_MAX
-from pywg.dataplane.send.send cimport egress_send_staged
-from pywg.dataplane.snapshot cimport report_activity, report_counters, report_events, report_offloads
+from pywg.dataplane.send.send cimport send_staged
+from pywg.dataplane.snapshot cimport snapshot_activity, snapshot_counters, snapshot_events, snapshot_offloads
 from pywg.dataplane.state.allowedips cimport allowedips_insert, allowedips_remove, allowedips_remove_owner
 from pywg.dataplane.state.allowedips cimport allowedips_reserve, allowedips_walk
 from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane_new, gates_enter, gates_leave
@@ -33,8 +33,8 @@ from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport add64, load64, store64, store8, store_int
 from pywg.dataplane.sys.clock cimport now_ns
 from pywg.dataplane.sys.linux cimport EAGAIN, EDESTADDRREQ, pthread_mutex_lock, pthread_mutex_unlock
-from pywg.dataplane.threads.threads cimport Crew, crew_count, crew_free, crew_hold, crew_kick, crew_new, crew_release
-from pywg.dataplane.threads.threads cimport crew_settle, crew_start, crew_stop
+from pywg.dataplane.threads.threads cimport Threads, threads_count, threads_free, threads_hold, threads_kick
+from pywg.dataplane.threads.threads cimport threads_new, threads_release, threads_settle, threads_start, threads_stop
 from pywg.dataplane.udp.udp cimport Sender, udp_flush, udp_queue
 from pywg.dataplane.wire.endpoint cimport Endpoint, from_endpoint, to_endpoint
 from pywg.dataplane.wire.wireguard cimport HANDSHAKE_TOS, KEY_LEN
@@ -93,7 +93,7 @@ cdef class Plane:
     doesn't, -1 for none; the calling thread has no_new_privs then.
     """
     cdef Dataplane *dp
-    cdef Crew *crew
+    cdef Threads *all_threads
     cdef Sender *control            # handshake messages, one at a time
     cdef bint udp_gso
     cdef bint coalesce
@@ -116,17 +116,17 @@ cdef class Plane:
         self.dp.staged_max = staged_bytes
         if macs_init(&self.dp.macs) < 0:
             raise MemoryError("no locked memory for the secrets of cookies")
-        self.crew = crew_new(self.dp, helpers)
-        if self.crew == NULL:
+        self.all_threads = threads_new(self.dp, helpers)
+        if self.all_threads == NULL:
             raise OSError(linux.errno or linux.ENOMEM, "no memory")
         with nogil:
-            started = crew_start(self.crew, ruleset) == 0
+            started = threads_start(self.all_threads, ruleset) == 0
         if not started:
-            raise OSError(self.crew.error, "threads can't be started")
+            raise OSError(self.all_threads.error, "threads can't be started")
 
     def close(self) -> None:
         """Stops the threads, frees the peers and wipes every key and buffer; idempotent."""
-        crew_stop(self.crew)
+        threads_stop(self.all_threads)
         gates_enter(self.dp)
         for address in self.peers.values():
             peer_free(self.dp, <Peer *><size_t>address)
@@ -134,35 +134,35 @@ cdef class Plane:
         self.peers.clear()
 
     def __dealloc__(self):
-        if self.crew != NULL and self.crew.running:
+        if self.all_threads != NULL and self.all_threads.running:
             self.close()
-        crew_free(self.crew)
+        threads_free(self.all_threads)
         dataplane_free(self.dp)
         free(self.control)
 
     cdef Peer *find(self, object peer) except NULL:
         return <Peer *><size_t>self.peers[peer]
 
-    def turns(self) -> tuple[int, ...]:
+    def heartbeats(self) -> tuple[int, ...]:
         """How often each thread has gone round; and wakes them all, so that by the next call each has once more.
 
         One that hasn't hangs, wherever that is. Waits for none of them.
         """
-        turns = load64(&self.crew.tx_turns), load64(&self.crew.rx_turns)
-        crew_kick(self.crew)
-        return turns
+        beats = load64(&self.all_threads.send_heartbeats), load64(&self.all_threads.receive_heartbeats)
+        threads_kick(self.all_threads)
+        return beats
 
     # ---- descriptors
 
     @property
     def threads(self) -> int:
         """How many threads move packets."""
-        return crew_count(self.crew)
+        return threads_count(self.all_threads)
 
     @property
     def confined(self) -> bool:
         """Whether the threads are under the Landlock ruleset that they were started with."""
-        return self.crew.confined
+        return self.all_threads.confined
 
     @property
     def event_fd(self) -> int:
@@ -173,9 +173,10 @@ cdef class Plane:
         """Reads and writes this non-blocking TUN. `vnet_hdr_len` 0, 10 or 12; `uso`: it takes UDP superframes."""
         if vnet_hdr_len not in (0, 10, 12):
             raise ValueError("the virtio header is 10 or 12 bytes, or 0 when there is none")
-        crew_hold(self.crew)
-        if vnet_hdr_len != self.dp.vnet_hdr_len and delivery_renew(&self.crew.ingress.delivery, vnet_hdr_len) < 0:
-            crew_release(self.crew)
+        threads_hold(self.all_threads)
+        if (vnet_hdr_len != self.dp.vnet_hdr_len
+                and delivery_renew(&self.all_threads.receive_path.delivery, vnet_hdr_len) < 0):
+            threads_release(self.all_threads)
             raise MemoryError
         store_int(&self.dp.tun_fd, fd)
         store8(&self.dp.events.tun_gone, 0)
@@ -183,27 +184,27 @@ cdef class Plane:
         self.dp.coalesce = 0
         if vnet_hdr_len and self.coalesce:
             self.dp.coalesce = COALESCE_TCP | (COALESCE_UDP if uso else 0)
-        crew_release(self.crew)
+        threads_release(self.all_threads)
         with nogil:
-            crew_settle(self.crew)
+            threads_settle(self.all_threads)
 
     def detach_tun(self) -> None:
         """After this, no thread uses the TUN."""
-        crew_hold(self.crew)
+        threads_hold(self.all_threads)
         store_int(&self.dp.tun_fd, -1)
-        crew_release(self.crew)
+        threads_release(self.all_threads)
         with nogil:
-            crew_settle(self.crew)
+            threads_settle(self.all_threads)
 
     def attach_sockets(self, int fd4, int fd6) -> None:
         """Sends and receives on these non-blocking UDP sockets, -1 for none, and no longer on those before."""
-        crew_hold(self.crew)
+        threads_hold(self.all_threads)
         store_int(&self.dp.fd4, fd4)
         store_int(&self.dp.fd6, fd6)
         self.dp.gso4 = self.dp.gso6 = self.udp_gso
-        crew_release(self.crew)
+        threads_release(self.all_threads)
         with nogil:
-            crew_settle(self.crew)
+            threads_settle(self.all_threads)
 
     def detach_sockets(self) -> None:
         """After this, no thread uses a socket."""
@@ -211,26 +212,26 @@ cdef class Plane:
 
     def attach_icmp(self, int fd4, int fd6) -> None:
         """Raw ICMP sockets in the TUN's namespace for unreachables, -1 for none: those then come through the TUN."""
-        crew_hold(self.crew)
+        threads_hold(self.all_threads)
         self.dp.icmp4_fd = fd4
         self.dp.icmp6_fd = fd6
-        crew_release(self.crew)
+        threads_release(self.all_threads)
 
     def set_mtu(self, uint32_t mtu) -> None:
         """The TUN's MTU, in bytes: padding never goes past it."""
-        crew_hold(self.crew)
+        threads_hold(self.all_threads)
         self.dp.mtu = mtu
-        crew_release(self.crew)
+        threads_release(self.all_threads)
 
     def set_identity(self, bytes public_key: bytes | None) -> None:
         """Our static public key, which MAC1 is keyed with; None: no handshake message is let through."""
         cdef bytes mac1_key = blake2s(b"mac1----" + (public_key or b"")).digest()
         cdef bytes cookie_key = blake2s(b"cookie--" + (public_key or b"")).digest()
         cdef bint has_key = public_key is not None
-        crew_hold(self.crew)
+        threads_hold(self.all_threads)
         macs_identify(&self.dp.macs, <uint8_t *>PyBytes_AS_STRING(mac1_key) if has_key else NULL,
                       <uint8_t *>PyBytes_AS_STRING(cookie_key))
-        crew_release(self.crew)
+        threads_release(self.all_threads)
 
     # ---- peers
 
@@ -261,9 +262,9 @@ cdef class Plane:
         What Python keeps of a peer is allowed for; for a few peers nothing is asked.
         """
         cdef void *memory
-        crew_hold(self.crew)
+        threads_hold(self.all_threads)
         cdef int failed = allowedips_reserve(self.dp.allowed, prefixes)
-        crew_release(self.crew)
+        threads_release(self.all_threads)
         if failed:
             raise MemoryError
         if peers >= MANY_PEERS:
@@ -275,9 +276,9 @@ cdef class Plane:
     def remove_peer(self, uint32_t peer) -> None:
         """Forgets the peer and all it had; its keys are wiped."""
         cdef Peer *removed = self.find(peer)
-        crew_hold(self.crew)
+        threads_hold(self.all_threads)
         peer_free(self.dp, removed)
-        crew_release(self.crew)
+        threads_release(self.all_threads)
         del self.peers[peer]
 
     def set_endpoint(self, peer: int, addr: tuple | None) -> None:
@@ -287,10 +288,10 @@ cdef class Plane:
         memset(&endpoint, 0, sizeof(endpoint))
         if addr is not None:
             to_endpoint(addr, &endpoint)
-        crew_hold(self.crew)
+        threads_hold(self.all_threads)
         found.endpoint = endpoint
         found.handshake_asked_ns = 0
-        crew_release(self.crew)
+        threads_release(self.all_threads)
 
     def endpoint(self, peer: int) -> tuple | None:
         """Where the peer was last authentically heard from, or was said to be."""
@@ -304,9 +305,9 @@ cdef class Plane:
     def clear_source(self, peer: int) -> None:
         """Forgets the local address that the peer spoke to: the route decides again."""
         cdef Peer *found = self.find(peer)
-        crew_hold(self.crew)
+        threads_hold(self.all_threads)
         clear_source(found)
-        crew_release(self.crew)
+        threads_release(self.all_threads)
 
     def allow_many(self, peer: int, prefixes: list) -> None:
         """Gives the peer each (packed ip, cidr); a prefix that another peer has moves."""
@@ -316,31 +317,31 @@ cdef class Plane:
         cdef Py_ssize_t i
         for ip, cidr in prefixes:
             check_prefix(ip, cidr)
-        crew_hold(self.crew)
+        threads_hold(self.all_threads)
         for i, (ip, cidr) in enumerate(prefixes):
             if i % PREFIXES_A_TURN == PREFIXES_A_TURN - 1:
-                crew_release(self.crew)
-                crew_hold(self.crew)
+                threads_release(self.all_threads)
+                threads_hold(self.all_threads)
             if allowedips_insert(self.dp.allowed, <uint8_t *>PyBytes_AS_STRING(ip), <int>len(ip), cidr,
                                  &found.allowed) < 0:
-                crew_release(self.crew)
+                threads_release(self.all_threads)
                 raise MemoryError
-        crew_release(self.crew)
+        threads_release(self.all_threads)
 
     def disallow(self, peer: int, bytes ip: bytes, int cidr) -> None:
         """Takes the prefix from the peer, if it has it."""
         cdef Peer *found = self.find(peer)
         check_prefix(ip, cidr)
-        crew_hold(self.crew)
+        threads_hold(self.all_threads)
         allowedips_remove(self.dp.allowed, <uint8_t *>PyBytes_AS_STRING(ip), <int>len(ip), cidr, &found.allowed)
-        crew_release(self.crew)
+        threads_release(self.all_threads)
 
     def clear_allowed(self, peer: int) -> None:
         """Takes all its prefixes from the peer."""
         cdef Peer *found = self.find(peer)
-        crew_hold(self.crew)
+        threads_hold(self.all_threads)
         allowedips_remove_owner(self.dp.allowed, &found.allowed)
-        crew_release(self.crew)
+        threads_release(self.all_threads)
 
     def allowed_ips(self, peer: int) -> list[tuple[bytes, int]]:
         """The peer's prefixes, in the order they were given."""
@@ -353,9 +354,9 @@ cdef class Plane:
     def open_index(self, uint32_t local_index, peer: int) -> None:
         """The sender index of our handshake in flight: responses and cookie replies that name it come through."""
         cdef Peer *found = self.find(peer)
-        crew_hold(self.crew)
+        threads_hold(self.all_threads)
         cdef int failed = handshake_open(self.dp, found, local_index)
-        crew_release(self.crew)
+        threads_release(self.all_threads)
         if failed:
             raise MemoryError
 
@@ -363,9 +364,9 @@ cdef class Plane:
         """The handshake is over. An index that is a keypair's by now stays."""
         cdef IndexEntry *entry = index_table_find(&self.dp.indices, local_index)
         if entry != NULL and entry.keypair == NULL:
-            crew_hold(self.crew)
+            threads_hold(self.all_threads)
             handshake_close(self.dp, entry.peer)
-            crew_release(self.crew)
+            threads_release(self.all_threads)
 
     def install_keypair(self, peer: int, uint32_t local_index, uint32_t remote_index, const uint8_t[::1] send_key,
                         const uint8_t[::1] receive_key, *, bint initiator, double created_at, bint confirmed,
@@ -391,9 +392,9 @@ cdef class Plane:
         keypair.next_counter = first_counter
         # Before the machine started is a time, too: the subtraction wraps back to the right age.
         keypair.birth_ns = <uint64_t><int64_t>(created_at * 1e9)
-        crew_hold(self.crew)
+        threads_hold(self.all_threads)
         failed = keypair_publish(self.dp, keypair, confirmed)
-        crew_release(self.crew)
+        threads_release(self.all_threads)
         if failed:
             keypair_free(keypair)
             raise MemoryError
@@ -409,23 +410,23 @@ cdef class Plane:
             keypair = self.keypair(local_index)
             if keypair == NULL or keypair.peer != found:
                 raise KeyError(local_index)
-        crew_hold(self.crew)
+        threads_hold(self.all_threads)
         found.sending = keypair
         found.handshake_asked_ns = 0
         if keypair == NULL:
             keypairs_expire(found)
-        crew_release(self.crew)
+        threads_release(self.all_threads)
 
     def withdraw_keypair(self, peer: int, uint32_t local_index) -> bool:
         """No packet confirms this keypair, installed unconfirmed, from now on. True: one has already."""
         cdef Peer *found = self.find(peer)
         cdef Keypair *keypair = self.keypair(local_index)
         cdef bint waited
-        crew_hold(self.crew)
+        threads_hold(self.all_threads)
         waited = found.next == keypair
         if waited:
             found.next = NULL
-        crew_release(self.crew)
+        threads_release(self.all_threads)
         return keypair != NULL and not waited
 
     cdef Keypair *keypair(self, uint32_t local_index) noexcept:
@@ -436,9 +437,9 @@ cdef class Plane:
         """Forgets and wipes the keypair; nothing happens when it is not there."""
         cdef Keypair *keypair = self.keypair(local_index)
         if keypair != NULL:
-            crew_hold(self.crew)
+            threads_hold(self.all_threads)
             keypair_retire(self.dp, keypair)
-            crew_release(self.crew)
+            threads_release(self.all_threads)
 
     # ---- sending
 
@@ -451,19 +452,19 @@ cdef class Plane:
         return self.send_now(self.find(peer), False)
 
     cdef bint send_now(self, Peer *peer, bint keepalive_if_none) noexcept:
-        crew_hold(self.crew)
-        cdef bint sent = egress_send_staged(self.crew.egress, peer, keepalive_if_none, now_ns())
-        crew_release(self.crew)
+        threads_hold(self.all_threads)
+        cdef bint sent = send_staged(self.all_threads.send_path, peer, keepalive_if_none, now_ns())
+        threads_release(self.all_threads)
         if not sent:
-            crew_kick(self.crew)
+            threads_kick(self.all_threads)
         return sent
 
     def drop_staged(self, peer: int) -> None:
         """The handshake was given up: what waited for it is dropped and counted."""
         cdef Peer *found = self.find(peer)
-        crew_hold(self.crew)
+        threads_hold(self.all_threads)
         staged_drop_all(self.dp, found)
-        crew_release(self.crew)
+        threads_release(self.all_threads)
 
     def send_to_peer(self, peer: int, bytes data: bytes) -> bool:
         """Sends a handshake message to where the peer is; an authenticated packet sent, to its timers and tx_bytes.
@@ -476,13 +477,13 @@ cdef class Plane:
         cdef bint sent = False
         self.control.count = self.control.sent = self.control.failed = 0
         self.control.error = EDESTADDRREQ
-        crew_hold(self.crew)
+        threads_hold(self.all_threads)
         note_sent(found, message, length)
         if has_endpoint(found):
             self.control.error = EAGAIN
             udp_queue(self.control, found, &found.endpoint, message, length, 0, HANDSHAKE_TOS)
             sent = udp_flush(self.control, self.dp) and self.control.failed == 0
-        crew_release(self.crew)
+        threads_release(self.all_threads)
         if sent:
             store64(&found.last_sent, now_ns())
             store64(&found.keepalive_owed_since, 0)
@@ -503,7 +504,7 @@ cdef class Plane:
 
         At most `limit` messages and 4 x `limit` peers; what is left makes `event_fd` readable again.
         """
-        return report_events(self.dp, limit)
+        return snapshot_events(self.dp, limit)
 
     def activity(self, peer: int) -> tuple[float, float, float, float]:
         """(unanswered_since, keepalive_owed_since, last_traversal, last_data_sent), seconds of `now()`, 0.0 for "not".
@@ -511,7 +512,7 @@ cdef class Plane:
         When the first two are both 0, this arms the peer's ACTIVITY event: one of them becoming a time then raises it,
         once. Otherwise the caller has something to wait for, and is not woken: under load they change all the time.
         """
-        return report_activity(self.find(peer))
+        return snapshot_activity(self.find(peer))
 
     def peer_stats(self, peer: int) -> tuple[int, int]:
         """(tx_bytes, rx_bytes): whole WireGuard messages as they went over the wire, padding included."""
@@ -533,15 +534,15 @@ cdef class Plane:
 
     def counters(self) -> dict[str, int]:
         """Packets, system calls, and the reasons for every drop."""
-        return report_counters(self.dp)
+        return snapshot_counters(self.dp)
 
     def offloads(self) -> dict[str, bool]:
         """What is on now: the kernel may have refused UDP segmentation since the sockets were attached."""
-        return report_offloads(self.dp, self.udp_gso)
+        return snapshot_offloads(self.dp, self.udp_gso)
 
     def memory(self) -> dict[str, int]:
         """Bytes by part: the buffers that were had at the start, what is bounded, and the `ceiling` of it all.
 
         `per_peer` and `per_allowed_ip` are what one more of each can add to the ceiling.
         """
-        return memory_of(self.dp, len(self.peers), self.crew.egress.batch_count, self.threads)
+        return footprint_of(self.dp, len(self.peers), self.all_threads.send_path.batch_count, self.threads)

@@ -113,7 +113,7 @@ class FakePlane:
     def close(self) -> None:
         """There is nothing to close."""
 
-    def turns(self) -> tuple[int, ...]:
+    def heartbeats(self) -> tuple[int, ...]:
         return (0,) * self.threads
 
     def attach_tun(self, fd: int, *, vnet_hdr_len: int, uso: bool = False) -> None:

@@ -1,12 +1,12 @@
-"""The data plane's memory by its parts (memory.pxd). Traffic alone never makes it more than the ceiling."""
-from pywg.dataplane.crypto.aead_contexts cimport Worker
+"""The data plane's memory by its parts (footprint.pxd). Traffic alone never makes it more than the ceiling."""
+from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
 from pywg.dataplane.crypto.secret cimport SECRET_SLOT_LEN
 from pywg.dataplane.receive.coalesce cimport Coalescer, Frame, Member
 from pywg.dataplane.receive.deliver cimport COALESCE_PACKETS
-from pywg.dataplane.receive.open cimport InBatch
-from pywg.dataplane.receive.receive cimport Ingress
-from pywg.dataplane.send.seal cimport RING_LEN, SEGMENTS_LEN, Batch
-from pywg.dataplane.send.send cimport Egress
+from pywg.dataplane.receive.open cimport ReceiveBatch
+from pywg.dataplane.receive.receive cimport ReceivePath
+from pywg.dataplane.send.seal cimport RING_LEN, SEGMENTS_LEN, SendBatch
+from pywg.dataplane.send.send cimport SendPath
 from pywg.dataplane.state.allowedips cimport AllowedNode
 from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.events cimport MESSAGE_RING, Message
@@ -17,23 +17,24 @@ from pywg.dataplane.udp.udp cimport RECEIVE_BATCH, RECEIVE_LEN, Receiver, Sender
 
 cdef enum:
     KEYPAIRS_PER_PEER = 3           # previous, current, next (the core's rule)
-    INDICES_PER_PEER = 2 * KEYPAIRS_PER_PEER + 1    # ours and the peer's of each, and a handshake in flight
+    INDICES_PER_PEER = 2 * KEYPAIRS_PER_PEER + 1  # ours and the peer's of each, and a handshake in flight
     SLOTS_PER_INDEX = 4             # a table that has just doubled is a quarter full
     NODES_PER_PREFIX = 2            # a fork in the trie, and the prefix
     ALLOCATION = 32                 # what malloc adds to an allocation at most: its header, and rounding up
     LIBCRYPTO_CTX = 1536            # a context of libcrypto, with its key: about 1,300 bytes in 3.0
 
 
-cdef dict memory_of(const Dataplane *dp, size_t peers, size_t slots, size_t threads):
+cdef dict footprint_of(const Dataplane *dp, size_t peers, size_t slots, size_t threads):
     """Bytes by name. `per_peer` and `per_allowed_ip` are for one more; `ceiling` is all of it as configured now.
 
     `slots`: batches of each direction.
 
     Not counted: the threads' stacks (a few pages of each are used), the kernel's socket buffers, and Python.
     """
-    cdef size_t tx = slots * (RING_LEN + SEGMENTS_LEN + sizeof(Batch)) + sizeof(Egress) + sizeof(Sender)
-    cdef size_t rx = slots * (RECEIVE_BATCH * RECEIVE_LEN + sizeof(Receiver) + sizeof(InBatch)) + sizeof(Ingress)
-    cdef size_t workers = threads * (sizeof(Worker) + 2 * LIBCRYPTO_CTX + ALLOCATION)
+    cdef size_t tx = slots * (RING_LEN + SEGMENTS_LEN + sizeof(SendBatch)) + sizeof(SendPath) + sizeof(Sender)
+    cdef size_t receive_slot = RECEIVE_BATCH * RECEIVE_LEN + sizeof(Receiver) + sizeof(ReceiveBatch)
+    cdef size_t rx = slots * receive_slot + sizeof(ReceivePath)
+    cdef size_t workers = threads * (sizeof(AeadContexts) + 2 * LIBCRYPTO_CTX + ALLOCATION)
     cdef size_t coalescer = sizeof(Coalescer) + COALESCE_PACKETS * (sizeof(Frame) + sizeof(Member))
     cdef size_t handshakes = MESSAGE_RING * sizeof(Message)
     cdef size_t indices = INDICES_PER_PEER * SLOTS_PER_INDEX * sizeof(IndexEntry)

@@ -2,7 +2,7 @@
 from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.peer cimport Peer
 
-cdef tuple report_events(Dataplane *dp, int limit)
-cdef tuple report_activity(Peer *peer)
-cdef dict report_counters(const Dataplane *dp)
-cdef dict report_offloads(const Dataplane *dp, bint udp_gso)
+cdef tuple snapshot_events(Dataplane *dp, int limit)
+cdef tuple snapshot_activity(Peer *peer)
+cdef dict snapshot_counters(const Dataplane *dp)
+cdef dict snapshot_offloads(const Dataplane *dp, bint udp_gso)

@@ -1,4 +1,4 @@
-"""What the threads have to say, read for Python (report.pxd); what it means to the caller is said in `Plane`."""
+"""What the threads have to say, read for Python (snapshot.pxd); what it means to the caller is said in `Plane`."""
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint32_t, uint64_t
 from pywg.dataplane.receive.coalesce cimport COALESCE_TCP, COALESCE_UDP
@@ -16,7 +16,7 @@ cdef enum:
     PEERS_A_MESSAGE = 4             # events of so many peers are told for each message that may be
 
 
-cdef tuple report_events(Dataplane *dp, int limit):
+cdef tuple snapshot_events(Dataplane *dp, int limit):
     """([(message, source)], [(peer, flags, confirmed index)], device flags), as Plane.drain() gives it."""
     cdef list messages = []
     cdef list happened = []
@@ -51,7 +51,7 @@ cdef int device_flags(Dataplane *dp) noexcept:
     return flags
 
 
-cdef tuple report_activity(Peer *peer):
+cdef tuple snapshot_activity(Peer *peer):
     """(unanswered since, keepalive owed since, last traversal, last data sent), and perhaps the event is armed."""
     activity_arm(peer)
     return (
@@ -60,7 +60,7 @@ cdef tuple report_activity(Peer *peer):
     )
 
 
-cdef dict report_counters(const Dataplane *dp):
+cdef dict snapshot_counters(const Dataplane *dp):
     cdef Counters counters
     cdef const uint64_t *now = <const uint64_t *>&dp.counters
     cdef uint64_t *copies = <uint64_t *>&counters
@@ -70,7 +70,7 @@ cdef dict report_counters(const Dataplane *dp):
     return counters     # by the names of its members
 
 
-cdef dict report_offloads(const Dataplane *dp, bint udp_gso):
+cdef dict snapshot_offloads(const Dataplane *dp, bint udp_gso):
     """`udp_gso`: whether it was asked for."""
     return {
         "tun_vnet_hdr": dp.vnet_hdr_len != 0,

@@ -1,7 +1,7 @@
 # distutils: libraries = crypto
 # cython: language_level=3
 """Calls that the data plane's assertions refuse, each beside one that they let pass."""
-from pywg.dataplane.reorder.reorder cimport Pipeline, pipeline_init, pipeline_submit
+from pywg.dataplane.reorder.reorder cimport Reorder, reorder_init, reorder_submit
 from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane_new, gates_enter, gates_leave
 from pywg.dataplane.state.gate cimport gate_enter, gate_leave
 from pywg.dataplane.state.peer cimport Peer
@@ -24,9 +24,9 @@ cdef void *another_thread(void *arg) noexcept nogil:
 def inside_the_gate(bint broken) -> None:
     cdef Call call = bed()
     if not broken:
-        gate_enter(&call.dp.tx_gate)
+        gate_enter(&call.dp.send_gate)
     staged_take(call.dp, call.peer)
-    gate_leave(&call.dp.tx_gate)
+    gate_leave(&call.dp.send_gate)
     end(&call)
 
 
@@ -34,20 +34,20 @@ def inside_the_gate_of_another(bint broken) -> None:
     """The gate is held, and not by the thread that calls."""
     cdef Call call = bed()
     cdef pthread_t thread
-    gate_enter(&call.dp.tx_gate)
+    gate_enter(&call.dp.send_gate)
     if broken:
         pthread_create(&thread, NULL, another_thread, &call)
         pthread_join(thread, NULL)
     else:
         another_thread(&call)
-    gate_leave(&call.dp.tx_gate)
+    gate_leave(&call.dp.send_gate)
     end(&call)
 
 
 def inside_both_gates(bint broken) -> None:
     cdef Call call = bed()
     if broken:
-        gate_enter(&call.dp.tx_gate)
+        gate_enter(&call.dp.send_gate)
     else:
         gates_enter(call.dp)
     handshake_close(call.dp, call.peer)
@@ -56,12 +56,12 @@ def inside_both_gates(bint broken) -> None:
 
 
 def room_of_a_buffer(bint broken) -> None:
-    cdef Pipeline line
-    pipeline_init(&line, 2, -1, NULL, NULL, NULL)
-    pipeline_submit(&line)
-    pipeline_submit(&line)
+    cdef Reorder reorder
+    reorder_init(&reorder, 2, -1, NULL, NULL, NULL)
+    reorder_submit(&reorder)
+    reorder_submit(&reorder)
     if broken:
-        pipeline_submit(&line)
+        reorder_submit(&reorder)
 
 
 cdef Call bed():

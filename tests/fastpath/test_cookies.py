@@ -121,7 +121,7 @@ def test_budget_lets_through_half_of_what_takes_all_of_the_time() -> None:
 
 def test_budget_of_a_thread_that_is_behind_is_an_eighth() -> None:
     work = [(10**12 + 10_000 * i, 10_000) for i in range(8000)]
-    assert 1000 <= sum(budget.spend(work, pressed=True)) <= 1000 + CREDIT // 10_000
+    assert 1000 <= sum(budget.spend(work, pressure=True)) <= 1000 + CREDIT // 10_000
 
 
 def test_budget_forgives_what_is_not_its_own_fault() -> None:

@@ -275,13 +275,15 @@ def test_tun_that_ends_is_told_and_the_control_plane_goes_on() -> None:
 def test_each_thread_goes_round_when_it_is_asked() -> None:
     with Bed() as bed:
         for _ in range(20):
-            before = bed.plane.turns()
+            before = bed.plane.heartbeats()
 
             def gone_round(before: tuple[int, ...] = before) -> bool:
-                return all(now > then for now, then in zip(bed.plane.turns(), before, strict=True))
+                return all(now > then for now, then in zip(bed.plane.heartbeats(), before, strict=True))
 
             bed.until(gone_round, "a turn of each")
         bed.plane.detach_sockets()
         bed.plane.detach_tun()
-        before = bed.plane.turns()
-        bed.until(lambda: all(now > then for now, then in zip(bed.plane.turns(), before, strict=True)), "without work")
+        before = bed.plane.heartbeats()
+        bed.until(
+            lambda: all(now > then for now, then in zip(bed.plane.heartbeats(), before, strict=True)), "without work"
+        )

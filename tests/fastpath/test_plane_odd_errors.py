@@ -24,7 +24,7 @@ with Bed(helpers=helpers) as bed:
     tests = [[Argument(1, count)] for count in waited_for] or [[Argument(0, bed.sockets.fd4)] if socket_fd else []]
     for arguments in tests:
         refuse(number, code, arguments, all_threads=True)
-    plane.turns()               # wakes both: their next call is refused
+    plane.heartbeats()               # wakes both: their next call is refused
     near = bed.sockets.udp4.getsockname()[1]
     far, far6 = (socket.socket(family, socket.SOCK_DGRAM) for family in (socket.AF_INET, socket.AF_INET6))
     with far, far6:
@@ -45,7 +45,7 @@ with Bed(helpers=helpers) as bed:
 WHILE_LENT = """
 import json, sys
 from tests.fastpath.plane_harness import Bed, Far, raw_packet
-from tests.fastpath.test_lending import lent
+from tests.fastpath.test_handoff import lent
 from tests.runtime.syscall_refusal import Argument, refuse
 number, code, waited_for, helpers = json.loads(sys.argv[1])
 with Bed(helpers=helpers) as bed:

@@ -25,8 +25,8 @@ NOT_AGAIN = (
 OF_THREADS = (
     "test_helper_threads.py",
     "test_helpers.py",
-    "test_lending.py",
-    "test_pipeline.py",
+    "test_handoff.py",
+    "test_reorder.py",
     "test_plane_confirm.py",
     "test_plane_endpoints.py",
     "test_plane_lifecycle.py",

@@ -2,7 +2,7 @@
 
 Seal and open, and behind them two kinds of backend: the kernels of chapoly, where the CPU has the vectors for them,
 which do batches of any size; or one packet a call: libcrypto's EVP, which is everywhere, what EVP calls in the end
-(provider.pxd), or intel-ipsec-mb, if it is there and asked for.
+(ossl_provider.pxd), or intel-ipsec-mb, if it is there and asked for.
 
 Keys stay where their owner has them. Only libcrypto's contexts take a copy, and so a thread has one a direction, which
 is given the key for a batch and loses it with `aead_forget` when the batch is done.

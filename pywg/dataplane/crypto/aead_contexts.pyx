@@ -1,18 +1,18 @@
-"""A thread's AEADs (worker.pxd)."""
+"""A thread's AEADs (aead_contexts.pxd)."""
 from pywg.dataplane.crypto.aead cimport aead_forget, aead_free
 
 
-cdef void worker_init(Worker *worker) noexcept nogil:
-    """`worker` is all zeros."""
-    worker.sealer.seals = True
+cdef void aead_contexts_init(AeadContexts *contexts) noexcept nogil:
+    """`contexts` is all zeros."""
+    contexts.sealer.seals = True
 
 
-cdef void worker_free(Worker *worker) noexcept nogil:
-    aead_free(&worker.sealer)
-    aead_free(&worker.opener)
+cdef void aead_contexts_free(AeadContexts *contexts) noexcept nogil:
+    aead_free(&contexts.sealer)
+    aead_free(&contexts.opener)
 
 
-cdef void worker_forget(Worker *worker) noexcept nogil:
+cdef void aead_contexts_forget(AeadContexts *contexts) noexcept nogil:
     """Once a batch is done: its keys are their owners' alone, who may wipe them any time now."""
-    aead_forget(&worker.sealer)
-    aead_forget(&worker.opener)
+    aead_forget(&contexts.sealer)
+    aead_forget(&contexts.opener)

@@ -31,7 +31,7 @@ cdef extern from * nogil:
     static void pywg_blake2s_compress(uint32_t *h, const uint8_t *block, uint32_t total, uint32_t last)
     {
         uint32_t v[16], m[16];
-        memcpy(m, block, 64);       /* little-endian, as wire.pxd asserts */
+        memcpy(m, block, 64);       /* little-endian, as wireguard.pxd asserts */
         memcpy(v, h, 32);
         memcpy(v + 8, pywg_blake2s_iv, 32);
         v[12] ^= total;

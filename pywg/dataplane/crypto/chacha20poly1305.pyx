@@ -1,4 +1,4 @@
-"""The batch kernels of chapoly/ for the threads (chapoly.pxd), and on plain buffers for tests and benchmarks."""
+"""The batch kernels of chapoly/ for the threads, and on plain buffers for tests and benchmarks."""
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free

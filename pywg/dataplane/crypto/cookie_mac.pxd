@@ -20,7 +20,7 @@ cdef struct Macs:
     uint8_t mac1_state[BLAKE2S_STATE_LEN]   # no secrets, this and the next: they follow from our public key
     uint8_t cookie_key[KEY_LEN]
     bint has_key
-    uint8_t *secrets            # arena: the BLAKE2s states of SECRETS secrets, the newest first
+    uint8_t *secrets                        # arena: the BLAKE2s states of SECRETS secrets, the newest first
     uint64_t born_ns[SECRETS]
     int secret_count
 

@@ -1,4 +1,4 @@
-"""MAC1, MAC2 and cookies (mac.pxd), and the cookies on plain bytes for tests."""
+"""MAC1, MAC2 and cookies (cookie_mac.pxd), and the cookies on plain bytes for tests."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset

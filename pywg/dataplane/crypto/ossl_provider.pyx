@@ -1,4 +1,4 @@
-"""The default provider's ChaCha20-Poly1305 by its dispatch table (provider.pxd), found when this module is imported."""
+"""The default provider's ChaCha20-Poly1305 by its dispatch table, found when this module is imported."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport strncmp
 from pywg.dataplane.sys.libcrypto cimport OSSL_ALGORITHM, OSSL_CIPHER_PARAM_AEAD_TAG, OSSL_DISPATCH

@@ -1,4 +1,4 @@
-"""XChaCha20-Poly1305 (xchacha.pxd), and on plain bytes for tests. Words are little-endian, as wire.pxd asserts."""
+"""XChaCha20-Poly1305, and on plain bytes for tests. Words are little-endian, as wireguard.pxd asserts."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy

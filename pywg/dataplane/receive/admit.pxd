@@ -14,10 +14,10 @@ the messages that are beyond that are dropped, whoever they are from.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg.dataplane.crypto.xchacha20poly1305 cimport XNONCE_LEN
 from pywg.dataplane.receive.budget cimport Budget
-from pywg.dataplane.receive.ratelimiter cimport Sources
+from pywg.dataplane.receive.ratelimiter cimport RateLimiter
 from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.peer cimport Peer
-from pywg.dataplane.state.token_bucket cimport Bucket
+from pywg.dataplane.state.token_bucket cimport TokenBucket
 from pywg.dataplane.udp.udp cimport SEND_BATCH, Sender
 from pywg.dataplane.wire.endpoint cimport Endpoint
 from pywg.dataplane.wire.wireguard cimport COOKIE_REPLY_LEN, MAC_LEN
@@ -35,10 +35,10 @@ cdef struct Asker:                  # what a cookie reply is made from
 
 
 cdef struct Admission:
-    Sources sources
-    Bucket calm
+    RateLimiter sources
+    TokenBucket calm
     Budget budget
-    bint pressed                    # set by the owner: messages wait that it can't get round to
+    bint pressure                    # set by the owner: messages wait that it can't get round to
     uint32_t asker_count
     Asker askers[ASKERS_MAX]
     uint8_t nonces[ASKERS_MAX][XNONCE_LEN]

@@ -1,16 +1,16 @@
-"""The way of a handshake message past the checks (admission.pxd), in the order of the functions below."""
+"""The way of a handshake message past the checks (admit.pxd), in the order of the functions below."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from pywg.dataplane.crypto.cookie_mac cimport COOKIE_LEN, mac1_holds, mac1_of, mac2_holds, make_cookie
 from pywg.dataplane.crypto.xchacha20poly1305 cimport xchacha_open, xchacha_seal
 from pywg.dataplane.receive.budget cimport budget_allows, budget_spend
-from pywg.dataplane.receive.ratelimiter cimport sources_init, sources_take
+from pywg.dataplane.receive.ratelimiter cimport ratelimiter_init, ratelimiter_take
 from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.events cimport events_push
 from pywg.dataplane.state.gate cimport gate_is_mine
 from pywg.dataplane.state.index_table cimport IndexEntry, index_table_find
 from pywg.dataplane.state.peer cimport Peer
-from pywg.dataplane.state.token_bucket cimport bucket_take
+from pywg.dataplane.state.token_bucket cimport token_bucket_take
 from pywg.dataplane.sys.atomic cimport load64, store64
 from pywg.dataplane.sys.checks cimport c_assert, static_fits
 from pywg.dataplane.sys.clock cimport SECOND_NS, now_ns
@@ -31,13 +31,13 @@ cdef enum:
 
 cdef bint admission_init(Admission *a) noexcept nogil:
     """Of a structure that is all zeros. False: the system has no random bytes."""
-    return sources_init(&a.sources)
+    return ratelimiter_init(&a.sources)
 
 
 cdef void admission_message(Admission *a, Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,
                             uint32_t kind, uint64_t now) noexcept nogil:
     """A datagram that is no transport data: handed to the control plane, answered, or counted."""
-    c_assert(gate_is_mine(&dp.rx_gate))
+    c_assert(gate_is_mine(&dp.receive_gate))
     if kind == MESSAGE_INITIATION and len == INITIATION_LEN:
         handshake_message(a, dp, source, datagram, len, now)
     elif kind == MESSAGE_RESPONSE and len == RESPONSE_LEN:
@@ -70,7 +70,7 @@ cdef void handshake_message(Admission *a, Dataplane *dp, const Endpoint *source,
         if not mac2_holds(&dp.macs, datagram, len, source, now):
             ask_for_cookie(a, dp, source, datagram, len, now)
             return
-        if not sources_take(&a.sources, source, now):
+        if not ratelimiter_take(&a.sources, source, now):
             hold_back(a, dp, now)
             count(&dp.counters.rx_source_limited)
             return
@@ -83,7 +83,7 @@ cdef void hold_back(Admission *a, Dataplane *dp, uint64_t now) noexcept nogil:
     None of these reach its queue, which is soon empty: so their own number has to tell whether the load goes on. Else
     the queue would be filled anew each second, for as long as a flood lasts.
     """
-    if not bucket_take(&a.calm, now, CALM_PER_SECOND, CALM_BURST):
+    if not token_bucket_take(&a.calm, now, CALM_PER_SECOND, CALM_BURST):
         store64(&dp.events.loaded_until_ns, now + SECOND_NS)
 
 
@@ -104,7 +104,7 @@ cdef void ask_for_cookie(Admission *a, Dataplane *dp, const Endpoint *source, co
     hold_back(a, dp, now)
     if a.asker_count == ASKERS_MAX:
         admission_answer(a, dp, now)
-    if not budget_allows(&a.budget, now, a.pressed):
+    if not budget_allows(&a.budget, now, a.pressure):
         count(&dp.counters.rx_under_load)
         return
     c_assert(a.asker_count < ASKERS_MAX)
@@ -137,7 +137,7 @@ cdef void admission_answer(Admission *a, Dataplane *dp, uint64_t now) noexcept n
     cdef uint64_t began
     cdef uint32_t i, askers = a.asker_count
     cdef int sent = 0
-    c_assert(gate_is_mine(&dp.rx_gate))
+    c_assert(gate_is_mine(&dp.receive_gate))
     if askers == 0:
         return
     static_fits(ASKERS_MAX, SEND_BATCH)     # each is queued, in a sender that is empty
@@ -158,8 +158,8 @@ cdef void admission_answer(Admission *a, Dataplane *dp, uint64_t now) noexcept n
 
 cdef void note_sent(Peer *peer, const uint8_t *message, uint32_t len) noexcept nogil:
     """A message goes to the peer: a cookie reply may answer it, if it is an initiation or a response. In both gates."""
-    peer.awaits_cookie = len == INITIATION_LEN or len == RESPONSE_LEN
-    if peer.awaits_cookie:
+    peer.cookie_due = len == INITIATION_LEN or len == RESPONSE_LEN
+    if peer.cookie_due:
         memcpy(&peer.sent_index, message + SENDER_AT, 4)
         memcpy(peer.sent_mac1, mac1_of(message, len), MAC_LEN)
 
@@ -180,11 +180,11 @@ cdef void cookie_reply(Dataplane *dp, const Endpoint *source, const uint8_t *dat
         count(&dp.counters.rx_unknown_index)
         return
     peer = entry.peer
-    authentic = (dp.macs.has_key and peer.awaits_cookie and peer.sent_index == index
+    authentic = (dp.macs.has_key and peer.cookie_due and peer.sent_index == index
                  and xchacha_open(peer.cookie_key, datagram + REPLY_NONCE_AT, datagram + REPLY_COOKIE_AT,
                                   COOKIE_LEN + TAG_LEN, peer.sent_mac1, MAC_LEN, cookie))
     OPENSSL_cleanse(cookie, COOKIE_LEN)
     if not authentic:
         count(&dp.counters.rx_bad_cookie_reply)
     elif hand_over(dp, source, datagram, COOKIE_REPLY_LEN, now):
-        peer.awaits_cookie = False
+        peer.cookie_due = False

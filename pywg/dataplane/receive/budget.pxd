@@ -17,9 +17,9 @@ cdef struct Budget:
     uint64_t last_ns
 
 
-cdef inline bint budget_allows(Budget *budget, uint64_t now, bint pressed) noexcept nogil:
-    """Whether there is time for some of the work now. `now`: ns, never going back; `pressed`: since the last call."""
-    cdef uint64_t earned = (now - budget.last_ns) >> (BUDGET_PRESSED_LOG2 if pressed else BUDGET_SHARE_LOG2)
+cdef inline bint budget_allows(Budget *budget, uint64_t now, bint pressure) noexcept nogil:
+    """Whether there is time for some of the work now. `now`: ns, never going back; `pressure`: since the last call."""
+    cdef uint64_t earned = (now - budget.last_ns) >> (BUDGET_PRESSED_LOG2 if pressure else BUDGET_SHARE_LOG2)
     budget.last_ns = now
     budget.credit_ns += <int64_t>min(earned, <uint64_t>(2 * BUDGET_MOST_NS))
     if budget.credit_ns > BUDGET_MOST_NS:

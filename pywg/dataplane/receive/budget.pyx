@@ -2,7 +2,7 @@
 from libc.stdint cimport uint64_t
 
 
-def spend(work: list[tuple[int, int]], bint pressed=False) -> list[bool]:
+def spend(work: list[tuple[int, int]], bint pressure=False) -> list[bool]:
     """Of each (time of arrival, time that the work takes), in ns: whether it is done. The arrivals never go back."""
     cdef Budget budget
     cdef list done = []
@@ -11,7 +11,7 @@ def spend(work: list[tuple[int, int]], bint pressed=False) -> list[bool]:
     budget.credit_ns = 0
     budget.last_ns = 0
     for now, needed in work:
-        allowed = budget_allows(&budget, now, pressed)
+        allowed = budget_allows(&budget, now, pressure)
         if allowed:
             budget_spend(&budget, needed)
         done.append(allowed)

@@ -1,9 +1,9 @@
 """What opened messages change, in the order they came in: the replay window, endpoint and timers of a peer, the TUN.
 
-One thread at a time: without helpers the one that receives, with them whoever finishes a slot (pipeline).
+One thread at a time: without helpers the one that receives, with them whoever finishes a slot (reorder).
 """
 from pywg.dataplane.receive.coalesce cimport COALESCE_MAX_IOV, Coalescer
-from pywg.dataplane.receive.open cimport InBatch
+from pywg.dataplane.receive.open cimport ReceiveBatch
 from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.sys.linux cimport iovec
 
@@ -19,5 +19,5 @@ cdef struct Delivery:
 cdef int delivery_init(Delivery *d, Dataplane *dp) noexcept nogil
 cdef void delivery_free(Delivery *d) noexcept nogil
 cdef int delivery_renew(Delivery *d, int vnet_hdr_len) noexcept nogil
-cdef void deliver(Delivery *d, InBatch *b) noexcept nogil
+cdef void deliver(Delivery *d, ReceiveBatch *b) noexcept nogil
 cdef void write_frames(Delivery *d) noexcept nogil

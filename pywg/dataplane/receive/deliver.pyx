@@ -1,4 +1,4 @@
-"""The ordered end of the inbound path (delivery.pxd).
+"""The ordered end of the inbound path (deliver.pxd).
 
 `deliver` takes what is authentic and new, and checks that the peer owns the inner source; `write_frames` writes what
 the coalescer made of it.
@@ -6,7 +6,7 @@ the coalescer made of it.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg.dataplane.receive.coalesce cimport COALESCE_MAX_IOV, Coalescer, coalesce_add, coalesce_count, coalesce_frame
 from pywg.dataplane.receive.coalesce cimport coalesce_free, coalesce_new, coalesce_reset
-from pywg.dataplane.receive.open cimport Group, InBatch
+from pywg.dataplane.receive.open cimport Group, ReceiveBatch
 from pywg.dataplane.state.activity cimport activity_begins
 from pywg.dataplane.state.allowedips cimport allowedips_lookup
 from pywg.dataplane.state.counters cimport count
@@ -19,7 +19,7 @@ from pywg.dataplane.sys.atomic cimport add64, load_int, store64, store_pointer
 from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.sys.linux cimport EINTR, writev
-from pywg.dataplane.udp.udp cimport Received
+from pywg.dataplane.udp.udp cimport ReceiveMeta
 from pywg.dataplane.wire.ecn cimport ecn_decapsulate
 from pywg.dataplane.wire.ip cimport IpView, ip_read
 from pywg.dataplane.wire.wireguard cimport TAG_LEN, TRANSPORT_MIN_LEN, WG_HEADER_LEN, TransportHeader
@@ -51,12 +51,12 @@ cdef int delivery_renew(Delivery *d, int vnet_hdr_len) noexcept nogil:
 
 # ---- what a message tells
 
-cdef void deliver(Delivery *d, InBatch *b) noexcept nogil:
+cdef void deliver(Delivery *d, ReceiveBatch *b) noexcept nogil:
     """Takes what is authentic and new of an opened batch."""
     cdef Dataplane *dp = d.dp
     cdef Group *group
     cdef Keypair *keypair
-    cdef Received *known = NULL
+    cdef ReceiveMeta *known = NULL
     cdef uint8_t *datagram
     cdef uint32_t i, j, at
     for i in range(b.group_count):
@@ -92,8 +92,8 @@ cdef void note_received(Dataplane *dp, Keypair *keypair, bint data, uint64_t now
     if data:
         activity_begins(&dp.events, peer, &peer.keepalive_owed_since, now)
     if (keypair.initiator and now - keypair.birth_ns >= REKEY_ON_RECEIVE_S * SECOND_NS
-            and now - peer.rx_rekey_asked_ns >= SECOND_NS):
-        peer.rx_rekey_asked_ns = now
+            and now - peer.receive_rekey_asked_ns >= SECOND_NS):
+        peer.receive_rekey_asked_ns = now
         events_raise(&dp.events, peer, EVENT_REKEY_WANTED)
 
 

@@ -5,10 +5,10 @@ that receives; opening touches nothing but the group's datagrams; whatever a mes
 delivery's.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from pywg.dataplane.crypto.aead_contexts cimport Worker
+from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
 from pywg.dataplane.state.peer cimport Keypair
 from pywg.dataplane.sys.checks cimport c_assert
-from pywg.dataplane.udp.udp cimport RECEIVE_BATCH, Received, Receiver
+from pywg.dataplane.udp.udp cimport RECEIVE_BATCH, ReceiveMeta, Receiver
 from pywg.dataplane.wire.wireguard cimport TRANSPORT_MIN_LEN
 
 cdef enum:
@@ -23,24 +23,24 @@ cdef struct Group:
     uint64_t authentic          # bit i: datagram first + i is
 
 
-cdef struct InBatch:
+cdef struct ReceiveBatch:
     Receiver *receiver
-    Received messages[RECEIVE_BATCH]
+    ReceiveMeta messages[RECEIVE_BATCH]
     uint64_t now
     uint32_t group_count
     uint32_t datagram_count
     Group groups[DATAGRAMS_MAX]
     uint8_t *datagrams[DATAGRAMS_MAX]
     uint32_t wire_lens[DATAGRAMS_MAX]
-    Received *sources[DATAGRAMS_MAX]    # what each came in: where from
+    ReceiveMeta *sources[DATAGRAMS_MAX]    # what each came in: where from
 
-cdef int inbatch_init(InBatch *b) noexcept nogil
-cdef void inbatch_free(InBatch *b) noexcept nogil
-cdef void inbatch_clear(InBatch *b) noexcept nogil
-cdef void inbatch_open(InBatch *b, Worker *worker) noexcept nogil
+cdef int receive_batch_init(ReceiveBatch *b) noexcept nogil
+cdef void receive_batch_free(ReceiveBatch *b) noexcept nogil
+cdef void receive_batch_clear(ReceiveBatch *b) noexcept nogil
+cdef void receive_batch_open(ReceiveBatch *b, AeadContexts *contexts) noexcept nogil
 
 
-cdef inline bint inbatch_starts_group(const InBatch *b, const Keypair *keypair) noexcept nogil:
+cdef inline bint receive_batch_starts_group(const ReceiveBatch *b, const Keypair *keypair) noexcept nogil:
     """Whether the next message, of this keypair, can't be of the last group."""
     cdef const Group *last
     if b.group_count == 0:
@@ -49,19 +49,19 @@ cdef inline bint inbatch_starts_group(const InBatch *b, const Keypair *keypair) 
     return last.count == GROUP_MAX or last.keypair != keypair
 
 
-cdef inline bint inbatch_has_room(const InBatch *b) noexcept nogil:
+cdef inline bint receive_batch_has_room(const ReceiveBatch *b) noexcept nogil:
     """For one more datagram, and so for one more group. Asked before each that is added."""
     return b.datagram_count < DATAGRAMS_MAX
 
 
-cdef inline void inbatch_add(InBatch *b, bint starts_group, Keypair *keypair, Received *message, uint8_t *datagram,
-                             uint32_t len) noexcept nogil:
-    """`inbatch_has_room` said that there is room."""
+cdef inline void receive_batch_add(ReceiveBatch *b, bint starts_group, Keypair *keypair, ReceiveMeta *message,
+                                   uint8_t *datagram, uint32_t len) noexcept nogil:
+    """`receive_batch_has_room` said that there is room."""
     cdef Group *group
-    c_assert(inbatch_has_room(b))
+    c_assert(receive_batch_has_room(b))
     c_assert(b.group_count <= b.datagram_count)
     c_assert(len >= TRANSPORT_MIN_LEN)
-    c_assert(starts_group == inbatch_starts_group(b, keypair))
+    c_assert(starts_group == receive_batch_starts_group(b, keypair))
     if starts_group:
         group = &b.groups[b.group_count]
         group.keypair = keypair

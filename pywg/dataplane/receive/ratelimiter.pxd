@@ -6,7 +6,7 @@ a second, sooner than a handshake is tried again. Each change gives a source its
 """
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
-from pywg.dataplane.state.token_bucket cimport Bucket, bucket_take
+from pywg.dataplane.state.token_bucket cimport TokenBucket, token_bucket_take
 from pywg.dataplane.sys.libcrypto cimport RAND_bytes
 from pywg.dataplane.wire.endpoint cimport Endpoint
 
@@ -17,17 +17,17 @@ cdef enum:
     EPOCH_LOG2_NS = 30
 
 
-cdef struct Sources:
+cdef struct RateLimiter:
     uint64_t key[2]
-    Bucket buckets[1 << SOURCE_BUCKETS_LOG2]
+    TokenBucket buckets[1 << SOURCE_BUCKETS_LOG2]
 
 
-cdef inline bint sources_init(Sources *sources) noexcept nogil:
+cdef inline bint ratelimiter_init(RateLimiter *sources) noexcept nogil:
     """Of a structure that is all zeros. False: the system has no random bytes."""
     return RAND_bytes(<unsigned char *>sources.key, sizeof(sources.key)) == 1
 
 
-cdef inline uint32_t sources_bucket(const Sources *sources, const Endpoint *source, uint64_t now) noexcept nogil:
+cdef inline uint32_t sources_bucket(const RateLimiter *sources, const Endpoint *source, uint64_t now) noexcept nogil:
     """Multiply, shift, multiply: both factors are odd and secret."""
     cdef uint64_t hash = 0
     memcpy(&hash, source.ip, 4 if source.ip_len == 4 else 8)
@@ -36,7 +36,7 @@ cdef inline uint32_t sources_bucket(const Sources *sources, const Endpoint *sour
     return <uint32_t>(hash >> (64 - SOURCE_BUCKETS_LOG2))
 
 
-cdef inline bint sources_take(Sources *sources, const Endpoint *source, uint64_t now) noexcept nogil:
+cdef inline bint ratelimiter_take(RateLimiter *sources, const Endpoint *source, uint64_t now) noexcept nogil:
     """Whether this source may bring one more."""
-    cdef Bucket *bucket = &sources.buckets[sources_bucket(sources, source, now)]
-    return bucket_take(bucket, now, SOURCE_PER_SECOND, SOURCE_BURST)
+    cdef TokenBucket *bucket = &sources.buckets[sources_bucket(sources, source, now)]
+    return token_bucket_take(bucket, now, SOURCE_PER_SECOND, SOURCE_BURST)

@@ -1,26 +1,27 @@
 """Inbound flow, in the order of the functions below:
 
-1. `ingress_step`, which a thread calls inside the gate (crew), takes up to 16 UDP messages of each socket that has any,
-   or 8 long ones.
-2. `inbound` cuts a message that GRO merged into datagrams and tells handshake messages (admission) from transport data.
-3. `transport_message` finds the keypair and gathers what belongs to it (inbatch), up to 64 messages a group.
-4. Groups are opened in place and delivered (delivery), each as soon as it is complete. With helpers `pass_on` hands
-   the whole batch to them (pipeline), unless it is small and no other is on its way: then nothing is gained by a hop.
+1. `receive_step`, which a thread calls inside the gate (threads), takes up to 16 UDP messages of each socket that has
+   any, or 8 long ones.
+2. `inbound` cuts a message that GRO merged into datagrams and tells handshake messages (admit) from transport data.
+3. `transport_message` finds the keypair and gathers what belongs to it (open), up to 64 messages a group.
+4. Groups are opened in place and delivered (deliver), each as soon as it is complete. With helpers `pass_on` hands
+   the whole batch to them (reorder), unless it is small and no other is on its way: then nothing is gained by a hop.
 
 Nothing is believed of a datagram before its tag holds: the window, the endpoint and the timers move only after that.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
-from pywg.dataplane.crypto.aead_contexts cimport Worker, worker_free, worker_init
+from pywg.dataplane.crypto.aead_contexts cimport AeadContexts, aead_contexts_free, aead_contexts_init
 from pywg.dataplane.receive.admit cimport admission_answer, admission_init, admission_message
 from pywg.dataplane.receive.deliver cimport deliver, delivery_free, delivery_init, write_frames
-from pywg.dataplane.receive.open cimport InBatch, inbatch_add, inbatch_clear, inbatch_free, inbatch_has_room
-from pywg.dataplane.receive.open cimport inbatch_init, inbatch_open, inbatch_starts_group
+from pywg.dataplane.receive.open cimport ReceiveBatch, receive_batch_add, receive_batch_clear, receive_batch_free
+from pywg.dataplane.receive.open cimport receive_batch_has_room, receive_batch_init, receive_batch_open
+from pywg.dataplane.receive.open cimport receive_batch_starts_group
 from pywg.dataplane.reorder.pool cimport pool_wake
-from pywg.dataplane.reorder.reorder cimport pipeline_destroy, pipeline_finish, pipeline_has_room, pipeline_hold
-from pywg.dataplane.reorder.reorder cimport pipeline_init, pipeline_is_empty, pipeline_next, pipeline_release
-from pywg.dataplane.reorder.reorder cimport pipeline_submit, pipeline_submit_worked, pipeline_work
+from pywg.dataplane.reorder.reorder cimport reorder_destroy, reorder_finish, reorder_has_room, reorder_hold
+from pywg.dataplane.reorder.reorder cimport reorder_init, reorder_is_empty, reorder_next, reorder_release
+from pywg.dataplane.reorder.reorder cimport reorder_submit, reorder_submit_worked, reorder_work
 from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.dataplane cimport Dataplane, gates_are_mine
 from pywg.dataplane.state.gate cimport gate_is_mine
@@ -30,7 +31,7 @@ from pywg.dataplane.state.replay cimport replay_plausible
 from pywg.dataplane.sys.atomic cimport store64
 from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.clock cimport SECOND_NS, now_ns
-from pywg.dataplane.udp.udp cimport RECEIVE_BATCH, Received, udp_receive, udp_received
+from pywg.dataplane.udp.udp cimport RECEIVE_BATCH, ReceiveMeta, udp_receive, udp_received
 from pywg.dataplane.wire.wireguard cimport MESSAGE_TRANSPORT, TRANSPORT_MIN_LEN, TransportHeader
 
 cdef enum:
@@ -42,72 +43,72 @@ cdef enum:
     BEHIND_BATCHES = 256    # then the socket is soon full, or is already
 
 
-cdef Ingress *ingress_new(Dataplane *dp, int slots) noexcept nogil:
+cdef ReceivePath *receive_path_new(Dataplane *dp, int slots) noexcept nogil:
     """`slots`: batches that may be on their way at once; 1 without helpers. NULL: no memory."""
-    cdef Ingress *e = <Ingress *>calloc(1, sizeof(Ingress))
+    cdef ReceivePath *e = <ReceivePath *>calloc(1, sizeof(ReceivePath))
     cdef int i
     if e == NULL:
         return NULL
     e.dp = dp
-    worker_init(&e.worker)
+    aead_contexts_init(&e.contexts)
     e.limit = RECEIVE_BATCH
-    pipeline_init(&e.line, slots, dp.rx_kick, e, open_slot, deliver_slot)
-    e.batches = <InBatch *>calloc(slots, sizeof(InBatch))
+    reorder_init(&e.reorder, slots, dp.receive_kick, e, open_slot, deliver_slot)
+    e.batches = <ReceiveBatch *>calloc(slots, sizeof(ReceiveBatch))
     if e.batches == NULL or delivery_init(&e.delivery, dp) < 0 or not admission_init(&e.admission):
-        ingress_free(e)
+        receive_path_free(e)
         return NULL
     e.batch = &e.batches[0]
     for i in range(slots):
         e.batch_count += 1
-        if inbatch_init(&e.batches[i]) < 0:
-            ingress_free(e)
+        if receive_batch_init(&e.batches[i]) < 0:
+            receive_path_free(e)
             return NULL
     return e
 
 
-cdef void ingress_free(Ingress *e) noexcept nogil:
+cdef void receive_path_free(ReceivePath *e) noexcept nogil:
     cdef int i
     if e == NULL:
         return
     for i in range(e.batch_count):
-        inbatch_free(&e.batches[i])
+        receive_batch_free(&e.batches[i])
     free(e.batches)
     delivery_free(&e.delivery)
-    worker_free(&e.worker)
-    pipeline_destroy(&e.line)
+    aead_contexts_free(&e.contexts)
+    reorder_destroy(&e.reorder)
     free(e)
 
 
 # ---- 1. a batch
 
-cdef void ingress_step(Ingress *e) noexcept nogil:
+cdef void receive_step(ReceivePath *e) noexcept nogil:
     """One batch of each socket that has one, inside the gate."""
-    c_assert(gate_is_mine(&e.dp.rx_gate))
+    c_assert(gate_is_mine(&e.dp.receive_gate))
     if e.ready4 and e.dp.fd4 >= 0:
         receive(e, e.dp.fd4, &e.failures4)
     if e.ready6 and e.dp.fd6 >= 0:
         receive(e, e.dp.fd6, &e.failures6)
 
 
-cdef bint ready(Ingress *e) noexcept nogil:
+cdef bint ready(ReceivePath *e) noexcept nogil:
     """Whether there is a batch to fill."""
     cdef int slot
     if e.pool == NULL:
         return True
-    slot = pipeline_next(&e.line)
+    slot = reorder_next(&e.reorder)
     # Where all batches wait for somebody who opens them, this thread does.
     while slot < 0:
-        if not pipeline_work(&e.line, &e.worker) and not pipeline_has_room(&e.line):
-            e.crowded = True
+        if not reorder_work(&e.reorder, &e.contexts) and not reorder_has_room(&e.reorder):
+            e.no_free_batch = True
             return False
-        slot = pipeline_next(&e.line)
+        slot = reorder_next(&e.reorder)
     e.batch = &e.batches[slot]
     return True
 
 
-cdef void receive(Ingress *e, int fd, int *failures) noexcept nogil:
-    cdef InBatch *b
-    cdef Received *message
+cdef void receive(ReceivePath *e, int fd, int *failures) noexcept nogil:
+    cdef ReceiveBatch *b
+    cdef ReceiveMeta *message
     cdef uint32_t bytes = 0
     cdef int i, n
     if not ready(e):
@@ -129,9 +130,9 @@ cdef void receive(Ingress *e, int fd, int *failures) noexcept nogil:
     b.now = now_ns()
     e.full = 0 if n < e.limit else min(e.full + 1, BEHIND_BATCHES)
     if e.full >= PRESSED_BATCHES:
-        store64(&e.dp.rx_pressed_ns, b.now)
-    e.admission.pressed = e.full == BEHIND_BATCHES
-    e.alone = e.pool == NULL or pipeline_is_empty(&e.line)
+        store64(&e.dp.receive_pressure_ns, b.now)
+    e.admission.pressure = e.full == BEHIND_BATCHES
+    e.alone = e.pool == NULL or reorder_is_empty(&e.reorder)
     for i in range(n):
         message = &b.messages[i]
         udp_received(b.receiver, i, message)
@@ -154,7 +155,7 @@ cdef void receive(Ingress *e, int fd, int *failures) noexcept nogil:
 
 # ---- 2. datagrams
 
-cdef void inbound(Ingress *e, Received *message, uint64_t now) noexcept nogil:
+cdef void inbound(ReceivePath *e, ReceiveMeta *message, uint64_t now) noexcept nogil:
     cdef uint32_t at = 0, n = 0, len, kind
     cdef uint8_t *datagram
     if message.len == 0:
@@ -178,7 +179,7 @@ cdef void inbound(Ingress *e, Received *message, uint64_t now) noexcept nogil:
 
 # ---- 3. transport data
 
-cdef void transport_message(Ingress *e, Received *message, uint8_t *datagram, uint32_t len,
+cdef void transport_message(ReceivePath *e, ReceiveMeta *message, uint8_t *datagram, uint32_t len,
                             uint64_t now) noexcept nogil:
     """Adds the message to those that wait for the same keypair, if there is any hope for it."""
     cdef Dataplane *dp = e.dp
@@ -199,65 +200,65 @@ cdef void transport_message(Ingress *e, Received *message, uint8_t *datagram, ui
     if e.alone and not replay_plausible(&entry.keypair.window, header.counter):
         count(&dp.counters.rx_replayed)
         return
-    starts_group = inbatch_starts_group(e.batch, entry.keypair)
+    starts_group = receive_batch_starts_group(e.batch, entry.keypair)
     if starts_group and e.pool == NULL:
         open_and_deliver(e, e.batch)
-    if not inbatch_has_room(e.batch):
+    if not receive_batch_has_room(e.batch):
         count(&dp.counters.rx_queue_full)
         return
-    inbatch_add(e.batch, starts_group, entry.keypair, message, datagram, len)
+    receive_batch_add(e.batch, starts_group, entry.keypair, message, datagram, len)
 
 
 # ---- 4. open and deliver
 
-cdef void open_and_deliver(Ingress *e, InBatch *b) noexcept nogil:
-    inbatch_open(b, &e.worker)
+cdef void open_and_deliver(ReceivePath *e, ReceiveBatch *b) noexcept nogil:
+    receive_batch_open(b, &e.contexts)
     deliver(&e.delivery, b)
-    inbatch_clear(b)
+    receive_batch_clear(b)
 
 
-cdef void pass_on(Ingress *e, bint large) noexcept nogil:
+cdef void pass_on(ReceivePath *e, bint large) noexcept nogil:
     """With helpers: the batch is delivered, or on its way to that."""
     if e.batch.datagram_count == 0:
         return
     if e.alone and not large:
-        inbatch_open(e.batch, &e.worker)
-        pipeline_submit_worked(&e.line)
-        pipeline_finish(&e.line, False)
+        receive_batch_open(e.batch, &e.contexts)
+        reorder_submit_worked(&e.reorder)
+        reorder_finish(&e.reorder, False)
         return
-    store64(&e.dp.rx_pressed_ns, e.batch.now)   # who has work for helpers should do nothing but find it
-    pipeline_submit(&e.line)
+    store64(&e.dp.receive_pressure_ns, e.batch.now)   # who has work for helpers should do nothing but find it
+    reorder_submit(&e.reorder)
     count(&e.dp.counters.rx_shared)
     if large:
         pool_wake(e.pool)
     else:
         # This thread has little else to do: it works on what is there, instead of waking another for it.
-        while pipeline_work(&e.line, &e.worker):
+        while reorder_work(&e.reorder, &e.contexts):
             pass
 
 
-cdef void open_slot(void *owner, int slot, Worker *worker) noexcept nogil:
-    inbatch_open(&(<Ingress *>owner).batches[slot], worker)
+cdef void open_slot(void *owner, int slot, AeadContexts *contexts) noexcept nogil:
+    receive_batch_open(&(<ReceivePath *>owner).batches[slot], contexts)
 
 
 cdef bint deliver_slot(void *owner, int slot) noexcept nogil:
-    cdef Ingress *e = <Ingress *>owner
+    cdef ReceivePath *e = <ReceivePath *>owner
     deliver(&e.delivery, &e.batches[slot])
     write_frames(&e.delivery)
-    inbatch_clear(&e.batches[slot])
+    receive_batch_clear(&e.batches[slot])
     return True
 
 
 # ---- the control plane, inside both gates
 
-cdef void ingress_hold(Ingress *e) noexcept nogil:
-    """Returns when all that was received is delivered; nothing is before `ingress_release`."""
+cdef void receive_path_hold(ReceivePath *e) noexcept nogil:
+    """Returns when all that was received is delivered; nothing is before `receive_path_release`."""
     c_assert(gates_are_mine(e.dp))
     if e.pool != NULL:
-        pipeline_hold(&e.line)
+        reorder_hold(&e.reorder)
 
 
-cdef void ingress_release(Ingress *e) noexcept nogil:
+cdef void receive_path_release(ReceivePath *e) noexcept nogil:
     c_assert(gates_are_mine(e.dp))
     if e.pool != NULL:
-        pipeline_release(&e.line)
+        reorder_release(&e.reorder)

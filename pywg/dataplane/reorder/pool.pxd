@@ -4,26 +4,26 @@ A sleeping helper is woken for a slot only if no other one is awake and looking 
 that there is more, wakes the next. So a slot costs at most one wake-up, and a busy pool none.
 """
 from libc.stdint cimport uint8_t, uint64_t
-from pywg.dataplane.crypto.aead_contexts cimport Worker
-from pywg.dataplane.reorder.reorder cimport Pipeline
+from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
+from pywg.dataplane.reorder.reorder cimport Reorder
 from pywg.dataplane.sys.linux cimport pthread_cond_t, pthread_mutex_t, pthread_t
 
 cdef enum:
     HELPERS_MAX = 62            # with the two others, 64 threads
-    LINES = 2
+    DIRECTIONS = 2
 
 
 cdef struct Helper:
     Pool *pool
     pthread_t thread
     int number
-    Worker worker
+    AeadContexts contexts
 
 
 cdef struct Pool:
     int count
     int started
-    Pipeline *lines[LINES]
+    Reorder *reorders[DIRECTIONS]
     Helper *helpers
     uint64_t running            # atomic: helpers that have begun
     uint64_t looking            # atomic: helpers that are awake and have no slot
@@ -33,7 +33,7 @@ cdef struct Pool:
     int sleeping
     int woken                   # of those that slept: on their way out of it
 
-cdef Pool *pool_new(int count, Pipeline *first, Pipeline *second) noexcept nogil
+cdef Pool *pool_new(int count, Reorder *first, Reorder *second) noexcept nogil
 cdef int pool_start(Pool *pool) noexcept nogil
 cdef void pool_name(Pool *pool) noexcept nogil
 cdef void pool_stop(Pool *pool) noexcept nogil

@@ -2,8 +2,8 @@
 from libc.stdint cimport uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
-from pywg.dataplane.crypto.aead_contexts cimport worker_free, worker_init
-from pywg.dataplane.reorder.reorder cimport Pipeline, pipeline_has_work, pipeline_work
+from pywg.dataplane.crypto.aead_contexts cimport aead_contexts_free, aead_contexts_init
+from pywg.dataplane.reorder.reorder cimport Reorder, reorder_has_work, reorder_work
 from pywg.dataplane.sys.atomic cimport add64_ordered, fence, load64, load8, store8
 from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.linux cimport pthread_cond_broadcast, pthread_cond_destroy, pthread_cond_init
@@ -15,7 +15,7 @@ cdef enum:
     NAME_LEN = 16
 
 
-cdef Pool *pool_new(int count, Pipeline *first, Pipeline *second) noexcept nogil:
+cdef Pool *pool_new(int count, Reorder *first, Reorder *second) noexcept nogil:
     """Of up to HELPERS_MAX helpers, none of them started. NULL: no memory."""
     cdef Pool *pool = <Pool *>calloc(1, sizeof(Pool))
     cdef int i
@@ -24,8 +24,8 @@ cdef Pool *pool_new(int count, Pipeline *first, Pipeline *second) noexcept nogil
         return NULL
     pthread_mutex_init(&pool.lock, NULL)
     pthread_cond_init(&pool.work, NULL)
-    pool.lines[0] = first
-    pool.lines[1] = second
+    pool.reorders[0] = first
+    pool.reorders[1] = second
     pool.helpers = <Helper *>calloc(count, sizeof(Helper))
     if pool.helpers == NULL:
         pool_free(pool)
@@ -34,7 +34,7 @@ cdef Pool *pool_new(int count, Pipeline *first, Pipeline *second) noexcept nogil
         pool.count += 1
         pool.helpers[i].pool = pool
         pool.helpers[i].number = i
-        worker_init(&pool.helpers[i].worker)
+        aead_contexts_init(&pool.helpers[i].contexts)
     return pool
 
 
@@ -79,7 +79,7 @@ cdef void pool_free(Pool *pool) noexcept nogil:
     if pool == NULL:
         return
     for i in range(pool.count):
-        worker_free(&pool.helpers[i].worker)
+        aead_contexts_free(&pool.helpers[i].contexts)
     free(pool.helpers)
     pthread_cond_destroy(&pool.work)
     pthread_mutex_destroy(&pool.lock)
@@ -95,34 +95,35 @@ cdef void *helper_thread(void *arg) noexcept nogil:
     while not load8(&pool.stop):
         # The two directions in turn, so that none starves.
         i += 1
-        if not help(pool, pool.lines[i % LINES], helper) and not help(pool, pool.lines[(i + 1) % LINES], helper):
+        if (not help(pool, pool.reorders[i % DIRECTIONS], helper)
+                and not help(pool, pool.reorders[(i + 1) % DIRECTIONS], helper)):
             sleep(pool)
     return NULL
 
 
-cdef bint help(Pool *pool, Pipeline *line, Helper *helper) noexcept nogil:
+cdef bint help(Pool *pool, Reorder *reorder, Helper *helper) noexcept nogil:
     """False: nothing to do there."""
-    if not pipeline_has_work(line):
+    if not reorder_has_work(reorder):
         return False
     # From here on this thread does not look for more: if there is more, and nobody else looks, somebody has to.
     if add64_ordered(&pool.looking, ~<uint64_t>0) == 0 and has_more(pool):
         pool_wake(pool)
-    pipeline_work(line, &helper.worker)
+    reorder_work(reorder, &helper.contexts)
     add64_ordered(&pool.looking, 1)
     return True
 
 
 cdef bint has_work(const Pool *pool) noexcept nogil:
-    return pipeline_has_work(pool.lines[0]) or pipeline_has_work(pool.lines[1])
+    return reorder_has_work(pool.reorders[0]) or reorder_has_work(pool.reorders[1])
 
 
 cdef bint has_more(const Pool *pool) noexcept nogil:
     """Work for more than one."""
     cdef uint64_t taken, waiting = 0
     cdef int i
-    for i in range(LINES):
-        taken = load64(&pool.lines[i].taken)    # first: more may have been submitted since, never less
-        waiting += load64(&pool.lines[i].submitted) - taken
+    for i in range(DIRECTIONS):
+        taken = load64(&pool.reorders[i].taken)    # first: more may have been submitted since, never less
+        waiting += load64(&pool.reorders[i].submitted) - taken
     return waiting > 1
 
 

@@ -13,17 +13,17 @@ The control plane, with the reader's gate, waits until nothing is in work and ke
 anything, are slots that are blocked.
 """
 from libc.stdint cimport uint8_t, uint64_t
-from pywg.dataplane.crypto.aead_contexts cimport Worker
+from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
 from pywg.dataplane.sys.linux cimport pthread_cond_t, pthread_mutex_t
 
 cdef enum:
     SLOTS_MAX = 16
 
-ctypedef void (*Work)(void *owner, int slot, Worker *worker) noexcept nogil
+ctypedef void (*Work)(void *owner, int slot, AeadContexts *contexts) noexcept nogil
 ctypedef bint (*Finish)(void *owner, int slot) noexcept nogil     # False: not now, and what is left stays in the slot
 
 
-cdef struct Pipeline:
+cdef struct Reorder:
     int slots
     int kick                    # the reader's eventfd
     void *owner
@@ -35,28 +35,28 @@ cdef struct Pipeline:
     uint64_t in_work            # atomic: slots submitted and not worked on to the end
     uint8_t worked[SLOTS_MAX]   # atomic: the slot is ready to be finished
     uint8_t finishing           # atomic: somebody finishes slots
-    uint8_t blocked             # atomic: the head can't be finished
-    uint8_t crowded             # atomic: the reader wants to be kicked when there is room
-    uint8_t awaited             # atomic: the control plane waits below
+    uint8_t backlog             # atomic: the head can't be finished
+    uint8_t wants_room          # atomic: the reader wants to be kicked when there is room
+    uint8_t waiter              # atomic: the control plane waits below
     pthread_mutex_t lock
     pthread_cond_t idle
 
-cdef void pipeline_init(Pipeline *p, int slots, int kick, void *owner, Work work, Finish finish) noexcept nogil
-cdef void pipeline_destroy(Pipeline *p) noexcept nogil
+cdef void reorder_init(Reorder *p, int slots, int kick, void *owner, Work work, Finish finish) noexcept nogil
+cdef void reorder_destroy(Reorder *p) noexcept nogil
 
 # The reader, inside its gate
-cdef bint pipeline_is_empty(const Pipeline *p) noexcept nogil
-cdef int pipeline_next(const Pipeline *p) noexcept nogil
-cdef bint pipeline_has_room(Pipeline *p) noexcept nogil
-cdef void pipeline_submit(Pipeline *p) noexcept nogil
-cdef void pipeline_submit_worked(Pipeline *p) noexcept nogil
+cdef bint reorder_is_empty(const Reorder *p) noexcept nogil
+cdef int reorder_next(const Reorder *p) noexcept nogil
+cdef bint reorder_has_room(Reorder *p) noexcept nogil
+cdef void reorder_submit(Reorder *p) noexcept nogil
+cdef void reorder_submit_worked(Reorder *p) noexcept nogil
 
 # Anybody
-cdef bint pipeline_has_work(const Pipeline *p) noexcept nogil
-cdef bint pipeline_work(Pipeline *p, Worker *worker) noexcept nogil
-cdef bint pipeline_finish(Pipeline *p, bint again) noexcept nogil
+cdef bint reorder_has_work(const Reorder *p) noexcept nogil
+cdef bint reorder_work(Reorder *p, AeadContexts *contexts) noexcept nogil
+cdef bint reorder_finish(Reorder *p, bint again) noexcept nogil
 
 # The control plane, with the reader's gate
-cdef void pipeline_hold(Pipeline *p) noexcept nogil
-cdef void pipeline_finish_held(Pipeline *p) noexcept nogil
-cdef void pipeline_release(Pipeline *p) noexcept nogil
+cdef void reorder_hold(Reorder *p) noexcept nogil
+cdef void reorder_finish_held(Reorder *p) noexcept nogil
+cdef void reorder_release(Reorder *p) noexcept nogil

@@ -1,4 +1,4 @@
-"""Ordered slots (pipeline.pxd).
+"""Ordered slots (reorder.pxd).
 
 Where one thread says something and looks at what another said, and the other does the same the other way round, both
 have a fence between: one of the two then sees the other.
@@ -13,10 +13,10 @@ from pywg.dataplane.sys.linux cimport pthread_cond_wait, pthread_mutex_destroy, 
 from pywg.dataplane.sys.linux cimport pthread_mutex_unlock
 
 
-cdef void pipeline_init(Pipeline *p, int slots, int kick, void *owner, Work work, Finish finish) noexcept nogil:
+cdef void reorder_init(Reorder *p, int slots, int kick, void *owner, Work work, Finish finish) noexcept nogil:
     """`slots`: at most SLOTS_MAX."""
     c_assert(slots <= SLOTS_MAX)
-    memset(p, 0, sizeof(Pipeline))
+    memset(p, 0, sizeof(Reorder))
     p.slots = slots
     p.kick = kick
     p.owner = owner
@@ -26,44 +26,44 @@ cdef void pipeline_init(Pipeline *p, int slots, int kick, void *owner, Work work
     pthread_cond_init(&p.idle, NULL)
 
 
-cdef void pipeline_destroy(Pipeline *p) noexcept nogil:
+cdef void reorder_destroy(Reorder *p) noexcept nogil:
     pthread_cond_destroy(&p.idle)
     pthread_mutex_destroy(&p.lock)
 
 
 # ---- the reader
 
-cdef bint pipeline_is_empty(const Pipeline *p) noexcept nogil:
+cdef bint reorder_is_empty(const Reorder *p) noexcept nogil:
     """Whether all that was ever submitted is finished; stays so until the reader submits."""
     return load64_acquire(&p.finished) == p.submitted
 
 
-cdef int pipeline_next(const Pipeline *p) noexcept nogil:
+cdef int reorder_next(const Reorder *p) noexcept nogil:
     """The slot to fill, or -1: all are on their way."""
     if p.submitted - load64_acquire(&p.finished) >= <uint64_t>p.slots:
         return -1
     return <int>(p.submitted % <uint64_t>p.slots)
 
 
-cdef bint pipeline_has_room(Pipeline *p) noexcept nogil:
+cdef bint reorder_has_room(Reorder *p) noexcept nogil:
     """Whether there is a slot to fill. If not, the reader may sleep: it is kicked when half of the slots are free."""
-    if pipeline_next(p) >= 0:
+    if reorder_next(p) >= 0:
         return True
-    store8(&p.crowded, 1)
+    store8(&p.wants_room, 1)
     fence()                     # either this thread sees the room, or who makes it sees that it is wanted
-    return pipeline_next(p) >= 0
+    return reorder_next(p) >= 0
 
 
-cdef void pipeline_submit(Pipeline *p) noexcept nogil:
+cdef void reorder_submit(Reorder *p) noexcept nogil:
     """The next slot is filled: whoever comes first works on it."""
-    c_assert(pipeline_next(p) >= 0)
+    c_assert(reorder_next(p) >= 0)
     add64_ordered(&p.in_work, 1)
     store64_release(&p.submitted, p.submitted + 1)
 
 
-cdef void pipeline_submit_worked(Pipeline *p) noexcept nogil:
-    """The next slot is filled, and worked on by the reader itself. The pipeline is empty."""
-    c_assert(pipeline_is_empty(p))
+cdef void reorder_submit_worked(Reorder *p) noexcept nogil:
+    """The next slot is filled, and worked on by the reader itself. The ring is empty."""
+    c_assert(reorder_is_empty(p))
     store8_release(&p.worked[p.submitted % <uint64_t>p.slots], 1)
     store64(&p.taken, p.submitted + 1)  # first: at no time there is a slot that could be taken
     store64_release(&p.submitted, p.submitted + 1)
@@ -71,11 +71,11 @@ cdef void pipeline_submit_worked(Pipeline *p) noexcept nogil:
 
 # ---- anybody
 
-cdef bint pipeline_has_work(const Pipeline *p) noexcept nogil:
+cdef bint reorder_has_work(const Reorder *p) noexcept nogil:
     return load64(&p.taken) < load64(&p.submitted)
 
 
-cdef bint pipeline_work(Pipeline *p, Worker *worker) noexcept nogil:
+cdef bint reorder_work(Reorder *p, AeadContexts *contexts) noexcept nogil:
     """Takes the oldest slot that nobody has, works on it and finishes what is ready. False: there is none."""
     cdef uint64_t number
     cdef int slot
@@ -86,15 +86,15 @@ cdef bint pipeline_work(Pipeline *p, Worker *worker) noexcept nogil:
         if replace64(&p.taken, number, number + 1):
             break
     slot = <int>(number % <uint64_t>p.slots)
-    p.work(p.owner, slot, worker)
+    p.work(p.owner, slot, contexts)
     store8_release(&p.worked[slot], 1)
     add64_ordered(&p.in_work, ~<uint64_t>0)
-    if pipeline_finish(p, False):
+    if reorder_finish(p, False):
         eventfd_write(p.kick, 1)
     return True
 
 
-cdef bint pipeline_finish(Pipeline *p, bint again) noexcept nogil:
+cdef bint reorder_finish(Reorder *p, bint again) noexcept nogil:
     """Finishes what is ready, unless somebody does; `again`: also what was blocked. True: now it is blocked."""
     cdef bint stopped
     while True:
@@ -102,41 +102,41 @@ cdef bint pipeline_finish(Pipeline *p, bint again) noexcept nogil:
         if swap8(&p.finishing, 1):
             return False
         if again:
-            store8(&p.blocked, 0)
+            store8(&p.backlog, 0)
         stopped = finish_ready(p)
-        pipeline_release(p)
-        if stopped or load8(&p.blocked) or not load8_acquire(&p.worked[load64(&p.finished) % <uint64_t>p.slots]):
+        reorder_release(p)
+        if stopped or load8(&p.backlog) or not load8_acquire(&p.worked[load64(&p.finished) % <uint64_t>p.slots]):
             return stopped
         again = False
 
 
-cdef bint finish_ready(Pipeline *p) noexcept nogil:
+cdef bint finish_ready(Reorder *p) noexcept nogil:
     """Under `finishing`: from the head on, in order. True: the head can't be finished, for the first time."""
     cdef uint64_t number = p.finished
     cdef int slot
     c_assert(load8(&p.finishing))
-    if load8(&p.blocked):
+    if load8(&p.backlog):
         return False
     while True:
         slot = <int>(number % <uint64_t>p.slots)
         if not load8_acquire(&p.worked[slot]):
             return False
         if not p.finish(p.owner, slot):
-            store8(&p.blocked, 1)
+            store8(&p.backlog, 1)
             return True
         store8(&p.worked[slot], 0)
         number += 1
         store64_release(&p.finished, number)
         fence()
-        if load8(&p.crowded) and load64(&p.submitted) - number <= <uint64_t>p.slots // 2 and swap8(&p.crowded, 0):
+        if load8(&p.wants_room) and load64(&p.submitted) - number <= <uint64_t>p.slots // 2 and swap8(&p.wants_room, 0):
             eventfd_write(p.kick, 1)
 
 
 # ---- the control plane
 
-cdef void pipeline_hold(Pipeline *p) noexcept nogil:
+cdef void reorder_hold(Reorder *p) noexcept nogil:
     """Returns when nothing is in work; what is ready is then finished as far as can be, and nobody else finishes."""
-    store8(&p.awaited, 1)
+    store8(&p.waiter, 1)
     pthread_mutex_lock(&p.lock)
     while True:
         fence()                 # either this thread sees the change, or who makes it sees that it is awaited
@@ -144,21 +144,21 @@ cdef void pipeline_hold(Pipeline *p) noexcept nogil:
             break
         pthread_cond_wait(&p.idle, &p.lock)
     pthread_mutex_unlock(&p.lock)
-    store8(&p.awaited, 0)
-    pipeline_finish_held(p)
+    store8(&p.waiter, 0)
+    reorder_finish_held(p)
 
 
-cdef void pipeline_finish_held(Pipeline *p) noexcept nogil:
-    store8(&p.blocked, 0)
+cdef void reorder_finish_held(Reorder *p) noexcept nogil:
+    store8(&p.backlog, 0)
     if finish_ready(p):
         eventfd_write(p.kick, 1)
 
 
-cdef void pipeline_release(Pipeline *p) noexcept nogil:
+cdef void reorder_release(Reorder *p) noexcept nogil:
     """Gives the flag back."""
     store8_release(&p.finishing, 0)
     fence()
-    if load8(&p.awaited):
+    if load8(&p.waiter):
         pthread_mutex_lock(&p.lock)
         pthread_cond_broadcast(&p.idle)
         pthread_mutex_unlock(&p.lock)

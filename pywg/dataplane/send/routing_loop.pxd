@@ -14,7 +14,7 @@ from pywg.dataplane.state.peer cimport Peer
 from pywg.dataplane.wire.ip cimport PROTO_UDP, UDP_LEN, IpView
 from pywg.dataplane.wire.wireguard cimport MESSAGE_TRANSPORT, WG_HEADER_LEN
 
-cdef bint loop_closes(Dataplane *dp, Peer *through, const IpView *ip, uint64_t now) noexcept nogil
+cdef bint routing_loop_closes(Dataplane *dp, Peer *through, const IpView *ip, uint64_t now) noexcept nogil
 
 
 cdef inline bint looks_like_transport(const IpView *ip) noexcept nogil:

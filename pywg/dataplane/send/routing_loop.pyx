@@ -1,4 +1,4 @@
-"""Routing loops (loop.pxd)."""
+"""Routing loops (routing_loop.pxd)."""
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp
 from pywg.dataplane.state.dataplane cimport Dataplane
@@ -32,7 +32,7 @@ cdef Peer *next_through(const Dataplane *dp, const Peer *peer, uint64_t now) noe
     return peer.through
 
 
-cdef bint loop_closes(Dataplane *dp, Peer *through, const IpView *ip, uint64_t now) noexcept nogil:
+cdef bint routing_loop_closes(Dataplane *dp, Peer *through, const IpView *ip, uint64_t now) noexcept nogil:
     """A transport message, by its looks, is to go to the peer `through`.
 
     True: it is ours, and would come back. That is told to the control plane now and then.
@@ -42,7 +42,7 @@ cdef bint loop_closes(Dataplane *dp, Peer *through, const IpView *ip, uint64_t n
     cdef IndexEntry *entry = index_table_find(&dp.remote_indices, header.receiver_index)
     cdef Peer *target
     cdef Peer *at = through
-    c_assert(gate_is_mine(&dp.tx_gate))
+    c_assert(gate_is_mine(&dp.send_gate))
     c_assert(ip.l4_offset != 0)
     if entry == NULL or not is_for(entry.peer, ip, udp):
         return False

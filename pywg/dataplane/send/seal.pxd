@@ -1,11 +1,12 @@
 """A batch of outbound packets: the memory they are read and cut into, what is planned for them, and their way out.
 
-Three steps, which need not be one thread's: `batch_reserve` gives each run its keypair, its counters and its address,
-and notes that it is sent; `batch_seal` seals the runs and queues them; `batch_send` sends what is queued. After
-`batch_seal` nothing in a batch leads to a keypair, after `batch_forget_peers` nothing to a peer.
+Three steps, which need not be one thread's: `send_batch_reserve` gives each run its keypair, its counters and its
+address, and notes that it is sent; `send_batch_seal` seals the runs and queues them; `send_batch_send` sends what is
+queued. After `send_batch_seal` nothing in a batch leads to a keypair, and nothing to a peer after
+`send_batch_forget_peers`.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from pywg.dataplane.crypto.aead_contexts cimport Worker
+from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
 from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.peer cimport Keypair, Peer
 from pywg.dataplane.sys.atomic cimport load_pointer
@@ -34,7 +35,7 @@ cdef struct PlannedRun:
     Endpoint to
 
 
-cdef struct Batch:
+cdef struct SendBatch:
     uint8_t *ring                   # packets that are sealed where they were read
     uint32_t ring_used
     uint8_t *segments               # where superframes are cut to
@@ -43,19 +44,19 @@ cdef struct Batch:
     int run_count
     Sender sender
 
-cdef int batch_init(Batch *b) noexcept nogil
-cdef void batch_free(Batch *b) noexcept nogil
-cdef void batch_plan(Batch *b, Peer *peer, uint8_t ecn, const Run *run) noexcept nogil
-cdef void batch_plan_segments(Batch *b, Peer *peer, uint8_t ecn, const Run *runs, int n) noexcept nogil
-cdef void batch_plan_packet(Batch *b, Peer *peer, uint8_t *packet, uint32_t packet_len, uint8_t ecn,
-                            uint32_t mtu) noexcept nogil
-cdef void batch_reserve(Batch *b, Dataplane *dp, uint64_t now) noexcept nogil
-cdef void batch_seal(Batch *b, Dataplane *dp, Worker *worker) noexcept nogil
-cdef bint batch_send(Batch *b, Dataplane *dp) noexcept nogil
-cdef void batch_forget_peers(Batch *b) noexcept nogil
+cdef int send_batch_init(SendBatch *b) noexcept nogil
+cdef void send_batch_free(SendBatch *b) noexcept nogil
+cdef void send_batch_plan(SendBatch *b, Peer *peer, uint8_t ecn, const Run *run) noexcept nogil
+cdef void send_batch_plan_segments(SendBatch *b, Peer *peer, uint8_t ecn, const Run *runs, int n) noexcept nogil
+cdef void send_batch_plan_packet(SendBatch *b, Peer *peer, uint8_t *packet, uint32_t packet_len, uint8_t ecn,
+                                 uint32_t mtu) noexcept nogil
+cdef void send_batch_reserve(SendBatch *b, Dataplane *dp, uint64_t now) noexcept nogil
+cdef void send_batch_seal(SendBatch *b, Dataplane *dp, AeadContexts *contexts) noexcept nogil
+cdef bint send_batch_send(SendBatch *b, Dataplane *dp) noexcept nogil
+cdef void send_batch_forget_peers(SendBatch *b) noexcept nogil
 
 
-cdef inline uint8_t *batch_next_packet(const Batch *b, int runs) noexcept nogil:
+cdef inline uint8_t *send_batch_next_packet(const SendBatch *b, int runs) noexcept nogil:
     """Where the next packet of the ring goes: up to READ_MAX bytes, with room for a header before and a tag after them.
 
     NULL: the batch is full, or has no room for so many `runs`. Asked before every packet that is read or copied into
@@ -66,7 +67,7 @@ cdef inline uint8_t *batch_next_packet(const Batch *b, int runs) noexcept nogil:
     return b.ring + b.ring_used + WG_HEADER_LEN
 
 
-cdef inline uint8_t *batch_next_segments(const Batch *b, uint32_t *room) noexcept nogil:
+cdef inline uint8_t *send_batch_next_segments(const SendBatch *b, uint32_t *room) noexcept nogil:
     """Where the datagrams of the next superframe go, and how many bytes there are."""
     c_assert(b.segments_used <= SEGMENTS_LEN)
     room[0] = SEGMENTS_LEN - b.segments_used

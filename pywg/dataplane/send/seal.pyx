@@ -1,9 +1,9 @@
-"""Batches of outbound packets (outbatch.pxd)."""
+"""Batches of outbound packets (seal.pxd)."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from pywg.dataplane.crypto.aead cimport aead_use, seal_run
-from pywg.dataplane.crypto.aead_contexts cimport Worker, worker_forget
+from pywg.dataplane.crypto.aead_contexts cimport AeadContexts, aead_contexts_forget
 from pywg.dataplane.state.activity cimport activity_begins
 from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.dataplane cimport Dataplane
@@ -22,7 +22,7 @@ from pywg.dataplane.wire.virtio cimport VNET_HDR_MAX
 from pywg.dataplane.wire.wireguard cimport TAG_LEN, WG_HEADER_LEN, padded_len
 
 
-cdef int batch_init(Batch *b) noexcept nogil:
+cdef int send_batch_init(SendBatch *b) noexcept nogil:
     """0, or -1: no memory. `b` is all zeros, and to be freed in either case."""
     static_fits(READ_MAX % 16, 0)                   # padding ends at a multiple of 16
     static_fits(65535 + VNET_HDR_MAX, READ_MAX)     # an IP packet of any length
@@ -34,7 +34,7 @@ cdef int batch_init(Batch *b) noexcept nogil:
     return 0 if b.ring != NULL and b.segments != NULL else -1
 
 
-cdef void batch_free(Batch *b) noexcept nogil:
+cdef void send_batch_free(SendBatch *b) noexcept nogil:
     if b.ring != NULL:
         OPENSSL_cleanse(b.ring, RING_LEN)
     if b.segments != NULL:
@@ -46,8 +46,8 @@ cdef void batch_free(Batch *b) noexcept nogil:
 
 # ---- planning
 
-cdef void batch_plan(Batch *b, Peer *peer, uint8_t ecn, const Run *run) noexcept nogil:
-    """Adds a run. `batch_next_packet` said that there is room for it."""
+cdef void send_batch_plan(SendBatch *b, Peer *peer, uint8_t ecn, const Run *run) noexcept nogil:
+    """Adds a run. `send_batch_next_packet` said that there is room for it."""
     cdef PlannedRun *planned = &b.runs[b.run_count]
     c_assert(b.run_count < MAX_RUNS)
     c_assert(run.count > 0)
@@ -57,19 +57,19 @@ cdef void batch_plan(Batch *b, Peer *peer, uint8_t ecn, const Run *run) noexcept
     planned.tos = ecn
 
 
-cdef void batch_plan_segments(Batch *b, Peer *peer, uint8_t ecn, const Run *runs, int n) noexcept nogil:
-    """Adds the runs that a superframe was cut to, where `batch_next_segments` said."""
+cdef void send_batch_plan_segments(SendBatch *b, Peer *peer, uint8_t ecn, const Run *runs, int n) noexcept nogil:
+    """Adds the runs that a superframe was cut to, where `send_batch_next_segments` said."""
     cdef int i
     for i in range(n):
         c_assert(runs[i].base == b.segments + b.segments_used)
-        batch_plan(b, peer, ecn, &runs[i])
+        send_batch_plan(b, peer, ecn, &runs[i])
         b.segments_used += run_len(&runs[i])
         c_assert(b.segments_used <= SEGMENTS_LEN)
 
 
-cdef void batch_plan_packet(Batch *b, Peer *peer, uint8_t *packet, uint32_t packet_len, uint8_t ecn,
-                            uint32_t mtu) noexcept nogil:
-    """Adds a packet to the run before it, or as a new one. It stands where `batch_next_packet` said."""
+cdef void send_batch_plan_packet(SendBatch *b, Peer *peer, uint8_t *packet, uint32_t packet_len, uint8_t ecn,
+                                 uint32_t mtu) noexcept nogil:
+    """Adds a packet to the run before it, or as a new one. It stands where `send_batch_next_packet` said."""
     cdef uint32_t padded = padded_len(packet_len, mtu)
     cdef uint32_t wire = WG_HEADER_LEN + padded + TAG_LEN
     cdef PlannedRun *last = &b.runs[b.run_count - 1] if b.run_count > 0 else NULL
@@ -89,17 +89,17 @@ cdef void batch_plan_packet(Batch *b, Peer *peer, uint8_t *packet, uint32_t pack
     run.count = 1
     run.inner_len = run.last_len = packet_len
     run.stride = run.last_wire = wire
-    batch_plan(b, peer, ecn, &run)
+    send_batch_plan(b, peer, ecn, &run)
 
 
 # ---- reserving
 
-cdef void batch_reserve(Batch *b, Dataplane *dp, uint64_t now) noexcept nogil:
+cdef void send_batch_reserve(SendBatch *b, Dataplane *dp, uint64_t now) noexcept nogil:
     """In the order of the runs, which is that of the counters. Inside the gate."""
     cdef PlannedRun *planned
     cdef Peer *peer
     cdef int i
-    c_assert(gate_is_mine(&dp.tx_gate))
+    c_assert(gate_is_mine(&dp.send_gate))
     for i in range(b.run_count):
         planned = &b.runs[i]
         peer = planned.peer
@@ -119,32 +119,32 @@ cdef void note_sent(Dataplane *dp, Peer *peer, const Keypair *keypair, const Run
         activity_begins(&dp.events, peer, &peer.unanswered_since, now)
     if (keypair.next_counter >= REKEY_AFTER_MESSAGES
             or (keypair.initiator and now - keypair.birth_ns >= REKEY_AFTER_TIME_S * SECOND_NS)):
-        if now - peer.tx_rekey_asked_ns >= SECOND_NS:
-            peer.tx_rekey_asked_ns = now
+        if now - peer.send_rekey_asked_ns >= SECOND_NS:
+            peer.send_rekey_asked_ns = now
             events_raise(&dp.events, peer, EVENT_REKEY_WANTED)
 
 
 # ---- sealing and sending
 
-cdef void batch_seal(Batch *b, Dataplane *dp, Worker *worker) noexcept nogil:
-    """Every run. `worker` is the calling thread's."""
+cdef void send_batch_seal(SendBatch *b, Dataplane *dp, AeadContexts *contexts) noexcept nogil:
+    """Every run. `contexts` is the calling thread's."""
     cdef PlannedRun *planned
     cdef int i
     c_assert(b.sender.count == 0)
     for i in range(b.run_count):
         planned = &b.runs[i]
         # What could not be sealed is not sent; its counters are not used again.
-        if (aead_use(&worker.sealer, keypair_seal_key(planned.keypair)) != 0
-                or seal_run(&worker.sealer, &planned.run, planned.keypair.remote_index, planned.first_counter) != 0):
+        if (aead_use(&contexts.sealer, keypair_seal_key(planned.keypair)) != 0
+                or seal_run(&contexts.sealer, &planned.run, planned.keypair.remote_index, planned.first_counter) != 0):
             count(&dp.counters.tx_seal_failed)
             continue
         if not udp_queue(&b.sender, planned.peer, &planned.to, planned.run.base, run_len(&planned.run),
                          planned.run.stride if planned.run.count > 1 else 0, planned.tos):
             count(&dp.counters.tx_no_room)
-    worker_forget(worker)
+    aead_contexts_forget(contexts)
 
 
-cdef bint batch_send(Batch *b, Dataplane *dp) noexcept nogil:
+cdef bint send_batch_send(SendBatch *b, Dataplane *dp) noexcept nogil:
     """True: all is sent, and the batch is empty. False: the socket is full, and the rest waits for the next call."""
     b.run_count = 0
     b.ring_used = 0
@@ -152,6 +152,6 @@ cdef bint batch_send(Batch *b, Dataplane *dp) noexcept nogil:
     return b.sender.count == 0 or udp_flush(&b.sender, dp)
 
 
-cdef void batch_forget_peers(Batch *b) noexcept nogil:
+cdef void send_batch_forget_peers(SendBatch *b) noexcept nogil:
     """Of a batch that was sealed: its peers may be freed."""
     udp_forget_peers(&b.sender)

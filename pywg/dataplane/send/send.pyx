@@ -1,27 +1,28 @@
 """Outbound flow, in the order of the functions below:
 
-1. `egress_step`, which a thread calls inside the gate (lending), reads until the TUN is empty or the batch is 64
+1. `send_step`, which a thread calls inside the gate (handoff), reads until the TUN is empty or the batch is 64
    packets or 64 KiB.
 2. `outbound` finds the peer that owns the destination, and a keypair; without one the packet is staged.
-3. `plan_frame` cuts a superframe into datagrams; `batch_plan_packet` appends a packet, where it was read, to the run
-   before it if both go to the same peer and have the same length.
-4. `pass_on` seals every run and sends it, a run in one send where the kernel segments (outbatch). With helpers it hands
-   the batch to them (pipeline), unless the TUN is empty and no batch is on its way: then nothing is gained by a hop.
+3. `plan_frame` cuts a superframe into datagrams; `send_batch_plan_packet` appends a packet, where it was read, to the
+   run before it if both go to the same peer and have the same length.
+4. `pass_on` seals every run and sends it, a run in one send where the kernel segments (seal). With helpers it hands
+   the batch to them (reorder), unless the TUN is empty and no batch is on its way: then nothing is gained by a hop.
 
-The control plane calls `egress_send_staged` with both gates held, so it never meets the thread in here.
+The control plane calls `send_staged` with both gates held, so it never meets the thread in here.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
-from pywg.dataplane.crypto.aead_contexts cimport Worker, worker_free, worker_init
+from pywg.dataplane.crypto.aead_contexts cimport AeadContexts, aead_contexts_free, aead_contexts_init
 from pywg.dataplane.reorder.pool cimport pool_wake
-from pywg.dataplane.reorder.reorder cimport pipeline_destroy, pipeline_finish, pipeline_finish_held, pipeline_has_room
-from pywg.dataplane.reorder.reorder cimport pipeline_hold, pipeline_init, pipeline_is_empty, pipeline_next
-from pywg.dataplane.reorder.reorder cimport pipeline_release, pipeline_submit, pipeline_submit_worked, pipeline_work
-from pywg.dataplane.send.routing_loop cimport looks_like_transport, loop_closes
-from pywg.dataplane.send.seal cimport BATCH_BYTES, BATCH_PACKETS, READ_MAX, Batch, batch_forget_peers, batch_free
-from pywg.dataplane.send.seal cimport batch_init, batch_next_packet, batch_next_segments, batch_plan_packet
-from pywg.dataplane.send.seal cimport batch_plan_segments, batch_reserve, batch_seal, batch_send, sending
+from pywg.dataplane.reorder.reorder cimport reorder_destroy, reorder_finish, reorder_finish_held, reorder_has_room
+from pywg.dataplane.reorder.reorder cimport reorder_hold, reorder_init, reorder_is_empty, reorder_next, reorder_release
+from pywg.dataplane.reorder.reorder cimport reorder_submit, reorder_submit_worked, reorder_work
+from pywg.dataplane.send.routing_loop cimport looks_like_transport, routing_loop_closes
+from pywg.dataplane.send.seal cimport BATCH_BYTES, BATCH_PACKETS, READ_MAX, SendBatch, send_batch_forget_peers
+from pywg.dataplane.send.seal cimport send_batch_free, send_batch_init, send_batch_next_packet, send_batch_next_segments
+from pywg.dataplane.send.seal cimport send_batch_plan_packet, send_batch_plan_segments, send_batch_reserve
+from pywg.dataplane.send.seal cimport send_batch_seal, send_batch_send, sending
 from pywg.dataplane.send.segment cimport SEG_NO_ROOM, SEG_UNKNOWN_GSO, finish_checksum, segment_frame
 from pywg.dataplane.send.unreachable cimport ICMP_BURST, ICMP_PER_SECOND, ICMP_REPLY_MAX, icmp_send, icmp_unreachable
 from pywg.dataplane.state.allowedips cimport allowedips_lookup
@@ -31,7 +32,7 @@ from pywg.dataplane.state.events cimport events_raise, events_signal
 from pywg.dataplane.state.gate cimport gate_is_mine
 from pywg.dataplane.state.peer cimport EVENT_HANDSHAKE_WANTED, Peer, StagedPacket, can_seal, has_endpoint
 from pywg.dataplane.state.staged cimport stage_packet, staged_free, staged_take
-from pywg.dataplane.state.token_bucket cimport bucket_take
+from pywg.dataplane.state.token_bucket cimport token_bucket_take
 from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport load8, store64, store8, store_int
 from pywg.dataplane.sys.checks cimport c_assert
@@ -48,43 +49,43 @@ cdef enum:
     HEAVY_BYTES = 16384             # of one batch: more than acknowledgements and the like
 
 
-cdef Egress *egress_new(Dataplane *dp, int slots) noexcept nogil:
+cdef SendPath *send_path_new(Dataplane *dp, int slots) noexcept nogil:
     """`slots`: batches that may be on their way at once; 1 without helpers. NULL: no memory."""
-    cdef Egress *e = <Egress *>calloc(1, sizeof(Egress))
+    cdef SendPath *e = <SendPath *>calloc(1, sizeof(SendPath))
     cdef int i
     if e == NULL:
         return NULL
     e.dp = dp
-    worker_init(&e.worker)
-    pipeline_init(&e.line, slots, dp.tx_kick, e, seal_slot, send_slot)
-    e.batches = <Batch *>calloc(slots, sizeof(Batch))
+    aead_contexts_init(&e.contexts)
+    reorder_init(&e.reorder, slots, dp.send_kick, e, seal_slot, send_slot)
+    e.batches = <SendBatch *>calloc(slots, sizeof(SendBatch))
     if e.batches == NULL:
-        egress_free(e)
+        send_path_free(e)
         return NULL
     e.batch = &e.batches[0]
     for i in range(slots):
         e.batch_count += 1
-        if batch_init(&e.batches[i]) < 0:
-            egress_free(e)
+        if send_batch_init(&e.batches[i]) < 0:
+            send_path_free(e)
             return NULL
     return e
 
 
-cdef void egress_free(Egress *e) noexcept nogil:
+cdef void send_path_free(SendPath *e) noexcept nogil:
     cdef int i
     if e == NULL:
         return
     for i in range(e.batch_count):
-        batch_free(&e.batches[i])
+        send_batch_free(&e.batches[i])
     free(e.batches)
-    worker_free(&e.worker)
-    pipeline_destroy(&e.line)
+    aead_contexts_free(&e.contexts)
+    reorder_destroy(&e.reorder)
     free(e)
 
 
 # ---- 1. a batch
 
-cdef bint egress_step(Egress *e) noexcept nogil:
+cdef bint send_step(SendPath *e) noexcept nogil:
     """One batch, inside the gate. False: there is nothing to do until poll() says so."""
     cdef Dataplane *dp = e.dp
     cdef uint64_t now
@@ -92,12 +93,13 @@ cdef bint egress_step(Egress *e) noexcept nogil:
     cdef uint8_t *packet
     cdef ssize_t n
     cdef bint more = True
-    c_assert(gate_is_mine(&e.dp.tx_gate))
+    c_assert(gate_is_mine(&e.dp.send_gate))
     if not ready(e) or dp.tun_fd < 0:
         return False
     now = e.now = now_ns()
     while packets < BATCH_PACKETS and taken < BATCH_BYTES and e.filling:
-        packet = batch_next_packet(e.batch, RUNS_FOR_A_FRAME)   # each time: what is staged may have filled the batch
+        # Each time: what is staged may have filled the batch.
+        packet = send_batch_next_packet(e.batch, RUNS_FOR_A_FRAME)
         if packet == NULL:
             break
         n = read(dp.tun_fd, packet - dp.vnet_hdr_len, READ_MAX)
@@ -115,37 +117,37 @@ cdef bint egress_step(Egress *e) noexcept nogil:
     count(&dp.counters.tx_packets, packets)
     if e.filling:
         pass_on(e, not more, now)
-    return more and not e.blocked
+    return more and not e.backlog
 
 
-cdef bint ready(Egress *e) noexcept nogil:
+cdef bint ready(SendPath *e) noexcept nogil:
     """Whether UDP takes what it did not take before, and there is a batch to fill."""
     if e.pool == NULL:
-        e.filling = not e.blocked or send(e, e.batch)
-        store8(&e.blocked, not e.filling)
+        e.filling = not e.backlog or send(e, e.batch)
+        store8(&e.backlog, not e.filling)
         return e.filling
-    if load8(&e.line.blocked):
-        pipeline_finish(&e.line, True)
-    e.crowded = False
+    if load8(&e.reorder.backlog):
+        reorder_finish(&e.reorder, True)
+    e.no_free_batch = False
     # Where all batches wait for somebody who seals them, this thread does.
-    while not next_batch(e) and not e.blocked:
-        if not pipeline_work(&e.line, &e.worker) and not pipeline_has_room(&e.line):
-            e.crowded = True
+    while not next_batch(e) and not e.backlog:
+        if not reorder_work(&e.reorder, &e.contexts) and not reorder_has_room(&e.reorder):
+            e.no_free_batch = True
             return False
     return e.filling
 
 
-cdef bint next_batch(Egress *e) noexcept nogil:
+cdef bint next_batch(SendPath *e) noexcept nogil:
     """With helpers. False: there is none, or what is in them can't be sent now."""
-    cdef int slot = pipeline_next(&e.line)
-    store8(&e.blocked, load8(&e.line.blocked))
-    e.filling = slot >= 0 and not e.blocked
+    cdef int slot = reorder_next(&e.reorder)
+    store8(&e.backlog, load8(&e.reorder.backlog))
+    e.filling = slot >= 0 and not e.backlog
     if e.filling:
         e.batch = &e.batches[slot]
     return e.filling
 
 
-cdef bint read_failed(Egress *e, int error) noexcept nogil:
+cdef bint read_failed(SendPath *e, int error) noexcept nogil:
     """True: try again at once."""
     cdef Dataplane *dp = e.dp
     if error == EAGAIN:
@@ -165,7 +167,7 @@ cdef bint read_failed(Egress *e, int error) noexcept nogil:
 
 # ---- 2. whose packet it is
 
-cdef void outbound(Egress *e, uint8_t *packet, uint32_t packet_len, uint64_t now) noexcept nogil:
+cdef void outbound(SendPath *e, uint8_t *packet, uint32_t packet_len, uint64_t now) noexcept nogil:
     cdef Dataplane *dp = e.dp
     cdef VnetHdr *hdr = <VnetHdr *>(packet - dp.vnet_hdr_len)
     cdef Peer *peer
@@ -178,7 +180,7 @@ cdef void outbound(Egress *e, uint8_t *packet, uint32_t packet_len, uint64_t now
         count(&dp.counters.tx_no_peer if peer == NULL else &dp.counters.tx_no_endpoint)
         answer_unreachable(e, &ip, now)
         return
-    if looks_like_transport(&ip) and loop_closes(dp, peer, &ip, now):
+    if looks_like_transport(&ip) and routing_loop_closes(dp, peer, &ip, now):
         count(&dp.counters.tx_routing_loop)
         return
     if dp.vnet_hdr_len != 0 and hdr.gso_type != VNET_GSO_NONE:
@@ -188,18 +190,18 @@ cdef void outbound(Egress *e, uint8_t *packet, uint32_t packet_len, uint64_t now
         count(&dp.counters.tx_malformed)
         return
     if may_send(e, peer, now):
-        batch_plan_packet(e.batch, peer, packet, packet_len, ip.tos & ECN_MASK, dp.mtu)
+        send_batch_plan_packet(e.batch, peer, packet, packet_len, ip.tos & ECN_MASK, dp.mtu)
     else:
         stage_packet(dp, peer, packet, packet_len)
         if can_seal(sending(peer), now):
             plan_staged(e, peer, now)
 
 
-cdef void answer_unreachable(Egress *e, const IpView *ip, uint64_t now) noexcept nogil:
+cdef void answer_unreachable(SendPath *e, const IpView *ip, uint64_t now) noexcept nogil:
     """Tells the inner sender, if it may be told and was not told too much already."""
     cdef Dataplane *dp = e.dp
     cdef uint32_t len
-    if not bucket_take(&e.icmp, now, ICMP_PER_SECOND, ICMP_BURST):
+    if not token_bucket_take(&e.icmp, now, ICMP_PER_SECOND, ICMP_BURST):
         return
     len = icmp_unreachable(ip, e.reply + VNET_HDR_MAX)
     c_assert(len <= ICMP_REPLY_MAX)
@@ -210,7 +212,7 @@ cdef void answer_unreachable(Egress *e, const IpView *ip, uint64_t now) noexcept
         count(&dp.counters.tx_unreachable_sent)
 
 
-cdef bint may_send(Egress *e, Peer *peer, uint64_t now) noexcept nogil:
+cdef bint may_send(SendPath *e, Peer *peer, uint64_t now) noexcept nogil:
     """Notes that the peer has data to send. False: it has to be staged, behind what is, or for want of a keypair."""
     cdef Dataplane *dp = e.dp
     store64(&peer.last_data_sent, now)
@@ -224,12 +226,12 @@ cdef bint may_send(Egress *e, Peer *peer, uint64_t now) noexcept nogil:
 
 # ---- 3. runs
 
-cdef void plan_frame(Egress *e, Peer *peer, const VnetHdr *hdr, const IpView *ip, uint64_t now) noexcept nogil:
+cdef void plan_frame(SendPath *e, Peer *peer, const VnetHdr *hdr, const IpView *ip, uint64_t now) noexcept nogil:
     """A superframe becomes one run, or more when it holds more than one UDP send may."""
     cdef Dataplane *dp = e.dp
     cdef Run runs[RUNS_FOR_A_FRAME]
     cdef uint32_t room
-    cdef uint8_t *out = batch_next_segments(e.batch, &room)
+    cdef uint8_t *out = send_batch_next_segments(e.batch, &room)
     cdef int i, n = segment_frame(hdr, ip, dp.mtu, out, room, runs, RUNS_FOR_A_FRAME)
     if n <= 0:
         if n == SEG_UNKNOWN_GSO:
@@ -243,7 +245,7 @@ cdef void plan_frame(Egress *e, Peer *peer, const VnetHdr *hdr, const IpView *ip
         if can_seal(sending(peer), now):
             plan_staged(e, peer, now)
         return
-    batch_plan_segments(e.batch, peer, ip.tos & ECN_MASK, runs, n)
+    send_batch_plan_segments(e.batch, peer, ip.tos & ECN_MASK, runs, n)
 
 
 cdef void stage_run(Dataplane *dp, Peer *peer, const Run *run) noexcept nogil:
@@ -253,7 +255,7 @@ cdef void stage_run(Dataplane *dp, Peer *peer, const Run *run) noexcept nogil:
                      run.inner_len if i + 1 < run.count else run.last_len)
 
 
-cdef bint plan_staged(Egress *e, Peer *peer, uint64_t now) noexcept nogil:
+cdef bint plan_staged(SendPath *e, Peer *peer, uint64_t now) noexcept nogil:
     """Plans, and when a batch is full passes it on, all that is staged for a peer that has a keypair.
 
     False: UDP is full, or there is no other batch.
@@ -261,7 +263,7 @@ cdef bint plan_staged(Egress *e, Peer *peer, uint64_t now) noexcept nogil:
     cdef StagedPacket *staged
     cdef uint8_t *packet
     while peer.staged_first != NULL:
-        packet = batch_next_packet(e.batch, 1)
+        packet = send_batch_next_packet(e.batch, 1)
         if packet == NULL:
             if not pass_on(e, False, now):
                 return False
@@ -269,89 +271,89 @@ cdef bint plan_staged(Egress *e, Peer *peer, uint64_t now) noexcept nogil:
         staged = staged_take(e.dp, peer)
         c_assert(staged.len <= READ_MAX)
         memcpy(packet, staged.data, staged.len)
-        batch_plan_packet(e.batch, peer, packet, staged.len, ip_tos(packet) & ECN_MASK, e.dp.mtu)
+        send_batch_plan_packet(e.batch, peer, packet, staged.len, ip_tos(packet) & ECN_MASK, e.dp.mtu)
         staged_free(staged)
     return True
 
 
 # ---- 4. seal and send
 
-cdef bint pass_on(Egress *e, bint drained, uint64_t now) noexcept nogil:
+cdef bint pass_on(SendPath *e, bint drained, uint64_t now) noexcept nogil:
     """All that is planned is sent, or in the hands of helpers. False: nothing more can be planned now.
 
     `drained`: the TUN had no more.
     """
     cdef Dataplane *dp = e.dp
-    cdef Batch *b = e.batch
+    cdef SendBatch *b = e.batch
     if b.run_count == 0:
         return True
-    batch_reserve(b, dp, now)
+    send_batch_reserve(b, dp, now)
     if e.pool == NULL:
-        batch_seal(b, dp, &e.worker)
+        send_batch_seal(b, dp, &e.contexts)
         e.filling = send(e, b)
-        store8(&e.blocked, not e.filling)
+        store8(&e.backlog, not e.filling)
         return e.filling
-    if pipeline_is_empty(&e.line) and (drained or e.held):
-        batch_seal(b, dp, &e.worker)
-        pipeline_submit_worked(&e.line)
-        if e.held:
-            pipeline_finish_held(&e.line)
+    if reorder_is_empty(&e.reorder) and (drained or e.on_hold):
+        send_batch_seal(b, dp, &e.contexts)
+        reorder_submit_worked(&e.reorder)
+        if e.on_hold:
+            reorder_finish_held(&e.reorder)
         else:
-            pipeline_finish(&e.line, False)
+            reorder_finish(&e.reorder, False)
     else:
-        pipeline_submit(&e.line)
+        reorder_submit(&e.reorder)
         count(&dp.counters.tx_shared)
         if not drained:
             pool_wake(e.pool)
         else:
             # This thread has nothing else to do: it works on what is there, instead of waking another for it.
-            while pipeline_work(&e.line, &e.worker):
+            while reorder_work(&e.reorder, &e.contexts):
                 pass
     return next_batch(e)
 
 
-cdef bint send(Egress *e, Batch *b) noexcept nogil:
+cdef bint send(SendPath *e, SendBatch *b) noexcept nogil:
     """False: UDP is full."""
-    if batch_send(b, e.dp):
+    if send_batch_send(b, e.dp):
         return True
-    store8(&e.blocked_on, b.sender.queue[b.sender.sent].to.ip_len)
+    store8(&e.backlog_family, b.sender.queue[b.sender.sent].to.ip_len)
     return False
 
 
-cdef void seal_slot(void *owner, int slot, Worker *worker) noexcept nogil:
-    cdef Egress *e = <Egress *>owner
-    batch_seal(&e.batches[slot], e.dp, worker)
+cdef void seal_slot(void *owner, int slot, AeadContexts *contexts) noexcept nogil:
+    cdef SendPath *e = <SendPath *>owner
+    send_batch_seal(&e.batches[slot], e.dp, contexts)
 
 
 cdef bint send_slot(void *owner, int slot) noexcept nogil:
-    cdef Egress *e = <Egress *>owner
+    cdef SendPath *e = <SendPath *>owner
     return send(e, &e.batches[slot])
 
 
 # ---- the control plane, inside both gates
 
-cdef void egress_hold(Egress *e) noexcept nogil:
-    """Returns when no helper has anything of this direction, nor will have before `egress_release`.
+cdef void send_path_hold(SendPath *e) noexcept nogil:
+    """Returns when no helper has anything of this direction, nor will have before `send_path_release`.
 
     What waits for a full socket has forgotten its peers then: they may be freed next.
     """
     cdef int i
     c_assert(gates_are_mine(e.dp))
     if e.pool != NULL:
-        pipeline_hold(&e.line)
-        e.held = True
+        reorder_hold(&e.reorder)
+        e.on_hold = True
     for i in range(e.batch_count):
-        batch_forget_peers(&e.batches[i])
+        send_batch_forget_peers(&e.batches[i])
 
 
-cdef void egress_release(Egress *e) noexcept nogil:
+cdef void send_path_release(SendPath *e) noexcept nogil:
     c_assert(gates_are_mine(e.dp))
     if e.pool != NULL:
-        e.held = False
-        pipeline_release(&e.line)
+        e.on_hold = False
+        reorder_release(&e.reorder)
 
 
-cdef bint egress_send_staged(Egress *e, Peer *peer, bint keepalive_if_none, uint64_t now) noexcept nogil:
+cdef bint send_staged(SendPath *e, Peer *peer, bint keepalive_if_none, uint64_t now) noexcept nogil:
     """Sends what is staged, or an empty packet (the kernel's wg_packet_send_keepalive). False: not sent, or not all.
 
     What there is to send and no keypair for is a reason for a handshake, and the session then begins with it.
@@ -367,7 +369,7 @@ cdef bint egress_send_staged(Egress *e, Peer *peer, bint keepalive_if_none, uint
         return False
     if peer.staged_first == NULL:
         if keepalive_if_none:
-            batch_plan_packet(e.batch, peer, batch_next_packet(e.batch, 1), 0, 0, e.dp.mtu)
+            send_batch_plan_packet(e.batch, peer, send_batch_next_packet(e.batch, 1), 0, 0, e.dp.mtu)
     elif not plan_staged(e, peer, now):
         return False
     return pass_on(e, True, now)

@@ -1,4 +1,4 @@
-"""Destination unreachable (icmp.pxd)."""
+"""Destination unreachable (unreachable.pxd)."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset

@@ -1,4 +1,4 @@
-"""What the two threads and the control plane share. Who may touch what is said in gate.pxd and session.pxd."""
+"""What the two threads and the control plane share. Who may touch what is said in gate.pxd and peer.pxd."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg.dataplane.crypto.cookie_mac cimport Macs
 from pywg.dataplane.state.allowedips cimport AllowedIps
@@ -9,15 +9,15 @@ from pywg.dataplane.state.index_table cimport IndexTable
 
 
 cdef struct Dataplane:
-    Gate tx_gate
-    Gate rx_gate
+    Gate send_gate
+    Gate receive_gate
     uint8_t stop                # atomic: the threads end
-    uint8_t tx_lent             # atomic: RX's thread reads the TUN too, and TX's sleeps (lending.pyx)
-    uint64_t rx_pressed_ns      # atomic: when RX last had more to do than one thread should
-    int tx_kick                 # eventfds that wake a thread out of poll()
-    int rx_kick
-    uint64_t tx_waits           # atomic: odd while the thread is in poll(), and may hold descriptors of before
-    uint64_t rx_waits
+    uint8_t handed_off          # atomic: RX's thread reads the TUN too, and TX's sleeps (handoff.pyx)
+    uint64_t receive_pressure_ns  # atomic: when RX last had more to do than one thread should
+    int send_kick               # eventfds that wake a thread out of poll()
+    int receive_kick
+    uint64_t send_waits         # atomic: odd while the thread is in poll(), and may hold descriptors of before
+    uint64_t receive_waits
 
     AllowedIps *allowed
     IndexTable indices
@@ -47,15 +47,15 @@ cdef void dataplane_free(Dataplane *dp) noexcept nogil
 
 cdef inline void gates_enter(Dataplane *dp) noexcept nogil:
     """Both."""
-    gate_enter(&dp.tx_gate)
-    gate_enter(&dp.rx_gate)
+    gate_enter(&dp.send_gate)
+    gate_enter(&dp.receive_gate)
 
 
 cdef inline void gates_leave(Dataplane *dp) noexcept nogil:
-    gate_leave(&dp.rx_gate)
-    gate_leave(&dp.tx_gate)
+    gate_leave(&dp.receive_gate)
+    gate_leave(&dp.send_gate)
 
 
 cdef inline bint gates_are_mine(const Dataplane *dp) noexcept nogil:
     """For c_assert alone."""
-    return gate_is_mine(&dp.tx_gate) and gate_is_mine(&dp.rx_gate)
+    return gate_is_mine(&dp.send_gate) and gate_is_mine(&dp.receive_gate)

@@ -15,13 +15,13 @@ cdef Dataplane *dataplane_new() noexcept nogil:
         return NULL
     dp.tun_fd = dp.fd4 = dp.fd6 = dp.icmp4_fd = dp.icmp6_fd = dp.events.fd = -1
     dp.mtu = 1420
-    gate_init(&dp.tx_gate)
-    gate_init(&dp.rx_gate)
-    dp.tx_kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
-    dp.rx_kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+    gate_init(&dp.send_gate)
+    gate_init(&dp.receive_gate)
+    dp.send_kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+    dp.receive_kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
     dp.allowed = allowedips_new()
     if (events_init(&dp.events) < 0 or index_table_init(&dp.indices) < 0 or index_table_init(&dp.remote_indices) < 0
-            or dp.allowed == NULL or dp.tx_kick < 0 or dp.rx_kick < 0):
+            or dp.allowed == NULL or dp.send_kick < 0 or dp.receive_kick < 0):
         dataplane_free(dp)
         return NULL
     return dp
@@ -37,10 +37,10 @@ cdef void dataplane_free(Dataplane *dp) noexcept nogil:
     index_table_free(&dp.remote_indices)
     macs_free(&dp.macs)
     events_free(&dp.events)
-    if dp.tx_kick >= 0:
-        close(dp.tx_kick)
-    if dp.rx_kick >= 0:
-        close(dp.rx_kick)
-    gate_destroy(&dp.tx_gate)
-    gate_destroy(&dp.rx_gate)
+    if dp.send_kick >= 0:
+        close(dp.send_kick)
+    if dp.receive_kick >= 0:
+        close(dp.receive_kick)
+    gate_destroy(&dp.send_gate)
+    gate_destroy(&dp.receive_gate)
     free(dp)

@@ -63,8 +63,8 @@ cdef struct Peer:
     uint32_t handshake_index    # of our handshake in flight
     bint has_handshake
     # RX: what an authentic cookie reply answers. The last handshake message to the peer, once.
-    uint8_t cookie_key[KEY_LEN]     # no secret: it follows from the peer's public key
-    bint awaits_cookie
+    uint8_t cookie_key[KEY_LEN]  # no secret: it follows from the peer's public key
+    bint cookie_due
     uint32_t sent_index         # the message's sender index
     uint8_t sent_mac1[MAC_LEN]
     pthread_mutex_t endpoint_lock
@@ -85,11 +85,11 @@ cdef struct Peer:
     uint64_t last_data_sent
     uint8_t activity_armed
 
-    uint64_t handshake_asked_ns     # TX: when HANDSHAKE_WANTED was last raised
-    uint64_t tx_rekey_asked_ns  # TX
-    uint64_t rx_rekey_asked_ns  # RX
+    uint64_t handshake_asked_ns  # TX: when HANDSHAKE_WANTED was last raised
+    uint64_t send_rekey_asked_ns  # TX
+    uint64_t receive_rekey_asked_ns  # RX
 
-    # TX: the peer through which our messages to this one were last seen to go, and when; see loop.pxd.
+    # TX: the peer through which our messages to this one were last seen to go, and when; see routing_loop.pxd.
     Peer *through
     uint64_t through_seen_ns
     uint64_t through_epoch      # Dataplane.peers_freed at the time: `through` is no more when that has changed

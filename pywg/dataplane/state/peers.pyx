@@ -1,4 +1,4 @@
-"""Peers and keypairs, from the control plane's side (control.pxd)."""
+"""Peers and keypairs, from the control plane's side (peers.pxd)."""
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy

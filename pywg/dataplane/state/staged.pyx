@@ -13,7 +13,7 @@ from pywg.dataplane.sys.libcrypto cimport OPENSSL_cleanse
 cdef void stage_packet(Dataplane *dp, Peer *peer, const uint8_t *packet, uint32_t packet_len) noexcept nogil:
     """Copies a packet to the end of the peer's queue; a full queue loses its oldest."""
     cdef StagedPacket *staged
-    c_assert(gate_is_mine(&dp.tx_gate))
+    c_assert(gate_is_mine(&dp.send_gate))
     if peer.staged_count == STAGED_PER_PEER:
         staged_free(staged_take(dp, peer))
         count(&dp.counters.tx_staged_dropped)
@@ -39,7 +39,7 @@ cdef void stage_packet(Dataplane *dp, Peer *peer, const uint8_t *packet, uint32_
 cdef StagedPacket *staged_take(Dataplane *dp, Peer *peer) noexcept nogil:
     """The oldest, which is then the caller's to free; NULL when there is none."""
     cdef StagedPacket *staged = peer.staged_first
-    c_assert(gate_is_mine(&dp.tx_gate))
+    c_assert(gate_is_mine(&dp.send_gate))
     if staged != NULL:
         peer.staged_first = staged.next
         if staged.next == NULL:

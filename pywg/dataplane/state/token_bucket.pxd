@@ -3,12 +3,13 @@ from libc.stdint cimport uint64_t
 from pywg.dataplane.sys.clock cimport SECOND_NS
 
 
-cdef struct Bucket:
+cdef struct TokenBucket:
     uint64_t credit_ns
     uint64_t last_ns
 
 
-cdef inline bint bucket_take(Bucket *bucket, uint64_t now, uint64_t per_second, uint64_t burst) noexcept nogil:
+cdef inline bint token_bucket_take(TokenBucket *bucket, uint64_t now, uint64_t per_second,
+                                   uint64_t burst) noexcept nogil:
     """One token, if there is one. `now`: ns, never going back."""
     cdef uint64_t cost = SECOND_NS // per_second
     bucket.credit_ns += now - bucket.last_ns

@@ -5,7 +5,7 @@ each batch of its own: what it has delivered is often answered at once (by an ac
 answer leaves without another thread having to wake up. When there is more to do than one thread should, in either
 direction, it is the sending thread's turn again.
 """
-from pywg.dataplane.send.send cimport Egress
+from pywg.dataplane.send.send cimport SendPath
 
-cdef bint egress_step_or_lend(Egress *e) noexcept nogil
-cdef void egress_step_lent(Egress *e) noexcept nogil
+cdef bint send_or_hand_off(SendPath *e) noexcept nogil
+cdef void send_handed_off(SendPath *e) noexcept nogil

@@ -16,7 +16,7 @@ cdef enum:
     CONTROL_WORDS = 16          # 64-bit words of control data: well above what is asked for
 
 
-cdef struct Outgoing:
+cdef struct Transmit:
     Endpoint to
     Peer *peer                  # NULL once the gate was left with the message unsent
     uint8_t *base
@@ -30,7 +30,7 @@ cdef struct Sender:
     int sent
     int failed                  # messages given up since the owner last set this to 0
     int error                   # errno of the last of them
-    Outgoing queue[SEND_BATCH]
+    Transmit queue[SEND_BATCH]
     mmsghdr messages[SEND_BATCH]
     iovec iov[SEND_BATCH]
     sockaddr_in6 names[SEND_BATCH]
@@ -46,7 +46,7 @@ cdef struct Receiver:
     uint64_t control[RECEIVE_BATCH][CONTROL_WORDS]
 
 
-cdef struct Received:
+cdef struct ReceiveMeta:
     uint8_t *data
     uint32_t len
     uint32_t stride             # bytes of each datagram in it but the last
@@ -62,4 +62,4 @@ cdef void udp_forget_peers(Sender *sender) noexcept nogil
 cdef Receiver *udp_receiver_new() noexcept nogil
 cdef void udp_receiver_free(Receiver *receiver) noexcept nogil
 cdef int udp_receive(Receiver *receiver, int fd, int limit) noexcept nogil
-cdef void udp_received(Receiver *receiver, int i, Received *message) noexcept nogil
+cdef void udp_received(Receiver *receiver, int i, ReceiveMeta *message) noexcept nogil

@@ -25,7 +25,7 @@ cdef extern from "stdlib.h" nogil:
 cdef bint udp_queue(Sender *sender, Peer *peer, const Endpoint *to, uint8_t *base, uint32_t len, uint32_t stride,
                     uint8_t tos) noexcept nogil:
     """Adds `len` bytes for `to`, cut into datagrams of `stride` if that is not 0. False: full, flush first."""
-    cdef Outgoing *out
+    cdef Transmit *out
     c_assert(sender.count <= SEND_BATCH)
     c_assert(stride <= 65535)
     if sender.count == SEND_BATCH:
@@ -41,7 +41,7 @@ cdef bint udp_queue(Sender *sender, Peer *peer, const Endpoint *to, uint8_t *bas
     return True
 
 
-cdef void note_bytes(const Outgoing *out, uint32_t len) noexcept nogil:
+cdef void note_bytes(const Transmit *out, uint32_t len) noexcept nogil:
     """The peer's count of what went out, before any other count of it."""
     if out.peer != NULL:
         add64(&out.peer.tx_bytes, len)
@@ -73,8 +73,8 @@ cdef uint8_t *put_control(msghdr *message, uint8_t *at, int level, int kind, con
 
 
 cdef void prepare(Sender *sender, int i, bint with_segments, bint with_source) noexcept nogil:
-    """Writes the i-th message's header, address and control data from its Outgoing."""
-    cdef Outgoing *out = &sender.queue[i]
+    """Writes the i-th message's header, address and control data from its Transmit."""
+    cdef Transmit *out = &sender.queue[i]
     cdef msghdr *message = &sender.messages[i].msg_hdr
     cdef sockaddr_in *in4
     cdef sockaddr_in6 *in6 = &sender.names[i]
@@ -125,14 +125,14 @@ cdef void prepare(Sender *sender, int i, bint with_segments, bint with_source) n
         message.msg_control = NULL
 
 
-cdef uint32_t datagrams_in(const Outgoing *out) noexcept nogil:
+cdef uint32_t datagrams_in(const Transmit *out) noexcept nogil:
     return 1 if out.stride == 0 else (out.len + out.stride - 1) // out.stride
 
 
 cdef bint send_without_source(Sender *sender, Dataplane *dp, int fd, int i, bint segmented,
                               uint32_t len) noexcept nogil:
     """Sends the first `len` bytes of message i again, in case its source address is gone. False: refused as well."""
-    cdef Outgoing *out = &sender.queue[i]
+    cdef Transmit *out = &sender.queue[i]
     prepare(sender, i, segmented, False)
     sender.iov[i].iov_len = len
     if sendmmsg(fd, &sender.messages[i], 1, MSG_DONTWAIT) != 1:
@@ -149,7 +149,7 @@ cdef int prepare_singly(Sender *sender, int i) noexcept nogil:
 
     They share the i-th address and control data. No other message is prepared at the time.
     """
-    cdef Outgoing *out = &sender.queue[i]
+    cdef Transmit *out = &sender.queue[i]
     cdef msghdr header
     cdef uint32_t at = 0
     cdef int n = 0
@@ -165,7 +165,7 @@ cdef int prepare_singly(Sender *sender, int i) noexcept nogil:
     return n
 
 
-cdef void pass_datagrams(Outgoing *out, uint32_t n) noexcept nogil:
+cdef void pass_datagrams(Transmit *out, uint32_t n) noexcept nogil:
     """The first n datagrams of the message are done with."""
     cdef uint32_t len = n * out.stride if out.len > n * out.stride else out.len
     out.base += len
@@ -177,7 +177,7 @@ cdef bint send_singly(Sender *sender, Dataplane *dp, int fd, int i, bint *any_se
 
     What is left of the message then waits in its place.
     """
-    cdef Outgoing *out = &sender.queue[i]
+    cdef Transmit *out = &sender.queue[i]
     cdef uint32_t len
     cdef int n, done, error
     while out.len != 0:
@@ -206,7 +206,7 @@ cdef bint send_singly(Sender *sender, Dataplane *dp, int fd, int i, bint *any_se
     return True
 
 
-cdef inline bint goes_whole(const Dataplane *dp, const Outgoing *out) noexcept nogil:
+cdef inline bint goes_whole(const Dataplane *dp, const Transmit *out) noexcept nogil:
     """Whether one send takes the message: it is one datagram, or the kernel may cut it."""
     if out.stride == 0:
         return True
@@ -220,7 +220,7 @@ cdef bint resend(Sender *sender, Dataplane *dp, int fd, int i, int error) noexce
 
     False: the socket is full, and what is left of the message waits in its place.
     """
-    cdef Outgoing *out = &sender.queue[i]
+    cdef Transmit *out = &sender.queue[i]
     cdef uint8_t *gso = &dp.gso4 if out.to.ip_len == 4 else &dp.gso6
     cdef bint segmented = out.stride != 0 and gso[0]
     cdef bint any_sent = False, done
@@ -370,7 +370,7 @@ cdef int udp_receive(Receiver *receiver, int fd, int limit) noexcept nogil:
     return n
 
 
-cdef void udp_received(Receiver *receiver, int i, Received *message) noexcept nogil:
+cdef void udp_received(Receiver *receiver, int i, ReceiveMeta *message) noexcept nogil:
     """What the i-th message of the last udp_receive() holds and where it came from."""
     cdef msghdr *header = &receiver.messages[i].msg_hdr
     cdef sockaddr_in *in4 = <sockaddr_in *>&receiver.names[i]

@@ -1,6 +1,6 @@
 """Explicit congestion notification through the tunnel: RFC 6040, sections 4.1 (normal mode) and 4.2.
 
-Sealing copies the inner ECN field to the outer header, and no DSCP: a mask in egress. Opening combines both here, as
+Sealing copies the inner ECN field to the outer header, and no DSCP: a mask in send/. Opening combines both here, as
 the kernel's WireGuard does: it never drops, so that a link which rewrites the outer TOS can't black-hole the tunnel.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t

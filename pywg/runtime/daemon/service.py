@@ -249,7 +249,7 @@ class _Service:
         pulse = Pulse()
 
         def alive() -> bool:
-            if pulse.beats(device.turns()):
+            if pulse.beats(device.heartbeats()):
                 return True
             self._log.limited("watchdog", "a thread of the data plane hangs or has ended: no sign of life", Level.ERROR)
             return False

@@ -123,9 +123,9 @@ class Device:
         """Raw ICMP sockets for what inner senders are told, in the interface's namespace; -1 for none."""
         self._plane.attach_icmp(fd4, fd6)
 
-    def turns(self) -> tuple[int, ...]:
+    def heartbeats(self) -> tuple[int, ...]:
         """How often each of the plane's threads has gone round; each is woken to do so again."""
-        return self._plane.turns()
+        return self._plane.heartbeats()
 
     def on_plane_ready(self) -> None:
         """The plane's event descriptor is readable."""

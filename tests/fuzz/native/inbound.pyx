@@ -14,7 +14,7 @@ from libc.stdio cimport fprintf, stderr
 from libc.stdlib cimport abort, calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
-from pywg.dataplane.crypto.aead_contexts cimport Worker, worker_free, worker_init
+from pywg.dataplane.crypto.aead_contexts cimport AeadContexts, aead_contexts_free, aead_contexts_init
 from pywg.dataplane.crypto.blake2s cimport BLAKE2S_STATE_LEN, blake2s_key, blake2s_mac
 from pywg.dataplane.crypto.cookie_mac cimport COOKIE_LEN, macs_identify, macs_init, make_cookie
 from pywg.dataplane.crypto.evp cimport evp_open, evp_seal
@@ -22,9 +22,10 @@ from pywg.dataplane.crypto.xchacha20poly1305 cimport XNONCE_LEN, xchacha_open, x
 from pywg.dataplane.receive.admit cimport note_sent
 from pywg.dataplane.receive.deliver cimport delivery_renew
 from pywg.dataplane.receive.open cimport DATAGRAMS_MAX
-from pywg.dataplane.receive.receive cimport Ingress, ingress_free, ingress_hold, ingress_new, ingress_release
+from pywg.dataplane.receive.receive cimport ReceivePath, receive_path_free, receive_path_hold, receive_path_new
+from pywg.dataplane.receive.receive cimport receive_path_release
 from pywg.dataplane.reorder.pool cimport pool_free, pool_new
-from pywg.dataplane.reorder.reorder cimport SLOTS_MAX, pipeline_is_empty, pipeline_work
+from pywg.dataplane.reorder.reorder cimport SLOTS_MAX, reorder_is_empty, reorder_work
 from pywg.dataplane.state.allowedips cimport allowedips_insert
 from pywg.dataplane.state.counters cimport Counters, count as due
 from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane_new, gates_enter, gates_leave
@@ -40,7 +41,7 @@ from pywg.dataplane.sys.linux cimport AF_INET, AF_INET6, CMSG_DATA, CMSG_LEN, CM
 from pywg.dataplane.sys.linux cimport IPV6_PKTINFO, IPV6_TCLASS, IP_PKTINFO, IP_TOS, MSG_TRUNC, POLLIN, SOL_UDP, UDP_GRO
 from pywg.dataplane.sys.linux cimport cmsghdr, in6_pktinfo, in_pktinfo, iovec, mmsghdr, msghdr, pollfd, sockaddr_in
 from pywg.dataplane.sys.linux cimport sockaddr_in6
-from pywg.dataplane.threads.threads cimport Crew, receive_thread
+from pywg.dataplane.threads.threads cimport Threads, receive_thread
 from pywg.dataplane.udp.udp cimport RECEIVE_BATCH, RECEIVE_LEN
 from pywg.dataplane.wire.endpoint cimport Endpoint
 from pywg.dataplane.wire.wireguard cimport COOKIE_REPLY_LEN, INITIATION_LEN, MAC_LEN, RESPONSE_LEN, TAG_LEN
@@ -113,9 +114,9 @@ cdef struct Pending:
 cdef struct Bed:
     Chance chance
     Dataplane *dp
-    Crew crew                   # of the receiving thread alone
-    Ingress *ingress
-    Worker helper
+    Threads threads                 # of the receiving thread alone
+    ReceivePath *receive_path
+    AeadContexts helper
     Peer *peers[PEERS]
     Endpoint endpoints[PEERS]       # where the last packet that was right came from
     uint64_t rx_bytes[PEERS]
@@ -260,7 +261,7 @@ cdef void judge_transport(Bed *b, const uint8_t *datagram, uint32_t len, uint8_t
     if b.filtered and not is_new(b, index, header.counter, session.greatest_before, b.batch):
         due(&b.expected.rx_replayed)
         return
-    if b.ingress.pool != NULL:
+    if b.receive_path.pool != NULL:
         if b.added == DATAGRAMS_MAX:
             due(&b.expected.rx_queue_full)
             return
@@ -400,7 +401,7 @@ cdef int receive(void *driver, int fd, mmsghdr *messages, unsigned int count) no
         n = min(count, 2 + chance_below(c, 6))
     b.batch += 1
     b.added = 0
-    b.filtered = b.ingress.pool == NULL or pipeline_is_empty(&b.ingress.line)
+    b.filtered = b.receive_path.pool == NULL or reorder_is_empty(&b.receive_path.reorder)
     due(&b.expected.rx_receives)
     for i in range(n):
         arrive_at_socket(b, fd, &messages[i])
@@ -862,7 +863,7 @@ cdef void choose_offloads(Bed *b) noexcept nogil:
     lens = [10, 12, 0]
     b.dp.vnet_hdr_len = lens[chance_below(&b.chance, 3)] if chance_one_in(&b.chance, 2) else 10
     b.dp.coalesce = <uint8_t>chance_below(&b.chance, 4) if chance_one_in(&b.chance, 2) else 3
-    need(delivery_renew(&b.ingress.delivery, b.dp.vnet_hdr_len) == 0, b"no memory")
+    need(delivery_renew(&b.receive_path.delivery, b.dp.vnet_hdr_len) == 0, b"no memory")
 
 
 cdef void hear(Bed *b) noexcept nogil:
@@ -945,7 +946,7 @@ cdef void check(Bed *b) noexcept nogil:
 # ---- a case
 
 cdef void settle(Bed *b) noexcept nogil:
-    while pipeline_work(&b.ingress.line, &b.helper):
+    while reorder_work(&b.receive_path.reorder, &b.helper):
         pass
 
 
@@ -955,8 +956,8 @@ cdef int wait(void *driver, pollfd *fds, unsigned long count) noexcept nogil:
     cdef Chance *c = &b.chance
     cdef int n = 0
     cdef unsigned long i
-    need(count == 4 and fds[0].fd == b.dp.rx_kick, b"waiting for something else")
-    if b.ingress.pool != NULL and not chance_one_in(c, 3):
+    need(count == 4 and fds[0].fd == b.dp.receive_kick, b"waiting for something else")
+    if b.receive_path.pool != NULL and not chance_one_in(c, 3):
         settle(b)
     if b.rounds == 0 or b.datagrams >= DATAGRAMS:
         b.dp.stop = True
@@ -983,7 +984,7 @@ cdef void operate(Bed *b) noexcept nogil:
     cdef uint32_t what = chance_below(c, 16), i = chance_below(c, PEERS)
     settle(b)
     gates_enter(b.dp)
-    ingress_hold(b.ingress)
+    receive_path_hold(b.receive_path)
     check(b)
     if what < 3:
         begin_session(b, i, chance_one_in(c, 2))
@@ -1013,7 +1014,7 @@ cdef void operate(Bed *b) noexcept nogil:
         b.dp.tun_fd = KERNEL_TUN if b.dp.tun_fd < 0 or not chance_one_in(c, 6) else -1
     elif what > 12:
         renew_flow(b, &b.flows[chance_below(c, FLOWS)])
-    ingress_release(b.ingress)
+    receive_path_release(b.receive_path)
     gates_leave(b.dp)
 
 
@@ -1039,21 +1040,22 @@ cdef int set_up(Bed *b, uint64_t seed) noexcept nogil:
     if (b.scratch == NULL or b.frame == NULL or b.piece == NULL or b.seen == NULL or b.pending == NULL or b.dp == NULL
             or macs_init(&b.dp.macs) < 0):
         return -1
-    kernel.kick = b.dp.rx_kick
-    worker_init(&b.helper)
+    kernel.kick = b.dp.receive_kick
+    aead_contexts_init(&b.helper)
     chance_bytes(c, mac1_key, 32)
     macs_identify(&b.dp.macs, mac1_key, mac1_key)
     blake2s_key(b.mac1_state, mac1_key, 32)
     b.dp.tun_fd = KERNEL_TUN
     b.dp.fd4 = KERNEL_UDP4
     b.dp.fd6 = KERNEL_UDP6
-    b.ingress = ingress_new(b.dp, 1 if chance_one_in(c, 2) else 2 + <int>chance_below(c, SLOTS_MAX - 1))
-    if b.ingress == NULL:
+    b.receive_path = receive_path_new(b.dp, 1 if chance_one_in(c, 2) else 2 + <int>chance_below(c, SLOTS_MAX - 1))
+    if b.receive_path == NULL:
         return -1
-    b.crew.dp = b.dp
-    b.crew.ingress = b.ingress
-    if b.ingress.batch_count > 1:
-        b.ingress.pool = pool_new(1, &b.ingress.line, &b.ingress.line)  # never started: this driver is its helper
+    b.threads.dp = b.dp
+    b.threads.receive_path = b.receive_path
+    if b.receive_path.batch_count > 1:
+        # Never started: this driver is its helper.
+        b.receive_path.pool = pool_new(1, &b.receive_path.reorder, &b.receive_path.reorder)
     gates_enter(b.dp)
     choose_offloads(b)
     for i in range(FLOWS):
@@ -1078,10 +1080,10 @@ cdef void tear_down(Bed *b) noexcept nogil:
     for i in range(b.session_count):
         EVP_CIPHER_CTX_free(b.sessions[i].seal)
         EVP_CIPHER_CTX_free(b.sessions[i].open)
-    pool_free(b.ingress.pool)
-    ingress_free(b.ingress)
+    pool_free(b.receive_path.pool)
+    receive_path_free(b.receive_path)
     dataplane_free(b.dp)
-    worker_free(&b.helper)
+    aead_contexts_free(&b.helper)
     free(b.scratch)
     free(b.frame)
     free(b.piece)
@@ -1099,7 +1101,7 @@ def case(uint64_t seed) -> tuple[int, int]:
     if b == NULL or set_up(b, seed) < 0:
         raise MemoryError
     with nogil:
-        receive_thread(&b.crew)
+        receive_thread(&b.threads)
         tear_down(b)
     datagrams, arrived = b.datagrams, b.arrived
     free(b)

@@ -13,13 +13,13 @@ from libc.stdio cimport fprintf, stderr
 from libc.stdlib cimport abort, calloc, free, malloc
 from libc.string cimport memcpy, memset
 
-from pywg.dataplane.crypto.aead_contexts cimport Worker, worker_free, worker_init
+from pywg.dataplane.crypto.aead_contexts cimport AeadContexts, aead_contexts_free, aead_contexts_init
 from pywg.dataplane.crypto.evp cimport evp_open
 from pywg.dataplane.reorder.pool cimport pool_free, pool_new
-from pywg.dataplane.reorder.reorder cimport SLOTS_MAX, pipeline_is_empty, pipeline_work
-from pywg.dataplane.send.seal cimport BATCH_BYTES, MAX_RUNS, READ_MAX, batch_next_segments
-from pywg.dataplane.send.send cimport RUNS_FOR_A_FRAME, Egress, egress_free, egress_hold, egress_new, egress_release
-from pywg.dataplane.send.send cimport egress_send_staged, egress_step
+from pywg.dataplane.reorder.reorder cimport SLOTS_MAX, reorder_is_empty, reorder_work
+from pywg.dataplane.send.seal cimport BATCH_BYTES, MAX_RUNS, READ_MAX, send_batch_next_segments
+from pywg.dataplane.send.send cimport RUNS_FOR_A_FRAME, SendPath, send_path_free, send_path_hold, send_path_new
+from pywg.dataplane.send.send cimport send_path_release, send_staged, send_step
 from pywg.dataplane.state.allowedips cimport allowedips_insert
 from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane_new, gates_enter, gates_leave
 from pywg.dataplane.state.gate cimport gate_enter, gate_leave
@@ -81,8 +81,8 @@ cdef struct Session:
 cdef struct Bed:
     Chance chance
     Dataplane *dp
-    Egress *egress
-    Worker helper
+    SendPath *send_path
+    AeadContexts helper
     Peer *peers[PEERS]
     Session sessions[SESSIONS]
     uint32_t session_count
@@ -193,7 +193,7 @@ cdef uint32_t planned_frame(Bed *b, const Planned *planned, VnetHdr *hdr, uint8_
 cdef uint32_t len_to_the_end(Bed *b, int version, int protocol, uint32_t gso_size) noexcept nogil:
     """Of a superframe whose datagrams take the room that there is, or some bytes more or less."""
     cdef uint32_t room, headers = ip_header_len(version) + l4_header_len(protocol), stride, last
-    batch_next_segments(b.egress.batch, &room)
+    send_batch_next_segments(b.send_path.batch, &room)
     stride = plan_wire_len(headers + gso_size, b.dp.mtu)
     last = room % stride + 32 - chance_below(&b.chance, 48)
     last = last - plan_wire_len(headers, 0) if last > plan_wire_len(headers, 0) else 1
@@ -379,14 +379,14 @@ cdef void open_datagram(Bed *b, uint8_t *datagram, uint32_t len) noexcept nogil:
 
 cdef void hold(Bed *b) noexcept nogil:
     """All that was submitted is worked on: here helpers are this driver."""
-    while pipeline_work(&b.egress.line, &b.helper):
+    while reorder_work(&b.send_path.reorder, &b.helper):
         pass
     gates_enter(b.dp)
-    egress_hold(b.egress)
+    send_path_hold(b.send_path)
 
 
 cdef void release(Bed *b) noexcept nogil:
-    egress_release(b.egress)
+    send_path_release(b.send_path)
     gates_leave(b.dp)
 
 
@@ -481,9 +481,9 @@ cdef void choose_offloads(Bed *b) noexcept nogil:
 # ---- a case
 
 cdef bint step(Bed *b) noexcept nogil:
-    gate_enter(&b.dp.tx_gate)
-    cdef bint more = egress_step(b.egress)
-    gate_leave(&b.dp.tx_gate)
+    gate_enter(&b.dp.send_gate)
+    cdef bint more = send_step(b.send_path)
+    gate_leave(&b.dp.send_gate)
     return more
 
 
@@ -492,7 +492,7 @@ cdef void work(Bed *b, int steps) noexcept nogil:
     while steps > 0 and step(b):
         steps -= 1
     if not chance_one_in(&b.chance, 3):
-        while pipeline_work(&b.egress.line, &b.helper):
+        while reorder_work(&b.send_path.reorder, &b.helper):
             pass
 
 
@@ -543,11 +543,11 @@ cdef void planned_burst(Bed *b) noexcept nogil:
     b.plan_protocol = TRAFFIC_TCP if chance_one_in(c, 2) else TRAFFIC_UDP
     begin_anew(b, b.burst_peer, not waits)
     if not chance_one_in(c, 4):
-        gate_enter(&b.dp.tx_gate)
+        gate_enter(&b.dp.send_gate)
         for i in range(PEERS):
             if b.peers[i] != NULL:
                 staged_drop_all(b.dp, b.peers[i])   # else it is in the way of what is planned
-        gate_leave(&b.dp.tx_gate)
+        gate_leave(&b.dp.send_gate)
     while b.peers[b.burst_peer].endpoint.ip_len == 0:
         set_endpoint(b, b.peers[b.burst_peer])
     terms.shortest = ip_header_len(b.burst_version)
@@ -593,7 +593,7 @@ cdef void operate(Bed *b) noexcept nogil:
     elif what == 13:
         end_session(b)
     elif what == 14 and b.peers[i] != NULL:
-        egress_send_staged(b.egress, b.peers[i], chance_one_in(c, 2), kernel.now_ns)
+        send_staged(b.send_path, b.peers[i], chance_one_in(c, 2), kernel.now_ns)
     elif what == 15 and b.peers[i] != NULL:
         set_endpoint(b, b.peers[i])
     elif what == 16:
@@ -622,7 +622,7 @@ cdef int set_up(Bed *b, uint64_t seed) noexcept nogil:
     b.dp = dataplane_new()
     if b.dp == NULL or b.scratch == NULL:
         return -1
-    worker_init(&b.helper)
+    aead_contexts_init(&b.helper)
     b.dp.tun_fd = KERNEL_TUN
     b.dp.fd4 = KERNEL_UDP4
     b.dp.fd6 = KERNEL_UDP6
@@ -630,11 +630,14 @@ cdef int set_up(Bed *b, uint64_t seed) noexcept nogil:
     if chance_one_in(&b.chance, 2):
         b.dp.staged_max = <uint64_t>1 << (12 + chance_below(&b.chance, 13))
     choose_offloads(b)
-    b.egress = egress_new(b.dp, 1 if chance_one_in(&b.chance, 2) else 2 + <int>chance_below(&b.chance, SLOTS_MAX - 1))
-    if b.egress == NULL:
+    b.send_path = send_path_new(
+        b.dp, 1 if chance_one_in(&b.chance, 2) else 2 + <int>chance_below(&b.chance, SLOTS_MAX - 1)
+    )
+    if b.send_path == NULL:
         return -1
-    if b.egress.batch_count > 1:
-        b.egress.pool = pool_new(1, &b.egress.line, &b.egress.line)    # never started: this driver is its helper
+    if b.send_path.batch_count > 1:
+        # Never started: this driver is its helper.
+        b.send_path.pool = pool_new(1, &b.send_path.reorder, &b.send_path.reorder)
     gates_enter(b.dp)
     for i in range(PEERS):
         add_peer(b, i)
@@ -649,11 +652,11 @@ cdef void tear_down(Bed *b) noexcept nogil:
     cdef uint32_t i
     b.mood = HEALTHY
     b.frames_left = 0
-    while rounds < 100 and (step(b) or b.egress.blocked or not pipeline_is_empty(&b.egress.line)):
-        while pipeline_work(&b.egress.line, &b.helper):
+    while rounds < 100 and (step(b) or b.send_path.backlog or not reorder_is_empty(&b.send_path.reorder)):
+        while reorder_work(&b.send_path.reorder, &b.helper):
             pass
         rounds += 1
-    need(not b.egress.blocked and pipeline_is_empty(&b.egress.line), b"what was queued never went")
+    need(not b.send_path.backlog and reorder_is_empty(&b.send_path.reorder), b"what was queued never went")
     hold(b)
     for i in range(PEERS):
         if b.peers[i] != NULL:
@@ -662,10 +665,10 @@ cdef void tear_down(Bed *b) noexcept nogil:
     need(b.dp.staged_bytes == 0, b"staged bytes of no peer")
     for i in range(b.session_count):
         EVP_CIPHER_CTX_free(b.sessions[i].ctx)
-    pool_free(b.egress.pool)
-    egress_free(b.egress)
+    pool_free(b.send_path.pool)
+    send_path_free(b.send_path)
     dataplane_free(b.dp)
-    worker_free(&b.helper)
+    aead_contexts_free(&b.helper)
     free(b.scratch)
     kernel.now_ns = 0
 

@@ -1,16 +1,16 @@
 # cython: language_level=3, cdivision=True
-"""A pipeline (pywg/dataplane/reorder/reorder.pxd) by itself, whose slots hold next to nothing: millions go through it.
+"""A reorder ring (pywg/dataplane/reorder/reorder.pxd) by itself, whose slots hold next to nothing: millions go through.
 
-test_pipeline.py builds it. In the slots are numbers, which say whether all was there that should have been.
+test_reorder.py builds it. In the slots are numbers, which say whether all was there that should have been.
 """
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 from posix.unistd cimport usleep
 
-from pywg.dataplane.crypto.aead_contexts cimport Worker
-from pywg.dataplane.reorder.reorder cimport Pipeline, pipeline_destroy, pipeline_finish, pipeline_has_room
-from pywg.dataplane.reorder.reorder cimport pipeline_hold, pipeline_init, pipeline_is_empty, pipeline_next
-from pywg.dataplane.reorder.reorder cimport pipeline_release, pipeline_submit, pipeline_submit_worked, pipeline_work
+from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
+from pywg.dataplane.reorder.reorder cimport Reorder, reorder_destroy, reorder_finish, reorder_has_room, reorder_hold
+from pywg.dataplane.reorder.reorder cimport reorder_init, reorder_is_empty, reorder_next, reorder_release
+from pywg.dataplane.reorder.reorder cimport reorder_submit, reorder_submit_worked, reorder_work
 from pywg.dataplane.sys.atomic cimport load8, store8
 
 
@@ -24,13 +24,13 @@ cdef enum:
 
 cdef struct Owner:
     uint64_t slots[SLOTS][NUMBERS]
-    uint64_t finished           # under the pipeline's `finishing`
+    uint64_t finished           # under the ring's `finishing`
     uint64_t wrong
     uint64_t refusals           # each of so many slots can't be finished at once
     bint refused
 
 
-cdef void work(void *owner, int slot, Worker *worker) noexcept nogil:
+cdef void work(void *owner, int slot, AeadContexts *contexts) noexcept nogil:
     cdef uint64_t *numbers = (<Owner *>owner).slots[slot]
     cdef int i
     for i in range(NUMBERS):
@@ -52,24 +52,24 @@ cdef bint finish(void *owner, int slot) noexcept nogil:
 
 cdef class Stress:
     """`read` is for one thread, `help` for any number of others."""
-    cdef Pipeline line
+    cdef Reorder reorder
     cdef Owner *owner
     cdef unsigned char stop
 
     def __cinit__(self, *, uint64_t refusals=0):
         self.owner = <Owner *>calloc(1, sizeof(Owner))
         self.owner.refusals = refusals
-        pipeline_init(&self.line, SLOTS, -1, self.owner, work, finish)
+        reorder_init(&self.reorder, SLOTS, -1, self.owner, work, finish)
 
     def __dealloc__(self):
-        pipeline_destroy(&self.line)
+        reorder_destroy(&self.reorder)
         free(self.owner)
 
     def help(self):
         """Until `read` has ended."""
         with nogil:
             while not load8(&self.stop):
-                if not pipeline_work(&self.line, NULL):
+                if not reorder_work(&self.reorder, NULL):
                     sched_yield()
 
     def read(self, uint64_t count, uint64_t hold_each):
@@ -79,31 +79,31 @@ cdef class Stress:
             for number in range(count):
                 self.fill(number)
                 if number % hold_each == 0:
-                    pipeline_hold(&self.line)
-                    pipeline_release(&self.line)
-            while not pipeline_is_empty(&self.line):
+                    reorder_hold(&self.reorder)
+                    reorder_release(&self.reorder)
+            while not reorder_is_empty(&self.reorder):
                 self.lend_a_hand()
             store8(&self.stop, 1)
         return self.owner.finished, self.owner.wrong
 
     cdef void fill(self, uint64_t number) noexcept nogil:
-        cdef int i, slot = pipeline_next(&self.line)
+        cdef int i, slot = reorder_next(&self.reorder)
         cdef bint alone
         while slot < 0:
             self.lend_a_hand()
-            slot = pipeline_next(&self.line)
-        alone = pipeline_is_empty(&self.line)
+            slot = reorder_next(&self.reorder)
+        alone = reorder_is_empty(&self.reorder)
         for i in range(NUMBERS):
             self.owner.slots[slot][i] = number + i
         if not alone:
-            pipeline_submit(&self.line)
+            reorder_submit(&self.reorder)
             return
         work(self.owner, slot, NULL)
-        pipeline_submit_worked(&self.line)
-        pipeline_finish(&self.line, False)
+        reorder_submit_worked(&self.reorder)
+        reorder_finish(&self.reorder, False)
 
     cdef void lend_a_hand(self) noexcept nogil:
-        if load8(&self.line.blocked):
-            pipeline_finish(&self.line, True)
-        elif not pipeline_work(&self.line, NULL) and not pipeline_has_room(&self.line):
+        if load8(&self.reorder.backlog):
+            reorder_finish(&self.reorder, True)
+        elif not reorder_work(&self.reorder, NULL) and not reorder_has_room(&self.reorder):
             usleep(1)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.native_build import build_module, load_module
 
-SOURCE = Path(__file__).with_name("pipeline_stress.pyx")
+SOURCE = Path(__file__).with_name("reorder_stress.pyx")
 SLOTS = 1_000_000
 REFUSED = 500
 HELD = 3_000
