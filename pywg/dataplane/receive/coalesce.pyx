@@ -14,7 +14,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from pywg.dataplane.sys.checks cimport c_assert, static_fits
 from pywg.dataplane.sys.linux cimport iovec
-from pywg.dataplane.wire.checksum cimport csum_fold, csum_partial, csum_pseudo4, csum_pseudo6
+from pywg.dataplane.wire.checksum cimport csum_fold, csum_partial, csum_pseudo
 from pywg.dataplane.wire.ip cimport IP4_DF, IP4_LEN, IP6_LEN, IP_MAX_LEN, PROTO_TCP, PROTO_UDP, TCP_ACK, TCP_ECE
 from pywg.dataplane.wire.ip cimport TCP_LEN, TCP_PSH, Ip4Header, Ip6Header, IpView, TcpHeader, UdpHeader, htons
 from pywg.dataplane.wire.ip cimport ip_addresses, ip_headers_len, ip_read, ntohl, ntohs
@@ -104,9 +104,9 @@ cdef inline bint checksums_hold(const uint8_t *data, uint32_t len, uint32_t l4_o
     if l4_offset == IP4_LEN:
         if csum_fold(csum_partial(data, IP4_LEN, 0)) != 0:
             return False
-        pseudo = csum_pseudo4(ip_addresses(data, 4), protocol, l4_len)
+        pseudo = csum_pseudo(ip_addresses(data, 4), 8, protocol, l4_len)
     else:
-        pseudo = csum_pseudo6(ip_addresses(data, 6), protocol, l4_len)
+        pseudo = csum_pseudo(ip_addresses(data, 6), 32, protocol, l4_len)
     return csum_fold(csum_partial(data + l4_offset, l4_len, pseudo)) == 0
 
 
@@ -282,10 +282,10 @@ cdef void write_headers(const Frame *f) noexcept nogil:
         ip4.total_len = htons(f.total_len)
         ip4.check = 0
         ip4.check = csum_fold(csum_partial(f.head, IP4_LEN, 0))
-        pseudo = csum_pseudo4(ip4.source, f.protocol, l4_len)
+        pseudo = csum_pseudo(ip4.source, 8, f.protocol, l4_len)
     else:
         ip6.payload_len = htons(l4_len)
-        pseudo = csum_pseudo6(ip6.source, f.protocol, l4_len)
+        pseudo = csum_pseudo(ip6.source, 32, f.protocol, l4_len)
     if f.protocol == PROTO_TCP:
         tcp.check = ~csum_fold(pseudo)
         if f.push:

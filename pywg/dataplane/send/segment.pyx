@@ -9,7 +9,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from pywg.dataplane.sys.checks cimport c_assert
-from pywg.dataplane.wire.checksum cimport csum_copy, csum_fold, csum_partial, csum_pseudo4, csum_pseudo6
+from pywg.dataplane.wire.checksum cimport csum_copy, csum_fold, csum_partial, csum_pseudo
 from pywg.dataplane.wire.ip cimport IP6_LEN, PROTO_TCP, PROTO_UDP, TCP_CWR, TCP_FIN, TCP_PSH, Ip4Header, Ip6Header
 from pywg.dataplane.wire.ip cimport IpView, TcpHeader, UdpHeader, htonl, htons, ip_headers_len, ip_read, ntohl, ntohs
 from pywg.dataplane.wire.run cimport RUN_MAX_DATAGRAMS, RUN_MAX_WIRE_LEN, Run
@@ -82,18 +82,15 @@ cdef int plan_runs(
 cdef void sum_constants(Superframe *s) noexcept nogil:
     """Sums what all segments share. A field that differs is taken out by adding its complement (RFC 1624)."""
     cdef const Ip4Header *ip4 = <const Ip4Header *>s.ip.packet
-    cdef const Ip6Header *ip6 = <const Ip6Header *>s.ip.packet
     cdef const TcpHeader *tcp = <const TcpHeader *>(s.ip.packet + s.ip.l4_offset)
     cdef const UdpHeader *udp = <const UdpHeader *>(s.ip.packet + s.ip.l4_offset)
+    s.ip_sum = 0
     if s.ip.version == 4:
         s.ip_sum = csum_partial(s.ip.packet, s.ip.l4_offset, 0)
         s.ip_sum += <uint16_t>~ip4.total_len
         s.ip_sum += <uint16_t>~ip4.id
         s.ip_sum += <uint16_t>~ip4.check
-        s.l4_sum = csum_pseudo4(ip4.source, s.ip.protocol, 0)
-    else:
-        s.ip_sum = 0
-        s.l4_sum = csum_pseudo6(ip6.source, s.ip.protocol, 0)
+    s.l4_sum = csum_pseudo(s.ip.source, 2 * s.ip.address_len, s.ip.protocol, 0)
     if s.ip.protocol == PROTO_TCP:
         s.l4_sum += csum_partial(<const uint8_t *>tcp, s.header_len - s.ip.l4_offset, 0)
         s.l4_sum += <uint32_t>~tcp.seq

@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.linux cimport AF_INET, AF_INET6, MSG_DONTWAIT, sendto, sockaddr, sockaddr_in, sockaddr_in6
-from pywg.dataplane.wire.checksum cimport csum_fold, csum_partial, csum_pseudo6
+from pywg.dataplane.wire.checksum cimport csum_fold, csum_partial, csum_pseudo
 from pywg.dataplane.wire.ip cimport ICMP_LEN, IP4_LEN, IP6_LEN, PROTO_ICMP, PROTO_ICMP6, IcmpHeader, Ip4Header
 from pywg.dataplane.wire.ip cimport Ip6Header, IpView, htonl, htons, ip_read, ip_version
 
@@ -85,7 +85,7 @@ cdef uint32_t icmp_unreachable(const IpView *ip, uint8_t *reply) noexcept nogil:
         memcpy(ip6.destination, ip.source, 16)
         icmp.type = UNREACHABLE6
         icmp.code = UNREACHABLE6_ADDRESS
-        pseudo = csum_pseudo6(ip6.source, PROTO_ICMP6, l4_len)
+        pseudo = csum_pseudo(ip6.source, 32, PROTO_ICMP6, l4_len)
     memcpy(icmp + 1, ip.packet, l4_len - ICMP_LEN)
     icmp.check = csum_fold(csum_partial(<const uint8_t *>icmp, l4_len, pseudo))
     return reply_len

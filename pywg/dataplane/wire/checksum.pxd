@@ -57,16 +57,9 @@ cdef inline uint16_t csum_fold(uint64_t total) noexcept nogil:
     return <uint16_t>(~total & 0xFFFF)
 
 
-cdef inline uint64_t csum_pseudo(uint8_t protocol, uint32_t l4_len) noexcept nogil:
-    """What both pseudo headers add to the addresses: protocol and length, big-endian (RFC 9293 3.1, RFC 8200 8.1)."""
-    return (<uint64_t>protocol << 8) + ((l4_len & 0xFF) << 8) + ((l4_len >> 8) & 0xFF) + ((l4_len >> 16 & 0xFF) << 8)
-
-
-cdef inline uint64_t csum_pseudo4(const uint8_t *addresses, uint8_t protocol, uint32_t l4_len) noexcept nogil:
-    """Sum of the IPv4 pseudo header. `addresses`: source and destination, 8 bytes, as they stand in the header."""
-    return csum_partial(addresses, 8, csum_pseudo(protocol, l4_len))
-
-
-cdef inline uint64_t csum_pseudo6(const uint8_t *addresses, uint8_t protocol, uint32_t l4_len) noexcept nogil:
-    """Sum of the IPv6 pseudo header. `addresses`: source and destination, 32 bytes, as they stand in the header."""
-    return csum_partial(addresses, 32, csum_pseudo(protocol, l4_len))
+cdef inline uint64_t csum_pseudo(const uint8_t *addresses, size_t addresses_len, uint8_t protocol,
+                                 uint32_t l4_len) noexcept nogil:
+    """Sum of a pseudo header (RFC 9293 3.1, RFC 8200 8.1). `addresses`: source and destination, 8 or 32 bytes."""
+    cdef uint64_t fields = <uint64_t>protocol << 8
+    fields += ((l4_len & 0xFF) << 8) + ((l4_len >> 8) & 0xFF) + ((l4_len >> 16 & 0xFF) << 8)    # big-endian
+    return csum_partial(addresses, addresses_len, fields)

@@ -37,11 +37,7 @@ cdef inline void ecn_decapsulate(const IpView *ip, uint8_t outer) noexcept nogil
     """
     cdef uint8_t inner = ip.tos & ECN_MASK
     c_assert(ip.version != 0)
-    outer &= ECN_MASK
-    if outer == ECN_NOT_ECT or outer == ECN_ECT0:
-        return
-    if outer == ECN_CE:
-        if inner != ECN_NOT_ECT and inner != ECN_CE:
-            ecn_set(ip, ECN_CE)
-    elif inner == ECN_ECT0:
+    if outer & ECN_MASK == ECN_CE and inner != ECN_NOT_ECT and inner != ECN_CE:
+        ecn_set(ip, ECN_CE)
+    elif outer & ECN_MASK == ECN_ECT1 and inner == ECN_ECT0:
         ecn_set(ip, ECN_ECT1)
