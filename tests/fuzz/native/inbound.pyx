@@ -879,7 +879,8 @@ cdef void hear(Bed *b) noexcept nogil:
         if message == NULL:
             return
         if message.len == COOKIE_REPLY_LEN:
-            need(message.data[0] == 3 and message.peer < PEERS, b"a cookie reply to nobody")
+            index = (<TransportHeader *>message.data).receiver_index - HANDSHAKE_INDEX
+            need(message.data[0] == 3 and index <= b.handshake_count, b"a cookie reply to nobody")
             events_drop_message(&b.dp.events)
             continue
         need(message.len == INITIATION_LEN or message.len == RESPONSE_LEN, b"a message of that length")
