@@ -92,15 +92,15 @@ class FakeRefusals:
         """Nothing is open."""
 
 
-class Timers:
+class FakeTimers:
     """The clock, and a loop's call_later on it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self._waiting: list[TimerEntry] = []
+        self._waiting: list[FakeTimer] = []
 
-    def call_later(self, delay: float, callback: Callable[[], None]) -> "TimerEntry":
-        entry = TimerEntry(self.now + delay, callback)
+    def call_later(self, delay: float, callback: Callable[[], None]) -> "FakeTimer":
+        entry = FakeTimer(self.now + delay, callback)
         self._waiting.append(entry)
         return entry
 
@@ -120,7 +120,7 @@ class Timers:
 
 
 @dataclass
-class TimerEntry:
+class FakeTimer:
     at: float
     callback: Callable[[], None]
     done: bool = False
@@ -129,11 +129,11 @@ class TimerEntry:
         self.done = True
 
 
-class Bed:
+class DeviceHarness:
     """One device and everything around it."""
 
-    def __init__(self, timers: Timers | None = None, address: bytes = LOCALHOST) -> None:
-        self.timers = timers or Timers()
+    def __init__(self, timers: FakeTimers | None = None, address: bytes = LOCALHOST) -> None:
+        self.timers = timers or FakeTimers()
         self.address = address
         self.plane = FakePlane(now=lambda: self.timers.now)
         self.opened: list[FakeSockets] = []
@@ -225,8 +225,11 @@ class Pair:
     """Two devices, each other's peer, that are up, on a wire that carries datagrams."""
 
     def __init__(self) -> None:
-        self.timers = Timers()
-        self.a, self.b = Bed(self.timers, bytes([192, 0, 2, 1])), Bed(self.timers, bytes([192, 0, 2, 2]))
+        self.timers = FakeTimers()
+        self.a, self.b = (
+            DeviceHarness(self.timers, bytes([192, 0, 2, 1])),
+            DeviceHarness(self.timers, bytes([192, 0, 2, 2])),
+        )
         self.a_key, self.b_key = public(clamped(1)), public(clamped(2))
         self.a.set(
             PeerChange(self.b_key, endpoint=(self.b.address, 2, 0), allowed_ips=[prefix("10.2.0.0/16")]),

@@ -20,7 +20,7 @@ from pywg.runtime.device.device import Device
 from pywg.runtime.net.sockets import open_sockets
 from pywg.runtime.uapi import server as uapi_server
 from tests.fastpath.plane_harness import tun_pair
-from tests.runtime.device_harness import Bed
+from tests.runtime.device_harness import DeviceHarness
 
 kept: list[object] = []
 
@@ -38,9 +38,9 @@ class KeptSecret:
 
 
 def with_fake_plane() -> Device:
-    bed = Bed()
-    bed.taken_ports.add(1)
-    return bed.device
+    harness = DeviceHarness()
+    harness.taken_ports.add(1)
+    return harness.device
 
 
 def with_real_plane() -> Device:

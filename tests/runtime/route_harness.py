@@ -14,7 +14,7 @@ from pywg.core.events import Endpoint
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.net.netlink import Hints, Message
 from pywg.runtime.net.routes import DEBOUNCE_S, RouteWatcher
-from tests.runtime.device_harness import TimerEntry, Timers
+from tests.runtime.device_harness import FakeTimer, FakeTimers
 
 # linux/rtnetlink.h
 RTM_GETADDR, RTM_GETROUTE = 22, 26
@@ -116,7 +116,7 @@ def refusal(code: int) -> OSError:
 class FakeLoop:
     """One descriptor and the virtual clock."""
 
-    def __init__(self, timers: Timers) -> None:
+    def __init__(self, timers: FakeTimers) -> None:
         self._timers = timers
         self.reader: Callable[[], None] | None = None
 
@@ -128,7 +128,7 @@ class FakeLoop:
         assert fd == 99
         self.reader = None
 
-    def call_later(self, delay: float, callback: Callable[[], None]) -> TimerEntry:
+    def call_later(self, delay: float, callback: Callable[[], None]) -> FakeTimer:
         return self._timers.call_later(delay, callback)
 
     def call_soon(self, callback: Callable[[], None]) -> None:
@@ -138,11 +138,11 @@ class FakeLoop:
         raise AssertionError(context)
 
 
-class Bed:
+class RouteHarness:
     """A watcher with everything around it fake. Asking takes `cost` seconds of its clock."""
 
     def __init__(self) -> None:
-        self.timers = Timers()
+        self.timers = FakeTimers()
         self.loop = FakeLoop(self.timers)
         self.device = FakeDevice()
         self.kernel = FakeKernel()

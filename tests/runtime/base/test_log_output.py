@@ -14,7 +14,7 @@ import pytest
 
 from pywg.runtime.base.log import RECHECK_S, Level, Log
 from pywg.runtime.base.log_output import QUEUE_LEN, StandardError, SystemLog
-from tests.runtime.device_harness import Timers
+from tests.runtime.device_harness import FakeTimers
 
 LINE = "x" * 80
 LOST = re.compile(r"(\d+) log lines? (?:was|were) lost: nobody read the log$")
@@ -85,7 +85,7 @@ def reader(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     os.close(reader.fd)
 
 
-def _everything(reader: Reader, log: Log, timers: Timers) -> str:
+def _everything(reader: Reader, log: Log, timers: FakeTimers) -> str:
     """What is read until nothing more comes, while the loop goes on."""
     text = b""
     empty = 0
@@ -101,7 +101,7 @@ def _everything(reader: Reader, log: Log, timers: Timers) -> str:
 
 def test_nobody_reads_and_then_everything_is_told(reader: Reader) -> None:
     """All lines there is room for, in order, then the number of the lost ones, and then what came later."""
-    timers = Timers()
+    timers = FakeTimers()
     log = Log("wg7", Level.INFO, output=StandardError(fd=reader.fd))
     log.follow(timers.call_later)
     for number in range(MANY):
@@ -155,7 +155,7 @@ def test_the_next_line_tells_what_was_lost_without_a_loop() -> None:
         log.error(LINE)
     lines: list[str] = []
     while not any(LOST.search(line) for line in lines):
-        lines += _everything(reader, log, Timers()).splitlines()
+        lines += _everything(reader, log, FakeTimers()).splitlines()
         log.error("the next")
     assert not LOST.search(lines[-1])
     assert lines[-1].endswith("the next")

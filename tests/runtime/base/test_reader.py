@@ -21,7 +21,7 @@ from pywg.runtime.net.routes import RouteWatcher
 ODD = [OSError(errno.EIO, "odd"), OSError(errno.EINVAL, "odd"), MemoryError("odd"), KeyError("odd")]
 
 
-class Bed:
+class Harness:
     def __init__(self) -> None:
         self.text = io.StringIO()
         self.log = Log("wg0", Level.ERROR, stream=self.text)
@@ -33,8 +33,8 @@ class Bed:
 
 
 @pytest.fixture
-def bed() -> Bed:
-    return Bed()
+def harness() -> Harness:
+    return Harness()
 
 
 class Lying:
@@ -77,7 +77,7 @@ def lying(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lying]:
 
 @pytest.mark.parametrize("error", ODD, ids=repr)
 def test_a_callback_that_fails_is_told_rests_and_is_called_again(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch, error: Exception
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -90,28 +90,28 @@ def test_a_callback_that_fails_is_told_rests_and_is_called_again(
                 raise error
             os.eventfd_read(fd)
 
-        subject = Reader(loop, fd, ready, what="something", log=bed.log)
+        subject = Reader(loop, fd, ready, what="something", log=harness.log)
         subject.start()
         monkeypatch.setattr(reader, "RETRY_S", 3600.0)
-        await bed.until(lambda: len(calls) == 1)
+        await harness.until(lambda: len(calls) == 1)
         for _ in range(10):
             await asyncio.sleep(0)
         assert len(calls) == 1
         monkeypatch.setattr(reader, "RETRY_S", 0.0)
         subject.start()
-        await bed.until(lambda: len(calls) == 3)
+        await harness.until(lambda: len(calls) == 3)
         os.eventfd_write(fd, 1)
-        await bed.until(lambda: len(calls) == 4)
+        await harness.until(lambda: len(calls) == 4)
         subject.close()
         os.close(fd)
-        assert bed.text.getvalue().count("something: ") == 2
-        assert "odd" in bed.text.getvalue()
+        assert harness.text.getvalue().count("something: ") == 2
+        assert "odd" in harness.text.getvalue()
 
     asyncio.run(main())
 
 
 @pytest.mark.parametrize("what", ["pause", "close"])
-def test_a_callback_that_fails_may_pause_or_close_first(bed: Bed, what: str) -> None:
+def test_a_callback_that_fails_may_pause_or_close_first(harness: Harness, what: str) -> None:
     async def main() -> None:
         fd = os.eventfd(1, os.EFD_NONBLOCK)
         calls: list[int] = []
@@ -121,9 +121,9 @@ def test_a_callback_that_fails_may_pause_or_close_first(bed: Bed, what: str) -> 
             getattr(subject, what)()
             raise OSError(errno.EIO, "odd")
 
-        subject = Reader(asyncio.get_running_loop(), fd, ready, what="something", log=bed.log)
+        subject = Reader(asyncio.get_running_loop(), fd, ready, what="something", log=harness.log)
         subject.start()
-        await bed.until(lambda: bool(calls))
+        await harness.until(lambda: bool(calls))
         subject.close()
         await asyncio.sleep(0)
         os.close(fd)
@@ -132,7 +132,7 @@ def test_a_callback_that_fails_may_pause_or_close_first(bed: Bed, what: str) -> 
     asyncio.run(main())
 
 
-def test_a_listener_that_can_not_read_tells_and_listens_on(bed: Bed, lying: Lying) -> None:
+def test_a_listener_that_can_not_read_tells_and_listens_on(harness: Harness, lying: Lying) -> None:
     async def main() -> None:
         heard: list[int] = []
 
@@ -140,18 +140,20 @@ def test_a_listener_that_can_not_read_tells_and_listens_on(bed: Bed, lying: Lyin
             heard.append(1)
             listener.take_all()
 
-        listener = Listener(Hints(1), asyncio.get_running_loop(), take, bed.log)
-        await bed.until(lambda: len(heard) == 2)
+        listener = Listener(Hints(1), asyncio.get_running_loop(), take, harness.log)
+        await harness.until(lambda: len(heard) == 2)
         assert lying.reads == 2  # one a call: such an error is not taken for a lost hint
         lying.error = BlockingIOError()
-        await bed.until(lambda: len(heard) >= 3)
+        await harness.until(lambda: len(heard) >= 3)
         listener.close()
-        assert "rtnetlink: odd" in bed.text.getvalue()
+        assert "rtnetlink: odd" in harness.text.getvalue()
 
     asyncio.run(main())
 
 
-def test_the_state_of_the_interface_is_asked_for_again(bed: Bed, lying: Lying, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_state_of_the_interface_is_asked_for_again(
+    harness: Harness, lying: Lying, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the kernel had no memory to tell, and where what is told was not taken."""
     monkeypatch.setattr("pywg.runtime.net.link.RECHECK_S", 0.001)
     errors = [OSError(errno.ENOBUFS, "odd"), OSError(errno.EPROTO, "odd")]
@@ -171,13 +173,13 @@ def test_the_state_of_the_interface_is_asked_for_again(bed: Bed, lying: Lying, m
 
     async def main() -> None:
         lying.error = BlockingIOError()
-        watcher = LinkWatcher(0, changed, lambda: None, bed.log)
+        watcher = LinkWatcher(0, changed, lambda: None, harness.log)
         watcher.start(asyncio.get_running_loop())
-        await bed.until(lambda: len(told) == 2)
+        await harness.until(lambda: len(told) == 2)
         watcher.close()
         assert told == [LinkState(up=True, mtu=1420)] * 2
-        assert "the interface's state: odd" in bed.text.getvalue()
-        assert "the interface's state: MemoryError" in bed.text.getvalue()
+        assert "the interface's state: odd" in harness.text.getvalue()
+        assert "the interface's state: MemoryError" in harness.text.getvalue()
 
     asyncio.run(main())
 
@@ -205,7 +207,7 @@ class Sources:
 
 
 @pytest.mark.parametrize("readable", [True, False])
-def test_routes_are_watched_on(bed: Bed, lying: Lying, monkeypatch: pytest.MonkeyPatch, readable: bool) -> None:
+def test_routes_are_watched_on(harness: Harness, lying: Lying, monkeypatch: pytest.MonkeyPatch, readable: bool) -> None:
     monkeypatch.setattr("pywg.runtime.net.routes.RECHECK_S", 0.001)
     monkeypatch.setattr("pywg.runtime.net.routes.DEBOUNCE_S", 0.001)
     if readable:
@@ -213,11 +215,11 @@ def test_routes_are_watched_on(bed: Bed, lying: Lying, monkeypatch: pytest.Monke
     sources = Sources()
 
     async def main() -> None:
-        watcher = RouteWatcher(sources, bed.log, open_questions=lambda: lying)
+        watcher = RouteWatcher(sources, harness.log, open_questions=lambda: lying)
         watcher.start(asyncio.get_running_loop())
-        await bed.until(lambda: sources.asked >= 3)
+        await harness.until(lambda: sources.asked >= 3)
         watcher.close()
-        assert "route changes: MemoryError" in bed.text.getvalue()
-        assert ("rtnetlink: odd" in bed.text.getvalue()) == (not readable)
+        assert "route changes: MemoryError" in harness.text.getvalue()
+        assert ("rtnetlink: odd" in harness.text.getvalue()) == (not readable)
 
     asyncio.run(main())

@@ -56,7 +56,7 @@ class Handle:
         """Nothing is called by itself here."""
 
 
-class Bed:
+class Harness:
     """`now` is the protocol's clock; what the timerfd is set to is in `set`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,54 +80,54 @@ class Bed:
 
 
 @pytest.fixture
-def bed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
-    bed = Bed(monkeypatch)
-    yield bed
-    bed.timer.close()
+def harness(monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
+    harness = Harness(monkeypatch)
+    yield harness
+    harness.timer.close()
 
 
-def test_the_last_is_what_it_is_set_to(bed: Bed) -> None:
-    bed.later(10, "ten")
-    bed.later(30, "thirty")
-    bed.later(5, "five")
-    assert bed.set == [1010, 1030, 1005]
-    assert bed.expire(1005) == ["five"]
-    assert bed.expire(1030) == []
+def test_the_last_is_what_it_is_set_to(harness: Harness) -> None:
+    harness.later(10, "ten")
+    harness.later(30, "thirty")
+    harness.later(5, "five")
+    assert harness.set == [1010, 1030, 1005]
+    assert harness.expire(1005) == ["five"]
+    assert harness.expire(1030) == []
 
 
-def test_what_fell_due_in_a_sleep_comes_at_once(bed: Bed) -> None:
-    bed.later(120, "rekey")
-    assert bed.expire(1000 + 3600) == ["rekey"]
+def test_what_fell_due_in_a_sleep_comes_at_once(harness: Harness) -> None:
+    harness.later(120, "rekey")
+    assert harness.expire(1000 + 3600) == ["rekey"]
 
 
-def test_too_early_is_not_due(bed: Bed) -> None:
+def test_too_early_is_not_due(harness: Harness) -> None:
     """As after the timer before it expired, in the same turn of the loop."""
-    bed.later(10, "ten")
-    assert bed.expire(1009) == []
-    assert bed.expire(1010) == ["ten"]
-    assert bed.set == [1010, 1010]
+    harness.later(10, "ten")
+    assert harness.expire(1009) == []
+    assert harness.expire(1010) == ["ten"]
+    assert harness.set == [1010, 1010]
 
 
-def test_cancelled(bed: Bed) -> None:
-    bed.later(5, "never").cancel()
-    assert bed.expire(1005) == []
-    bed.later(6, "once")
-    assert bed.expire(1011) == ["once"]
-    assert bed.expire(1012) == []
+def test_cancelled(harness: Harness) -> None:
+    harness.later(5, "never").cancel()
+    assert harness.expire(1005) == []
+    harness.later(6, "once")
+    assert harness.expire(1011) == ["once"]
+    assert harness.expire(1012) == []
 
 
-def test_a_callback_that_fails_does_not_stop_the_timer(bed: Bed) -> None:
+def test_a_callback_that_fails_does_not_stop_the_timer(harness: Harness) -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
-    bed.timer.call_later(1, fail)
-    assert bed.expire(1001) == []
-    assert [type(error) for error in bed.loop.errors] == [ZeroDivisionError]
-    bed.later(9, "after it")
-    assert bed.expire(1010) == ["after it"]
+    harness.timer.call_later(1, fail)
+    assert harness.expire(1001) == []
+    assert [type(error) for error in harness.loop.errors] == [ZeroDivisionError]
+    harness.later(9, "after it")
+    assert harness.expire(1010) == ["after it"]
 
 
-def test_a_timerfd_that_can_not_be_set_is_the_loops_until_it_can(bed: Bed) -> None:
+def test_a_timerfd_that_can_not_be_set_is_the_loops_until_it_can(harness: Harness) -> None:
     refused: list[float] = []
 
     def refuse(_fd: int, at: float) -> None:
@@ -136,47 +136,47 @@ def test_a_timerfd_that_can_not_be_set_is_the_loops_until_it_can(bed: Bed) -> No
 
     patch = pytest.MonkeyPatch()
     patch.setattr(boot_timer, "timerfd_set_at", refuse)
-    bed.later(5, "five")
+    harness.later(5, "five")
     assert refused == [1005]
-    (delay, callback), *_ = bed.loop.called
+    (delay, callback), *_ = harness.loop.called
     assert delay == 5
-    bed.now = 1005
+    harness.now = 1005
     callback()
-    assert bed.came == ["five"]
-    bed.later(3600, "later")
-    delay, callback = bed.loop.called[-1]
+    assert harness.came == ["five"]
+    harness.later(3600, "later")
+    delay, callback = harness.loop.called[-1]
     assert delay == LONGEST_SLEEP_S
     patch.undo()
     callback()
-    assert bed.set[-1] == 4605
+    assert harness.set[-1] == 4605
 
 
-def test_a_timerfd_that_can_not_be_read_rests(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
-    bed.later(5, "five")
+def test_a_timerfd_that_can_not_be_read_rests(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    harness.later(5, "five")
     monkeypatch.setattr(os, "read", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "odd")))
-    assert bed.loop.reader is not None
-    bed.loop.reader()
-    assert bed.loop.reader is None
-    delay, start = bed.loop.called[-1]
+    assert harness.loop.reader is not None
+    harness.loop.reader()
+    assert harness.loop.reader is None
+    delay, start = harness.loop.called[-1]
     assert delay == RETRY_S
     monkeypatch.undo()
     monkeypatch.setattr(clock, "now", lambda: 1005.0)
     start()
-    assert bed.loop.reader is not None
-    bed.loop.reader()
-    assert bed.came == ["five"]
+    assert harness.loop.reader is not None
+    harness.loop.reader()
+    assert harness.came == ["five"]
 
 
-def test_a_callback_may_close_and_set(bed: Bed) -> None:
+def test_a_callback_may_close_and_set(harness: Harness) -> None:
     def set_again() -> None:
-        bed.later(0, "again")
+        harness.later(0, "again")
 
-    bed.timer.call_later(1, set_again)
-    bed.expire(1001)
-    assert bed.expire(1001) == ["again"]
-    bed.timer.call_later(1, bed.timer.close)
-    bed.expire(1002)
-    assert bed.loop.reader is None
+    harness.timer.call_later(1, set_again)
+    harness.expire(1001)
+    assert harness.expire(1001) == ["again"]
+    harness.timer.call_later(1, harness.timer.close)
+    harness.expire(1002)
+    assert harness.loop.reader is None
 
 
 def test_without_a_timerfd_it_is_the_loops_and_no_sleep_is_long(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,21 +6,21 @@ from collections.abc import Callable
 import pytest
 
 from pywg.config.model import PeerChange
-from tests.runtime.device_harness import Bed, clamped, peer_key, prefix
+from tests.runtime.device_harness import DeviceHarness, clamped, peer_key, prefix
 
 pytestmark = pytest.mark.dropin("10")
 
 FAR = peer_key(1)
 ENDPOINT = (bytes([192, 0, 2, 9]), 51820, 0)
-STEPS: dict[str, Callable[[Bed], None]] = {
-    "key": lambda bed: bed.set(private_key=clamped(7)),
-    "peer": lambda bed: bed.set(PeerChange(FAR)),
-    "endpoint": lambda bed: bed.set(PeerChange(FAR, endpoint=ENDPOINT)),
-    "allowed ip": lambda bed: bed.set(PeerChange(FAR, allowed_ips=[prefix("10.0.0.0/8")])),
-    "port": lambda bed: bed.set(listen_port=4000),
-    "up": lambda bed: bed.device.up(),
-    "keepalive": lambda bed: bed.set(PeerChange(FAR, persistent_keepalive=25)),
-    "data": lambda bed: bed.write(1),
+STEPS: dict[str, Callable[[DeviceHarness], None]] = {
+    "key": lambda harness: harness.set(private_key=clamped(7)),
+    "peer": lambda harness: harness.set(PeerChange(FAR)),
+    "endpoint": lambda harness: harness.set(PeerChange(FAR, endpoint=ENDPOINT)),
+    "allowed ip": lambda harness: harness.set(PeerChange(FAR, allowed_ips=[prefix("10.0.0.0/8")])),
+    "port": lambda harness: harness.set(listen_port=4000),
+    "up": lambda harness: harness.device.up(),
+    "keepalive": lambda harness: harness.set(PeerChange(FAR, persistent_keepalive=25)),
+    "data": lambda harness: harness.write(1),
 }
 NEEDED = {"keepalive": {"key", "endpoint", "up", "keepalive"}, "data": {"key", "endpoint", "allowed ip", "up", "data"}}
 
@@ -39,31 +39,31 @@ def orders(reason: str) -> list[tuple[str, ...]]:
 @pytest.mark.parametrize("reason", ["keepalive", "data"])
 def test_the_last_step_begins_a_handshake(reason: str, between: float) -> None:
     for order in orders(reason):
-        bed = Bed()
+        harness = DeviceHarness()
         missing = set(NEEDED[reason])
         for step in order:
-            STEPS[step](bed)
-            bed.poll()
+            STEPS[step](harness)
+            harness.poll()
             missing.discard(step)
             if not missing:
                 break
-            assert bed.plane.sent == [], f"{order}: {missing} was missing"
-            bed.timers.advance(between)
-            bed.poll()
-        bed.timers.advance(1.0)
-        bed.poll()
-        assert len(bed.plane.sent) == 1, order
-        bed.plane.close()
+            assert harness.plane.sent == [], f"{order}: {missing} was missing"
+            harness.timers.advance(between)
+            harness.poll()
+        harness.timers.advance(1.0)
+        harness.poll()
+        assert len(harness.plane.sent) == 1, order
+        harness.plane.close()
 
 
 @pytest.mark.parametrize("reason", ["keepalive", "data"])
 def test_a_new_private_key_begins_a_handshake(reason: str) -> None:
-    bed = Bed()
+    harness = DeviceHarness()
     for step in ("key", "up", "endpoint", "allowed ip", reason):
-        STEPS[step](bed)
-        bed.poll()
-    assert len(bed.plane.sent) == 1
-    bed.set(private_key=clamped(8))
-    bed.poll()
-    assert len(bed.plane.sent) == 2
-    bed.plane.close()
+        STEPS[step](harness)
+        harness.poll()
+    assert len(harness.plane.sent) == 1
+    harness.set(private_key=clamped(8))
+    harness.poll()
+    assert len(harness.plane.sent) == 2
+    harness.plane.close()

@@ -9,7 +9,7 @@ from pywg.config.model import PeerChange
 from pywg.core import events
 from pywg.runtime.base.log import LIMIT_BURST, peer_name
 from pywg.runtime.device.bridge import DRAIN_LIMIT
-from tests.runtime.device_harness import Bed, Pair, clamped, peer_key
+from tests.runtime.device_harness import DeviceHarness, Pair, clamped, peer_key
 
 
 def test_the_responders_keypair_is_there_before_its_response_leaves() -> None:
@@ -23,18 +23,18 @@ def test_the_responders_keypair_is_there_before_its_response_leaves() -> None:
 
 
 def test_every_event_of_the_core_has_a_handler() -> None:
-    handled = Bed().device._bridge._handlers
+    handled = DeviceHarness().device._bridge._handlers
     assert set(handled) == set(typing.get_args(events.Event))
 
 
 def test_a_flood_is_taken_in_portions() -> None:
-    bed = Bed()
-    bed.set(private_key=clamped(1))
-    bed.device.up()
+    harness = DeviceHarness()
+    harness.set(private_key=clamped(1))
+    harness.device.up()
     for _ in range(3 * DRAIN_LIMIT):
-        bed.plane.receive(bytes(148), (bytes(4), 9, 0, b"", 0))
-    bed.device.on_plane_ready()
-    assert len(bed.plane.messages) == 2 * DRAIN_LIMIT
+        harness.plane.receive(bytes(148), (bytes(4), 9, 0, b"", 0))
+    harness.device.on_plane_ready()
+    assert len(harness.plane.messages) == 2 * DRAIN_LIMIT
 
 
 def test_retransmission_is_timed_and_given_up() -> None:
@@ -70,19 +70,19 @@ def test_a_timer_that_comes_too_early_changes_nothing() -> None:
 
 
 def test_an_idle_device_has_no_timer() -> None:
-    bed = Bed()
-    bed.set(PeerChange(peer_key(1), endpoint=(bytes(4), 1, 0)), private_key=clamped(1))
-    bed.device.up()
-    assert bed.timers.pending() == []
-    bed.set(PeerChange(peer_key(1), persistent_keepalive=9))
-    assert len(bed.timers.pending()) == 1
+    harness = DeviceHarness()
+    harness.set(PeerChange(peer_key(1), endpoint=(bytes(4), 1, 0)), private_key=clamped(1))
+    harness.device.up()
+    assert harness.timers.pending() == []
+    harness.set(PeerChange(peer_key(1), persistent_keepalive=9))
+    assert len(harness.timers.pending()) == 1
 
 
 def test_the_deleted_interface_is_reported() -> None:
-    bed = Bed()
-    bed.plane.state = 1
-    bed.poll()
-    assert bed.tun_gone == 1
+    harness = DeviceHarness()
+    harness.plane.state = 1
+    harness.poll()
+    assert harness.tun_gone == 1
 
 
 def test_under_load_the_plane_asks_for_cookies_and_the_core_does_not() -> None:

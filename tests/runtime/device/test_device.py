@@ -4,15 +4,15 @@ import pytest
 
 from pywg.config.model import ZERO_KEY, PeerChange
 from pywg.dataplane.crypto.secret import Secret
-from tests.runtime.device_harness import Bed, Pair, clamped, peer_key, prefix, public
+from tests.runtime.device_harness import DeviceHarness, Pair, clamped, peer_key, prefix, public
 
 
 def zero_key() -> bytes:
     return bytes(bytearray(32))
 
 
-def allowed(bed: Bed, key: bytes) -> list[str]:
-    return [f"{'.'.join(map(str, ip))}/{cidr}" for ip, cidr in bed.peer(key).allowed_ips]
+def allowed(harness: DeviceHarness, key: bytes) -> list[str]:
+    return [f"{'.'.join(map(str, ip))}/{cidr}" for ip, cidr in harness.peer(key).allowed_ips]
 
 
 # The private key
@@ -21,46 +21,46 @@ def allowed(bed: Bed, key: bytes) -> list[str]:
 @pytest.mark.known_bug("Nil dereference")
 @pytest.mark.dropin("8")
 def test_a_new_device_shows_nothing() -> None:
-    status = Bed().device.status()
+    status = DeviceHarness().device.status()
     assert (status.private_key, status.listen_port, status.fwmark, status.peers) == (None, 0, 0, [])
 
 
 def test_private_keys_are_clamped_and_taken() -> None:
-    bed, given = Bed(), bytes(bytearray([0xFF]) * 32)
-    bed.set(private_key=given)
+    harness, given = DeviceHarness(), bytes(bytearray([0xFF]) * 32)
+    harness.set(private_key=given)
     expected = bytes([0xF8]) + b"\xff" * 30 + b"\x7f"
-    assert bed.device.status().private_key == expected
-    assert bed.plane.identity == public(expected)
+    assert harness.device.status().private_key == expected
+    assert harness.plane.identity == public(expected)
     assert not any(given), "the caller's copy must be wiped"
 
 
 @pytest.mark.dropin("9")
 def test_zeros_clear_the_private_key() -> None:
-    bed = Bed()
-    bed.set(private_key=clamped(1))
-    bed.set(private_key=zero_key())
-    assert bed.device.status().private_key is None
-    assert bed.plane.identity is None
+    harness = DeviceHarness()
+    harness.set(private_key=clamped(1))
+    harness.set(private_key=zero_key())
+    assert harness.device.status().private_key is None
+    assert harness.plane.identity is None
 
 
 @pytest.mark.known_bug("Self-peer")
 @pytest.mark.dropin("10")
 def test_a_private_key_that_is_a_peers_removes_that_peer() -> None:
-    bed = Bed()
-    bed.set(PeerChange(peer_key(1)), PeerChange(public(clamped(9))), PeerChange(peer_key(2)))
-    bed.set(private_key=clamped(9))
-    assert [peer.public_key for peer in bed.peers()] == [peer_key(1), peer_key(2)]
-    assert len(bed.plane.peers) == 2
+    harness = DeviceHarness()
+    harness.set(PeerChange(peer_key(1)), PeerChange(public(clamped(9))), PeerChange(peer_key(2)))
+    harness.set(private_key=clamped(9))
+    assert [peer.public_key for peer in harness.peers()] == [peer_key(1), peer_key(2)]
+    assert len(harness.plane.peers) == 2
 
 
 @pytest.mark.known_bug("Self-peer")
 @pytest.mark.dropin("10")
 def test_a_peer_with_our_own_key_is_ignored() -> None:
-    bed = Bed()
+    harness = DeviceHarness()
     own = public(clamped(9))
-    bed.set(PeerChange(own, allowed_ips=[prefix("10.0.0.0/8")]), PeerChange(peer_key(1)), private_key=clamped(9))
-    bed.set(PeerChange(own))
-    assert [peer.public_key for peer in bed.peers()] == [peer_key(1)]
+    harness.set(PeerChange(own, allowed_ips=[prefix("10.0.0.0/8")]), PeerChange(peer_key(1)), private_key=clamped(9))
+    harness.set(PeerChange(own))
+    assert [peer.public_key for peer in harness.peers()] == [peer_key(1)]
 
 
 @pytest.mark.dropin("10")
@@ -79,19 +79,19 @@ def test_a_new_private_key_expires_the_sessions_and_the_same_one_does_not() -> N
 
 @pytest.mark.dropin("8")
 def test_peers_stay_in_the_order_they_were_added() -> None:
-    bed = Bed()
+    harness = DeviceHarness()
     keys = [peer_key(number) for number in (5, 1, 9, 3)]
-    bed.set(*(PeerChange(key) for key in keys))
-    bed.set(PeerChange(keys[2], persistent_keepalive=1))
-    assert [peer.public_key for peer in bed.peers()] == keys
-    bed.set(PeerChange(keys[0], remove=True), PeerChange(keys[0]))
-    assert [peer.public_key for peer in bed.peers()] == [*keys[1:], keys[0]]
+    harness.set(*(PeerChange(key) for key in keys))
+    harness.set(PeerChange(keys[2], persistent_keepalive=1))
+    assert [peer.public_key for peer in harness.peers()] == keys
+    harness.set(PeerChange(keys[0], remove=True), PeerChange(keys[0]))
+    assert [peer.public_key for peer in harness.peers()] == [*keys[1:], keys[0]]
 
 
 @pytest.mark.dropin("8")
 def test_every_field_of_a_peer_is_shown() -> None:
-    bed, key = Bed(), peer_key(1)
-    bed.set(
+    harness, key = DeviceHarness(), peer_key(1)
+    harness.set(
         PeerChange(
             key,
             preshared_key=bytes(bytearray(range(32))),
@@ -100,17 +100,17 @@ def test_every_field_of_a_peer_is_shown() -> None:
             allowed_ips=[prefix("10.0.0.0/8"), prefix("192.168.0.0/16")],
         )
     )
-    peer = bed.peer(key)
+    peer = harness.peer(key)
     assert peer.preshared_key == bytes(range(32))
     assert isinstance(peer.preshared_key, Secret)
     assert peer.endpoint == (bytes([192, 0, 2, 9]), 51820, 0)
     assert (peer.persistent_keepalive, peer.last_handshake_ns, peer.tx_bytes, peer.rx_bytes) == (25, 0, 0, 0)
-    assert allowed(bed, key) == ["10.0.0.0/8", "192.168.0.0/16"]
+    assert allowed(harness, key) == ["10.0.0.0/8", "192.168.0.0/16"]
 
 
 def test_what_a_change_leaves_out_stays() -> None:
-    bed, key = Bed(), peer_key(1)
-    bed.set(
+    harness, key = DeviceHarness(), peer_key(1)
+    harness.set(
         PeerChange(
             key,
             preshared_key=bytes(bytearray(range(32))),
@@ -122,34 +122,34 @@ def test_what_a_change_leaves_out_stays() -> None:
         listen_port=7,
         fwmark=8,
     )
-    before = bed.device.status()
-    bed.set(PeerChange(key))
-    assert bed.device.status() == before
+    before = harness.device.status()
+    harness.set(PeerChange(key))
+    assert harness.device.status() == before
 
 
 def test_update_only_creates_nobody() -> None:
-    bed = Bed()
-    bed.set(PeerChange(peer_key(1), update_only=True, persistent_keepalive=3), PeerChange(peer_key(2)))
-    bed.set(PeerChange(peer_key(2), update_only=True, persistent_keepalive=3))
-    assert [(peer.public_key, peer.persistent_keepalive) for peer in bed.peers()] == [(peer_key(2), 3)]
+    harness = DeviceHarness()
+    harness.set(PeerChange(peer_key(1), update_only=True, persistent_keepalive=3), PeerChange(peer_key(2)))
+    harness.set(PeerChange(peer_key(2), update_only=True, persistent_keepalive=3))
+    assert [(peer.public_key, peer.persistent_keepalive) for peer in harness.peers()] == [(peer_key(2), 3)]
 
 
 def test_remove() -> None:
-    bed = Bed()
-    bed.set(PeerChange(peer_key(1), preshared_key=clamped(3), allowed_ips=[prefix("10.0.0.0/8")]))
-    secret = bed.peers()[0].preshared_key
+    harness = DeviceHarness()
+    harness.set(PeerChange(peer_key(1), preshared_key=clamped(3), allowed_ips=[prefix("10.0.0.0/8")]))
+    secret = harness.peers()[0].preshared_key
     assert isinstance(secret, Secret)
-    bed.set(PeerChange(peer_key(1), remove=True), PeerChange(peer_key(2), remove=True))
-    assert bed.peers() == []
-    assert bed.plane.peers == {}
+    harness.set(PeerChange(peer_key(1), remove=True), PeerChange(peer_key(2), remove=True))
+    assert harness.peers() == []
+    assert harness.plane.peers == {}
     assert not secret, "its key must be wiped"
 
 
 def test_replace_peers_removes_those_that_are_not_given() -> None:
-    bed = Bed()
-    bed.set(PeerChange(peer_key(1), persistent_keepalive=9), PeerChange(peer_key(2)))
-    bed.set(PeerChange(peer_key(3)), PeerChange(peer_key(1)), replace_peers=True)
-    assert [(p.public_key, p.persistent_keepalive) for p in bed.peers()] == [(peer_key(3), 0), (peer_key(1), 0)]
+    harness = DeviceHarness()
+    harness.set(PeerChange(peer_key(1), persistent_keepalive=9), PeerChange(peer_key(2)))
+    harness.set(PeerChange(peer_key(3)), PeerChange(peer_key(1)), replace_peers=True)
+    assert [(p.public_key, p.persistent_keepalive) for p in harness.peers()] == [(peer_key(3), 0), (peer_key(1), 0)]
 
 
 def test_removing_a_peer_with_a_session_retires_it() -> None:
@@ -163,10 +163,10 @@ def test_removing_a_peer_with_a_session_retires_it() -> None:
 
 
 def test_preshared_key_of_zeros_is_none() -> None:
-    bed, key = Bed(), peer_key(1)
-    bed.set(PeerChange(key, preshared_key=clamped(3)))
-    bed.set(PeerChange(key, preshared_key=zero_key()))
-    assert bytes(bed.peer(key).preshared_key) == ZERO_KEY
+    harness, key = DeviceHarness(), peer_key(1)
+    harness.set(PeerChange(key, preshared_key=clamped(3)))
+    harness.set(PeerChange(key, preshared_key=zero_key()))
+    assert bytes(harness.peer(key).preshared_key) == ZERO_KEY
 
 
 def test_preshared_keys_must_agree() -> None:
@@ -186,28 +186,28 @@ def test_preshared_keys_must_agree() -> None:
 
 
 def test_an_allowed_ip_moves() -> None:
-    bed = Bed()
-    bed.set(PeerChange(peer_key(1), allowed_ips=[prefix("10.0.0.0/8"), prefix("11.0.0.0/8")]))
-    bed.set(PeerChange(peer_key(2), allowed_ips=[prefix("10.0.0.0/8")]))
-    assert allowed(bed, peer_key(1)) == ["11.0.0.0/8"]
-    assert allowed(bed, peer_key(2)) == ["10.0.0.0/8"]
+    harness = DeviceHarness()
+    harness.set(PeerChange(peer_key(1), allowed_ips=[prefix("10.0.0.0/8"), prefix("11.0.0.0/8")]))
+    harness.set(PeerChange(peer_key(2), allowed_ips=[prefix("10.0.0.0/8")]))
+    assert allowed(harness, peer_key(1)) == ["11.0.0.0/8"]
+    assert allowed(harness, peer_key(2)) == ["10.0.0.0/8"]
 
 
 def test_allowed_ips_are_added_replaced_and_removed_in_order() -> None:
-    bed, key = Bed(), peer_key(1)
-    bed.set(PeerChange(key, allowed_ips=[prefix("10.0.0.0/8")]))
-    bed.set(PeerChange(key, allowed_ips=[prefix("11.0.0.0/8")]))
-    assert allowed(bed, key) == ["10.0.0.0/8", "11.0.0.0/8"]
+    harness, key = DeviceHarness(), peer_key(1)
+    harness.set(PeerChange(key, allowed_ips=[prefix("10.0.0.0/8")]))
+    harness.set(PeerChange(key, allowed_ips=[prefix("11.0.0.0/8")]))
+    assert allowed(harness, key) == ["10.0.0.0/8", "11.0.0.0/8"]
     changes = [prefix("12.0.0.0/8"), prefix("-12.0.0.0/8"), prefix("13.0.0.0/8"), prefix("-14.0.0.0/8")]
-    bed.set(PeerChange(key, replace_allowed_ips=True, allowed_ips=changes))
-    assert allowed(bed, key) == ["13.0.0.0/8"]
+    harness.set(PeerChange(key, replace_allowed_ips=True, allowed_ips=changes))
+    assert allowed(harness, key) == ["13.0.0.0/8"]
 
 
 def test_an_allowed_ip_is_taken_only_from_its_owner() -> None:
-    bed = Bed()
-    bed.set(PeerChange(peer_key(1), allowed_ips=[prefix("10.0.0.0/8")]), PeerChange(peer_key(2)))
-    bed.set(PeerChange(peer_key(2), allowed_ips=[prefix("-10.0.0.0/8")]))
-    assert allowed(bed, peer_key(1)) == ["10.0.0.0/8"]
+    harness = DeviceHarness()
+    harness.set(PeerChange(peer_key(1), allowed_ips=[prefix("10.0.0.0/8")]), PeerChange(peer_key(2)))
+    harness.set(PeerChange(peer_key(2), allowed_ips=[prefix("-10.0.0.0/8")]))
+    assert allowed(harness, peer_key(1)) == ["10.0.0.0/8"]
 
 
 # Sessions as get shows them
@@ -236,9 +236,9 @@ def test_a_roaming_peer_is_shown_where_it_is() -> None:
 
 
 def test_mtu_reaches_the_plane_and_the_stats() -> None:
-    bed = Bed()
-    bed.device.set_mtu(1380)
-    assert bed.plane.mtu == bed.device.stats()["mtu"] == 1380
+    harness = DeviceHarness()
+    harness.device.set_mtu(1380)
+    assert harness.plane.mtu == harness.device.stats()["mtu"] == 1380
 
 
 def test_stats_name_offloads_counters_and_dropped_messages() -> None:
@@ -270,10 +270,10 @@ def test_close_wipes_every_key() -> None:
 
 
 def test_ten_thousand_peers_in_one_change() -> None:
-    bed = Bed()
+    harness = DeviceHarness()
     number = range(10_000)
-    bed.device.up()
-    bed.set(*(PeerChange(b"\x09" + i.to_bytes(31, "big"), allowed_ips=[]) for i in number), private_key=clamped(1))
-    assert len(bed.peers()) == len(bed.plane.peers) == 10_000
-    bed.set(replace_peers=True)
-    assert bed.plane.peers == {}
+    harness.device.up()
+    harness.set(*(PeerChange(b"\x09" + i.to_bytes(31, "big"), allowed_ips=[]) for i in number), private_key=clamped(1))
+    assert len(harness.peers()) == len(harness.plane.peers) == 10_000
+    harness.set(replace_peers=True)
+    assert harness.plane.peers == {}

@@ -8,7 +8,7 @@ import pytest
 
 from pywg.config.model import DeviceChange, PeerChange, Prefix, SockAddr
 from tests.fake_plane import FakePlane
-from tests.runtime.device_harness import Bed, clamped, peer_key, prefix
+from tests.runtime.device_harness import DeviceHarness, clamped, peer_key, prefix
 
 T = TypeVar("T")
 
@@ -50,14 +50,14 @@ class Failing:
         self.at, self.for_good = at, for_good
 
 
-def prepare(bed: Bed) -> None:
+def prepare(harness: DeviceHarness) -> None:
     """Up, with a key and three peers, of which one has a handshake in flight."""
-    bed.set(
+    harness.set(
         *(PeerChange(peer_key(n), allowed_ips=[prefix(f"10.0.{n}.0/24")], endpoint=ADDRESS) for n in (1, 2, 3)),
         private_key=clamped(1),
     )
-    bed.device.up()
-    bed.report(1, 1)
+    harness.device.up()
+    harness.report(1, 1)
 
 
 CHANGES = {
@@ -93,8 +93,8 @@ CHANGES = {
 Shown: TypeAlias = tuple[bytes, int, int, list[tuple[bytes, bytes, SockAddr | None, int, list[Prefix]]]]
 
 
-def shown(bed: Bed) -> Shown:
-    status = bed.device.status()
+def shown(harness: DeviceHarness) -> Shown:
+    status = harness.device.status()
     peers = [
         (peer.public_key, bytes(peer.preshared_key), peer.endpoint, peer.persistent_keepalive, peer.allowed_ips)
         for peer in status.peers
@@ -102,18 +102,18 @@ def shown(bed: Bed) -> Shown:
     return bytes(status.private_key or b""), status.listen_port, status.fwmark, peers
 
 
-def agree(bed: Bed) -> None:
+def agree(harness: DeviceHarness) -> None:
     """Whatever there is now, both know it, and it can be taken down and set again."""
-    tunnel = bed.device._tunnel
-    assert set(tunnel.peers()) == set(bed.plane.peers)
+    tunnel = harness.device._tunnel
+    assert set(tunnel.peers()) == set(harness.plane.peers)
     assert {peer.public_key for peer in tunnel._peers.values()} == set(tunnel._by_key)
-    assert [tunnel.peer_by_key(peer.public_key) for peer in bed.device.status().peers] == list(tunnel.peers())
+    assert [tunnel.peer_by_key(peer.public_key) for peer in harness.device.status().peers] == list(tunnel.peers())
 
 
-def run(bed: Bed, name: str) -> bool:
+def run(harness: DeviceHarness, name: str) -> bool:
     """False: MemoryError."""
     try:
-        bed.device.apply(CHANGES[name]())
+        harness.device.apply(CHANGES[name]())
     except MemoryError:
         return False
     return True
@@ -121,7 +121,7 @@ def run(bed: Bed, name: str) -> bool:
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_one_failure_at_any_call_changes_nothing_or_everything(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    whole = Bed()
+    whole = DeviceHarness()
     prepare(whole)
     before = shown(whole)
     assert run(whole, name)
@@ -129,51 +129,51 @@ def test_one_failure_at_any_call_changes_nothing_or_everything(monkeypatch: pyte
     assert before != after
     outcomes = set()
     for at in itertools.count():
-        bed = Bed()
-        failing = Failing(monkeypatch, bed.plane)
-        prepare(bed)
+        harness = DeviceHarness()
+        failing = Failing(monkeypatch, harness.plane)
+        prepare(harness)
         failing.start(at)
-        done = run(bed, name)
+        done = run(harness, name)
         if at >= len(failing.calls):
             break
         outcomes.add(done)
         failing.start(None)
-        assert shown(bed) == (after if done else before), failing.calls
-        agree(bed)
-        bed.device.down()
-        bed.device.close()
+        assert shown(harness) == (after if done else before), failing.calls
+        agree(harness)
+        harness.device.down()
+        harness.device.close()
     assert at >= 3
     assert outcomes == {True, False}
 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_failures_without_end_leave_core_and_plane_agreed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    whole = Bed()
+    whole = DeviceHarness()
     prepare(whole)
     assert run(whole, name)
     for at in itertools.count():
-        bed = Bed()
-        failing = Failing(monkeypatch, bed.plane)
-        prepare(bed)
+        harness = DeviceHarness()
+        failing = Failing(monkeypatch, harness.plane)
+        prepare(harness)
         failing.start(at, for_good=True)
-        done = run(bed, name)
+        done = run(harness, name)
         if at >= len(failing.calls):
             break
         failing.start(None)
-        agree(bed)
+        agree(harness)
         if not done:
-            assert run(bed, name)
-            agree(bed)
-            assert [peer[0] for peer in sorted(shown(bed)[3])] == [peer[0] for peer in sorted(shown(whole)[3])]
-        bed.device.down()
-        bed.device.close()
+            assert run(harness, name)
+            agree(harness)
+            assert [peer[0] for peer in sorted(shown(harness)[3])] == [peer[0] for peer in sorted(shown(whole)[3])]
+        harness.device.down()
+        harness.device.close()
 
 
 def test_what_memory_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    bed = Bed()
+    harness = DeviceHarness()
     asked: list[tuple[int, ...]] = []
-    monkeypatch.setattr(bed.plane, "reserve", lambda **numbers: asked.append(tuple(numbers.values())))
-    prepare(bed)
+    monkeypatch.setattr(harness.plane, "reserve", lambda **numbers: asked.append(tuple(numbers.values())))
+    prepare(harness)
     for name in CHANGES:
-        assert run(bed, name)
+        assert run(harness, name)
     assert asked == [(3, 3), (2, 6), (0, 1), (0, 2), (0, 0)]

@@ -8,7 +8,7 @@ import pytest
 from pywg.config.model import PeerChange
 from pywg.runtime.base.log import LIMIT_BURST, key_name, peer_name
 from pywg.runtime.device.handshake_log import UNKNOWN_KEYS
-from tests.runtime.device_harness import Bed, Pair, clamped, peer_key, prefix, public
+from tests.runtime.device_harness import DeviceHarness, Pair, clamped, peer_key, prefix, public
 
 TO_B = "192.0.2.2:2"
 
@@ -61,7 +61,7 @@ def _clock_gone_back(pair: Pair) -> None:
     """`a` was started anew, or it would count on from its last timestamp, and its clock is an hour behind."""
     pair.handshake()
     pair.timers.advance(10)
-    again = Bed(pair.timers, pair.a.address)
+    again = DeviceHarness(pair.timers, pair.a.address)
     again.clock_offset = -3600.0
     again.set(
         PeerChange(pair.b_key, endpoint=(pair.b.address, 2, 0), allowed_ips=[prefix("10.2.0.0/16")]),
@@ -138,9 +138,9 @@ def test_a_handshake_that_works_is_no_line() -> None:
     pair = Pair()
     _attempts(pair, 400, deliver=True, data=True)
     assert pair.a.plane.keypairs
-    for bed in (pair.a, pair.b):
-        assert bed.lines("ERROR") == bed.lines("WARNING") == []
-        assert bed.refusals.asked == []
+    for harness in (pair.a, pair.b):
+        assert harness.lines("ERROR") == harness.lines("WARNING") == []
+        assert harness.refusals.asked == []
 
 
 def test_no_answer_names_the_key_that_the_other_end_has_to_know() -> None:
@@ -244,37 +244,37 @@ def test_one_copy_of_an_initiation_is_no_trouble() -> None:
 
 
 def test_a_flood_of_unknown_keys_is_a_handful_of_lines() -> None:
-    bed, there = Bed(), public(clamped(2))
-    bed.set(private_key=clamped(2), listen_port=2)
-    bed.device.up()
+    harness, there = DeviceHarness(), public(clamped(2))
+    harness.set(private_key=clamped(2), listen_port=2)
+    harness.device.up()
     for number in range(3 * UNKNOWN_KEYS):
-        stranger = Bed(bed.timers)
+        stranger = DeviceHarness(harness.timers)
         stranger.set(PeerChange(there, endpoint=(bytes(4), 2, 0)), private_key=clamped(10 + number % 200))
         stranger.device.up()
         stranger.report(1, 1)
         for _, data in stranger.plane.sent:
-            bed.plane.receive(data, (bytes([10, 0, 0, 1]), 5, 0, b"", 0))
-            bed.poll()
-    assert bed.device.stats()["counter_handshake_unknown_peer"] == 3 * UNKNOWN_KEYS
-    lines = bed.lines("ERROR")
+            harness.plane.receive(data, (bytes([10, 0, 0, 1]), 5, 0, b"", 0))
+            harness.poll()
+    assert harness.device.stats()["counter_handshake_unknown_peer"] == 3 * UNKNOWN_KEYS
+    lines = harness.lines("ERROR")
     assert len(lines) == LIMIT_BURST
     assert len(set(lines)) == LIMIT_BURST
 
 
 def test_a_thousand_peers_in_trouble_are_a_handful_of_lines() -> None:
-    bed = Bed()
-    bed.set(
+    harness = DeviceHarness()
+    harness.set(
         *(PeerChange(peer_key(number), endpoint=(bytes([10, 0, 0, 1]), 9, 0)) for number in range(1, 1001)),
         private_key=clamped(1),
     )
-    bed.device.up()
-    bed.plane.refuses_with = errno.ENETUNREACH
+    harness.device.up()
+    harness.plane.refuses_with = errno.ENETUNREACH
     for number in range(1, 1001):
-        bed.report(number, 1)
-    assert bed.plane.calls.count("send_to_peer") == 1000
-    assert len(bed.lines("ERROR")) == LIMIT_BURST
-    bed.timers.advance(85)
-    assert LIMIT_BURST < len(bed.lines("ERROR")) <= 10 * (LIMIT_BURST + 1), "the others follow, a few at a time"
+        harness.report(number, 1)
+    assert harness.plane.calls.count("send_to_peer") == 1000
+    assert len(harness.lines("ERROR")) == LIMIT_BURST
+    harness.timers.advance(85)
+    assert LIMIT_BURST < len(harness.lines("ERROR")) <= 10 * (LIMIT_BURST + 1), "the others follow, a few at a time"
 
 
 # At debug each step

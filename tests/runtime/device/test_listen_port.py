@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from pywg.errors import UapiError
 from pywg.runtime.device.listen_port import BIND_RETRY_S
-from tests.runtime.device_harness import Bed, FakeSockets
+from tests.runtime.device_harness import DeviceHarness, FakeSockets
 
 PORTS = st.sampled_from([7, 8, 9])
 MARKS = st.sampled_from([0, 1, 2])
@@ -22,7 +22,7 @@ class ListenPortMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bed = Bed()
+        self.harness = DeviceHarness()
         self.up = False
         self.asked: int | None = None
         """The last port that a successful change asked for; None once the interface went down after that."""
@@ -31,81 +31,81 @@ class ListenPortMachine(RuleBasedStateMachine):
         """Whether down gave up the port since it was last asked for."""
 
     def open_sockets(self) -> list[FakeSockets]:
-        return [sockets for sockets in self.bed.opened if sockets.open]
+        return [sockets for sockets in self.harness.opened if sockets.open]
 
     @rule(port=st.none() | st.just(0) | PORTS, mark=st.none() | MARKS)
     def set(self, port: int | None, mark: int | None) -> None:
-        bed = self.bed
-        before = bed.device.status()
+        harness = self.harness
+        before = harness.device.status()
         had = self.open_sockets()
         marks = [sockets.mark for sockets in had]
         new_mark = mark not in (None, before.fwmark, 0)
-        taken = port in bed.taken_ports
+        taken = port in harness.taken_ports
         code = 0
         try:
-            bed.set(listen_port=port, fwmark=mark)
+            harness.set(listen_port=port, fwmark=mark)
         except UapiError as error:
             code = error.errno
         if code:
             assert code in (errno.EADDRINUSE, errno.EPERM)
-            assert taken if code == errno.EADDRINUSE else bed.refuse_mark
-            assert bed.device.status() == before
+            assert taken if code == errno.EADDRINUSE else harness.refuse_mark
+            assert harness.device.status() == before
             assert self.open_sockets() == had
             assert [sockets.mark for sockets in had] == marks
             return
         assert not taken
-        assert not (new_mark and bed.refuse_mark)
+        assert not (new_mark and harness.refuse_mark)
         if mark is not None:
             self.mark = mark
-            assert bed.device.status().fwmark == mark
+            assert harness.device.status().fwmark == mark
         if port is not None:
             self.asked, self.released = port, False
-            assert bed.device.status().listen_port == port or (port == 0 and self.up)
+            assert harness.device.status().listen_port == port or (port == 0 and self.up)
             if port or self.up:
-                assert [sockets.port for sockets in self.open_sockets()] == [bed.device.status().listen_port]
+                assert [sockets.port for sockets in self.open_sockets()] == [harness.device.status().listen_port]
 
     @rule()
     def set_up(self) -> None:
         self.up = True
-        self.bed.device.up()
+        self.harness.device.up()
 
     @rule()
     def set_down(self) -> None:
         self.released = self.released or self.up
         self.up = False
-        self.bed.device.down()
+        self.harness.device.down()
 
     @rule(port=PORTS)
     def another_takes_it(self, port: int) -> None:
         if all(sockets.port != port for sockets in self.open_sockets()):
-            self.bed.taken_ports.add(port)
+            self.harness.taken_ports.add(port)
 
     @rule()
     def others_take_the_port_that_was_chosen(self) -> None:
-        port = self.bed.device.status().listen_port
+        port = self.harness.device.status().listen_port
         if port and all(sockets.port != port for sockets in self.open_sockets()):
-            self.bed.taken_ports.add(port)
+            self.harness.taken_ports.add(port)
 
     @rule()
-    @precondition(lambda self: self.bed.taken_ports)
+    @precondition(lambda self: self.harness.taken_ports)
     def others_free_all(self) -> None:
-        self.bed.taken_ports.clear()
+        self.harness.taken_ports.clear()
 
     @rule(refuse=st.booleans())
     def marks_are_refused(self, refuse: bool) -> None:
-        self.bed.refuse_mark = refuse
+        self.harness.refuse_mark = refuse
         for sockets in self.open_sockets():
             sockets.refuse_mark = refuse
 
     @rule()
     def time_passes(self) -> None:
-        self.bed.timers.advance(2 * BIND_RETRY_S)
-        if self.up and not self.bed.taken_ports and not self.bed.refuse_mark:
+        self.harness.timers.advance(2 * BIND_RETRY_S)
+        if self.up and not self.harness.taken_ports and not self.harness.refuse_mark:
             assert self.open_sockets(), "it is had once it can be"
 
     @invariant()
     def what_is_said_is_so(self) -> None:
-        status = self.bed.device.status()
+        status = self.harness.device.status()
         sockets = self.open_sockets()
         assert len(sockets) <= 1
         assert status.fwmark == self.mark
@@ -116,8 +116,8 @@ class ListenPortMachine(RuleBasedStateMachine):
         if self.asked:
             assert status.listen_port == self.asked
             assert sockets or self.released, "a port that was promised, and never given up"
-        assert self.up or not self.bed.timers.pending()
-        assert self.bed.sockets is (sockets[0] if sockets and self.up else None), "the plane has what is in use"
+        assert self.up or not self.harness.timers.pending()
+        assert self.harness.sockets is (sockets[0] if sockets and self.up else None), "the plane has what is in use"
 
 
 pytestmark = pytest.mark.dropin("9", "13")

@@ -10,15 +10,15 @@ from pywg.config.addresses import parse_ip
 from pywg.core.events import Endpoint
 from pywg.runtime.net.refusal import MOST_QUESTIONS, PATIENCE_S, Refusals
 from tests.requirements import require_root, require_tool
-from tests.runtime.device_harness import Timers
+from tests.runtime.device_harness import FakeTimers
 from tests.runtime.namespace import ip, run_inside
 
 LOOPBACKS = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
 
 
 @pytest.fixture
-def asking() -> Iterator[tuple[Refusals, Timers]]:
-    timers = Timers()
+def asking() -> Iterator[tuple[Refusals, FakeTimers]]:
+    timers = FakeTimers()
     refusals = Refusals(timers.call_later)
     yield refusals, timers
     refusals.close()
@@ -26,7 +26,7 @@ def asking() -> Iterator[tuple[Refusals, Timers]]:
 
 @pytest.mark.parametrize(("family", "address"), LOOPBACKS)
 def test_a_port_that_nobody_listens_on_refuses(
-    asking: tuple[Refusals, Timers], family: socket.AddressFamily, address: str
+    asking: tuple[Refusals, FakeTimers], family: socket.AddressFamily, address: str
 ) -> None:
     refusals, timers = asking
     with socket.socket(family, socket.SOCK_DGRAM) as taken:
@@ -42,7 +42,7 @@ def test_a_port_that_nobody_listens_on_refuses(
 
 @pytest.mark.parametrize(("family", "address"), LOOPBACKS)
 def test_a_port_that_is_listened_on_does_not(
-    asking: tuple[Refusals, Timers], family: socket.AddressFamily, address: str
+    asking: tuple[Refusals, FakeTimers], family: socket.AddressFamily, address: str
 ) -> None:
     refusals, timers = asking
     told: list[int] = []
@@ -54,7 +54,7 @@ def test_a_port_that_is_listened_on_does_not(
     assert told == []
 
 
-def test_questions_are_bounded(asking: tuple[Refusals, Timers]) -> None:
+def test_questions_are_bounded(asking: tuple[Refusals, FakeTimers]) -> None:
     refusals, timers = asking
     told: list[int] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
@@ -71,7 +71,7 @@ def test_questions_are_bounded(asking: tuple[Refusals, Timers]) -> None:
 
 
 @pytest.mark.netns
-def test_no_route_is_no_answer(asking: tuple[Refusals, Timers]) -> None:
+def test_no_route_is_no_answer(asking: tuple[Refusals, FakeTimers]) -> None:
     """It is an error of the sockets in use, which tell it."""
     require_root()
     require_tool("ip")
