@@ -84,6 +84,44 @@ def test_a_path_that_is_not_there_is_found() -> None:
     assert missing(paths(text), "") == wrong
 
 
+# ---- where things are
+
+FOUND = {
+    "the loops of the sending and of the receiving thread": ("send_thread(", "receive_thread("),
+    "the replay window": ("struct ReplayWindow", "replay_accept("),
+    "the check of the inner source (cryptokey routing)": ("rx_source_not_allowed",),
+    "where counters are reserved, packets sealed": ("next_counter +=", "seal_run("),
+    "which handshake messages pass, cookies, the rate limit": ("mac1_holds(", "mac2_holds(", "ratelimiter_take("),
+    "the ciphers, and how one is added": ('"avx512"',),
+    "log lines about handshakes": ("no answer from",),
+    "the allowed system calls (seccomp)": ('"recvmmsg": (',),
+}
+"""What a stranger looks for first, as the table calls it, and what is written in one of the files beside it."""
+
+
+def not_there(text: str) -> set[str]:
+    """Entries of the table that do not lead to what they promise."""
+    rows: dict[str, str] = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, re.M))
+    lead = {looked_for: [name for name in paths(rows.get(looked_for, "")) if exists(name)] for looked_for in FOUND}
+    return {
+        looked_for
+        for looked_for, written in FOUND.items()
+        if not all(any(words in text_of(name) for name in lead[looked_for]) for words in written)
+    }
+
+
+def test_what_a_stranger_looks_for_is_where_the_table_says() -> None:
+    assert not_there(text_of("ARCHITECTURE.md")) == set()
+
+
+def test_an_entry_that_leads_elsewhere_is_found() -> None:
+    text = text_of("ARCHITECTURE.md").replace(
+        "`pywg/dataplane/threads/threads.pyx` |", "`pywg/dataplane/send/send.pyx` |"
+    )
+    assert not_there(text) == {"the loops of the sending and of the receiving thread"}
+    assert not_there("") == FOUND.keys()
+
+
 # ---- names
 
 
