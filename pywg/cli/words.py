@@ -6,62 +6,31 @@ An interface can have almost any name, so a mistyped command would make one, and
 
 from collections.abc import Iterable
 
-_SHOW = "`wg show` has the peers, `pywg stats IFACE` the counters"
-_LOOK = "`wg show` and `pywg stats IFACE` tell of a tunnel, `pywg bench` of this machine"
-_SYSTEMD = "`systemctl {word} pywg@IFACE` does that, with the unit that comes with pywg"
-_WG = "`wg {word}` does that"
-_WG_QUICK = "`wg-quick {word} IFACE` does that"
-_DOWN = "`wg-quick down IFACE` does that"
-_KEYS = "`pywg genkey` and `pywg pubkey` make the keys"
-_CONFIGURE = "`wg set` and `wg setconf` do that"
-_IN_OTHER_TOOLS = {
-    "up": _WG_QUICK,
-    "down": _WG_QUICK,
-    "save": _WG_QUICK,
-    "strip": _WG_QUICK,
-    "reload": "`wg syncconf IFACE FILE` does that",
-    "add": "`wg-quick up IFACE` does that",
-    "del": _DOWN,
-    "delete": _DOWN,
-    "remove": _DOWN,
-    "kill": _DOWN,
-    "set": _WG,
-    "setconf": _WG,
-    "addconf": _WG,
-    "syncconf": _WG,
-    "showconf": _WG,
-    "status": _SHOW,
-    "show": _SHOW,
-    "info": _SHOW,
-    "list": _SHOW,
-    "ls": _SHOW,
-    "top": _SHOW,
-    "monitor": _SHOW,
-    "doctor": _LOOK,
-    "check": _LOOK,
-    "init": _KEYS,
-    "config": _CONFIGURE,
-    "configure": _CONFIGURE,
-    "exec": "`ip netns exec` runs a program in a network namespace",
-    "start": _SYSTEMD,
-    "stop": _SYSTEMD,
-    "restart": _SYSTEMD,
-    "enable": _SYSTEMD,
-    "disable": _SYSTEMD,
+_DOES = {
+    "`wg-quick {word} IFACE` does that": "up down save strip",
+    "`wg-quick up IFACE` does that": "add",
+    "`wg-quick down IFACE` does that": "del delete remove kill",
+    "`wg syncconf IFACE FILE` does that": "reload",
+    "`wg {word}` does that": "set setconf addconf syncconf showconf",
+    "`wg set` and `wg setconf` do that": "config configure",
+    "`wg show` has the peers, `pywg stats IFACE` the counters": "status show info list ls top monitor",
+    "`wg show` and `pywg stats IFACE` tell of a tunnel, `pywg bench` of this machine": "doctor check",
+    "`pywg genkey` and `pywg pubkey` make the keys": "init",
+    "`ip netns exec` runs a program in a network namespace": "exec",
+    "`systemctl {word} pywg@IFACE` does that, with the unit that comes with pywg": "start stop restart enable disable",
 }
-"""Words of programs for tunnels that pywg has not, and what does their work."""
-_MEANT = {
-    "benchmark": "bench",
-    "counters": "stats",
-    "metrics": "stats",
-    "statistics": "stats",
-    "keygen": "genkey",
-    "gen-key": "genkey",
-    "gen-psk": "genpsk",
-    "pub-key": "pubkey",
-    "loglevel": "log",
-    "usage": "help",
+"""What does the work of words of programs for tunnels that pywg has not."""
+_IN_OTHER_TOOLS = {word: text for text, words in _DOES.items() for word in words.split()}
+_MEANS = {
+    "bench": "benchmark",
+    "stats": "counters metrics statistics",
+    "genkey": "keygen gen-key",
+    "genpsk": "gen-psk",
+    "pubkey": "pub-key",
+    "log": "loglevel",
+    "help": "usage",
 }
+_MEANT = {word: command for command, words in _MEANS.items() for word in words.split()}
 _SHORT = 4
 """Letters of a command that too many names are one letter away from: lan of log, sun of run."""
 

@@ -40,7 +40,7 @@ def format_key_base64(key: bytes | bytearray) -> str:
     return b2a_base64(key, newline=False).decode("ascii")
 
 
-def clamp(key: bytearray) -> None:
+def clamp(key: bytearray | memoryview) -> None:
     """Make 32 random bytes a Curve25519 private key, in place (RFC 7748 section 5)."""
     if len(key) != KEY_LEN:
         raise ConfigError(f"a key has {KEY_LEN} bytes, not {len(key)}")

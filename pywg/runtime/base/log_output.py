@@ -27,7 +27,6 @@ SYSTEM_LOG = "/dev/log"
 _PIPE_BUF = 4096
 """A pipe that poll() calls writable takes so many bytes without waiting."""
 _DAEMON_FACILITY = 3 << 3
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 _Send: TypeAlias = Callable[[memoryview], int]
 """Writes the beginning of some bytes, and returns how many; BlockingIOError: none now."""
@@ -179,9 +178,8 @@ class SystemLog:
     def put(self, level: Level, _line: str, bare: str) -> bool:
         if self._socket is None:
             return True
-        now = time.localtime()
         priority = _DAEMON_FACILITY | _SEVERITIES[level]
-        at = f"{_MONTHS[now.tm_mon - 1]} {now.tm_mday:2} {now.tm_hour:02}:{now.tm_min:02}:{now.tm_sec:02}"
+        at = time.strftime("%b %e %H:%M:%S")  # English: Python leaves this part of the locale as it is
         data = f"<{priority}>{at} pywg[{os.getpid()}]: {bare}".encode("utf-8", "backslashreplace")
         for again in (True, False):
             try:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from pywg.errors import ConfigError
+from pywg.runtime.base.clock import CallLater
 
 PATIENCE_S = 2.0
 """Seconds in which a thread that was woken goes round, however busy the machine is."""
@@ -85,29 +86,18 @@ class Pulse:
         return all(now - grew_at < PATIENCE_S for grew_at in self._grew_at)
 
 
-class Watchdog:
-    """Says WATCHDOG=1 at half of `seconds` for as long as `alive()` says so; `call_later` is the loop's.
+def keep_watchdog(notifier: Notifier, seconds: float, alive: Callable[[], bool], call_later: CallLater) -> None:
+    """Says WATCHDOG=1, now and at each half of `seconds`, as long as `alive()` says so; `call_later` is the loop's.
 
     It is the loop that says it, so a loop that hangs doesn't.
     """
 
-    def __init__(
-        self,
-        notifier: Notifier,
-        seconds: float,
-        alive: Callable[[], bool],
-        call_later: Callable[[float, Callable[[], None]], object],
-    ) -> None:
-        self._notifier = notifier
-        self._seconds = seconds
-        self._alive = alive
-        self._call_later = call_later
+    def look() -> None:
+        call_later(seconds / 2, look)
+        if alive():
+            notifier.watchdog()
 
-    def start(self) -> None:
-        """The first sign of life, and the timer for the next."""
-        self._call_later(self._seconds / 2, self.start)
-        if self._alive():
-            self._notifier.watchdog()
+    look()
 
 
 def watchdog_seconds(usec: str, pid: str, own_pid: int) -> float | None:

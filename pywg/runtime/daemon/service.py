@@ -27,7 +27,7 @@ from pywg.runtime.base.processors import READING_THREADS
 from pywg.runtime.base.reader import Reader
 from pywg.runtime.base.system import LinkState, Sandbox, System, Tun, Unreachables
 from pywg.runtime.daemon.boot_timer import BootTimer
-from pywg.runtime.daemon.notify import Notifier, Pulse, Watchdog
+from pywg.runtime.daemon.notify import Notifier, Pulse, keep_watchdog
 from pywg.runtime.daemon.options import STORED_TUN, Options
 from pywg.runtime.device.device import Device
 from pywg.runtime.uapi import socket as uapi_socket
@@ -254,7 +254,7 @@ class _Service:
             self._log.limited("watchdog", "a thread of the data plane hangs or has ended: no sign of life", Level.ERROR)
             return False
 
-        Watchdog(self._notifier, self._options.watchdog, alive, loop.call_later).start()
+        keep_watchdog(self._notifier, self._options.watchdog, alive, loop.call_later)
 
     def _close_sandbox(self) -> None:
         """After this no module can be imported, so first comes what would be, when it is first needed."""

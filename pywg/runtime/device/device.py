@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pywg._fastpath import selected_aead
+from pywg.config.keys import clamp
 from pywg.config.model import ZERO_KEY, DeviceChange, DeviceStatus, PeerChange, PeerStatus, Prefix
 from pywg.core.crypto import private_key_from, public_key_of
 from pywg.core.events import Activity, Endpoint
@@ -255,7 +256,8 @@ class Device:
         private = _taken(change.private_key)
         if not private:
             return _NewKey(None, None) if self._tunnel.private_key is not None else None
-        _clamp(private)
+        with memoryview(private) as key:
+            clamp(key)
         if private == self._tunnel.private_key:
             private.wipe()
             return None
@@ -389,13 +391,6 @@ class Device:
 def _taken(key: Secret | bytes) -> Secret:
     """The key for good; of bytes nothing is left."""
     return key if isinstance(key, Secret) else Secret.take(key)
-
-
-def _clamp(private_key: Secret) -> None:
-    """In place, RFC 7748 section 5."""
-    with memoryview(private_key) as key:
-        key[0] &= 248
-        key[31] = (key[31] & 127) | 64
 
 
 def _word(name: str) -> str:

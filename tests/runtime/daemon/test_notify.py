@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pywg.errors import ConfigError
-from pywg.runtime.daemon.notify import PATIENCE_S, Notifier, Pulse, Watchdog, watchdog_seconds
+from pywg.runtime.daemon.notify import PATIENCE_S, Notifier, Pulse, keep_watchdog, watchdog_seconds
 from pywg.runtime.daemon.options import read_options
 
 
@@ -97,7 +97,7 @@ def test_watchdog_is_fed_at_half_time_and_only_alive(manager: tuple[socket.socke
     sock, address = manager
     sock.setblocking(False)
     loop, alive = Loop(), [True]
-    Watchdog(Notifier(address), 10.0, lambda: alive[0], loop.call_later).start()
+    keep_watchdog(Notifier(address), 10.0, lambda: alive[0], loop.call_later)
     assert sock.recv(100) == b"WATCHDOG=1"
     assert [delay for delay, _ in loop.timers] == [5.0]
     loop.turn()
