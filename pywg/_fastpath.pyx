@@ -44,6 +44,7 @@ from pywg.dataplane.crypto.aead_select import select as select_aead
 from pywg.dataplane.crypto.aead_select import selected as selected_aead
 from pywg.dataplane.batch import bench_evp, bench_open, bench_seal, open_batch, seal_batch
 from pywg.dataplane.sys.reserve import reserve_fill, reserve_low, reserve_spend
+from pywg.dataplane.wire.limits import LABEL_COOKIE, LABEL_MAC1
 
 __all__ = [
     "ACTIVITY", "CONFIRMED", "HANDSHAKE_WANTED", "REKEY_WANTED", "ROUTING_LOOP", "TUN_GONE",
@@ -225,8 +226,8 @@ cdef class Plane:
 
     def set_identity(self, bytes public_key: bytes | None) -> None:
         """Our static public key, which MAC1 is keyed with; None: no handshake message is let through."""
-        cdef bytes mac1_key = blake2s(b"mac1----" + (public_key or b"")).digest()
-        cdef bytes cookie_key = blake2s(b"cookie--" + (public_key or b"")).digest()
+        cdef bytes mac1_key = blake2s(LABEL_MAC1 + (public_key or b"")).digest()
+        cdef bytes cookie_key = blake2s(LABEL_COOKIE + (public_key or b"")).digest()
         cdef bint has_key = public_key is not None
         threads_hold(self.all_threads)
         macs_identify(&self.dp.macs, <uint8_t *>PyBytes_AS_STRING(mac1_key) if has_key else NULL,
@@ -240,7 +241,7 @@ cdef class Plane:
 
         `public_key`: its static one, which its cookie replies are made with.
         """
-        cdef bytes cookie_key = blake2s(b"cookie--" + public_key).digest()
+        cdef bytes cookie_key = blake2s(LABEL_COOKIE + public_key).digest()
         cdef Peer *added
         if peer in self.peers:
             raise ValueError(f"peer {peer} is there already")

@@ -5,9 +5,9 @@ the core has mac1 alone: who is asked for a cookie, and who has brought one, the
 (dataplane/receive/admit.pxd).
 """
 
-from pywg.constants import COOKIE_SECRET_MAX_AGE, LABEL_COOKIE, LABEL_MAC1
+from pywg.constants import COOKIE_SECRET_MAX_AGE, LABEL_COOKIE, LABEL_MAC1, MAC_LEN
 from pywg.core import crypto, events
-from pywg.core.messages import MAC_LEN, CookieReply
+from pywg.core.messages import CookieReply
 from pywg.errors import RemoteProtocolError
 
 NO_MAC2 = bytes(MAC_LEN)

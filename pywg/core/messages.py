@@ -1,36 +1,30 @@
-"""The four messages on the wire: their types, sizes and fields. Paper, section 5.4; little-endian throughout.
+"""The handshake's messages on the wire, by type: their fields. Paper, section 5.4; little-endian throughout.
 
 The type is one byte followed by three reserved zero bytes: read as one 32-bit number, as Linux does, a message with a
-non-zero reserved byte is of no known type. Transport data (type 4) is named here and carried by the data plane.
+non-zero reserved byte is of no known type. Transport data is the data plane's alone.
 """
 
 from struct import Struct
 from typing import Final, NamedTuple
 
-HANDSHAKE_INITIATION: Final = 1
-HANDSHAKE_RESPONSE: Final = 2
-COOKIE_REPLY: Final = 3
-TRANSPORT_DATA: Final = 4
-
-MAC_LEN: Final = 16
-TAG_LEN: Final = 16
-"""Bytes that ChaCha20-Poly1305 adds to what it seals."""
+from pywg.constants import (
+    COOKIE_REPLY_LEN,
+    INITIATION_LEN,
+    MESSAGE_COOKIE_REPLY,
+    MESSAGE_INITIATION,
+    MESSAGE_RESPONSE,
+    RESPONSE_LEN,
+)
 
 _INITIATION_BODY: Final = Struct("<II32s48s28s")
 _RESPONSE_BODY: Final = Struct("<III32s16s")
 _COOKIE_REPLY: Final = Struct("<II24s32s")
 _TYPE: Final = Struct("<I")
 
-INITIATION_LEN: Final = _INITIATION_BODY.size + 2 * MAC_LEN
-RESPONSE_LEN: Final = _RESPONSE_BODY.size + 2 * MAC_LEN
-COOKIE_REPLY_LEN: Final = _COOKIE_REPLY.size
-TRANSPORT_HEADER_LEN: Final = 16
-"""type, receiver_index, 64-bit counter; then the sealed packet."""
-
 MESSAGE_LEN: Final = {
-    HANDSHAKE_INITIATION: INITIATION_LEN,
-    HANDSHAKE_RESPONSE: RESPONSE_LEN,
-    COOKIE_REPLY: COOKIE_REPLY_LEN,
+    MESSAGE_INITIATION: INITIATION_LEN,
+    MESSAGE_RESPONSE: RESPONSE_LEN,
+    MESSAGE_COOKIE_REPLY: COOKIE_REPLY_LEN,
 }
 
 
@@ -45,7 +39,7 @@ class Initiation(NamedTuple):
 
     def pack(self) -> bytes:
         """The 116 bytes that precede mac1 and mac2."""
-        return _INITIATION_BODY.pack(HANDSHAKE_INITIATION, *self)
+        return _INITIATION_BODY.pack(MESSAGE_INITIATION, *self)
 
     @classmethod
     def unpack(cls, datagram: bytes) -> "Initiation":
@@ -64,7 +58,7 @@ class Response(NamedTuple):
 
     def pack(self) -> bytes:
         """The 60 bytes that precede mac1 and mac2."""
-        return _RESPONSE_BODY.pack(HANDSHAKE_RESPONSE, *self)
+        return _RESPONSE_BODY.pack(MESSAGE_RESPONSE, *self)
 
     @classmethod
     def unpack(cls, datagram: bytes) -> "Response":

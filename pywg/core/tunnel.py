@@ -14,7 +14,7 @@ before the data plane has the keypair that it announces.
 
 from collections.abc import Callable, KeysView
 
-from pywg.constants import KEY_LEN
+from pywg.constants import KEY_LEN, MESSAGE_COOKIE_REPLY, MESSAGE_INITIATION
 from pywg.core import events, messages
 from pywg.core.context import Context
 from pywg.core.cookie import mac1_holds, mac1_key
@@ -196,11 +196,11 @@ class Tunnel:
                 raise RemoteProtocolError(events.BAD_TYPE)
             if len(data) != messages.MESSAGE_LEN[kind]:
                 raise RemoteProtocolError(events.BAD_LENGTH)
-            if kind == messages.COOKIE_REPLY:
+            if kind == MESSAGE_COOKIE_REPLY:
                 self._receive_cookie_reply(CookieReply.unpack(data), now)
                 return None
             identity = self._screen(data)
-            if kind == messages.HANDSHAKE_INITIATION:
+            if kind == MESSAGE_INITIATION:
                 peer = self._receive_initiation(Initiation.unpack(data), identity, now)
             else:
                 peer = self._receive_response(Response.unpack(data), now)

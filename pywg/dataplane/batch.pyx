@@ -6,12 +6,12 @@ from libc.string cimport memcpy, memset
 from pywg.dataplane.crypto.aead cimport AEAD_BATCH, Aead, aead_forget, aead_free, aead_use, open_batch as open_datagrams
 from pywg.dataplane.crypto.aead cimport seal_batch as seal_datagrams, seal_run
 from pywg.dataplane.send.segment cimport segment_frame
-from pywg.dataplane.state.peer cimport REJECT_AFTER_MESSAGES
 from pywg.dataplane.sys.clock cimport now_ns
 from pywg.dataplane.sys.libcrypto cimport EVP_CIPHER_CTX, EVP_CTRL_AEAD_GET_TAG, EVP_CIPHER_CTX_ctrl
 from pywg.dataplane.sys.libcrypto cimport EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_EncryptFinal_ex
 from pywg.dataplane.sys.libcrypto cimport EVP_EncryptInit_ex, EVP_EncryptUpdate, EVP_chacha20_poly1305
 from pywg.dataplane.wire.ip cimport IpView, ip_read
+from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
 from pywg.dataplane.wire.run cimport Run
 from pywg.dataplane.wire.virtio cimport VNET_HDR_LEN, VnetHdr
 from pywg.dataplane.wire.wireguard cimport KEY_LEN, MESSAGE_TRANSPORT, TAG_LEN, TRANSPORT_MIN_LEN, WG_HEADER_LEN

@@ -12,8 +12,8 @@ from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.events cimport MESSAGE_RING, Message
 from pywg.dataplane.state.index_table cimport IndexEntry
 from pywg.dataplane.state.peer cimport Keypair, Peer, StagedPacket
-from pywg.dataplane.state.staged cimport STAGED_PER_PEER
 from pywg.dataplane.udp.udp cimport RECEIVE_BATCH, RECEIVE_LEN, Receiver, Sender
+from pywg.dataplane.wire.limits cimport STAGED_PACKETS
 
 cdef enum:
     KEYPAIRS_PER_PEER = 3           # previous, current, next (the core's rule)
@@ -39,7 +39,7 @@ cdef dict footprint_of(const Dataplane *dp, size_t peers, size_t slots, size_t t
     cdef size_t handshakes = MESSAGE_RING * sizeof(Message)
     cdef size_t indices = INDICES_PER_PEER * SLOTS_PER_INDEX * sizeof(IndexEntry)
     cdef size_t keypair = sizeof(Keypair) + SECRET_SLOT_LEN + sizeof(void *) + ALLOCATION
-    cdef size_t staged = STAGED_PER_PEER * (sizeof(StagedPacket) + ALLOCATION)
+    cdef size_t staged = STAGED_PACKETS * (sizeof(StagedPacket) + ALLOCATION)
     cdef size_t peer = sizeof(Peer) + ALLOCATION + KEYPAIRS_PER_PEER * keypair + staged
     cdef size_t slots_now = <size_t>dp.indices.mask + dp.remote_indices.mask + 2
     cdef size_t table = max(slots_now * sizeof(IndexEntry), peers * indices)

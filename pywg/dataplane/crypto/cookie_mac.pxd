@@ -2,19 +2,17 @@
 
 MAC1 is checked before Python hears of a message. MAC2 counts under load alone: it proves that the sender receives what
 is sent to its address. Its key is a cookie, a MAC of that address under a secret which no one else has. A secret makes
-cookies for 110 s and is believed for 120 (the paper's two minutes), so each cookie is good for 10 s at least: a sender
-tries again after 5. The receiving thread draws the secrets when it needs them.
+cookies for COOKIE_SECRET_RENEWAL and is believed for COOKIE_SECRET_MAX_AGE, so that each cookie is good for two of its
+sender's tries at least. The receiving thread draws the secrets when it needs them.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg.dataplane.crypto.blake2s cimport BLAKE2S_STATE_LEN
 from pywg.dataplane.wire.endpoint cimport Endpoint
-from pywg.dataplane.wire.wireguard cimport KEY_LEN
+from pywg.dataplane.wire.wireguard cimport KEY_LEN, MAC_LEN
 
 cdef enum:
-    COOKIE_LEN = 16
+    COOKIE_LEN = MAC_LEN        # a cookie is a MAC
     SECRETS = 2                 # what makes cookies now, and the one before
-    SECRET_MAKES_S = 110
-    SECRET_HOLDS_S = 120        # COOKIE_SECRET_MAX_AGE
 
 cdef struct Macs:
     uint8_t mac1_state[BLAKE2S_STATE_LEN]   # no secrets, this and the next: they follow from our public key
@@ -35,4 +33,4 @@ cdef bint make_cookie(Macs *macs, const Endpoint *source, uint64_t now, uint8_t 
 
 cdef inline const uint8_t *mac1_of(const uint8_t *message, uint32_t len) noexcept nogil:
     """An initiation or a response ends in mac1 and mac2."""
-    return message + len - 2 * COOKIE_LEN
+    return message + len - 2 * MAC_LEN

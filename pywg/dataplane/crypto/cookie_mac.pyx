@@ -8,6 +8,7 @@ from pywg.dataplane.crypto.secret cimport secret_alloc, secret_free
 from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.sys.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse, RAND_bytes
 from pywg.dataplane.wire.endpoint cimport Endpoint
+from pywg.dataplane.wire.limits cimport COOKIE_SECRET_MAX_AGE, COOKIE_SECRET_RENEWAL
 from pywg.dataplane.wire.wireguard cimport KEY_LEN, MAC_LEN
 
 cdef enum:
@@ -65,7 +66,7 @@ cdef bint mac2_holds(Macs *macs, const uint8_t *message, uint32_t len, const End
     if CRYPTO_memcmp(digest, mac2, MAC_LEN) == 0:       # the sender has no cookie, and says so
         return False
     for i in range(macs.secret_count):
-        if now - macs.born_ns[i] >= SECRET_HOLDS_S * SECOND_NS:
+        if now - macs.born_ns[i] >= COOKIE_SECRET_MAX_AGE * SECOND_NS:
             break
         cookie_under(macs, i, source, cookie)
         blake2s_key(state, cookie, COOKIE_LEN)
@@ -81,7 +82,7 @@ cdef bint mac2_holds(Macs *macs, const uint8_t *message, uint32_t len, const End
 cdef bint make_cookie(Macs *macs, const Endpoint *source, uint64_t now, uint8_t *cookie) noexcept nogil:
     """The cookie of this source, and a new secret first where it is time. False: the system has no random bytes."""
     cdef uint8_t secret[KEY_LEN]
-    if macs.secret_count == 0 or now - macs.born_ns[0] >= SECRET_MAKES_S * SECOND_NS:
+    if macs.secret_count == 0 or now - macs.born_ns[0] >= COOKIE_SECRET_RENEWAL * SECOND_NS:
         if RAND_bytes(secret, KEY_LEN) != 1:
             return False
         memcpy(macs.secrets + BLAKE2S_STATE_LEN, macs.secrets, BLAKE2S_STATE_LEN)

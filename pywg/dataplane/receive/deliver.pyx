@@ -12,7 +12,7 @@ from pywg.dataplane.state.allowedips cimport allowedips_lookup
 from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.dataplane cimport Dataplane, gates_are_mine
 from pywg.dataplane.state.events cimport events_confirmed, events_raise
-from pywg.dataplane.state.peer cimport EVENT_REKEY_WANTED, REKEY_ON_RECEIVE_S, Keypair, Peer, heard_from
+from pywg.dataplane.state.peer cimport EVENT_REKEY_WANTED, Keypair, Peer, heard_from
 from pywg.dataplane.state.replay cimport replay_accept
 from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport add64, load_int, store64, store_pointer
@@ -22,6 +22,7 @@ from pywg.dataplane.sys.linux cimport EINTR, writev
 from pywg.dataplane.udp.udp cimport ReceiveMeta
 from pywg.dataplane.wire.ecn cimport ecn_decapsulate
 from pywg.dataplane.wire.ip cimport IpView, ip_read
+from pywg.dataplane.wire.limits cimport RECEIVER_REKEY_TIME
 from pywg.dataplane.wire.wireguard cimport TAG_LEN, TRANSPORT_MIN_LEN, WG_HEADER_LEN, TransportHeader
 
 
@@ -91,7 +92,7 @@ cdef void note_received(Dataplane *dp, Keypair *keypair, bint data, uint64_t now
     store64(&peer.unanswered_since, 0)
     if data:
         activity_begins(&dp.events, peer, &peer.keepalive_owed_since, now)
-    if (keypair.initiator and now - keypair.birth_ns >= REKEY_ON_RECEIVE_S * SECOND_NS
+    if (keypair.initiator and now - keypair.birth_ns >= RECEIVER_REKEY_TIME * SECOND_NS
             and now - peer.receive_rekey_asked_ns >= SECOND_NS):
         peer.receive_rekey_asked_ns = now
         events_raise(&dp.events, peer, EVENT_REKEY_WANTED)

@@ -9,11 +9,10 @@ from libc.string cimport memcpy
 from pywg.dataplane.state.token_bucket cimport TokenBucket, token_bucket_take
 from pywg.dataplane.sys.libcrypto cimport RAND_bytes
 from pywg.dataplane.wire.endpoint cimport Endpoint
+from pywg.dataplane.wire.limits cimport SOURCE_HANDSHAKES_BURST, SOURCE_HANDSHAKES_PER_SECOND
 
 cdef enum:
     SOURCE_BUCKETS_LOG2 = 12
-    SOURCE_PER_SECOND = 20      # as the kernel's ratelimiter.c
-    SOURCE_BURST = 5
     EPOCH_LOG2_NS = 30
 
 
@@ -39,4 +38,4 @@ cdef inline uint32_t sources_bucket(const RateLimiter *sources, const Endpoint *
 cdef inline bint ratelimiter_take(RateLimiter *sources, const Endpoint *source, uint64_t now) noexcept nogil:
     """Whether this source may bring one more."""
     cdef TokenBucket *bucket = &sources.buckets[sources_bucket(sources, source, now)]
-    return token_bucket_take(bucket, now, SOURCE_PER_SECOND, SOURCE_BURST)
+    return token_bucket_take(bucket, now, SOURCE_HANDSHAKES_PER_SECOND, SOURCE_HANDSHAKES_BURST)

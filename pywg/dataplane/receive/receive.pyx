@@ -26,12 +26,12 @@ from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.dataplane cimport Dataplane, gates_are_mine
 from pywg.dataplane.state.gate cimport gate_is_mine
 from pywg.dataplane.state.index_table cimport IndexEntry, index_table_find
-from pywg.dataplane.state.peer cimport REJECT_AFTER_TIME_S
 from pywg.dataplane.state.replay cimport replay_plausible
 from pywg.dataplane.sys.atomic cimport store64
 from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.clock cimport SECOND_NS, now_ns
 from pywg.dataplane.udp.udp cimport RECEIVE_BATCH, ReceiveMeta, udp_receive, udp_received
+from pywg.dataplane.wire.limits cimport REJECT_AFTER_TIME
 from pywg.dataplane.wire.wireguard cimport MESSAGE_TRANSPORT, TRANSPORT_MIN_LEN, TransportHeader
 
 cdef enum:
@@ -193,7 +193,7 @@ cdef void transport_message(ReceivePath *e, ReceiveMeta *message, uint8_t *datag
     if entry == NULL or entry.keypair == NULL:
         count(&dp.counters.rx_unknown_index)
         return
-    if now - entry.keypair.birth_ns >= REJECT_AFTER_TIME_S * SECOND_NS:
+    if now - entry.keypair.birth_ns >= REJECT_AFTER_TIME * SECOND_NS:
         count(&dp.counters.rx_expired)
         return
     # The window is delivery's. While a helper may be writing it, what is a replay is found out there.

@@ -9,14 +9,14 @@ from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.events cimport events_raise
 from pywg.dataplane.state.gate cimport gate_is_mine
-from pywg.dataplane.state.peer cimport BATCH_DATAGRAMS, EVENT_REKEY_WANTED, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME_S
-from pywg.dataplane.state.peer cimport Keypair, Peer, keypair_seal_key
+from pywg.dataplane.state.peer cimport BATCH_DATAGRAMS, EVENT_REKEY_WANTED, Keypair, Peer, keypair_seal_key
 from pywg.dataplane.sys.atomic cimport store64
 from pywg.dataplane.sys.checks cimport c_assert, static_fits
 from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.sys.libcrypto cimport OPENSSL_cleanse
 from pywg.dataplane.sys.linux cimport pthread_mutex_lock, pthread_mutex_unlock
 from pywg.dataplane.udp.udp cimport SEND_BATCH, udp_flush, udp_forget_peers, udp_queue
+from pywg.dataplane.wire.limits cimport REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME
 from pywg.dataplane.wire.run cimport RUN_MAX_DATAGRAMS, RUN_MAX_WIRE_LEN, Run, run_len
 from pywg.dataplane.wire.virtio cimport VNET_HDR_MAX
 from pywg.dataplane.wire.wireguard cimport TAG_LEN, WG_HEADER_LEN, padded_len
@@ -118,7 +118,7 @@ cdef void note_sent(Dataplane *dp, Peer *peer, const Keypair *keypair, const Run
     if run.inner_len != 0:
         activity_begins(&dp.events, peer, &peer.unanswered_since, now)
     if (keypair.next_counter >= REKEY_AFTER_MESSAGES
-            or (keypair.initiator and now - keypair.birth_ns >= REKEY_AFTER_TIME_S * SECOND_NS)):
+            or (keypair.initiator and now - keypair.birth_ns >= REKEY_AFTER_TIME * SECOND_NS)):
         if now - peer.send_rekey_asked_ns >= SECOND_NS:
             peer.send_rekey_asked_ns = now
             events_raise(&dp.events, peer, EVENT_REKEY_WANTED)

@@ -6,24 +6,15 @@ under the gate of that direction alone, by whose thread it is, and the activity 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from pywg.dataplane.state.allowedips cimport AllowedOwner
-from pywg.dataplane.state.replay cimport REJECT_AFTER_MESSAGES, ReplayWindow
+from pywg.dataplane.state.replay cimport ReplayWindow
 from pywg.dataplane.sys.atomic cimport load8, store8
 from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.sys.linux cimport pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
 from pywg.dataplane.wire.endpoint cimport Endpoint, same_endpoint
+from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME
 from pywg.dataplane.wire.wireguard cimport KEY_LEN, MAC_LEN
 
-cdef extern from * nogil:
-    """
-    /* Paper section 6.1 and 6.4; the receiver's 165 s is REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT. */
-    #define PYWG_REKEY_AFTER_MESSAGES (1ULL << 60)
-    """
-    const uint64_t REKEY_AFTER_MESSAGES "PYWG_REKEY_AFTER_MESSAGES"
-
 cdef enum:
-    REKEY_AFTER_TIME_S = 120
-    REJECT_AFTER_TIME_S = 180
-    REKEY_ON_RECEIVE_S = 165
     BATCH_DATAGRAMS = 64 * 64   # the most that one TX batch seals: runs times datagrams
 
 # What the control plane hears of a peer: bits of Peer.events.
@@ -134,5 +125,5 @@ cdef inline void clear_source(Peer *peer) noexcept nogil:
 
 cdef inline bint can_seal(const Keypair *keypair, uint64_t now) noexcept nogil:
     """Reject-After-Time and Reject-After-Messages (paper section 6.1), looked at once a batch: with one to spare."""
-    return (keypair != NULL and now - keypair.birth_ns < REJECT_AFTER_TIME_S * SECOND_NS
+    return (keypair != NULL and now - keypair.birth_ns < REJECT_AFTER_TIME * SECOND_NS
             and keypair.next_counter < REJECT_AFTER_MESSAGES - BATCH_DATAGRAMS)

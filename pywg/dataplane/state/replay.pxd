@@ -7,12 +7,7 @@ may come before.
 """
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
-
-cdef extern from *:
-    """
-    #define PYWG_REJECT_AFTER_MESSAGES (UINT64_MAX - (UINT64_C(1) << 13))
-    """
-    const uint64_t REJECT_AFTER_MESSAGES "PYWG_REJECT_AFTER_MESSAGES"   # 2^64 - 2^13 - 1, paper section 6.1
+from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
 
 cdef enum:
     REPLAY_WORDS = 128

@@ -1,4 +1,4 @@
-"""Inner packets that wait for a session: at most 128 a peer (the kernel's MAX_STAGED_PACKETS), the oldest dropped.
+"""Inner packets that wait for a session: at most STAGED_PACKETS a peer (limits.pxd), the oldest dropped.
 
 Each is an allocation of its own, with a ceiling (`staged_max`) for all peers together, so that no peer can use up a
 pool that others need. TX only, or the control plane with TX's gate.
@@ -8,7 +8,6 @@ from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.peer cimport Peer, StagedPacket
 
 cdef enum:
-    STAGED_PER_PEER = 128
     STAGED_BYTES = 16 * 1024 * 1024     # `staged_max`, where nobody says otherwise
 
 cdef void stage_packet(Dataplane *dp, Peer *peer, const uint8_t *packet, uint32_t packet_len) noexcept nogil

@@ -8,13 +8,14 @@ from pywg.dataplane.state.gate cimport gate_is_mine
 from pywg.dataplane.state.peer cimport Peer, StagedPacket
 from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.libcrypto cimport OPENSSL_cleanse
+from pywg.dataplane.wire.limits cimport STAGED_PACKETS
 
 
 cdef void stage_packet(Dataplane *dp, Peer *peer, const uint8_t *packet, uint32_t packet_len) noexcept nogil:
     """Copies a packet to the end of the peer's queue; a full queue loses its oldest."""
     cdef StagedPacket *staged
     c_assert(gate_is_mine(&dp.send_gate))
-    if peer.staged_count == STAGED_PER_PEER:
+    if peer.staged_count == STAGED_PACKETS:
         staged_free(staged_take(dp, peer))
         count(&dp.counters.tx_staged_dropped)
     if dp.staged_bytes + packet_len > dp.staged_max:

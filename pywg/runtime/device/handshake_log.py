@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pywg.config.addresses import format_sock_addr
-from pywg.constants import REKEY_ATTEMPT_TIME
-from pywg.core import events, messages
+from pywg.constants import MESSAGE_INITIATION, MESSAGE_RESPONSE, REKEY_ATTEMPT_TIME
+from pywg.core import events
 from pywg.core.events import Dropped, Endpoint
 from pywg.core.tunnel import Tunnel
 from pywg.errors import LocalProtocolError
@@ -28,7 +28,7 @@ TRIES_A_QUESTION = 9
 STRANGERS_SECONDS = 300.0
 """In which strangers get no more than LIMIT_BURST lines."""
 
-_KINDS = {messages.HANDSHAKE_INITIATION: "initiation", messages.HANDSHAKE_RESPONSE: "response"}
+_KINDS = {MESSAGE_INITIATION: "initiation", MESSAGE_RESPONSE: "response"}
 _ADVICE = {
     errno.EPERM: "a packet filter of this host drops it",
     errno.EACCES: "a route or a packet filter of this host prohibits it",
@@ -115,7 +115,7 @@ class HandshakeLog:
         what = _KINDS.get(kind, "message")
         if story.trouble.startswith("sending"):
             self._over(peer, story, f"sending to {self._place(peer)} works again")
-        if kind != messages.HANDSHAKE_INITIATION:
+        if kind != MESSAGE_INITIATION:
             self._debug(peer, f"{what} sent to {self._place(peer)}")
             return
         self._count_try(story)
@@ -127,7 +127,7 @@ class HandshakeLog:
     def not_sent(self, peer: int, kind: int, error: int) -> None:
         """A handshake message could not leave."""
         story = self._story(peer)
-        if kind == messages.HANDSHAKE_INITIATION:
+        if kind == MESSAGE_INITIATION:
             self._count_try(story)
         if error == errno.EDESTADDRREQ:
             self._debug(peer, "nothing sent: no endpoint is known")
@@ -204,7 +204,7 @@ class HandshakeLog:
             return
         own = self.tunnel.public_key
         text = (
-            f"no answer from {self._place(peer)} for {REKEY_ATTEMPT_TIME:.0f} s: check the endpoint, the firewalls for "
+            f"no answer from {self._place(peer)} for {REKEY_ATTEMPT_TIME} s: check the endpoint, the firewalls for "
             f"that UDP port, its public key here, and ours there ({key_name(own) if own is not None else 'none'})"
         )
         self._trouble(peer, story, "no answer", text, Level.ERROR if story.endpoint_is_set else Level.INFO)

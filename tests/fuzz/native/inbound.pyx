@@ -33,7 +33,8 @@ from pywg.dataplane.state.events cimport Message, events_drop_message, events_ne
 from pywg.dataplane.state.peer cimport Keypair, Peer
 from pywg.dataplane.state.peers cimport handshake_open, keypair_new, keypair_publish, keypair_retire, peer_free
 from pywg.dataplane.state.peers cimport peer_new
-from pywg.dataplane.state.replay cimport REJECT_AFTER_MESSAGES, REPLAY_WINDOW
+from pywg.dataplane.state.replay cimport REPLAY_WINDOW
+from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
 from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.sys.libcrypto cimport EVP_CIPHER_CTX, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CipherInit_ex
 from pywg.dataplane.sys.libcrypto cimport EVP_chacha20_poly1305

@@ -25,7 +25,7 @@ from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane
 from pywg.dataplane.state.gate cimport gate_enter, gate_leave
 from pywg.dataplane.state.peer cimport BATCH_DATAGRAMS, Keypair, Peer
 from pywg.dataplane.state.peers cimport keypair_new, keypair_publish, keypair_retire, peer_free, peer_new
-from pywg.dataplane.state.replay cimport REJECT_AFTER_MESSAGES
+from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
 from pywg.dataplane.state.staged cimport staged_drop_all
 from pywg.dataplane.sys.atomic cimport store_pointer
 from pywg.dataplane.sys.clock cimport SECOND_NS

@@ -1,0 +1,28 @@
+from typing import Final
+
+REKEY_AFTER_MESSAGES: Final[int]
+REJECT_AFTER_MESSAGES: Final[int]
+REKEY_AFTER_TIME: Final[int]
+REJECT_AFTER_TIME: Final[int]
+REKEY_TIMEOUT: Final[int]
+KEEPALIVE_TIMEOUT: Final[int]
+RECEIVER_REKEY_TIME: Final[int]
+COOKIE_SECRET_MAX_AGE: Final[int]
+COOKIE_SECRET_RENEWAL: Final[int]
+SOURCE_HANDSHAKES_PER_SECOND: Final[int]
+SOURCE_HANDSHAKES_BURST: Final[int]
+STAGED_PACKETS: Final[int]
+
+LABEL_MAC1: Final[bytes]
+LABEL_COOKIE: Final[bytes]
+
+MESSAGE_INITIATION: Final[int]
+MESSAGE_RESPONSE: Final[int]
+MESSAGE_COOKIE_REPLY: Final[int]
+MESSAGE_TRANSPORT: Final[int]
+INITIATION_LEN: Final[int]
+RESPONSE_LEN: Final[int]
+COOKIE_REPLY_LEN: Final[int]
+WG_HEADER_LEN: Final[int]
+KEY_LEN: Final[int]
+MAC_LEN: Final[int]
