@@ -35,6 +35,7 @@ OPERATORS: dict[type[ast.operator], Callable[..., float]] = {
     ast.Pow: operator.pow,
     ast.LShift: operator.lshift,
 }
+MACRO = re.compile(r"^\s*#define PYWG_([A-Z0-9_]+) (\(.+\))$", re.M)
 CONSTANT = re.compile(r"^\s*(_?[A-Z][A-Z0-9_]*)(?:: [\w\[\], ]+)? = ([^#\n]+)", re.M)
 
 
@@ -216,8 +217,10 @@ def test_a_wrong_floor_and_a_folder_without_a_line_are_found() -> None:
 
 @functools.cache
 def constants(name: str) -> dict[str, str]:
-    """The constants of one source file, as expressions: of Python modules, and of enums of Cython."""
-    return {found[1]: found[2].strip() for found in CONSTANT.finditer(text_of(name))}
+    """The constants that one source file types, as expressions: of Python, of enums of Cython, and of C's macros."""
+    found = {one[1]: one[2].strip() for one in CONSTANT.finditer(text_of(name))}
+    found |= {one[1]: re.sub(r"UINT64_C\b", "int", one[2]) for one in MACRO.finditer(text_of(name))}
+    return {name: typed for name, typed in found.items() if not typed.startswith("limits.")}
 
 
 @functools.cache
@@ -227,8 +230,8 @@ def all_constants() -> dict[str, dict[str, str]]:
     return {str(path.relative_to(ROOT)): constants(str(path.relative_to(ROOT))) for path in sorted(files)}
 
 
-def value_of(file: str, name: str) -> float:
-    """The value of a constant. KeyError: there is none."""
+def evaluated(expression: str, named: Callable[[str], float]) -> float:
+    """The value of an expression of numbers; `named` gives that of a name in it."""
 
     def value(node: ast.expr) -> float:
         if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
@@ -237,11 +240,18 @@ def value_of(file: str, name: str) -> float:
             return OPERATORS[type(node.op)](value(node.left), value(node.right))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "int":
             return int(value(node.args[0]))
-        assert isinstance(node, ast.Name), f"{name}: {ast.dump(node)}"
-        homes = [file, *all_constants()]
-        return value_of(next(home for home in homes if node.id in constants(home)), node.id)
+        assert isinstance(node, ast.Name), f"{expression}: {ast.dump(node)}"
+        return named(node.id)
 
-    return value(ast.parse(constants(file)[name], mode="eval").body)
+    return value(ast.parse(expression, mode="eval").body)
+
+
+def value_of(file: str, name: str) -> float:
+    """The value of a constant, wherever it is typed if not in this file. StopIteration: nowhere."""
+    if name == "UINT64_MAX":
+        return 2**64 - 1
+    home = next(home for home in (file, *all_constants()) if name in constants(home))
+    return evaluated(constants(home)[name], functools.partial(value_of, home))
 
 
 def limits(text: str) -> list[tuple[str, str, str]]:
@@ -253,10 +263,7 @@ def limits(text: str) -> list[tuple[str, str, str]]:
 def number(text: str) -> float:
     """A value as the table writes it: 4,096 or 64 KiB or 2^32-1 or 0.1 s."""
     amount, _, unit = text.partition(" ")
-    power = re.fullmatch(r"2\^(\d+)(-1)?", amount)
-    if power:
-        return (1 << int(power[1])) - bool(power[2])
-    return (float(amount) if "." in amount else int(amount.replace(",", ""))) * UNITS[unit]
+    return evaluated(amount.replace(",", "").replace("^", "**"), float) * UNITS[unit]
 
 
 def wrong_limits(text: str) -> set[str]:
