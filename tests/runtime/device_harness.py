@@ -16,6 +16,7 @@ from pywg.runtime.base.clock import CallLater
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.device.device import Device
 from tests.fake_plane import FakePlane
+from tests.lines import StreamOutput
 
 LOCALHOST = bytes([127, 0, 0, 1])
 _fds = itertools.count(1000)
@@ -147,7 +148,7 @@ class DeviceHarness:
         self._free_ports = itertools.count(40000)
         self.device = Device(
             self.plane,
-            log=Log("wg0", Level.DEBUG, stream=self.text, monotonic=lambda: self.timers.now),
+            log=Log("wg0", Level.DEBUG, output=StreamOutput(self.text), monotonic=lambda: self.timers.now),
             call_later=self.timers.call_later,
             boot_later=self.timers.call_later,
             tun_gone=self._on_tun_gone,

@@ -20,6 +20,7 @@ from pywg.runtime.device.device import Device
 from pywg.runtime.net.sockets import open_sockets
 from pywg.runtime.uapi import server as uapi_server
 from tests.fastpath.plane_harness import tun_pair
+from tests.lines import StreamOutput
 from tests.runtime.device_harness import DeviceHarness
 
 kept: list[object] = []
@@ -48,7 +49,7 @@ def with_real_plane() -> Device:
     plane = Plane()
     device = Device(
         plane,
-        log=Log("wg0", Level.SILENT),
+        log=Log("wg0", Level.SILENT, output=StreamOutput()),
         call_later=loop.call_later,
         boot_later=loop.call_later,
         tun_gone=lambda: None,
@@ -74,7 +75,7 @@ async def serve(path: str) -> None:
         listener.bind(path)
         listener.listen()
         listener.setblocking(False)
-        server = uapi_server.UapiServer(listener, device, Log("wg0", Level.SILENT))
+        server = uapi_server.UapiServer(listener, device, Log("wg0", Level.SILENT, output=StreamOutput()))
         server.start()
         print("ready", flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

@@ -14,6 +14,7 @@ from pywg.core.events import Endpoint
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.net.netlink import Hints, Message
 from pywg.runtime.net.routes import DEBOUNCE_S, RouteWatcher
+from tests.lines import StreamOutput
 from tests.runtime.device_harness import FakeTimer, FakeTimers
 
 # linux/rtnetlink.h
@@ -150,7 +151,7 @@ class RouteHarness:
         self.work = 0.0
         self.watcher = RouteWatcher(
             self.device,
-            Log("wg0", Level.DEBUG, stream=self.text),
+            Log("wg0", Level.DEBUG, output=StreamOutput(self.text)),
             open_hints=lambda groups: self.kernel,
             open_questions=lambda: self.kernel,
             now=lambda: self.work,

@@ -10,10 +10,9 @@ import json
 import time
 from base64 import b64encode
 from collections.abc import Callable
-from typing import TextIO
 
 from pywg.errors import ConfigError
-from pywg.runtime.base.log_output import Level, Output, StreamOutput
+from pywg.runtime.base.log_output import Level, Output
 
 __all__ = ["LIMIT_BURST", "LIMIT_SECONDS", "RECHECK_S", "Form", "Level", "Log", "key_name", "level_of"]
 __all__ += ["parse_form", "parse_level", "peer_name"]
@@ -76,22 +75,21 @@ def peer_name(public_key: bytes) -> str:
 
 
 class Log:
-    """Writes the lines of one interface at or below `level` to `output`, or to a stream: by default standard error."""
+    """Writes the lines of one interface at or below `level` to `output`."""
 
     def __init__(
         self,
         interface: str,
         level: Level,
         *,
+        output: Output,
         form: Form = Form.TEXT,
-        stream: TextIO | None = None,
-        output: Output | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.interface = interface
         self.level = level
         self._form = form
-        self._output = output if output is not None else StreamOutput(stream)
+        self._output = output
         self._monotonic = monotonic
         self._limits: dict[str, tuple[float, int]] = {}
         self._lost = 0

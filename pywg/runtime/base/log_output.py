@@ -14,11 +14,10 @@ import os
 import select
 import socket
 import stat
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, TextIO, TypeAlias
+from typing import Protocol, TypeAlias
 
 QUEUE_LEN = 256 << 10
 """Bytes of lines that wait for the reader of standard error."""
@@ -61,29 +60,6 @@ class Output(Protocol):
 
     def close(self) -> None:
         """Gives up what waits. Idempotent."""
-
-
-class StreamOutput:
-    """A Python stream, by default what is standard error at the time: for tests and short commands. It may wait."""
-
-    waiting = False
-
-    def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
-
-    def put(self, _level: Level, line: str, _bare: str) -> bool:
-        stream = self._stream or sys.stderr
-        if stream is not None:  # standard error was closed when the interpreter started
-            with contextlib.suppress(OSError, ValueError):
-                stream.write(line)
-                stream.flush()
-        return True
-
-    def flush(self) -> None:
-        """Nothing waits."""
-
-    def close(self) -> None:
-        """The stream is its owner's."""
 
 
 class StandardError:

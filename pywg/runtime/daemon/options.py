@@ -128,33 +128,24 @@ def _said(option: str, given: str | None, environ: Mapping[str, str]) -> tuple[s
 def _threads(name: str, text: str) -> int:
     if text in ("", "auto"):
         return auto_threads()
-    number = _number(text, READING_THREADS, _MOST_THREADS)
-    if number is None:
-        raise ConfigError(f"{name}={text!r} is neither auto nor a number from {READING_THREADS} to {_MOST_THREADS}")
-    return number
+    wrong = f"neither auto nor a number from {READING_THREADS} to {_MOST_THREADS}"
+    return _number(name, text, READING_THREADS, _MOST_THREADS, wrong)
 
 
 def _staged_mib(name: str, text: str) -> int:
-    if not text:
-        return _STAGED_MIB
-    number = _number(text, 1, _MOST_STAGED_MIB)
-    if number is None:
-        raise ConfigError(f"{name}={text!r} is not a number of MiB from 1 to {_MOST_STAGED_MIB}")
-    return number
-
-
-def _number(text: str, least: int, most: int) -> int | None:
-    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else -1
-    return number if least <= number <= most else None
+    wrong = f"not a number of MiB from 1 to {_MOST_STAGED_MIB}"
+    return _number(name, text, 1, _MOST_STAGED_MIB, wrong) if text else _STAGED_MIB
 
 
 def _descriptor(environ: Mapping[str, str], name: str) -> int | None:
     text = environ.get(name, "")
-    if not text:
-        return None
-    number = _number(text, 0, _MOST_DESCRIPTORS)
-    if number is None:
-        raise ConfigError(f"{name}={text!r} is not the number of an open file descriptor")
+    return _number(name, text, 0, _MOST_DESCRIPTORS, "not the number of an open file descriptor") if text else None
+
+
+def _number(name: str, text: str, least: int, most: int, wrong: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else -1
+    if not least <= number <= most:
+        raise ConfigError(f"{name}={text!r} is {wrong}")
     return number
 
 

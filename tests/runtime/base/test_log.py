@@ -20,13 +20,14 @@ from pywg.runtime.base.log import (
     parse_level,
     peer_name,
 )
+from tests.lines import StreamOutput
 
 pytestmark = pytest.mark.dropin("2")
 
 
 def lines_at(level: Level) -> list[str]:
     stream = io.StringIO()
-    log = Log("wg7", level, stream=stream)
+    log = Log("wg7", level, output=StreamOutput(stream))
     log.error("e")
     log.warning("w")
     log.info("i")
@@ -75,7 +76,7 @@ def test_time_of_a_line_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_limited_lines_stop_and_are_counted() -> None:
     stream, clock = io.StringIO(), [100.0]
-    log = Log("wg7", Level.DEBUG, stream=stream, monotonic=lambda: clock[0])
+    log = Log("wg7", Level.DEBUG, output=StreamOutput(stream), monotonic=lambda: clock[0])
     for _ in range(1000):
         log.limited("bad mac1", "x")
     log.limited("other", "y")
@@ -90,7 +91,7 @@ def test_limited_lines_stop_and_are_counted() -> None:
 def test_a_closed_stream_is_survived() -> None:
     stream = io.StringIO()
     stream.close()
-    Log("wg7", Level.ERROR, stream=stream).error("nobody reads this")
+    Log("wg7", Level.ERROR, output=StreamOutput(stream)).error("nobody reads this")
 
 
 def test_peer_name_shows_the_ends_of_the_key() -> None:
@@ -102,7 +103,7 @@ def test_peer_name_shows_the_ends_of_the_key() -> None:
 def test_json_form() -> None:
     stream = io.StringIO()
     before = datetime.datetime.now().astimezone()
-    Log("wg7", Level.INFO, form=Form.JSON, stream=stream).warning('a "quoted"\nläng message\x00')
+    Log("wg7", Level.INFO, form=Form.JSON, output=StreamOutput(stream)).warning('a "quoted"\nläng message\x00')
     text = stream.getvalue()
     assert text.endswith("}\n")
     assert text.count("\n") == 1
@@ -126,7 +127,7 @@ def test_an_unknown_form_is_named() -> None:
 
 def test_the_level_can_be_changed() -> None:
     stream = io.StringIO()
-    log = Log("wg7", Level.ERROR, stream=stream)
+    log = Log("wg7", Level.ERROR, output=StreamOutput(stream))
     log.debug("before")
     log.level = Level.DEBUG
     log.debug("between")

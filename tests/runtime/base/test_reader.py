@@ -17,6 +17,7 @@ from pywg.runtime.net import netlink
 from pywg.runtime.net.link import LinkWatcher
 from pywg.runtime.net.netlink import Hints, Listener
 from pywg.runtime.net.routes import RouteWatcher
+from tests.lines import StreamOutput
 
 ODD = [OSError(errno.EIO, "odd"), OSError(errno.EINVAL, "odd"), MemoryError("odd"), KeyError("odd")]
 
@@ -24,7 +25,7 @@ ODD = [OSError(errno.EIO, "odd"), OSError(errno.EINVAL, "odd"), MemoryError("odd
 class Harness:
     def __init__(self) -> None:
         self.text = io.StringIO()
-        self.log = Log("wg0", Level.ERROR, stream=self.text)
+        self.log = Log("wg0", Level.ERROR, output=StreamOutput(self.text))
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(10):

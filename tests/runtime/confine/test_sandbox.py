@@ -15,6 +15,7 @@ from pywg.runtime.base.log import Level, Log
 from pywg.runtime.confine import capabilities, landlock
 from pywg.runtime.confine.sandbox import Sandbox
 from pywg.runtime.net import kernel
+from tests.lines import StreamOutput
 from tests.requirements import require_root
 
 pytestmark = pytest.mark.netns
@@ -22,11 +23,12 @@ pytestmark = pytest.mark.netns
 ENTER = """
 import ctypes, errno, fcntl, json, mmap, os, resource, signal, socket, subprocess, sys, threading, time
 from pywg.runtime.base.log import Level, Log
+from tests.lines import StreamOutput
 from pywg.runtime.confine.sandbox import Sandbox
 directory, other = sys.argv[1:3]
 tun = os.open("/dev/net/tun", os.O_RDWR)
 done, work = threading.Event(), []
-sandbox = Sandbox(Log("wg0", Level.DEBUG), enabled=True)
+sandbox = Sandbox(Log("wg0", Level.DEBUG, output=StreamOutput()), enabled=True)
 sandbox.begin()
 sandbox.drop_privileges()
 def body():
@@ -240,8 +242,9 @@ def test_capabilities(before: int | None, after: str) -> None:
 def test_it_can_be_left_out() -> None:
     program = """
 from pywg.runtime.base.log import Level, Log
+from tests.lines import StreamOutput
 from pywg.runtime.confine.sandbox import Sandbox
-sandbox = Sandbox(Log("wg0", Level.DEBUG), enabled=False)
+sandbox = Sandbox(Log("wg0", Level.DEBUG, output=StreamOutput()), enabled=False)
 sandbox.begin(); sandbox.drop_privileges(); sandbox.close("/nowhere")
 assert set(sandbox.stats().values()) == {0}
 assert "NoNewPrivs:\\t0" in open("/proc/self/status").read()
@@ -259,5 +262,5 @@ def test_binding_to_devices_needs_a_capability_of_old_kernels(
     monkeypatch.setattr(kernel, "release", lambda: kernel.parse_release(text))
     monkeypatch.setattr(capabilities, "keep_only", kept.append)
     monkeypatch.setattr("pywg.runtime.confine.sandbox._allow_locked_memory", lambda: None)
-    Sandbox(Log("wg0", Level.SILENT), enabled=True, devices=devices).drop_privileges()
+    Sandbox(Log("wg0", Level.SILENT, output=StreamOutput()), enabled=True, devices=devices).drop_privileges()
     assert (kept[0] >> CAP_NET_RAW & 1) == raw

@@ -18,9 +18,10 @@ from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.reader import RETRY_S
 from pywg.runtime.daemon import boot_timer
 from pywg.runtime.daemon.boot_timer import LONGEST_SLEEP_S, BootTimer
+from tests.lines import StreamOutput
 from tests.requirements import require_root, require_tool
 
-LOG = Log("wg0", Level.SILENT)
+LOG = Log("wg0", Level.SILENT, output=StreamOutput())
 pytestmark = pytest.mark.dropin("time")
 
 

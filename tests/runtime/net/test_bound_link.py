@@ -9,6 +9,7 @@ import pytest
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.net.bound_link import BoundLink
 from pywg.runtime.net.routes import DEBOUNCE_S, RECHECK_S, RouteWatcher
+from tests.lines import StreamOutput
 from tests.runtime.device_harness import FakeTimers
 from tests.runtime.route_harness import FakeDevice, FakeKernel, FakeLoop, refusal
 
@@ -29,7 +30,7 @@ class Harness(FakeDevice):
         self.look_through(self._index_of)
 
     def look_through(self, index_of: Callable[[bytes], int]) -> None:
-        log = Log("wg0", Level.INFO, stream=self.text)
+        log = Log("wg0", Level.INFO, output=StreamOutput(self.text))
         self.watcher = RouteWatcher(
             self,
             log,
@@ -150,7 +151,7 @@ def test_without_rtnetlink_it_says_so(harness: Harness) -> None:
         raise refusal(errno.EPERM)
 
     text = io.StringIO()
-    log = Log("wg0", Level.WARNING, stream=text)
+    log = Log("wg0", Level.WARNING, output=StreamOutput(text))
     watcher = RouteWatcher(harness, log, bound=BoundLink(harness, "eth7", log), open_hints=refuse)
     watcher.start(FakeLoop(FakeTimers()))
     watcher.close()

@@ -11,6 +11,7 @@ from pywg.runtime.daemon.options import read_options
 from pywg.runtime.daemon.service import may_segment_equal
 from pywg.runtime.net import kernel
 from pywg.runtime.net.kernel import UNKNOWN, damages_equal_tail, parse_release, release
+from tests.lines import StreamOutput
 
 DAMAGING = [
     "7.0.0-rc1",
@@ -102,5 +103,8 @@ def test_decision_and_its_line(
 ) -> None:
     monkeypatch.setattr(kernel, "release", lambda: parse_release(text))
     lines = io.StringIO()
-    assert may_segment_equal(read_options("wg0", environ), LINUX, Log("wg0", Level.WARNING, stream=lines)) is may
+    assert (
+        may_segment_equal(read_options("wg0", environ), LINUX, Log("wg0", Level.WARNING, output=StreamOutput(lines)))
+        is may
+    )
     assert (said in lines.getvalue()) if said else not lines.getvalue()

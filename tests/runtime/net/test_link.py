@@ -9,10 +9,11 @@ from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.system import LinkState
 from pywg.runtime.net.link import LinkWatcher
 from pywg.runtime.net.tun import open_tun
+from tests.lines import StreamOutput
 from tests.requirements import require_root, require_tool
 from tests.runtime.namespace import ip, run_inside, unique
 
-LOG = Log("wg0", Level.SILENT)
+LOG = Log("wg0", Level.SILENT, output=StreamOutput())
 pytestmark = pytest.mark.netns
 PATIENCE = 5.0
 

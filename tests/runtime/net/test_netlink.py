@@ -13,8 +13,9 @@ import pytest
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.net import netlink
 from pywg.runtime.net.netlink import LINK, Hints, Listener, Message, Questions, decode
+from tests.lines import StreamOutput
 
-LOG = Log("wg0", Level.SILENT)
+LOG = Log("wg0", Level.SILENT, output=StreamOutput())
 RTM_NEWLINK = 16
 RTM_GETLINK = 18
 NLMSG_ERROR = 2

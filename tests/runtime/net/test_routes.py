@@ -8,6 +8,7 @@ import pytest
 
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.net.routes import BACKOFF, DEBOUNCE_S, DUTY_CYCLE, RECHECK_S, SLICE_S, RouteWatcher
+from tests.lines import StreamOutput
 from tests.runtime.device_harness import FakeTimers
 from tests.runtime.route_harness import (
     RTM_GETADDR,
@@ -221,7 +222,10 @@ def test_without_rtnetlink_it_says_so_and_the_daemon_lives() -> None:
 
     kernel = FakeKernel()
     watcher = RouteWatcher(
-        FakeDevice(), Log("wg0", Level.WARNING, stream=text), open_hints=refuse, open_questions=lambda: kernel
+        FakeDevice(),
+        Log("wg0", Level.WARNING, output=StreamOutput(text)),
+        open_hints=refuse,
+        open_questions=lambda: kernel,
     )
     watcher.start(FakeLoop(FakeTimers()))
     assert "route changes can't be followed" in text.getvalue()

@@ -9,6 +9,7 @@ import pytest
 
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.net.routes import RouteWatcher
+from tests.lines import StreamOutput
 from tests.requirements import require_root, require_tool
 from tests.runtime.namespace import ip, run_inside
 from tests.runtime.route_harness import FakeDevice
@@ -42,7 +43,7 @@ def with_links(test: Callable[[FakeDevice, int, int], Awaitable[None]]) -> None:
         for family in (4, 6):
             device.add(family, PEER[family], LOCAL[family], one)
             device.add(family * 10, PEER[family], OTHER[family], one)
-        watcher = RouteWatcher(device, Log("wg0", Level.DEBUG))
+        watcher = RouteWatcher(device, Log("wg0", Level.DEBUG, output=StreamOutput()))
         watcher.start(asyncio.get_running_loop())
         try:
             await test(device, one, two)

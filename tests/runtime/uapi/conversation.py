@@ -10,6 +10,7 @@ from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import UapiError
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.uapi.server import UapiServer
+from tests.lines import StreamOutput
 
 KEY = bytes(range(1, 33))
 PATIENCE = 10.0
@@ -93,7 +94,12 @@ def conversation(
         listener.bind(path)
         listener.listen(64)
         used = device or FakeDevice()
-        server = UapiServer(listener, used, log or Log("wg0", Level.SILENT), more_stats=lambda: {"sandbox_seccomp": 1})
+        server = UapiServer(
+            listener,
+            used,
+            log or Log("wg0", Level.SILENT, output=StreamOutput()),
+            more_stats=lambda: {"sandbox_seccomp": 1},
+        )
         server.start()
         writers: list[asyncio.StreamWriter] = []
 

@@ -13,6 +13,7 @@ from pywg.config.uapi import format_get_steps, parse_set_steps
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.uapi import server as uapi_server
 from pywg.runtime.uapi.server import UapiServer
+from tests.lines import StreamOutput
 from tests.runtime.uapi.conversation import MANY, Client, Connect, FakeDevice, Talk
 
 
@@ -100,7 +101,7 @@ def test_the_end_of_an_idle_connection_is_told(talk: Talk, monkeypatch: pytest.M
         assert await kept[2].ask(b"set=1\n\n") == b"errno=0\n\n"
         assert text.getvalue().count("the one that was idle longest is ended") == 2
 
-    talk(test, log=Log("wg0", Level.DEBUG, stream=text))
+    talk(test, log=Log("wg0", Level.DEBUG, output=StreamOutput(text)))
 
 
 def test_a_connection_that_is_being_answered_is_not_idle(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:

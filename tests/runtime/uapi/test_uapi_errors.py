@@ -10,6 +10,7 @@ from pywg.config.model import DeviceChange, DeviceStatus
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.uapi import server as uapi_server
 from pywg.runtime.uapi.server import RequestBuffer
+from tests.lines import StreamOutput
 from tests.runtime.uapi.conversation import KEY, MANY, Connect, FakeDevice, Talk
 
 ODD = [
@@ -36,7 +37,7 @@ def test_no_error_of_accept_ends_the_configuration_socket(
         assert text.getvalue().startswith("ERROR:")
         assert (getattr(error, "strerror", None) or type(error).__name__) in text.getvalue()
 
-    talk(test, log=Log("wg0", Level.ERROR, stream=text), errors=(error,) * 10)
+    talk(test, log=Log("wg0", Level.ERROR, output=StreamOutput(text)), errors=(error,) * 10)
 
 
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.EIO])
@@ -60,7 +61,7 @@ def test_a_new_connection_that_fails_is_told_and_the_next_one_served(
         assert await (await connect()).ask(b"set=1\n\n") == b"errno=0\n\n"
         assert os.strerror(code) in text.getvalue()
 
-    talk(test, log=Log("wg0", Level.ERROR, stream=text))
+    talk(test, log=Log("wg0", Level.ERROR, output=StreamOutput(text)))
 
 
 def test_out_of_memory_is_an_errno(talk: Talk) -> None:
@@ -84,7 +85,7 @@ def test_out_of_memory_is_an_errno(talk: Talk) -> None:
         assert [change.fwmark for change in device.changes] == [1]
         assert "out of memory" in text.getvalue()
 
-    talk(test, device=Poor(), log=Log("wg0", Level.ERROR, stream=text))
+    talk(test, device=Poor(), log=Log("wg0", Level.ERROR, output=StreamOutput(text)))
 
 
 def test_a_long_request_stops_when_the_reserve_is_needed(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,4 +126,4 @@ def test_a_request_that_there_is_no_room_for_is_answered_at_its_end(
         assert [change.fwmark for change in device.changes] == [3]
         assert "no memory for an operation of this length" in text.getvalue()
 
-    talk(test, log=Log("wg0", Level.ERROR, stream=text))
+    talk(test, log=Log("wg0", Level.ERROR, output=StreamOutput(text)))

@@ -8,6 +8,7 @@ import pytest
 from pywg.config.model import DeviceChange
 from pywg.errors import UapiError
 from pywg.runtime.base.log import Level, Log
+from tests.lines import StreamOutput
 from tests.runtime.uapi.conversation import KEY, Connect, FakeDevice, Talk
 
 
@@ -171,7 +172,7 @@ def test_a_request_of_many_lines(talk: Talk) -> None:
 
 @pytest.mark.dropin("2")
 def test_log_level(talk: Talk) -> None:
-    log = Log("wg0", Level.SILENT)
+    log = Log("wg0", Level.SILENT, output=StreamOutput())
 
     async def test(device: FakeDevice, connect: Connect) -> None:
         client = await connect()
