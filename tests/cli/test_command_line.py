@@ -203,6 +203,7 @@ def test_usage_needs_nothing_heavy() -> None:
         "asyncio",
         "cryptography",
         "uvloop",
+        "pyroute2",
         "argparse",
         "socket",
         "subprocess",

@@ -29,7 +29,7 @@ MAY_IMPORT = {
 }
 # What would make the core depend on the time, the network or chance.
 IMPURE = {"asyncio", "uvloop", "socket", "select", "selectors", "ssl", "time", "datetime", "random", "secrets", "os"}
-IMPURE |= {"logging", "threading", "subprocess", "signal"}
+IMPURE |= {"logging", "threading", "subprocess", "signal", "pyroute2"}
 
 
 def _modules() -> list[Path]:
@@ -75,6 +75,17 @@ def test_core_has_no_clock_network_or_chance_of_its_own(path: Path) -> None:
     assert {name.split(".")[0] for name in _imports(path)} & IMPURE == set()
 
 
+def test_only_netlink_uses_pyroute2() -> None:
+    """By whatever way it is imported: no string of another module names it, docstrings aside."""
+    users = set()
+    for path in _modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and str(node.value).split(".")[0] == "pyroute2":
+                users.add(_name(path))
+        users |= {_name(path) for name in _imports(path) if name.split(".")[0] == "pyroute2"}
+    assert users == {"runtime/net/netlink.py"}
+
+
 WINGS = (("daemon", "selfbench"), ("device", "confine"), ("net", "uapi"), ("base",))
 """The folders of runtime/, the upper ones first. Each knows those below it, and none beside it."""
 
@@ -106,7 +117,7 @@ KNOW_LINUX = {"runtime/daemon/linux.py", *(_name(path) for path in _modules() if
 
 def test_linux_stands_behind_its_interface() -> None:
     """Core, device and daemon ask base/system.py for what the operating system does."""
-    users = {_name(path) for path in _modules() if any(f"{name}.".startswith(OF_LINUX) for name in _imports(path))}
+    users = {_name(path) for path in _modules() if any(name.startswith(OF_LINUX) for name in _imports(path))}
     inside = {name for name in users if name.startswith(("runtime/net/", "runtime/confine/"))}
     assert users - inside <= KNOW_LINUX
 

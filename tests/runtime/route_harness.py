@@ -4,35 +4,22 @@ import errno
 import io
 import os
 import socket
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from struct import Struct
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pywg.core.events import Endpoint
 from pywg.runtime.base.log import Level, Log
-from pywg.runtime.net.netlink import Hints, Message
+from pywg.runtime.net.netlink import Hints, decode
 from pywg.runtime.net.routes import DEBOUNCE_S, RouteWatcher
 from tests.lines import StreamOutput
 from tests.runtime.device_harness import FakeTimer, FakeTimers
 
-# linux/rtnetlink.h
 RTM_GETADDR, RTM_GETROUTE = 22, 26
-RTA_OIF = 4
-LENGTHS = {RTM_GETADDR: 8, RTM_GETROUTE: 12}
-NAMES = {
-    RTM_GETADDR: {1: "IFA_ADDRESS"},
-    RTM_GETROUTE: {1: "RTA_DST", 2: "RTA_SRC", RTA_OIF: "RTA_OIF", 16: "RTA_MARK"},
-}
 
 
 def packed(address: str) -> bytes:
     return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
-
-
-def unpacked(address: bytes) -> str:
-    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
 
 
 class FakeDevice:
@@ -68,36 +55,39 @@ class FakeDevice:
         self.addrs[peer] = Endpoint(*addr[:3])
 
 
+class Answer(dict[str, int]):
+    """A decoded message."""
+
+    def get_attr(self, name: str) -> int | None:
+        return self.get(name)
+
+
 @dataclass
 class FakeKernel(Hints):
     """Answers to routes by destination (an interface's index, or an errno), and the addresses that are assigned."""
 
     routes: dict[str, int | OSError] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
-    asked: list[tuple[int, tuple[int, ...], dict[str, bytes | int]]] = field(default_factory=list)
+    asked: list[tuple[int, dict[str, Any], dict[str, Any]]] = field(default_factory=list)
     taken: int = 0
     closed: int = 0
     cost: Callable[[], None] = lambda: None
 
-    def ask(self, kind: int, form: Struct, fields: tuple[int, ...], attributes: Mapping[int, bytes | int]) -> Message:
-        assert len(form.pack(*fields)) == LENGTHS[kind]
-        named = {NAMES[kind][number]: value for number, value in attributes.items()}
-        self.asked.append((kind, fields, named))
+    def put(self, question: bytearray, form: Any) -> Answer:
+        message = decode(form, bytes(question))
+        kind, attributes = message["header"]["type"], dict(message["attrs"])
+        self.asked.append((kind, message, attributes))
         self.cost()
         if kind == RTM_GETADDR:
-            if self._address(named["IFA_ADDRESS"]) in self.gone:
+            if attributes["IFA_ADDRESS"] in self.gone:
                 raise refusal(errno.EADDRNOTAVAIL)
-            return Message(fields, {})
-        route = self.routes[self._address(named["RTA_DST"])]
+            return Answer()
+        route = self.routes[str(attributes["RTA_DST"])]
         if isinstance(route, OSError):
             raise route
-        return Message(fields, {RTA_OIF: route.to_bytes(4, sys.byteorder)})
+        return Answer({"RTA_OIF": route})
 
-    def _address(self, value: bytes | int) -> str:
-        assert isinstance(value, bytes)
-        return unpacked(value)
-
-    def questions(self, kind: int) -> list[dict[str, bytes | int]]:
+    def questions(self, kind: int) -> list[dict[str, Any]]:
         return [attributes for asked, _, attributes in self.asked if asked == kind]
 
     def fileno(self) -> int:

@@ -184,3 +184,6 @@ class System(Protocol):
 
     def damages_equal_tail(self) -> bool:
         """Whether datagrams of one length that are cut from one send may leave damaged. Raises nothing."""
+
+    def import_late(self) -> None:
+        """Imports what is first needed later: once the sandbox is closed, no module can be."""

@@ -258,6 +258,7 @@ class _Service:
 
     def _close_sandbox(self) -> None:
         """After this no module can be imported, so first comes what would be, when it is first needed."""
+        self._system.import_late()
         public_key_of(private_key_from(Secret(length=32)))
         path = self._socket.path
         self._sandbox.close(None if path is None else os.path.dirname(path))

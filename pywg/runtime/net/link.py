@@ -17,12 +17,14 @@ from pywg.runtime.base.failures import advice
 from pywg.runtime.base.log import Log
 from pywg.runtime.base.reader import Loop, tell
 from pywg.runtime.base.system import LinkState
-from pywg.runtime.net import netlink
-from pywg.runtime.net.netlink import Hints, Listener, Questions
+from pywg.runtime.net.netlink import Hints, Listener, Questions, messages, number
 from pywg.runtime.net.tun import tun_name
 
 RECHECK_S = 1.0
 """Seconds from a look that failed to the next."""
+_RTMGRP_LINK = 1
+_RTM_GETLINK = 18
+_RTM_GETNSID = 90
 _IFF_UP = 1
 TUNGETDEVNETNS = 0x54E3
 SIOCGSKNS = 0x894C
@@ -53,7 +55,7 @@ class LinkWatcher:
         try:
             self._questions = Questions()
             # All namespaces: the interface may be moved to another, and is then heard of from there.
-            hints = Hints(netlink.RTMGRP_LINK, all_namespaces=True)
+            hints = Hints(_RTMGRP_LINK, all_namespaces=True)
         except OSError as error:
             code = error.errno or errno.EIO
             text = f"link changes can't be followed (rtnetlink): {error.strerror}{advice(code)}"
@@ -108,13 +110,12 @@ def read_state(tun_fd: int, questions: Questions) -> LinkState:
 
     OSError EBADFD: the interface was deleted; ENODEV: it is on the move. `questions` asks in this namespace.
     """
-    attributes: dict[int, bytes | int] = {netlink.IFLA_IFNAME: os.fsencode(tun_name(tun_fd)) + b"\0"}
+    attributes: dict[str, object] = {"IFLA_IFNAME": os.fsencode(tun_name(tun_fd))}
     namespace = _namespace_of(tun_fd, questions)
     if namespace is not None:
-        attributes[netlink.IFLA_TARGET_NETNSID] = namespace
-    link = questions.ask(netlink.RTM_GETLINK, netlink.LINK, (0,) * 5, attributes)
-    _, _, _, flags, _ = link.fields
-    return LinkState(bool(flags & _IFF_UP), link.number(netlink.IFLA_MTU), namespace is None)
+        attributes["IFLA_IF_NETNSID"] = namespace
+    link = questions.ask(_RTM_GETLINK, messages().link, {}, attributes)
+    return LinkState(bool(link["flags"] & _IFF_UP), number(link, "IFLA_MTU"), namespace is None)
 
 
 def _namespace_of(tun_fd: int, questions: Questions) -> int | None:
@@ -131,10 +132,10 @@ def _namespace_of(tun_fd: int, questions: Questions) -> int | None:
     try:
         if _same_namespace(fd, questions.socket):
             return None
-        answer = questions.ask(netlink.RTM_GETNSID, netlink.NAMESPACE, (0,), {netlink.NETNSA_FD: fd})
+        answer = questions.ask(_RTM_GETNSID, messages().namespace, {}, {"NETNSA_FD": fd})
     finally:
         os.close(fd)
-    namespace = answer.number(netlink.NETNSA_NSID)
+    namespace = number(answer, "NETNSA_NSID")
     if namespace >> 31:  # NETNSA_NSID_NOT_ASSIGNED, -1
         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
     return namespace

@@ -1,64 +1,84 @@
 """rtnetlink(7) for the runtime: questions with their answers, and hints that something has changed.
 
-Layouts and numbers are those of linux/netlink.h, linux/rtnetlink.h, linux/if_link.h and linux/net_namespace.h.
+The messages are pyroute2's own classes, without its front door: `import pyroute2` runs a package __init__ that brings
+in everything the library can do, which costs a small daemon more memory and time than the rest of it together.
+The few modules with the messages need none of that, so they are imported below a bare package of the same name, and
+taken out of sys.modules again: whoever imports pyroute2 later gets it as if nobody had.
 """
 
 import contextlib
 import errno
+import functools
+import importlib
+import importlib.util
 import os
 import socket
-import struct
 import sys
-from collections.abc import Callable, Mapping
-from struct import Struct
-from typing import Final, NamedTuple
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 from pywg.runtime.base.log import Log
 from pywg.runtime.base.reader import Loop, Reader
 
-LINK: Final = Struct("=BxHiII")
-"""struct ifinfomsg: family, type, index, flags, change."""
-ADDRESS: Final = Struct("=4Bi")
-"""struct ifaddrmsg: family, length of the prefix, flags, scope, index."""
-ROUTE: Final = Struct("=8BI")
-"""struct rtmsg: family, bits of destination and of source, TOS, table, protocol, scope, type, flags."""
-NAMESPACE: Final = Struct("=B3x")
-"""struct rtgenmsg: family."""
-
-RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNSID = 18, 22, 26, 90
-IFLA_IFNAME, IFLA_MTU, IFLA_TARGET_NETNSID = 3, 4, 46
-IFA_ADDRESS = 1
-RTA_DST, RTA_SRC, RTA_OIF, RTA_MARK = 1, 2, 4, 16
-NETNSA_NSID, NETNSA_FD = 1, 3
-RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV4_RULE = 0x1, 0x10, 0x40, 0x80
-RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE, RTMGRP_IPV6_RULE = 0x100, 0x400, 0x40000
-
-_HEADER: Final = Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
-_ATTRIBUTE: Final = Struct("=HH")  # struct nlattr: length, type
-_ERROR: Final = Struct("=i")  # the first of struct nlmsgerr
-_ALIGNED = 4
-_TYPE_MASK = 0x3FFF
+_PACKAGE = "pyroute2"
 _NLMSG_ERROR = 2
 _NLM_F_REQUEST = 1
+_TYPE = slice(4, 6)
+_SEQUENCE = slice(8, 12)
 _SOL_NETLINK = 270
 _NETLINK_LISTEN_ALL_NSID = 8
 _REPLY_LEN = 1 << 16
 _HINTS_A_WAKE_UP = 1024
 """More than a socket buffer of the default length holds: after so many, what is left is newer than the wake-up."""
 
+Message: TypeAlias = Any
+"""An nlmsg of pyroute2: a dict of the fixed fields, with `get_attr(name)` for attributes."""
 
-class Message(NamedTuple):
-    """One message: its fixed fields in the order of their form, and its attributes by their numbers."""
 
-    fields: tuple[int, ...]
-    attributes: dict[int, bytes]
+class Messages(NamedTuple):
+    """pyroute2's classes for the messages that are used here."""
 
-    def number(self, attribute: int) -> int:
-        """A 32-bit attribute, unsigned. Raises OSError EPROTO when it isn't there, or has another length."""
-        value = self.attributes.get(attribute, b"")
-        if len(value) != 4:
-            raise OSError(errno.EPROTO, f"an rtnetlink message without attribute {attribute}")
-        return int.from_bytes(value, sys.byteorder)
+    link: Message
+    route: Message
+    address: Message
+    namespace: Message
+    error: Message
+
+
+@functools.cache
+def messages() -> Messages:
+    """The classes, imported when first asked for. Raises ImportError where pyroute2 is not installed."""
+    if _PACKAGE not in sys.modules:
+        with contextlib.suppress(ImportError, AttributeError), _bare_package():
+            return _import_messages()
+    return _import_messages()  # through the front door: somebody has opened it, or there is no other way in
+
+
+def _import_messages() -> Messages:
+    link = importlib.import_module(f"{_PACKAGE}.netlink.rtnl.ifinfmsg")
+    route = importlib.import_module(f"{_PACKAGE}.netlink.rtnl.rtmsg")
+    address = importlib.import_module(f"{_PACKAGE}.netlink.rtnl.ifaddrmsg")
+    namespace = importlib.import_module(f"{_PACKAGE}.netlink.rtnl.nsidmsg")
+    netlink = importlib.import_module(f"{_PACKAGE}.netlink")
+    return Messages(link.ifinfmsg, route.rtmsg, address.ifaddrmsg, namespace.nsidmsg, netlink.nlmsgerr)
+
+
+@contextlib.contextmanager
+def _bare_package() -> Iterator[None]:
+    """In the body, pyroute2 is a package whose modules can be imported and whose __init__ has not run."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or spec.submodule_search_locations is None:
+        raise ModuleNotFoundError(f"No module named {_PACKAGE!r}", name=_PACKAGE)
+    bare = types.ModuleType(_PACKAGE)
+    bare.__spec__ = spec
+    bare.__path__ = spec.submodule_search_locations
+    sys.modules[_PACKAGE] = bare
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if name == _PACKAGE or name.startswith(f"{_PACKAGE}.")]:
+            del sys.modules[name]
 
 
 class Questions:
@@ -78,23 +98,34 @@ class Questions:
         """Idempotent."""
         self._socket.close()
 
-    def ask(self, kind: int, form: Struct, fields: tuple[int, ...], attributes: Mapping[int, bytes | int]) -> Message:
-        """The one message that answers `kind` (RTM_GET...), of the same form. A number is a 32-bit attribute.
+    def ask(self, kind: int, form: Message, fields: Mapping[str, int], attributes: Mapping[str, object]) -> Message:
+        """The one message that answers `kind` (RTM_GET...), decoded as `form`.
 
         Raises OSError with the kernel's errno; EPROTO when it didn't answer, or not in this form.
         """
+        return self.put(encode(kind, form, fields, attributes), form)
+
+    def put(self, question: bytearray, form: Message) -> Message:
+        """As `ask`, for a question that is encoded already. Its sequence number is set in place."""
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-        self._socket.send(encode(kind, self._sequence, form.pack(*fields), attributes))
-        while True:  # rtnetlink answers while the question is being sent, so there is nothing to wait for
+        question[_SEQUENCE] = self._sequence.to_bytes(4, sys.byteorder)
+        self._socket.send(question)
+        return self._answer(form)
+
+    def _answer(self, form: Message) -> Message:
+        """rtnetlink answers while the question is being sent, so there is nothing to wait for."""
+        while True:
             try:
                 data = self._socket.recv(_REPLY_LEN)
             except BlockingIOError as error:
                 raise OSError(errno.EPROTO, "no answer from rtnetlink") from error
-            if len(data) < _HEADER.size or _HEADER.unpack_from(data)[3] != self._sequence:
+            kind = int.from_bytes(data[_TYPE], sys.byteorder)
+            sequence = int.from_bytes(data[_SEQUENCE], sys.byteorder)
+            if sequence != self._sequence:
                 continue  # to a question that was given up
-            if _HEADER.unpack_from(data)[1] == _NLMSG_ERROR:
-                (code,) = decode(_ERROR, data).fields
-                raise OSError(-code, os.strerror(-code))
+            if kind == _NLMSG_ERROR:
+                code = -decode(messages().error, data)["error"]
+                raise OSError(code, os.strerror(code))
             return decode(form, data)
 
 
@@ -164,30 +195,33 @@ class Listener:
             self._hints = None
 
 
-def encode(kind: int, sequence: int, fixed: bytes, attributes: Mapping[int, bytes | int]) -> bytes:
+def encode(kind: int, form: Message, fields: Mapping[str, int], attributes: Mapping[str, object]) -> bytearray:
     """A question of type `kind`; its attributes are in the order given."""
-    body = bytearray(fixed)
-    for attribute, value in attributes.items():
-        data = value.to_bytes(4, sys.byteorder) if isinstance(value, int) else value
-        body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(data), attribute) + data + bytes(-len(data) % _ALIGNED)
-    return _HEADER.pack(_HEADER.size + len(body), kind, _NLM_F_REQUEST, sequence, 0) + body
+    question = form()
+    question.update(fields)
+    question["attrs"] = list(attributes.items())
+    question["header"] = {"type": kind, "flags": _NLM_F_REQUEST}
+    question.encode()
+    data: bytearray = question.data
+    return data
 
 
-def decode(form: Struct, data: bytes) -> Message:
+def decode(form: Message, data: bytes) -> Message:
     """One message. Raises OSError EPROTO when `data` isn't one of this form."""
+    message = form(data)
     try:
-        fields = form.unpack_from(data, _HEADER.size)
-        attributes: dict[int, bytes] = {}
-        at = _HEADER.size + form.size
-        while form is not _ERROR and at < len(data):
-            length, attribute = _ATTRIBUTE.unpack_from(data, at)
-            if not _ATTRIBUTE.size <= length <= len(data) - at:
-                raise struct.error("an attribute that isn't all there")
-            attributes[attribute & _TYPE_MASK] = data[at + _ATTRIBUTE.size : at + length]
-            at += length + -length % _ALIGNED
-    except struct.error as error:
+        message.decode()
+    except Exception as error:  # the library promises no type
         raise OSError(errno.EPROTO, f"an rtnetlink message that can't be read: {error}") from error
-    return Message(fields, attributes)
+    return message
+
+
+def number(message: Message, name: str) -> int:
+    """The attribute `name` of a message. Raises OSError EPROTO when it isn't there, or can't be read."""
+    value = message.get_attr(name)
+    if not isinstance(value, int):
+        raise OSError(errno.EPROTO, f"an rtnetlink message without {name}")
+    return value
 
 
 def _open(groups: int) -> socket.socket:

@@ -15,19 +15,16 @@ import functools
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from struct import Struct
+from collections.abc import Callable
 from typing import Protocol
 
-from pywg.config.addresses import V4_LEN
 from pywg.core.events import Endpoint
 from pywg.runtime.base.clock import TimerHandle
 from pywg.runtime.base.log import Log
 from pywg.runtime.base.reader import Loop, tell
 from pywg.runtime.base.system import Sources
-from pywg.runtime.net import netlink
 from pywg.runtime.net.bound_link import BoundLink
-from pywg.runtime.net.netlink import Hints, Listener, Message, Questions
+from pywg.runtime.net.netlink import Hints, Listener, Message, Questions, encode, messages, number
 
 DEBOUNCE_S = 0.05
 """Seconds from the first hint to the check: what changes together is checked together."""
@@ -42,14 +39,18 @@ BACKOFF = 4
 """The next check waits for at least so many times the last one's work: routes that never rest cost an eighth of a
 CPU, however many peers there are."""
 
+_RTM_GETADDR = 22
+_RTM_GETROUTE = 26
+_DESTINATION = 16 + 12 + 4
+"""Where the value of the first attribute of a question for a route is: after nlmsghdr, rtmsg and rtattr."""
 _GROUPS = (
-    netlink.RTMGRP_LINK  # routes over a link that goes down end without a word of their own
-    | netlink.RTMGRP_IPV4_IFADDR
-    | netlink.RTMGRP_IPV4_ROUTE
-    | netlink.RTMGRP_IPV4_RULE
-    | netlink.RTMGRP_IPV6_IFADDR
-    | netlink.RTMGRP_IPV6_ROUTE
-    | netlink.RTMGRP_IPV6_RULE
+    0x1  # RTMGRP_LINK: routes over a link that goes down end without a word of their own
+    | 0x10  # RTMGRP_IPV4_IFADDR
+    | 0x40  # RTMGRP_IPV4_ROUTE
+    | 0x80  # RTMGRP_IPV4_RULE
+    | 0x100  # RTMGRP_IPV6_IFADDR
+    | 0x400  # RTMGRP_IPV6_ROUTE
+    | 0x40000  # RTNLGRP_IPV6_RULE
 )
 _WRONG = frozenset(
     {
@@ -67,8 +68,8 @@ _WRONG = frozenset(
 class Asker(Protocol):
     """The part of netlink.Questions that is used."""
 
-    def ask(self, kind: int, form: Struct, fields: tuple[int, ...], attributes: Mapping[int, bytes | int]) -> Message:
-        """See Questions.ask."""
+    def put(self, question: bytearray, form: Message) -> Message:
+        """See Questions.put."""
 
     def close(self) -> None:
         """Idempotent."""
@@ -99,6 +100,7 @@ class RouteWatcher:
         self._timer: TimerHandle | None = None
         self._pending: deque[int] = deque()
         self._ours: dict[tuple[bytes, int], bool] = {}
+        self._routes: dict[tuple[bytes, int], bytearray] = {}
         self._debounce_s = DEBOUNCE_S
         self._worked = 0.0
         self._dropped = False
@@ -170,6 +172,7 @@ class RouteWatcher:
         self._unbound = self._bound is not None and not self._bound.look()
         self._pending.extend(self._sources.peers())
         self._ours.clear()
+        self._routes.clear()
         self._worked = 0.0
         self._dropped = False
         self._slice()
@@ -214,19 +217,29 @@ class RouteWatcher:
 
     def _interface_to(self, ip: bytes, scope: int, local_ip: bytes) -> int:
         """The index of the interface by which a packet would leave. Raises OSError when there is no way."""
-        family = socket.AF_INET if len(local_ip) == V4_LEN else socket.AF_INET6
+        question = self._routes.get((local_ip, scope))
+        if question is None:
+            question = self._routes[local_ip, scope] = self._route_question(scope, local_ip)
+        question[_DESTINATION : _DESTINATION + len(ip)] = ip
+        return number(self._put(question, messages().route), "RTA_OIF")
+
+    def _route_question(self, scope: int, local_ip: bytes) -> bytearray:
+        """Which way to a destination that is yet to be filled in: encoding takes longer than all the rest together."""
+        family = socket.AF_INET if len(local_ip) == 4 else socket.AF_INET6
         bits = len(local_ip) * 8
-        attributes: dict[int, bytes | int] = {netlink.RTA_DST: ip, netlink.RTA_SRC: local_ip}
+        attributes: dict[str, object] = {
+            "RTA_DST": socket.inet_ntop(family, bytes(len(local_ip))),
+            "RTA_SRC": socket.inet_ntop(family, local_ip),
+        }
         if self._sources.fwmark:
-            attributes[netlink.RTA_MARK] = self._sources.fwmark
+            attributes["RTA_MARK"] = self._sources.fwmark
         if interface := scope or self._sources.bound_ifindex:
-            attributes[netlink.RTA_OIF] = interface
-        fields = (family, bits, bits, *bytes(6))
-        return self._ask(netlink.RTM_GETROUTE, netlink.ROUTE, fields, attributes).number(netlink.RTA_OIF)
+            attributes["RTA_OIF"] = interface
+        return encode(_RTM_GETROUTE, messages().route, {"family": family, "dst_len": bits, "src_len": bits}, attributes)
 
     def _is_ours(self, local_ip: bytes, scope: int) -> bool:
         """Whether the address is assigned. For IPv4, asking for the route asks this too."""
-        if len(local_ip) == V4_LEN:
+        if len(local_ip) == 4:
             return True
         key = local_ip, scope
         if key not in self._ours:
@@ -234,14 +247,15 @@ class RouteWatcher:
         return self._ours[key]
 
     def _is_assigned(self, local_ip: bytes, scope: int) -> bool:
+        form = messages().address
+        attributes: dict[str, object] = {"IFA_ADDRESS": socket.inet_ntop(socket.AF_INET6, local_ip)}
         try:
-            fields = (socket.AF_INET6, 0, 0, 0, scope)
-            self._ask(netlink.RTM_GETADDR, netlink.ADDRESS, fields, {netlink.IFA_ADDRESS: local_ip})
+            self._put(encode(_RTM_GETADDR, form, {"family": socket.AF_INET6, "index": scope}, attributes), form)
         except OSError as error:
             return error.errno not in _WRONG
         return True
 
-    def _ask(self, kind: int, form: Struct, fields: tuple[int, ...], attributes: Mapping[int, bytes | int]) -> Message:
+    def _put(self, question: bytearray, form: Message) -> Message:
         if self._questions is None:
             raise OSError(errno.EBADF, "closed")
-        return self._questions.ask(kind, form, fields, attributes)
+        return self._questions.put(question, form)

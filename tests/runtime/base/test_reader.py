@@ -59,7 +59,7 @@ class Lying:
     def setsockopt(self, *_: object) -> None:
         """Takes all."""
 
-    def ask(self, *_: object) -> NoReturn:
+    def put(self, *_: object) -> NoReturn:
         raise AssertionError("nothing is asked")
 
     def close(self) -> None:

@@ -46,7 +46,7 @@ def parameters(call: Callable[..., object]) -> list[tuple[str, object, object]]:
 
 
 def test_the_model_has_every_member_of_the_plane() -> None:
-    assert {"drain", "attach_tun", "threads", "turns"} <= members(Plane)
+    assert {"drain", "attach_tun", "threads", "heartbeats"} <= members(Plane)
     assert members(Plane) - set(dir(FakePlane())) == set()
 
 

@@ -1,10 +1,12 @@
-"""Questions and hints over rtnetlink(7)."""
+"""pyroute2's messages without its front door, and questions and hints over rtnetlink(7)."""
 
 import asyncio
 import errno
 import os
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.net import netlink
-from pywg.runtime.net.netlink import LINK, Hints, Listener, Message, Questions, decode
+from pywg.runtime.net.netlink import Hints, Listener, Message, Questions, decode, messages, number
 from tests.lines import StreamOutput
 
 LOG = Log("wg0", Level.SILENT, output=StreamOutput())
@@ -20,16 +22,76 @@ RTM_NEWLINK = 16
 RTM_GETLINK = 18
 NLMSG_ERROR = 2
 IFF_LOOPBACK = 8
-IFLA_IFNAME, IFLA_MTU = 3, 4
 HEADER = struct.Struct("=IHHII")
 LINK_FIELDS = struct.Struct("=BxHiII")
 
 
+def python(program: str) -> str:
+    """What a fresh interpreter prints. `imported` names all modules whose import was begun so far."""
+    prelude = (
+        "import sys; imported = []\n"
+        "sys.addaudithook(lambda event, args: imported.append(args[0]) if event == 'import' else None)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", prelude + program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_the_front_door_stays_shut() -> None:
+    program = """
+from pywg.runtime.net.netlink import messages
+assert messages().link.__name__ == "ifinfmsg"
+assert "pyroute2.common" in imported
+assert "pyroute2.ndb.main" not in imported and "pyroute2.iproute" not in imported
+print([name for name in sys.modules if name.split(".")[0] == "pyroute2"])
+"""
+    assert python(program) == "[]\n"
+
+
+def test_pyroute2_can_be_imported_as_always_afterwards() -> None:
+    program = """
+from pywg.runtime.net.netlink import Questions, messages
+ours = messages()
+import pyroute2
+import pyroute2.netlink.rtnl.ifinfmsg
+assert "pyroute2.ndb.main" in imported
+with pyroute2.IPRoute() as route:
+    (lo,) = route.get_links(ifname="lo")
+assert isinstance(lo, pyroute2.netlink.rtnl.ifinfmsg.ifinfmsg)
+assert messages() is ours
+print(Questions().ask(18, ours.link, {}, {"IFLA_IFNAME": "lo"}).get_attr("IFLA_MTU") == lo.get_attr("IFLA_MTU"))
+"""
+    assert python(program) == "True\n"
+
+
+def test_an_open_front_door_is_used() -> None:
+    program = """
+import pyroute2
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
+from pywg.runtime.net.netlink import messages
+print(messages().route is rtmsg, sys.modules["pyroute2"] is pyroute2)
+"""
+    assert python(program) == "True True\n"
+
+
+def test_the_front_door_is_the_way_in_when_there_is_no_other() -> None:
+    program = """
+from pywg.runtime.net import netlink
+from pywg.runtime.base.log import Level, Log
+find_spec = netlink.importlib.util.find_spec
+netlink.importlib.util.find_spec = lambda name: None if name == "pyroute2" else find_spec(name)
+print(netlink.messages().link.__name__, "pyroute2.ndb.main" in imported, "pyroute2" in sys.modules)
+"""
+    assert python(program) == "ifinfmsg True True\n"
+
+
 def test_a_link_of_the_kernel() -> None:
     questions = Questions()
-    link = questions.ask(RTM_GETLINK, LINK, (0,) * 5, {IFLA_IFNAME: b"lo\0"})
-    assert link.fields[3] & IFF_LOOPBACK
-    assert link.number(IFLA_MTU) == int(Path("/sys/class/net/lo/mtu").read_text())
+    link = questions.ask(RTM_GETLINK, messages().link, {}, {"IFLA_IFNAME": b"lo"})
+    assert link["flags"] & IFF_LOOPBACK
+    assert number(link, "IFLA_MTU") == int(Path("/sys/class/net/lo/mtu").read_text())
     questions.close()
     questions.close()
 
@@ -37,7 +99,7 @@ def test_a_link_of_the_kernel() -> None:
 def test_an_error_of_the_kernel_is_an_oserror() -> None:
     questions = Questions()
     with pytest.raises(OSError, match="No such device") as caught:
-        questions.ask(RTM_GETLINK, LINK, (0,) * 5, {IFLA_IFNAME: b"not-there\0"})
+        questions.ask(RTM_GETLINK, messages().link, {}, {"IFLA_IFNAME": b"not-there"})
     assert caught.value.errno == errno.ENODEV
     questions.close()
 
@@ -62,31 +124,16 @@ def link(flags: int) -> bytes:
 
 
 def ask() -> Message:
-    return Questions().ask(RTM_GETLINK, LINK, (0, 0, 7, 0, 0), {IFLA_IFNAME: b"wg0\0", IFLA_MTU: 1420})
+    return Questions().ask(RTM_GETLINK, messages().link, {"index": 7}, {})
 
 
 def test_the_question(kernel: socket.socket) -> None:
     kernel.send(reply(1, link(0x41)))
     answer = ask()
-    assert answer.fields == (0, 1, 7, 0x41, 0)
-    assert answer.attributes == {IFLA_MTU: struct.pack("=I", 1400)}
+    assert (answer["index"], answer["flags"], number(answer, "IFLA_MTU")) == (7, 0x41, 1400)
     sent = kernel.recv(1000)
     assert HEADER.unpack_from(sent)[:4] == (len(sent), RTM_GETLINK, 1, 1)  # NLM_F_REQUEST
     assert LINK_FIELDS.unpack_from(sent, HEADER.size) == (0, 0, 7, 0, 0)
-    name, mtu = struct.pack("=HH4s", 8, 3, b"wg0\0"), struct.pack("=HHI", 8, 4, 1420)
-    assert sent[HEADER.size + LINK_FIELDS.size :] == name + mtu
-
-
-def test_attributes_are_aligned(kernel: socket.socket) -> None:
-    """A name of three bytes and its zero fill a word, one of four takes another; what is nested says so in its type."""
-    nested = 1 << 15
-    body = LINK_FIELDS.pack(0, 1, 7, 0, 0) + struct.pack("=HH5s3xHHI", 9, 3, b"eth7\0", 8, nested | 4, 1400)
-    kernel.send(reply(1, body))
-    questions = Questions()
-    answer = questions.ask(RTM_GETLINK, LINK, (0, 0, 7, 0, 0), {IFLA_IFNAME: b"eth7\0", IFLA_MTU: 1400})
-    assert answer.attributes == {IFLA_IFNAME: b"eth7\0", IFLA_MTU: struct.pack("=I", 1400)}
-    sent = kernel.recv(1000)
-    assert sent[HEADER.size + LINK_FIELDS.size :] == struct.pack("=HH5s3xHHI", 9, 3, b"eth7\0", 8, 4, 1400)
 
 
 def test_answers_to_other_questions_are_passed_over(kernel: socket.socket) -> None:
@@ -94,7 +141,7 @@ def test_answers_to_other_questions_are_passed_over(kernel: socket.socket) -> No
     kernel.send(reply(9, struct.pack("=i", -errno.EPERM), NLMSG_ERROR))
     kernel.send(b"")
     kernel.send(reply(1, link(2)))
-    assert ask().fields[3] == 2
+    assert ask()["flags"] == 2
 
 
 def test_no_answer(kernel: socket.socket) -> None:
@@ -103,25 +150,18 @@ def test_no_answer(kernel: socket.socket) -> None:
     assert caught.value.errno == errno.EPROTO
 
 
-@pytest.mark.parametrize("body", [b"", bytes(5), link(1)[:-2], link(1) + bytes(2), link(1) + bytes(4)], ids=len)
+@pytest.mark.parametrize("body", [b"", bytes(5), link(1)[:-2]], ids=len)
 def test_an_answer_that_can_not_be_read(kernel: socket.socket, body: bytes) -> None:
     kernel.send(reply(1, body))
     with pytest.raises(OSError, match="rtnetlink") as caught:
-        ask().number(IFLA_MTU)
+        number(ask(), "IFLA_MTU")
     assert caught.value.errno == errno.EPROTO
 
 
 def test_an_attribute_that_is_missing() -> None:
-    message = decode(LINK, reply(1, LINK_FIELDS.pack(0, 1, 7, 1, 0)))
-    with pytest.raises(OSError, match="without attribute 4"):
-        message.number(IFLA_MTU)
-
-
-@pytest.mark.parametrize("length", [0, 2, 8])
-def test_a_number_of_another_length(length: int) -> None:
-    message = Message((), {IFLA_MTU: bytes(length)})
-    with pytest.raises(OSError, match="without attribute 4"):
-        message.number(IFLA_MTU)
+    message = decode(messages().link, reply(1, LINK_FIELDS.pack(0, 1, 7, 1, 0)))
+    with pytest.raises(OSError, match="without IFLA_MTU"):
+        number(message, "IFLA_MTU")
 
 
 def test_all_hints_are_taken(kernel: socket.socket) -> None:

@@ -17,7 +17,6 @@ from tests.runtime.route_harness import (
     FakeKernel,
     FakeLoop,
     RouteHarness,
-    packed,
     refusal,
 )
 
@@ -91,11 +90,11 @@ def test_the_route_is_asked_for_as_the_socket_sends(harness: RouteHarness) -> No
     assert harness.check() == []
     (kind4, route4, attributes4), (kind_address, address, _), (kind6, route6, attributes6) = harness.kernel.asked
     assert (kind4, kind_address, kind6) == (RTM_GETROUTE, RTM_GETADDR, RTM_GETROUTE)
-    assert route4 == (socket.AF_INET, 32, 32, *bytes(6))
-    assert attributes4 == {"RTA_DST": packed(V4[0]), "RTA_SRC": packed(V4[1]), "RTA_MARK": 0xCA6C}
-    assert address == (socket.AF_INET6, 0, 0, 0, 9)
-    assert route6 == (socket.AF_INET6, 128, 128, *bytes(6))
-    assert attributes6 == {"RTA_DST": packed("fe80::1"), "RTA_SRC": packed("fe80::2"), "RTA_MARK": 0xCA6C, "RTA_OIF": 9}
+    assert (route4["family"], route4["dst_len"], route4["src_len"]) == (socket.AF_INET, 32, 32)
+    assert attributes4 == {"RTA_DST": V4[0], "RTA_SRC": V4[1], "RTA_MARK": 0xCA6C}
+    assert (address["family"], address["index"]) == (socket.AF_INET6, 9)
+    assert (route6["family"], route6["dst_len"], route6["src_len"]) == (socket.AF_INET6, 128, 128)
+    assert attributes6 == {"RTA_DST": "fe80::1", "RTA_SRC": "fe80::2", "RTA_MARK": 0xCA6C, "RTA_OIF": 9}
 
 
 def test_the_route_is_asked_for_by_the_device_that_the_sockets_are_bound_to(harness: RouteHarness) -> None:
