@@ -1,5 +1,6 @@
 """The way between core and plane: nothing is left behind, nothing is sent before its key is there, one timer."""
 
+import random
 import typing
 
 import pytest
@@ -7,8 +8,11 @@ import pytest
 from pywg._fastpath import ROUTING_LOOP, UNDER_LOAD
 from pywg.config.model import PeerChange
 from pywg.core import events
+from pywg.core.events import Endpoint
 from pywg.runtime.base.log import LIMIT_BURST, peer_name
 from pywg.runtime.device.bridge import DRAIN_LIMIT
+from pywg.runtime.device.plane import Addr
+from tests.cookies import Responder
 from tests.runtime.device_harness import DeviceHarness, Pair, clamped, peer_key
 
 
@@ -20,6 +24,47 @@ def test_the_responders_keypair_is_there_before_its_response_leaves() -> None:
     pair.b.plane.receive(initiation, (pair.a.address, 1, 0, b"", 0))
     pair.b.poll()
     assert pair.b.plane.calls == ["install_keypair", "send_to_peer"]
+
+
+def test_the_plane_is_told_of_authentic_messages_alone_and_before_the_answer() -> None:
+    """Of a replay from elsewhere, a forged response and a cookie reply it hears nothing, so that they move no one."""
+    pair = Pair()
+    elsewhere = (bytes([198, 51, 100, 9]), 9, 0, pair.b.address, 1)
+    told: list[tuple[int, Addr, int]] = []
+    handshake_received = pair.b.plane.handshake_received
+
+    def tell(peer: int, addr: Addr, n: int) -> None:
+        told.append((peer, addr, n))
+        pair.b.plane.calls.append("handshake_received")
+        handshake_received(peer, addr, n)
+
+    pair.b.plane.handshake_received = tell  # type: ignore[method-assign]
+    pair.a.report(1, 1)
+    ((_, initiation),) = pair.a.plane.sent
+    pair.b.plane.calls.clear()
+    home = (pair.a.address, 1, 0, pair.b.address, 1)
+    pair.b.plane.receive(initiation, home)
+    pair.b.poll()
+    assert pair.b.plane.calls == ["handshake_received", "install_keypair", "send_to_peer"]
+    assert told == [(1, home, len(initiation))]
+    ((_, response),) = pair.b.plane.sent
+    reply = Responder(pair.a_key, random.Random(1).randbytes).make_reply(response, Endpoint(*home))
+    for message in (initiation, flipped(initiation), flipped(response), reply):
+        pair.b.plane.receive(message, elsewhere)
+        pair.b.poll()
+    assert len(told) == 1
+    assert pair.b.device.endpoint(1) == home
+    assert any("cookie reply received" in line for line in pair.b.lines("DEBUG")), "it was a good one"
+    pair.timers.advance(10)
+    pair.a.report(1, 1)
+    pair.b.plane.receive(pair.a.plane.sent[-1][1], elsewhere)
+    pair.b.poll()
+    assert told[1:] == [(1, elsewhere, len(initiation))]
+    assert pair.b.device.endpoint(1) == elsewhere
+
+
+def flipped(message: bytes) -> bytes:
+    return message[:40] + bytes([message[40] ^ 1]) + message[41:]
 
 
 def test_every_event_of_the_core_has_a_handler() -> None:
