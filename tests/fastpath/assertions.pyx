@@ -22,7 +22,7 @@ cdef void *another_thread(void *arg) noexcept nogil:
 
 
 def inside_the_gate(bint broken) -> None:
-    cdef Call call = bed()
+    cdef Call call = with_one_peer()
     if not broken:
         gate_enter(&call.dp.send_gate)
     staged_take(call.dp, call.peer)
@@ -32,7 +32,7 @@ def inside_the_gate(bint broken) -> None:
 
 def inside_the_gate_of_another(bint broken) -> None:
     """The gate is held, and not by the thread that calls."""
-    cdef Call call = bed()
+    cdef Call call = with_one_peer()
     cdef pthread_t thread
     gate_enter(&call.dp.send_gate)
     if broken:
@@ -45,7 +45,7 @@ def inside_the_gate_of_another(bint broken) -> None:
 
 
 def inside_both_gates(bint broken) -> None:
-    cdef Call call = bed()
+    cdef Call call = with_one_peer()
     if broken:
         gate_enter(&call.dp.send_gate)
     else:
@@ -64,7 +64,7 @@ def room_of_a_buffer(bint broken) -> None:
         reorder_submit(&reorder)
 
 
-cdef Call bed():
+cdef Call with_one_peer():
     cdef Call call
     call.dp = dataplane_new()
     call.peer = peer_new(0)

@@ -16,8 +16,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(autouse=True)
 def _helpers(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Of the beds that don't say how many they want."""
-    before = plane_harness.Bed.helpers
-    plane_harness.Bed.helpers = getattr(request, "param", 0)
+    """Of the harnesses that don't say how many they want."""
+    before = plane_harness.PlaneHarness.helpers
+    plane_harness.PlaneHarness.helpers = getattr(request, "param", 0)
     yield
-    plane_harness.Bed.helpers = before
+    plane_harness.PlaneHarness.helpers = before

@@ -1,4 +1,4 @@
-"""Senders of handshake messages to a bed's plane, and load: what cookies are about."""
+"""Senders of handshake messages to a harness's plane, and load: what cookies are about."""
 
 import socket
 import struct
@@ -7,7 +7,7 @@ from itertools import count
 
 from pywg.core.cookie import CookieJar
 from pywg.core.messages import CookieReply
-from tests.fastpath.plane_harness import IDENTITY, Bed, udp_socket
+from tests.fastpath.plane_harness import IDENTITY, PlaneHarness, udp_socket
 from tests.paper import COOKIE_REPLY, INITIATION, RESPONSE, SOURCE_HANDSHAKES_BURST
 
 UNDER_LOAD_AT = 512  # an eighth of the queue
@@ -28,11 +28,11 @@ _NOW = 1.0  # of the jar, whose cookies the plane believes as long as it believe
 class Sender:
     """Knows the plane's public key, and with it all that MAC1 takes. `jar` is the core's: an oracle for cookies."""
 
-    def __init__(self, bed: Bed, sock: socket.socket, first: int = 1) -> None:
-        self.bed = bed
+    def __init__(self, harness: PlaneHarness, sock: socket.socket, first: int = 1) -> None:
+        self.harness = harness
         self.sock = sock
         self.jar = CookieJar(IDENTITY)
-        self.at = ("127.0.0.1" if sock.family == socket.AF_INET else "::1", bed.sockets.port)
+        self.at = ("127.0.0.1" if sock.family == socket.AF_INET else "::1", harness.sockets.port)
         self._numbers = count(first)
 
     def initiation(self) -> bytes:
@@ -49,13 +49,13 @@ class Sender:
         """Sends them, none of which gets lost on the way: the plane is done with them all when this returns."""
         for start in range(0, len(messages), PORTION):
             portion = messages[start : start + PORTION]
-            wanted = outcomes(self.bed) + len(portion)
+            wanted = outcomes(self.harness) + len(portion)
             for message in portion:
                 self.sock.sendto(message, self.at)
             self._until(wanted)
 
     def _until(self, wanted: int) -> None:
-        self.bed.until(lambda: outcomes(self.bed) >= wanted, "handshake messages")
+        self.harness.until(lambda: outcomes(self.harness) >= wanted, "handshake messages")
 
     def replies(self) -> list[bytes]:
         """What was received and not asked for yet."""
@@ -79,36 +79,36 @@ class Sender:
             got[:] = self.replies()
             return bool(got)
 
-        self.bed.until(answered, "a cookie reply")
+        self.harness.until(answered, "a cookie reply")
         reply = got[-1]
         assert (reply[0], len(reply)) == COOKIE_REPLY
         self.jar.consume_reply(CookieReply.unpack(reply), _NOW)
         return reply
 
 
-def outcomes(bed: Bed) -> int:
+def outcomes(harness: PlaneHarness) -> int:
     """How many handshake messages were handed over, answered or refused so far."""
-    counters = bed.plane.counters()
+    counters = harness.plane.counters()
     return counters["tx_cookie_replies"] + sum(counters["rx_" + name] for name in OUTCOMES)
 
 
-def load(bed: Bed, sender: Sender) -> None:
+def load(harness: PlaneHarness, sender: Sender) -> None:
     """Puts the plane under load, and leaves its queue as it is, so that it stays so."""
     sender.send(*(sender.initiation() for _ in range(UNDER_LOAD_AT + 1)))
 
 
-def fill_queue(bed: Bed) -> Iterator[bytes]:
+def fill_queue(harness: PlaneHarness) -> Iterator[bytes]:
     """Makes the queue run over, which takes many sources that each have a cookie; their messages, as they are sent."""
     with udp_socket(socket.AF_INET, "127.0.0.1") as sock:
-        first = Sender(bed, sock)
+        first = Sender(harness, sock)
         for _ in range(UNDER_LOAD_AT + 1):
             message = first.initiation()
             first.send(message)
             yield message
     address = int.from_bytes(bytes([127, 1, 0, 1]), "big")
-    while not bed.counter("rx_queue_full"):
+    while not harness.counter("rx_queue_full"):
         with udp_socket(socket.AF_INET, socket.inet_ntoa(address.to_bytes(4, "big"))) as sock:
-            source = Sender(bed, sock, first=address << 3 & 0xFFFFFFF)
+            source = Sender(harness, sock, first=address << 3 & 0xFFFFFFF)
             source.ask()
             messages = [source.initiation() for _ in range(SOURCE_HANDSHAKES_BURST)]
             source.send(*messages)

@@ -10,7 +10,7 @@ from pathlib import Path
 from pywg._fastpath import now
 from tests.fastpath.handshake_senders import fill_queue
 from tests.fastpath.packets import ADDRESSES4, Tcp, cut, gso_vnet
-from tests.fastpath.plane_harness import Addr, Bed, Far, addr_of, raw_packet, reply
+from tests.fastpath.plane_harness import Addr, Far, PlaneHarness, addr_of, raw_packet, reply
 
 PEERS = 500
 KEYPAIRS = 3
@@ -25,43 +25,45 @@ def anonymous() -> int:
     return int(found[1]) * 1024
 
 
-def fill_buffers(bed: Bed, far: Far) -> None:
+def fill_buffers(harness: PlaneHarness, far: Far) -> None:
     """Superframes out, trains of datagrams in, and more handshake messages than the queue takes."""
     big = Tcp(payload=bytes(60_000))
     segments = cut(big, 1300)
     for _ in range(200):
-        bed.write(big.unfinished(), gso_vnet(big, 1300))
+        harness.write(big.unfinished(), gso_vnet(big, 1300))
         for _ in segments:
             far.receive()
     for _ in range(50):
         for number in range(10):
             far.send_train([far.message(reply(number, 1300)) for _ in range(40)])
-        bed.read(400)
-    for _ in fill_queue(bed):
+        harness.read(400)
+    for _ in fill_queue(harness):
         pass
 
 
-def add_peers(bed: Bed, addr: Addr) -> None:
+def add_peers(harness: PlaneHarness, addr: Addr) -> None:
     """With all the keypairs that a peer can have, one allowed IP each, and none that seals."""
     keys = bytes(32)
     for peer in range(PEERS):
-        bed.plane.add_peer(peer)
-        bed.plane.set_endpoint(peer, addr)
-        bed.plane.allow_many(peer, [(peer.to_bytes(4, "big"), 32)])
-        bed.plane.open_index(peer << 8, peer)
+        harness.plane.add_peer(peer)
+        harness.plane.set_endpoint(peer, addr)
+        harness.plane.allow_many(peer, [(peer.to_bytes(4, "big"), 32)])
+        harness.plane.open_index(peer << 8, peer)
         for number in range(1, 1 + KEYPAIRS):
             index = peer << 8 | number
-            bed.plane.install_keypair(peer, index, index, keys, keys, initiator=True, created_at=now(), confirmed=True)
+            harness.plane.install_keypair(
+                peer, index, index, keys, keys, initiator=True, created_at=now(), confirmed=True
+            )
 
 
-def stage(bed: Bed) -> None:
+def stage(harness: PlaneHarness) -> None:
     """To peers without a keypair to seal with, until no more is kept."""
     for peer in range(PEERS):
-        bed.plane.allow_many(peer, [(ADDRESSES4[1], 32)])
+        harness.plane.allow_many(peer, [(ADDRESSES4[1], 32)])
         for _ in range(100):
-            bed.write(LARGE)
-        bed.drain()
-        if bed.counter("tx_staged_dropped"):
+            harness.write(LARGE)
+        harness.drain()
+        if harness.counter("tx_staged_dropped"):
             return
     raise AssertionError("the limit was never reached")
 
@@ -69,18 +71,18 @@ def stage(bed: Bed) -> None:
 def measure() -> Taken:
     taken: Taken = {}
     before = anonymous()
-    with Bed() as bed:
+    with PlaneHarness() as harness:
 
         def note(step: str) -> None:
-            taken[step] = anonymous() - before, bed.plane.memory()
+            taken[step] = anonymous() - before, harness.plane.memory()
 
         note("start")
-        far = Far(bed, PEERS)
-        fill_buffers(bed, far)
+        far = Far(harness, PEERS)
+        fill_buffers(harness, far)
         note("load")
-        add_peers(bed, addr_of(far.sock))
+        add_peers(harness, addr_of(far.sock))
         note("peers")
-        stage(bed)
+        stage(harness)
         note("staged")
     return taken
 

@@ -1,7 +1,7 @@
 """A data plane with the test on both of its sides: no root, no interface.
 
 The TUN is one end of a socket pair that keeps packet boundaries; the network is loopback. What the peer does is done
-here in plain Python, with `cryptography` as the oracle. Nothing waits for a fixed time: `Bed.until` asks again.
+here in plain Python, with `cryptography` as the oracle. Nothing waits for a fixed time: `until` asks again.
 """
 
 import hashlib
@@ -142,11 +142,11 @@ def tun_pair(buffer_len: int = TUN_BUFFER_LEN) -> tuple[socket.socket, socket.so
     return ends
 
 
-class Bed:
+class PlaneHarness:
     """A plane, its TUN and its sockets. Use as a context manager."""
 
     helpers = 0
-    """of a bed that is not told"""
+    """of a harness that is not told"""
 
     def __init__(
         self,
@@ -294,11 +294,11 @@ class Bed:
 
 
 class Far:
-    """A peer of the bed, as the peer sees it: a socket, one session, and what it sent last."""
+    """A peer of the harness, as the peer sees it: a socket, one session, and what it sent last."""
 
     def __init__(
         self,
-        bed: Bed,
+        harness: PlaneHarness,
         peer: int = 1,
         *,
         family: socket.AddressFamily = socket.AF_INET,
@@ -309,7 +309,7 @@ class Far:
         age: float = 0.0,
         confirmed: bool = True,
     ) -> None:
-        self.bed = bed
+        self.harness = harness
         self.peer = peer
         self.sock = sock or udp_socket(family, "127.0.0.1" if family == socket.AF_INET else "::1")
         self.local_index = 0x10000000 + peer  # what we send to the plane is named by it
@@ -317,19 +317,19 @@ class Far:
         self.key = key_of(peer, "from the plane")
         self.send_key = key_of(peer, "to the plane")
         self.counter = 0
-        bed.fars.append(self)
-        bed.plane.add_peer(peer)
-        bed.plane.allow_many(peer, FAR_PREFIXES if prefixes is None else prefixes)
-        bed.plane.set_endpoint(peer, addr_of(self.sock))
+        harness.fars.append(self)
+        harness.plane.add_peer(peer)
+        harness.plane.allow_many(peer, FAR_PREFIXES if prefixes is None else prefixes)
+        harness.plane.set_endpoint(peer, addr_of(self.sock))
         if session:
             self.install(initiator=initiator, age=age, confirmed=confirmed)
-            bed.plane.use_keypair(peer, self.local_index)
+            harness.plane.use_keypair(peer, self.local_index)
 
     def install(
         self, *, initiator: bool = True, age: float = 0.0, confirmed: bool = True, first_counter: int = 0
     ) -> None:
         """Gives the plane the session's keys, as if the handshake had been `age` seconds ago."""
-        self.bed.plane.install_keypair(
+        self.harness.plane.install_keypair(
             self.peer,
             self.local_index,
             self.remote_index,
@@ -342,11 +342,11 @@ class Far:
         )
 
     def plane_addr(self) -> tuple[str, int]:
-        return ("127.0.0.1" if self.sock.family == socket.AF_INET else "::1"), self.bed.sockets.port
+        return ("127.0.0.1" if self.sock.family == socket.AF_INET else "::1"), self.harness.sockets.port
 
     def expect(self, counter: int, inner: bytes) -> bytes:
         """What the plane has to send for `inner`."""
-        return seal(self.key, self.remote_index, counter, pad(inner, self.bed.mtu))
+        return seal(self.key, self.remote_index, counter, pad(inner, self.harness.mtu))
 
     def receive(self) -> bytes:
         """The next datagram from the plane."""
@@ -363,7 +363,7 @@ class Far:
         if counter is None:
             counter = self.counter
             self.counter += 1
-        return seal(self.send_key, self.local_index, counter, pad(inner, self.bed.mtu))
+        return seal(self.send_key, self.local_index, counter, pad(inner, self.harness.mtu))
 
     def send_datagram(self, datagram: bytes) -> None:
         self.sock.sendto(datagram, self.plane_addr())
@@ -382,17 +382,17 @@ class Far:
 
 
 @contextmanager
-def traffic(bed: Bed, far: Far) -> Iterator[None]:
+def traffic(harness: PlaneHarness, far: Far) -> Iterator[None]:
     """Packets in both directions, as fast as they go, until the block ends."""
     stop = threading.Event()
-    bed.tun.settimeout(0.05)
+    harness.tun.settimeout(0.05)
     noise = udp_socket(socket.AF_INET, "127.0.0.1")
     address = far.plane_addr()
 
     def outbound() -> None:
         while not stop.is_set():
             try:
-                bed.write(raw_packet(1000))
+                harness.write(raw_packet(1000))
             except TimeoutError:
                 continue
 
@@ -401,8 +401,8 @@ def traffic(bed: Bed, far: Far) -> Iterator[None]:
         while not stop.is_set():
             noise.sendto(far.message(reply(number, 800)), address)
             number += 1
-            while select.select([bed.tun], [], [], 0)[0]:
-                bed.read_packets()
+            while select.select([harness.tun], [], [], 0)[0]:
+                harness.read_packets()
 
     threads = [threading.Thread(target=run) for run in (outbound, inbound)]
     for thread in threads:
@@ -416,7 +416,9 @@ def traffic(bed: Bed, far: Far) -> Iterator[None]:
         noise.close()
 
 
-def flows(bed: Bed) -> None:
+def flows(harness: PlaneHarness) -> None:
     """Until packets have gone both ways since now."""
-    sent, received = bed.counter("tx_packets"), bed.counter("rx_datagrams")
-    bed.until(lambda: bed.counter("tx_packets") > sent and bed.counter("rx_datagrams") > received, "traffic")
+    sent, received = harness.counter("tx_packets"), harness.counter("rx_datagrams")
+    harness.until(
+        lambda: harness.counter("tx_packets") > sent and harness.counter("rx_datagrams") > received, "traffic"
+    )

@@ -20,7 +20,7 @@ from pywg._fastpath import (
 )
 from pywg.dataplane.crypto.aead_select import NAMES
 from pywg.dataplane.crypto.chacha20poly1305 import levels
-from tests.fastpath.plane_harness import Bed, Far, pad, raw_packet, reply, seal
+from tests.fastpath.plane_harness import Far, PlaneHarness, pad, raw_packet, reply, seal
 
 ROOT = Path(__file__).parents[2]
 KEY = bytes(range(32))
@@ -74,14 +74,14 @@ def test_benchmarks_of_no_batch(batch: int) -> None:
 
 def test_a_key_outlives_its_backend(backend: str) -> None:
     """What was selected since is for the batches to come."""
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         for other in (*HERE, "auto"):
             select_aead(other)
-            bed.write(raw_packet(60))
+            harness.write(raw_packet(60))
             assert far.open().text == pad(raw_packet(60))
             far.send(reply(1))
-            assert bed.read(1) == [reply(1)]
+            assert harness.read(1) == [reply(1)]
 
 
 def test_by_itself_the_optional_library_is_not_loaded() -> None:

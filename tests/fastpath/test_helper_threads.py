@@ -11,8 +11,8 @@ from pywg._fastpath import Plane
 from pywg.runtime.net.sockets import open_sockets
 from tests.fastpath.own_process import descriptors, thread_names, thread_status
 from tests.fastpath.plane_harness import (
-    Bed,
     Far,
+    PlaneHarness,
     Raw,
     flows,
     inbound,
@@ -25,15 +25,15 @@ MANY = pytest.mark.parametrize("helpers", [1, 2, 3, 5, 8])
 
 @MANY
 def test_sockets_and_tun_are_swapped_with_traffic_both_ways(helpers: int) -> None:
-    with Bed(helpers=helpers) as bed:
-        far = Far(bed)
-        with traffic(bed, far):
+    with PlaneHarness(helpers=helpers) as harness:
+        far = Far(harness)
+        with traffic(harness, far):
             for number in range(30):
-                old, bed.sockets = bed.sockets, open_sockets(0, 0)
-                bed.plane.attach_sockets(bed.sockets.fd4, bed.sockets.fd6)
+                old, harness.sockets = harness.sockets, open_sockets(0, 0)
+                harness.plane.attach_sockets(harness.sockets.fd4, harness.sockets.fd6)
                 old.close()
-                bed.plane.attach_tun(bed.tun_end.fileno(), vnet_hdr_len=10, uso=bool(number % 2))
-        bed.counted(rx_receive_error=0, tx_send_error=0, rx_forged=0, rx_replayed=0)
+                harness.plane.attach_tun(harness.tun_end.fileno(), vnet_hdr_len=10, uso=bool(number % 2))
+        harness.counted(rx_receive_error=0, tx_send_error=0, rx_forged=0, rx_replayed=0)
 
 
 @pytest.mark.known_bug("Deadlock on close")
@@ -42,16 +42,16 @@ def test_close_under_load(helpers: int) -> None:
     gc.collect()
     threads, fds = thread_names(), descriptors()
     for round_ in range(5):
-        with Bed(helpers=helpers) as bed:
-            far = Far(bed)
+        with PlaneHarness(helpers=helpers) as harness:
+            far = Far(harness)
             assert len(thread_names()) == len(threads) + 2 + helpers
-            with traffic(bed, far):
-                flows(bed)
+            with traffic(harness, far):
+                flows(harness)
                 if round_ % 2:
-                    bed.plane.remove_peer(1)
-                bed.plane.close()
-                bed.plane.close()
-        del bed, far
+                    harness.plane.remove_peer(1)
+                harness.plane.close()
+                harness.plane.close()
+        del harness, far
         gc.collect()
         assert thread_names() == threads
     assert descriptors() == fds
@@ -94,11 +94,11 @@ def test_plane_that_was_refused_closes_no_descriptor_of_others(arguments: dict[s
 
 def test_single_packets_take_no_hop() -> None:
     """Where nothing is on its way, the thread that reads does all there is to do."""
-    with Bed(helpers=4) as bed:
-        far = Far(bed)
+    with PlaneHarness(helpers=4) as harness:
+        far = Far(harness)
         for number in range(50):
-            bed.write(raw_packet(100, 4, number))
+            harness.write(raw_packet(100, 4, number))
             assert far.open().counter == number
             far.send(replace(inbound(Raw(payload=bytes([number]))), ident=number).build())
-            assert len(bed.read(1)) == 1
-        bed.counted(tx_shared=0, rx_shared=0)
+            assert len(harness.read(1)) == 1
+        harness.counted(tx_shared=0, rx_shared=0)

@@ -18,8 +18,8 @@ from pywg._fastpath import CONFIRMED, now
 from tests.fastpath.packets import Udp, cut, gso_vnet
 from tests.fastpath.plane_harness import (
     PATIENCE,
-    Bed,
     Far,
+    PlaneHarness,
     Raw,
     inbound,
     key_of,
@@ -53,33 +53,33 @@ def superframe(number: int, peer: int, length: int) -> Udp:
 
 
 class Wire:
-    """A bed with several peers, all behind one lossless outer socket, whose other end is `wire`."""
+    """A harness with several peers, all behind one lossless outer socket, whose other end is `wire`."""
 
     def __init__(self, helpers: int, *, buffer_len: int = 1 << 20) -> None:
-        self.bed = Bed(udp_gso=False, helpers=helpers)
+        self.harness = PlaneHarness(udp_gso=False, helpers=helpers)
         self.socket_end, self.wire = tun_pair(buffer_len)
         self.wire.settimeout(PATIENCE)
         self.fars = {
-            peer: Far(self.bed, peer, prefixes=[(address(peer)[:3] + b"\0", 24)]) for peer in range(1, PEERS + 1)
+            peer: Far(self.harness, peer, prefixes=[(address(peer)[:3] + b"\0", 24)]) for peer in range(1, PEERS + 1)
         }
         self.attach()
 
     def attach(self) -> None:
-        self.bed.plane.attach_sockets(self.socket_end.fileno(), -1)
+        self.harness.plane.attach_sockets(self.socket_end.fileno(), -1)
 
     def pause(self) -> None:
         """The TUN is not read until `resume`."""
-        self.bed.plane.detach_tun()
+        self.harness.plane.detach_tun()
 
     def resume(self) -> None:
-        self.bed.plane.attach_tun(self.bed.tun_end.fileno(), vnet_hdr_len=self.bed.vnet_hdr_len, uso=True)
+        self.harness.plane.attach_tun(self.harness.tun_end.fileno(), vnet_hdr_len=self.harness.vnet_hdr_len, uso=True)
 
     def is_full(self) -> bool:
         """Whether the TUN takes no more."""
-        return not select.select([], [self.bed.tun], [], 0)[1]
+        return not select.select([], [self.harness.tun], [], 0)[1]
 
     def close(self) -> None:
-        self.bed.close()
+        self.harness.close()
         self.socket_end.close()
         self.wire.close()
 
@@ -114,12 +114,12 @@ def datagrams(frame: Raw | Udp) -> list[bytes]:
     return cut(frame, GSO_SIZE) if isinstance(frame, Udp) else [frame.build()]
 
 
-def give(bed: Bed, frames: Iterable[Raw | Udp]) -> None:
+def give(harness: PlaneHarness, frames: Iterable[Raw | Udp]) -> None:
     for frame in frames:
         if isinstance(frame, Udp):
-            bed.write(frame.unfinished(), gso_vnet(frame, GSO_SIZE))
+            harness.write(frame.unfinished(), gso_vnet(frame, GSO_SIZE))
         else:
-            bed.write(frame.build())
+            harness.write(frame.build())
 
 
 # ---- outbound
@@ -134,22 +134,22 @@ def test_what_is_sent_keeps_its_order_and_every_byte(helpers: int) -> None:
         counters = {peer: itertools.count() for peer in one.fars}
         wanted = [(peer, inner) for peer, frame in frames for inner in datagrams(frame)]
 
-        writer = threading.Thread(target=give, args=(one.bed, [frame for _, frame in frames]))
+        writer = threading.Thread(target=give, args=(one.harness, [frame for _, frame in frames]))
         one.pause()
         writer.start()
         for number, (peer, inner) in enumerate(wanted):
             if number % 1000 == 0:
                 one.pause()
-                one.bed.until(lambda: not writer.is_alive() or one.is_full(), "enough to read at once")
+                one.harness.until(lambda: not writer.is_alive() or one.is_full(), "enough to read at once")
                 one.resume()
             far = one.fars[peer]
             assert one.wire.recv(1 << 16) == far.expect(next(counters[peer]), inner)
         writer.join()
-        one.bed.counted(tx_datagrams=len(wanted), tx_packets=len(frames), tx_send_error=0)
-        assert one.bed.counter("tx_shared") > 0
+        one.harness.counted(tx_datagrams=len(wanted), tx_packets=len(frames), tx_send_error=0)
+        assert one.harness.counter("tx_shared") > 0
         for peer, far in one.fars.items():
             sent = sum(len(far.expect(0, inner)) for to, inner in wanted if to == peer)
-            assert one.bed.plane.peer_stats(peer)[0] == sent
+            assert one.harness.plane.peer_stats(peer)[0] == sent
 
 
 @MANY
@@ -158,18 +158,18 @@ def test_full_socket_blocks_the_line_and_loses_nothing(helpers: int) -> None:
     with wired(helpers, buffer_len=1) as one:
         one.pause()
         frames = [numbered(number, 1 + number % PEERS, number % 1300) for number in range(600)]
-        writer = threading.Thread(target=give, args=(one.bed, frames))
+        writer = threading.Thread(target=give, args=(one.harness, frames))
         writer.start()
         one.resume()
         counters = {peer: itertools.count() for peer in one.fars}
-        one.bed.until(lambda: one.bed.counter("tx_datagrams") > 0, "the first")
+        one.harness.until(lambda: one.harness.counter("tx_datagrams") > 0, "the first")
         for number, frame in enumerate(frames):
             peer = 1 + number % PEERS
             if number % 100 == 0:
-                one.bed.plane.set_endpoint(peer, one.bed.plane.endpoint(peer))
+                one.harness.plane.set_endpoint(peer, one.harness.plane.endpoint(peer))
             assert one.wire.recv(1 << 16) == one.fars[peer].expect(next(counters[peer]), frame.build())
         writer.join()
-        one.bed.counted(tx_datagrams=len(frames), tx_send_error=0)
+        one.harness.counted(tx_datagrams=len(frames), tx_send_error=0)
 
 
 @MANY
@@ -179,15 +179,15 @@ def test_peer_is_removed_with_its_packets_on_their_way(helpers: int) -> None:
         with wired(helpers, buffer_len=1 if round_ % 3 == 0 else 1 << 20) as one:
             one.pause()
             for number in range(120):
-                give(one.bed, [numbered(number, 1 + number % PEERS, 700)])
+                give(one.harness, [numbered(number, 1 + number % PEERS, 700)])
             one.resume()
-            one.bed.until(lambda: one.bed.counter("tx_packets") > 0, "on their way")
+            one.harness.until(lambda: one.harness.counter("tx_packets") > 0, "on their way")
             gone = 1 + round_ % PEERS
             keys = {far.remote_index: far for far in one.fars.values()}
-            one.bed.plane.remove_peer(gone)
+            one.harness.plane.remove_peer(gone)
             expected = dict.fromkeys(keys, 0)
             received = 0
-            while received + one.bed.counter("tx_no_peer") < 120:
+            while received + one.harness.counter("tx_no_peer") < 120:
                 if select.select([one.wire], [], [], 0.01)[0]:
                     datagram = one.wire.recv(1 << 16)
                     far = keys[int.from_bytes(datagram[4:8], "little")]
@@ -195,7 +195,7 @@ def test_peer_is_removed_with_its_packets_on_their_way(helpers: int) -> None:
                     expected[far.remote_index] += 1
                     received += 1
             assert {expected[far.remote_index] for peer, far in one.fars.items() if peer != gone} == {24}
-            assert expected[one.fars[gone].remote_index] + one.bed.counter("tx_no_peer") == 24
+            assert expected[one.fars[gone].remote_index] + one.harness.counter("tx_no_peer") == 24
 
 
 @MANY
@@ -203,7 +203,7 @@ def test_new_sockets_take_what_waits(helpers: int) -> None:
     """Swapped again and again under load: each datagram leaves once, by one socket, in order."""
     with wired(helpers, buffer_len=1) as one:
         frames = [numbered(number, 1, 900) for number in range(800)]
-        writer = threading.Thread(target=give, args=(one.bed, frames))
+        writer = threading.Thread(target=give, args=(one.harness, frames))
         one.pause()
         writer.start()
         one.resume()
@@ -223,7 +223,7 @@ def test_new_sockets_take_what_waits(helpers: int) -> None:
                 number += 1
             old[1].close()
         writer.join()
-        one.bed.counted(tx_datagrams=len(frames), tx_send_error=0)
+        one.harness.counted(tx_datagrams=len(frames), tx_send_error=0)
 
 
 @MANY
@@ -233,7 +233,7 @@ def test_keys_are_changed_in_mid_stream(helpers: int) -> None:
         far = one.fars[1]
         keys = {far.remote_index: far.key}
         frames = [numbered(number, 1, 1000) for number in range(2000)]
-        writer = threading.Thread(target=give, args=(one.bed, frames))
+        writer = threading.Thread(target=give, args=(one.harness, frames))
         received: list[tuple[int, int, bytes]] = []
 
         def read() -> None:
@@ -250,13 +250,13 @@ def test_keys_are_changed_in_mid_stream(helpers: int) -> None:
         for number in range(30):
             local, remote, key = 0x500 + number, 0x900 + number, key_of("switch", number)
             keys[remote] = key
-            one.bed.plane.install_keypair(
+            one.harness.plane.install_keypair(
                 1, local, remote, key, key_of(number), initiator=True, created_at=now(), confirmed=True
             )
-            one.bed.plane.use_keypair(1, local)
-            one.bed.plane.retire_keypair(local - 1 if number else far.local_index)
+            one.harness.plane.use_keypair(1, local)
+            one.harness.plane.retire_keypair(local - 1 if number else far.local_index)
             indices.append(remote)
-            one.bed.until(lambda: len(received) >= len(frames) * len(indices) // 40, "traffic")
+            one.harness.until(lambda: len(received) >= len(frames) * len(indices) // 40, "traffic")
         writer.join()
         reader.join()
         assert [text for _, _, text in received] == [pad(frame.build()) for frame in frames]
@@ -271,11 +271,11 @@ def test_keys_are_changed_in_mid_stream(helpers: int) -> None:
 # ---- inbound
 
 
-def arrives(packets: list[bytes], bed: Bed) -> list[bytes]:
+def arrives(packets: list[bytes], harness: PlaneHarness) -> list[bytes]:
     """What comes out of the TUN until the last of `packets` does."""
     came: list[bytes] = []
     while not came or came[-1] != packets[-1]:
-        came += bed.read_packets()
+        came += harness.read_packets()
     return came
 
 
@@ -284,12 +284,12 @@ def arrives(packets: list[bytes], bed: Bed) -> list[bytes]:
 @pytest.mark.parametrize("trains", [False, True])
 def test_what_is_received_keeps_its_order_and_every_byte(helpers: int, trains: bool) -> None:
     """Sent while the sockets are detached, so that one batch follows the other; replays and forgeries in between."""
-    with Bed(helpers=helpers) as bed:
-        fars = {peer: Far(bed, peer, prefixes=[(address(peer)[:3] + b"\0", 24)]) for peer in range(1, PEERS + 1)}
+    with PlaneHarness(helpers=helpers) as harness:
+        fars = {peer: Far(harness, peer, prefixes=[(address(peer)[:3] + b"\0", 24)]) for peer in range(1, PEERS + 1)}
         chance = random.Random(helpers)
         number = forged = replayed = 0
         for _ in range(25):
-            bed.plane.detach_sockets()
+            harness.plane.detach_sockets()
             packets: list[bytes] = []
             while len(packets) < (240 if trains else 120):
                 peer = chance.randrange(1, PEERS + 1)
@@ -308,78 +308,78 @@ def test_what_is_received_keeps_its_order_and_every_byte(helpers: int, trains: b
                 if chance.random() < 0.1:
                     fars[1].send_datagram(messages[0][:-1] + bytes([messages[0][-1] ^ 1]))
                     forged += 1
-            bed.plane.attach_sockets(bed.sockets.fd4, bed.sockets.fd6)
-            assert arrives(packets, bed) == packets
+            harness.plane.attach_sockets(harness.sockets.fd4, harness.sockets.fd6)
+            assert arrives(packets, harness) == packets
         # A forged replay may be refused for either reason: helpers look at the tag first.
-        bed.dropped(forged + replayed)
-        bed.counted(rx_packets=number, rx_tun_error=0)
-        assert bed.counter("rx_replayed") >= replayed
-        assert bed.counter("rx_shared") > 0
-        assert bed.tun_is_empty()
+        harness.dropped(forged + replayed)
+        harness.counted(rx_packets=number, rx_tun_error=0)
+        assert harness.counter("rx_replayed") >= replayed
+        assert harness.counter("rx_shared") > 0
+        assert harness.tun_is_empty()
 
 
 @pytest.mark.known_bug("Replay-counter data race")
 @MANY
 def test_a_replayed_burst_is_refused_to_the_last_message(helpers: int) -> None:
     """Every message three times, all of them on their way at once: each gets through once."""
-    with Bed(helpers=helpers) as bed:
-        far = Far(bed)
+    with PlaneHarness(helpers=helpers) as harness:
+        far = Far(harness)
         wanted = [inbound(Raw(payload=number.to_bytes(4, "big") + bytes(300))).build() for number in range(150)]
         messages = [far.message(packet) for packet in wanted]
-        bed.plane.detach_sockets()
+        harness.plane.detach_sockets()
         for datagram in messages + messages + messages:
             far.send_datagram(datagram)
-        bed.plane.attach_sockets(bed.sockets.fd4, bed.sockets.fd6)
-        assert bed.read(len(wanted)) == wanted
-        bed.counted(rx_replayed=300, rx_packets=150, rx_forged=0)
-        assert bed.tun_is_empty()
+        harness.plane.attach_sockets(harness.sockets.fd4, harness.sockets.fd6)
+        assert harness.read(len(wanted)) == wanted
+        harness.counted(rx_replayed=300, rx_packets=150, rx_forged=0)
+        assert harness.tun_is_empty()
 
 
 @MANY
 def test_keypairs_and_peers_go_while_messages_of_theirs_are_opened(helpers: int) -> None:
     """Nothing is used after it was freed, and what is delivered is in order."""
-    with Bed(helpers=helpers) as bed:
+    with PlaneHarness(helpers=helpers) as harness:
         for round_ in range(40):
-            sent = bed.counter("rx_datagrams") + 100
-            far = Far(bed, round_)
-            bed.plane.detach_sockets()
+            sent = harness.counter("rx_datagrams") + 100
+            far = Far(harness, round_)
+            harness.plane.detach_sockets()
             packets = [inbound(Raw(payload=n.to_bytes(4, "big") + bytes(1000))).build() for n in range(100)]
             for packet in packets:
                 far.send(packet)
-            bed.plane.attach_sockets(bed.sockets.fd4, bed.sockets.fd6)
+            harness.plane.attach_sockets(harness.sockets.fd4, harness.sockets.fd6)
             if round_ % 2:
-                bed.plane.retire_keypair(far.local_index)
-            bed.plane.remove_peer(round_)
-            bed.counted(rx_datagrams=sent)
-            bed.plane.set_mtu(1420)  # what was received is delivered when this returns
-            assert bed.counter("rx_packets") + bed.counter("rx_unknown_index") == sent
+                harness.plane.retire_keypair(far.local_index)
+            harness.plane.remove_peer(round_)
+            harness.counted(rx_datagrams=sent)
+            harness.plane.set_mtu(1420)  # what was received is delivered when this returns
+            assert harness.counter("rx_packets") + harness.counter("rx_unknown_index") == sent
             came: list[bytes] = []
-            while not bed.tun_is_empty():
-                came += bed.read_packets()
+            while not harness.tun_is_empty():
+                came += harness.read_packets()
             assert came == packets[: len(came)]
             far.sock.close()
-            bed.fars.remove(far)
+            harness.fars.remove(far)
 
 
 @MANY
 def test_answer_to_the_confirming_message_goes_out_under_the_new_key(helpers: int) -> None:
     """The message comes in a burst that helpers open; whoever sees its packet on the TUN may rely on the new key."""
-    with Bed(helpers=helpers) as bed:
-        far = Far(bed)
+    with PlaneHarness(helpers=helpers) as harness:
+        far = Far(harness)
         for number in range(20):
             key, send_key = key_of("new", number), key_of("new back", number)
             local, remote = 0x700 + number, 0xB00 + number
-            bed.plane.install_keypair(
+            harness.plane.install_keypair(
                 1, local, remote, key, send_key, initiator=False, created_at=now(), confirmed=False
             )
             packets = [inbound(Raw(payload=n.to_bytes(4, "big") + bytes(900))).build() for n in range(80)]
-            bed.plane.detach_sockets()
+            harness.plane.detach_sockets()
             for counter, packet in enumerate(packets):
                 far.send_datagram(seal(send_key, local, counter, pad(packet)))
-            bed.plane.attach_sockets(bed.sockets.fd4, bed.sockets.fd6)
-            first = bed.read_packets()
-            bed.write(raw_packet(60))
+            harness.plane.attach_sockets(harness.sockets.fd4, harness.sockets.fd6)
+            first = harness.read_packets()
+            harness.write(raw_packet(60))
             assert unseal(key, far.receive()).receiver_index == remote
-            assert first + bed.read(len(packets) - len(first)) == packets
-            bed.heard(1, CONFIRMED)
-            bed.forget()
+            assert first + harness.read(len(packets) - len(first)) == packets
+            harness.heard(1, CONFIRMED)
+            harness.forget()

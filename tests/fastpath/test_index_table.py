@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pywg._fastpath import now
-from tests.fastpath.plane_harness import Bed, Far, handshake_message, seal
+from tests.fastpath.plane_harness import Far, PlaneHarness, handshake_message, seal
 from tests.paper import RESPONSE
 
 KEY = bytes(32)
@@ -30,65 +30,65 @@ class Table:
     """A plane and what its table should hold."""
 
     def __init__(self, peers: int) -> None:
-        self.bed = Bed()
+        self.harness = PlaneHarness()
         self.peers = peers
         self.sent = 0
-        self.far = Far(self.bed, peers + 1, session=False)
+        self.far = Far(self.harness, peers + 1, session=False)
         self.handshakes: dict[int, int] = {}
         self.keypairs: dict[int, int] = {}
         for peer in range(peers):
-            self.bed.plane.add_peer(peer)
+            self.harness.plane.add_peer(peer)
 
     def taken(self, index: int, peer: int) -> bool:
         """Whether the core, whose own table gives out every index once, could not do this."""
         return index in self.keypairs or self.handshakes.get(index, peer) != peer
 
     def open(self, index: int, peer: int) -> None:
-        self.bed.plane.open_index(index, peer)
+        self.harness.plane.open_index(index, peer)
         self.handshakes = {at: owner for at, owner in self.handshakes.items() if owner != peer}
         self.handshakes[index] = peer
 
     def close(self, index: int) -> None:
-        self.bed.plane.close_index(index)
+        self.harness.plane.close_index(index)
         self.handshakes.pop(index, None)
 
     def install(self, index: int, peer: int) -> None:
-        self.bed.plane.install_keypair(peer, index, 1, KEY, KEY, initiator=True, created_at=now(), confirmed=True)
+        self.harness.plane.install_keypair(peer, index, 1, KEY, KEY, initiator=True, created_at=now(), confirmed=True)
         self.handshakes.pop(index, None)
         self.keypairs[index] = peer
 
     def retire(self, index: int) -> None:
-        self.bed.plane.retire_keypair(index)
+        self.harness.plane.retire_keypair(index)
         self.keypairs.pop(index, None)
 
     def remove(self, peer: int) -> None:
-        self.bed.plane.remove_peer(peer)
+        self.harness.plane.remove_peer(peer)
         self.handshakes = {at: owner for at, owner in self.handshakes.items() if owner != peer}
         self.keypairs = {at: owner for at, owner in self.keypairs.items() if owner != peer}
-        self.bed.plane.add_peer(peer)
+        self.harness.plane.add_peer(peer)
 
     def in_flight(self, indices: list[int]) -> set[int]:
         """Those whose responses come through."""
-        seen = self.bed.counter("rx_datagrams") + len(indices)
+        seen = self.harness.counter("rx_datagrams") + len(indices)
         for index in indices:
             self.far.send_datagram(handshake_message(*RESPONSE, index))
-        self.bed.counted(rx_datagrams=seen)
-        messages, _, _ = self.bed.plane.drain(2 * AT_ONCE)
+        self.harness.counted(rx_datagrams=seen)
+        messages, _, _ = self.harness.plane.drain(2 * AT_ONCE)
         return {int.from_bytes(data[8:12], "little") for data, _ in messages}
 
     def opened(self, indices: list[int]) -> Counter[int]:
         """How many keepalives, one for each index, were opened for each peer."""
-        before = [self.bed.plane.peer_stats(peer)[1] for peer in range(self.peers)]
+        before = [self.harness.plane.peer_stats(peer)[1] for peer in range(self.peers)]
         judged = self.judged() + len(indices)
         for index in indices:
             self.sent += 1
             self.far.send_datagram(seal(KEY, index, self.sent, b""))
-        self.bed.until(lambda: self.judged() == judged, "each keepalive is opened, or of no session")
-        after = [self.bed.plane.peer_stats(peer)[1] for peer in range(self.peers)]
+        self.harness.until(lambda: self.judged() == judged, "each keepalive is opened, or of no session")
+        after = [self.harness.plane.peer_stats(peer)[1] for peer in range(self.peers)]
         return Counter({peer: (after[peer] - before[peer]) // KEEPALIVE_LEN for peer in range(self.peers)})
 
     def judged(self) -> int:
-        return self.bed.counter("rx_keepalives") + self.bed.counter("rx_unknown_index")
+        return self.harness.counter("rx_keepalives") + self.harness.counter("rx_unknown_index")
 
     def check(self, indices: Iterable[int]) -> None:
         every = sorted(set(indices))
@@ -109,7 +109,7 @@ class TableAgainstModel(RuleBasedStateMachine):
         self.table = Table(6)
 
     def teardown(self) -> None:
-        self.table.bed.close()
+        self.table.harness.close()
 
     @rule(index=indices, peer=peers)
     def open(self, index: int, peer: int) -> None:
@@ -147,7 +147,7 @@ def test_thousands_of_indices_come_and_go(seed: int) -> None:
     chance = random.Random(seed)
     pool = [chance.getrandbits(32) for _ in range(3000)] + COLLIDING + EDGES
     table = Table(400)
-    with table.bed:
+    with table.harness:
         for step in range(12_000):
             index, peer = chance.choice(pool), chance.randrange(400)
             match chance.choice("oooccirriii"):
@@ -170,7 +170,7 @@ def test_thousands_of_indices_come_and_go(seed: int) -> None:
 def test_table_empties_again() -> None:
     """Known bug elsewhere: failed handshakes leaked. 5,000 sessions come and go; nothing of them is left."""
     table = Table(1)
-    with table.bed:
+    with table.harness:
         indices = list(range(0, 5000 * 64, 64))
         for index in indices:
             table.install(index, 0)
@@ -184,11 +184,11 @@ def test_table_empties_again() -> None:
 
 @pytest.mark.parametrize("index", [-1, 2**32])
 def test_indices_are_32_bits(index: int) -> None:
-    with Bed() as bed:
-        Far(bed)
+    with PlaneHarness() as harness:
+        Far(harness)
         with pytest.raises(OverflowError):
-            bed.plane.open_index(index, 1)
+            harness.plane.open_index(index, 1)
         with pytest.raises(OverflowError):
-            bed.plane.close_index(index)
+            harness.plane.close_index(index)
         with pytest.raises(OverflowError):
-            bed.plane.retire_keypair(index)
+            harness.plane.retire_keypair(index)

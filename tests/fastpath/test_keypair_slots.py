@@ -22,7 +22,7 @@ from pywg.core.handshake import Identity, Session
 from pywg.core.messages import Response
 from pywg.core.peer import Peer
 from pywg.dataplane.crypto.secret import Secret
-from tests.fastpath.plane_harness import Bed, Opened, addr_of, key_of, seal, udp_socket, unseal
+from tests.fastpath.plane_harness import Opened, PlaneHarness, addr_of, key_of, seal, udp_socket, unseal
 
 INITIATE, RESPOND, NEWEST, OLDER, HEAR, NEW_IDENTITY = "IR01HX"
 """A digit: a packet comes under the keypair that was so many before the newest."""
@@ -75,8 +75,8 @@ class Kernel:
 class Ours:
     """A core `Peer` and its peer in a plane; sessions come without their handshakes."""
 
-    def __init__(self, bed: Bed, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.bed = bed
+    def __init__(self, harness: PlaneHarness, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.harness = harness
         self.number = number
         self.sock = udp_socket(socket.AF_INET, "127.0.0.1")
         self.context = Context(random.Random(1).randbytes, lambda: 1, lambda _: Activity(), self.withdraw)
@@ -85,8 +85,8 @@ class Ours:
         self.local: list[int] = []
         self.counter = 0
         self.initiator = False
-        bed.plane.add_peer(number)
-        bed.plane.set_endpoint(number, addr_of(self.sock))
+        harness.plane.add_peer(number)
+        harness.plane.set_endpoint(number, addr_of(self.sock))
         monkeypatch.setattr(handshake, "create_response", self.create_response)
         monkeypatch.setattr(handshake, "consume_response", lambda *_: None)
         monkeypatch.setattr(handshake, "begin_session", self.begin_session)
@@ -102,11 +102,11 @@ class Ours:
         return Session(self.local[name], self.number * 16 + name, *keys, self.initiator)
 
     def withdraw(self, peer: int, local_index: int) -> bool:
-        return self.bed.plane.withdraw_keypair(peer, local_index)
+        return self.harness.plane.withdraw_keypair(peer, local_index)
 
     def move(self) -> None:
         """What the bridge does with the core's events."""
-        plane = self.bed.plane
+        plane = self.harness.plane
         happened, self.context.events, self.context.datagrams = self.context.events, [], []
         for event in happened:
             match event:
@@ -133,21 +133,23 @@ class Ours:
 
     def receive(self, name: int) -> bool:
         """Sends a keepalive under the keypair. Whether it was opened."""
-        keepalives = self.bed.counter("rx_keepalives")
-        unknown = self.bed.counter("rx_unknown_index")
+        keepalives = self.harness.counter("rx_keepalives")
+        unknown = self.harness.counter("rx_unknown_index")
         message = seal(key_of(name, "in"), self.local[name], self.counter, b"")
         self.counter += 1
-        self.sock.sendto(message, ("127.0.0.1", self.bed.sockets.port))
-        self.bed.until(
-            lambda: self.bed.counter("rx_keepalives") > keepalives or self.bed.counter("rx_unknown_index") > unknown,
+        self.sock.sendto(message, ("127.0.0.1", self.harness.sockets.port))
+        self.harness.until(
+            lambda: (
+                self.harness.counter("rx_keepalives") > keepalives or self.harness.counter("rx_unknown_index") > unknown
+            ),
             "the message is counted",
         )
-        return self.bed.counter("rx_keepalives") > keepalives
+        return self.harness.counter("rx_keepalives") > keepalives
 
     def hear(self) -> None:
         """The core is told what the plane has to tell."""
-        self.bed.drain()
-        happened, self.bed.happened = self.bed.happened, []
+        self.harness.drain()
+        happened, self.harness.happened = self.harness.happened, []
         for peer, flags, index in happened:
             if peer == self.number and flags & CONFIRMED:
                 self.peer.confirm(index)
@@ -159,7 +161,7 @@ class Ours:
 
     def sealing(self) -> int | None:
         """The keypair that a keepalive goes out under."""
-        if not self.bed.plane.send_keepalive(self.number):
+        if not self.harness.plane.send_keepalive(self.number):
             return None
         datagram = self.sock.recv(1 << 16)
         for name in range(len(self.local)):
@@ -176,8 +178,8 @@ class Ours:
         return {self.local.index(keypair.local_index) for keypair in self.peer.keypairs.all()}
 
     def close(self) -> None:
-        self.bed.plane.remove_peer(self.number)
-        self.bed.happened.clear()
+        self.harness.plane.remove_peer(self.number)
+        self.harness.happened.clear()
         self.sock.close()
 
 
@@ -221,9 +223,9 @@ def settle(steps: str, ours: Ours, kernel: Kernel) -> None:
 
 
 def test_every_short_sequence_ends_as_in_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Bed() as bed:
+    with PlaneHarness() as harness:
         for number, steps in enumerate(sequences(), 1):
-            ours, kernel = Ours(bed, number, monkeypatch), Kernel()
+            ours, kernel = Ours(harness, number, monkeypatch), Kernel()
             try:
                 play(steps, ours, kernel)
                 settle(steps, ours, kernel)
@@ -242,8 +244,8 @@ def test_every_short_sequence_ends_as_in_the_kernel(monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_what_is_sent_with(steps: str, sealing: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Bed() as bed:
-        ours = Ours(bed, 1, monkeypatch)
+    with PlaneHarness() as harness:
+        ours = Ours(harness, 1, monkeypatch)
         try:
             play(steps, ours, Kernel())
             assert ours.sealing() == sealing

@@ -12,7 +12,7 @@ import pytest
 from pywg.core.cookie import CookieJar
 from pywg.core.events import Endpoint
 from tests import cookies
-from tests.fastpath.plane_harness import FAR_PREFIXES, Bed, Far, handshake_message, key_of, reply, udp_socket
+from tests.fastpath.plane_harness import FAR_PREFIXES, Far, PlaneHarness, handshake_message, key_of, reply, udp_socket
 from tests.paper import COOKIE_REPLY, INITIATION, RESPONSE
 
 pytestmark = pytest.mark.dropin("20")
@@ -27,19 +27,19 @@ SOURCE = Endpoint(bytes([127, 0, 0, 1]), 1)
 class Other:
     """The peer, which is under load; and whoever else can send to the plane."""
 
-    def __init__(self, bed: Bed, sock: socket.socket) -> None:
-        self.bed = bed
+    def __init__(self, harness: PlaneHarness, sock: socket.socket) -> None:
+        self.harness = harness
         self.sock = sock
         self.jar = CookieJar(PEER_KEY)  # the core's of the plane's side
         self.responder = cookies.Responder(PEER_KEY, random.Random(1).randbytes)
-        bed.plane.add_peer(PEER, PEER_KEY)
-        bed.plane.set_endpoint(PEER, (bytes([127, 0, 0, 1]), sock.getsockname()[1], 0, b"", 0))
+        harness.plane.add_peer(PEER, PEER_KEY)
+        harness.plane.set_endpoint(PEER, (bytes([127, 0, 0, 1]), sock.getsockname()[1], 0, b"", 0))
 
     def gets(self, kind: tuple[int, int] = INITIATION, index: int = INDEX) -> bytes:
         """The plane sends it a handshake message, as the core would."""
         body = (kind[0].to_bytes(4, "little") + index.to_bytes(4, "little")).ljust(kind[1] - 32, b"b")
         message = self.jar.add_macs(body, NOW)
-        assert self.bed.plane.send_to_peer(PEER, message)
+        assert self.harness.plane.send_to_peer(PEER, message)
         assert self.sock.recv(2048) == message
         return message
 
@@ -47,27 +47,27 @@ class Other:
         return self.responder.make_reply(message, SOURCE)
 
     def send(self, *replies: bytes) -> None:
-        seen = self.bed.counter("rx_datagrams")
+        seen = self.harness.counter("rx_datagrams")
         for one in replies:
-            self.sock.sendto(one, ("127.0.0.1", self.bed.sockets.port))
-        self.bed.until(lambda: self.bed.counter("rx_datagrams") == seen + len(replies), "cookie replies")
+            self.sock.sendto(one, ("127.0.0.1", self.harness.sockets.port))
+        self.harness.until(lambda: self.harness.counter("rx_datagrams") == seen + len(replies), "cookie replies")
 
 
 @pytest.fixture
-def bed() -> Iterator[Bed]:
-    with Bed() as bed:
-        yield bed
+def harness() -> Iterator[PlaneHarness]:
+    with PlaneHarness() as harness:
+        yield harness
 
 
 @pytest.fixture
-def other(bed: Bed) -> Iterator[Other]:
+def other(harness: PlaneHarness) -> Iterator[Other]:
     with udp_socket(socket.AF_INET, "127.0.0.1") as sock:
-        yield Other(bed, sock)
+        yield Other(harness, sock)
 
 
-def heard(bed: Bed) -> list[bytes]:
-    bed.drain(4096)
-    return [data for data, _ in bed.messages]
+def heard(harness: PlaneHarness) -> list[bytes]:
+    harness.drain(4096)
+    return [data for data, _ in harness.messages]
 
 
 def forged(message: bytes) -> bytes:
@@ -75,119 +75,119 @@ def forged(message: bytes) -> bytes:
     return bytes([COOKIE_REPLY[0], 0, 0, 0]) + message[4:8] + random.Random(2).randbytes(56)
 
 
-def test_a_reply_to_our_initiation_is_taken_once(bed: Bed, other: Other) -> None:
-    bed.plane.open_index(INDEX, PEER)
+def test_a_reply_to_our_initiation_is_taken_once(harness: PlaneHarness, other: Other) -> None:
+    harness.plane.open_index(INDEX, PEER)
     message = other.gets()
     first, second = other.reply_to(message), other.reply_to(message)
     other.send(first, first, second)
-    assert heard(bed) == [first]
-    bed.counted(rx_bad_cookie_reply=2)
+    assert heard(harness) == [first]
+    harness.counted(rx_bad_cookie_reply=2)
 
 
-def test_forged_replies_do_not_use_up_the_genuine_one(bed: Bed, other: Other) -> None:
-    bed.plane.open_index(INDEX, PEER)
+def test_forged_replies_do_not_use_up_the_genuine_one(harness: PlaneHarness, other: Other) -> None:
+    harness.plane.open_index(INDEX, PEER)
     message = other.gets()
     good = other.reply_to(message)
     flipped = [good[:at] + bytes([good[at] ^ 1 << bit]) + good[at + 1 :] for at in range(8, 64) for bit in range(8)]
     for start in range(0, len(flipped), 16):
         other.send(*flipped[start : start + 16])
     other.send(forged(message))
-    bed.counted(rx_bad_cookie_reply=len(flipped) + 1)
-    assert heard(bed) == []
+    harness.counted(rx_bad_cookie_reply=len(flipped) + 1)
+    assert heard(harness) == []
     other.send(good)
-    assert heard(bed) == [good]
+    assert heard(harness) == [good]
 
 
-def test_a_reply_that_names_a_running_session_is_refused(bed: Bed, other: Other) -> None:
+def test_a_reply_that_names_a_running_session_is_refused(harness: PlaneHarness, other: Other) -> None:
     """Also an authentic one: the message that it answers has long had its answer."""
-    bed.plane.open_index(INDEX, PEER)
+    harness.plane.open_index(INDEX, PEER)
     message = other.gets()
     keys = bytes(32), bytes(range(32))
-    bed.plane.install_keypair(PEER, INDEX, 1, *keys, initiator=True, created_at=NOW, confirmed=True)
+    harness.plane.install_keypair(PEER, INDEX, 1, *keys, initiator=True, created_at=NOW, confirmed=True)
     other.send(other.reply_to(message), forged(message))
-    bed.counted(rx_unknown_index=2)
-    assert heard(bed) == []
+    harness.counted(rx_unknown_index=2)
+    assert heard(harness) == []
 
 
-def test_a_reply_to_our_response_is_taken_until_the_session_is_confirmed(bed: Bed, other: Other) -> None:
-    far = Far(bed, 1, session=False)
+def test_a_reply_to_our_response_is_taken_until_the_session_is_confirmed(harness: PlaneHarness, other: Other) -> None:
+    far = Far(harness, 1, session=False)
     far.peer = PEER  # whose keys it installs
-    bed.plane.allow_many(PEER, FAR_PREFIXES)
+    harness.plane.allow_many(PEER, FAR_PREFIXES)
     far.install(initiator=False, confirmed=False)
     good = other.reply_to(other.gets(RESPONSE, far.local_index))
     other.send(good)
-    assert heard(bed) == [good]
+    assert heard(harness) == [good]
     late = other.reply_to(other.gets(RESPONSE, far.local_index))
     far.send(reply(1))
-    assert bed.read(1) == [reply(1)]
+    assert harness.read(1) == [reply(1)]
     other.send(late)
-    bed.counted(rx_unknown_index=1)
-    assert heard(bed) == [good]
+    harness.counted(rx_unknown_index=1)
+    assert heard(harness) == [good]
 
 
-def test_only_the_last_message_has_an_answer(bed: Bed, other: Other) -> None:
-    bed.plane.open_index(INDEX, PEER)
+def test_only_the_last_message_has_an_answer(harness: PlaneHarness, other: Other) -> None:
+    harness.plane.open_index(INDEX, PEER)
     early = other.reply_to(other.gets())
-    bed.plane.open_index(INDEX + 1, PEER)
+    harness.plane.open_index(INDEX + 1, PEER)
     late = other.reply_to(other.gets(index=INDEX + 1))
     wrong_index = early[:4] + (INDEX + 1).to_bytes(4, "little") + early[8:]
     other.send(early, wrong_index)
-    bed.counted(rx_unknown_index=1, rx_bad_cookie_reply=1)
+    harness.counted(rx_unknown_index=1, rx_bad_cookie_reply=1)
     other.send(late)
-    assert heard(bed) == [late]
+    assert heard(harness) == [late]
 
 
-def test_nothing_sent_nothing_answered(bed: Bed, other: Other) -> None:
-    bed.plane.open_index(INDEX, PEER)
+def test_nothing_sent_nothing_answered(harness: PlaneHarness, other: Other) -> None:
+    harness.plane.open_index(INDEX, PEER)
     other.send(forged(handshake_message(*INITIATION)[:4] + INDEX.to_bytes(4, "little")))
-    bed.counted(rx_bad_cookie_reply=1)
+    harness.counted(rx_bad_cookie_reply=1)
     zero_mac1 = other.reply_to(bytes(4) + INDEX.to_bytes(4, "little") + bytes(140))
     other.send(zero_mac1)
-    bed.counted(rx_bad_cookie_reply=2)
-    assert heard(bed) == []
+    harness.counted(rx_bad_cookie_reply=2)
+    assert heard(harness) == []
 
 
-def test_a_reply_of_another_peers_is_refused(bed: Bed, other: Other) -> None:
-    bed.plane.open_index(INDEX, PEER)
+def test_a_reply_of_another_peers_is_refused(harness: PlaneHarness, other: Other) -> None:
+    harness.plane.open_index(INDEX, PEER)
     message = other.gets()
     stranger = cookies.Responder(key_of("somebody else's"), random.Random(3).randbytes)
     other.send(stranger.make_reply(message, SOURCE))
-    bed.counted(rx_bad_cookie_reply=1)
-    assert heard(bed) == []
+    harness.counted(rx_bad_cookie_reply=1)
+    assert heard(harness) == []
     good = other.reply_to(message)
     other.send(good)
-    assert heard(bed) == [good]
+    assert heard(harness) == [good]
 
 
-def test_a_handshake_that_is_over_has_no_reply(bed: Bed, other: Other) -> None:
-    bed.plane.open_index(INDEX, PEER)
+def test_a_handshake_that_is_over_has_no_reply(harness: PlaneHarness, other: Other) -> None:
+    harness.plane.open_index(INDEX, PEER)
     good = other.reply_to(other.gets())
-    bed.plane.close_index(INDEX)
+    harness.plane.close_index(INDEX)
     other.send(good)
-    bed.counted(rx_unknown_index=1)
-    bed.plane.open_index(INDEX, PEER)
+    harness.counted(rx_unknown_index=1)
+    harness.plane.open_index(INDEX, PEER)
     other.send(good)
-    assert heard(bed) == [good]
+    assert heard(harness) == [good]
 
 
-def test_a_keepalive_or_a_cookie_reply_of_ours_is_no_message_to_answer(bed: Bed, other: Other) -> None:
+def test_a_keepalive_or_a_cookie_reply_of_ours_is_no_message_to_answer(harness: PlaneHarness, other: Other) -> None:
     """The plane notes initiations and responses, whatever else is sent to a peer."""
-    bed.plane.open_index(INDEX, PEER)
+    harness.plane.open_index(INDEX, PEER)
     message = other.gets()
-    assert bed.plane.send_to_peer(PEER, bytes(64))
+    assert harness.plane.send_to_peer(PEER, bytes(64))
     other.sock.recv(2048)
     other.send(other.reply_to(message))
-    bed.counted(rx_bad_cookie_reply=1)
+    harness.counted(rx_bad_cookie_reply=1)
 
 
 @pytest.mark.dropin("16")
 @pytest.mark.known_bug("Roams on a cookie reply")
-def test_a_cookie_reply_moves_no_endpoint(bed: Bed, other: Other) -> None:
+def test_a_cookie_reply_moves_no_endpoint(harness: PlaneHarness, other: Other) -> None:
     """Its key is public: it may have come from anybody on the way, and from anywhere."""
-    bed.plane.open_index(INDEX, PEER)
+    harness.plane.open_index(INDEX, PEER)
     good = other.reply_to(other.gets())
-    before = bed.plane.endpoint(PEER)
+    before = harness.plane.endpoint(PEER)
     with udp_socket(socket.AF_INET, "127.0.0.2") as elsewhere:
-        elsewhere.sendto(good, ("127.0.0.1", bed.sockets.port))
-        bed.until(lambda: heard(bed) == [good], "the reply")
-    assert bed.plane.endpoint(PEER) == before
+        elsewhere.sendto(good, ("127.0.0.1", harness.sockets.port))
+        harness.until(lambda: heard(harness) == [good], "the reply")
+    assert harness.plane.endpoint(PEER) == before

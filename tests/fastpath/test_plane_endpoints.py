@@ -9,7 +9,7 @@ from itertools import cycle
 import pytest
 
 from tests.fastpath.packets import ACK, Tcp, cut, gso_vnet
-from tests.fastpath.plane_harness import Addr, Bed, Far, handshake_message, raw_packet, reply, seal, udp_socket
+from tests.fastpath.plane_harness import Addr, Far, PlaneHarness, handshake_message, raw_packet, reply, seal, udp_socket
 
 IP_RECVTOS = 13  # ip(7); not in the socket module
 FAMILIES = [socket.AF_INET, socket.AF_INET6]
@@ -26,9 +26,9 @@ def heard_from(sock: socket.socket, spoken_to: str) -> Addr:
     return socket.inet_pton(family, host), port, 0, socket.inet_pton(family, spoken_to), loopback()
 
 
-def is_at(bed: Bed, addr: Addr) -> None:
+def is_at(harness: PlaneHarness, addr: Addr) -> None:
     """Until the plane says so of peer 1."""
-    bed.until(lambda: bed.plane.endpoint(1) == addr, f"the peer is at {addr}, not {bed.plane.endpoint(1)}")
+    harness.until(lambda: harness.plane.endpoint(1) == addr, f"the peer is at {addr}, not {harness.plane.endpoint(1)}")
 
 
 @pytest.fixture
@@ -50,15 +50,15 @@ def elsewhere() -> Iterator[list[socket.socket]]:
 @pytest.mark.parametrize("text", [reply(1), b""], ids=["data", "keepalive"])
 @pytest.mark.parametrize("place", [0, 1, 2], ids=["port", "address", "family"])
 def test_authentic_packet_moves_the_endpoint(elsewhere: list[socket.socket], place: int, text: bytes) -> None:
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         far.send(reply(0))
-        is_at(bed, heard_from(far.sock, far.plane_addr()[0]))
+        is_at(harness, heard_from(far.sock, far.plane_addr()[0]))
         far.sock.close()
         far.sock = elsewhere[place]
         far.send(text)
-        is_at(bed, heard_from(far.sock, far.plane_addr()[0]))
-        bed.write(raw_packet(60))
+        is_at(harness, heard_from(far.sock, far.plane_addr()[0]))
+        harness.write(raw_packet(60))
         assert far.receive() == far.expect(0, raw_packet(60))
 
 
@@ -66,70 +66,70 @@ def test_authentic_packet_moves_the_endpoint(elsewhere: list[socket.socket], pla
 @pytest.mark.parametrize("place", [0, 1, 2], ids=["port", "address", "family"])
 def test_authentic_handshake_message_moves_the_endpoint(elsewhere: list[socket.socket], place: int) -> None:
     """What is authentic, and no replay, the core says; where it came from, the plane said with the message."""
-    with Bed() as bed:
-        far = Far(bed)
-        before = bed.plane.endpoint(1)
+    with PlaneHarness() as harness:
+        far = Far(harness)
+        before = harness.plane.endpoint(1)
         far.sock.close()
         far.sock = elsewhere[place]
         far.send_datagram(handshake_message(1, 148))
-        [(message, source)] = bed.received(1)
-        assert bed.plane.endpoint(1) == before, "that it came is not enough"
-        bed.plane.handshake_received(1, source, len(message))
-        assert bed.plane.endpoint(1) == source == heard_from(far.sock, far.plane_addr()[0])
-        bed.write(raw_packet(60))
+        [(message, source)] = harness.received(1)
+        assert harness.plane.endpoint(1) == before, "that it came is not enough"
+        harness.plane.handshake_received(1, source, len(message))
+        assert harness.plane.endpoint(1) == source == heard_from(far.sock, far.plane_addr()[0])
+        harness.write(raw_packet(60))
         assert far.receive() == far.expect(0, raw_packet(60))
 
 
 def test_peer_without_an_endpoint_gets_one() -> None:
-    with Bed() as bed:
-        far = Far(bed)
-        bed.plane.set_endpoint(1, None)
+    with PlaneHarness() as harness:
+        far = Far(harness)
+        harness.plane.set_endpoint(1, None)
         far.send(b"")
-        is_at(bed, heard_from(far.sock, "127.0.0.1"))
-        bed.plane.set_endpoint(1, None)
-        bed.plane.handshake_received(1, heard_from(far.sock, "127.0.0.1"), 148)
-        assert bed.plane.send_to_peer(1, b"an answer")
+        is_at(harness, heard_from(far.sock, "127.0.0.1"))
+        harness.plane.set_endpoint(1, None)
+        harness.plane.handshake_received(1, heard_from(far.sock, "127.0.0.1"), 148)
+        assert harness.plane.send_to_peer(1, b"an answer")
         assert far.receive() == b"an answer"
 
 
 @pytest.mark.dropin("16")
 @pytest.mark.known_bug("Roams on a cookie reply")
 def test_only_authentic_packets_move_it(elsewhere: list[socket.socket]) -> None:
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         far.send(reply(0))
-        is_at(bed, heard_from(far.sock, "127.0.0.1"))
-        bed.plane.open_index(7, 1)
-        moved, before = elsewhere[0], bed.plane.endpoint(1)
+        is_at(harness, heard_from(far.sock, "127.0.0.1"))
+        harness.plane.open_index(7, 1)
+        moved, before = elsewhere[0], harness.plane.endpoint(1)
         replayed = far.message(reply(0), 0)
         forged = far.message(reply(0), 5)[:-1] + b"?"
         wrong_index = seal(far.send_key, far.local_index ^ 4, 6, b"")
         handshakes = [handshake_message(1, 148), handshake_message(2, 92, 7), handshake_message(3, 64, 7)]
         for datagram in (replayed, forged, wrong_index, b"", bytes(32), *handshakes):
             moved.sendto(datagram, far.plane_addr())
-        bed.received(2)
-        bed.dropped(6)
-        assert bed.plane.endpoint(1) == before
+        harness.received(2)
+        harness.dropped(6)
+        assert harness.plane.endpoint(1) == before
         moved.sendto(far.message(b""), far.plane_addr())
-        is_at(bed, heard_from(moved, "127.0.0.1"))
+        is_at(harness, heard_from(moved, "127.0.0.1"))
 
 
 def test_expired_session_moves_nothing(elsewhere: list[socket.socket]) -> None:
-    with Bed() as bed:
-        far = Far(bed, age=200)
-        before = bed.plane.endpoint(1)
+    with PlaneHarness() as harness:
+        far = Far(harness, age=200)
+        before = harness.plane.endpoint(1)
         elsewhere[0].sendto(far.message(b""), far.plane_addr())
-        bed.counted(rx_expired=1)
-        assert bed.plane.endpoint(1) == before
+        harness.counted(rx_expired=1)
+        assert harness.plane.endpoint(1) == before
 
 
 def test_packet_from_a_foreign_inner_source_moves_it_all_the_same(elsewhere: list[socket.socket]) -> None:
     """It is authentic; the kernel's order is the same: endpoint first, then the allowed IPs."""
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         elsewhere[0].sendto(far.message(raw_packet(60)), far.plane_addr())
-        is_at(bed, heard_from(elsewhere[0], "127.0.0.1"))
-        bed.counted(rx_source_not_allowed=1)
+        is_at(harness, heard_from(elsewhere[0], "127.0.0.1"))
+        harness.counted(rx_source_not_allowed=1)
 
 
 @pytest.mark.known_bug("IPv6 source addresses")
@@ -137,13 +137,13 @@ def test_packet_from_a_foreign_inner_source_moves_it_all_the_same(elsewhere: lis
 def test_endpoint_is_as_it_was_set(family: socket.AddressFamily) -> None:
     ip = socket.inet_pton(family, "192.0.2.7" if family == socket.AF_INET else "2001:db8::7")
     local = socket.inet_pton(family, "192.0.2.8" if family == socket.AF_INET else "2001:db8::8")
-    with Bed() as bed:
-        Far(bed)
+    with PlaneHarness() as harness:
+        Far(harness)
         for addr in ((ip, 1, 0, b"", 0), (ip, 65535, 3, local, 4), (ip, 51820, 0, local, 0)):
-            bed.plane.set_endpoint(1, addr)
-            assert bed.plane.endpoint(1) == addr
-        bed.plane.set_endpoint(1, None)
-        assert bed.plane.endpoint(1) is None
+            harness.plane.set_endpoint(1, addr)
+            assert harness.plane.endpoint(1) == addr
+        harness.plane.set_endpoint(1, None)
+        assert harness.plane.endpoint(1) is None
 
 
 @pytest.mark.parametrize(
@@ -151,14 +151,14 @@ def test_endpoint_is_as_it_was_set(family: socket.AddressFamily) -> None:
     [(bytes(5), 1, 0, b"", 0), (b"", 1, 0, b"", 0), (bytes(4), 1, 0, bytes(16), 0), (bytes(16), 1, 0, bytes(4), 0)],
 )
 def test_what_is_no_endpoint_is_refused(addr: Addr) -> None:
-    with Bed() as bed:
-        Far(bed)
-        before = bed.plane.endpoint(1)
+    with PlaneHarness() as harness:
+        Far(harness)
+        before = harness.plane.endpoint(1)
         with pytest.raises(ValueError, match="4 or 16 bytes"):
-            bed.plane.set_endpoint(1, addr)
+            harness.plane.set_endpoint(1, addr)
         with pytest.raises(ValueError, match="4 or 16 bytes"):
-            bed.plane.handshake_received(1, addr, 148)
-        assert bed.plane.endpoint(1) == before
+            harness.plane.handshake_received(1, addr, 148)
+        assert harness.plane.endpoint(1) == before
 
 
 @pytest.mark.dropin("DSCP")
@@ -168,11 +168,11 @@ def test_handshake_messages_are_marked_af41(family: socket.AddressFamily) -> Non
     level, name = socket.IPPROTO_IP, IP_RECVTOS
     if family == socket.AF_INET6:
         level, name = socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS
-    with Bed() as bed:
-        far = Far(bed, family=family)
+    with PlaneHarness() as harness:
+        far = Far(harness, family=family)
         far.sock.setsockopt(level, name, 1)
-        assert bed.plane.send_to_peer(1, b"initiation")
-        assert bed.plane.send_keepalive(1)
+        assert harness.plane.send_to_peer(1, b"initiation")
+        assert harness.plane.send_keepalive(1)
         assert [far.sock.recvmsg(2048, 64)[1][0][2][0] for _ in range(2)] == [0x88, 0]
 
 
@@ -181,13 +181,15 @@ def test_handshake_messages_are_marked_af41(family: socket.AddressFamily) -> Non
 
 def speak_to(far: Far, address: str) -> None:
     """An authentic packet to that address of the plane's; returns once the plane has seen it."""
-    far.sock.sendto(far.message(b""), (address, far.bed.sockets.port))
+    far.sock.sendto(far.message(b""), (address, far.harness.sockets.port))
     local = socket.inet_pton(far.sock.family, address)
-    far.bed.until(lambda: (far.bed.plane.endpoint(far.peer) or [b""] * 5)[3] == local, "the endpoint's local address")
+    far.harness.until(
+        lambda: (far.harness.plane.endpoint(far.peer) or [b""] * 5)[3] == local, "the endpoint's local address"
+    )
 
 
 def answer_comes_from(far: Far) -> str:
-    far.bed.write(raw_packet(60))
+    far.harness.write(raw_packet(60))
     datagram, source = far.sock.recvfrom(2048)
     assert len(datagram) == 32 + 64
     return str(source[0])
@@ -197,16 +199,16 @@ def answer_comes_from(far: Far) -> str:
 @pytest.mark.known_bug("Sticky cmsg parsing")
 @pytest.mark.parametrize("address", ["127.0.0.2", "127.0.0.77", "127.1.2.3"])
 def test_answer_leaves_from_the_address_spoken_to(address: str) -> None:
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         assert answer_comes_from(far) == "127.0.0.1"
         speak_to(far, address)
-        assert bed.plane.endpoint(1) == heard_from(far.sock, address)
+        assert harness.plane.endpoint(1) == heard_from(far.sock, address)
         assert answer_comes_from(far) == address
-        assert bed.plane.send_keepalive(1)
-        assert far.sock.recvfrom(2048)[1] == (address, bed.sockets.port)
-        assert bed.plane.send_to_peer(1, b"hello")
-        assert far.sock.recvfrom(2048) == (b"hello", (address, bed.sockets.port))
+        assert harness.plane.send_keepalive(1)
+        assert far.sock.recvfrom(2048)[1] == (address, harness.sockets.port)
+        assert harness.plane.send_to_peer(1, b"hello")
+        assert far.sock.recvfrom(2048) == (b"hello", (address, harness.sockets.port))
 
 
 @pytest.mark.dropin("15")
@@ -215,22 +217,22 @@ def test_answer_leaves_from_the_address_spoken_to(address: str) -> None:
 def test_train_leaves_in_one_send_from_the_address_spoken_to(family: socket.AddressFamily, address: str) -> None:
     """Source, segment size and ECN are in the control data of one send: a wrong length is EINVAL, or a lost source."""
     packet = Tcp(payload=bytes(20 * 1000), flags=ACK, tos=2)
-    with Bed() as bed:
-        far = Far(bed, family=family)
+    with PlaneHarness() as harness:
+        far = Far(harness, family=family)
         speak_to(far, address)
-        sends = bed.counter("tx_sends")
-        bed.write(packet.unfinished(), gso_vnet(packet, 1000))
+        sends = harness.counter("tx_sends")
+        harness.write(packet.unfinished(), gso_vnet(packet, 1000))
         for counter, segment in enumerate(cut(packet, 1000)):
             datagram, source = far.sock.recvfrom(2048)
             assert (datagram, source[0]) == (far.expect(counter, segment), address)
-        bed.counted(tx_sends=sends + 1, tx_gso_refused=0, tx_source_cleared=0, tx_send_error=0)
+        harness.counted(tx_sends=sends + 1, tx_gso_refused=0, tx_source_cleared=0, tx_send_error=0)
 
 
 @pytest.mark.known_bug("Race on the endpoint")
 def test_endpoint_that_moves_while_packets_leave_is_always_a_whole_one() -> None:
     """From address and port to other ones, and so on: nothing leaves for a mixture. (A race shows now and then.)"""
     addresses = ["127.0.0.1", "127.0.0.2", "::1"]
-    with Bed() as bed, ExitStack() as socks:
+    with PlaneHarness() as harness, ExitStack() as socks:
 
         def bound(address: str, port: int = 0) -> socket.socket:
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -241,48 +243,50 @@ def test_endpoint_that_moves_while_packets_leave_is_always_a_whole_one() -> None
         mixtures = [
             bound(address, port) for one, address in enumerate(addresses) for port in ports[:one] + ports[one + 1 :]
         ]
-        far = Far(bed, 1, sock=places[0])
-        Far(bed, 2, prefixes=[(bytes([10, 5, 0, 0]), 16)])
+        far = Far(harness, 1, sock=places[0])
+        Far(harness, 2, prefixes=[(bytes([10, 5, 0, 0]), 16)])
         to_other = raw_packet(60).replace(bytes([10, 0, 0, 2]), bytes([10, 5, 0, 1]))
         for number in range(1, 21):
             moves = [far.message(b"") for _ in range(2000)]
-            bed.plane.detach_tun()
+            harness.plane.detach_tun()
             for _ in range(1000):
-                bed.write(raw_packet(60))
-                bed.write(to_other)  # in between, so that each packet is a run of its own, and looks the endpoint up
-            bed.plane.attach_tun(bed.tun_end.fileno(), vnet_hdr_len=10)
+                harness.write(raw_packet(60))
+                harness.write(
+                    to_other
+                )  # in between, so that each packet is a run of its own, and looks the endpoint up
+            harness.plane.attach_tun(harness.tun_end.fileno(), vnet_hdr_len=10)
             for move, place in zip(moves, cycle(places), strict=False):
-                place.sendto(move, ("::1" if place is places[2] else "127.0.0.1", bed.sockets.port))
+                place.sendto(move, ("::1" if place is places[2] else "127.0.0.1", harness.sockets.port))
 
             def all_sent(expected: int = 2000 * number) -> bool:
-                return bed.counter("tx_datagrams") == expected
+                return harness.counter("tx_datagrams") == expected
 
-            bed.until(all_sent, "all sent")
-        assert bed.counter("rx_keepalives") > 1000
-        bed.counted(tx_send_error=0, tx_source_cleared=0)
+            harness.until(all_sent, "all sent")
+        assert harness.counter("rx_keepalives") > 1000
+        harness.counted(tx_send_error=0, tx_source_cleared=0)
         assert select.select(mixtures, [], [], 0)[0] == []
 
 
 @pytest.mark.dropin("15")
 def test_each_peer_has_its_own_source() -> None:
     """Known bug elsewhere: sticky sources were kept for some peers only."""
-    with Bed() as bed:
-        first = Far(bed, 1)
-        second = Far(bed, 2, prefixes=[(bytes([10, 5, 0, 0]), 16)])
+    with PlaneHarness() as harness:
+        first = Far(harness, 1)
+        second = Far(harness, 2, prefixes=[(bytes([10, 5, 0, 0]), 16)])
         speak_to(first, "127.0.0.3")
         speak_to(second, "127.0.0.4")
         assert answer_comes_from(first) == "127.0.0.3"
-        assert bed.plane.send_keepalive(2)
+        assert harness.plane.send_keepalive(2)
         assert second.sock.recvfrom(2048)[1][0] == "127.0.0.4"
 
 
 def test_cleared_source_is_forgotten() -> None:
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         speak_to(far, "127.0.0.9")
-        ip, port, scope_id, _, _ = bed.plane.endpoint(1) or pytest.fail("no endpoint")
-        bed.plane.clear_source(1)
-        assert bed.plane.endpoint(1) == (ip, port, scope_id, b"", 0)
+        ip, port, scope_id, _, _ = harness.plane.endpoint(1) or pytest.fail("no endpoint")
+        harness.plane.clear_source(1)
+        assert harness.plane.endpoint(1) == (ip, port, scope_id, b"", 0)
         assert answer_comes_from(far) == "127.0.0.1"
 
 
@@ -291,29 +295,29 @@ def test_cleared_source_is_forgotten() -> None:
 @pytest.mark.parametrize("udp_gso", [True, False])
 def test_source_that_is_gone_is_dropped_and_the_packets_go(udp_gso: bool) -> None:
     """An address that this host does not have, as after a failover: the kernel refuses it, the route decides again."""
-    with Bed(udp_gso=udp_gso) as bed:
-        far = Far(bed)
-        ip, port, *_ = bed.plane.endpoint(1) or pytest.fail("no endpoint")
-        bed.plane.set_endpoint(1, (ip, port, 0, socket.inet_aton("192.0.2.1"), 0))
-        bed.plane.detach_tun()
+    with PlaneHarness(udp_gso=udp_gso) as harness:
+        far = Far(harness)
+        ip, port, *_ = harness.plane.endpoint(1) or pytest.fail("no endpoint")
+        harness.plane.set_endpoint(1, (ip, port, 0, socket.inet_aton("192.0.2.1"), 0))
+        harness.plane.detach_tun()
         for number in range(5):
-            bed.write(raw_packet(60, 4, number))
-        bed.plane.attach_tun(bed.tun_end.fileno(), vnet_hdr_len=10)
+            harness.write(raw_packet(60, 4, number))
+        harness.plane.attach_tun(harness.tun_end.fileno(), vnet_hdr_len=10)
         for number in range(5):
             assert far.receive() == far.expect(number, raw_packet(60, 4, number))
-        bed.until(lambda: bed.plane.endpoint(1) == (ip, port, 0, b"", 0), "the source was cleared")
-        assert bed.counter("tx_source_cleared") >= 1
-        bed.counted(tx_gso_refused=0, tx_send_error=0)
-        assert bed.plane.offloads()["udp_gso4"] == udp_gso
+        harness.until(lambda: harness.plane.endpoint(1) == (ip, port, 0, b"", 0), "the source was cleared")
+        assert harness.counter("tx_source_cleared") >= 1
+        harness.counted(tx_gso_refused=0, tx_send_error=0)
+        assert harness.plane.offloads()["udp_gso4"] == udp_gso
 
 
 @pytest.mark.dropin("15")
 @pytest.mark.known_bug("Stale source")
 def test_source_that_is_gone_over_ipv6() -> None:
-    with Bed() as bed:
-        far = Far(bed, family=socket.AF_INET6)
-        ip, port, *_ = bed.plane.endpoint(1) or pytest.fail("no endpoint")
-        bed.plane.set_endpoint(1, (ip, port, 0, socket.inet_pton(socket.AF_INET6, "2001:db8::1"), 0))
-        bed.write(raw_packet(60))
+    with PlaneHarness() as harness:
+        far = Far(harness, family=socket.AF_INET6)
+        ip, port, *_ = harness.plane.endpoint(1) or pytest.fail("no endpoint")
+        harness.plane.set_endpoint(1, (ip, port, 0, socket.inet_pton(socket.AF_INET6, "2001:db8::1"), 0))
+        harness.write(raw_packet(60))
         assert far.receive() == far.expect(0, raw_packet(60))
-        bed.counted(tx_source_cleared=1)
+        harness.counted(tx_source_cleared=1)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from tests.fastpath.packets import Tcp, Udp, cut, gso_vnet
-from tests.fastpath.plane_harness import Bed, Far, pad, raw_packet, udp_socket
+from tests.fastpath.plane_harness import Far, PlaneHarness, pad, raw_packet, udp_socket
 
 pytestmark = pytest.mark.known_bug("Linux 7.0-rc1")
 UDP_GRO = 104
@@ -49,54 +49,54 @@ def wire_len(inner: int) -> int:
 @pytest.mark.parametrize("segments", [2, 3, 40])
 def test_equal_datagrams_are_not_segmented(family: socket.AddressFamily, address: str, segments: int) -> None:
     packet = replace(Tcp(), payload=PAYLOAD[: segments * 1340])
-    with Bed(udp_gso_equal_tail=False) as bed:
-        far = Far(bed, sock=merging_socket(family, address))
-        bed.write(packet.unfinished(), gso_vnet(packet, 1340))
+    with PlaneHarness(udp_gso_equal_tail=False) as harness:
+        far = Far(harness, sock=merging_socket(family, address))
+        harness.write(packet.unfinished(), gso_vnet(packet, 1340))
         assert shapes(far, segments) == [(wire_len(1380), 0)] * segments
-        bed.counted(tx_datagrams=segments, tx_sends=1, tx_gso_refused=0)
-        assert bed.plane.offloads()["udp_gso4"]
-        assert not bed.plane.offloads()["udp_gso_equal_tail"]
+        harness.counted(tx_datagrams=segments, tx_sends=1, tx_gso_refused=0)
+        assert harness.plane.offloads()["udp_gso4"]
+        assert not harness.plane.offloads()["udp_gso_equal_tail"]
 
 
 @FAMILIES
 def test_with_the_switch_off_they_are(family: socket.AddressFamily, address: str) -> None:
     packet = replace(Tcp(), payload=PAYLOAD[: 40 * 1340])
-    with Bed() as bed:
-        far = Far(bed, sock=merging_socket(family, address))
-        bed.write(packet.unfinished(), gso_vnet(packet, 1340))
+    with PlaneHarness() as harness:
+        far = Far(harness, sock=merging_socket(family, address))
+        harness.write(packet.unfinished(), gso_vnet(packet, 1340))
         assert shapes(far, 40) == [(40 * wire_len(1380), wire_len(1380))]
-        assert bed.plane.offloads()["udp_gso_equal_tail"]
+        assert harness.plane.offloads()["udp_gso_equal_tail"]
 
 
 @FAMILIES
 def test_shorter_last_datagram_is_segmented_all_the_same(family: socket.AddressFamily, address: str) -> None:
     packet = replace(Tcp(), payload=PAYLOAD[: 39 * 1340 + 100])
-    with Bed(udp_gso_equal_tail=False) as bed:
-        far = Far(bed, sock=merging_socket(family, address))
-        bed.write(packet.unfinished(), gso_vnet(packet, 1340))
+    with PlaneHarness(udp_gso_equal_tail=False) as harness:
+        far = Far(harness, sock=merging_socket(family, address))
+        harness.write(packet.unfinished(), gso_vnet(packet, 1340))
         assert shapes(far, 40) == [(39 * wire_len(1380) + wire_len(140), wire_len(1380))]
 
 
 def test_both_shapes_in_one_batch_keep_their_order() -> None:
     """And what goes out in one send of many messages, singly, keeps it too."""
-    with Bed(udp_gso_equal_tail=False) as bed:
-        far = Far(bed, sock=merging_socket(socket.AF_INET, "127.0.0.1"))
-        bed.plane.detach_tun()
+    with PlaneHarness(udp_gso_equal_tail=False) as harness:
+        far = Far(harness, sock=merging_socket(socket.AF_INET, "127.0.0.1"))
+        harness.plane.detach_tun()
         expected = 0
         for number in range(6):
             equal = replace(Udp(), payload=PAYLOAD[: 5 * 1000], ident=number)
             unequal = replace(Udp(), payload=PAYLOAD[: 5 * 1000 + 7], ident=number)
             for packet in (equal, unequal):
-                bed.write(packet.unfinished(), gso_vnet(packet, 1000))
+                harness.write(packet.unfinished(), gso_vnet(packet, 1000))
                 expected += len(cut(packet, 1000))
             for _ in range(3):
-                bed.write(raw_packet(500, 4, number))
+                harness.write(raw_packet(500, 4, number))
                 expected += 1
-        bed.plane.attach_tun(bed.tun_end.fileno(), vnet_hdr_len=10)
+        harness.plane.attach_tun(harness.tun_end.fileno(), vnet_hdr_len=10)
         for length, stride in shapes(far, expected):
             assert stride == 0 or length % stride, "all of a length"
 
 
 def test_without_segmentation_there_is_no_equal_tail_either() -> None:
-    with Bed(udp_gso=False) as bed:
-        assert not bed.plane.offloads()["udp_gso_equal_tail"]
+    with PlaneHarness(udp_gso=False) as harness:
+        assert not harness.plane.offloads()["udp_gso_equal_tail"]

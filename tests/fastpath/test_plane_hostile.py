@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fastpath.plane_harness import EVERYWHERE, HEADER_LEN, TAG_LEN, Bed, Far, pad, reply, seal
+from tests.fastpath.plane_harness import EVERYWHERE, HEADER_LEN, TAG_LEN, Far, PlaneHarness, pad, reply, seal
 from tests.paper import COOKIE_REPLY, INITIATION, RESPONSE
 
 LARGEST_UDP = 65507
@@ -16,28 +16,28 @@ WINDOW = 8192 - 64
 BURST = 64
 
 
-def send_all(bed: Bed, far: Far, datagrams: list[bytes]) -> None:
+def send_all(harness: PlaneHarness, far: Far, datagrams: list[bytes]) -> None:
     """Sends them a few at a time, so that the socket's buffer loses none, and waits until all are seen."""
-    seen = bed.counter("rx_datagrams")
+    seen = harness.counter("rx_datagrams")
     for start in range(0, len(datagrams), BURST):
         burst = datagrams[start : start + BURST]
         for datagram in burst:
             far.send_datagram(datagram)
         seen += len(burst)
-        bed.counted(rx_datagrams=seen)
+        harness.counted(rx_datagrams=seen)
 
 
-def nothing_happened(bed: Bed, far: Far) -> None:
+def nothing_happened(harness: PlaneHarness, far: Far) -> None:
     """No trace of what was sent so far, and the plane lives."""
-    bed.drain()
-    assert bed.happened == []
-    assert bed.messages == []
-    assert bed.plane.activity(1) == (0, 0, 0, 0)
-    assert bed.plane.peer_stats(1) == (0, 0)
-    assert bed.counter("rx_packets") == 0
-    assert bed.counter("rx_keepalives") == 0
+    harness.drain()
+    assert harness.happened == []
+    assert harness.messages == []
+    assert harness.plane.activity(1) == (0, 0, 0, 0)
+    assert harness.plane.peer_stats(1) == (0, 0)
+    assert harness.counter("rx_packets") == 0
+    assert harness.counter("rx_keepalives") == 0
     far.send(reply(7))
-    assert bed.read(1) == [reply(7)]
+    assert harness.read(1) == [reply(7)]
 
 
 @pytest.mark.known_bug("An oversized UDP datagram")
@@ -45,112 +45,112 @@ def nothing_happened(bed: Bed, far: Far) -> None:
 @pytest.mark.parametrize("kind", [0, 1, 2, 3, 4, 5, 0xFF])
 def test_junk_of_every_length(kind: int, family: socket.AddressFamily) -> None:
     noise = random.Random(kind)
-    with Bed() as bed:
-        far = Far(bed, family=family)
+    with PlaneHarness() as harness:
+        far = Far(harness, family=family)
         lengths = [*range(201), 1500, 9000, LARGEST_UDP]
         datagrams = [(bytes([kind, 0, 0, 0]) + noise.randbytes(length))[:length] for length in lengths]
-        send_all(bed, far, datagrams)
-        bed.dropped(len(lengths))
-        nothing_happened(bed, far)
+        send_all(harness, far, datagrams)
+        harness.dropped(len(lengths))
+        nothing_happened(harness, far)
 
 
 def test_junk_that_names_a_session() -> None:
     noise = random.Random(1)
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         start = b"\4\0\0\0" + far.local_index.to_bytes(4, "little") + bytes(8)
         lengths = [*range(1, 201), 1500, LARGEST_UDP]
-        send_all(bed, far, [(start + noise.randbytes(length))[:length] for length in lengths])
+        send_all(harness, far, [(start + noise.randbytes(length))[:length] for length in lengths])
         short = HEADER_LEN + TAG_LEN - 1
-        bed.counted(rx_malformed=short, rx_forged=len(lengths) - short)
-        nothing_happened(bed, far)
+        harness.counted(rx_malformed=short, rx_forged=len(lengths) - short)
+        nothing_happened(harness, far)
 
 
 def test_every_flipped_bit() -> None:
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         good = far.message(reply(1), 100)
         for bit in range(len(good) * 8):
             forged = bytearray(good)
             forged[bit // 8] ^= 1 << bit % 8
             far.send_datagram(bytes(forged))
             if bit % BURST == BURST - 1:
-                bed.dropped(bit + 1)
-        bed.dropped(len(good) * 8)
-        assert bed.counter("rx_malformed") == 32  # the type and the reserved bytes
-        assert bed.counter("rx_unknown_index") == 32
-        assert bed.counter("rx_forged") == (len(good) - 8) * 8
-        nothing_happened(bed, far)
+                harness.dropped(bit + 1)
+        harness.dropped(len(good) * 8)
+        assert harness.counter("rx_malformed") == 32  # the type and the reserved bytes
+        assert harness.counter("rx_unknown_index") == 32
+        assert harness.counter("rx_forged") == (len(good) - 8) * 8
+        nothing_happened(harness, far)
         far.send_datagram(good)
-        assert bed.read(1) == [reply(1)]
+        assert harness.read(1) == [reply(1)]
 
 
 def test_every_cut() -> None:
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         good = far.message(reply(1, 200), 100)
-        send_all(bed, far, [good[:length] for length in range(len(good))] + [good + bytes(n) for n in range(1, 33)])
-        bed.dropped(len(good) + 32)
-        nothing_happened(bed, far)
+        send_all(harness, far, [good[:length] for length in range(len(good))] + [good + bytes(n) for n in range(1, 33)])
+        harness.dropped(len(good) + 32)
+        nothing_happened(harness, far)
 
 
 @pytest.mark.parametrize("reserved", [b"\1\0\0", b"\0\1\0", b"\0\0\1", b"\xff\xff\xff"])
 def test_reserved_bytes_have_to_be_zero(reserved: bytes) -> None:
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         good = far.message(reply(1), 100)
-        send_all(bed, far, [good[:1] + reserved + good[4:]])
-        bed.counted(rx_malformed=1)
-        nothing_happened(bed, far)
+        send_all(harness, far, [good[:1] + reserved + good[4:]])
+        harness.counted(rx_malformed=1)
+        nothing_happened(harness, far)
 
 
 @pytest.mark.parametrize("kind", [0, INITIATION[0], RESPONSE[0], COOKIE_REPLY[0], 5, 0x84])
 def test_transport_message_of_another_type(kind: int) -> None:
-    with Bed() as bed:
-        far = Far(bed)
-        send_all(bed, far, [bytes([kind]) + far.message(reply(1), 100)[1:]])
-        bed.counted(rx_malformed=1)
-        nothing_happened(bed, far)
+    with PlaneHarness() as harness:
+        far = Far(harness)
+        send_all(harness, far, [bytes([kind]) + far.message(reply(1), 100)[1:]])
+        harness.counted(rx_malformed=1)
+        nothing_happened(harness, far)
 
 
 def test_other_indices() -> None:
-    with Bed() as bed:
-        far = Far(bed)
-        bed.plane.open_index(4711, 1)  # a handshake in flight has no key
+    with PlaneHarness() as harness:
+        far = Far(harness)
+        harness.plane.open_index(4711, 1)  # a handshake in flight has no key
         indices = [0, 1, 4711, far.local_index ^ 1, far.local_index ^ 0x80000000, far.remote_index, 0xFFFFFFFF]
-        send_all(bed, far, [seal(far.send_key, index, 0, pad(reply(1))) for index in indices])
-        bed.counted(rx_unknown_index=len(indices))
-        nothing_happened(bed, far)
+        send_all(harness, far, [seal(far.send_key, index, 0, pad(reply(1))) for index in indices])
+        harness.counted(rx_unknown_index=len(indices))
+        nothing_happened(harness, far)
 
 
 def test_keys_have_a_direction() -> None:
     """What we sent, sent back to us."""
-    with Bed() as bed:
-        far = Far(bed)
-        send_all(bed, far, [seal(far.key, far.local_index, counter, pad(reply(1))) for counter in range(3)])
-        bed.counted(rx_forged=3)
-        nothing_happened(bed, far)
+    with PlaneHarness() as harness:
+        far = Far(harness)
+        send_all(harness, far, [seal(far.key, far.local_index, counter, pad(reply(1))) for counter in range(3)])
+        harness.counted(rx_forged=3)
+        nothing_happened(harness, far)
 
 
 def test_replayed_packets() -> None:
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         messages = [far.message(reply(number)) for number in range(50)]
-        send_all(bed, far, messages)
-        assert bed.read(50) == [reply(number) for number in range(50)]
-        send_all(bed, far, messages * 2)
-        bed.counted(rx_replayed=100, rx_packets=50)
+        send_all(harness, far, messages)
+        assert harness.read(50) == [reply(number) for number in range(50)]
+        send_all(harness, far, messages * 2)
+        harness.counted(rx_replayed=100, rx_packets=50)
         far.send(reply(99))
-        assert bed.read(1) == [reply(99)]
+        assert harness.read(1) == [reply(99)]
 
 
 def test_replayed_keepalive() -> None:
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         message = far.message(b"")
-        send_all(bed, far, [message] * 3)
-        bed.counted(rx_keepalives=1, rx_replayed=2)
-        bed.until(lambda: bed.plane.peer_stats(1) == (0, 32), "counted once")
+        send_all(harness, far, [message] * 3)
+        harness.counted(rx_keepalives=1, rx_replayed=2)
+        harness.until(lambda: harness.plane.peer_stats(1) == (0, 32), "counted once")
 
 
 @pytest.mark.known_bug("Replay window of 32")
@@ -158,61 +158,61 @@ def test_packets_out_of_order_within_the_window() -> None:
     """Known bug elsewhere: windows of 32, 192 or 1,024 packets."""
     counters = list(range(0, WINDOW + 1, 64))
     random.Random(3).shuffle(counters)
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         far.send(reply(0), WINDOW)
         far.send(reply(1), 0)
-        assert bed.read(2) == [reply(0), reply(1)]
+        assert harness.read(2) == [reply(0), reply(1)]
         wanted = [counter for counter in counters if counter not in {0, WINDOW}]
         for counter in wanted:
             far.send(reply(counter), counter)
-            assert bed.read(1) == [reply(counter)]
+            assert harness.read(1) == [reply(counter)]
         far.send(reply(2), WINDOW + 1)
         far.send(reply(3), 0)  # seen, and too old by now
         far.send(reply(4), 1)  # just within
-        assert bed.read(2) == [reply(2), reply(4)]
-        bed.counted(rx_replayed=1)
+        assert harness.read(2) == [reply(2), reply(4)]
+        harness.counted(rx_replayed=1)
 
 
 @pytest.mark.known_bug("Window moved")
 def test_window_does_not_move_before_authentication() -> None:
     """Known bug elsewhere. A forged packet far ahead, were it believed, would make all others too old."""
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         far.send(reply(0))
-        assert bed.read(1) == [reply(0)]
+        assert harness.read(1) == [reply(0)]
         ahead = [far.message(reply(1), counter)[:-1] + b"?" for counter in (1, 2, 8000, 10**6, 2**60, 2**63)]
-        send_all(bed, far, ahead)
-        bed.counted(rx_forged=len(ahead))
+        send_all(harness, far, ahead)
+        harness.counted(rx_forged=len(ahead))
         for number in (1, 2, 3):
             far.send(reply(number))
-        assert bed.read(3) == [reply(1), reply(2), reply(3)]
-        bed.counted(rx_replayed=0)
+        assert harness.read(3) == [reply(1), reply(2), reply(3)]
+        harness.counted(rx_replayed=0)
 
 
 def test_forged_packet_does_not_use_up_its_counter() -> None:
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         good = far.message(reply(1))
         far.send_datagram(good[:20] + bytes([good[20] ^ 1]) + good[21:])
         far.send_datagram(good)
-        assert bed.read(1) == [reply(1)]
-        bed.counted(rx_forged=1, rx_replayed=0)
+        assert harness.read(1) == [reply(1)]
+        harness.counted(rx_forged=1, rx_replayed=0)
 
 
 def test_stranger_in_the_middle_of_a_train_of_junk() -> None:
     """16 junk datagrams fill a receive batch; what is real is found all the same, whoever sent more."""
     noise = random.Random(5)
-    with Bed() as bed:
-        far, stranger = Far(bed, 1), Far(bed, 2, prefixes=[])
+    with PlaneHarness() as harness:
+        far, stranger = Far(harness, 1), Far(harness, 2, prefixes=[])
         wanted = []
         for number in range(40):
             for _ in range(16):
                 stranger.send_datagram(b"\4\0\0\0" + noise.randbytes(noise.randrange(1400)))
             far.send(reply(number))
             wanted.append(reply(number))
-        assert bed.read(40) == wanted
-        bed.dropped(640)
+        assert harness.read(40) == wanted
+        harness.dropped(640)
 
 
 datagram_bytes = st.one_of(
@@ -225,29 +225,29 @@ datagram_bytes = st.one_of(
 
 
 @pytest.fixture(scope="module")
-def lively_bed() -> Iterator[tuple[Bed, Far]]:
-    with Bed() as bed:
-        yield bed, Far(bed)
+def lively_bed() -> Iterator[tuple[PlaneHarness, Far]]:
+    with PlaneHarness() as harness:
+        yield harness, Far(harness)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(datagram_bytes, max_size=10))
-def test_plane_survives_every_datagram(lively_bed: tuple[Bed, Far], datagrams: list[bytes]) -> None:
-    bed, far = lively_bed
-    before = bed.drops()
+def test_plane_survives_every_datagram(lively_bed: tuple[PlaneHarness, Far], datagrams: list[bytes]) -> None:
+    harness, far = lively_bed
+    before = harness.drops()
     for datagram in datagrams:
         far.send_datagram(datagram)
     far.send(reply(far.counter))
-    assert bed.read(1) == [reply(far.counter - 1)]
-    bed.dropped(before + len(datagrams))
-    bed.drain()
-    assert bed.messages == []
+    assert harness.read(1) == [reply(far.counter - 1)]
+    harness.dropped(before + len(datagrams))
+    harness.drain()
+    assert harness.messages == []
 
 
 @pytest.fixture(scope="module")
-def open_bed() -> Iterator[tuple[Bed, Far]]:
-    with Bed() as bed:
-        yield bed, Far(bed, prefixes=EVERYWHERE)
+def open_bed() -> Iterator[tuple[PlaneHarness, Far]]:
+    with PlaneHarness() as harness:
+        yield harness, Far(harness, prefixes=EVERYWHERE)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -267,9 +267,9 @@ def open_bed() -> Iterator[tuple[Bed, Far]]:
         max_size=10,
     )
 )
-def test_plane_survives_every_text_of_an_authentic_peer(open_bed: tuple[Bed, Far], texts: list[bytes]) -> None:
+def test_plane_survives_every_text_of_an_authentic_peer(open_bed: tuple[PlaneHarness, Far], texts: list[bytes]) -> None:
     """A peer may be hostile too: what reaches the TUN is exactly the texts that are whole IP packets."""
-    bed, far = open_bed
+    harness, far = open_bed
 
     def cut(text: bytes) -> bytes | None:
         version = text[0] >> 4 if text else 0
@@ -286,4 +286,4 @@ def test_plane_survives_every_text_of_an_authentic_peer(open_bed: tuple[Bed, Far
         far.send_datagram(seal(far.send_key, far.local_index, far.counter, text))
         far.counter += 1
     wanted = [packet for text in texts if (packet := cut(text)) is not None]
-    assert bed.read(len(wanted)) == wanted
+    assert harness.read(len(wanted)) == wanted

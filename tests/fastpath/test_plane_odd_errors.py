@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.fastpath.plane_harness import Bed
+from tests.fastpath.plane_harness import PlaneHarness
 from tests.runtime.syscall_refusal import SUPPORTED
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="numbers of system calls are known for x86-64 alone")
@@ -16,45 +16,45 @@ POLL, RECVMMSG = 7, 299
 
 PROGRAM = """
 import errno, json, socket, sys, time
-from tests.fastpath.plane_harness import Bed
+from tests.fastpath.plane_harness import PlaneHarness
 from tests.runtime.syscall_refusal import Argument, refuse
 number, code, waited_for, socket_fd, counter, helpers = json.loads(sys.argv[1])
-with Bed(helpers=helpers) as bed:
-    plane = bed.plane
-    tests = [[Argument(1, count)] for count in waited_for] or [[Argument(0, bed.sockets.fd4)] if socket_fd else []]
+with PlaneHarness(helpers=helpers) as harness:
+    plane = harness.plane
+    tests = [[Argument(1, count)] for count in waited_for] or [[Argument(0, harness.sockets.fd4)] if socket_fd else []]
     for arguments in tests:
         refuse(number, code, arguments, all_threads=True)
     plane.heartbeats()               # wakes both: their next call is refused
-    near = bed.sockets.udp4.getsockname()[1]
+    near = harness.sockets.udp4.getsockname()[1]
     far, far6 = (socket.socket(family, socket.SOCK_DGRAM) for family in (socket.AF_INET, socket.AF_INET6))
     with far, far6:
         far.sendto(b"junk", ("127.0.0.1", near))
         began = time.monotonic()
-        bed.until(lambda: bed.counter(counter) >= 20, "errors")
-        took, counted = time.monotonic() - began, bed.counter(counter)
+        harness.until(lambda: harness.counter(counter) >= 20, "errors")
+        took, counted = time.monotonic() - began, harness.counter(counter)
         # Outbound: a packet that no peer takes. Inbound: junk by IPv6, and by IPv4 where that can be received.
-        bed.tun.send(bytes(10) + bytes.fromhex("45000014000000004011000001020304") + bytes(4))
-        bed.until(lambda: bed.counter("tx_no_peer") == 1, "the packet to go out")
-        received = bed.counter("rx_malformed")
+        harness.tun.send(bytes(10) + bytes.fromhex("45000014000000004011000001020304") + bytes(4))
+        harness.until(lambda: harness.counter("tx_no_peer") == 1, "the packet to go out")
+        received = harness.counter("rx_malformed")
         if number != 299 or socket_fd:
             far6.sendto(b"junk", ("::1", near))
-            bed.until(lambda: bed.counter("rx_malformed") > received, "the datagram to come in")
+            harness.until(lambda: harness.counter("rx_malformed") > received, "the datagram to come in")
     print(json.dumps([took, counted]))
 """
 
 WHILE_LENT = """
 import json, sys
-from tests.fastpath.plane_harness import Bed, Far, raw_packet
+from tests.fastpath.plane_harness import PlaneHarness, Far, raw_packet
 from tests.fastpath.test_handoff import lent
 from tests.runtime.syscall_refusal import Argument, refuse
 number, code, waited_for, helpers = json.loads(sys.argv[1])
-with Bed(helpers=helpers) as bed:
-    far = Far(bed)
-    lent(bed, far)
+with PlaneHarness(helpers=helpers) as harness:
+    far = Far(harness)
+    lent(harness, far)
     refuse(number, code, [Argument(1, waited_for)], all_threads=True)
-    bed.write(raw_packet(60))   # wakes the thread that receives: its next call is refused
-    bed.until(lambda: bed.counter("tx_returned") >= 1, "the sending to go back to its own thread")
-    assert bed.counter("rx_wait_error") > 0
+    harness.write(raw_packet(60))   # wakes the thread that receives: its next call is refused
+    harness.until(lambda: harness.counter("tx_returned") >= 1, "the sending to go back to its own thread")
+    assert harness.counter("rx_wait_error") > 0
 """
 
 TX_WAITS_FOR, RX_WAITS_FOR = 2, 4
@@ -76,14 +76,14 @@ TX_WAITS_FOR, RX_WAITS_FOR = 2, 4
 def test_a_thread_pauses_and_the_other_direction_goes_on(
     number: int, code: int, waits_for: list[int], one_socket: bool, counter: str
 ) -> None:
-    output = run(PROGRAM, number, code, waits_for, one_socket, counter, Bed.helpers)
+    output = run(PROGRAM, number, code, waits_for, one_socket, counter, PlaneHarness.helpers)
     took, counted = json.loads(output)
     # So few in so long a time: a bound that a slow machine makes easier. A thread that spins has millions a second.
     assert counted <= 20 + 8 + took * 1000
 
 
 def test_a_thread_that_can_not_wait_does_not_send_for_the_other() -> None:
-    run(WHILE_LENT, POLL, errno.ENOMEM, RX_WAITS_FOR, Bed.helpers)
+    run(WHILE_LENT, POLL, errno.ENOMEM, RX_WAITS_FOR, PlaneHarness.helpers)
 
 
 def run(program: str, *case: object) -> str:

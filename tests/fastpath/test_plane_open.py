@@ -8,7 +8,7 @@ import pytest
 
 from pywg._fastpath import CONFIRMED
 from tests.fastpath.packets import ACK, PSH, Ip, Tcp, Udp
-from tests.fastpath.plane_harness import Bed, Far, Raw, inbound, reply, seal
+from tests.fastpath.plane_harness import Far, PlaneHarness, Raw, inbound, reply, seal
 
 FAMILIES = [socket.AF_INET, socket.AF_INET6]
 KINDS = [Tcp(), Tcp(version=6), Udp(), Udp(version=6)]
@@ -24,9 +24,11 @@ def inbound_raw(length: int, version: int, fill: int) -> bytes:
 @pytest.mark.parametrize("version", [4, 6])
 def test_every_size_up_to_the_mtu(version: int, family: socket.AddressFamily, vnet_hdr_len: int) -> None:
     """Padding is cut off by the inner packet's own length; a frame of one packet has an empty virtio header."""
-    with Bed(vnet_hdr_len=vnet_hdr_len) as bed:
-        far = Far(bed, family=family)
-        packets = [inbound_raw(length, version, length) for length in range(20 if version == 4 else 40, bed.mtu + 1)]
+    with PlaneHarness(vnet_hdr_len=vnet_hdr_len) as harness:
+        far = Far(harness, family=family)
+        packets = [
+            inbound_raw(length, version, length) for length in range(20 if version == 4 else 40, harness.mtu + 1)
+        ]
         wire = 0
         for start in range(0, len(packets), 64):
             batch = packets[start : start + 64]
@@ -35,41 +37,41 @@ def test_every_size_up_to_the_mtu(version: int, family: socket.AddressFamily, vn
                 wire += len(message)
                 far.send_datagram(message)
             for packet in batch:
-                assert bed.read_frame() == (bytes(vnet_hdr_len), packet)
-        assert bed.plane.peer_stats(1) == (0, wire)
-        bed.counted(rx_packets=len(packets), rx_datagrams=len(packets), rx_tun_error=0)
+                assert harness.read_frame() == (bytes(vnet_hdr_len), packet)
+        assert harness.plane.peer_stats(1) == (0, wire)
+        harness.counted(rx_packets=len(packets), rx_datagrams=len(packets), rx_tun_error=0)
 
 
 def test_more_padding_than_we_would_use_is_cut_off() -> None:
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         far.send_datagram(seal(far.send_key, far.local_index, 0, reply(1) + bytes(1000)))
-        assert bed.read(1) == [reply(1)]
+        assert harness.read(1) == [reply(1)]
 
 
 def test_padding_may_be_missing() -> None:
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         far.send_datagram(seal(far.send_key, far.local_index, 0, reply(1, 61)))
-        assert bed.read(1) == [reply(1, 61)]
+        assert harness.read(1) == [reply(1, 61)]
 
 
 def test_longest_datagram() -> None:
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         packet = inbound_raw(65507 - 32, 4, 1)
         far.send(packet)
-        assert bed.read(1) == [packet]
+        assert harness.read(1) == [packet]
 
 
 def test_keepalive_is_counted_and_not_delivered() -> None:
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         far.send(b"")
-        bed.counted(rx_keepalives=1)
-        bed.until(lambda: bed.plane.peer_stats(1) == (0, 32), "its 32 bytes")
+        harness.counted(rx_keepalives=1)
+        harness.until(lambda: harness.plane.peer_stats(1) == (0, 32), "its 32 bytes")
         far.send(reply(1))
-        assert bed.read(1) == [reply(1)]
+        assert harness.read(1) == [reply(1)]
 
 
 @pytest.mark.parametrize(
@@ -92,50 +94,50 @@ def test_keepalive_is_counted_and_not_delivered() -> None:
     ids=lambda text: text[:8].hex() + f"-{len(text)}",
 )
 def test_text_that_is_no_whole_ip_packet_is_dropped_and_counted(text: bytes) -> None:
-    with Bed() as bed:
-        far = Far(bed, prefixes=[(bytes(4), 0), (bytes(16), 0)])
+    with PlaneHarness() as harness:
+        far = Far(harness, prefixes=[(bytes(4), 0), (bytes(16), 0)])
         far.send_datagram(seal(far.send_key, far.local_index, 0, text))
-        bed.counted(rx_not_ip=1)
+        harness.counted(rx_not_ip=1)
         far.send(reply(1), 1)
-        assert bed.read(1) == [reply(1)]
+        assert harness.read(1) == [reply(1)]
 
 
 def test_shortest_ip_packets() -> None:
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         packets = [inbound_raw(20, 4, 0), inbound_raw(40, 6, 0)]
         for packet in packets:
             far.send(packet)
-        assert bed.read(2) == packets
+        assert harness.read(2) == packets
 
 
 def test_first_authentic_packet_confirms_once() -> None:
-    with Bed() as bed:
-        far = Far(bed, confirmed=False, initiator=False)
-        bed.forget()
+    with PlaneHarness() as harness:
+        far = Far(harness, confirmed=False, initiator=False)
+        harness.forget()
         far.send_datagram(far.message(b"")[:-1] + b"?")
-        bed.counted(rx_forged=1)
-        bed.drain()
-        assert bed.happened == []
+        harness.counted(rx_forged=1)
+        harness.drain()
+        assert harness.happened == []
         far.send(b"")
-        bed.heard(1, CONFIRMED)
-        [(_, _, index)] = [one for one in bed.happened if one[1] & CONFIRMED]
+        harness.heard(1, CONFIRMED)
+        [(_, _, index)] = [one for one in harness.happened if one[1] & CONFIRMED]
         assert index == far.local_index
-        bed.forget()
+        harness.forget()
         for number in range(5):
             far.send(reply(number))
-        assert len(bed.read(5)) == 5
-        bed.drain()
-        assert not bed.flags_of(1) & CONFIRMED
+        assert len(harness.read(5)) == 5
+        harness.drain()
+        assert not harness.flags_of(1) & CONFIRMED
 
 
 def test_initiators_keypair_is_not_reported() -> None:
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         far.send(reply(1))
-        bed.read(1)
-        bed.drain()
-        assert not bed.flags_of(1) & CONFIRMED
+        harness.read(1)
+        harness.drain()
+        assert not harness.flags_of(1) & CONFIRMED
 
 
 # ---- trains
@@ -144,28 +146,28 @@ def test_initiators_keypair_is_not_reported() -> None:
 @pytest.mark.parametrize("udp_gro", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_train_of_datagrams(family: socket.AddressFamily, udp_gro: bool) -> None:
-    with Bed(udp_gro=udp_gro) as bed:
-        far = Far(bed, family=family)
+    with PlaneHarness(udp_gro=udp_gro) as harness:
+        far = Far(harness, family=family)
         packets = [reply(i, 600) for i in range(30)] + [reply(30, 100)]
         far.send_train([far.message(packet) for packet in packets])
-        assert bed.read(31) == packets
-        bed.counted(rx_datagrams=31)
+        assert harness.read(31) == packets
+        harness.counted(rx_datagrams=31)
 
 
 def test_train_arrives_in_one_receive() -> None:
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         far.send_train([far.message(reply(i, 600)) for i in range(30)])
-        assert bed.read(30) == [reply(i, 600) for i in range(30)]
-        bed.counted(rx_receives=1, rx_datagrams=30)
+        assert harness.read(30) == [reply(i, 600) for i in range(30)]
+        harness.counted(rx_receives=1, rx_datagrams=30)
 
 
 @pytest.mark.known_bug("An oversized GRO segment")
 @pytest.mark.parametrize("udp_gro", [True, False])
 def test_bad_datagrams_in_a_train_do_not_harm_the_others(udp_gro: bool) -> None:
     """Known bug elsewhere: one oversized GRO segment ended the receive task."""
-    with Bed(udp_gro=udp_gro) as bed:
-        far = Far(bed)
+    with PlaneHarness(udp_gro=udp_gro) as harness:
+        far = Far(harness)
         packets = [reply(i, 300) for i in range(40)]
         train = [far.message(packet) for packet in packets]
         train[3] = bytes(len(train[0]))
@@ -176,22 +178,22 @@ def test_bad_datagrams_in_a_train_do_not_harm_the_others(udp_gro: bool) -> None:
         train[39] = b"\4\0\0"
         far.send_train(train)
         good = [packet for i, packet in enumerate(packets) if i not in {3, 7, 8, 20, 30, 39}]
-        assert bed.read(34) == good
-        bed.dropped(6)
-        assert bed.counter("rx_datagrams") == 40
+        assert harness.read(34) == good
+        harness.dropped(6)
+        assert harness.counter("rx_datagrams") == 40
 
 
 @pytest.mark.known_bug("An oversized GRO segment")
 @pytest.mark.parametrize("stride", [1, 2, 3, 4, 31, 32, 33, 1000, 1473, 9000, 32000])
 def test_train_of_any_stride(stride: int) -> None:
     """Also of datagrams that are longer than any that the tunnel's MTU allows for."""
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         count = min(60, 65_000 // stride)
         far.send_train([bytes([4]) + bytes(stride - 1)] * count)
-        bed.dropped(count)
+        harness.dropped(count)
         far.send(reply(1))
-        assert bed.read(1) == [reply(1)]
+        assert harness.read(1) == [reply(1)]
 
 
 # ---- superframes for the TUN
@@ -214,57 +216,57 @@ def flow(kind: Ip, sizes: list[int]) -> list[bytes]:
 @pytest.mark.parametrize("kind", KINDS, ids=["tcp4", "tcp6", "udp4", "udp6"])
 def test_flow_in_one_train_becomes_superframes_of_the_same_packets(kind: Ip, coalesce: bool) -> None:
     packets = flow(kind, [1000] * 40 + [500])
-    with Bed(coalesce=coalesce) as bed:
-        far = Far(bed)
+    with PlaneHarness(coalesce=coalesce) as harness:
+        far = Far(harness)
         far.send_train([far.message(packet) for packet in packets])
-        assert bed.read(41) == packets
-        bed.counted(rx_packets=41, rx_tun_writes=1 if coalesce else 41)
+        assert harness.read(41) == packets
+        harness.counted(rx_packets=41, rx_tun_writes=1 if coalesce else 41)
 
 
 def test_superframes_need_a_virtio_header() -> None:
     packets = flow(KINDS[0], [1000] * 40)
-    with Bed(vnet_hdr_len=0) as bed:
-        far = Far(bed)
+    with PlaneHarness(vnet_hdr_len=0) as harness:
+        far = Far(harness)
         far.send_train([far.message(packet) for packet in packets])
-        assert bed.read(40) == packets
-        bed.counted(rx_tun_writes=40)
-        assert not bed.plane.offloads()["coalesce_tcp"]
+        assert harness.read(40) == packets
+        harness.counted(rx_tun_writes=40)
+        assert not harness.plane.offloads()["coalesce_tcp"]
 
 
 def test_udp_is_coalesced_only_where_the_tun_takes_it() -> None:
     packets = flow(KINDS[2], [1000] * 40)
-    with Bed() as bed:
-        far = Far(bed)
-        bed.plane.attach_tun(bed.tun_end.fileno(), vnet_hdr_len=10, uso=False)
-        assert bed.plane.offloads()["coalesce_tcp"]
-        assert not bed.plane.offloads()["coalesce_udp"]
+    with PlaneHarness() as harness:
+        far = Far(harness)
+        harness.plane.attach_tun(harness.tun_end.fileno(), vnet_hdr_len=10, uso=False)
+        assert harness.plane.offloads()["coalesce_tcp"]
+        assert not harness.plane.offloads()["coalesce_udp"]
         far.send_train([far.message(packet) for packet in packets])
-        assert bed.read(40) == packets
-        bed.counted(rx_tun_writes=40)
+        assert harness.read(40) == packets
+        harness.counted(rx_tun_writes=40)
 
 
 def test_virtio_header_length_changes_at_run_time() -> None:
-    with Bed(vnet_hdr_len=10) as bed:
-        far = Far(bed)
+    with PlaneHarness(vnet_hdr_len=10) as harness:
+        far = Far(harness)
         for vnet_hdr_len in (0, 12, 10, 0):
-            bed.vnet_hdr_len = vnet_hdr_len
-            bed.plane.attach_tun(bed.tun_end.fileno(), vnet_hdr_len=vnet_hdr_len)
+            harness.vnet_hdr_len = vnet_hdr_len
+            harness.plane.attach_tun(harness.tun_end.fileno(), vnet_hdr_len=vnet_hdr_len)
             far.send(reply(vnet_hdr_len))
-            assert bed.read_frame() == (bytes(vnet_hdr_len), reply(vnet_hdr_len))
+            assert harness.read_frame() == (bytes(vnet_hdr_len), reply(vnet_hdr_len))
 
 
 @pytest.mark.dropin("5")
 def test_full_tun_is_counted_and_survived() -> None:
     """The reader sleeps: what does not fit is lost, and what comes after it was emptied goes through."""
-    with Bed() as bed:
-        far = Far(bed)
-        bed.tun_end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    with PlaneHarness() as harness:
+        far = Far(harness)
+        harness.tun_end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         for number in range(100):
             far.send(reply(number, 1000))
-        bed.until(lambda: bed.counter("rx_packets") == 100, "all opened")
-        bed.until(lambda: bed.counter("rx_tun_error") + bed.counter("rx_tun_writes") == 100, "all tried")
-        assert bed.counter("rx_tun_error") > 0
-        for number in range(bed.counter("rx_tun_writes")):
-            assert bed.read(1) == [reply(number, 1000)]
+        harness.until(lambda: harness.counter("rx_packets") == 100, "all opened")
+        harness.until(lambda: harness.counter("rx_tun_error") + harness.counter("rx_tun_writes") == 100, "all tried")
+        assert harness.counter("rx_tun_error") > 0
+        for number in range(harness.counter("rx_tun_writes")):
+            assert harness.read(1) == [reply(number, 1000)]
         far.send(reply(200))
-        assert bed.read(1) == [reply(200)]
+        assert harness.read(1) == [reply(200)]

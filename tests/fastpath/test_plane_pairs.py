@@ -11,7 +11,7 @@ import pytest
 
 from pywg._fastpath import now
 from tests.fastpath.packets import ACK, Tcp, Udp, cut, gso_vnet
-from tests.fastpath.plane_harness import EVERYWHERE, MTU, PATIENCE, Bed, Far, Raw, inbound, key_of
+from tests.fastpath.plane_harness import EVERYWHERE, MTU, PATIENCE, Far, PlaneHarness, Raw, inbound, key_of
 
 FLOWS = [
     Tcp(ports=(1, 1)),
@@ -27,16 +27,16 @@ IN_FLIGHT = 48
 
 
 class Pair:
-    """Two beds, each the other's peer 1."""
+    """Two harnesses, each the other's peer 1."""
 
     def __init__(self, **options: bool) -> None:
-        self.beds = {name: Bed(**options) for name in "ab"}
+        self.harnesses = {name: PlaneHarness(**options) for name in "ab"}
         for name, other in ("ab", "ba"):
-            bed, far = self.beds[name], self.beds[other]
-            bed.plane.add_peer(1)
-            bed.plane.allow_many(1, EVERYWHERE)
-            bed.plane.set_endpoint(1, (bytes([127, 0, 0, 1]), far.sockets.port, 0, b"", 0))
-            bed.plane.install_keypair(
+            harness, far = self.harnesses[name], self.harnesses[other]
+            harness.plane.add_peer(1)
+            harness.plane.allow_many(1, EVERYWHERE)
+            harness.plane.set_endpoint(1, (bytes([127, 0, 0, 1]), far.sockets.port, 0, b"", 0))
+            harness.plane.install_keypair(
                 1,
                 ord(name),
                 ord(other),
@@ -46,11 +46,11 @@ class Pair:
                 created_at=now(),
                 confirmed=True,
             )
-            bed.plane.use_keypair(1, ord(name))
+            harness.plane.use_keypair(1, ord(name))
 
     def close(self) -> None:
-        for bed in self.beds.values():
-            bed.close()
+        for harness in self.harnesses.values():
+            harness.close()
 
 
 def make_packets(count: int, seed: int) -> list[bytes]:
@@ -98,13 +98,13 @@ def exchange(pair: Pair, packets: list[bytes]) -> dict[str, list[bytes]]:
     while any(len(came) < len(packets) for came in arrived.values()):
         for name, other in ("ab", "ba"):
             while written[name] < len(packets) and written[name] - len(arrived[other]) < IN_FLIGHT:
-                pair.beds[name].write(packets[written[name]])
+                pair.harnesses[name].write(packets[written[name]])
                 written[name] += 1
-        ready, _, _ = select.select([bed.tun for bed in pair.beds.values()], [], [], PATIENCE)
-        assert ready, {name: (len(arrived[name]), bed.nonzero()) for name, bed in pair.beds.items()}
-        for name, bed in pair.beds.items():
-            while not bed.tun_is_empty():
-                arrived[name] += bed.read_packets()
+        ready, _, _ = select.select([harness.tun for harness in pair.harnesses.values()], [], [], PATIENCE)
+        assert ready, {name: (len(arrived[name]), harness.nonzero()) for name, harness in pair.harnesses.items()}
+        for name, harness in pair.harnesses.items():
+            while not harness.tun_is_empty():
+                arrived[name] += harness.read_packets()
     return arrived
 
 
@@ -123,15 +123,15 @@ def test_all_packets_arrive_both_ways_in_order(count: int, udp_gso: bool, udp_gr
     pair = Pair(udp_gso=udp_gso, udp_gro=udp_gro, coalesce=coalesce)
     try:
         arrived = exchange(pair, packets)
-        for name, bed in pair.beds.items():
+        for name, harness in pair.harnesses.items():
             assert digest(arrived[name]) == digest(packets)
             if not coalesce:
                 assert arrived[name] == packets
-            bed.counted(rx_packets=count, tx_packets=count, tx_datagrams=count)
+            harness.counted(rx_packets=count, tx_packets=count, tx_datagrams=count)
             if count == 20_000:
-                assert bed.counter("rx_tun_writes") < count  # some were merged
-            assert bed.drops() == 0
-        first, second = (bed.plane.peer_stats(1) for bed in pair.beds.values())
+                assert harness.counter("rx_tun_writes") < count  # some were merged
+            assert harness.drops() == 0
+        first, second = (harness.plane.peer_stats(1) for harness in pair.harnesses.values())
         assert first == (second[1], second[0])
     finally:
         pair.close()
@@ -141,7 +141,7 @@ def test_superframes_pass_through() -> None:
     """What one kernel handed over whole reaches the other one as the same packets."""
     pair = Pair()
     try:
-        near, far = pair.beds["a"], pair.beds["b"]
+        near, far = pair.harnesses["a"], pair.harnesses["b"]
         sent = 0
         for number in range(30):
             packet = replace(
@@ -163,31 +163,31 @@ def test_superframes_pass_through() -> None:
 def test_a_thousand_peers(shape: str) -> None:
     """Each with its own prefix and keys, all behind one socket."""
     count = 1000
-    with Bed() as bed:
+    with PlaneHarness() as harness:
         ips = [bytes([10, 100 + peer // 250, peer % 250, 1]) for peer in range(count)]
         fars: list[Far] = []
         for peer, ip in enumerate(ips):
-            fars.append(Far(bed, peer, prefixes=[(ip, 32)], sock=fars[0].sock if fars else None))
+            fars.append(Far(harness, peer, prefixes=[(ip, 32)], sock=fars[0].sock if fars else None))
         packets = [Raw(addresses=(bytes([10, 0, 0, 1]), ip), payload=bytes(peer)) for peer, ip in enumerate(ips)]
         for round_ in range(3):
             for start in range(0, count, 50):
                 batch = range(start, start + 50)
                 for peer in batch:
                     if shape == "data":
-                        bed.write(packets[peer].build())
+                        harness.write(packets[peer].build())
                     else:
-                        assert bed.plane.send_keepalive(peer)
+                        assert harness.plane.send_keepalive(peer)
                 for peer in batch:
                     inner = packets[peer].build() if shape == "data" else b""
                     assert fars[0].receive() == fars[peer].expect(round_, inner)
                 for peer in batch:
                     fars[peer].send(inbound(packets[peer]).build() if shape == "data" else b"")
                 if shape == "data":
-                    assert bed.read(50) == [inbound(packets[peer]).build() for peer in batch]
+                    assert harness.read(50) == [inbound(packets[peer]).build() for peer in batch]
         wires = [len(far.expect(0, packets[far.peer].build() if shape == "data" else b"")) for far in fars]
         wanted = [(3 * wire, 3 * wire) for wire in wires]
-        bed.until(lambda: [bed.plane.peer_stats(peer) for peer in range(count)] == wanted, "each one's bytes")
-        assert bed.drops() == 0
+        harness.until(lambda: [harness.plane.peer_stats(peer) for peer in range(count)] == wanted, "each one's bytes")
+        assert harness.drops() == 0
 
 
 @pytest.mark.dropin("19", "ECN")
@@ -196,15 +196,15 @@ def test_a_thousand_peers(shape: str) -> None:
 def test_congestion_met_on_the_way_reaches_the_inner_packet(version: int, outer: int) -> None:
     """RFC 6040, figure 4, through sockets: the outer field is the one that the datagram came with. None is dropped."""
     table = {0: [0, 1, 2, 3], 1: [0, 1, 1, 3], 2: [0, 1, 2, 3], 3: [0, 3, 3, 3]}[outer]
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         far.sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, outer)
         packets = [inbound(replace(Raw(version=version, payload=bytes(40)), tos=0xB8 | inner)) for inner in range(4)]
         for packet in packets:
             far.send(packet.build())
         wanted = [replace(packets[i], tos=0xB8 | ecn).build() for i, ecn in enumerate(table)]
-        assert bed.read(len(wanted)) == wanted
-        bed.counted(rx_packets=len(wanted))
+        assert harness.read(len(wanted)) == wanted
+        harness.counted(rx_packets=len(wanted))
 
 
 @pytest.mark.dropin("19")
@@ -213,12 +213,12 @@ def test_congestion_met_on_the_way_reaches_the_inner_packet(version: int, outer:
 @pytest.mark.parametrize("cause", ["tx_no_peer", "tx_no_endpoint"])
 def test_inner_sender_is_told_what_can_not_be_reached(cause: str, version: int, vnet_hdr_len: int) -> None:
     """ICMP (v6) destination unreachable, to the sender, about its packet; and no more than a burst of them."""
-    with Bed(vnet_hdr_len=vnet_hdr_len) as bed:
-        Far(bed, prefixes=[] if cause == "tx_no_peer" else EVERYWHERE)
-        bed.plane.set_endpoint(1, None)
+    with PlaneHarness(vnet_hdr_len=vnet_hdr_len) as harness:
+        Far(harness, prefixes=[] if cause == "tx_no_peer" else EVERYWHERE)
+        harness.plane.set_endpoint(1, None)
         packet = Raw(version=version, payload=bytes(60)).build()
-        bed.write(packet)
-        header, answer = bed.read_frame()
+        harness.write(packet)
+        header, answer = harness.read_frame()
         assert header == bytes(vnet_hdr_len)
         ip_len, addresses, kind = (20, 12, (3, 1)) if version == 4 else (40, 8, (1, 3))
         half = 4 if version == 4 else 16
@@ -227,7 +227,7 @@ def test_inner_sender_is_told_what_can_not_be_reached(cause: str, version: int, 
         assert tuple(answer[ip_len : ip_len + 2]) == kind
         assert answer[ip_len + 8 :] == packet
         for _ in range(500):
-            bed.write(packet)
-        bed.until(lambda: bed.counter(cause) == 501, "all refused")
-        answers = bed.counter("tx_unreachable_sent")
+            harness.write(packet)
+        harness.until(lambda: harness.counter(cause) == 501, "all refused")
+        answers = harness.counter("tx_unreachable_sent")
         assert 1 < answers < 250

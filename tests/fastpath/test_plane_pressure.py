@@ -14,25 +14,25 @@ import pytest
 
 from tests.fastpath.own_process import thread_status
 from tests.fastpath.packets import Udp, cut, gso_vnet
-from tests.fastpath.plane_harness import Bed, Far, raw_packet, tun_pair, udp_socket, unseal
+from tests.fastpath.plane_harness import Far, PlaneHarness, raw_packet, tun_pair, udp_socket, unseal
 
 
 class Narrow:
-    """A bed whose IPv4 socket holds a few datagrams and then says EAGAIN, until the test reads them."""
+    """A harness whose IPv4 socket holds a few datagrams and then says EAGAIN, until the test reads them."""
 
     def __init__(self) -> None:
-        self.bed = Bed(udp_gso=False)
-        self.far = Far(self.bed)
+        self.harness = PlaneHarness(udp_gso=False)
+        self.far = Far(self.harness)
         self.socket_end, self.wire = tun_pair(1)
         self.tun_end, tun = tun_pair(1 << 18)
-        self.bed.tun.close()
-        self.bed.tun = tun
+        self.harness.tun.close()
+        self.harness.tun = tun
         tun.setblocking(False)
-        self.bed.plane.attach_sockets(self.socket_end.fileno(), self.bed.sockets.fd6)
-        self.bed.plane.attach_tun(self.tun_end.fileno(), vnet_hdr_len=10)
+        self.harness.plane.attach_sockets(self.socket_end.fileno(), self.harness.sockets.fd6)
+        self.harness.plane.attach_tun(self.tun_end.fileno(), vnet_hdr_len=10)
 
     def close(self) -> None:
-        self.bed.close()
+        self.harness.close()
         for sock in (self.socket_end, self.wire, self.tun_end):
             sock.close()
 
@@ -42,7 +42,7 @@ class Narrow:
         while True:
             packet = raw_packet(random.Random(len(packets)).randrange(20, 1400), 4, len(packets))
             try:
-                self.bed.write(packet)
+                self.harness.write(packet)
             except BlockingIOError:
                 if self.stuck():
                     return packets
@@ -54,7 +54,7 @@ class Narrow:
         return threads_sleep() and not self.has_room()
 
     def has_room(self) -> bool:
-        return bool(select.select([], [self.bed.tun], [], 0)[1])
+        return bool(select.select([], [self.harness.tun], [], 0)[1])
 
     def expect(self, first: int, packets: list[bytes]) -> None:
         for counter, packet in enumerate(packets, first):
@@ -82,12 +82,12 @@ def narrow() -> Iterator[Narrow]:
 
 def test_full_socket_stops_the_reading_and_loses_nothing(narrow: Narrow) -> None:
     packets = narrow.fill()
-    assert narrow.bed.counter("tx_datagrams") < len(packets)
-    assert narrow.bed.counter("tx_packets") < len(packets)
+    assert narrow.harness.counter("tx_datagrams") < len(packets)
+    assert narrow.harness.counter("tx_packets") < len(packets)
     narrow.expect(0, packets)
-    narrow.bed.until(lambda: narrow.bed.counter("tx_datagrams") == len(packets), "all sent")
-    narrow.bed.counted(tx_send_error=0)
-    narrow.bed.write(raw_packet(60))
+    narrow.harness.until(lambda: narrow.harness.counter("tx_datagrams") == len(packets), "all sent")
+    narrow.harness.counted(tx_send_error=0)
+    narrow.harness.write(raw_packet(60))
     narrow.expect(len(packets), [raw_packet(60)])
 
 
@@ -102,20 +102,20 @@ def test_again_and_again(narrow: Narrow) -> None:
 def test_waiting_for_the_socket_costs_no_cpu(narrow: Narrow) -> None:
     """The IPv6 socket, which is writable all the time, does not wake the thread."""
     narrow.fill()
-    narrow.bed.until(threads_sleep, "asleep")
+    narrow.harness.until(threads_sleep, "asleep")
 
 
 def test_full_socket_loses_no_segment_of_a_superframe(narrow: Narrow) -> None:
     packet = Udp(payload=random.Random(1).randbytes(60000))
-    narrow.bed.write(packet.unfinished(), gso_vnet(packet, 1300))
+    narrow.harness.write(packet.unfinished(), gso_vnet(packet, 1300))
     narrow.expect(0, cut(packet, 1300))
-    narrow.bed.until(lambda: narrow.bed.counter("tx_datagrams") == len(cut(packet, 1300)), "all sent")
-    narrow.bed.counted(tx_send_error=0)
+    narrow.harness.until(lambda: narrow.harness.counter("tx_datagrams") == len(cut(packet, 1300)), "all sent")
+    narrow.harness.counted(tx_send_error=0)
 
 
 def test_control_plane_works_while_the_socket_is_full(narrow: Narrow) -> None:
     packets = narrow.fill()
-    plane = narrow.bed.plane
+    plane = narrow.harness.plane
     assert not plane.send_keepalive(1)
     assert not plane.send_staged(1)
     assert not plane.send_to_peer(1, b"hello")
@@ -125,14 +125,14 @@ def test_control_plane_works_while_the_socket_is_full(narrow: Narrow) -> None:
     plane.drain()
     assert plane.peer_stats(1)[0] > 0
     narrow.expect(0, packets)
-    narrow.bed.until(lambda: plane.send_keepalive(1), "room")
+    narrow.harness.until(lambda: plane.send_keepalive(1), "room")
     narrow.expect(len(packets), [b""])
 
 
 def test_peer_is_removed_with_its_datagrams_in_the_queue(narrow: Narrow) -> None:
     narrow.fill()
-    narrow.bed.plane.remove_peer(1)
-    other = Far(narrow.bed, 2)
+    narrow.harness.plane.remove_peer(1)
+    other = Far(narrow.harness, 2)
     old = 0
     narrow.wire.settimeout(20)
     # What was sealed before goes out, what was not read yet is the new owner's.
@@ -147,8 +147,8 @@ def test_peer_is_removed_with_its_datagrams_in_the_queue(narrow: Narrow) -> None
 
 def test_new_socket_takes_what_waits(narrow: Narrow) -> None:
     packets = narrow.fill()
-    held = narrow.bed.counter("tx_datagrams")
-    narrow.bed.plane.attach_sockets(narrow.bed.sockets.fd4, narrow.bed.sockets.fd6)
+    held = narrow.harness.counter("tx_datagrams")
+    narrow.harness.plane.attach_sockets(narrow.harness.sockets.fd4, narrow.harness.sockets.fd6)
     for counter in range(held, len(packets)):
         assert narrow.far.receive() == narrow.far.expect(counter, packets[counter])
     narrow.wire.setblocking(False)
@@ -160,12 +160,12 @@ def test_new_socket_takes_what_waits(narrow: Narrow) -> None:
 
 def test_detached_socket_gives_up_what_waits(narrow: Narrow) -> None:
     packets = narrow.fill()
-    narrow.bed.plane.detach_sockets()
-    narrow.bed.until(lambda: narrow.bed.counter("tx_packets") == len(packets), "the TUN is read again")
-    narrow.bed.until(lambda: narrow.bed.counter("tx_send_error") > 0, "given up")
-    narrow.bed.plane.attach_sockets(narrow.bed.sockets.fd4, narrow.bed.sockets.fd6)
-    narrow.bed.until(narrow.has_room, "room")
-    narrow.bed.write(raw_packet(60))
+    narrow.harness.plane.detach_sockets()
+    narrow.harness.until(lambda: narrow.harness.counter("tx_packets") == len(packets), "the TUN is read again")
+    narrow.harness.until(lambda: narrow.harness.counter("tx_send_error") > 0, "given up")
+    narrow.harness.plane.attach_sockets(narrow.harness.sockets.fd4, narrow.harness.sockets.fd6)
+    narrow.harness.until(narrow.has_room, "room")
+    narrow.harness.write(raw_packet(60))
     opened = narrow.far.open()
     assert opened.counter == len(packets)
 
@@ -173,25 +173,25 @@ def test_detached_socket_gives_up_what_waits(narrow: Narrow) -> None:
 @pytest.mark.known_bug("Deadlock on close")
 def test_close_while_the_socket_is_full(narrow: Narrow) -> None:
     narrow.fill()
-    narrow.bed.plane.close()
-    narrow.bed.plane.close()
+    narrow.harness.plane.close()
+    narrow.harness.plane.close()
 
 
 def test_blocked_family_is_the_one_that_is_waited_for() -> None:
     """IPv6 full, IPv4 free: datagrams go out in their order, so the IPv4 ones behind wait as well, and then all go."""
-    bed = Bed(udp_gso=False)
+    harness = PlaneHarness(udp_gso=False)
     socket_end, wire = tun_pair(1)
-    with bed:
-        six = Far(bed, 6, sock=udp_socket(socket.AF_INET6, "::1"))
-        four = Far(bed, 4, prefixes=[(bytes([10, 5, 0, 0]), 16)])
-        bed.plane.attach_sockets(bed.sockets.fd4, socket_end.fileno())
-        bed.plane.detach_tun()
+    with harness:
+        six = Far(harness, 6, sock=udp_socket(socket.AF_INET6, "::1"))
+        four = Far(harness, 4, prefixes=[(bytes([10, 5, 0, 0]), 16)])
+        harness.plane.attach_sockets(harness.sockets.fd4, socket_end.fileno())
+        harness.plane.detach_tun()
         for number in range(30):
-            bed.write(raw_packet(1000, 4, number))
-        bed.write(raw_packet(60).replace(bytes([10, 0, 0, 2]), bytes([10, 5, 0, 1])))
-        bed.plane.attach_tun(bed.tun_end.fileno(), vnet_hdr_len=10)
-        bed.until(lambda: bed.counter("tx_datagrams") > 0 and threads_sleep(), "blocked")
-        assert bed.counter("tx_datagrams") < 30
+            harness.write(raw_packet(1000, 4, number))
+        harness.write(raw_packet(60).replace(bytes([10, 0, 0, 2]), bytes([10, 5, 0, 1])))
+        harness.plane.attach_tun(harness.tun_end.fileno(), vnet_hdr_len=10)
+        harness.until(lambda: harness.counter("tx_datagrams") > 0 and threads_sleep(), "blocked")
+        assert harness.counter("tx_datagrams") < 30
         assert four.is_silent()
         for counter in range(30):
             assert wire.recv(1 << 16) == six.expect(counter, raw_packet(1000, 4, counter))

@@ -24,7 +24,7 @@ from tests.fastpath.packets import (
     cut,
     gso_vnet,
 )
-from tests.fastpath.plane_harness import EVERYWHERE, Bed, Far, raw_packet, unseal
+from tests.fastpath.plane_harness import EVERYWHERE, Far, PlaneHarness, raw_packet, unseal
 
 KINDS = [Tcp(flags=ACK | PSH | FIN), Tcp(version=6, flags=ACK | PSH), Udp(), Udp(version=6)]
 IDS = ["tcp4", "tcp6", "udp4", "udp6"]
@@ -44,26 +44,26 @@ def csum_vnet(packet: Ip) -> Vnet:
 @kinds
 def test_superframe_leaves_as_its_segments_in_order(kind: Ip, length: int, gso_size: int, udp_gso: bool) -> None:
     packet = replace(kind, payload=PAYLOAD[:length])
-    with Bed(udp_gso=udp_gso) as bed:
-        far = Far(bed)
+    with PlaneHarness(udp_gso=udp_gso) as harness:
+        far = Far(harness)
         counter = 0
         for _ in range(2):
-            bed.write(packet.unfinished(), gso_vnet(packet, gso_size))
+            harness.write(packet.unfinished(), gso_vnet(packet, gso_size))
             for segment in cut(packet, gso_size):
                 assert far.receive() == far.expect(counter, segment)
                 counter += 1
-        bed.counted(tx_datagrams=counter)
-        assert bed.plane.peer_stats(1)[0] == 2 * sum(len(far.expect(0, one)) for one in cut(packet, gso_size))
+        harness.counted(tx_datagrams=counter)
+        assert harness.plane.peer_stats(1)[0] == 2 * sum(len(far.expect(0, one)) for one in cut(packet, gso_size))
 
 
 @pytest.mark.parametrize("udp_gso", [True, False])
 def test_superframe_leaves_in_as_few_sends_as_the_kernel_takes(udp_gso: bool) -> None:
     packet = replace(KINDS[0], payload=PAYLOAD[: 40 * 1340])
-    with Bed(udp_gso=udp_gso) as bed:
-        far = Far(bed)
-        bed.write(packet.unfinished(), gso_vnet(packet, 1340))
+    with PlaneHarness(udp_gso=udp_gso) as harness:
+        far = Far(harness)
+        harness.write(packet.unfinished(), gso_vnet(packet, 1340))
         assert [far.open().counter for _ in range(40)] == list(range(40))
-        bed.counted(tx_sends=1, tx_datagrams=40)
+        harness.counted(tx_sends=1, tx_datagrams=40)
 
 
 @pytest.mark.parametrize("vnet_hdr_len", [10, 12])
@@ -76,12 +76,12 @@ def test_superframes_between_packets_keep_the_order(vnet_hdr_len: int) -> None:
         frames.append((big.unfinished(), gso_vnet(big, 1200), cut(big, 1200)))
         frames.append((small.unfinished(), csum_vnet(small), [small.build()]))
         frames.append((raw_packet(500, 4, number), Vnet(), [raw_packet(500, 4, number)]))
-    with Bed(vnet_hdr_len=vnet_hdr_len) as bed:
-        far = Far(bed)
-        bed.plane.detach_tun()
+    with PlaneHarness(vnet_hdr_len=vnet_hdr_len) as harness:
+        far = Far(harness)
+        harness.plane.detach_tun()
         for frame, vnet, _ in frames:
-            bed.write(frame, vnet)
-        bed.plane.attach_tun(bed.tun_end.fileno(), vnet_hdr_len=vnet_hdr_len)
+            harness.write(frame, vnet)
+        harness.plane.attach_tun(harness.tun_end.fileno(), vnet_hdr_len=vnet_hdr_len)
         packets = [packet for _, _, segments in frames for packet in segments]
         for counter, packet in enumerate(packets):
             assert far.receive() == far.expect(counter, packet)
@@ -91,9 +91,9 @@ def test_superframes_between_packets_keep_the_order(vnet_hdr_len: int) -> None:
 @kinds
 def test_unfinished_checksum_is_finished(kind: Ip, length: int) -> None:
     packet = replace(kind, payload=PAYLOAD[:length])
-    with Bed() as bed:
-        far = Far(bed)
-        bed.write(packet.unfinished(), csum_vnet(packet))
+    with PlaneHarness() as harness:
+        far = Far(harness)
+        harness.write(packet.unfinished(), csum_vnet(packet))
         assert far.receive() == far.expect(0, packet.build())
 
 
@@ -102,12 +102,12 @@ def test_unfinished_checksum_is_finished(kind: Ip, length: int) -> None:
 def test_unknown_gso_type_is_dropped_and_counted(gso_type: int) -> None:
     """Known bug elsewhere: it ended the daemon."""
     packet = replace(KINDS[2], payload=PAYLOAD[:3000])
-    with Bed() as bed:
-        far = Far(bed)
+    with PlaneHarness() as harness:
+        far = Far(harness)
         for _ in range(3):
-            bed.write(packet.unfinished(), replace(gso_vnet(packet, 1000), gso_type=gso_type))
-        bed.counted(tx_unknown_gso=3)
-        bed.write(raw_packet(60))
+            harness.write(packet.unfinished(), replace(gso_vnet(packet, 1000), gso_type=gso_type))
+        harness.counted(tx_unknown_gso=3)
+        harness.write(raw_packet(60))
         assert far.receive() == far.expect(0, raw_packet(60))
 
 
@@ -132,33 +132,33 @@ GOOD = gso_vnet(BIG, 1000)
     ids=lambda value: None if isinstance(value, Vnet) else f"{len(value)}",
 )
 def test_frame_that_contradicts_its_virtio_header_is_dropped_and_counted(frame: bytes, vnet: Vnet) -> None:
-    with Bed() as bed:
-        far = Far(bed)
-        bed.write(frame, vnet)
-        bed.counted(tx_malformed=1)
-        bed.write(raw_packet(60))
+    with PlaneHarness() as harness:
+        far = Far(harness)
+        harness.write(frame, vnet)
+        harness.counted(tx_malformed=1)
+        harness.write(raw_packet(60))
         assert far.receive() == far.expect(0, raw_packet(60))
 
 
 def test_superframe_of_too_many_segments_is_dropped_and_counted() -> None:
     packet = replace(KINDS[2], payload=PAYLOAD[:60000])
-    with Bed() as bed:
-        far = Far(bed)
-        bed.write(packet.unfinished(), gso_vnet(packet, 1))
-        bed.counted(tx_no_room=1)
-        bed.write(raw_packet(60))
+    with PlaneHarness() as harness:
+        far = Far(harness)
+        harness.write(packet.unfinished(), gso_vnet(packet, 1))
+        harness.counted(tx_no_room=1)
+        harness.write(raw_packet(60))
         assert far.receive() == far.expect(0, raw_packet(60))
 
 
 @pytest.mark.parametrize("vnet_hdr_len", [10, 12])
 def test_frames_no_longer_than_the_virtio_header(vnet_hdr_len: int) -> None:
-    with Bed(vnet_hdr_len=vnet_hdr_len) as bed:
-        far = Far(bed)
+    with PlaneHarness(vnet_hdr_len=vnet_hdr_len) as harness:
+        far = Far(harness)
         for _ in range(20):
             for length in range(1, vnet_hdr_len + 1):
-                bed.tun.send(bytes(length))
-        bed.counted(tx_malformed=20 * vnet_hdr_len)
-        bed.write(raw_packet(60))
+                harness.tun.send(bytes(length))
+        harness.counted(tx_malformed=20 * vnet_hdr_len)
+        harness.write(raw_packet(60))
         assert far.receive() == far.expect(0, raw_packet(60))
 
 
@@ -190,12 +190,12 @@ def test_frames_no_longer_than_the_virtio_header(vnet_hdr_len: int) -> None:
         max_size=20,
     )
 )
-def test_plane_survives_every_frame(lively_bed: tuple[Bed, Far], frames: list[tuple[Vnet, bytes]]) -> None:
-    bed, far = lively_bed
+def test_plane_survives_every_frame(lively_bed: tuple[PlaneHarness, Far], frames: list[tuple[Vnet, bytes]]) -> None:
+    harness, far = lively_bed
     marker = raw_packet(64, 6, random.randrange(256))
     for vnet, frame in frames:
-        bed.write(frame, vnet)
-    bed.write(marker)
+        harness.write(frame, vnet)
+    harness.write(marker)
     while (opened := unseal(far.key, far.receive())).text != marker:
         assert opened.counter == far.counter
         far.counter += 1
@@ -204,14 +204,14 @@ def test_plane_survives_every_frame(lively_bed: tuple[Bed, Far], frames: list[tu
 
 
 @pytest.fixture(scope="module")
-def lively_bed() -> Iterator[tuple[Bed, Far]]:
-    with Bed() as bed:
-        yield bed, Far(bed, prefixes=EVERYWHERE)
+def lively_bed() -> Iterator[tuple[PlaneHarness, Far]]:
+    with PlaneHarness() as harness:
+        yield harness, Far(harness, prefixes=EVERYWHERE)
 
 
 def test_gso_type_of_another_ip_version_is_malformed() -> None:
     packet = replace(KINDS[1], payload=PAYLOAD[:3000])
-    with Bed() as bed:
-        Far(bed)
-        bed.write(packet.unfinished(), replace(gso_vnet(packet, 1000), gso_type=GSO_TCPV4))
-        bed.counted(tx_malformed=1)
+    with PlaneHarness() as harness:
+        Far(harness)
+        harness.write(packet.unfinished(), replace(gso_vnet(packet, 1000), gso_type=GSO_TCPV4))
+        harness.counted(tx_malformed=1)

@@ -2,7 +2,7 @@
 
 import random
 
-from tests.fastpath.plane_harness import DROPS, Bed, Far, handshake_message, raw_packet, reply
+from tests.fastpath.plane_harness import DROPS, Far, PlaneHarness, handshake_message, raw_packet, reply
 from tests.fuzz.engine import Attempt
 from tests.fuzz.mutate import flip, mutate
 from tests.paper import COOKIE_REPLY, INITIATION, RESPONSE
@@ -49,8 +49,8 @@ def case(attempt: Attempt) -> None:
     wanted: list[bytes] = []
     sent: list[bytes] = []
     attempt.inputs["datagrams"] = sent
-    with Bed(vnet_hdr_len=chance.choice([0, 10, 12])) as bed:
-        far = Far(bed)
+    with PlaneHarness(vnet_hdr_len=chance.choice([0, 10, 12])) as harness:
+        far = Far(harness)
         far.counter = chance.choice([0, 2**32 - 20, 2**63])
         good: list[bytes] = []
         for number in range(DATAGRAMS):
@@ -67,19 +67,19 @@ def case(attempt: Attempt) -> None:
                     datagram = outer(chance, far)
             sent.append(datagram)
             far.send_datagram(datagram)
-        bed.until(lambda: bed.counter("rx_datagrams") == DATAGRAMS, "all datagrams")
-        bed.until(lambda: accounted(bed) == DATAGRAMS, "a counter for each")
+        harness.until(lambda: harness.counter("rx_datagrams") == DATAGRAMS, "all datagrams")
+        harness.until(lambda: accounted(harness) == DATAGRAMS, "a counter for each")
         packets: list[bytes] = []
-        while not bed.tun_is_empty():
-            packets += bed.read_packets()
+        while not harness.tun_is_empty():
+            packets += harness.read_packets()
         assert [one for one in packets if one in wanted] == wanted
-        assert len(packets) == bed.counter("rx_packets")
-        bed.plane.remove_peer(far.peer)
+        assert len(packets) == harness.counter("rx_packets")
+        harness.plane.remove_peer(far.peer)
 
 
-def accounted(bed: Bed) -> int:
+def accounted(harness: PlaneHarness) -> int:
     """Datagrams that were delivered, refused for a reason, or handed to the control plane."""
-    counters = bed.plane.counters()
-    bed.drain()
+    counters = harness.plane.counters()
+    harness.drain()
     refused = sum(counters["rx_" + name] for name in REFUSED)
-    return counters["rx_packets"] + counters["rx_keepalives"] + refused + len(bed.messages)
+    return counters["rx_packets"] + counters["rx_keepalives"] + refused + len(harness.messages)

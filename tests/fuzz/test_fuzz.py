@@ -12,7 +12,7 @@ import pytest
 
 from pywg.config import uapi
 from pywg.core.tunnel import Tunnel
-from tests.fastpath.plane_harness import Bed
+from tests.fastpath.plane_harness import PlaneHarness
 from tests.fuzz import aead, engine, frames
 from tests.fuzz.engine import Attempt, run, run_apart
 from tests.fuzz.targets import TARGETS
@@ -43,8 +43,8 @@ def reorder(coalesce: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
     return lambda *arguments: sorted(coalesce(*arguments))
 
 
-def lose(read_packets: Callable[[Bed], list[bytes]]) -> Callable[[Bed], list[bytes]]:
-    return lambda bed: [one for one in read_packets(bed) if len(one) < 1000]
+def lose(read_packets: Callable[[PlaneHarness], list[bytes]]) -> Callable[[PlaneHarness], list[bytes]]:
+    return lambda harness: [one for one in read_packets(harness) if len(one) < 1000]
 
 
 def accept(receive_datagram: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,7 +59,7 @@ def stumble(parse: Callable[..., Any]) -> Callable[..., Any]:
 FAULTS: list[tuple[str, object, str, Callable[[Any], Any]]] = [
     ("aead", aead, "seal_batch", wrong_tag),
     ("frames", frames, "coalesce", reorder),
-    ("datagrams", Bed, "read_packets", lose),
+    ("datagrams", PlaneHarness, "read_packets", lose),
     ("text", uapi, "parse_set", stumble),
     ("handshakes", Tunnel, "receive_datagram", accept),
 ]
