@@ -26,6 +26,9 @@ def call():
 """
 
 
+BOUNDS = "def first(const unsigned char[::1] data): return data[0]\n"
+
+
 class Tree:
     """Our setup.py with modules of a few lines: they build within seconds."""
 
@@ -47,11 +50,12 @@ class Tree:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
-    def build(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def build(self, *arguments: str, debug: bool = False) -> subprocess.CompletedProcess[str]:
         """Builds in place."""
         require_tool("cc")
         command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace", *arguments]
-        return subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False)
+        environment = {**os.environ, "PYWG_DEBUG": str(int(debug))}
+        return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
 
     def number(self) -> int:
         """What the module that was built says."""
@@ -106,6 +110,18 @@ def test_a_performance_hint_is_refused_every_time(tree: Tree, jobs: str) -> None
         assert "performance hint: pywg/dataplane/hint.pyx" in built.stderr
     (tree.root / "pywg/dataplane/hint.pyx").unlink()
     assert tree.build(jobs).returncode == 0
+
+
+def test_a_debug_build_checks_bounds_also_where_there_was_another(tree: Tree) -> None:
+    tree.write("pywg/dataplane/bounds.pyx", BOUNDS)
+    code = "from pywg.dataplane.bounds import first; first(b'')"
+    found = {}
+    for debug in (False, True):
+        built = tree.build("--force", debug=debug)
+        assert built.returncode == 0, built.stderr
+        done = subprocess.run([sys.executable, "-c", code], cwd=tree.root, capture_output=True, text=True, check=False)
+        found[debug] = "IndexError" in done.stderr
+    assert found == {False: False, True: True}
 
 
 def test_an_error_of_cython_is_shown(tree: Tree) -> None:
