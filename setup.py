@@ -1,7 +1,8 @@
 """Builds the Cython data plane, on all processors; all metadata lives in pyproject.toml.
 
 PYWG_DEBUG=1 turns on bounds checks, C assertions and debug symbols; PYWG_SANITIZE=address,undefined, or thread, the
-sanitizers of the compiler, and C assertions. A `performance hint:` from Cython fails the build:
+sanitizers of the compiler, and C assertions. PYWG_NULL_CIPHER=1, for the bench alone, leaves out the cipher: what such
+a build sends can be read. A `performance hint:` from Cython fails the build:
 in this code every hint is a hidden GIL or a hidden Python object on the packet path.
 """
 
@@ -21,6 +22,7 @@ from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("PYWG_DEBUG", "0") not in ("", "0")
 SANITIZE = os.environ.get("PYWG_SANITIZE", "")
+NULL_CIPHER = os.environ.get("PYWG_NULL_CIPHER", "0") not in ("", "0")
 WARNINGS = ["-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-unused-function"]
 
 
@@ -47,6 +49,7 @@ DIRECTIVES = {
     "auto_pickle": False,  # keys and threads are not to be copied
 }
 TRANSLATED = Path("build/cython-debug" if DEBUG else "build/cython")  # the directives are not those of the other
+WITHOUT_CIPHER = Path("build/null-cipher")
 TOLD_EVERY = 10
 ASKED_FOR = "Use boundscheck(False)"
 """Cython's hint about what PYWG_DEBUG turns on."""
@@ -61,6 +64,7 @@ def extensions() -> list[Extension]:
             [str(source)],
             depends=["setup.py", *map(str, sorted(source.with_suffix("").glob("*.*")))],  # the latter: C of its own
             libraries=["crypto"],
+            define_macros=[("PYWG_NULL_CIPHER", "1")] if NULL_CIPHER else [],
             extra_link_args=link_flags(sanitize=SANITIZE),
             extra_compile_args=[*compile_flags(debug=DEBUG, sanitize=SANITIZE), *WARNINGS],
         )
@@ -84,6 +88,8 @@ class BuildExt(build_ext):
             usual = build(self.distribution)
             usual.ensure_finalized()
             self.build_lib, self.build_temp = usual.build_lib, usual.build_temp
+        if NULL_CIPHER:  # where no wheel is made of it
+            self.build_lib = self.build_temp = str(WITHOUT_CIPHER)
 
     def build_extensions(self) -> None:
         """All of them; what is up to date is left as it is."""
@@ -184,5 +190,15 @@ def cython(modules: list[Extension]) -> list[Extension]:
     return cythonize(modules, compiler_directives=DIRECTIVES, build_dir=str(TRANSLATED), quiet=True)
 
 
+def refuse_release(arguments: list[str]) -> None:
+    """SystemExit: without a cipher, and not built in place for the bench, but to be installed or handed on."""
+    commands = [one for one in arguments if not one.startswith("-")]
+    if NULL_CIPHER and (commands != ["build_ext"] or "--inplace" not in arguments):
+        raise SystemExit(
+            "setup.py: PYWG_NULL_CIPHER is set: a build that does not encrypt is for build_ext --inplace alone"
+        )
+
+
 if __name__ == "__main__":
+    refuse_release(sys.argv[1:])
     setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})

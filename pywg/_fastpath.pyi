@@ -4,8 +4,7 @@ from _typeshed import ReadableBuffer
 
 from pywg.dataplane.batch import bench_evp, bench_open, bench_seal, open_batch, seal_batch
 from pywg.dataplane.crypto.aead_select import available as available_aeads
-from pywg.dataplane.crypto.aead_select import select as select_aead
-from pywg.dataplane.crypto.aead_select import selected as selected_aead
+from pywg.dataplane.crypto.aead_select import choose as choose_aead
 from pywg.dataplane.sys.reserve import reserve_fill, reserve_low, reserve_spend
 
 __all__ = [
@@ -21,14 +20,13 @@ __all__ = [
     "bench_evp",
     "bench_open",
     "bench_seal",
+    "choose_aead",
     "now",
     "open_batch",
     "reserve_fill",
     "reserve_low",
     "reserve_spend",
     "seal_batch",
-    "select_aead",
-    "selected_aead",
 ]
 
 _Addr: TypeAlias = tuple[bytes, int, int, bytes, int]
@@ -48,6 +46,7 @@ class Plane:
     def __init__(
         self,
         *,
+        aead: str = "auto",
         udp_gso: bool = True,
         udp_gso_equal_tail: bool = True,
         coalesce: bool = True,
@@ -57,6 +56,8 @@ class Plane:
     ) -> None: ...
     def close(self) -> None: ...
     def heartbeats(self) -> tuple[int, ...]: ...
+    @property
+    def aead(self) -> str: ...
     @property
     def threads(self) -> int: ...
     @property

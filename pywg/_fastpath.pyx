@@ -11,6 +11,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
+from pywg.dataplane.crypto.aead_select cimport aead_choose
 from pywg.dataplane.crypto.cookie_mac cimport macs_identify, macs_init
 from pywg.dataplane.footprint cimport footprint_of
 from pywg.dataplane.receive.admit cimport note_sent
@@ -40,16 +41,15 @@ from pywg.dataplane.wire.endpoint cimport Endpoint, from_endpoint, to_endpoint
 from pywg.dataplane.wire.wireguard cimport HANDSHAKE_TOS, KEY_LEN
 
 from pywg.dataplane.crypto.aead_select import available as available_aeads
-from pywg.dataplane.crypto.aead_select import select as select_aead
-from pywg.dataplane.crypto.aead_select import selected as selected_aead
+from pywg.dataplane.crypto.aead_select import choose as choose_aead
 from pywg.dataplane.batch import bench_evp, bench_open, bench_seal, open_batch, seal_batch
 from pywg.dataplane.sys.reserve import reserve_fill, reserve_low, reserve_spend
 from pywg.dataplane.wire.limits import LABEL_COOKIE, LABEL_MAC1
 
 __all__ = [
-    "ACTIVITY", "CONFIRMED", "HANDSHAKE_WANTED", "REKEY_WANTED", "ROUTING_LOOP", "TUN_GONE",
-    "UNDER_LOAD", "Plane", "available_aeads", "bench_evp", "bench_open", "bench_seal", "now", "open_batch",
-    "reserve_fill", "reserve_low", "reserve_spend", "seal_batch", "select_aead", "selected_aead",
+    "ACTIVITY", "CONFIRMED", "HANDSHAKE_WANTED", "REKEY_WANTED", "ROUTING_LOOP", "TUN_GONE", "UNDER_LOAD", "Plane",
+    "available_aeads", "bench_evp", "bench_open", "bench_seal", "choose_aead", "now", "open_batch", "reserve_fill",
+    "reserve_low", "reserve_spend", "seal_batch",
 ]
 
 HANDSHAKE_WANTED = EVENT_HANDSHAKE_WANTED
@@ -86,7 +86,9 @@ cdef int add_prefix(const uint8_t *ip, int ip_len, int cidr, void *prefixes) exc
 cdef class Plane:
     """The data plane of one device. Peers are named by the core's ids, keypairs by their local (receiver) index.
 
-    Descriptors stay the caller's. An unknown peer is a KeyError. `udp_gso`: segment in the kernel on the way out;
+    Descriptors stay the caller's. An unknown peer is a KeyError. `aead`: the backend that seals and opens, by name, or
+    "auto" for the fastest on this processor; ValueError: no such one, or none that is right here.
+    `udp_gso`: segment in the kernel on the way out;
     `udp_gso_equal_tail`: also where the last datagram is as long as the others, which some kernels get wrong;
     `coalesce`: write superframes to the TUN. (UDP_GRO is an option of the sockets, which the caller opens.) `helpers`:
     threads beside the two that read, which seal and open for them. `staged_bytes`: the most that packets which wait
@@ -100,8 +102,8 @@ cdef class Plane:
     cdef bint coalesce
     cdef dict peers                 # id -> address of its struct Peer
 
-    def __cinit__(self, *, bint udp_gso=True, bint udp_gso_equal_tail=True, bint coalesce=True, int helpers=0,
-                  size_t staged_bytes=STAGED_BYTES, int ruleset=-1):
+    def __cinit__(self, *, str aead="auto", bint udp_gso=True, bint udp_gso_equal_tail=True, bint coalesce=True,
+                  int helpers=0, size_t staged_bytes=STAGED_BYTES, int ruleset=-1):
         cdef bint started
         linux.errno = 0
         if not 0 <= helpers <= HELPERS_MAX:
@@ -110,7 +112,7 @@ cdef class Plane:
         self.udp_gso = udp_gso
         self.coalesce = coalesce
         self.control = <Sender *>calloc(1, sizeof(Sender))
-        self.dp = dataplane_new()
+        self.dp = dataplane_new(aead_choose(aead))
         if self.control == NULL or self.dp == NULL:
             raise OSError(linux.errno or linux.ENOMEM, "no memory, or no descriptors")
         self.dp.gso_equal_tail = udp_gso_equal_tail
@@ -152,6 +154,11 @@ cdef class Plane:
         beats = load64(&self.all_threads.send_heartbeats), load64(&self.all_threads.receive_heartbeats)
         threads_kick(self.all_threads)
         return beats
+
+    @property
+    def aead(self) -> str:
+        """The backend that seals and opens, by name."""
+        return self.dp.aead.name.decode()
 
     # ---- descriptors
 

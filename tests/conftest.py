@@ -6,7 +6,7 @@ from collections.abc import Generator
 import pytest
 
 # The only reasons for a test not to run where no skip is allowed: the distribution's packages lack what it needs.
-ALLOWED_SKIPS = ("PYWG_EXTRA_VECTORS", "Go is not installed")
+ALLOWED_SKIPS = ("PYWG_EXTRA_VECTORS", "Go is not installed", "this processor lacks")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

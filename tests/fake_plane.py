@@ -79,6 +79,7 @@ class FakePeer:
 class FakePlane:
     """`transmit(peer, datagram)` is called with what leaves; by default `sent` collects it. `now` is the clock."""
 
+    aead = "evp"
     threads = 2
     confined = False
 

@@ -22,7 +22,7 @@ def bench_segment(benchmark: BenchmarkFixture, superframe: tuple[bytes, bytes]) 
 
 def bench_segment_and_seal(benchmark: BenchmarkFixture, superframe: tuple[bytes, bytes]) -> None:
     """50 superframes into 45 sealed datagrams each, without Python: what the outbound thread does between its calls."""
-    benchmark(bench_superframe, *superframe, MTU, ROUNDS)
+    benchmark(bench_superframe, "auto", *superframe, MTU, ROUNDS)
 
 
 def bench_coalesce(benchmark: BenchmarkFixture, superframe: tuple[bytes, bytes]) -> None:

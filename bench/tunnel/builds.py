@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from . import null_cipher
 from .command import CommandError, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,11 +20,8 @@ BUILD_WITHIN_S = 1800.0
 
 _PACKAGED = ("setup.py", "pyproject.toml", "README.md", "LICENSE")
 _STAMP = NULL_CIPHER / ".sources"
-_LEAVES_THE_TEXT = """
-from pywg._fastpath import open_batch, seal_batch
-(sealed,) = seal_batch(bytes(32), 0, [bytes(range(64))])
-assert sealed[16:80] == bytes(range(64)), "this build encrypts"
-"""
+_CHOICE = "aead_select"  # the module that the cipher is left out of
+_IS_NULL = "from pywg._fastpath import available_aeads as known; assert known() == ('none',), 'this build encrypts'"
 
 
 class NotInstalledError(CommandError):
@@ -50,20 +46,26 @@ def crate(name: str, program: str) -> None:
 
 
 def null_cipher_daemon() -> None:
-    """pywg with the cipher left out, from a copy of the sources as they are now; see null_cipher."""
+    """pywg with the cipher left out (PYWG_NULL_CIPHER of setup.py), from a copy of the sources as they are now.
+
+    What is built here and up to date is copied, too: all but one module is the same.
+    """
     if null_cipher_is_current():
         return
     shutil.rmtree(NULL_CIPHER, ignore_errors=True)
     shutil.copytree(ROOT / "pywg", NULL_CIPHER / "pywg", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    but = shutil.ignore_patterns(f"{_CHOICE}.*.so")
+    for built, target in [("cython", "cython"), ("lib.*", "null-cipher")]:
+        for directory in (ROOT / "build").glob(built):
+            shutil.copytree(directory, NULL_CIPHER / "build" / target, ignore=but, dirs_exist_ok=True)
     for name in _PACKAGED:
-        shutil.copy(ROOT / name, NULL_CIPHER)
-    patched = NULL_CIPHER / null_cipher.FILE
+        shutil.copy2(ROOT / name, NULL_CIPHER)
+    there = {**os.environ, "PYTHONPATH": str(NULL_CIPHER)}
     try:
-        patched.write_text(null_cipher.without_cipher(patched.read_text()))
-        there = {**os.environ, "PYTHONPATH": str(NULL_CIPHER)}
-        run(sys.executable, "setup.py", "-q", "build_ext", "--inplace", timeout=BUILD_WITHIN_S, cwd=NULL_CIPHER)
-        run(sys.executable, "-P", "-c", _LEAVES_THE_TEXT, env=there, cwd=NULL_CIPHER)
-    except (CommandError, ValueError) as error:
+        build = (sys.executable, "setup.py", "-q", "build_ext", "--inplace")
+        run(*build, timeout=BUILD_WITHIN_S, cwd=NULL_CIPHER, env={**os.environ, "PYWG_NULL_CIPHER": "1"})
+        run(sys.executable, "-P", "-c", _IS_NULL, env=there, cwd=NULL_CIPHER)
+    except CommandError as error:
         raise NotInstalledError(f"the build without a cipher is missing from this run: {error}") from error
     _STAMP.write_text(_sources())
 
@@ -75,7 +77,7 @@ def null_cipher_is_current() -> bool:
 
 def _sources() -> str:
     """A digest of all that the build without a cipher is made of."""
-    digest = hashlib.sha256(Path(null_cipher.__file__).read_bytes())
+    digest = hashlib.sha256((ROOT / "setup.py").read_bytes())
     for path in sorted((ROOT / "pywg").rglob("*")):
         if path.is_file() and path.suffix not in {".so", ".pyc"}:
             digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())

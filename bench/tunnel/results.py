@@ -82,8 +82,8 @@ def summarize(samples: Iterable[Sample]) -> Summary:
 
 
 def machine() -> dict[str, str | int]:
-    """What a figure depends on and can be said: processor, its count, kernel, Python, and the AEAD that was chosen."""
-    from pywg._fastpath import selected_aead
+    """What a figure depends on and can be said: processor, its count, kernel, Python, and the AEAD that is fastest."""
+    from pywg._fastpath import choose_aead
     from pywg.runtime.selfbench.offloads import cpu_model
 
     return {
@@ -91,7 +91,7 @@ def machine() -> dict[str, str | int]:
         "cpus": len(os.sched_getaffinity(0)),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "aead": selected_aead(),
+        "aead": choose_aead("auto"),
     }
 
 

@@ -33,9 +33,8 @@ def bench(*, as_json: bool, seconds: float = 6.0) -> int:
 
 def _measure(seconds: float) -> dict[str, Any]:
     given = offloads.tun_offloads() | offloads.udp_offloads()  # forks: before there is any thread
-    aead = ciphers.auto_aead()
     speeds = ciphers.aead_speeds(seconds)
-    threads, memory = ciphers.idle_plane()
+    threads, aead, memory = ciphers.idle_plane()
     return {
         "pywg": __version__,
         "cpu": offloads.cpu_model(),

@@ -1,10 +1,14 @@
-"""The AEAD stage on plain bytes, for tests and benchmarks: what the threads do, one batch or superframe at a time."""
+"""The AEAD stage on plain bytes, for tests and benchmarks: what the threads do, one batch or superframe at a time.
+
+`aead` is the name of a backend, or "auto", as for a plane.
+"""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
-from pywg.dataplane.crypto.aead cimport AEAD_BATCH, Aead, aead_forget, aead_free, aead_use, open_batch as open_datagrams
-from pywg.dataplane.crypto.aead cimport seal_batch as seal_datagrams, seal_run
+from pywg.dataplane.crypto.aead cimport AEAD_BATCH, Aead, aead_forget, aead_free, aead_init, aead_use
+from pywg.dataplane.crypto.aead cimport open_batch as open_datagrams, seal_batch as seal_datagrams, seal_run
+from pywg.dataplane.crypto.aead_select cimport aead_choose
 from pywg.dataplane.send.segment cimport segment_frame
 from pywg.dataplane.sys.clock cimport now_ns
 from pywg.dataplane.sys.libcrypto cimport EVP_CIPHER_CTX, EVP_CTRL_AEAD_GET_TAG, EVP_CIPHER_CTX_ctrl
@@ -22,32 +26,33 @@ cdef enum:
     OUT_LEN = 200_000
 
 
-cdef int check_key(const uint8_t[::1] key) except -1:
-    if key.shape[0] != KEY_LEN:
+cdef int begin(Aead *aead, str name, bint seals, bytes key) except -1:
+    """Gives a backend the key, which has to outlive the use. To be freed, but not after an exception."""
+    if len(key) != KEY_LEN:
         raise ValueError("a transport key is 32 bytes")
+    aead_init(aead, aead_choose(name), seals)
+    if aead_use(aead, <const uint8_t *>PyBytes_AS_STRING(key)) < 0:
+        aead_free(aead)
+        raise MemoryError
     return 0
 
 
-def seal_batch(const uint8_t[::1] key, uint64_t counter, packets: list[bytes], uint32_t receiver_index=0,
+def seal_batch(str aead, bytes key: bytes, uint64_t counter, packets: list[bytes], uint32_t receiver_index=0,
                uint32_t mtu=65535) -> list[bytes]:
     """Transport messages (paper section 5.4.6) of these packets, padded to 16 but not past the MTU.
 
     The counters follow each other from `counter` on; ValueError when they would reach Reject-After-Messages.
     """
-    cdef Aead aead
+    cdef Aead sealer
     cdef uint8_t *at[AEAD_BATCH]
     cdef uint32_t wire_lens[AEAD_BATCH]
     cdef list sealed = []
     cdef bytes packet, datagram
     cdef int n = 0
-    check_key(key)
-    memset(&aead, 0, sizeof(aead))
-    aead.seals = True
     if counter >= REJECT_AFTER_MESSAGES - <uint64_t>len(packets):
         raise ValueError("the counter has reached Reject-After-Messages")
+    begin(&sealer, aead, True, key)
     try:
-        if aead_use(&aead, &key[0]) < 0:
-            raise MemoryError
         for packet in packets:
             wire_lens[n] = WG_HEADER_LEN + padded_len(<uint32_t>len(packet), mtu) + TAG_LEN
             datagram = PyBytes_FromStringAndSize(NULL, wire_lens[n])
@@ -57,12 +62,12 @@ def seal_batch(const uint8_t[::1] key, uint64_t counter, packets: list[bytes], u
             sealed.append(datagram)
             n += 1
             if n == AEAD_BATCH or len(sealed) == len(packets):
-                if seal_datagrams(&aead, at, wire_lens, n, receiver_index, counter) != 0:
-                    raise RuntimeError("libcrypto could not seal")
+                if seal_datagrams(&sealer, at, wire_lens, n, receiver_index, counter) != 0:
+                    raise RuntimeError("the library could not seal")
                 counter += <uint64_t>n
                 n = 0
     finally:
-        aead_free(&aead)
+        aead_free(&sealer)
     return sealed
 
 
@@ -70,9 +75,9 @@ cdef bint has_transport_header(bytes datagram):
     return len(datagram) >= TRANSPORT_MIN_LEN and datagram[:4] == bytes((MESSAGE_TRANSPORT, 0, 0, 0))
 
 
-def open_batch(const uint8_t[::1] key, datagrams: list[bytes]) -> list[bytes | None]:
+def open_batch(str aead, bytes key: bytes, datagrams: list[bytes]) -> list[bytes | None]:
     """The padded inner packets of transport messages; None for what is malformed or forged."""
-    cdef Aead aead
+    cdef Aead opener
     cdef uint8_t *at[AEAD_BATCH]
     cdef uint32_t wire_lens[AEAD_BATCH]
     cdef uint64_t authentic
@@ -81,11 +86,8 @@ def open_batch(const uint8_t[::1] key, datagrams: list[bytes]) -> list[bytes | N
     cdef list copies
     cdef bytes copy
     cdef int n
-    check_key(key)
-    memset(&aead, 0, sizeof(aead))
+    begin(&opener, aead, False, key)
     try:
-        if aead_use(&aead, &key[0]) < 0:
-            raise MemoryError
         while places:
             copies = []
             for n, place in enumerate(places[:AEAD_BATCH]):
@@ -93,98 +95,117 @@ def open_batch(const uint8_t[::1] key, datagrams: list[bytes]) -> list[bytes | N
                 copies.append(copy)
                 at[n] = <uint8_t *>PyBytes_AS_STRING(copy)
                 wire_lens[n] = <uint32_t>len(copy)
-            authentic = open_datagrams(&aead, at, wire_lens, <int>len(copies))
+            authentic = open_datagrams(&opener, at, wire_lens, <int>len(copies))
             for n, copy in enumerate(copies):
                 if (authentic >> n) & 1:
                     opened[places[n]] = copy[WG_HEADER_LEN:-TAG_LEN]
             del places[:AEAD_BATCH]
     finally:
-        aead_free(&aead)
+        aead_free(&opener)
     return opened
 
 
-def bench_seal(uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
+cdef int find_texts(uint8_t[::1] buffer, list places, uint8_t **texts, uint32_t *lens) except -1:
+    """The texts at these (offset, length) of the buffer, each followed by its tag. Returns how many."""
+    cdef int i = 0
+    if len(places) > AEAD_BATCH:
+        raise ValueError(f"a batch has at most {AEAD_BATCH} packets")
+    for offset, length in places:
+        if offset < 0 or length < 0 or offset + length + TAG_LEN > buffer.shape[0]:
+            raise ValueError(f"{length} bytes at {offset} and a tag don't fit into the buffer")
+        texts[i] = &buffer[0] + <size_t>offset
+        lens[i] = <uint32_t>length
+        i += 1
+    return i
+
+
+def seal_texts(str aead, bytes key: bytes, uint64_t first_counter, uint8_t[::1] buffer,
+               places: list[tuple[int, int]]) -> None:
+    """Seals the texts at these (offset, length) of `buffer` in place; each has 16 bytes behind it for its tag.
+
+    As the backend does it, without WireGuard's header. The counters follow each other from `first_counter` on (paper
+    section 5.4.6); at most 64 texts.
+    """
+    cdef Aead sealer
+    cdef uint8_t *texts[AEAD_BATCH]
+    cdef uint32_t lens[AEAD_BATCH]
+    cdef int count = find_texts(buffer, places, texts, lens)
+    cdef bint sealed
+    begin(&sealer, aead, True, key)
+    with nogil:
+        sealed = sealer.backend.seal(&sealer, first_counter, texts, lens, count)
+        aead_free(&sealer)
+    if not sealed:
+        raise RuntimeError("the library could not seal")
+
+
+def open_texts(str aead, bytes key: bytes, counters: list[int], uint8_t[::1] buffer,
+               places: list[tuple[int, int]]) -> list[bool]:
+    """Opens sealed texts, as `seal_texts` left them, in place. Which were authentic."""
+    cdef Aead opener
+    cdef uint8_t *texts[AEAD_BATCH]
+    cdef uint32_t lens[AEAD_BATCH]
+    cdef uint64_t numbers[AEAD_BATCH]
+    cdef uint64_t authentic
+    cdef int i, count = find_texts(buffer, places, texts, lens)
+    if len(counters) != count:
+        raise ValueError("each text has its counter")
+    for i in range(count):
+        numbers[i] = counters[i]
+    begin(&opener, aead, False, key)
+    with nogil:
+        authentic = opener.backend.open(&opener, numbers, texts, lens, count)
+        aead_free(&opener)
+    return [bool(authentic >> i & 1) for i in range(count)]
+
+
+# ---- how long it takes
+
+cdef bytes BENCH_KEY = b"\7" * KEY_LEN
+
+
+cdef void *zeros(uint32_t count, size_t size) except NULL:
+    cdef void *memory = calloc(count, size)
+    if memory == NULL:
+        raise MemoryError
+    return memory
+
+
+def bench_seal(str aead, uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
     """Nanoseconds a packet of sealing `rounds` runs of `batch` (1..64) packets as the threads do, without the GIL."""
-    cdef uint8_t key[KEY_LEN]
+    cdef const uint8_t *key = <const uint8_t *>PyBytes_AS_STRING(BENCH_KEY)
     cdef Run run
     cdef uint64_t start, counter = 0
     cdef uint32_t _i
-    cdef Aead aead
-    if not 1 <= batch <= 64:
+    cdef Aead sealer
+    if not 1 <= batch <= AEAD_BATCH:
         raise ValueError("a run has 1 to 64 datagrams")
-    memset(key, 7, sizeof(key))
-    memset(&aead, 0, sizeof(aead))
-    aead.seals = True
+    begin(&sealer, aead, True, BENCH_KEY)
     run.count = batch
     run.inner_len = run.last_len = packet_len
     run.stride = run.last_wire = WG_HEADER_LEN + packet_len + TAG_LEN
-    run.base = <uint8_t *>calloc(batch, run.stride)
-    if aead_use(&aead, key) < 0 or run.base == NULL:
-        aead_free(&aead)
+    try:
+        run.base = <uint8_t *>zeros(batch, run.stride)
+        with nogil:
+            start = now_ns()
+            for _i in range(rounds):
+                aead_use(&sealer, key)
+                seal_run(&sealer, &run, 1, counter)
+                aead_forget(&sealer)
+                counter += batch
+            start = now_ns() - start
         free(run.base)
-        raise MemoryError
-    with nogil:
-        start = now_ns()
-        for _i in range(rounds):
-            aead_use(&aead, key)
-            seal_run(&aead, &run, 1, counter)
-            aead_forget(&aead)
-            counter += batch
-        start = now_ns() - start
-    aead_free(&aead)
-    free(run.base)
+    finally:
+        aead_free(&sealer)
     return <double>start / (<uint64_t>rounds * batch)
 
 
-cdef int seal_frame(Aead *aead, const VnetHdr *hdr, const uint8_t[::1] packet, uint32_t mtu, uint8_t *out, Run *runs,
-                    uint64_t counter) noexcept nogil:
-    """Cuts and seals a superframe, as the outbound thread does. The number of runs, or SEG_*."""
-    cdef IpView ip
-    cdef int i, n
-    ip_read(&ip, <uint8_t *>&packet[0], <uint32_t>packet.shape[0])
-    n = segment_frame(hdr, &ip, mtu, out, OUT_LEN, runs, MAX_RUNS)
-    for i in range(n):
-        seal_run(aead, &runs[i], 1, counter)
-        counter += runs[i].count
-    return n
-
-
-def bench_superframe(const uint8_t[::1] vnet_hdr, const uint8_t[::1] packet, uint32_t mtu, uint32_t rounds) -> float:
-    """Nanoseconds a superframe of cutting it into datagrams and sealing those, without the GIL."""
-    cdef uint8_t key[KEY_LEN]
-    cdef Run runs[MAX_RUNS]
-    cdef VnetHdr hdr
-    cdef uint8_t *out = <uint8_t *>calloc(1, OUT_LEN)
-    cdef uint64_t start
-    cdef uint32_t _i
-    cdef int n = 0
-    cdef Aead aead
-    memset(key, 7, sizeof(key))
-    memset(&aead, 0, sizeof(aead))
-    aead.seals = True
-    memcpy(&hdr, &vnet_hdr[:VNET_HDR_LEN][0], VNET_HDR_LEN)
-    if aead_use(&aead, key) < 0 or out == NULL:
-        aead_free(&aead)
-        free(out)
-        raise MemoryError
-    with nogil:
-        start = now_ns()
-        for _i in range(rounds):
-            n = seal_frame(&aead, &hdr, packet, mtu, out, runs, 0)
-        start = now_ns() - start
-    aead_free(&aead)
-    free(out)
-    if n <= 0:
-        raise ValueError("not a superframe that can be cut")
-    return <double>start / rounds
-
-
-def bench_open(uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
+def bench_open(str aead, uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
     """Nanoseconds a packet of opening `rounds` batches of `batch` (1..64) authentic packets, without the GIL.
 
     Timed a batch at a time, because each has to be sealed before: the clock adds some tens of ns to each batch.
     """
-    cdef uint8_t key[KEY_LEN]
+    cdef const uint8_t *key = <const uint8_t *>PyBytes_AS_STRING(BENCH_KEY)
     cdef uint8_t *at[AEAD_BATCH]
     cdef uint32_t wire_lens[AEAD_BATCH]
     cdef uint64_t start, total = 0, missing = 0, all_authentic
@@ -193,34 +214,70 @@ def bench_open(uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
     cdef Aead sealer, opener
     if not 1 <= batch <= AEAD_BATCH:
         raise ValueError("a batch has 1 to 64 datagrams")
-    memset(key, 7, sizeof(key))
-    memset(&sealer, 0, sizeof(sealer))
-    memset(&opener, 0, sizeof(opener))
-    sealer.seals = True
+    begin(&opener, aead, False, BENCH_KEY)
+    begin(&sealer, aead, True, BENCH_KEY)
     all_authentic = ~<uint64_t>0 >> (AEAD_BATCH - batch)
-    memory = <uint8_t *>calloc(batch, stride)
-    if memory == NULL or aead_use(&sealer, key) < 0 or aead_use(&opener, key) < 0:
+    try:
+        memory = <uint8_t *>zeros(batch, stride)
+        for i in range(batch):
+            at[i] = memory + <size_t>i * stride
+            wire_lens[i] = stride
+        with nogil:
+            for _i in range(rounds):
+                seal_datagrams(&sealer, at, wire_lens, <int>batch, 1, 0)
+                start = now_ns()
+                aead_use(&opener, key)
+                missing |= open_datagrams(&opener, at, wire_lens, <int>batch) ^ all_authentic
+                aead_forget(&opener)
+                total += now_ns() - start
+        free(memory)
+    finally:
         aead_free(&sealer)
         aead_free(&opener)
-        free(memory)
-        raise MemoryError
-    for i in range(batch):
-        at[i] = memory + <size_t>i * stride
-        wire_lens[i] = stride
-    with nogil:
-        for _i in range(rounds):
-            seal_datagrams(&sealer, at, wire_lens, <int>batch, 1, 0)
-            start = now_ns()
-            aead_use(&opener, key)
-            missing |= open_datagrams(&opener, at, wire_lens, <int>batch) ^ all_authentic
-            aead_forget(&opener)
-            total += now_ns() - start
-    aead_free(&sealer)
-    aead_free(&opener)
-    free(memory)
     if missing:
         raise RuntimeError("what was sealed could not be opened")
     return <double>total / (<uint64_t>rounds * batch)
+
+
+cdef int seal_frame(Aead *aead, const VnetHdr *hdr, const uint8_t *packet, uint32_t packet_len, uint32_t mtu,
+                    uint8_t *out, Run *runs, uint64_t counter) noexcept nogil:
+    """Cuts and seals a superframe, as the outbound thread does. The number of runs, or SEG_*."""
+    cdef IpView ip
+    cdef int i, n
+    ip_read(&ip, <uint8_t *>packet, packet_len)
+    n = segment_frame(hdr, &ip, mtu, out, OUT_LEN, runs, MAX_RUNS)
+    for i in range(n):
+        seal_run(aead, &runs[i], 1, counter)
+        counter += runs[i].count
+    return n
+
+
+def bench_superframe(str aead, bytes vnet_hdr: bytes, bytes packet: bytes, uint32_t mtu, uint32_t rounds) -> float:
+    """Nanoseconds a superframe of cutting it into datagrams and sealing those, without the GIL."""
+    cdef const uint8_t *at = <const uint8_t *>PyBytes_AS_STRING(packet)
+    cdef uint32_t packet_len = <uint32_t>len(packet)
+    cdef Run runs[MAX_RUNS]
+    cdef VnetHdr hdr
+    cdef uint8_t *out
+    cdef uint64_t start
+    cdef uint32_t _i
+    cdef int n = 0
+    cdef Aead sealer
+    memcpy(&hdr, PyBytes_AS_STRING(vnet_hdr[:VNET_HDR_LEN]), VNET_HDR_LEN)
+    begin(&sealer, aead, True, BENCH_KEY)
+    try:
+        out = <uint8_t *>zeros(1, OUT_LEN)
+        with nogil:
+            start = now_ns()
+            for _i in range(rounds):
+                n = seal_frame(&sealer, &hdr, at, packet_len, mtu, out, runs, 0)
+            start = now_ns() - start
+        free(out)
+    finally:
+        aead_free(&sealer)
+    if n <= 0:
+        raise ValueError("not a superframe that can be cut")
+    return <double>start / rounds
 
 
 def bench_evp(uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.tunnel import builds, null_cipher
+from bench.tunnel import builds
 from bench.tunnel.builds import NotInstalledError
 from bench.tunnel.implementations import NAMES, build, find
 
@@ -40,17 +40,6 @@ def test_a_build_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setattr(shutil, "which", lambda *_args, **_options: "/bin/false")
     with pytest.raises(NotInstalledError, match="boringtun-cli is missing from this run: status 1"):
         build("boringtun")
-
-
-def test_sources_that_the_null_cipher_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(_source: str) -> str:
-        raise ValueError("evp.pxd is not as it was")
-
-    monkeypatch.setattr(null_cipher, "without_cipher", unknown)
-    with pytest.raises(
-        NotInstalledError, match=r"without a cipher is missing from this run: evp\.pxd is not as it was"
-    ):
-        builds.null_cipher_daemon()
 
 
 @pytest.mark.parametrize("name", ["a.pyx", "a.pxd", "a.py", "a.h", "a/b.inc"])

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from pywg._fastpath import Plane, now
 from pywg.dataplane.send.segment import segment
 from pywg.runtime.net.sockets import open_sockets
+from tests.aead import USUAL
 from tests.fastpath.packets import ADDRESSES4, ADDRESSES6, Ip, Vnet
 from tests.paper import LABEL_MAC1, TRANSPORT
 
@@ -145,12 +146,14 @@ def tun_pair(buffer_len: int = TUN_BUFFER_LEN) -> tuple[socket.socket, socket.so
 class PlaneHarness:
     """A plane, its TUN and its sockets. Use as a context manager."""
 
+    aead = USUAL
     helpers = 0
     """of a harness that is not told"""
 
     def __init__(
         self,
         *,
+        aead: str = "",
         vnet_hdr_len: int = 10,
         mtu: int = MTU,
         udp_gso: bool = True,
@@ -163,6 +166,7 @@ class PlaneHarness:
         self.vnet_hdr_len = vnet_hdr_len
         self.mtu = mtu
         self.plane = Plane(
+            aead=aead or self.aead,
             udp_gso=udp_gso,
             udp_gso_equal_tail=udp_gso_equal_tail,
             coalesce=coalesce,

@@ -1,103 +1,155 @@
-"""Every backend of the AEAD that this processor has seals and opens what the oracle does, in batches of every size."""
+"""The AEAD's table of backends: every one is right in batches of any size, and only what is right is ever chosen."""
 
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pywg._fastpath import (
-    available_aeads,
-    bench_evp,
-    bench_open,
-    bench_seal,
-    open_batch,
-    seal_batch,
-    select_aead,
-    selected_aead,
-)
-from pywg.dataplane.crypto.aead_select import NAMES
-from pywg.dataplane.crypto.chacha20poly1305 import levels
+from pywg import _fastpath
+from pywg._fastpath import Plane, available_aeads, bench_open, bench_seal, choose_aead, open_batch, seal_batch
+from tests.aead import HERE, NEEDS, USUAL, every_backend
 from tests.fastpath.plane_harness import Far, PlaneHarness, pad, raw_packet, reply, seal
+from tests.native_build import build_module
 
 ROOT = Path(__file__).parents[2]
 KEY = bytes(range(32))
-HERE = available_aeads()
-ONE_BY_ONE = {"evp", "libcrypto", "ipsec-mb"}
 
 
-@pytest.fixture(params=HERE)
-def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each backend in turn; afterwards the choice is the module's own again."""
-    assert select_aead(request.param) == request.param
-    yield request.param
-    select_aead("auto")
-
-
+@every_backend
 @pytest.mark.parametrize("size", [1, 2, 3, 15, 16, 17, 31, 33, 63, 64, 65, 130])
-def test_batches_of_mixed_lengths(backend: str, size: int) -> None:
+def test_batches_of_mixed_lengths(aead: str, size: int) -> None:
     chance = random.Random(size)
     packets = [chance.randbytes(16 * chance.choice([0, 1, 2, 4, 5, 16, 88, 128])) for _ in range(size)]
-    sealed = seal_batch(KEY, 2**32 - 7, packets, 5)
+    sealed = seal_batch(aead, KEY, 2**32 - 7, packets, 5)
     assert sealed == [seal(KEY, 5, 2**32 - 7 + i, packet) for i, packet in enumerate(packets)]
-    assert open_batch(KEY, sealed) == packets
+    assert open_batch(aead, KEY, sealed) == packets
 
     forged = {chance.randrange(size) for _ in range(3)}
     damaged = [bytearray(datagram) for datagram in sealed]
     for i in forged:
         damaged[i][chance.randrange(16, len(damaged[i]))] ^= 1 << chance.randrange(8)
-    opened = open_batch(KEY, [bytes(datagram) for datagram in damaged])
+    opened = open_batch(aead, KEY, [bytes(datagram) for datagram in damaged])
     assert opened == [None if i in forged else packet for i, packet in enumerate(packets)]
 
 
-def test_every_backend_of_the_processor_is_here() -> None:
-    assert {name for name, level in NAMES.items() if level in levels()} == set(HERE) - ONE_BY_ONE
-    assert {"evp", "libcrypto"} <= set(HERE)  # of OpenSSL 3, which is what distributions have
-
-
+@every_backend
 @pytest.mark.parametrize("batch", [1, 64])
-def test_benchmarks_take_some_time(backend: str, batch: int) -> None:
+def test_benchmarks_take_some_time(aead: str, batch: int) -> None:
     """bench_open also looks at what it opens, and raises when something is not authentic."""
-    assert bench_seal(1420, batch, 2) > 0
-    assert bench_open(1420, batch, 2) > 0
-    assert bench_evp(1420, batch, 2) > 0
+    assert bench_seal(aead, 1420, batch, 2) > 0
+    assert bench_open(aead, 1420, batch, 2) > 0
+    assert _fastpath.bench_evp(1420, batch, 2) > 0
 
 
 @pytest.mark.parametrize("batch", [0, 65])
 def test_benchmarks_of_no_batch(batch: int) -> None:
     for bench in (bench_seal, bench_open):
         with pytest.raises(ValueError, match="1 to 64"):
-            bench(1420, batch, 1)
+            bench("evp", 1420, batch, 1)
 
 
-def test_a_key_outlives_its_backend(backend: str) -> None:
-    """What was selected since is for the batches to come."""
-    with PlaneHarness() as harness:
-        far = Far(harness)
-        for other in (*HERE, "auto"):
-            select_aead(other)
+# ---- the choice
+
+
+def test_the_processor_says_which_backends_are_here() -> None:
+    assert list(available_aeads()) == HERE
+    assert choose_aead("auto") in HERE
+
+
+@every_backend
+def test_a_backend_is_chosen_by_its_name(aead: str) -> None:
+    assert choose_aead(aead) == aead
+
+
+@pytest.mark.parametrize("name", ["aes", "", "EVP", "evp\0"])
+def test_a_backend_that_is_not_known_is_refused(name: str) -> None:
+    for choose in (choose_aead, lambda aead: Plane(aead=aead)):
+        with pytest.raises(ValueError, match=f"{name!r} is not known: choose one of auto, evp".replace("\\", r"\\")):
+            choose(name)
+
+
+def test_each_plane_keeps_its_own() -> None:
+    harnesses = {aead: PlaneHarness(aead=aead) for aead in HERE}
+    try:
+        fars = {aead: Far(harness) for aead, harness in harnesses.items()}
+        for aead, harness in harnesses.items():
+            assert harness.plane.aead == aead
             harness.write(raw_packet(60))
-            assert far.open().text == pad(raw_packet(60))
-            far.send(reply(1))
+            assert fars[aead].open().text == pad(raw_packet(60))
+            fars[aead].send(reply(1))
             assert harness.read(1) == [reply(1)]
+    finally:
+        for harness in harnesses.values():
+            harness.close()
 
 
-def test_by_itself_the_optional_library_is_not_loaded() -> None:
-    code = "import pywg._fastpath as f; f.select_aead('auto'); f.Plane().close(); print(open('/proc/self/maps').read())"
-    maps = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    assert "libcrypto" in maps
-    assert "libIPSec_MB" not in maps
+# ---- the table from inside
 
 
-def test_what_is_chosen_alone_is_one_that_is_here() -> None:
-    assert select_aead("auto") in HERE
-    assert selected_aead() in HERE
+@pytest.fixture(scope="module")
+def inside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the module `aead_inside`."""
+    directory = tmp_path_factory.mktemp("aead")
+    build_module(Path(__file__).with_name("aead_inside.pyx"), directory)
+    return directory
 
 
-def test_a_backend_that_is_not_here_is_refused_and_changes_nothing() -> None:
-    before = selected_aead()
-    with pytest.raises(ValueError, match=r"no AEAD backend 'aes'.*choose one of auto, evp"):
-        select_aead("aes")
-    assert selected_aead() == before
+def said(inside: Path, code: str) -> str:
+    """What the code prints in a process of its own."""
+    imports = "import aead_inside; from pywg._fastpath import Plane, available_aeads, choose_aead"
+    command = [sys.executable, "-c", f"import sys; sys.path.append({str(inside)!r}); {imports}\n{code}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_tests_know_the_whole_table(inside: Path) -> None:
+    table = said(inside, "print([(name, here) for name, _, here, _ in aead_inside.table()])")
+    assert table == str([(name, name in HERE) for name in NEEDS])
+
+
+@pytest.mark.parametrize(
+    ("code", "tried"),
+    [
+        ("import pywg._fastpath", []),
+        ("available_aeads()", []),
+        ("Plane(aead='evp').close()", ["evp"]),
+        (f"Plane(aead={USUAL!r}).close()", [USUAL]),
+        ("Plane().close()", HERE),
+    ],
+)
+def test_what_is_not_asked_for_is_not_tried(inside: Path, code: str, tried: list[str]) -> None:
+    names = "[name for name, _, _, was_tried in aead_inside.table() if was_tried]"
+    assert said(inside, f"{code}; print({names})") == str(tried)
+
+
+@pytest.mark.parametrize("how", ["seal", "open"])
+@every_backend
+def test_what_is_wrong_is_never_chosen(inside: Path, aead: str, how: str) -> None:
+    code = f"""
+aead_inside.damage({aead!r}, {how!r})
+try:
+    choose_aead({aead!r})
+except ValueError as error:
+    print(error)
+"""
+    assert f"the AEAD backend '{aead}' gives wrong results on this machine" in said(inside, code)
+
+
+def test_what_is_wrong_or_not_here_is_not_the_fastest(inside: Path) -> None:
+    for how in ("seal", "open", "nowhere"):
+        rest = [name for name in HERE if name != USUAL]
+        code = f"aead_inside.damage({USUAL!r}, {how!r})\nprint(choose_aead('auto'))"
+        assert said(inside, code) in rest
+
+
+def test_what_this_machine_lacks_is_named(inside: Path) -> None:
+    code = "aead_inside.damage('avx2', 'nowhere')\ntry: choose_aead('avx2')\nexcept ValueError as error: print(error)"
+    assert said(inside, code).startswith("the AEAD backend 'avx2' needs x86-64 with AVX2 and BMI2: choose one of auto")
+
+
+def test_without_any_that_is_right_there_is_no_plane(inside: Path) -> None:
+    code = "aead_inside.damage('evp', 'seal')\ntry: Plane()\nexcept RuntimeError as error: print(error)"
+    assert said(inside, code).startswith("no AEAD backend gives right results on this machine")

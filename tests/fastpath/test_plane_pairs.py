@@ -29,8 +29,8 @@ IN_FLIGHT = 48
 class Pair:
     """Two harnesses, each the other's peer 1."""
 
-    def __init__(self, **options: bool) -> None:
-        self.harnesses = {name: PlaneHarness(**options) for name in "ab"}
+    def __init__(self, *, udp_gso: bool = True, udp_gro: bool = True, coalesce: bool = True) -> None:
+        self.harnesses = {name: PlaneHarness(udp_gso=udp_gso, udp_gro=udp_gro, coalesce=coalesce) for name in "ab"}
         for name, other in ("ab", "ba"):
             harness, far = self.harnesses[name], self.harnesses[other]
             harness.plane.add_peer(1)

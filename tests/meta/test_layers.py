@@ -132,6 +132,6 @@ def test_the_order_of_wings_is_seen() -> None:
 
 def test_the_parser_sees_the_imports_that_are_there() -> None:
     """Guards the tests above: a parser that found nothing would let everything pass."""
-    assert "pywg._fastpath.selected_aead" in set(_imports(PACKAGE / "runtime" / "device" / "device.py"))
+    assert "pywg._fastpath.choose_aead" in set(_imports(PACKAGE / "runtime" / "daemon" / "service.py"))
     assert not _allowed("pywg.runtime.device.device", "core")
     assert not _allowed("pywg.dataplane.send.send", "runtime")

@@ -12,7 +12,7 @@ import sys
 
 import uvloop
 
-from pywg._fastpath import Plane, select_aead
+from pywg._fastpath import Plane
 from pywg.core import handshake
 from pywg.dataplane.crypto.secret import Secret
 from pywg.runtime.base.log import Level, Log
@@ -44,9 +44,9 @@ def with_fake_plane() -> Device:
     return harness.device
 
 
-def with_real_plane() -> Device:
+def with_real_plane(aead: str) -> Device:
     loop = asyncio.get_running_loop()
-    plane = Plane()
+    plane = Plane(aead=aead)
     device = Device(
         plane,
         log=Log("wg0", Level.SILENT, output=StreamOutput()),
@@ -69,7 +69,7 @@ def with_real_plane() -> Device:
 
 
 async def serve(path: str) -> None:
-    device = with_real_plane() if "--plane" in sys.argv else with_fake_plane()
+    device = with_real_plane(sys.argv[-1]) if "--plane" in sys.argv else with_fake_plane()
     device.up()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(path)
@@ -86,7 +86,5 @@ if __name__ == "__main__":
     if "--leaky" in sys.argv:
         vars(uapi_server)["wipe"] = vars(handshake)["wipe"] = lambda data: kept.append(bytes(data))
         vars(handshake)["Secret"] = KeptSecret
-    if "--plane" in sys.argv:
-        select_aead(sys.argv[-1])
     with contextlib.suppress(KeyboardInterrupt):
         uvloop.run(serve(sys.argv[1]))

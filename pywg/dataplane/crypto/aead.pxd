@@ -1,39 +1,55 @@
 """ChaCha20-Poly1305 (RFC 8439) over WireGuard's transport messages: one thread, one direction, key after key.
 
-Seal and open, and behind them two kinds of backend: the kernels of chapoly, where the CPU has the vectors for them,
-which do batches of any size; or one packet a call: libcrypto's EVP, which is everywhere, what EVP calls in the end
-(ossl_provider.pxd), or intel-ipsec-mb, if it is there and asked for.
-
-Keys stay where their owner has them. Only libcrypto's contexts take a copy, and so a thread has one a direction, which
-is given the key for a batch and loses it with `aead_forget` when the batch is done.
+Seal and open, by the backend that the plane was made with (aead_select.pyx has the table of them). A backend gets whole
+batches. It reads the key where its owner has it, or it is a library that copies the key into a context of its own: of
+such contexts a thread has one a direction, which is given the key for a batch and loses it with `aead_forget`.
 The nonce is 32 zero bits and the 64-bit little-endian counter (paper section 5.4.6); there is no associated data.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from pywg.dataplane.sys.libcrypto cimport EVP_CIPHER_CTX
 from pywg.dataplane.wire.run cimport Run
 
 cdef enum:
     AEAD_BATCH = 64                 # datagrams a call
-    # The backends for one packet a call; a kernel's number is its level of chapoly.
-    EVP = 0
-    LIBCRYPTO = -1
-    IPSEC_MB = -2
+
+cdef struct Aead
+
+# Encrypts up to AEAD_BATCH texts where they stand, with counters from the first one on; a tag behind each. False:
+# the library failed.
+ctypedef bint (*SealTexts)(const Aead *aead, uint64_t first_counter, uint8_t **texts, const uint32_t *lens,
+                           int n) noexcept nogil
+# Decrypts up to AEAD_BATCH texts where they stand, the tag behind each. Bit i: the i-th was authentic; of one that was
+# not, the text may be garbage afterwards.
+ctypedef uint64_t (*OpenTexts)(const Aead *aead, const uint64_t *counters, uint8_t **texts, const uint32_t *lens,
+                               int n) noexcept nogil
+ctypedef bint (*IsHere)(int kernel) noexcept nogil
+ctypedef void *(*NewContext)(bint seals) noexcept nogil
+ctypedef bint (*Rekey)(void *context, const uint8_t *key, bint seals) noexcept nogil
+ctypedef void (*FreeContext)(void *context) noexcept nogil
 
 
-cdef struct Aead:                   # all zeros but for `seals` before its first use
+cdef struct AeadBackend:
+    const char *name
+    const char *needs               # in words: the processor, the library
+    IsHere is_here                  # False: this machine lacks that, or this build has no code for its architecture
+    SealTexts seal
+    OpenTexts open
+    int kernel                      # which one of several that share these functions
+    NewContext new_context          # with a copy of a key; these three are NULL where the key is read in its place
+    Rekey rekey
+    FreeContext free_context        # wipes it
+
+
+cdef struct Aead:
+    const AeadBackend *backend
     bint seals                      # what it is for
-    int backend                     # that was chosen when it was given the key
     const uint8_t *key              # 32 bytes in the secret arena, the owner's; NULL: none
-    EVP_CIPHER_CTX *ctx             # or NULL
-    void *below                     # instead: the provider's own context, likewise
-    const uint8_t *held             # whose key the context has a copy of, NULL: nobody's
+    void *context                   # of the backend's, or NULL
 
-cdef int aead_chosen() noexcept nogil
-cdef void aead_choose(int backend) noexcept
+cdef void aead_init(Aead *aead, const AeadBackend *backend, bint seals) noexcept nogil
 cdef int aead_use(Aead *aead, const uint8_t *key) noexcept nogil
 cdef void aead_forget(Aead *aead) noexcept nogil
 cdef void aead_free(Aead *aead) noexcept nogil
-cdef int seal_run(Aead *aead, Run *run, uint32_t receiver_index, uint64_t first_counter) noexcept nogil
-cdef int seal_batch(Aead *aead, uint8_t **datagrams, const uint32_t *wire_lens, int n, uint32_t receiver_index,
+cdef int seal_run(const Aead *aead, Run *run, uint32_t receiver_index, uint64_t first_counter) noexcept nogil
+cdef int seal_batch(const Aead *aead, uint8_t **datagrams, const uint32_t *wire_lens, int n, uint32_t receiver_index,
                     uint64_t first_counter) noexcept nogil
-cdef uint64_t open_batch(Aead *aead, uint8_t **datagrams, const uint32_t *wire_lens, int n) noexcept nogil
+cdef uint64_t open_batch(const Aead *aead, uint8_t **datagrams, const uint32_t *wire_lens, int n) noexcept nogil

@@ -1,73 +1,62 @@
-"""The AEAD over batches: with the kernel that was chosen, or packet by packet (aead.pxd)."""
+"""The AEAD over batches, by the backend that the plane was made with (aead.pxd)."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
-from pywg.dataplane.crypto.chacha20poly1305 cimport chapoly_open, chapoly_seal
-from pywg.dataplane.crypto.evp cimport evp_open, evp_seal
-from pywg.dataplane.crypto.ipsec_mb cimport ipsec_mb_open, ipsec_mb_seal
-from pywg.dataplane.crypto.ossl_provider cimport provider_free, provider_new, provider_open, provider_rekey
-from pywg.dataplane.crypto.ossl_provider cimport provider_seal
 from pywg.dataplane.sys.checks cimport c_assert, static_fits
-from pywg.dataplane.sys.libcrypto cimport EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CipherInit_ex
-from pywg.dataplane.sys.libcrypto cimport EVP_chacha20_poly1305, OPENSSL_cleanse
+from pywg.dataplane.sys.libcrypto cimport OPENSSL_cleanse
 from pywg.dataplane.wire.run cimport RUN_MAX_DATAGRAMS, Run
 from pywg.dataplane.wire.wireguard cimport KEY_LEN, MESSAGE_TRANSPORT, TAG_LEN, WG_HEADER_LEN, TransportHeader
 
 cdef enum:
     CONTEXT_STACK = 4096            # more than a call of a library for one packet takes
 
-cdef int chosen = EVP
 cdef uint8_t[KEY_LEN] no_key        # zeros
-
-
-cdef void aead_choose(int backend) noexcept:
-    """For every batch from now on. Before any thread of a data plane runs."""
-    global chosen
-    chosen = backend
-
-
-cdef int aead_chosen() noexcept nogil:
-    return chosen
 
 
 # ---- one key
 
+cdef void aead_init(Aead *aead, const AeadBackend *backend, bint seals) noexcept nogil:
+    """Without a key. `seals`: what it is for, all its life."""
+    memset(aead, 0, sizeof(Aead))
+    aead.backend = backend
+    aead.seals = seals
+
+
 cdef int aead_use(Aead *aead, const uint8_t *key) noexcept nogil:
     """What comes is sealed or opened with this key, which has to stay where it is until `aead_forget`.
 
-    0, or -1: no memory, or libcrypto has no ChaCha20-Poly1305.
+    0, or -1: no memory, or the library failed; then it has no key.
     """
-    aead.backend = chosen
-    aead.key = key
-    if aead.backend > 0 or aead.backend == IPSEC_MB or aead.held == key:
+    if aead.key == key:
         return 0
-    if aead.ctx == NULL and aead.below == NULL and not make_context(aead):
-        return -1
-    aead.held = key
-    return set_key(aead, key)
+    aead.key = NULL
+    if aead.backend.rekey != NULL:
+        if aead.context == NULL:
+            aead.context = aead.backend.new_context(aead.seals)
+        if aead.context == NULL or not set_key(aead, key):
+            return -1
+    aead.key = key
+    return 0
 
 
-cdef bint make_context(Aead *aead) noexcept nogil:
-    """Without a key. It stays one of the libcrypto that it was made for, whatever is chosen later."""
-    if aead.backend == LIBCRYPTO:
-        aead.below = provider_new(no_key, aead.seals)
-        return aead.below != NULL
-    aead.ctx = EVP_CIPHER_CTX_new()
-    return aead.ctx != NULL and EVP_CipherInit_ex(aead.ctx, EVP_chacha20_poly1305(), NULL, NULL, NULL, aead.seals)
+cdef bint set_key(Aead *aead, const uint8_t *key) noexcept nogil:
+    """False: the library failed, and its context is gone, with whatever key it had."""
+    if aead.backend.rekey(aead.context, key, aead.seals):
+        return True
+    free_context(aead)
+    return False
 
 
-cdef int set_key(Aead *aead, const uint8_t *key) noexcept nogil:
-    if aead.below != NULL:
-        return 0 if provider_rekey(aead.below, key, aead.seals) else -1
-    return 0 if EVP_CipherInit_ex(aead.ctx, NULL, NULL, key, NULL, aead.seals) else -1
+cdef void free_context(Aead *aead) noexcept nogil:
+    if aead.context != NULL:
+        aead.backend.free_context(aead.context)
+    aead.context = NULL
 
 
 cdef void aead_forget(Aead *aead) noexcept nogil:
     """A batch is done: the key is in no context and nowhere on this thread's stack."""
-    if aead.held != NULL:
+    if aead.key != NULL and aead.context != NULL:
         set_key(aead, no_key)
-    if aead.key != NULL and aead.backend <= 0:
         forget_stack()
-    aead.held = NULL
     aead.key = NULL
 
 
@@ -80,33 +69,12 @@ cdef void forget_stack() noexcept nogil:
 cdef void aead_free(Aead *aead) noexcept nogil:
     """Also of one that is all zeros."""
     aead_forget(aead)
-    EVP_CIPHER_CTX_free(aead.ctx)
-    provider_free(aead.below)
-    aead.ctx = NULL
-    aead.below = NULL
-
-
-# ---- one packet
-
-cdef inline bint seal_one(Aead *aead, uint64_t counter, uint8_t *text, uint32_t text_len) noexcept nogil:
-    if aead.backend == IPSEC_MB:
-        return ipsec_mb_seal(aead.key, counter, text, text_len)
-    if aead.below != NULL:
-        return provider_seal(aead.below, counter, text, text_len)
-    return evp_seal(aead.ctx, counter, text, text_len)
-
-
-cdef inline bint open_one(Aead *aead, uint64_t counter, uint8_t *text, uint32_t text_len) noexcept nogil:
-    if aead.backend == IPSEC_MB:
-        return ipsec_mb_open(aead.key, counter, text, text_len)
-    if aead.below != NULL:
-        return provider_open(aead.below, counter, text, text_len)
-    return evp_open(aead.ctx, counter, text, text_len)
+    free_context(aead)
 
 
 # ---- batches
 
-cdef int seal_run(Aead *aead, Run *run, uint32_t receiver_index, uint64_t first_counter) noexcept nogil:
+cdef int seal_run(const Aead *aead, Run *run, uint32_t receiver_index, uint64_t first_counter) noexcept nogil:
     """Seals a run's datagrams, as seal_batch() does."""
     cdef uint8_t *datagrams[AEAD_BATCH]
     cdef uint32_t wire_lens[AEAD_BATCH]
@@ -121,9 +89,9 @@ cdef int seal_run(Aead *aead, Run *run, uint32_t receiver_index, uint64_t first_
     return seal_batch(aead, datagrams, wire_lens, <int>run.count, receiver_index, first_counter)
 
 
-cdef int seal_batch(Aead *aead, uint8_t **datagrams, const uint32_t *wire_lens, int n, uint32_t receiver_index,
+cdef int seal_batch(const Aead *aead, uint8_t **datagrams, const uint32_t *wire_lens, int n, uint32_t receiver_index,
                     uint64_t first_counter) noexcept nogil:
-    """Writes the headers of up to AEAD_BATCH datagrams and seals them, with contiguous counters. -1: libcrypto failed.
+    """Writes the headers of up to AEAD_BATCH datagrams and seals them, counters contiguous. -1: the library failed.
 
     Each has its padded inner packet behind the room for the header, and room for the tag behind that.
     """
@@ -141,16 +109,10 @@ cdef int seal_batch(Aead *aead, uint8_t **datagrams, const uint32_t *wire_lens, 
         header.counter = first_counter + <uint64_t>i
         texts[i] = datagrams[i] + WG_HEADER_LEN
         lens[i] = wire_lens[i] - WG_HEADER_LEN - TAG_LEN
-    if aead.backend > 0:
-        chapoly_seal(aead.backend, aead.key, first_counter, texts, lens, n)
-        return 0
-    for i in range(n):
-        if not seal_one(aead, first_counter + <uint64_t>i, texts[i], lens[i]):
-            return -1
-    return 0
+    return 0 if aead.backend.seal(aead, first_counter, texts, lens, n) else -1
 
 
-cdef uint64_t open_batch(Aead *aead, uint8_t **datagrams, const uint32_t *wire_lens, int n) noexcept nogil:
+cdef uint64_t open_batch(const Aead *aead, uint8_t **datagrams, const uint32_t *wire_lens, int n) noexcept nogil:
     """Opens up to AEAD_BATCH transport messages where they stand. Bit i: datagram i is authentic.
 
     The text of one that is not may be garbage afterwards.
@@ -158,18 +120,12 @@ cdef uint64_t open_batch(Aead *aead, uint8_t **datagrams, const uint32_t *wire_l
     cdef uint8_t *texts[AEAD_BATCH]
     cdef uint32_t lens[AEAD_BATCH]
     cdef uint64_t counters[AEAD_BATCH]
-    cdef uint64_t authentic = 0
     cdef int i
-    static_fits(AEAD_BATCH, 8 * sizeof(authentic))
+    static_fits(AEAD_BATCH, 8 * sizeof(uint64_t))
     c_assert(n <= AEAD_BATCH)
     for i in range(n):
         c_assert(wire_lens[i] >= WG_HEADER_LEN + TAG_LEN)
         counters[i] = (<TransportHeader *>datagrams[i]).counter
         texts[i] = datagrams[i] + WG_HEADER_LEN
         lens[i] = wire_lens[i] - WG_HEADER_LEN - TAG_LEN
-    if aead.backend > 0:
-        return chapoly_open(aead.backend, aead.key, counters, texts, lens, n)
-    for i in range(n):
-        if open_one(aead, counters[i], texts[i], lens[i]):
-            authentic |= <uint64_t>1 << i
-    return authentic
+    return aead.backend.open(aead, counters, texts, lens, n)

@@ -1,10 +1,10 @@
 """What a thread seals and opens with, one batch at a time, whatever keypairs the batch is of."""
-from pywg.dataplane.crypto.aead cimport Aead
+from pywg.dataplane.crypto.aead cimport Aead, AeadBackend
 
 cdef struct AeadContexts:
     Aead sealer
     Aead opener
 
-cdef void aead_contexts_init(AeadContexts *contexts) noexcept nogil
+cdef void aead_contexts_init(AeadContexts *contexts, const AeadBackend *backend) noexcept nogil
 cdef void aead_contexts_free(AeadContexts *contexts) noexcept nogil
 cdef void aead_contexts_forget(AeadContexts *contexts) noexcept nogil

@@ -1,10 +1,10 @@
 """A thread's AEADs (aead_contexts.pxd)."""
-from pywg.dataplane.crypto.aead cimport aead_forget, aead_free
+from pywg.dataplane.crypto.aead cimport aead_forget, aead_free, aead_init
 
 
-cdef void aead_contexts_init(AeadContexts *contexts) noexcept nogil:
-    """`contexts` is all zeros."""
-    contexts.sealer.seals = True
+cdef void aead_contexts_init(AeadContexts *contexts, const AeadBackend *backend) noexcept nogil:
+    aead_init(&contexts.sealer, backend, True)
+    aead_init(&contexts.opener, backend, False)
 
 
 cdef void aead_contexts_free(AeadContexts *contexts) noexcept nogil:

@@ -1,36 +1,92 @@
-"""Chooses the AEAD's backends when it is imported: by what is right, and then by what is faster on this processor."""
+"""The AEAD's backends, and the choice among them when a data plane is made (aead_select.pxd).
+
+A backend is an entry of TABLE. It can be chosen, by name or as the fastest on this processor, if it gives the known
+answer, seals what EVP seals, opens that again, and refuses it with one bit changed.
+"""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memset
-from pywg.dataplane.crypto.aead cimport AEAD_BATCH, EVP, IPSEC_MB, LIBCRYPTO, Aead, aead_choose, aead_chosen
-from pywg.dataplane.crypto.aead cimport aead_forget, aead_free, aead_use, open_batch, seal_batch
-from pywg.dataplane.crypto.ossl_provider cimport provider_has
+from libc.string cimport memcmp, memcpy, memset
+from pywg.dataplane.crypto.aead cimport AEAD_BATCH, Aead, aead_forget, aead_free, aead_init, aead_use, open_batch
+from pywg.dataplane.crypto.aead cimport seal_batch
+from pywg.dataplane.crypto.chacha20poly1305 cimport CHAPOLY_LEVEL_AVX2, CHAPOLY_LEVEL_AVX512, CHAPOLY_LEVEL_IFMA
+from pywg.dataplane.crypto.chacha20poly1305 cimport chapoly_is_here, chapoly_open, chapoly_seal
+from pywg.dataplane.crypto.evp cimport evp_free, evp_is_here, evp_new, evp_open_each, evp_rekey, evp_seal_each
+from pywg.dataplane.crypto.ossl_provider cimport provider_free, provider_is_here, provider_new, provider_open_each
+from pywg.dataplane.crypto.ossl_provider cimport provider_rekey, provider_seal_each
 from pywg.dataplane.sys.clock cimport now_ns
 from pywg.dataplane.wire.wireguard cimport KEY_LEN, TAG_LEN, WG_HEADER_LEN
 
-from pywg.dataplane.crypto.chacha20poly1305 import levels
-from pywg.dataplane.crypto.ipsec_mb import load as load_ipsec_mb
-
 cdef enum:
-    NOWHERE = -3                    # no backend
+    ENTRIES = 5
+    ANSWER_LEN = 15
     TRIAL_PACKET = 1420
     TRIAL_ROUNDS = 8
     TRIAL_BATCH = 16
     TRIAL_MEMORY = AEAD_BATCH * (WG_HEADER_LEN + 2048 + TAG_LEN)
 
+cdef enum Verdict:
+    UNTRIED
+    RIGHT
+    WRONG
+
 cdef extern from * nogil:
     """
     #include <stdint.h>
+    #ifdef PYWG_NULL_CIPHER
+    enum { PYWG_IS_NULL_CIPHER = 1 };
+    #else
+    enum { PYWG_IS_NULL_CIPHER = 0 };
+    #endif
     """
     const uint64_t NEVER "UINT64_MAX"
+    const bint NULL_CIPHER "PYWG_IS_NULL_CIPHER"
 
-# Those for one packet a call, and the levels of chapoly.
-NAMES = {"evp": EVP, "libcrypto": LIBCRYPTO, "ipsec-mb": IPSEC_MB, "avx2": 2, "avx512": 5, "ifma": 6}
+# EVP first, which the others are compared with. A backend that this build has no code for is here all the same: its
+# `is_here` says no.
+cdef AeadBackend[ENTRIES] TABLE = [
+    AeadBackend(b"evp", b"OpenSSL's libcrypto", evp_is_here, evp_seal_each, evp_open_each, 0,
+                evp_new, evp_rekey, evp_free),
+    AeadBackend(b"libcrypto", b"OpenSSL 3 with its default provider", provider_is_here, provider_seal_each,
+                provider_open_each, 0, provider_new, provider_rekey, provider_free),
+    AeadBackend(b"avx2", b"x86-64 with AVX2 and BMI2", chapoly_is_here, chapoly_seal, chapoly_open,
+                CHAPOLY_LEVEL_AVX2, NULL, NULL, NULL),
+    AeadBackend(b"avx512", b"x86-64 with AVX-512 F, VL and BW", chapoly_is_here, chapoly_seal, chapoly_open,
+                CHAPOLY_LEVEL_AVX512, NULL, NULL, NULL),
+    AeadBackend(b"ifma", b"x86-64 with AVX-512 F, VL, BW and IFMA", chapoly_is_here, chapoly_seal, chapoly_open,
+                CHAPOLY_LEVEL_IFMA, NULL, NULL, NULL),
+]
+cdef int entries = ENTRIES
+cdef Verdict[ENTRIES] verdicts      # all UNTRIED
+cdef const AeadBackend *fastest = NULL
 
+# What RFC 8439 appendix A.5 seals, under its key and nonce, but without its associated data.
+cdef const uint8_t *ANSWER_KEY = (b"\x1c\x92\x40\xa5\xeb\x55\xd3\x8a\xf3\x33\x88\x86\x04\xf6\xb5\xf0"
+                                  b"\x47\x39\x17\xc1\x40\x2b\x80\x09\x9d\xca\x5c\xbc\x20\x70\x75\xc0")
+cdef const uint8_t *ANSWER_TEXT = b"Internet-Drafts"
+cdef const uint8_t *ANSWER = (b"\x64\xa0\x86\x15\x75\x86\x1a\xf4\x60\xf0\x62\xc7\x9b\xe6\x43"
+                              b"\x61\x19\xac\x25\xfe\x94\x0e\xf7\xfb\xee\x4e\x29\xec\xd2\x31\x15")
+
+if NULL_CIPHER:
+    TABLE[0] = AeadBackend(b"none", b"nothing", evp_is_here, null_seal, null_open, 0, NULL, NULL, NULL)
+    entries = 1
+
+
+# ---- a build without a cipher, to measure all else that a packet costs (PYWG_NULL_CIPHER of setup.py)
+
+cdef bint null_seal(const Aead *aead, uint64_t first_counter, uint8_t **texts, const uint32_t *lens,
+                    int n) noexcept nogil:
+    return True
+
+
+cdef uint64_t null_open(const Aead *aead, const uint64_t *counters, uint8_t **texts, const uint32_t *lens,
+                        int n) noexcept nogil:
+    return ~<uint64_t>0 >> (AEAD_BATCH - n)
+
+
+# ---- whether a backend is right, and how fast
 
 cdef struct Trial:
     # A backend, and a batch of datagrams of one length to seal and to open with it.
-    int backend
     uint8_t key[KEY_LEN]
     Aead sealer
     Aead opener
@@ -39,16 +95,15 @@ cdef struct Trial:
     uint32_t wire_lens[AEAD_BATCH]
 
 
-cdef bint trial_begin(Trial *trial, int backend) noexcept:
-    """False: no memory, or libcrypto has no ChaCha20-Poly1305. To be ended in either case."""
-    memset(trial, 0, sizeof(Trial))
-    trial.backend = backend
-    memset(trial.key, 0x42, KEY_LEN)
+cdef bint trial_begin(Trial *trial, const AeadBackend *backend) except -1:
+    """False: the library failed. To be ended in either case, but not after a MemoryError."""
+    memcpy(trial.key, ANSWER_KEY, KEY_LEN)
+    aead_init(&trial.sealer, backend, True)
+    aead_init(&trial.opener, backend, False)
     trial.memory = <uint8_t *>malloc(TRIAL_MEMORY)
-    trial.sealer.seals = True
-    aead_choose(backend)
-    return (trial.memory != NULL and aead_use(&trial.sealer, trial.key) == 0
-            and aead_use(&trial.opener, trial.key) == 0)
+    if trial.memory == NULL:
+        raise MemoryError
+    return aead_use(&trial.sealer, trial.key) == 0 and aead_use(&trial.opener, trial.key) == 0
 
 
 cdef void trial_end(Trial *trial) noexcept:
@@ -57,11 +112,11 @@ cdef void trial_end(Trial *trial) noexcept:
     free(trial.memory)
 
 
-cdef int trial_lay_out(Trial *trial, int n, uint32_t text_len) noexcept:
+cdef uint32_t trial_lay_out(Trial *trial, int n, uint32_t text_len) noexcept:
     """Gives the batch its texts. How many bytes it takes."""
     cdef int i
     cdef uint32_t wire_len = WG_HEADER_LEN + text_len + TAG_LEN
-    memset(trial.memory, 0x5A, TRIAL_MEMORY)
+    memset(trial.memory, 0x5A, n * wire_len)
     for i in range(n):
         trial.datagrams[i] = trial.memory + <size_t>i * wire_len
         trial.wire_lens[i] = wire_len
@@ -71,18 +126,25 @@ cdef int trial_lay_out(Trial *trial, int n, uint32_t text_len) noexcept:
 
 cdef void trial_seal(Trial *trial, int n, uint64_t first_counter) noexcept:
     """As the threads do: the key is given for a batch."""
-    aead_choose(trial.backend)
     aead_use(&trial.sealer, trial.key)
     seal_batch(&trial.sealer, trial.datagrams, trial.wire_lens, n, 0, first_counter)
     aead_forget(&trial.sealer)
+
+
+cdef bint knows_the_answer(Trial *mine) noexcept:
+    trial_lay_out(mine, 1, ANSWER_LEN)
+    memcpy(mine.datagrams[0] + WG_HEADER_LEN, ANSWER_TEXT, ANSWER_LEN)
+    trial_seal(mine, 1, 0x0807060504030201)
+    return memcmp(mine.datagrams[0] + WG_HEADER_LEN, ANSWER, ANSWER_LEN + TAG_LEN) == 0
 
 
 cdef bint agrees(Trial *mine, Trial *evp, int n, uint32_t text_len) noexcept:
     """Whether the backend seals what EVP seals, opens it again, and refuses it with one bit changed."""
     cdef uint64_t first_counter = 0xFFFFFFFE
     cdef uint64_t everything = ~<uint64_t>0 >> (AEAD_BATCH - n)
-    cdef int i, used = trial_lay_out(evp, n, text_len)
+    cdef uint32_t used = trial_lay_out(evp, n, text_len)
     cdef uint8_t *text
+    cdef int i
     trial_seal(evp, n, first_counter)
     trial_lay_out(mine, n, text_len)
     trial_seal(mine, n, first_counter)
@@ -99,103 +161,103 @@ cdef bint agrees(Trial *mine, Trial *evp, int n, uint32_t text_len) noexcept:
     return True
 
 
-cdef uint64_t seal_time(Trial *trial, int n) noexcept:
-    """The least ns that a batch of n full packets took."""
+cdef bint aead_is_right(const AeadBackend *backend) except -1:
+    """Of a backend that is here."""
+    cdef Trial mine, evp
+    cdef bint right = trial_begin(&mine, backend)
+    try:
+        right = trial_begin(&evp, &TABLE[0]) and right
+        right = (right and knows_the_answer(&mine) and agrees(&mine, &evp, 1, 0) and agrees(&mine, &evp, 16, 1420)
+                 and agrees(&mine, &evp, 17, 65) and agrees(&mine, &evp, 64, 33) and agrees(&mine, &evp, 3, 2048))
+        trial_end(&evp)
+    finally:
+        trial_end(&mine)
+    return right
+
+
+cdef uint64_t seal_time(const AeadBackend *backend) except 0:
+    """The least ns that a batch of full packets took. Of a backend that is right."""
+    cdef Trial trial
     cdef uint64_t start, best = NEVER
-    trial_lay_out(trial, n, TRIAL_PACKET)
-    for _ in range(TRIAL_ROUNDS):
-        start = now_ns()
-        trial_seal(trial, n, 0)
-        start = now_ns() - start
-        best = start if start < best else best
+    if trial_begin(&trial, backend):
+        trial_lay_out(&trial, TRIAL_BATCH, TRIAL_PACKET)
+        for _ in range(TRIAL_ROUNDS):
+            start = now_ns()
+            trial_seal(&trial, TRIAL_BATCH, 0)
+            best = min(best, now_ns() - start)
+    trial_end(&trial)
     return best
 
 
-cdef uint64_t time_if_right(int backend) except 0:
-    """How long the backend takes for a batch. NEVER: it doesn't do what EVP does."""
-    cdef Trial mine, evp
-    cdef bint begun = trial_begin(&mine, backend)
-    begun = trial_begin(&evp, EVP) and begun
-    cdef uint64_t took = NEVER
-    try:
-        if not begun:
-            raise MemoryError("no memory, or libcrypto has no ChaCha20-Poly1305")
-        if all([agrees(&mine, &evp, n, text_len)
-                for n, text_len in ((1, 0), (16, 1420), (17, 65), (64, 33), (3, 2048))]):
-            took = seal_time(&mine, TRIAL_BATCH)
-    finally:
-        trial_end(&mine)
-        trial_end(&evp)
-    return took
+# ---- the choice
+
+cdef bint may_be_chosen(int entry) except -1:
+    """Whether it is right; tried once."""
+    if verdicts[entry] == UNTRIED:
+        verdicts[entry] = RIGHT if NULL_CIPHER or aead_is_right(&TABLE[entry]) else WRONG
+    return verdicts[entry] == RIGHT
 
 
-cdef list candidates(str name):
-    """What to try besides EVP.
+cdef const AeadBackend *find_fastest() except? NULL:
+    """Measured once. NULL, without an exception: none is right."""
+    global fastest
+    cdef uint64_t took, best = NEVER
+    cdef int entry
+    if fastest == NULL:
+        for entry in range(entries):
+            if TABLE[entry].is_here(TABLE[entry].kernel) and may_be_chosen(entry):
+                took = seal_time(&TABLE[entry])
+                if took < best:
+                    best = took
+                    fastest = &TABLE[entry]
+    return fastest
 
-    Not intel-ipsec-mb, unless it is named: it takes 25 ms to start and 5 MiB, and is no faster than a kernel on the
-    batches that load brings.
+
+cdef const AeadBackend *aead_choose(str name) except NULL:
+    """The backend of that name, or for "auto" the fastest. ValueError: no such one, not on this machine, or wrong.
+
+    RuntimeError: "auto" finds none. MemoryError: there is none to try them with.
     """
-    if name == "evp":
-        return []
-    if name != "auto":
-        return [NAMES[name]]
-    return ([LIBCRYPTO] if provider_has() else []) + list(levels())
-
-
-cdef int best_of(list backends, bint fastest) except *:
-    """Among those that are right: the fastest, or else the last one."""
-    cdef int best_backend = EVP
-    cdef uint64_t took, best = time_if_right(EVP)
-    cdef int backend
-    for backend in backends:
-        took = time_if_right(backend)
-        if took == NEVER or (fastest and took >= best):
+    cdef const AeadBackend *chosen = NULL
+    cdef int entry
+    if name == "auto":
+        chosen = find_fastest()
+        if chosen == NULL:
+            raise RuntimeError("no AEAD backend gives right results on this machine: libcrypto lacks ChaCha20-Poly1305")
+        return chosen
+    for entry in range(entries):
+        if TABLE[entry].name != name.encode():
             continue
-        best = took
-        best_backend = backend
-    return best_backend
+        if not TABLE[entry].is_here(TABLE[entry].kernel):
+            why = f"needs {TABLE[entry].needs.decode()}"
+        elif may_be_chosen(entry):
+            return &TABLE[entry]
+        else:
+            why = "gives wrong results on this machine"
+        break
+    else:
+        why = "is not known"
+    raise ValueError(f"the AEAD backend {name!r} {why}: choose one of {', '.join(['auto', *available()])}")
 
 
-cdef int choose(str name) except -1:
-    """What is not right is never chosen, whatever was asked for."""
-    cdef int backend = aead_chosen()
-    try:
-        backend = best_of(candidates(name), name == "auto")
-    finally:
-        aead_choose(backend)            # a trial is a choice, too
-    return 0
+cdef const AeadBackend *aead_backends(int *count) noexcept:
+    """The table, also of what this machine can't run."""
+    count[0] = entries
+    return TABLE
 
 
-cdef bint is_here(str name):
-    cdef int backend = NAMES.get(name, NOWHERE)
-    if backend == LIBCRYPTO:
-        return provider_has()
-    if backend == IPSEC_MB:
-        return load_ipsec_mb()
-    return backend == EVP or backend in levels()
+cdef bint aead_was_tried(const AeadBackend *backend) noexcept:
+    """Whether it has been compared with EVP, because it was asked for. Of an entry of the table."""
+    return verdicts[backend - TABLE] != UNTRIED
 
 
 def available() -> tuple[str, ...]:
-    """The backends of this machine by name, EVP first. Loads intel-ipsec-mb where there is one."""
-    return tuple(name for name in NAMES if is_here(name))
+    """The backends of this machine by name, EVP first. None is tried."""
+    cdef int entry
+    return tuple([TABLE[entry].name.decode() for entry in range(entries)
+                  if TABLE[entry].is_here(TABLE[entry].kernel)])
 
 
-def select(name: str) -> str:
-    """Chooses the backend of every key from now on: "auto" the fastest, or one of NAMES. Returns `selected()`.
-
-    Before any thread of a data plane runs. ValueError: no such backend, or not on this machine.
-    """
-    if name != "auto" and not is_here(name):
-        have = ", ".join(["auto", *available()])
-        raise ValueError(f"no AEAD backend {name!r} on this machine: choose one of {have}")
-    choose(name)
-    return selected()
-
-
-def selected() -> str:
-    """The name of the backend that batches go to."""
-    cdef int chosen = aead_chosen()
-    return next(name for name, backend in NAMES.items() if backend == chosen)
-
-
-choose("auto")
+def choose(str name) -> str:
+    """The backend that a plane made with this `aead` gets. ValueError as of `Plane`."""
+    return aead_choose(name).name.decode()

@@ -1,11 +1,18 @@
-"""ChaCha20-Poly1305 of many packets at once (chapoly/chapoly.h): the stage that the threads call once a batch.
+"""The batch kernels of chapoly/ as backends of the AEAD; a kernel is a level of levels.h.
 
-Only `chapoly_best()` or a lower level may be passed on; 0 means that this CPU has none and libcrypto has to do it.
+They read the key where it is, keep nothing of it, and leave a text that is not authentic as it was.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from pywg.dataplane.crypto.aead cimport Aead
 
-cdef int chapoly_best() noexcept nogil
-cdef void chapoly_seal(int level, const uint8_t *key, uint64_t first_counter, uint8_t **texts, const uint32_t *lens,
-                       int count) noexcept nogil
-cdef uint64_t chapoly_open(int level, const uint8_t *key, const uint64_t *counters, uint8_t **texts,
-                           const uint32_t *lens, int count) noexcept nogil
+cdef extern from "chacha20poly1305/levels.h" nogil:
+    enum:
+        CHAPOLY_LEVEL_AVX2
+        CHAPOLY_LEVEL_AVX512
+        CHAPOLY_LEVEL_IFMA
+
+cdef bint chapoly_is_here(int level) noexcept nogil
+cdef bint chapoly_seal(const Aead *aead, uint64_t first_counter, uint8_t **texts, const uint32_t *lens,
+                       int n) noexcept nogil
+cdef uint64_t chapoly_open(const Aead *aead, const uint64_t *counters, uint8_t **texts, const uint32_t *lens,
+                           int n) noexcept nogil

@@ -1,9 +1,22 @@
-"""One transport message through libcrypto's EVP. The key schedule is the context's; a packet sets only its nonce."""
+"""Transport messages through libcrypto's EVP, a backend of the AEAD that is everywhere.
+
+The key schedule is the context's; a packet sets only its nonce.
+"""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from pywg.dataplane.crypto.aead cimport Aead
 from pywg.dataplane.sys.libcrypto cimport EVP_CIPHER_CTX, EVP_CTRL_AEAD_GET_TAG, EVP_CTRL_AEAD_SET_TAG
 from pywg.dataplane.sys.libcrypto cimport EVP_CIPHER_CTX_ctrl, EVP_DecryptFinal_ex, EVP_DecryptInit_ex
 from pywg.dataplane.sys.libcrypto cimport EVP_DecryptUpdate, EVP_EncryptFinal_ex, EVP_EncryptInit_ex, EVP_EncryptUpdate
 from pywg.dataplane.wire.wireguard cimport TAG_LEN
+
+cdef bint evp_is_here(int kernel) noexcept nogil
+cdef void *evp_new(bint seals) noexcept nogil
+cdef bint evp_rekey(void *ctx, const uint8_t *key, bint seals) noexcept nogil
+cdef void evp_free(void *ctx) noexcept nogil
+cdef bint evp_seal_each(const Aead *aead, uint64_t first_counter, uint8_t **texts, const uint32_t *lens,
+                        int n) noexcept nogil
+cdef uint64_t evp_open_each(const Aead *aead, const uint64_t *counters, uint8_t **texts, const uint32_t *lens,
+                            int n) noexcept nogil
 
 
 cdef inline bint evp_seal(EVP_CIPHER_CTX *ctx, uint64_t counter, uint8_t *text, uint32_t text_len) noexcept nogil:

@@ -1,4 +1,4 @@
-"""The default provider's ChaCha20-Poly1305 by its dispatch table, found when this module is imported."""
+"""The default provider's ChaCha20-Poly1305 by its dispatch table, found when it is first asked for."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport strncmp
 from pywg.dataplane.sys.libcrypto cimport OSSL_ALGORITHM, OSSL_CIPHER_PARAM_AEAD_TAG, OSSL_DISPATCH
@@ -28,7 +28,8 @@ cdef enum:
 
 cdef const char *CIPHER = b"ChaCha20-Poly1305"
 
-# Written once, by find(); a whole table, or `provider` is NULL.
+# Written once, by find(), before any thread uses it; a whole table, or `provider` is NULL.
+cdef bint looked = False
 cdef void *provider = NULL
 cdef NewCtx new_ctx = NULL
 cdef FreeCtx free_ctx = NULL
@@ -87,57 +88,65 @@ cdef void find() noexcept nogil:
         provider = OSSL_PROVIDER_get0_provider_ctx(found)
 
 
-cdef bint provider_has() noexcept nogil:
+cdef bint provider_is_here(int kernel) noexcept nogil:
     """Whether this libcrypto lets itself be used so; without it there is EVP."""
+    global looked
+    if not looked:
+        find()
+    looked = True
     return provider != NULL
 
 
-cdef void *provider_new(const uint8_t *key, bint seals) noexcept nogil:
-    """A context to seal with, or to open with. It copies the key. NULL: no memory."""
-    cdef void *ctx = new_ctx(provider)
-    if ctx != NULL and not provider_rekey(ctx, key, seals):
-        free_ctx(ctx)
-        ctx = NULL
-    return ctx
+cdef void *provider_new(bint seals) noexcept nogil:
+    """NULL: no memory."""
+    return new_ctx(provider)
 
 
 cdef bint provider_rekey(void *ctx, const uint8_t *key, bint seals) noexcept nogil:
-    """Gives the context another key, which it copies over the one before."""
+    """Gives the context a key, which it copies over the one before."""
     return (encrypt_init if seals else decrypt_init)(ctx, key, KEY_LEN, NULL, 0, NULL) != 0
 
 
 cdef void provider_free(void *ctx) noexcept nogil:
-    """Wipes and frees it; NULL is allowed."""
-    if ctx != NULL:
-        free_ctx(ctx)
+    free_ctx(ctx)
 
 
-cdef bint provider_seal(void *ctx, uint64_t counter, uint8_t *text, uint32_t text_len) noexcept nogil:
-    """As evp_seal(): encrypts `text` where it stands and puts the tag behind it."""
-    cdef uint64_t nonce[2]
+cdef OSSL_PARAM tag_at(uint8_t *place) noexcept nogil:
+    return OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, place, TAG_LEN)
+
+
+cdef bint provider_seal_each(const Aead *aead, uint64_t first_counter, uint8_t **texts, const uint32_t *lens,
+                             int n) noexcept nogil:
+    cdef uint64_t[2] nonce = [0, 0]
     cdef OSSL_PARAM tag[2]
-    cdef size_t n
-    nonce[0] = 0
-    nonce[1] = counter
-    tag[0] = OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, text + text_len, TAG_LEN)
+    cdef size_t written
+    cdef int i
     tag[1] = OSSL_PARAM_construct_end()
-    return (encrypt_init(ctx, NULL, 0, <const uint8_t *>nonce + 4, NONCE_LEN, NULL)
-            and (text_len == 0 or update(ctx, text, &n, text_len, text, text_len))
-            and final(ctx, text + text_len, &n, TAG_LEN) and get_params(ctx, tag))
+    for i in range(n):
+        nonce[1] = first_counter + <uint64_t>i
+        tag[0] = tag_at(texts[i] + lens[i])
+        # The nonce's first 32 bits are zero: start it 4 bytes into the first word.
+        if not (encrypt_init(aead.context, NULL, 0, <const uint8_t *>nonce + 4, NONCE_LEN, NULL)
+                and (lens[i] == 0 or update(aead.context, texts[i], &written, lens[i], texts[i], lens[i]))
+                and final(aead.context, texts[i] + lens[i], &written, TAG_LEN) and get_params(aead.context, tag)):
+            return False
+    return True
 
 
-cdef bint provider_open(void *ctx, uint64_t counter, uint8_t *text, uint32_t text_len) noexcept nogil:
-    """As evp_open(): decrypts in place; the tag follows. False: forged, and the text is then garbage."""
-    cdef uint64_t nonce[2]
+cdef uint64_t provider_open_each(const Aead *aead, const uint64_t *counters, uint8_t **texts, const uint32_t *lens,
+                                 int n) noexcept nogil:
+    cdef uint64_t[2] nonce = [0, 0]
     cdef OSSL_PARAM tag[2]
-    cdef size_t n
-    nonce[0] = 0
-    nonce[1] = counter
-    tag[0] = OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, text + text_len, TAG_LEN)
+    cdef uint64_t authentic = 0
+    cdef size_t written
+    cdef int i
     tag[1] = OSSL_PARAM_construct_end()
-    return (decrypt_init(ctx, NULL, 0, <const uint8_t *>nonce + 4, NONCE_LEN, NULL) and set_params(ctx, tag)
-            and (text_len == 0 or update(ctx, text, &n, text_len, text, text_len))
-            and final(ctx, text + text_len, &n, TAG_LEN))
-
-
-find()
+    for i in range(n):
+        nonce[1] = counters[i]
+        tag[0] = tag_at(texts[i] + lens[i])
+        if (decrypt_init(aead.context, NULL, 0, <const uint8_t *>nonce + 4, NONCE_LEN, NULL)
+                and set_params(aead.context, tag)
+                and (lens[i] == 0 or update(aead.context, texts[i], &written, lens[i], texts[i], lens[i]))
+                and final(aead.context, texts[i] + lens[i], &written, TAG_LEN)):
+            authentic |= <uint64_t>1 << i
+    return authentic

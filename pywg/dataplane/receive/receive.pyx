@@ -50,7 +50,7 @@ cdef ReceivePath *receive_path_new(Dataplane *dp, int slots) noexcept nogil:
     if e == NULL:
         return NULL
     e.dp = dp
-    aead_contexts_init(&e.contexts)
+    aead_contexts_init(&e.contexts, dp.aead)
     e.limit = RECEIVE_BATCH
     reorder_init(&e.reorder, slots, dp.receive_kick, e, open_slot, deliver_slot)
     e.batches = <ReceiveBatch *>calloc(slots, sizeof(ReceiveBatch))

@@ -4,6 +4,7 @@ A sleeping helper is woken for a slot only if no other one is awake and looking 
 that there is more, wakes the next. So a slot costs at most one wake-up, and a busy pool none.
 """
 from libc.stdint cimport uint8_t, uint64_t
+from pywg.dataplane.crypto.aead cimport AeadBackend
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
 from pywg.dataplane.reorder.reorder cimport Reorder
 from pywg.dataplane.sys.linux cimport pthread_cond_t, pthread_mutex_t, pthread_t
@@ -33,7 +34,7 @@ cdef struct Pool:
     int sleeping
     int woken                   # of those that slept: on their way out of it
 
-cdef Pool *pool_new(int count, Reorder *first, Reorder *second) noexcept nogil
+cdef Pool *pool_new(int count, const AeadBackend *aead, Reorder *first, Reorder *second) noexcept nogil
 cdef int pool_start(Pool *pool) noexcept nogil
 cdef void pool_name(Pool *pool) noexcept nogil
 cdef void pool_stop(Pool *pool) noexcept nogil

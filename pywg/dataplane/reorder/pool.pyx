@@ -15,7 +15,7 @@ cdef enum:
     NAME_LEN = 16
 
 
-cdef Pool *pool_new(int count, Reorder *first, Reorder *second) noexcept nogil:
+cdef Pool *pool_new(int count, const AeadBackend *aead, Reorder *first, Reorder *second) noexcept nogil:
     """Of up to HELPERS_MAX helpers, none of them started. NULL: no memory."""
     cdef Pool *pool = <Pool *>calloc(1, sizeof(Pool))
     cdef int i
@@ -34,7 +34,7 @@ cdef Pool *pool_new(int count, Reorder *first, Reorder *second) noexcept nogil:
         pool.count += 1
         pool.helpers[i].pool = pool
         pool.helpers[i].number = i
-        aead_contexts_init(&pool.helpers[i].contexts)
+        aead_contexts_init(&pool.helpers[i].contexts, aead)
     return pool
 
 

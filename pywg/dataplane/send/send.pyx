@@ -56,7 +56,7 @@ cdef SendPath *send_path_new(Dataplane *dp, int slots) noexcept nogil:
     if e == NULL:
         return NULL
     e.dp = dp
-    aead_contexts_init(&e.contexts)
+    aead_contexts_init(&e.contexts, dp.aead)
     reorder_init(&e.reorder, slots, dp.send_kick, e, seal_slot, send_slot)
     e.batches = <SendBatch *>calloc(slots, sizeof(SendBatch))
     if e.batches == NULL:

@@ -1,5 +1,6 @@
 """What the two threads and the control plane share. Who may touch what is said in gate.pxd and peer.pxd."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from pywg.dataplane.crypto.aead cimport AeadBackend
 from pywg.dataplane.crypto.cookie_mac cimport Macs
 from pywg.dataplane.state.allowedips cimport AllowedIps
 from pywg.dataplane.state.counters cimport Counters
@@ -19,6 +20,7 @@ cdef struct Dataplane:
     uint64_t send_waits         # atomic: odd while the thread is in poll(), and may hold descriptors of before
     uint64_t receive_waits
 
+    const AeadBackend *aead     # all threads' and keypairs', for good
     AllowedIps *allowed
     IndexTable indices
     IndexTable remote_indices   # the same keypairs by what names them in our messages; chosen by the other ends
@@ -41,7 +43,7 @@ cdef struct Dataplane:
     uint64_t staged_bytes       # TX: of all peers together
     uint64_t staged_max         # no more than so many
 
-cdef Dataplane *dataplane_new() noexcept nogil
+cdef Dataplane *dataplane_new(const AeadBackend *aead) noexcept nogil
 cdef void dataplane_free(Dataplane *dp) noexcept nogil
 
 

@@ -8,13 +8,14 @@ from pywg.dataplane.state.index_table cimport index_table_free, index_table_init
 from pywg.dataplane.sys.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd
 
 
-cdef Dataplane *dataplane_new() noexcept nogil:
+cdef Dataplane *dataplane_new(const AeadBackend *aead) noexcept nogil:
     """Without descriptors and peers; `macs` is yet to be initialized. NULL: no memory, or no descriptors."""
     cdef Dataplane *dp = <Dataplane *>calloc(1, sizeof(Dataplane))
     if dp == NULL:
         return NULL
     dp.tun_fd = dp.fd4 = dp.fd6 = dp.icmp4_fd = dp.icmp6_fd = dp.events.fd = -1
     dp.mtu = 1420
+    dp.aead = aead
     gate_init(&dp.send_gate)
     gate_init(&dp.receive_gate)
     dp.send_kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)

@@ -33,8 +33,8 @@ cdef Threads *threads_new(Dataplane *dp, int helpers) noexcept nogil:
     threads.send_path = send_path_new(dp, slots)
     threads.receive_path = receive_path_new(dp, slots)
     if threads.send_path != NULL and threads.receive_path != NULL and helpers:
-        threads.pool = pool_new(helpers, &threads.send_path.reorder, &threads.receive_path.reorder)
-        threads.send_path.pool = threads.receive_path.pool = threads.pool
+        threads.pool = threads.send_path.pool = threads.receive_path.pool = pool_new(
+            helpers, dp.aead, &threads.send_path.reorder, &threads.receive_path.reorder)
     if threads.send_path == NULL or threads.receive_path == NULL or (helpers and threads.pool == NULL):
         threads_free(threads)
         return NULL

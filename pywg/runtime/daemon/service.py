@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from pywg._fastpath import Plane, reserve_fill, select_aead
+from pywg._fastpath import Plane, choose_aead, reserve_fill
 from pywg.core.crypto import private_key_from, public_key_of
 from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import ConfigError
@@ -34,6 +34,9 @@ from pywg.runtime.uapi import socket as uapi_socket
 from pywg.runtime.uapi.server import UapiServer
 from pywg.runtime.uapi.socket import UapiSocket
 
+NO_CIPHER = "none"
+"""The AEAD of a build without one (PYWG_NULL_CIPHER of setup.py)."""
+
 DESCRIPTORS = 32
 """Those that a daemon needs at the least, with some for its configuration's clients."""
 
@@ -49,7 +52,7 @@ def serve(options: Options, ready: Callable[[], None], system: System) -> None:
 
     Raises DeviceError that says what can't be had, and what to do about it.
     """
-    _select_aead(options)
+    _try_aead(options)
     _try_binding(options, system)
     no_dumps = _no_dumps()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -117,13 +120,13 @@ def _try_epoll() -> None:
                 os.close(fd)
 
 
-def _select_aead(options: Options) -> None:
-    if options.aead == "auto":
-        return  # as it is since the import
-    try:
-        select_aead(options.aead)
-    except ValueError as error:
-        raise ConfigError(f"PYWG_AEAD: {error}") from error
+def _try_aead(options: Options) -> None:
+    """A backend that can't be had is found now, and not when the interface is there. Raises ConfigError."""
+    if options.aead != "auto":
+        try:
+            choose_aead(options.aead)
+        except ValueError as error:
+            raise ConfigError(f"PYWG_AEAD: {error}") from error
 
 
 def _try_binding(options: Options, system: System) -> None:
@@ -183,6 +186,7 @@ class _Service:
         options = self._options
         with self._sandbox.for_threads() as ruleset:
             plane = Plane(
+                aead=options.aead,
                 udp_gso=options.udp_gso,
                 udp_gso_equal_tail=may_segment_equal(options, self._system, self._log),
                 coalesce=options.tun_offload,
@@ -192,6 +196,10 @@ class _Service:
             )
         stack.callback(plane.close)
         self._sandbox.threads_started(confined=plane.confined)
+        if plane.aead == NO_CIPHER:
+            self._log.error(
+                "THIS BUILD DOES NOT ENCRYPT: it is for benchmarks, and any packet that it sends can be read"
+            )
         self._log.info(f"{plane.threads} threads move packets")
         self._log.debug(f"data plane: {_memory_line(plane.memory())}")
         timer = BootTimer(loop, self._log)

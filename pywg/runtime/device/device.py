@@ -13,7 +13,6 @@ import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pywg._fastpath import selected_aead
 from pywg.config.keys import clamp
 from pywg.config.model import ZERO_KEY, DeviceChange, DeviceStatus, PeerChange, PeerStatus, Prefix
 from pywg.core.crypto import private_key_from, public_key_of
@@ -188,7 +187,7 @@ class Device:
         plane's, the rest are what is now."""
         sockets = self._listen_port.sockets
         stats: dict[str, int | str] = {
-            "aead": selected_aead(),
+            "aead": self._plane.aead,
             "threads": self._plane.threads,
             "up": int(self._wanted_up),
             "sockets_open": int(sockets is not None),

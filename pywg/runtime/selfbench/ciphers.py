@@ -40,28 +40,16 @@ class Speed:
         return self.packet_len * 8 / self.ns
 
 
-def auto_aead() -> str:
-    """The backend that "auto" chooses here."""
-    return _fastpath.select_aead("auto")
-
-
 def aead_speeds(seconds: float = 5.0) -> list[Speed]:
-    """Every backend of this machine, in about so many seconds; afterwards the choice is "auto"'s again.
-
-    Not while a data plane runs.
-    """
+    """Every backend of this machine, in about so many seconds."""
     backends = _fastpath.available_aeads()
     cells = [(what, size, batch) for what in _RUNS for size in PACKET_LENS for batch in BATCHES]
     slice_ns = seconds * 1e9 / (len(cells) * len(backends) * _TURNS)
     took: dict[tuple[str, str, int, int], list[float]] = {}
-    try:
-        for _ in range(_TURNS):
-            for backend in backends:
-                _fastpath.select_aead(backend)
-                for cell in cells:
-                    took.setdefault((backend, *cell), []).append(_one(*cell, slice_ns))
-    finally:
-        _fastpath.select_aead("auto")
+    for _ in range(_TURNS):
+        for backend in backends:
+            for cell in cells:
+                took.setdefault((backend, *cell), []).append(_one(backend, *cell, slice_ns))
     median = {where: statistics.median(each) for where, each in took.items()}
     return [
         Speed(*where, ns=ns, against_evp=median[(YARDSTICK, *where[1:])] / ns)
@@ -69,16 +57,16 @@ def aead_speeds(seconds: float = 5.0) -> list[Speed]:
     ]
 
 
-def _one(operation: str, packet_len: int, batch: int, slice_ns: float) -> float:
+def _one(backend: str, operation: str, packet_len: int, batch: int, slice_ns: float) -> float:
     run = _RUNS[operation]
-    once = run(packet_len, batch, 1)
-    return run(packet_len, batch, max(1, int(slice_ns / max(once * batch, 1.0))))
+    once = run(backend, packet_len, batch, 1)
+    return run(backend, packet_len, batch, max(1, int(slice_ns / max(once * batch, 1.0))))
 
 
-def idle_plane() -> tuple[int, dict[str, int]]:
-    """(threads, memory in bytes by part) of a data plane as "auto" starts it, without peers."""
+def idle_plane() -> tuple[int, str, dict[str, int]]:
+    """(threads, AEAD, memory in bytes by part) of a data plane as "auto" starts it, without peers."""
     plane = Plane(helpers=auto_threads() - READING_THREADS)
     try:
-        return plane.threads, plane.memory()
+        return plane.threads, plane.aead, plane.memory()
     finally:
         plane.close()

@@ -14,7 +14,9 @@ from libc.stdio cimport fprintf, stderr
 from libc.stdlib cimport abort, calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memmove, memset
 
+from pywg.dataplane.crypto.aead cimport AeadBackend
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts, aead_contexts_free, aead_contexts_init
+from pywg.dataplane.crypto.aead_select cimport aead_choose
 from pywg.dataplane.crypto.blake2s cimport BLAKE2S_STATE_LEN, blake2s_key, blake2s_mac
 from pywg.dataplane.crypto.cookie_mac cimport COOKIE_LEN, macs_identify, macs_init, make_cookie
 from pywg.dataplane.crypto.evp cimport evp_open, evp_seal
@@ -1020,7 +1022,7 @@ cdef void operate(Bed *b) noexcept nogil:
     gates_leave(b.dp)
 
 
-cdef int set_up(Bed *b, uint64_t seed) noexcept nogil:
+cdef int set_up(Bed *b, uint64_t seed, const AeadBackend *aead) noexcept nogil:
     cdef Chance *c = &b.chance
     cdef uint8_t[32] mac1_key
     cdef uint32_t i
@@ -1038,12 +1040,12 @@ cdef int set_up(Bed *b, uint64_t seed) noexcept nogil:
     b.piece = <uint8_t *>malloc(65535)
     b.seen = <Seen *>calloc(SEEN, sizeof(Seen))
     b.pending = <Pending *>calloc(PENDING, sizeof(Pending))
-    b.dp = dataplane_new()
+    b.dp = dataplane_new(aead)
     if (b.scratch == NULL or b.frame == NULL or b.piece == NULL or b.seen == NULL or b.pending == NULL or b.dp == NULL
             or macs_init(&b.dp.macs) < 0):
         return -1
     kernel.kick = b.dp.receive_kick
-    aead_contexts_init(&b.helper)
+    aead_contexts_init(&b.helper, aead)
     chance_bytes(c, mac1_key, 32)
     macs_identify(&b.dp.macs, mac1_key, mac1_key)
     blake2s_key(b.mac1_state, mac1_key, 32)
@@ -1056,8 +1058,8 @@ cdef int set_up(Bed *b, uint64_t seed) noexcept nogil:
     b.threads.dp = b.dp
     b.threads.receive_path = b.receive_path
     if b.receive_path.batch_count > 1:
-        # Never started: this driver is its helper.
-        b.receive_path.pool = pool_new(1, &b.receive_path.reorder, &b.receive_path.reorder)
+        # never started: this driver is its helper
+        b.receive_path.pool = pool_new(1, aead, &b.receive_path.reorder, &b.receive_path.reorder)
     gates_enter(b.dp)
     choose_offloads(b)
     for i in range(FLOWS):
@@ -1096,11 +1098,11 @@ cdef void tear_down(Bed *b) noexcept nogil:
     kernel.now_ns = 0
 
 
-def case(uint64_t seed) -> tuple[int, int]:
+def case(uint64_t seed, str aead) -> tuple[int, int]:
     """Runs the case of this seed: (datagrams, packets that arrived at the TUN)."""
     cdef Bed *b = <Bed *>calloc(1, sizeof(Bed))
     cdef uint64_t datagrams, arrived
-    if b == NULL or set_up(b, seed) < 0:
+    if b == NULL or set_up(b, seed, aead_choose(aead)) < 0:
         raise MemoryError
     with nogil:
         receive_thread(&b.threads)

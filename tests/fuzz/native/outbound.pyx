@@ -13,7 +13,9 @@ from libc.stdio cimport fprintf, stderr
 from libc.stdlib cimport abort, calloc, free, malloc
 from libc.string cimport memcpy, memset
 
+from pywg.dataplane.crypto.aead cimport AeadBackend
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts, aead_contexts_free, aead_contexts_init
+from pywg.dataplane.crypto.aead_select cimport aead_choose
 from pywg.dataplane.crypto.evp cimport evp_open
 from pywg.dataplane.reorder.pool cimport pool_free, pool_new
 from pywg.dataplane.reorder.reorder cimport SLOTS_MAX, reorder_is_empty, reorder_work
@@ -610,7 +612,7 @@ cdef void operate(Bed *b) noexcept nogil:
     release(b)
 
 
-cdef int set_up(Bed *b, uint64_t seed) noexcept nogil:
+cdef int set_up(Bed *b, uint64_t seed, const AeadBackend *aead) noexcept nogil:
     cdef uint32_t i
     b.chance.state = seed
     kernel.driver = b
@@ -619,10 +621,10 @@ cdef int set_up(Bed *b, uint64_t seed) noexcept nogil:
     kernel.send = send
     kernel.now_ns = (1 + (chance_next(&b.chance) >> 30)) * 1000
     b.scratch = <uint8_t *>malloc(65536 + 256)
-    b.dp = dataplane_new()
+    b.dp = dataplane_new(aead)
     if b.dp == NULL or b.scratch == NULL:
         return -1
-    aead_contexts_init(&b.helper)
+    aead_contexts_init(&b.helper, aead)
     b.dp.tun_fd = KERNEL_TUN
     b.dp.fd4 = KERNEL_UDP4
     b.dp.fd6 = KERNEL_UDP6
@@ -636,8 +638,8 @@ cdef int set_up(Bed *b, uint64_t seed) noexcept nogil:
     if b.send_path == NULL:
         return -1
     if b.send_path.batch_count > 1:
-        # Never started: this driver is its helper.
-        b.send_path.pool = pool_new(1, &b.send_path.reorder, &b.send_path.reorder)
+        # never started: this driver is its helper
+        b.send_path.pool = pool_new(1, aead, &b.send_path.reorder, &b.send_path.reorder)
     gates_enter(b.dp)
     for i in range(PEERS):
         add_peer(b, i)
@@ -673,12 +675,12 @@ cdef void tear_down(Bed *b) noexcept nogil:
     kernel.now_ns = 0
 
 
-def case(uint64_t seed) -> tuple[int, int]:
+def case(uint64_t seed, str aead) -> tuple[int, int]:
     """Runs the case of this seed: (TUN frames, datagrams that arrived)."""
     cdef Bed *b = <Bed *>calloc(1, sizeof(Bed))
     cdef uint64_t frames, datagrams
     cdef int _i
-    if b == NULL or set_up(b, seed) < 0:
+    if b == NULL or set_up(b, seed, aead_choose(aead)) < 0:
         raise MemoryError
     with nogil:
         for _i in range(OPS):

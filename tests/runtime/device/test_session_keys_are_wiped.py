@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from pywg._fastpath import available_aeads
 from pywg.core import crypto
 from pywg.core.events import Activity, Endpoint, KeypairDerived
 from pywg.core.tunnel import Tunnel
 from pywg.dataplane.crypto.secret import Secret
+from tests.aead import each_backend
 from tests.fastpath.packets import Udp
 from tests.process_memory import copies
 from tests.runtime.device.test_keys_are_wiped import Daemon, daemon, new_key, set_of
@@ -127,7 +127,7 @@ def found(end: OtherEnd, session: KeypairDerived) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(
-    "other_end", [("--plane", name) for name in available_aeads()], ids=lambda options: options[1], indirect=True
+    "other_end", [pytest.param(("--plane", one.id), marks=one.marks, id=one.id) for one in each_backend], indirect=True
 )
 def test_no_key_of_a_session_is_outside_the_arenas(other_end: OtherEnd) -> None:
     session = other_end.initiate()

@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-enum { CHAPOLY_NONE = 0, CHAPOLY_LEVEL_AVX2 = 2, CHAPOLY_LEVEL_AVX512 = 5, CHAPOLY_LEVEL_IFMA = 6 };
+#include "chacha20poly1305/levels.h"
 
 #if defined(__x86_64__)
 

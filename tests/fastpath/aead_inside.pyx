@@ -1,0 +1,57 @@
+# cython: language_level=3
+"""The AEAD's table from inside: which backends were tried, and what becomes of one that is wrong.
+
+test_aead_backends.py builds it, and runs it in processes of their own: what is broken stays so.
+"""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from pywg.dataplane.crypto.aead cimport Aead, AeadBackend, OpenTexts, SealTexts
+from pywg.dataplane.crypto.aead_select cimport aead_backends, aead_was_tried
+
+cdef SealTexts right_seal
+cdef OpenTexts right_open
+
+
+cdef bint seal_with_another_counter(const Aead *aead, uint64_t first_counter, uint8_t **texts, const uint32_t *lens,
+                                    int n) noexcept nogil:
+    return right_seal(aead, first_counter + 1, texts, lens, n)
+
+
+cdef uint64_t open_anything(const Aead *aead, const uint64_t *counters, uint8_t **texts, const uint32_t *lens,
+                            int n) noexcept nogil:
+    right_open(aead, counters, texts, lens, n)
+    return ~<uint64_t>0 >> (64 - n)
+
+
+cdef bint is_nowhere(int kernel) noexcept nogil:
+    return False
+
+
+def table() -> list[tuple[str, str, bool, bool]]:
+    """(name, what it needs, whether it is here, whether it was tried)."""
+    cdef int _i, count
+    cdef const AeadBackend *entry = aead_backends(&count)
+    found = []
+    for _i in range(count):
+        found.append((entry.name.decode(), entry.needs.decode(), bool(entry.is_here(entry.kernel)),
+                      bool(aead_was_tried(entry))))
+        entry += 1
+    return found
+
+
+def damage(str name, str how) -> None:
+    """From now on the backend seals with another counter, opens what is forged, or isn't here."""
+    global right_seal, right_open
+    cdef int i, count
+    cdef AeadBackend *entry = <AeadBackend *>aead_backends(&count)
+    for i in range(count):
+        if entry[i].name != name.encode():
+            continue
+        if how == "seal":
+            right_seal = entry[i].seal
+            entry[i].seal = seal_with_another_counter
+        elif how == "open":
+            right_open = entry[i].open
+            entry[i].open = open_anything
+        else:
+            entry[i].is_here = is_nowhere
