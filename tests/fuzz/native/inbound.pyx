@@ -114,7 +114,7 @@ cdef struct Pending:
     uint32_t len
 
 
-cdef struct Bed:
+cdef struct Harness:
     Chance chance
     Dataplane *dp
     Threads threads                 # of the receiving thread alone
@@ -166,7 +166,7 @@ cdef void need_equal(uint64_t is_, uint64_t should, const char *what) noexcept n
 
 # ---- what becomes of a datagram
 
-cdef bint is_new(Bed *b, uint32_t index, uint64_t counter, uint64_t greatest, uint64_t before) noexcept nogil:
+cdef bint is_new(Harness *b, uint32_t index, uint64_t counter, uint64_t greatest, uint64_t before) noexcept nogil:
     """Whether the window lets it pass: nothing accepted in batches below `before` is the same, or far ahead."""
     cdef uint32_t at = seen_at(b, index, counter)
     if counter >= REJECT_AFTER_MESSAGES or (counter + 1 <= greatest and greatest - (counter + 1) > REPLAY_WINDOW):
@@ -174,7 +174,7 @@ cdef bint is_new(Bed *b, uint32_t index, uint64_t counter, uint64_t greatest, ui
     return b.seen[at].session == 0 or b.seen[at].batch >= before
 
 
-cdef uint32_t seen_at(Bed *b, uint32_t index, uint64_t counter) noexcept nogil:
+cdef uint32_t seen_at(Harness *b, uint32_t index, uint64_t counter) noexcept nogil:
     cdef uint32_t at = <uint32_t>(counter * 40503 + index * 7919)
     at &= SEEN - 1
     while b.seen[at].session != 0 and (b.seen[at].session != index + 1 or b.seen[at].counter != counter):
@@ -182,7 +182,7 @@ cdef uint32_t seen_at(Bed *b, uint32_t index, uint64_t counter) noexcept nogil:
     return at
 
 
-cdef void accept(Bed *b, uint32_t index, uint64_t counter) noexcept nogil:
+cdef void accept(Harness *b, uint32_t index, uint64_t counter) noexcept nogil:
     cdef Seen *seen = &b.seen[seen_at(b, index, counter)]
     seen.session = index + 1
     seen.counter = counter
@@ -190,7 +190,7 @@ cdef void accept(Bed *b, uint32_t index, uint64_t counter) noexcept nogil:
     b.sessions[index].greatest = max(b.sessions[index].greatest, counter + 1)
 
 
-cdef void judge_message(Bed *b, const uint8_t *data, uint32_t len, uint32_t stride, uint8_t tos, bint truncated,
+cdef void judge_message(Harness *b, const uint8_t *data, uint32_t len, uint32_t stride, uint8_t tos, bint truncated,
                         const Endpoint *source) noexcept nogil:
     cdef uint32_t at = 0, one
     if truncated:
@@ -207,7 +207,7 @@ cdef void judge_message(Bed *b, const uint8_t *data, uint32_t len, uint32_t stri
         at += one
 
 
-cdef void judge(Bed *b, const uint8_t *datagram, uint32_t len, uint8_t tos, const Endpoint *source) noexcept nogil:
+cdef void judge(Harness *b, const uint8_t *datagram, uint32_t len, uint8_t tos, const Endpoint *source) noexcept nogil:
     cdef uint32_t kind = 0
     if len >= 4:
         memcpy(&kind, datagram, 4)
@@ -221,7 +221,7 @@ cdef void judge(Bed *b, const uint8_t *datagram, uint32_t len, uint8_t tos, cons
         due(&b.expected.rx_malformed)
 
 
-cdef void judge_handshake(Bed *b, const uint8_t *message, uint32_t len) noexcept nogil:
+cdef void judge_handshake(Harness *b, const uint8_t *message, uint32_t len) noexcept nogil:
     cdef uint8_t digest[MAC_LEN]
     cdef Asker *asker
     cdef uint32_t i, index
@@ -244,7 +244,7 @@ cdef void judge_handshake(Bed *b, const uint8_t *message, uint32_t len) noexcept
         memcpy(asker.mac1, digest, MAC_LEN)
 
 
-cdef void judge_transport(Bed *b, const uint8_t *datagram, uint32_t len, uint8_t tos,
+cdef void judge_transport(Harness *b, const uint8_t *datagram, uint32_t len, uint8_t tos,
                           const Endpoint *source) noexcept nogil:
     cdef TransportHeader header
     cdef Session *session
@@ -279,7 +279,7 @@ cdef void judge_transport(Bed *b, const uint8_t *datagram, uint32_t len, uint8_t
     judge_text(b, session.peer, b.scratch, text_len, tos)
 
 
-cdef void judge_text(Bed *b, uint32_t peer, uint8_t *text, uint32_t text_len, uint8_t tos) noexcept nogil:
+cdef void judge_text(Harness *b, uint32_t peer, uint8_t *text, uint32_t text_len, uint8_t tos) noexcept nogil:
     cdef uint32_t len, at
     cdef bint its = False
     if text_len == 0:
@@ -307,7 +307,7 @@ cdef void judge_text(Bed *b, uint32_t peer, uint8_t *text, uint32_t text_len, ui
         expect(b, text, len)
 
 
-cdef void expect(Bed *b, const uint8_t *packet, uint32_t len) noexcept nogil:
+cdef void expect(Harness *b, const uint8_t *packet, uint32_t len) noexcept nogil:
     cdef Pending *pending
     if b.pending_count == PENDING:
         b.pending_count -= b.pending_first
@@ -322,7 +322,7 @@ cdef void expect(Bed *b, const uint8_t *packet, uint32_t len) noexcept nogil:
     b.pending_count += 1
 
 
-cdef void forget_packets(Bed *b) noexcept nogil:
+cdef void forget_packets(Harness *b) noexcept nogil:
     cdef uint32_t i
     for i in range(b.pending_first, b.pending_count):
         free(b.pending[i].packet)
@@ -332,7 +332,7 @@ cdef void forget_packets(Bed *b) noexcept nogil:
 # ---- the TUN
 
 cdef ssize_t tun_write(void *driver, const iovec *iov, int count) noexcept nogil:
-    cdef Bed *b = <Bed *>driver
+    cdef Harness *b = <Harness *>driver
     cdef uint32_t vnet_len = <uint32_t>b.dp.vnet_hdr_len
     cdef size_t len = 0
     cdef int i
@@ -354,7 +354,8 @@ cdef ssize_t tun_write(void *driver, const iovec *iov, int count) noexcept nogil
     return <ssize_t>len
 
 
-cdef void arrive(Bed *b, const uint8_t *vnet, uint32_t vnet_len, const uint8_t *packet, uint32_t len) noexcept nogil:
+cdef void arrive(Harness *b, const uint8_t *vnet, uint32_t vnet_len, const uint8_t *packet,
+                 uint32_t len) noexcept nogil:
     cdef Superframe superframe
     cdef const char *wrong = superframe_read(&superframe, vnet, vnet_len, packet, len)
     cdef uint32_t i, one
@@ -365,7 +366,7 @@ cdef void arrive(Bed *b, const uint8_t *vnet, uint32_t vnet_len, const uint8_t *
         take(b, &superframe, one)
 
 
-cdef void take(Bed *b, const Superframe *superframe, uint32_t len) noexcept nogil:
+cdef void take(Harness *b, const Superframe *superframe, uint32_t len) noexcept nogil:
     """The packet in `piece` is the first of its flow that has not arrived yet."""
     cdef uint32_t i
     cdef Pending *pending
@@ -386,7 +387,7 @@ cdef void take(Bed *b, const Superframe *superframe, uint32_t len) noexcept nogi
 # ---- the sockets
 
 cdef int receive(void *driver, int fd, mmsghdr *messages, unsigned int count) noexcept nogil:
-    cdef Bed *b = <Bed *>driver
+    cdef Harness *b = <Harness *>driver
     cdef Chance *c = &b.chance
     cdef unsigned int i, n
     cdef int error
@@ -411,7 +412,7 @@ cdef int receive(void *driver, int fd, mmsghdr *messages, unsigned int count) no
     return <int>n
 
 
-cdef void arrive_at_socket(Bed *b, int fd, mmsghdr *message) noexcept nogil:
+cdef void arrive_at_socket(Harness *b, int fd, mmsghdr *message) noexcept nogil:
     cdef Chance *c = &b.chance
     cdef msghdr *header = &message.msg_hdr
     cdef uint8_t *data = <uint8_t *>header.msg_iov.iov_base
@@ -441,7 +442,7 @@ cdef void arrive_at_socket(Bed *b, int fd, mmsghdr *message) noexcept nogil:
     judge_message(b, data, len, stride if stride else len, tos, header.msg_flags != 0, &source)
 
 
-cdef void write_name(Bed *b, int fd, msghdr *header, Endpoint *source) noexcept nogil:
+cdef void write_name(Harness *b, int fd, msghdr *header, Endpoint *source) noexcept nogil:
     cdef sockaddr_in *in4 = <sockaddr_in *>header.msg_name
     cdef sockaddr_in6 *in6 = <sockaddr_in6 *>header.msg_name
     memset(source, 0, sizeof(Endpoint))
@@ -474,7 +475,7 @@ cdef void put_control(msghdr *header, int level, int kind, const void *value, si
     header.msg_controllen += CMSG_SPACE(size)
 
 
-cdef (uint32_t, uint8_t) write_control(Bed *b, int fd, msghdr *header, uint32_t stride,
+cdef (uint32_t, uint8_t) write_control(Harness *b, int fd, msghdr *header, uint32_t stride,
                                        Endpoint *source) noexcept nogil:
     """In any order, each with what the kernel puts there, or not at all. The stride (0: one datagram) and the TOS."""
     cdef Chance *c = &b.chance
@@ -519,7 +520,7 @@ cdef (uint32_t, uint8_t) write_control(Bed *b, int fd, msghdr *header, uint32_t 
 
 cdef int send(void *driver, int fd, mmsghdr *messages, unsigned int count) noexcept nogil:
     """Cookie replies."""
-    cdef Bed *b = <Bed *>driver
+    cdef Harness *b = <Harness *>driver
     cdef unsigned int i, taken = count
     need(0 < count <= 64, b"so many messages")
     for i in range(count):
@@ -534,7 +535,7 @@ cdef int send(void *driver, int fd, mmsghdr *messages, unsigned int count) noexc
     return <int>taken
 
 
-cdef void need_cookie(Bed *b, int fd, const msghdr *header) noexcept nogil:
+cdef void need_cookie(Harness *b, int fd, const msghdr *header) noexcept nogil:
     """For the address that it goes to, and readable to the sender of the message that it answers."""
     cdef const uint8_t *reply = <const uint8_t *>header.msg_iov.iov_base
     cdef Endpoint source
@@ -562,7 +563,7 @@ cdef void need_cookie(Bed *b, int fd, const msghdr *header) noexcept nogil:
 
 # ---- datagrams
 
-cdef uint32_t some_session(Bed *b) noexcept nogil:
+cdef uint32_t some_session(Harness *b) noexcept nogil:
     """Most often one of the last, and one that can still be used."""
     cdef Chance *c = &b.chance
     cdef uint32_t _try, index = 0
@@ -576,7 +577,7 @@ cdef uint32_t some_session(Bed *b) noexcept nogil:
     return index
 
 
-cdef uint32_t transport(Bed *b, uint8_t *data, uint32_t *stride) noexcept nogil:
+cdef uint32_t transport(Harness *b, uint8_t *data, uint32_t *stride) noexcept nogil:
     """A datagram, or some that GRO has merged, of one session or two; the length."""
     cdef Chance *c = &b.chance
     cdef uint32_t[2] sessions
@@ -614,7 +615,7 @@ cdef uint32_t transport(Bed *b, uint8_t *data, uint32_t *stride) noexcept nogil:
     return len
 
 
-cdef uint32_t datagram(Bed *b, uint8_t *at, uint32_t index, Flow *flow, uint32_t inner_len,
+cdef uint32_t datagram(Harness *b, uint8_t *at, uint32_t index, Flow *flow, uint32_t inner_len,
                        uint32_t text_len) noexcept nogil:
     cdef Chance *c = &b.chance
     cdef Session *session = &b.sessions[index]
@@ -642,7 +643,7 @@ cdef uint32_t datagram(Bed *b, uint8_t *at, uint32_t index, Flow *flow, uint32_t
     return text_len + WG_HEADER_LEN + TAG_LEN
 
 
-cdef void inner(Bed *b, uint8_t *text, uint32_t peer, Flow *flow, uint32_t len, uint32_t text_len) noexcept nogil:
+cdef void inner(Harness *b, uint8_t *text, uint32_t peer, Flow *flow, uint32_t len, uint32_t text_len) noexcept nogil:
     """Fills `text`: a packet of the flow, and padding; where that has no room, bytes that are none."""
     cdef Chance *c = &b.chance
     cdef uint32_t ip_len = ip_header_len(flow.version), l4_len = l4_header_len(flow.protocol)
@@ -687,7 +688,7 @@ cdef void inner(Bed *b, uint8_t *text, uint32_t peer, Flow *flow, uint32_t len, 
         odd(b, text, flow.version, text_len)
 
 
-cdef void odd(Bed *b, uint8_t *text, int version, uint32_t text_len) noexcept nogil:
+cdef void odd(Harness *b, uint8_t *text, int version, uint32_t text_len) noexcept nogil:
     """A header that is not what it was."""
     cdef Chance *c = &b.chance
     cdef uint32_t what = chance_below(c, 6)
@@ -702,7 +703,7 @@ cdef void odd(Bed *b, uint8_t *text, int version, uint32_t text_len) noexcept no
         text[9 if version == 4 else 6] = <uint8_t>chance_below(c, 60)
 
 
-cdef uint32_t damaged(Bed *b, uint8_t *data, uint32_t len, uint32_t *stride) noexcept nogil:
+cdef uint32_t damaged(Harness *b, uint8_t *data, uint32_t len, uint32_t *stride) noexcept nogil:
     cdef Chance *c = &b.chance
     cdef uint32_t what = chance_below(c, 7), _i
     if what < 2 and len:
@@ -722,7 +723,7 @@ cdef uint32_t damaged(Bed *b, uint8_t *data, uint32_t len, uint32_t *stride) noe
     return len
 
 
-cdef uint32_t handshakes(Bed *b, uint8_t *data, const Endpoint *source, uint32_t *stride) noexcept nogil:
+cdef uint32_t handshakes(Harness *b, uint8_t *data, const Endpoint *source, uint32_t *stride) noexcept nogil:
     """One, or some that GRO has merged."""
     cdef Chance *c = &b.chance
     cdef uint32_t n = 1 if not chance_one_in(c, 6) else 1 + chance_below(c, 1 << (1 + chance_below(c, 8))), i, len
@@ -754,7 +755,7 @@ cdef uint32_t handshakes(Bed *b, uint8_t *data, const Endpoint *source, uint32_t
     return n * len
 
 
-cdef void write_macs(Bed *b, uint8_t *message, uint32_t len, const Endpoint *source) noexcept nogil:
+cdef void write_macs(Harness *b, uint8_t *message, uint32_t len, const Endpoint *source) noexcept nogil:
     cdef Chance *c = &b.chance
     cdef uint8_t cookie[COOKIE_LEN]
     cdef uint8_t state[BLAKE2S_STATE_LEN]
@@ -770,7 +771,7 @@ cdef void write_macs(Bed *b, uint8_t *message, uint32_t len, const Endpoint *sou
 
 # ---- the control plane
 
-cdef void add_peer(Bed *b, uint32_t i) noexcept nogil:
+cdef void add_peer(Harness *b, uint32_t i) noexcept nogil:
     cdef Peer *peer = peer_new(i)
     cdef uint8_t address[16]
     need(peer != NULL, b"no memory")
@@ -784,7 +785,7 @@ cdef void add_peer(Bed *b, uint32_t i) noexcept nogil:
     begin_handshake(b, i)
 
 
-cdef void begin_handshake(Bed *b, uint32_t i) noexcept nogil:
+cdef void begin_handshake(Harness *b, uint32_t i) noexcept nogil:
     b.handshake_count += 1
     b.handshakes[i] = HANDSHAKE_INDEX + b.handshake_count
     need(handshake_open(b.dp, b.peers[i], b.handshakes[i]) == 0, b"no memory")
@@ -794,7 +795,7 @@ cdef void begin_handshake(Bed *b, uint32_t i) noexcept nogil:
     note_sent(b.peers[i], b.scratch, INITIATION_LEN)
 
 
-cdef void remove_peer(Bed *b, uint32_t i) noexcept nogil:
+cdef void remove_peer(Harness *b, uint32_t i) noexcept nogil:
     cdef uint32_t k
     for k in range(b.session_count):
         if b.sessions[k].peer == i:
@@ -803,7 +804,7 @@ cdef void remove_peer(Bed *b, uint32_t i) noexcept nogil:
     b.peers[i] = NULL
 
 
-cdef void begin_session(Bed *b, uint32_t i, bint confirmed) noexcept nogil:
+cdef void begin_session(Harness *b, uint32_t i, bint confirmed) noexcept nogil:
     cdef Session *session = &b.sessions[b.session_count]
     cdef Keypair *keypair
     cdef Chance *c = &b.chance
@@ -838,7 +839,7 @@ cdef void begin_session(Bed *b, uint32_t i, bint confirmed) noexcept nogil:
     b.session_count += 1
 
 
-cdef void end_session(Bed *b) noexcept nogil:
+cdef void end_session(Harness *b) noexcept nogil:
     cdef Session *session
     if b.session_count == 0:
         return
@@ -848,7 +849,7 @@ cdef void end_session(Bed *b) noexcept nogil:
         session.keypair = NULL
 
 
-cdef void renew_flow(Bed *b, Flow *flow) noexcept nogil:
+cdef void renew_flow(Harness *b, Flow *flow) noexcept nogil:
     cdef Chance *c = &b.chance
     flow.version = 4 if chance_one_in(c, 2) else 6
     flow.protocol = TRAFFIC_RAW if chance_one_in(c, 8) else TRAFFIC_TCP if chance_one_in(c, 2) else TRAFFIC_UDP
@@ -861,7 +862,7 @@ cdef void renew_flow(Bed *b, Flow *flow) noexcept nogil:
     flow.tos = <uint8_t>chance_below(c, 4)
 
 
-cdef void choose_offloads(Bed *b) noexcept nogil:
+cdef void choose_offloads(Harness *b) noexcept nogil:
     cdef int[3] lens
     lens = [10, 12, 0]
     b.dp.vnet_hdr_len = lens[chance_below(&b.chance, 3)] if chance_one_in(&b.chance, 2) else 10
@@ -869,7 +870,7 @@ cdef void choose_offloads(Bed *b) noexcept nogil:
     need(delivery_renew(&b.receive_path.delivery, b.dp.vnet_hdr_len) == 0, b"no memory")
 
 
-cdef void hear(Bed *b) noexcept nogil:
+cdef void hear(Harness *b) noexcept nogil:
     """All that the threads have told."""
     cdef Message *message
     cdef uint32_t events, index
@@ -894,7 +895,7 @@ cdef void hear(Bed *b) noexcept nogil:
 
 # ---- what has to hold when all is delivered
 
-cdef void check(Bed *b) noexcept nogil:
+cdef void check(Harness *b) noexcept nogil:
     cdef const Counters *is_ = &b.dp.counters
     cdef const Counters *should = &b.expected
     cdef uint64_t told
@@ -949,14 +950,14 @@ cdef void check(Bed *b) noexcept nogil:
 
 # ---- a case
 
-cdef void settle(Bed *b) noexcept nogil:
+cdef void settle(Harness *b) noexcept nogil:
     while reorder_work(&b.receive_path.reorder, &b.helper):
         pass
 
 
 cdef int wait(void *driver, pollfd *fds, unsigned long count) noexcept nogil:
     """The thread is outside its gate: what the control plane does, it does now."""
-    cdef Bed *b = <Bed *>driver
+    cdef Harness *b = <Harness *>driver
     cdef Chance *c = &b.chance
     cdef int n = 0
     cdef unsigned long i
@@ -983,7 +984,7 @@ cdef int wait(void *driver, pollfd *fds, unsigned long count) noexcept nogil:
     return n
 
 
-cdef void operate(Bed *b) noexcept nogil:
+cdef void operate(Harness *b) noexcept nogil:
     cdef Chance *c = &b.chance
     cdef uint32_t what = chance_below(c, 16), i = chance_below(c, PEERS)
     settle(b)
@@ -1022,7 +1023,7 @@ cdef void operate(Bed *b) noexcept nogil:
     gates_leave(b.dp)
 
 
-cdef int set_up(Bed *b, uint64_t seed, const AeadBackend *aead) noexcept nogil:
+cdef int set_up(Harness *b, uint64_t seed, const AeadBackend *aead) noexcept nogil:
     cdef Chance *c = &b.chance
     cdef uint8_t[32] mac1_key
     cdef uint32_t i
@@ -1071,7 +1072,7 @@ cdef int set_up(Bed *b, uint64_t seed, const AeadBackend *aead) noexcept nogil:
     return 0
 
 
-cdef void tear_down(Bed *b) noexcept nogil:
+cdef void tear_down(Harness *b) noexcept nogil:
     cdef uint32_t i
     settle(b)
     check(b)
@@ -1100,7 +1101,7 @@ cdef void tear_down(Bed *b) noexcept nogil:
 
 def case(uint64_t seed, str aead) -> tuple[int, int]:
     """Runs the case of this seed: (datagrams, packets that arrived at the TUN)."""
-    cdef Bed *b = <Bed *>calloc(1, sizeof(Bed))
+    cdef Harness *b = <Harness *>calloc(1, sizeof(Harness))
     cdef uint64_t datagrams, arrived
     if b == NULL or set_up(b, seed, aead_choose(aead)) < 0:
         raise MemoryError

@@ -80,7 +80,7 @@ cdef struct Session:
     uint64_t next_counter   # no datagram may have a lower one
 
 
-cdef struct Bed:
+cdef struct Harness:
     Chance chance
     Dataplane *dp
     SendPath *send_path
@@ -113,7 +113,7 @@ cdef void need(bint holds, const char *what) noexcept nogil:
 # ---- the TUN
 
 cdef ssize_t tun_read(void *driver, uint8_t *to, size_t room) noexcept nogil:
-    cdef Bed *b = <Bed *>driver
+    cdef Harness *b = <Harness *>driver
     cdef uint32_t vnet_len = <uint32_t>b.dp.vnet_hdr_len
     need(room == READ_MAX, b"a read of another length")
     if b.frames_left == 0:
@@ -147,7 +147,7 @@ cdef void confirm(Peer *peer) noexcept nogil:
         peer.next = NULL
 
 
-cdef uint32_t marked_frame(Bed *b, VnetHdr *hdr, uint8_t *packet, bint offloads) noexcept nogil:
+cdef uint32_t marked_frame(Harness *b, VnetHdr *hdr, uint8_t *packet, bint offloads) noexcept nogil:
     """A packet or superframe that is right; its length."""
     cdef Chance *c = &b.chance
     cdef uint32_t peer = b.burst_peer if b.burst_peer else 1 + chance_below(c, PEERS - 1)
@@ -178,7 +178,7 @@ cdef uint32_t marked_frame(Bed *b, VnetHdr *hdr, uint8_t *packet, bint offloads)
     return len
 
 
-cdef uint32_t planned_frame(Bed *b, const Planned *planned, VnetHdr *hdr, uint8_t *packet) noexcept nogil:
+cdef uint32_t planned_frame(Harness *b, const Planned *planned, VnetHdr *hdr, uint8_t *packet) noexcept nogil:
     """What was planned, for the burst's peer; its length."""
     cdef int protocol = b.plan_protocol if planned.gso_size else TRAFFIC_RAW, version = b.burst_version
     cdef uint32_t len = planned.len, gso_size = planned.gso_size
@@ -192,7 +192,7 @@ cdef uint32_t planned_frame(Bed *b, const Planned *planned, VnetHdr *hdr, uint8_
     return len
 
 
-cdef uint32_t len_to_the_end(Bed *b, int version, int protocol, uint32_t gso_size) noexcept nogil:
+cdef uint32_t len_to_the_end(Harness *b, int version, int protocol, uint32_t gso_size) noexcept nogil:
     """Of a superframe whose datagrams take the room that there is, or some bytes more or less."""
     cdef uint32_t room, headers = ip_header_len(version) + l4_header_len(protocol), stride, last
     send_batch_next_segments(b.send_path.batch, &room)
@@ -202,7 +202,8 @@ cdef uint32_t len_to_the_end(Bed *b, int version, int protocol, uint32_t gso_siz
     return min(headers + room // stride * gso_size + min(last, gso_size), <uint32_t>65535)
 
 
-cdef void write_packet(Bed *b, uint8_t *packet, uint32_t peer, int version, int protocol, uint32_t len) noexcept nogil:
+cdef void write_packet(Harness *b, uint8_t *packet, uint32_t peer, int version, int protocol,
+                       uint32_t len) noexcept nogil:
     cdef Chance *c = &b.chance
     b.number += 1
     make_packet(packet, version, protocol, len, b.number, chance_below(c, 0xFFFFFFFF))
@@ -235,7 +236,7 @@ cdef uint32_t pseudo_sum(const uint8_t *packet, int version, int protocol, uint3
     return sum16(packet + (12 if version == 4 else 8), 8 if version == 4 else 32, <uint32_t>protocol + l4_len)
 
 
-cdef uint32_t wild_frame(Bed *b, uint8_t *frame, uint32_t vnet_len) noexcept nogil:
+cdef uint32_t wild_frame(Harness *b, uint8_t *frame, uint32_t vnet_len) noexcept nogil:
     """Anything; with a virtio header its whole length. To the first peer, or to nobody."""
     cdef Chance *c = &b.chance
     cdef uint32_t len = chance_len(c, 0, 65535, b.dp.mtu), at = chance_below(c, 3)
@@ -278,7 +279,7 @@ cdef uint32_t wild_frame(Bed *b, uint8_t *frame, uint32_t vnet_len) noexcept nog
 
 cdef ssize_t tun_write(void *driver, const iovec *iov, int count) noexcept nogil:
     """An answer to a packet that no peer takes."""
-    cdef Bed *b = <Bed *>driver
+    cdef Harness *b = <Harness *>driver
     need(count == 1 and iov.iov_len > <size_t>b.dp.vnet_hdr_len and iov.iov_len <= 1280 + 12, b"an ICMP of that length")
     memcpy(b.scratch, iov.iov_base, iov.iov_len)
     return -EAGAIN if chance_one_in(&b.chance, 8) else <ssize_t>iov.iov_len
@@ -287,7 +288,7 @@ cdef ssize_t tun_write(void *driver, const iovec *iov, int count) noexcept nogil
 # ---- the sockets
 
 cdef int send(void *driver, int fd, mmsghdr *messages, unsigned int count) noexcept nogil:
-    cdef Bed *b = <Bed *>driver
+    cdef Harness *b = <Harness *>driver
     cdef unsigned int i, taken = count
     cdef uint32_t stride
     cdef int error
@@ -309,7 +310,7 @@ cdef int send(void *driver, int fd, mmsghdr *messages, unsigned int count) noexc
     return <int>taken
 
 
-cdef int mood_says(Bed *b) noexcept nogil:
+cdef int mood_says(Harness *b) noexcept nogil:
     """What sendmmsg fails with, 0: nothing."""
     cdef int[8] errors
     if b.mood == FULL:
@@ -339,7 +340,7 @@ cdef bint message_is_right(int fd, msghdr *message, uint32_t *stride) noexcept n
     return (<uint16_t *>message.msg_name)[0] == (AF_INET if fd == KERNEL_UDP4 else AF_INET6)
 
 
-cdef void arrive(Bed *b, const uint8_t *data, uint32_t len, uint32_t stride) noexcept nogil:
+cdef void arrive(Harness *b, const uint8_t *data, uint32_t len, uint32_t stride) noexcept nogil:
     cdef uint32_t at = 0, one
     if stride == 0:
         stride = len
@@ -351,7 +352,7 @@ cdef void arrive(Bed *b, const uint8_t *data, uint32_t len, uint32_t stride) noe
         at += stride
 
 
-cdef void open_datagram(Bed *b, uint8_t *datagram, uint32_t len) noexcept nogil:
+cdef void open_datagram(Harness *b, uint8_t *datagram, uint32_t len) noexcept nogil:
     cdef TransportHeader *header = <TransportHeader *>datagram
     cdef uint8_t *text = datagram + WG_HEADER_LEN
     cdef uint32_t index, text_len, inner_len, number = 0, i
@@ -379,7 +380,7 @@ cdef void open_datagram(Bed *b, uint8_t *datagram, uint32_t len) noexcept nogil:
 
 # ---- the control plane
 
-cdef void hold(Bed *b) noexcept nogil:
+cdef void hold(Harness *b) noexcept nogil:
     """All that was submitted is worked on: here helpers are this driver."""
     while reorder_work(&b.send_path.reorder, &b.helper):
         pass
@@ -387,12 +388,12 @@ cdef void hold(Bed *b) noexcept nogil:
     send_path_hold(b.send_path)
 
 
-cdef void release(Bed *b) noexcept nogil:
+cdef void release(Harness *b) noexcept nogil:
     send_path_release(b.send_path)
     gates_leave(b.dp)
 
 
-cdef void add_peer(Bed *b, uint32_t i) noexcept nogil:
+cdef void add_peer(Harness *b, uint32_t i) noexcept nogil:
     cdef Peer *peer = peer_new(i)
     cdef uint8_t address[16]
     need(peer != NULL, b"no memory")
@@ -408,7 +409,7 @@ cdef void add_peer(Bed *b, uint32_t i) noexcept nogil:
     set_endpoint(b, peer)
 
 
-cdef void set_endpoint(Bed *b, Peer *peer) noexcept nogil:
+cdef void set_endpoint(Harness *b, Peer *peer) noexcept nogil:
     cdef uint32_t what = chance_below(&b.chance, 8)
     memset(&peer.endpoint, 0, sizeof(peer.endpoint))
     if what == 0:
@@ -423,7 +424,7 @@ cdef void set_endpoint(Bed *b, Peer *peer) noexcept nogil:
         peer.endpoint.scope_id = chance_below(&b.chance, 2)
 
 
-cdef void remove_peer(Bed *b, uint32_t i) noexcept nogil:
+cdef void remove_peer(Harness *b, uint32_t i) noexcept nogil:
     cdef uint32_t k
     for k in range(b.session_count):
         if b.sessions[k].peer == i:
@@ -432,7 +433,7 @@ cdef void remove_peer(Bed *b, uint32_t i) noexcept nogil:
     b.peers[i] = NULL
 
 
-cdef void begin_session(Bed *b, uint32_t i, bint confirmed) noexcept nogil:
+cdef void begin_session(Harness *b, uint32_t i, bint confirmed) noexcept nogil:
     """`confirmed`: packets are sealed with it from now on; else only once RX has seen one under it."""
     cdef Session *session = &b.sessions[b.session_count]
     cdef Keypair *keypair
@@ -460,7 +461,7 @@ cdef void begin_session(Bed *b, uint32_t i, bint confirmed) noexcept nogil:
     b.session_count += 1
 
 
-cdef void end_session(Bed *b) noexcept nogil:
+cdef void end_session(Harness *b) noexcept nogil:
     cdef Session *session
     if b.session_count == 0:
         return
@@ -470,7 +471,7 @@ cdef void end_session(Bed *b) noexcept nogil:
         session.keypair = NULL
 
 
-cdef void choose_offloads(Bed *b) noexcept nogil:
+cdef void choose_offloads(Harness *b) noexcept nogil:
     cdef uint32_t[8] mtus
     mtus = [1280, 1420, 1500, 8920, 16384, 32768, 65520, 65535]
     b.dp.mtu = mtus[chance_below(&b.chance, 8)] if not chance_one_in(&b.chance, 8) else chance_below(&b.chance, 65536)
@@ -482,14 +483,14 @@ cdef void choose_offloads(Bed *b) noexcept nogil:
 
 # ---- a case
 
-cdef bint step(Bed *b) noexcept nogil:
+cdef bint step(Harness *b) noexcept nogil:
     gate_enter(&b.dp.send_gate)
     cdef bint more = send_step(b.send_path)
     gate_leave(&b.dp.send_gate)
     return more
 
 
-cdef void work(Bed *b, int steps) noexcept nogil:
+cdef void work(Harness *b, int steps) noexcept nogil:
     """As the thread does, until there is nothing to do, but not more often than `steps` times."""
     while steps > 0 and step(b):
         steps -= 1
@@ -498,7 +499,7 @@ cdef void work(Bed *b, int steps) noexcept nogil:
             pass
 
 
-cdef void burst(Bed *b) noexcept nogil:
+cdef void burst(Harness *b) noexcept nogil:
     cdef Chance *c = &b.chance
     b.frames_left = 1 + chance_below(c, 70)
     b.burst_peer = 1 + chance_below(c, PEERS - 1) if not chance_one_in(c, 4) else 0
@@ -520,7 +521,7 @@ cdef void burst(Bed *b) noexcept nogil:
     b.until_confirmed = 0
 
 
-cdef void begin_anew(Bed *b, uint32_t i, bint confirmed) noexcept nogil:
+cdef void begin_anew(Harness *b, uint32_t i, bint confirmed) noexcept nogil:
     """A peer that is there, and whose session is another one from now on, or once it is confirmed."""
     hold(b)
     if b.peers[i] == NULL:
@@ -530,7 +531,7 @@ cdef void begin_anew(Bed *b, uint32_t i, bint confirmed) noexcept nogil:
     release(b)
 
 
-cdef void planned_burst(Bed *b) noexcept nogil:
+cdef void planned_burst(Harness *b) noexcept nogil:
     """Packets that wait for a session, which is confirmed in the middle, and what is read behind them."""
     cdef Chance *c = &b.chance
     cdef PlanTerms terms
@@ -578,7 +579,7 @@ cdef void planned_burst(Bed *b) noexcept nogil:
     b.plan.count = b.plan.at = 0
 
 
-cdef void operate(Bed *b) noexcept nogil:
+cdef void operate(Harness *b) noexcept nogil:
     cdef Chance *c = &b.chance
     cdef uint32_t what = chance_below(c, 20), i = chance_below(c, PEERS)
     if what < 10:
@@ -612,7 +613,7 @@ cdef void operate(Bed *b) noexcept nogil:
     release(b)
 
 
-cdef int set_up(Bed *b, uint64_t seed, const AeadBackend *aead) noexcept nogil:
+cdef int set_up(Harness *b, uint64_t seed, const AeadBackend *aead) noexcept nogil:
     cdef uint32_t i
     b.chance.state = seed
     kernel.driver = b
@@ -648,7 +649,7 @@ cdef int set_up(Bed *b, uint64_t seed, const AeadBackend *aead) noexcept nogil:
     return 0
 
 
-cdef void tear_down(Bed *b) noexcept nogil:
+cdef void tear_down(Harness *b) noexcept nogil:
     """All that was queued goes; then nothing is left."""
     cdef int rounds = 0
     cdef uint32_t i
@@ -677,7 +678,7 @@ cdef void tear_down(Bed *b) noexcept nogil:
 
 def case(uint64_t seed, str aead) -> tuple[int, int]:
     """Runs the case of this seed: (TUN frames, datagrams that arrived)."""
-    cdef Bed *b = <Bed *>calloc(1, sizeof(Bed))
+    cdef Harness *b = <Harness *>calloc(1, sizeof(Harness))
     cdef uint64_t frames, datagrams
     cdef int _i
     if b == NULL or set_up(b, seed, aead_choose(aead)) < 0:
