@@ -1,6 +1,6 @@
 # make demo    two sites and a tunnel on this machine           FAR=wireguard-go or NEAR=... puts that daemon at that end
 # make test    lint, types and all tests                        TESTS="tests/core -k rekey" chooses some
-#              TESTS=fast: those of core, config and data plane that need no root: a minute or two of one processor
+#              TESTS=fast: those of core, config and data plane, without root: some 90 seconds of CPU
 # make bench   micro benchmarks, then the tunnel bench          QUICK=1 for a short run; BENCH="--rounds 3" for others
 # make bench-compare    micro benchmarks beside the saved ones   "python -m bench.micro --save-baseline" saves others
 # make venv    only the environment that these need; make runtime: only what pywg itself needs, in .venv/bin/pywg
@@ -27,14 +27,19 @@ MAKEFLAGS += --no-print-directory
 demo: demo-packages runtime
 	@exec $(BIN)/python -m bench.tunnel.demo --near $(NEAR) --far $(FAR) </dev/null
 
+LINT = $(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check . && $(BIN)/mypy --no-error-summary \
+	&& $(BIN)/cython-lint pywg tests
+
+ifeq ($(TESTS),fast)
+test: venv # the tests on one processor, and beside them lint on the other
+	@{ $(LINT); } & $(BIN)/python -m pytest $(FAST) </dev/null; tested=$$?; wait $$! && exit $$tested
+else
 test: venv lint
-	@exec $(BIN)/python -m pytest $(if $(filter fast,$(TESTS)),$(FAST),$(TESTS)) </dev/null
+	@exec $(BIN)/python -m pytest $(TESTS) </dev/null
+endif
 
 lint: venv
-	@$(BIN)/ruff check --quiet .
-	@$(BIN)/ruff format --quiet --check .
-	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/cython-lint pywg tests
+	@$(LINT)
 
 bench: venv .venv/.bench bench-packages
 	@exec $(BIN)/python -m bench.micro $(if $(filter-out 0,$(QUICK)),--quick) </dev/null
