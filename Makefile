@@ -49,7 +49,7 @@ bench: venv .venv/.bench bench-packages
 bench-compare: venv
 	@exec $(BIN)/python -m bench.micro --compare </dev/null
 
-venv: packages .venv/.installed .venv/.built
+venv: packages .venv/.installed .venv/.native
 
 runtime: .venv/.built
 
@@ -79,6 +79,10 @@ bench-packages:
 	@$(BIN)/python setup.py --quiet build_ext --inplace </dev/null
 	@touch $@
 
+.venv/.native: .venv/.built $(wildcard tests/native/*.p*)
+	@$(BIN)/python -m tests.native </dev/null
+	@touch $@
+
 clean:
 	rm -rf .venv build dist .cache *.egg-info
-	find pywg -name '*.so' -delete
+	find pywg tests -name '*.so' -delete

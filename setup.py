@@ -58,18 +58,20 @@ ASKED_FOR = "Use boundscheck(False)"
 def extensions() -> list[Extension]:
     """One extension per .pyx: the entry `pywg._fastpath`, and the stages below it."""
     sources = [Path("pywg/_fastpath.pyx"), *sorted(Path("pywg/dataplane").rglob("*.pyx"))]
-    return [
-        Extension(
-            ".".join(source.with_suffix("").parts),
-            [str(source)],
-            depends=["setup.py", *map(str, sorted(source.with_suffix("").glob("*.*")))],  # the latter: C of its own
-            libraries=["crypto"],
-            define_macros=[("PYWG_NULL_CIPHER", "1")] if NULL_CIPHER else [],
-            extra_link_args=link_flags(sanitize=SANITIZE),
-            extra_compile_args=[*compile_flags(debug=DEBUG, sanitize=SANITIZE), *WARNINGS],
-        )
-        for source in sources
-    ]
+    return [extension(source) for source in sources]
+
+
+def extension(source: Path) -> Extension:
+    """The one of a .pyx, whose path is relative to this directory."""
+    return Extension(
+        ".".join(source.with_suffix("").parts),
+        [str(source)],
+        depends=["setup.py", *map(str, sorted(source.with_suffix("").glob("*.*")))],  # the latter: C of its own
+        libraries=["crypto"],
+        define_macros=[("PYWG_NULL_CIPHER", "1")] if NULL_CIPHER else [],
+        extra_link_args=link_flags(sanitize=SANITIZE),
+        extra_compile_args=[*compile_flags(debug=DEBUG, sanitize=SANITIZE), *WARNINGS],
+    )
 
 
 def tell(text: str) -> None:

@@ -5,7 +5,6 @@ What runs under a sanitizer (tests/sanitizers.py) is built with the same one.
 
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,20 +15,13 @@ from setup import compile_flags, link_flags
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def build_module(source: Path, directory: Path) -> Path:
-    """The extension that a .pyx becomes, which may cimport the data plane's stages."""
-    copy = directory / source.name
-    shutil.copy2(source, copy)
-    sanitize = os.environ.get("PYWG_SANITIZE", "")
+def build_module(source: Path) -> Path:
+    """The extension that a .pyx of the tests becomes, beside it; built only where something has changed."""
     # The compiler itself runs without the sanitizer's runtime.
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-    environment |= {
-        "CFLAGS": " ".join([*compile_flags(debug=False, sanitize=sanitize), f"-I{source.parent.resolve()}"]),
-        "LDFLAGS": " ".join(link_flags(sanitize=sanitize)),
-    }
-    command = [sys.executable, "-m", "Cython.Build.Cythonize", "-i", "-q", str(copy)]
+    command = [sys.executable, "-m", "tests.native", str(source.relative_to(ROOT))]
     subprocess.run(command, check=True, cwd=ROOT, env=environment)
-    (built,) = directory.glob(f"{source.stem}.*.so")
+    (built,) = source.parent.glob(f"{source.stem}.*.so")
     return built
 
 

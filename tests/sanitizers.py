@@ -43,20 +43,21 @@ class Sanitizer:
             *(sys.executable, "-P", *python),
         )
 
-    def build(self) -> None:
-        """Skips the test where there is no compiler."""
+    def build(self, *sources: str) -> None:
+        """With what tests call of it (tests/native), and such other `sources`. Skips the test without a compiler."""
         require_tool("cc")
         require_tool("setarch")
         _copy_sources(self.directory)
-        done = subprocess.run(
-            [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace", f"-j{os.cpu_count()}"],
-            check=False,
-            cwd=self.directory,
-            env={**os.environ, "PYWG_SANITIZE": self.name},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr[-4000:]
+        parts = [("setup.py", "--quiet", "build_ext", "--inplace"), ("-m", "tests.native")]
+        if sources:
+            parts.append(("-m", "tests.native", *sources))
+        environment = {**os.environ, "PYWG_SANITIZE": self.name}
+        for part in parts:
+            command = [sys.executable, *part]
+            done = subprocess.run(
+                command, check=False, cwd=self.directory, env=environment, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr[-4000:]
 
 
 ADDRESS = Sanitizer("address,undefined", ("libasan.so", "libubsan.so"), "detect_leaks=0:print_stacktrace=1")

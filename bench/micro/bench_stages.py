@@ -6,10 +6,8 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from pywg.dataplane.batch import bench_superframe
-from pywg.dataplane.receive.coalesce import coalesce
-from pywg.dataplane.send.segment import internet_checksum, segment
-from pywg.dataplane.state.allowedips import Table
-from pywg.dataplane.state.replay import Window
+from tests.native.packets import coalesce, internet_checksum, segment
+from tests.native.state import Table, Window
 
 MTU = 1420
 ROUNDS = 50

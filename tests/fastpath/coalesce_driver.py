@@ -3,8 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-from pywg.dataplane.receive.coalesce import coalesce
-from pywg.dataplane.send.segment import segment
 from tests.fastpath.packets import (
     Ip,
     Tcp,
@@ -12,6 +10,7 @@ from tests.fastpath.packets import (
     Vnet,
     cut,
 )
+from tests.native.packets import coalesce, segment
 
 MTU = 1420
 KINDS = [Tcp(), Tcp(version=6), Udp(), Udp(version=6)]

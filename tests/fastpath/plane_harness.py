@@ -19,10 +19,10 @@ from typing import NamedTuple, Self
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from pywg._fastpath import Plane, now
-from pywg.dataplane.send.segment import segment
 from pywg.runtime.net.sockets import open_sockets
 from tests.aead import USUAL
 from tests.fastpath.packets import ADDRESSES4, ADDRESSES6, Ip, Vnet
+from tests.native.packets import segment
 from tests.paper import LABEL_MAC1, TRANSPORT
 
 Addr = tuple[bytes, int, int, bytes, int]

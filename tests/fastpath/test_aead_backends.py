@@ -88,25 +88,22 @@ def test_each_plane_keeps_its_own() -> None:
 # ---- the table from inside
 
 
-@pytest.fixture(scope="module")
-def inside(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of the module `aead_inside`."""
-    directory = tmp_path_factory.mktemp("aead")
-    build_module(Path(__file__).with_name("aead_inside.pyx"), directory)
-    return directory
+@pytest.fixture(scope="module", autouse=True)
+def _inside() -> None:
+    build_module(Path(__file__).with_name("aead_inside.pyx"))
 
 
-def said(inside: Path, code: str) -> str:
+def said(code: str) -> str:
     """What the code prints in a process of its own."""
-    imports = "import aead_inside; from pywg._fastpath import Plane, available_aeads, choose_aead"
-    command = [sys.executable, "-c", f"import sys; sys.path.append({str(inside)!r}); {imports}\n{code}"]
+    imports = "from tests.fastpath import aead_inside; from pywg._fastpath import Plane, available_aeads, choose_aead"
+    command = [sys.executable, "-c", f"{imports}\n{code}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
-def test_the_tests_know_the_whole_table(inside: Path) -> None:
-    table = said(inside, "print([(name, here) for name, _, here, _ in aead_inside.table()])")
+def test_the_tests_know_the_whole_table() -> None:
+    table = said("print([(name, here) for name, _, here, _ in aead_inside.table()])")
     assert table == str([(name, name in HERE) for name in NEEDS])
 
 
@@ -120,14 +117,14 @@ def test_the_tests_know_the_whole_table(inside: Path) -> None:
         ("Plane().close()", HERE),
     ],
 )
-def test_what_is_not_asked_for_is_not_tried(inside: Path, code: str, tried: list[str]) -> None:
+def test_what_is_not_asked_for_is_not_tried(code: str, tried: list[str]) -> None:
     names = "[name for name, _, _, was_tried in aead_inside.table() if was_tried]"
-    assert said(inside, f"{code}; print({names})") == str(tried)
+    assert said(f"{code}; print({names})") == str(tried)
 
 
 @pytest.mark.parametrize("how", ["seal", "open"])
 @every_backend
-def test_what_is_wrong_is_never_chosen(inside: Path, aead: str, how: str) -> None:
+def test_what_is_wrong_is_never_chosen(aead: str, how: str) -> None:
     code = f"""
 aead_inside.damage({aead!r}, {how!r})
 try:
@@ -135,21 +132,21 @@ try:
 except ValueError as error:
     print(error)
 """
-    assert f"the AEAD backend '{aead}' gives wrong results on this machine" in said(inside, code)
+    assert f"the AEAD backend '{aead}' gives wrong results on this machine" in said(code)
 
 
-def test_what_is_wrong_or_not_here_is_not_the_fastest(inside: Path) -> None:
+def test_what_is_wrong_or_not_here_is_not_the_fastest() -> None:
     for how in ("seal", "open", "nowhere"):
         rest = [name for name in HERE if name != USUAL]
         code = f"aead_inside.damage({USUAL!r}, {how!r})\nprint(choose_aead('auto'))"
-        assert said(inside, code) in rest
+        assert said(code) in rest
 
 
-def test_what_this_machine_lacks_is_named(inside: Path) -> None:
+def test_what_this_machine_lacks_is_named() -> None:
     code = "aead_inside.damage('avx2', 'nowhere')\ntry: choose_aead('avx2')\nexcept ValueError as error: print(error)"
-    assert said(inside, code).startswith("the AEAD backend 'avx2' needs x86-64 with AVX2 and BMI2: choose one of auto")
+    assert said(code).startswith("the AEAD backend 'avx2' needs x86-64 with AVX2 and BMI2: choose one of auto")
 
 
-def test_without_any_that_is_right_there_is_no_plane(inside: Path) -> None:
+def test_without_any_that_is_right_there_is_no_plane() -> None:
     code = "aead_inside.damage('evp', 'seal')\ntry: Plane()\nexcept RuntimeError as error: print(error)"
-    assert said(inside, code).startswith("no AEAD backend gives right results on this machine")
+    assert said(code).startswith("no AEAD backend gives right results on this machine")

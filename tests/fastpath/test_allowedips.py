@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from pywg.dataplane.state.allowedips import Table
+from tests.native.state import Table
 
 Network = IPv4Network | IPv6Network
 OWNERS = st.integers(0, 3)

@@ -3,8 +3,8 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pywg.dataplane.send.segment import internet_checksum
 from tests.fastpath.packets import checksum
+from tests.native.packets import internet_checksum
 
 
 def test_rfc_1071_example() -> None:

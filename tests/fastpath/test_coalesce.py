@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywg.dataplane.receive.coalesce import coalesce
 from tests.fastpath.coalesce_driver import (
     KINDS,
     TIMESTAMPS,
@@ -34,6 +33,7 @@ from tests.fastpath.packets import (
     cut,
     gso_vnet,
 )
+from tests.native.packets import coalesce
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from pywg.dataplane.receive.coalesce import coalesce
 from tests.fastpath.coalesce_driver import (
     KINDS,
     OTHER4,
@@ -34,6 +33,7 @@ from tests.fastpath.packets import (
     Udp,
     Vnet,
 )
+from tests.native.packets import coalesce
 
 SACK = bytes.fromhex("0101050a0000000100000002")
 

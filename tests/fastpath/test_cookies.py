@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywg.dataplane.crypto.cookie_mac import Cookies
-from pywg.dataplane.receive import budget
 from tests import paper
+from tests.native.admission import Cookies, spend
 
 pytestmark = pytest.mark.dropin("20")
 
@@ -95,7 +94,7 @@ def test_work_takes_no_more_than_half_of_the_time(steps: list[tuple[int, int]]) 
         work.append((now, min(needed, 2 * CREDIT)))
         now += work[-1][1]
     spent = 0
-    for (at, needed), done in zip(work, budget.spend(work), strict=True):
+    for (at, needed), done in zip(work, spend(work), strict=True):
         if done:
             assert spent <= (at - 10**12) / 2 + CREDIT + spent_beyond_debt(work)
             spent += needed
@@ -108,12 +107,12 @@ def spent_beyond_debt(work: list[tuple[int, int]]) -> int:
 
 def test_budget_lets_through_all_that_takes_less_than_half_of_the_time() -> None:
     work = [(10**12 + 10_000 * i, 4_000) for i in range(5000)]
-    assert all(budget.spend(work))
+    assert all(spend(work))
 
 
 def test_budget_lets_through_half_of_what_takes_all_of_the_time() -> None:
     work = [(10**12 + 10_000 * i, 10_000) for i in range(5000)]
-    done = budget.spend(work)
+    done = spend(work)
     assert 2500 <= sum(done) <= 2500 + CREDIT // 10_000
     last = done[1000:]  # evenly: no one has to wait for his turn
     assert all(any(last[at : at + 4]) for at in range(len(last) - 4))
@@ -121,10 +120,10 @@ def test_budget_lets_through_half_of_what_takes_all_of_the_time() -> None:
 
 def test_budget_of_a_thread_that_is_behind_is_an_eighth() -> None:
     work = [(10**12 + 10_000 * i, 10_000) for i in range(8000)]
-    assert 1000 <= sum(budget.spend(work, pressure=True)) <= 1000 + CREDIT // 10_000
+    assert 1000 <= sum(spend(work, pressure=True)) <= 1000 + CREDIT // 10_000
 
 
 def test_budget_forgives_what_is_not_its_own_fault() -> None:
     """A thread that lost its processor for a second in the middle of an answer answers again after a few ms."""
     work = [(10**12, 10**9), (10**12 + 10**9 + 2 * CREDIT + 2, 1000)]
-    assert budget.spend(work) == [True, True]
+    assert spend(work) == [True, True]

@@ -4,8 +4,8 @@ import ipaddress
 
 import pytest
 
-from pywg.dataplane.wire.ecn import decapsulate
 from tests.fastpath.packets import checksum
+from tests.native.packets import decapsulate
 
 pytestmark = pytest.mark.dropin("19", "ECN")
 

@@ -38,8 +38,8 @@ Reader = Callable[[bytes], View | None]
 
 
 @pytest.fixture(scope="module")
-def read(tmp_path_factory: pytest.TempPathFactory) -> Reader:
-    module = load_module(build_module(SOURCE, tmp_path_factory.mktemp("ip_view")))
+def read() -> Reader:
+    module = load_module(build_module(SOURCE))
 
     def read(packet: bytes) -> View | None:
         found = module.view(packet)

@@ -15,8 +15,8 @@ HELD = 3_000
 
 
 @pytest.fixture(scope="module")
-def stress(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    return load_module(build_module(SOURCE, tmp_path_factory.mktemp("pipeline")))
+def stress() -> ModuleType:
+    return load_module(build_module(SOURCE))
 
 
 @pytest.mark.parametrize("refusals", [0, REFUSED])

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from pywg.dataplane.state.replay import Window
+from tests.native.state import Window
 
 USABLE = 8192 - 64
 REJECT_AFTER_MESSAGES = 2**64 - 2**13 - 1

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywg.dataplane.send.segment import datagrams, finish, segment
 from tests.fastpath.packets import (
     ACK,
     CWR,
@@ -28,6 +27,7 @@ from tests.fastpath.packets import (
     cut,
     gso_vnet,
 )
+from tests.native.packets import datagrams, finish, segment
 
 MTU = 1420
 HEADER = TAG = 16

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywg.dataplane.send.unreachable import unreachable
 from tests.fastpath.packets import checksum
+from tests.native.packets import unreachable
 
 pytestmark = pytest.mark.dropin("19")
 

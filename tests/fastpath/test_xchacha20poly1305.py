@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pywg.core import crypto
-from pywg.dataplane.crypto import xchacha20poly1305 as xchacha
 from tests.cookies import xseal
 from tests.core import vectors
 from tests.core.test_primitives import ADDITIONAL_DATA, KEY, SUNSCREEN
+from tests.native import xchacha20poly1305 as xchacha
 
 NONCE = bytes(range(0x40, 0x58))
 

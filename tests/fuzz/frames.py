@@ -4,11 +4,10 @@ import random
 from dataclasses import replace
 from typing import Any
 
-from pywg.dataplane.receive.coalesce import coalesce
-from pywg.dataplane.send.segment import segment
 from tests.fastpath.packets import ACK, DF, FIN, GSO_UDP, MF, PSH, Ip, Tcp, Udp, Vnet, cut, gso_vnet
 from tests.fuzz.engine import Attempt
 from tests.fuzz.mutate import mutate
+from tests.native.packets import coalesce, segment
 
 KINDS = (Tcp(), Tcp(version=6), Udp(), Udp(version=6), Tcp(tcp_options=bytes.fromhex("0101080a0102030405060708")))
 LONGEST = 65535

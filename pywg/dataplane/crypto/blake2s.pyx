@@ -1,5 +1,4 @@
-"""Keyed BLAKE2s (blake2s.pxd), and on plain bytes for tests."""
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+"""Keyed BLAKE2s (blake2s.pxd)."""
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 from pywg.dataplane.sys.libcrypto cimport OPENSSL_cleanse
@@ -86,14 +85,3 @@ cdef void blake2s_mac(const uint8_t *state, const uint8_t *data, uint32_t data_l
     blake2s_compress(h, block, BLAKE2S_BLOCK_LEN + data_len, 0xFFFFFFFF)
     memcpy(mac, h, BLAKE2S_MAC_LEN)
     OPENSSL_cleanse(h, BLAKE2S_STATE_LEN)
-
-
-def mac(bytes key: bytes, bytes data: bytes) -> bytes:
-    """The 16-byte MAC; ValueError for a key that has not 1 to 32 bytes, or no data."""
-    cdef uint8_t state[BLAKE2S_STATE_LEN]
-    cdef uint8_t digest[BLAKE2S_MAC_LEN]
-    if not 1 <= len(key) <= KEY_LEN_MAX or not data:
-        raise ValueError("a key has 1 to 32 bytes, and there is something to authenticate")
-    blake2s_key(state, <const uint8_t *>PyBytes_AS_STRING(key), <uint32_t>len(key))
-    blake2s_mac(state, <const uint8_t *>PyBytes_AS_STRING(data), <uint32_t>len(data), digest)
-    return PyBytes_FromStringAndSize(<const char *>digest, BLAKE2S_MAC_LEN)

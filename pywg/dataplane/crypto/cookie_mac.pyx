@@ -1,8 +1,6 @@
-"""MAC1, MAC2 and cookies (cookie_mac.pxd), and the cookies on plain bytes for tests."""
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+"""MAC1, MAC2 and cookies (cookie_mac.pxd)."""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
-cimport cython
 from pywg.dataplane.crypto.blake2s cimport BLAKE2S_STATE_LEN, blake2s_key, blake2s_mac
 from pywg.dataplane.crypto.secret cimport secret_alloc, secret_free
 from pywg.dataplane.sys.clock cimport SECOND_NS
@@ -93,44 +91,3 @@ cdef bint make_cookie(Macs *macs, const Endpoint *source, uint64_t now, uint8_t 
         macs.secret_count = min(macs.secret_count + 1, SECRETS)
     cookie_under(macs, 0, source, cookie)
     return True
-
-
-# ---- on plain bytes
-
-@cython.final
-cdef class Cookies:
-    """The cookies of one receiver at any time, given in ns that never go back."""
-    cdef Macs macs
-
-    def __cinit__(self):
-        if macs_init(&self.macs) < 0:
-            raise MemoryError
-
-    def __dealloc__(self):
-        macs_free(&self.macs)
-
-    cdef int locate(self, bytes ip, int port, Endpoint *source) except -1:
-        if len(ip) not in (4, 16):
-            raise ValueError("an address is 4 or 16 bytes")
-        memset(source, 0, sizeof(Endpoint))
-        source.ip_len = <uint8_t>len(ip)
-        memcpy(source.ip, PyBytes_AS_STRING(ip), len(ip))
-        source.port = <uint16_t>(port >> 8 | (port & 0xFF) << 8)
-        return 0
-
-    def make(self, bytes ip: bytes, int port, uint64_t now_ns) -> bytes:
-        """The cookie of this address."""
-        cdef Endpoint source
-        cdef uint8_t cookie[COOKIE_LEN]
-        self.locate(ip, port, &source)
-        if not make_cookie(&self.macs, &source, now_ns, cookie):
-            raise MemoryError("no random bytes")
-        return PyBytes_FromStringAndSize(<const char *>cookie, COOKIE_LEN)
-
-    def holds(self, bytes message: bytes, bytes ip: bytes, int port, uint64_t now_ns) -> bool:
-        """Whether mac2, the last 16 bytes of the message, is under a cookie of this address that is believed."""
-        cdef Endpoint source
-        if len(message) < 2 * MAC_LEN:
-            raise ValueError("a message with MACs has 32 bytes at least")
-        self.locate(ip, port, &source)
-        return mac2_holds(&self.macs, <uint8_t *>PyBytes_AS_STRING(message), <uint32_t>len(message), &source, now_ns)

@@ -8,6 +8,7 @@ from libc.stdint cimport uint8_t, uint32_t
 cdef enum:
     XNONCE_LEN = 24
 
+cdef void hchacha20(const uint8_t *key, const uint8_t *nonce, uint8_t *subkey) noexcept nogil
 cdef void xchacha_seal(const uint8_t *key, const uint8_t *nonce, const uint8_t *text, uint32_t text_len,
                        const uint8_t *data, uint32_t data_len, uint8_t *sealed) noexcept nogil
 cdef bint xchacha_open(const uint8_t *key, const uint8_t *nonce, const uint8_t *sealed, uint32_t sealed_len,

@@ -9,17 +9,17 @@ A packet whose flow is known closes that flow's open frame if it can't join it; 
 of its flow.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memset
 
 from pywg.dataplane.sys.checks cimport c_assert, static_fits
 from pywg.dataplane.sys.linux cimport iovec
 from pywg.dataplane.wire.checksum cimport csum_fold, csum_partial, csum_pseudo
 from pywg.dataplane.wire.ip cimport IP4_DF, IP4_LEN, IP6_LEN, IP_MAX_LEN, PROTO_TCP, PROTO_UDP, TCP_ACK, TCP_ECE
 from pywg.dataplane.wire.ip cimport TCP_LEN, TCP_PSH, Ip4Header, Ip6Header, IpView, TcpHeader, UdpHeader, htons
-from pywg.dataplane.wire.ip cimport ip_addresses, ip_headers_len, ip_read, ntohl, ntohs
-from pywg.dataplane.wire.virtio cimport VNET_F_NEEDS_CSUM, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4, VNET_HDR_LEN
-from pywg.dataplane.wire.virtio cimport VNET_HDR_MAX, VnetHdr
+from pywg.dataplane.wire.ip cimport ip_addresses, ip_headers_len, ntohl, ntohs
+from pywg.dataplane.wire.virtio cimport VNET_F_NEEDS_CSUM, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4, VNET_HDR_MAX
+from pywg.dataplane.wire.virtio cimport VnetHdr
 
 cdef enum:
     TCP_CHECK_OFFSET = 16
@@ -335,42 +335,3 @@ cdef int coalesce_frame(Coalescer *c, int i, iovec *iov, int max_iov) noexcept n
         member = c.members[member].next
     c_assert(used <= max_iov)
     return used
-
-
-def coalesce(packets, tcp=True, udp=True, *, max_packets=1024, vnet_hdr_len=VNET_HDR_LEN):
-    """What one batch of packets becomes, for tests and benchmarks: a list of (virtio header, frame).
-
-    Raises ValueError when there are more packets than `max_packets`.
-    """
-    cdef Coalescer *c = coalesce_new(max_packets, vnet_hdr_len)
-    # Exact copies on the heap, so that a memory checker sees a step outside.
-    cdef uint8_t **copies = <uint8_t **>calloc(len(packets) + 1, sizeof(uint8_t *))
-    cdef int features = (COALESCE_TCP if tcp else 0) | (COALESCE_UDP if udp else 0)
-    cdef uint32_t packet_len
-    cdef IpView ip
-    cdef int i, n = len(packets)
-    try:
-        if c == NULL or copies == NULL:
-            raise MemoryError
-        for i in range(n):
-            packet_len = len(packets[i])
-            copies[i] = <uint8_t *>malloc(packet_len or 1)
-            if copies[i] == NULL:
-                raise MemoryError
-            memcpy(copies[i], <const uint8_t *><const char *>packets[i], packet_len)
-            ip_read(&ip, copies[i], packet_len)
-            if coalesce_add(c, &ip, features) < 0:
-                raise ValueError("the batch is full")
-        return [joined_frame(c, i) for i in range(coalesce_count(c))]
-    finally:
-        coalesce_free(c)
-        for i in range(n if copies != NULL else 0):
-            free(copies[i])
-        free(copies)
-
-
-cdef tuple joined_frame(Coalescer *c, int i):
-    cdef iovec iov[COALESCE_MAX_IOV]
-    cdef int count = coalesce_frame(c, i, iov, COALESCE_MAX_IOV)
-    pieces = [(<char *>iov[k].iov_base)[:iov[k].iov_len] for k in range(count)]
-    return (pieces[0], b"".join(pieces[1:])) if c.vnet_hdr_len else (b"", b"".join(pieces))

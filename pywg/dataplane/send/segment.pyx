@@ -5,16 +5,15 @@ the sequence number advances, FIN and PSH stay on the last segment only, CWR on 
 complete. virtio's `hdr_len` is a hint (virtio 1.2, 5.1.6.2) and is not read.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.wire.checksum cimport csum_copy, csum_fold, csum_partial, csum_pseudo
 from pywg.dataplane.wire.ip cimport IP6_LEN, PROTO_TCP, PROTO_UDP, TCP_CWR, TCP_FIN, TCP_PSH, Ip4Header, Ip6Header
-from pywg.dataplane.wire.ip cimport IpView, TcpHeader, UdpHeader, htonl, htons, ip_headers_len, ip_read, ntohl, ntohs
+from pywg.dataplane.wire.ip cimport IpView, TcpHeader, UdpHeader, htonl, htons, ip_headers_len, ntohl, ntohs
 from pywg.dataplane.wire.run cimport RUN_MAX_DATAGRAMS, RUN_MAX_WIRE_LEN, Run
 from pywg.dataplane.wire.virtio cimport VNET_F_NEEDS_CSUM, VNET_GSO_ECN, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4
-from pywg.dataplane.wire.virtio cimport VNET_HDR_LEN, VnetHdr
+from pywg.dataplane.wire.virtio cimport VnetHdr
 from pywg.dataplane.wire.wireguard cimport TAG_LEN, WG_HEADER_LEN, padded_len
 
 
@@ -187,72 +186,3 @@ cdef int finish_checksum(const VnetHdr *hdr, uint8_t *packet, uint32_t packet_le
         check = 0xFFFF
     memcpy(packet + field, &check, 2)
     return 0
-
-
-REASONS = {SEG_UNKNOWN_GSO: "unknown GSO type", SEG_MALFORMED: "malformed", SEG_NO_ROOM: "no room"}
-
-
-cdef VnetHdr read_vnet(const uint8_t[::1] vnet_hdr) except *:
-    cdef VnetHdr hdr
-    if vnet_hdr.shape[0] < VNET_HDR_LEN:
-        raise ValueError(f"a virtio header has {VNET_HDR_LEN} bytes, not {vnet_hdr.shape[0]}")
-    memcpy(&hdr, &vnet_hdr[0], sizeof(VnetHdr))
-    return hdr
-
-
-def datagrams(vnet_hdr, packet, mtu, *, room=200_000, max_runs=16):
-    """Cuts a superframe; returns each run as a list of (wire bytes, inner length).
-
-    The wire bytes hold 0xEE where nothing was written: the 16 bytes before and the 16 after the padded inner packet.
-    Raises ValueError, with the reason, for a frame that can't be cut.
-    """
-    cdef VnetHdr hdr = read_vnet(vnet_hdr)
-    cdef uint32_t out_room = room
-    cdef int run_room = max_runs
-    # Exact copies on the heap, so that a memory checker sees a step outside.
-    cdef uint32_t packet_len = len(packet)
-    cdef uint8_t *whole = <uint8_t *>malloc(packet_len or 1)
-    cdef uint8_t *out = <uint8_t *>malloc(out_room or 1)
-    cdef Run *runs = <Run *>malloc(sizeof(Run) * (run_room or 1))
-    cdef IpView ip
-    cdef int count
-    try:
-        if whole == NULL or out == NULL or runs == NULL:
-            raise MemoryError
-        memcpy(whole, <const uint8_t *><const char *>packet, packet_len)
-        memset(out, 0xEE, out_room)
-        ip_read(&ip, whole, packet_len)
-        count = segment_frame(&hdr, &ip, mtu, out, out_room, runs, run_room)
-        if count < 0:
-            raise ValueError(REASONS[count])
-        return [run_datagrams(&runs[i]) for i in range(count)]
-    finally:
-        free(whole)
-        free(out)
-        free(runs)
-
-
-cdef list run_datagrams(const Run *run):
-    last = run.base + (run.count - 1) * run.stride
-    found = [((run.base + i * run.stride)[:run.stride], run.inner_len) for i in range(run.count - 1)]
-    return [*found, (last[:run.last_wire], run.last_len)]
-
-
-def segment(vnet_hdr, packet, mtu):
-    """The inner packets, without padding, that a superframe becomes. Raises ValueError as datagrams() does."""
-    runs = datagrams(vnet_hdr, packet, mtu)
-    return [wire[WG_HEADER_LEN:WG_HEADER_LEN + inner_len] for run in runs for wire, inner_len in run]
-
-
-def finish(vnet_hdr, packet):
-    """A copy of `packet` with its checksum finished. Raises ValueError if the field lies outside the packet."""
-    cdef VnetHdr hdr = read_vnet(vnet_hdr)
-    copy = bytearray(packet)
-    if finish_checksum(&hdr, <uint8_t *><char *>copy, len(copy)) < 0:
-        raise ValueError(REASONS[SEG_MALFORMED])
-    return bytes(copy)
-
-
-def internet_checksum(const uint8_t[::1] data):
-    """The checksum field (RFC 1071), as a big-endian number, for `data`; 0 over data that holds a right one."""
-    return ntohs(csum_fold(csum_partial(&data[0], data.shape[0], 0))) if data.shape[0] else 0xFFFF

@@ -1,12 +1,11 @@
 """Destination unreachable (unreachable.pxd)."""
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.linux cimport AF_INET, AF_INET6, MSG_DONTWAIT, sendto, sockaddr, sockaddr_in, sockaddr_in6
 from pywg.dataplane.wire.checksum cimport csum_fold, csum_partial, csum_pseudo
 from pywg.dataplane.wire.ip cimport ICMP_LEN, IP4_LEN, IP6_LEN, PROTO_ICMP, PROTO_ICMP6, IcmpHeader, Ip4Header
-from pywg.dataplane.wire.ip cimport Ip6Header, IpView, htonl, htons, ip_read, ip_version
+from pywg.dataplane.wire.ip cimport Ip6Header, IpView, htonl, htons, ip_version
 
 cdef enum:
     UNREACHABLE4 = 3
@@ -109,14 +108,3 @@ cdef bint icmp_send(int fd4, int fd6, const uint8_t *reply, uint32_t reply_len) 
     memcpy(&in6.sin6_addr, (<const Ip6Header *>reply).destination, 16)
     return fd6 >= 0 and sendto(fd6, reply + IP6_LEN, reply_len - IP6_LEN, MSG_DONTWAIT, <sockaddr *>&in6,
                                sizeof(in6)) >= 0
-
-
-def unreachable(packet: bytes) -> bytes | None:
-    """The answer to an inner packet that nobody takes; None when there may be none. ValueError: no whole IP header."""
-    cdef uint8_t reply[ICMP_REPLY_MAX]
-    cdef uint32_t reply_len
-    cdef IpView ip
-    if not ip_read(&ip, <uint8_t *>PyBytes_AS_STRING(packet), <uint32_t>len(packet)):
-        raise ValueError("the packet is shorter than its IP header")
-    reply_len = icmp_unreachable(&ip, reply)
-    return PyBytes_FromStringAndSize(<const char *>reply, reply_len) if reply_len else None

@@ -5,16 +5,14 @@ driver, the seed and its number alone.
 """
 
 import json
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
-from tests.native_build import build_library, build_module
+from tests.native_build import build_library
 from tests.sanitizers import ADDRESS, said
 
 HERE = Path(__file__).parent
@@ -44,19 +42,17 @@ class Done:
 
 @contextmanager
 def built() -> Iterator[Path]:
-    """A directory with the drivers in it. The sanitized data plane is kept, and built only where it has changed."""
-    ADDRESS.build()
-    with tempfile.TemporaryDirectory() as name, mock.patch.dict(os.environ, PYWG_SANITIZE=ADDRESS.name):
+    """A directory for a run. The sanitized data plane and the drivers are kept, and built only where they changed."""
+    ADDRESS.build(*(f"tests/fuzz/native/{driver}.pyx" for driver in DRIVERS))
+    with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         build_library(HERE / "kernel.c", directory / KERNEL, sanitize="")
-        for driver in DRIVERS:
-            build_module(HERE / f"{driver}.pyx", directory)
         yield directory
 
 
 def run(directory: Path, driver: str, seed: int, *, seconds: float, first: int = 0, cases: int | None = None) -> Done:
     """Runs cases until the CPU seconds or their number is up, or one fails: then `cases` is the number of that one."""
-    (module,) = directory.glob(f"{driver}.*.so")
+    (module,) = (ADDRESS.directory / "tests" / "fuzz" / "native").glob(f"{driver}.*.so")
     report = directory / f"{driver}-report"
     inside = ("-m", "tests.fuzz.native.inside", str(module), str(seed), str(first), str(cases or 0), str(seconds))
     command = ADDRESS.command(report, *inside, preload=(directory / KERNEL,))
