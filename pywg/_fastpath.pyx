@@ -36,7 +36,7 @@ from pywg.dataplane.sys.clock cimport now_ns
 from pywg.dataplane.sys.linux cimport EAGAIN, EDESTADDRREQ, pthread_mutex_lock, pthread_mutex_unlock
 from pywg.dataplane.threads.threads cimport Threads, threads_count, threads_free, threads_hold, threads_kick
 from pywg.dataplane.threads.threads cimport threads_new, threads_release, threads_settle, threads_start, threads_stop
-from pywg.dataplane.udp.udp cimport Sender, udp_flush, udp_queue
+from pywg.dataplane.udp.send cimport Sender, udp_flush, udp_queue
 from pywg.dataplane.wire.endpoint cimport Endpoint, from_endpoint, to_endpoint
 from pywg.dataplane.wire.wireguard cimport HANDSHAKE_TOS, KEY_LEN
 

@@ -12,7 +12,8 @@ from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.events cimport MESSAGE_RING, Message
 from pywg.dataplane.state.index_table cimport IndexEntry
 from pywg.dataplane.state.peer cimport Keypair, Peer, StagedPacket
-from pywg.dataplane.udp.udp cimport RECEIVE_BATCH, RECEIVE_LEN, Receiver, Sender
+from pywg.dataplane.udp.receive cimport RECEIVE_BATCH, RECEIVE_LEN, Receiver
+from pywg.dataplane.udp.send cimport Sender
 from pywg.dataplane.wire.limits cimport STAGED_PACKETS
 
 cdef enum:

@@ -125,7 +125,7 @@ def test_send_and_receive_are_seen() -> None:
     """The arrows that are there are read: a parser that found none would let everything pass."""
     uses = graph()
     assert "pywg.dataplane.send.send" in uses["pywg.dataplane.threads.threads"]
-    assert "pywg.dataplane.sys.linux" in uses["pywg.dataplane.udp.udp"]
+    assert "pywg.dataplane.sys.linux" in uses["pywg.dataplane.udp.send"]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from pywg.dataplane.receive.ratelimiter cimport RateLimiter
 from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.peer cimport Peer
 from pywg.dataplane.state.token_bucket cimport TokenBucket
-from pywg.dataplane.udp.udp cimport SEND_BATCH, Sender
+from pywg.dataplane.udp.send cimport SEND_BATCH, Sender
 from pywg.dataplane.wire.endpoint cimport Endpoint
 from pywg.dataplane.wire.wireguard cimport COOKIE_REPLY_LEN, MAC_LEN
 

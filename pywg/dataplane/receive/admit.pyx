@@ -15,7 +15,7 @@ from pywg.dataplane.sys.atomic cimport load64, store64
 from pywg.dataplane.sys.checks cimport c_assert, static_fits
 from pywg.dataplane.sys.clock cimport SECOND_NS, now_ns
 from pywg.dataplane.sys.libcrypto cimport OPENSSL_cleanse, RAND_bytes
-from pywg.dataplane.udp.udp cimport udp_queue, udp_send_once
+from pywg.dataplane.udp.send cimport udp_queue, udp_send_once
 from pywg.dataplane.wire.endpoint cimport Endpoint
 from pywg.dataplane.wire.wireguard cimport HANDSHAKE_TOS, INITIATION_LEN, MESSAGE_COOKIE_REPLY, MESSAGE_INITIATION
 from pywg.dataplane.wire.wireguard cimport MESSAGE_RESPONSE, RESPONSE_LEN, TAG_LEN

@@ -19,7 +19,7 @@ from pywg.dataplane.sys.atomic cimport add64, load_int, store64, store_pointer
 from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.sys.linux cimport EINTR, writev
-from pywg.dataplane.udp.udp cimport ReceiveMeta
+from pywg.dataplane.udp.receive cimport ReceiveMeta
 from pywg.dataplane.wire.ecn cimport ecn_decapsulate
 from pywg.dataplane.wire.ip cimport IpView, ip_read
 from pywg.dataplane.wire.limits cimport RECEIVER_REKEY_TIME

@@ -8,7 +8,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
 from pywg.dataplane.state.peer cimport Keypair
 from pywg.dataplane.sys.checks cimport c_assert
-from pywg.dataplane.udp.udp cimport RECEIVE_BATCH, ReceiveMeta, Receiver
+from pywg.dataplane.udp.receive cimport RECEIVE_BATCH, ReceiveMeta, Receiver
 from pywg.dataplane.wire.wireguard cimport TRANSPORT_MIN_LEN
 
 cdef enum:

@@ -4,7 +4,7 @@ from pywg.dataplane.crypto.aead cimport AEAD_BATCH, aead_use, open_batch
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts, aead_contexts_forget
 from pywg.dataplane.state.peer cimport keypair_open_key
 from pywg.dataplane.sys.checks cimport static_fits
-from pywg.dataplane.udp.udp cimport udp_receiver_free, udp_receiver_new
+from pywg.dataplane.udp.receive cimport udp_receiver_free, udp_receiver_new
 
 
 cdef int receive_batch_init(ReceiveBatch *b) noexcept nogil:

@@ -30,7 +30,7 @@ from pywg.dataplane.state.replay cimport replay_plausible
 from pywg.dataplane.sys.atomic cimport store64
 from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.clock cimport SECOND_NS, now_ns
-from pywg.dataplane.udp.udp cimport RECEIVE_BATCH, ReceiveMeta, udp_receive, udp_received
+from pywg.dataplane.udp.receive cimport RECEIVE_BATCH, ReceiveMeta, udp_receive, udp_received
 from pywg.dataplane.wire.limits cimport REJECT_AFTER_TIME
 from pywg.dataplane.wire.wireguard cimport MESSAGE_TRANSPORT, TRANSPORT_MIN_LEN, TransportHeader
 

@@ -11,7 +11,7 @@ from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.peer cimport Keypair, Peer
 from pywg.dataplane.sys.atomic cimport load_pointer
 from pywg.dataplane.sys.checks cimport c_assert
-from pywg.dataplane.udp.udp cimport Sender
+from pywg.dataplane.udp.send cimport Sender
 from pywg.dataplane.wire.endpoint cimport Endpoint
 from pywg.dataplane.wire.run cimport Run
 from pywg.dataplane.wire.wireguard cimport TAG_LEN, WG_HEADER_LEN

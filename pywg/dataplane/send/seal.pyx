@@ -15,7 +15,7 @@ from pywg.dataplane.sys.checks cimport c_assert, static_fits
 from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.sys.libcrypto cimport OPENSSL_cleanse
 from pywg.dataplane.sys.linux cimport pthread_mutex_lock, pthread_mutex_unlock
-from pywg.dataplane.udp.udp cimport SEND_BATCH, udp_flush, udp_forget_peers, udp_queue
+from pywg.dataplane.udp.send cimport SEND_BATCH, udp_flush, udp_forget_peers, udp_queue
 from pywg.dataplane.wire.limits cimport REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME
 from pywg.dataplane.wire.run cimport RUN_MAX_DATAGRAMS, RUN_MAX_WIRE_LEN, Run, run_len
 from pywg.dataplane.wire.virtio cimport VNET_HDR_MAX

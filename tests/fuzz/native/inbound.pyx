@@ -36,7 +36,6 @@ from pywg.dataplane.state.peer cimport Keypair, Peer
 from pywg.dataplane.state.peers cimport handshake_open, keypair_new, keypair_publish, keypair_retire, peer_free
 from pywg.dataplane.state.peers cimport peer_new
 from pywg.dataplane.state.replay cimport REPLAY_WINDOW
-from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
 from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.sys.libcrypto cimport EVP_CIPHER_CTX, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CipherInit_ex
 from pywg.dataplane.sys.libcrypto cimport EVP_chacha20_poly1305
@@ -45,8 +44,9 @@ from pywg.dataplane.sys.linux cimport IPV6_PKTINFO, IPV6_TCLASS, IP_PKTINFO, IP_
 from pywg.dataplane.sys.linux cimport cmsghdr, in6_pktinfo, in_pktinfo, iovec, mmsghdr, msghdr, pollfd, sockaddr_in
 from pywg.dataplane.sys.linux cimport sockaddr_in6
 from pywg.dataplane.threads.threads cimport Threads, receive_thread
-from pywg.dataplane.udp.udp cimport RECEIVE_BATCH, RECEIVE_LEN
+from pywg.dataplane.udp.receive cimport RECEIVE_BATCH, RECEIVE_LEN
 from pywg.dataplane.wire.endpoint cimport Endpoint
+from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
 from pywg.dataplane.wire.wireguard cimport COOKIE_REPLY_LEN, INITIATION_LEN, MAC_LEN, RESPONSE_LEN, TAG_LEN
 from pywg.dataplane.wire.wireguard cimport TRANSPORT_MIN_LEN, WG_HEADER_LEN, TransportHeader
 

@@ -27,7 +27,6 @@ from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane
 from pywg.dataplane.state.gate cimport gate_enter, gate_leave
 from pywg.dataplane.state.peer cimport BATCH_DATAGRAMS, Keypair, Peer
 from pywg.dataplane.state.peers cimport keypair_new, keypair_publish, keypair_retire, peer_free, peer_new
-from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
 from pywg.dataplane.state.staged cimport staged_drop_all
 from pywg.dataplane.sys.atomic cimport store_pointer
 from pywg.dataplane.sys.clock cimport SECOND_NS
@@ -35,6 +34,7 @@ from pywg.dataplane.sys.libcrypto cimport EVP_CIPHER_CTX, EVP_CIPHER_CTX_free, E
 from pywg.dataplane.sys.libcrypto cimport EVP_chacha20_poly1305
 from pywg.dataplane.sys.linux cimport AF_INET, AF_INET6, CMSG_DATA, CMSG_FIRSTHDR, CMSG_NXTHDR, SOL_UDP, UDP_SEGMENT
 from pywg.dataplane.sys.linux cimport cmsghdr, iovec, mmsghdr, msghdr
+from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
 from pywg.dataplane.wire.run cimport RUN_MAX_DATAGRAMS
 from pywg.dataplane.wire.virtio cimport VNET_F_NEEDS_CSUM, VNET_GSO_ECN, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4
 from pywg.dataplane.wire.virtio cimport VnetHdr

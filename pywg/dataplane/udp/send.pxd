@@ -1,4 +1,4 @@
-"""The outer sockets, in batches: sendmmsg with UDP_SEGMENT, recvmmsg with UDP_GRO, and the sticky source in both.
+"""The outer sockets on the way out: sendmmsg with UDP_SEGMENT, in batches, with the sticky source.
 
 A Sender is filled by one thread and flushed by it; it keeps copies of the addresses, so that what is blocked can wait
 outside the gate.
@@ -11,8 +11,6 @@ from pywg.dataplane.wire.endpoint cimport Endpoint
 
 cdef enum:
     SEND_BATCH = 64
-    RECEIVE_BATCH = 16
-    RECEIVE_LEN = 65536         # UDP's largest payload, and so GRO's, is below
     CONTROL_WORDS = 16          # 64-bit words of control data: well above what is asked for
 
 
@@ -36,30 +34,8 @@ cdef struct Sender:
     sockaddr_in6 names[SEND_BATCH]
     uint64_t control[SEND_BATCH][CONTROL_WORDS]
 
-
-cdef struct Receiver:
-    uint8_t *buffers
-    int used                    # messages of the last batch, which the kernel has written to
-    mmsghdr messages[RECEIVE_BATCH]
-    iovec iov[RECEIVE_BATCH]
-    sockaddr_in6 names[RECEIVE_BATCH]
-    uint64_t control[RECEIVE_BATCH][CONTROL_WORDS]
-
-
-cdef struct ReceiveMeta:
-    uint8_t *data
-    uint32_t len
-    uint32_t stride             # bytes of each datagram in it but the last
-    uint8_t tos
-    bint truncated
-    Endpoint source
-
 cdef bint udp_queue(Sender *sender, Peer *peer, const Endpoint *to, uint8_t *base, uint32_t len, uint32_t stride,
                     uint8_t tos) noexcept nogil
 cdef bint udp_flush(Sender *sender, Dataplane *dp) noexcept nogil
 cdef int udp_send_once(Sender *sender, Dataplane *dp) noexcept nogil
 cdef void udp_forget_peers(Sender *sender) noexcept nogil
-cdef Receiver *udp_receiver_new() noexcept nogil
-cdef void udp_receiver_free(Receiver *receiver) noexcept nogil
-cdef int udp_receive(Receiver *receiver, int fd, int limit) noexcept nogil
-cdef void udp_received(Receiver *receiver, int i, ReceiveMeta *message) noexcept nogil

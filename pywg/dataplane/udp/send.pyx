@@ -1,6 +1,5 @@
-"""Batched UDP (udp.pxd)."""
+"""Datagrams out, in batches (send.pxd)."""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
-from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.dataplane cimport Dataplane
@@ -8,19 +7,12 @@ from pywg.dataplane.state.peer cimport Peer, clear_source
 from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport add64
 from pywg.dataplane.sys.checks cimport c_assert, static_fits
-from pywg.dataplane.sys.libcrypto cimport OPENSSL_cleanse
-from pywg.dataplane.sys.linux cimport AF_INET, AF_INET6, CMSG_DATA, CMSG_FIRSTHDR, CMSG_LEN, CMSG_NXTHDR, CMSG_SPACE
-from pywg.dataplane.sys.linux cimport EAFNOSUPPORT, EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, EPERM, IPPROTO_IP
-from pywg.dataplane.sys.linux cimport IPPROTO_IPV6, IPV6_PKTINFO, IPV6_TCLASS, IP_PKTINFO, IP_TOS, MSG_DONTWAIT
-from pywg.dataplane.sys.linux cimport MSG_TRUNC, SOL_UDP, UDP_GRO, UDP_SEGMENT, cmsghdr, in6_pktinfo, in_pktinfo, msghdr
-from pywg.dataplane.sys.linux cimport recvmmsg, sendmmsg, sockaddr_in, sockaddr_in6
+from pywg.dataplane.sys.linux cimport AF_INET, AF_INET6, CMSG_DATA, CMSG_LEN, CMSG_SPACE, EAFNOSUPPORT, EAGAIN, EINTR
+from pywg.dataplane.sys.linux cimport EINVAL, EIO, EMSGSIZE, ENOBUFS, EPERM, IPPROTO_IP, IPPROTO_IPV6, IPV6_PKTINFO
+from pywg.dataplane.sys.linux cimport IPV6_TCLASS, IP_PKTINFO, IP_TOS, MSG_DONTWAIT, SOL_UDP, UDP_SEGMENT, cmsghdr
+from pywg.dataplane.sys.linux cimport in6_pktinfo, in_pktinfo, msghdr, sendmmsg, sockaddr_in, sockaddr_in6
 from pywg.dataplane.wire.endpoint cimport Endpoint
 
-cdef extern from "stdlib.h" nogil:
-    int posix_memalign(void **memory, size_t alignment, size_t size)
-
-
-# ---- out
 
 cdef bint udp_queue(Sender *sender, Peer *peer, const Endpoint *to, uint8_t *base, uint32_t len, uint32_t stride,
                     uint8_t tos) noexcept nogil:
@@ -318,107 +310,3 @@ cdef int udp_send_once(Sender *sender, Dataplane *dp) noexcept nogil:
     sender.count = 0
     sender.sent = 0
     return sent
-
-
-# ---- in
-
-cdef Receiver *udp_receiver_new() noexcept nogil:
-    """NULL: no memory."""
-    cdef void *memory = NULL
-    cdef Receiver *receiver
-    if posix_memalign(&memory, 64, sizeof(Receiver)) != 0:
-        return NULL
-    receiver = <Receiver *>memory
-    memset(receiver, 0, sizeof(Receiver))
-    if posix_memalign(&memory, 4096, <size_t>RECEIVE_BATCH * RECEIVE_LEN) != 0:
-        free(receiver)
-        return NULL
-    receiver.buffers = <uint8_t *>memory
-    receiver.used = RECEIVE_BATCH
-    return receiver
-
-
-cdef void udp_receiver_free(Receiver *receiver) noexcept nogil:
-    if receiver != NULL:
-        OPENSSL_cleanse(receiver.buffers, <size_t>RECEIVE_BATCH * RECEIVE_LEN)   # decrypted text
-        free(receiver.buffers)
-        free(receiver)
-
-
-cdef int udp_receive(Receiver *receiver, int fd, int limit) noexcept nogil:
-    """Takes what is there, up to `limit` (RECEIVE_BATCH) messages. How many, 0: nothing is there, -1: see errno."""
-    cdef int i, n
-    cdef msghdr *message
-    c_assert(receiver.used <= RECEIVE_BATCH)
-    c_assert(limit <= RECEIVE_BATCH)
-    for i in range(receiver.used):
-        receiver.iov[i].iov_base = receiver.buffers + <size_t>i * RECEIVE_LEN
-        receiver.iov[i].iov_len = RECEIVE_LEN
-        message = &receiver.messages[i].msg_hdr
-        message.msg_name = &receiver.names[i]
-        message.msg_namelen = sizeof(sockaddr_in6)
-        message.msg_iov = &receiver.iov[i]
-        message.msg_iovlen = 1
-        message.msg_control = receiver.control[i]
-        message.msg_controllen = CONTROL_WORDS * 8
-        message.msg_flags = 0
-    n = recvmmsg(fd, receiver.messages, <unsigned int>limit, MSG_DONTWAIT, NULL)
-    c_assert(n <= limit)
-    receiver.used = n if n > 0 else 0
-    if n < 0 and (linux.errno == EAGAIN or linux.errno == EINTR):
-        return 0
-    return n
-
-
-cdef void udp_received(Receiver *receiver, int i, ReceiveMeta *message) noexcept nogil:
-    """What the i-th message of the last udp_receive() holds and where it came from."""
-    cdef msghdr *header = &receiver.messages[i].msg_hdr
-    cdef sockaddr_in *in4 = <sockaddr_in *>&receiver.names[i]
-    cdef sockaddr_in6 *in6 = &receiver.names[i]
-    cdef Endpoint *source = &message.source
-    cdef cmsghdr *control
-    cdef in_pktinfo *info4
-    cdef in6_pktinfo *info6
-    cdef int size
-    c_assert(i < receiver.used)
-    c_assert(receiver.messages[i].msg_len <= RECEIVE_LEN)
-    memset(source, 0, sizeof(Endpoint))
-    message.data = <uint8_t *>receiver.iov[i].iov_base
-    message.len = receiver.messages[i].msg_len
-    message.stride = message.len
-    message.tos = 0
-    message.truncated = (header.msg_flags & MSG_TRUNC) != 0
-    if in6.sin6_family == AF_INET6:
-        source.ip_len = 16
-        source.port = in6.sin6_port
-        source.scope_id = in6.sin6_scope_id
-        memcpy(source.ip, &in6.sin6_addr, 16)
-    else:
-        source.ip_len = 4
-        source.port = in4.sin_port
-        memcpy(source.ip, &in4.sin_addr, 4)
-    control = CMSG_FIRSTHDR(header)
-    while control != NULL:
-        # The kernel cuts off what has no room, which all that is asked for has.
-        if control.cmsg_level == SOL_UDP and control.cmsg_type == UDP_GRO:
-            c_assert(control.cmsg_len >= CMSG_LEN(sizeof(size)))
-            memcpy(&size, CMSG_DATA(control), sizeof(size))
-            if size > 0:
-                message.stride = <uint32_t>size
-        elif control.cmsg_level == IPPROTO_IP and control.cmsg_type == IP_PKTINFO:
-            c_assert(control.cmsg_len >= CMSG_LEN(sizeof(in_pktinfo)))
-            info4 = <in_pktinfo *>CMSG_DATA(control)
-            source.local_len = 4
-            source.local_ifindex = <uint32_t>info4.ipi_ifindex
-            memcpy(source.local_ip, &info4.ipi_spec_dst, 4)
-        elif control.cmsg_level == IPPROTO_IPV6 and control.cmsg_type == IPV6_PKTINFO:
-            c_assert(control.cmsg_len >= CMSG_LEN(sizeof(in6_pktinfo)))
-            info6 = <in6_pktinfo *>CMSG_DATA(control)
-            source.local_len = 16
-            source.local_ifindex = info6.ipi6_ifindex
-            memcpy(source.local_ip, &info6.ipi6_addr, 16)
-        elif control.cmsg_level == IPPROTO_IP and control.cmsg_type == IP_TOS:
-            message.tos = CMSG_DATA(control)[0]
-        elif control.cmsg_level == IPPROTO_IPV6 and control.cmsg_type == IPV6_TCLASS:
-            message.tos = CMSG_DATA(control)[0]
-        control = CMSG_NXTHDR(header, control)
