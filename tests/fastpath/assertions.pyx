@@ -66,7 +66,7 @@ def room_of_a_buffer(bint broken) -> None:
 
 cdef Call with_one_peer():
     cdef Call call
-    call.dp = dataplane_new()
+    call.dp = dataplane_new(NULL)       # nothing is sealed
     call.peer = peer_new(0)
     if call.dp == NULL or call.peer == NULL:
         raise MemoryError

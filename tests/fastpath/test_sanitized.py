@@ -106,7 +106,7 @@ def assertions() -> None:
         ("inside_the_gate", "staged_take"),
         ("inside_the_gate_of_another", "staged_take"),
         ("inside_both_gates", "handshake_close"),
-        ("room_of_a_buffer", "pipeline_submit"),
+        ("room_of_a_buffer", "reorder_submit"),
     ],
 )
 @pytest.mark.usefixtures("assertions")
