@@ -1,8 +1,8 @@
 """The entry to the data plane: all that Python may call.
 
-`Plane` owns the threads that move packets (threads.pxd) and what they read (dataplane.pxd). Its methods are the control
-plane: they run in the one thread of the event loop, hold the threads for the moment of a change, and never see a
-transport packet. Batch calls on plain bytes, for tests and benchmarks, are in `pywg.dataplane.batch`.
+`Plane` owns the threads that move packets (threads.pxd) and the state that they read (dataplane.pxd). Its methods are
+the control plane. They run in the one thread of the event loop, hold the other threads during a change, and never see
+a transport packet. Batch calls on plain bytes, for tests and benchmarks, are in `pywg.dataplane.batch`.
 """
 from hashlib import blake2s
 
@@ -61,9 +61,9 @@ TUN_GONE = DEVICE_TUN_GONE
 UNDER_LOAD = DEVICE_UNDER_LOAD
 
 cdef enum:
-    PREFIXES_A_TURN = 512           # how many allowed IPs go in before the threads get their gates back
+    PREFIXES_A_TURN = 512           # allowed IPs that go in before the threads get their gates back
     MANY_PEERS = 64
-    PEER_BYTES = 4096               # of one, here and in Python: 1.7 KiB with one allowed IP, and some to spare
+    PEER_BYTES = 4096               # of one peer, here and in Python: 1.7 KiB with one allowed IP, and some to spare
 
 
 def now() -> float:
@@ -82,18 +82,21 @@ cdef int add_prefix(const uint8_t *ip, int ip_len, int cidr, void *prefixes) exc
     return 0
 
 
-@cython.no_gc_clear                 # `peers` is needed to the end; its numbers make no cycle
+@cython.no_gc_clear                 # __dealloc__ needs `peers`; the numbers in it make no cycle
 cdef class Plane:
     """The data plane of one device. Peers are named by the core's ids, keypairs by their local (receiver) index.
 
-    Descriptors stay the caller's. An unknown peer is a KeyError. `aead`: the backend that seals and opens, by name, or
-    "auto" for the fastest on this processor; ValueError: no such one, or none that is right here.
-    `udp_gso`: segment in the kernel on the way out;
-    `udp_gso_equal_tail`: also where the last datagram is as long as the others, which some kernels get wrong;
-    `coalesce`: write superframes to the TUN. (UDP_GRO is an option of the sockets, which the caller opens.) `helpers`:
-    threads beside the two that read, which seal and open for them. `staged_bytes`: the most that packets which wait
-    for a session may hold, of all peers together. `ruleset`: a Landlock ruleset that the threads enter and the caller
-    doesn't, -1 for none; the calling thread has no_new_privs then.
+    Descriptors stay the caller's. An unknown peer is a KeyError.
+
+    `aead`: the backend that seals and opens, by name, or "auto" for the fastest on this processor. ValueError: there
+    is no such backend, or it computes wrong results on this machine.
+    `udp_gso`: the kernel segments what is sent.
+    `udp_gso_equal_tail`: also where the last datagram is as long as the others, which some kernels get wrong.
+    `coalesce`: write superframes to the TUN. (UDP_GRO is an option of the sockets, which the caller opens.)
+    `helpers`: threads beside the two that read; they seal and open for those.
+    `staged_bytes`: the most bytes that packets waiting for a session may hold, of all peers together.
+    `ruleset`: a Landlock ruleset that the threads enter and the caller doesn't, -1 for none. With one, the calling
+    thread must have set no_new_privs.
     """
     cdef Dataplane *dp
     cdef Threads *all_threads
@@ -147,9 +150,9 @@ cdef class Plane:
         return <Peer *><size_t>self.peers[peer]
 
     def heartbeats(self) -> tuple[int, ...]:
-        """How often each thread has gone round; and wakes them all, so that by the next call each has once more.
+        """How many rounds each reading thread has done. Wakes both, so that each has done one more by the next call.
 
-        One that hasn't hangs, wherever that is. Waits for none of them.
+        A thread whose number has not grown by then hangs, wherever that is. This call waits for no thread.
         """
         beats = load64(&self.all_threads.send_heartbeats), load64(&self.all_threads.receive_heartbeats)
         threads_kick(self.all_threads)
@@ -205,7 +208,7 @@ cdef class Plane:
             threads_settle(self.all_threads)
 
     def attach_sockets(self, int fd4, int fd6) -> None:
-        """Sends and receives on these non-blocking UDP sockets, -1 for none, and no longer on those before."""
+        """Replaces the UDP sockets (non-blocking, -1: none). On return no thread uses the old ones."""
         threads_hold(self.all_threads)
         store_int(&self.dp.fd4, fd4)
         store_int(&self.dp.fd6, fd6)
@@ -219,7 +222,7 @@ cdef class Plane:
         self.attach_sockets(-1, -1)
 
     def attach_icmp(self, int fd4, int fd6) -> None:
-        """Raw ICMP sockets in the TUN's namespace for unreachables, -1 for none: those then come through the TUN."""
+        """Raw ICMP sockets in the TUN's namespace, for unreachables. -1: none, and unreachables go through the TUN."""
         threads_hold(self.all_threads)
         self.dp.icmp4_fd = fd4
         self.dp.icmp6_fd = fd6
@@ -232,7 +235,7 @@ cdef class Plane:
         threads_release(self.all_threads)
 
     def set_identity(self, bytes public_key: bytes | None) -> None:
-        """Our static public key, which MAC1 is keyed with; None: no handshake message is let through."""
+        """Our static public key, which MAC1 is keyed with. None: every handshake message is dropped."""
         cdef bytes mac1_key = blake2s(LABEL_MAC1 + (public_key or b"")).digest()
         cdef bytes cookie_key = blake2s(LABEL_COOKIE + (public_key or b"")).digest()
         cdef bint has_key = public_key is not None
@@ -244,9 +247,9 @@ cdef class Plane:
     # ---- peers
 
     def add_peer(self, uint32_t peer, bytes public_key: bytes = b"") -> None:
-        """A peer with this id, without endpoint, prefixes or keys. ValueError: it is there already.
+        """Adds a peer with this id, without endpoint, prefixes or keys. ValueError: the peer exists.
 
-        `public_key`: its static one, which its cookie replies are made with.
+        `public_key`: its static public key, which keys its cookie replies.
         """
         cdef bytes cookie_key = blake2s(LABEL_COOKIE + public_key).digest()
         cdef Peer *added
@@ -265,9 +268,10 @@ cdef class Plane:
             raise
 
     def reserve(self, *, uint32_t peers, uint32_t prefixes) -> None:
-        """MemoryError: not so many more peers and prefixes can be added. Otherwise adding them will not fail for that.
+        """Makes sure of memory for so many more peers and prefixes: adding them will not fail for want of it.
 
-        What Python keeps of a peer is allowed for; for a few peers nothing is asked.
+        MemoryError: there is not enough. The estimate includes Python's objects of a peer. For fewer than MANY_PEERS
+        peers only the prefixes are looked at.
         """
         cdef void *memory
         threads_hold(self.all_threads)
@@ -282,7 +286,7 @@ cdef class Plane:
             free(memory)
 
     def remove_peer(self, uint32_t peer) -> None:
-        """Forgets the peer and all it had; its keys are wiped."""
+        """Removes the peer with its prefixes and staged packets, and wipes its keys."""
         cdef Peer *removed = self.find(peer)
         threads_hold(self.all_threads)
         peer_free(self.dp, removed)
@@ -290,7 +294,7 @@ cdef class Plane:
         del self.peers[peer]
 
     def set_endpoint(self, peer: int, addr: tuple | None) -> None:
-        """Where the peer is (ip, port, scope id, local ip or b"", local ifindex or 0); None: not known."""
+        """Sets the peer's endpoint (ip, port, scope id, local ip or b"", local ifindex or 0). None: not known."""
         cdef Endpoint endpoint
         cdef Peer *found = self.find(peer)
         memset(&endpoint, 0, sizeof(endpoint))
@@ -302,7 +306,7 @@ cdef class Plane:
         threads_release(self.all_threads)
 
     def endpoint(self, peer: int) -> tuple | None:
-        """Where the peer was last authentically heard from, or was said to be."""
+        """The peer's endpoint: the source of its last authentic message, or what `set_endpoint` said since."""
         cdef Endpoint endpoint
         cdef Peer *found = self.find(peer)
         pthread_mutex_lock(&found.endpoint_lock)
@@ -311,7 +315,7 @@ cdef class Plane:
         return from_endpoint(&endpoint) if endpoint.ip_len else None
 
     def clear_source(self, peer: int) -> None:
-        """Forgets the local address that the peer spoke to: the route decides again."""
+        """Forgets the local address that the peer wrote to: the route decides again."""
         cdef Peer *found = self.find(peer)
         threads_hold(self.all_threads)
         clear_source(found)
@@ -360,7 +364,7 @@ cdef class Plane:
     # ---- keys
 
     def open_index(self, uint32_t local_index, peer: int) -> None:
-        """The sender index of our handshake in flight: responses and cookie replies that name it come through."""
+        """Registers the sender index of our handshake in flight: responses and cookie replies that name it pass."""
         cdef Peer *found = self.find(peer)
         threads_hold(self.all_threads)
         cdef int failed = handshake_open(self.dp, found, local_index)
@@ -369,7 +373,7 @@ cdef class Plane:
             raise MemoryError
 
     def close_index(self, uint32_t local_index) -> None:
-        """The handshake is over. An index that is a keypair's by now stays."""
+        """Ends the handshake in flight of this index. An index that a keypair has taken over stays."""
         cdef IndexEntry *entry = index_table_find(&self.dp.indices, local_index)
         if entry != NULL and entry.keypair == NULL:
             threads_hold(self.all_threads)
@@ -379,12 +383,12 @@ cdef class Plane:
     def install_keypair(self, peer: int, uint32_t local_index, uint32_t remote_index, const uint8_t[::1] send_key,
                         const uint8_t[::1] receive_key, *, bint initiator, double created_at, bint confirmed,
                         uint64_t first_counter=0) -> None:
-        """Opens with it from now on. `created_at`: seconds of `now()`.
+        """Adds a keypair that opens from now on. `created_at`: seconds of `now()`.
 
-        Not `confirmed`: its first packet makes it the one to seal with, and is reported, unless another keypair was
-        installed before that packet came.
-        `first_counter`: of the first message to be sealed. The keys being new, any is safe; a session of the protocol
-        starts at 0.
+        Not `confirmed`: the first packet that it opens makes it the one to seal with, and is reported, unless another
+        keypair was installed before that packet came.
+        `first_counter`: of the first message to be sealed. Any value is safe, as the keys are new; a session of the
+        protocol starts at 0.
         """
         cdef Peer *found = self.find(peer)
         cdef Keypair *keypair
@@ -398,7 +402,7 @@ cdef class Plane:
         keypair.remote_index = remote_index
         keypair.initiator = initiator
         keypair.next_counter = first_counter
-        # Before the machine started is a time, too: the subtraction wraps back to the right age.
+        # A time before the machine's start is negative, and wraps; subtracted from now, it wraps back to the right age.
         keypair.birth_ns = <uint64_t><int64_t>(created_at * 1e9)
         threads_hold(self.all_threads)
         failed = keypair_publish(self.dp, keypair, confirmed)
@@ -410,7 +414,7 @@ cdef class Plane:
     def use_keypair(self, peer: int, local_index: int | None) -> None:
         """Seals with this keypair from now on. KeyError: the peer has no such keypair.
 
-        None: with none of those there are, not even with one whose first packet is yet to come.
+        None: with no keypair that exists, not even with an unconfirmed one once its first packet comes.
         """
         cdef Peer *found = self.find(peer)
         cdef Keypair *keypair = NULL
@@ -426,7 +430,7 @@ cdef class Plane:
         threads_release(self.all_threads)
 
     def withdraw_keypair(self, peer: int, uint32_t local_index) -> bool:
-        """No packet confirms this keypair, installed unconfirmed, from now on. True: one has already."""
+        """From now on no packet confirms this keypair, which was installed unconfirmed. True: one already has."""
         cdef Peer *found = self.find(peer)
         cdef Keypair *keypair = self.keypair(local_index)
         cdef bint waited
@@ -442,7 +446,7 @@ cdef class Plane:
         return entry.keypair if entry != NULL else NULL
 
     def retire_keypair(self, uint32_t local_index) -> None:
-        """Forgets and wipes the keypair; nothing happens when it is not there."""
+        """Removes and wipes the keypair; nothing happens when there is none."""
         cdef Keypair *keypair = self.keypair(local_index)
         if keypair != NULL:
             threads_hold(self.all_threads)
@@ -452,11 +456,14 @@ cdef class Plane:
     # ---- sending
 
     def send_keepalive(self, peer: int) -> bool:
-        """Sends what is staged, or, if nothing is, an empty transport packet. False: could not (now)."""
+        """Sends the staged packets, or an empty transport packet if there are none. False: could not (now)."""
         return self.send_now(self.find(peer), True)
 
     def send_staged(self, peer: int) -> bool:
-        """Sends what is staged. False: could not (now); it stays staged, and asks for a handshake if that is why."""
+        """Sends the staged packets. False: could not (now).
+
+        They stay staged then. Without a usable keypair this raises HANDSHAKE_WANTED.
+        """
         return self.send_now(self.find(peer), False)
 
     cdef bint send_now(self, Peer *peer, bint keepalive_if_none) noexcept:
@@ -468,16 +475,17 @@ cdef class Plane:
         return sent
 
     def drop_staged(self, peer: int) -> None:
-        """The handshake was given up: what waited for it is dropped and counted."""
+        """Drops and counts the packets that wait for a handshake: it was given up."""
         cdef Peer *found = self.find(peer)
         threads_hold(self.all_threads)
         staged_drop_all(self.dp, found)
         threads_release(self.all_threads)
 
     def send_to_peer(self, peer: int, bytes data: bytes) -> bool:
-        """Sends a handshake message to where the peer is; an authenticated packet sent, to its timers and tx_bytes.
+        """Sends a handshake message to the peer's endpoint.
 
-        Never waits: a full socket loses the message, as the network might. False: `send_error` says why.
+        The peer's timers and tx_bytes count it as an authenticated packet sent. Never waits: a full socket loses the
+        message, as the network might. False: `send_error` says why.
         """
         cdef Peer *found = self.find(peer)
         cdef uint8_t *message = <uint8_t *>PyBytes_AS_STRING(data)
@@ -508,17 +516,18 @@ cdef class Plane:
     # ---- listening
 
     def drain(self, int limit=64) -> tuple[list, list, int]:
-        """What happened: ([(message, source)], [(peer, flags, confirmed index)], device flags).
+        """Takes what happened: ([(message, source)], [(peer, flags, confirmed index)], device flags).
 
-        At most `limit` messages and 4 x `limit` peers; what is left makes `event_fd` readable again.
+        At most `limit` messages and 4 x `limit` peers; a rest makes `event_fd` readable again.
         """
         return snapshot_events(self.dp, limit)
 
     def activity(self, peer: int) -> tuple[float, float, float, float]:
         """(unanswered_since, keepalive_owed_since, last_traversal, last_data_sent), seconds of `now()`, 0.0 for "not".
 
-        When the first two are both 0, this arms the peer's ACTIVITY event: one of them becoming a time then raises it,
-        once. Otherwise the caller has something to wait for, and is not woken: under load they change all the time.
+        When the first two are both 0, this arms the peer's ACTIVITY event, which is raised once when one of them
+        becomes a time. Otherwise the caller has a timer to run, and no event wakes it: under load both times change
+        all the time.
         """
         return snapshot_activity(self.find(peer))
 
@@ -528,9 +537,10 @@ cdef class Plane:
         return load64(&found.tx_bytes), load64(&found.rx_bytes)
 
     def handshake_received(self, peer: int, addr: tuple, uint64_t n) -> None:
-        """A handshake message of n bytes from `addr` was authentic, and new: the peer is there now.
+        """Notes that a handshake message of n bytes from `addr` was authentic and new: the peer's endpoint is `addr`.
 
-        Counts it, and an authenticated packet received. Never for a cookie reply, which anyone on the path can make.
+        Counts its bytes, and an authenticated packet received. Not for a cookie reply: an attacker on the path can
+        make one.
         """
         cdef Endpoint source
         cdef Peer *found = self.find(peer)
@@ -545,11 +555,11 @@ cdef class Plane:
         return snapshot_counters(self.dp)
 
     def offloads(self) -> dict[str, bool]:
-        """What is on now: the kernel may have refused UDP segmentation since the sockets were attached."""
+        """The offloads in use: the kernel may have refused UDP segmentation since the sockets were attached."""
         return snapshot_offloads(self.dp, self.udp_gso)
 
     def memory(self) -> dict[str, int]:
-        """Bytes by part: the buffers that were had at the start, what is bounded, and the `ceiling` of it all.
+        """Bytes by part: buffers allocated at the start, bounds of what grows, and the `ceiling` of the whole.
 
         `per_peer` and `per_allowed_ip` are what one more of each can add to the ceiling.
         """

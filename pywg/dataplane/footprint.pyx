@@ -1,4 +1,4 @@
-"""The data plane's memory by its parts (footprint.pxd). Traffic alone never makes it more than the ceiling."""
+"""The data plane's memory by its parts (footprint.pxd). Traffic alone never takes it above the ceiling."""
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
 from pywg.dataplane.crypto.secret cimport SECRET_SLOT_LEN
 from pywg.dataplane.receive.coalesce cimport Coalescer, Frame, Member
@@ -26,11 +26,10 @@ cdef enum:
 
 
 cdef dict footprint_of(const Dataplane *dp, size_t peers, size_t slots, size_t threads):
-    """Bytes by name. `per_peer` and `per_allowed_ip` are for one more; `ceiling` is all of it as configured now.
+    """Bytes by name. `per_peer` and `per_allowed_ip` are for one more; `ceiling` is the whole as configured now.
 
-    `slots`: batches of each direction.
-
-    Not counted: the threads' stacks (a few pages of each are used), the kernel's socket buffers, and Python.
+    `slots`: batches of each direction. Not counted: the threads' stacks (each uses a few pages), the kernel's socket
+    buffers, and Python.
     """
     cdef size_t tx = slots * (RING_LEN + SEGMENTS_LEN + sizeof(SendBatch)) + sizeof(SendPath) + sizeof(Sender)
     cdef size_t receive_slot = RECEIVE_BATCH * RECEIVE_LEN + sizeof(Receiver) + sizeof(ReceiveBatch)

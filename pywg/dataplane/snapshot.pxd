@@ -1,4 +1,4 @@
-"""What the threads have to say, as Python objects: events, activity, counters."""
+"""The threads' events, activity and counters, as Python objects."""
 from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.peer cimport Peer
 

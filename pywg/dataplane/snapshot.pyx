@@ -1,4 +1,4 @@
-"""What the threads have to say, read for Python (snapshot.pxd); what it means to the caller is said in `Plane`."""
+"""Events, activity and counters, read for Python (snapshot.pxd). `Plane` says what they mean to the caller."""
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint32_t, uint64_t
 from pywg.dataplane.receive.coalesce cimport COALESCE_TCP, COALESCE_UDP
@@ -13,11 +13,11 @@ from pywg.dataplane.sys.clock cimport now_ns
 from pywg.dataplane.wire.endpoint cimport from_endpoint
 
 cdef enum:
-    PEERS_A_MESSAGE = 4             # events of so many peers are told for each message that may be
+    PEERS_A_MESSAGE = 4             # peers whose events one call returns, for each message of its limit
 
 
 cdef tuple snapshot_events(Dataplane *dp, int limit):
-    """([(message, source)], [(peer, flags, confirmed index)], device flags), as Plane.drain() gives it."""
+    """([(message, source)], [(peer, flags, confirmed index)], device flags), as Plane.drain() returns it."""
     cdef list messages = []
     cdef list happened = []
     cdef uint32_t flags, confirmed_index
@@ -52,7 +52,7 @@ cdef int device_flags(Dataplane *dp) noexcept:
 
 
 cdef tuple snapshot_activity(Peer *peer):
-    """(unanswered since, keepalive owed since, last traversal, last data sent), and perhaps the event is armed."""
+    """(unanswered since, keepalive owed since, last traversal, last data sent). Arms the event, or not (activity)."""
     activity_arm(peer)
     return (
         load64(&peer.unanswered_since) / 1e9, load64(&peer.keepalive_owed_since) / 1e9,
@@ -71,7 +71,7 @@ cdef dict snapshot_counters(const Dataplane *dp):
 
 
 cdef dict snapshot_offloads(const Dataplane *dp, bint udp_gso):
-    """`udp_gso`: whether it was asked for."""
+    """`udp_gso`: whether the configuration asks for it."""
     return {
         "tun_vnet_hdr": dp.vnet_hdr_len != 0,
         "udp_gso4": dp.fd4 >= 0 and dp.gso4 != 0,

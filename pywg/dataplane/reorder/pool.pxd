@@ -1,7 +1,7 @@
-"""The helper threads: they take slots of both directions' pipelines, and sleep while there are none.
+"""The helper threads: they take slots of both directions' reorder rings, and sleep while there are none.
 
-A sleeping helper is woken for a slot only if no other one is awake and looking for work; who then finds work, and sees
-that there is more, wakes the next. So a slot costs at most one wake-up, and a busy pool none.
+A sleeping helper is woken for a slot only if no other helper is awake and looking for work. A helper that takes a slot,
+and sees that there are more, wakes the next. So a slot costs at most one wake-up, and a busy pool none.
 """
 from libc.stdint cimport uint8_t, uint64_t
 from pywg.dataplane.crypto.aead cimport AeadBackend
@@ -10,7 +10,7 @@ from pywg.dataplane.reorder.reorder cimport Reorder
 from pywg.dataplane.sys.linux cimport pthread_cond_t, pthread_mutex_t, pthread_t
 
 cdef enum:
-    HELPERS_MAX = 62            # with the two others, 64 threads
+    HELPERS_MAX = 62            # with the two reading threads, 64
     DIRECTIONS = 2
 
 
@@ -32,7 +32,7 @@ cdef struct Pool:
     pthread_mutex_t lock        # guards what follows
     pthread_cond_t work
     int sleeping
-    int woken                   # of those that slept: on their way out of it
+    int woken                   # helpers that were signalled and are not out of sleep() yet
 
 cdef Pool *pool_new(int count, const AeadBackend *aead, Reorder *first, Reorder *second) noexcept nogil
 cdef int pool_start(Pool *pool) noexcept nogil

@@ -16,7 +16,7 @@ cdef enum:
 
 
 cdef Pool *pool_new(int count, const AeadBackend *aead, Reorder *first, Reorder *second) noexcept nogil:
-    """Of up to HELPERS_MAX helpers, none of them started. NULL: no memory."""
+    """A pool of up to HELPERS_MAX helpers, none of them started. NULL: no memory."""
     cdef Pool *pool = <Pool *>calloc(1, sizeof(Pool))
     cdef int i
     c_assert(count <= HELPERS_MAX)
@@ -39,7 +39,7 @@ cdef Pool *pool_new(int count, const AeadBackend *aead, Reorder *first, Reorder 
 
 
 cdef int pool_start(Pool *pool) noexcept nogil:
-    """With the signal mask of the caller. 0, or an errno: not all could be started, and none is left."""
+    """Starts the helpers, with the caller's signal mask. 0, or an errno: not all could be started, and none runs."""
     cdef Helper *helper
     cdef int error
     while pool.started < pool.count:
@@ -53,7 +53,7 @@ cdef int pool_start(Pool *pool) noexcept nogil:
 
 
 cdef void pool_name(Pool *pool) noexcept nogil:
-    """Names the helpers, by a file of each in /proc."""
+    """Names the helpers. Another thread's name is set by a write to its file in /proc."""
     cdef char name[NAME_LEN]
     cdef int i
     for i in range(pool.started):
@@ -62,7 +62,7 @@ cdef void pool_name(Pool *pool) noexcept nogil:
 
 
 cdef void pool_stop(Pool *pool) noexcept nogil:
-    """Ends the helpers, each after the slot that it works on."""
+    """Returns when all helpers have ended, each after the slot that it works on."""
     cdef int i
     pthread_mutex_lock(&pool.lock)
     store8(&pool.stop, 1)
@@ -74,7 +74,7 @@ cdef void pool_stop(Pool *pool) noexcept nogil:
 
 
 cdef void pool_free(Pool *pool) noexcept nogil:
-    """Of a pool that is stopped, or was never started."""
+    """Frees a pool that is stopped, or was never started."""
     cdef int i
     if pool == NULL:
         return
@@ -93,7 +93,7 @@ cdef void *helper_thread(void *arg) noexcept nogil:
     add64_ordered(&pool.looking, 1)
     add64_ordered(&pool.running, 1)
     while not load8(&pool.stop):
-        # The two directions in turn, so that none starves.
+        # The two directions alternate, so that neither starves.
         i += 1
         if (not help(pool, pool.reorders[i % DIRECTIONS], helper)
                 and not help(pool, pool.reorders[(i + 1) % DIRECTIONS], helper)):
@@ -102,10 +102,10 @@ cdef void *helper_thread(void *arg) noexcept nogil:
 
 
 cdef bint help(Pool *pool, Reorder *reorder, Helper *helper) noexcept nogil:
-    """False: nothing to do there."""
+    """Works on one slot. False: this direction has none."""
     if not reorder_has_work(reorder):
         return False
-    # From here on this thread does not look for more: if there is more, and nobody else looks, somebody has to.
+    # From here on this helper does not look for work. If there is more, and no other helper looks, one has to be woken.
     if add64_ordered(&pool.looking, ~<uint64_t>0) == 0 and has_more(pool):
         pool_wake(pool)
     reorder_work(reorder, &helper.contexts)
@@ -118,20 +118,20 @@ cdef bint has_work(const Pool *pool) noexcept nogil:
 
 
 cdef bint has_more(const Pool *pool) noexcept nogil:
-    """Work for more than one."""
+    """Whether there is work for more than one helper."""
     cdef uint64_t taken, waiting = 0
     cdef int i
     for i in range(DIRECTIONS):
-        taken = load64(&pool.reorders[i].taken)    # first: more may have been submitted since, never less
+        taken = load64(&pool.reorders[i].taken)    # first: `submitted`, read later, can't be below it
         waiting += load64(&pool.reorders[i].submitted) - taken
     return waiting > 1
 
 
 cdef void sleep(Pool *pool) noexcept nogil:
-    """Until there is work, or the end."""
+    """Sleeps until there is work, or the pool stops."""
     pthread_mutex_lock(&pool.lock)
     add64_ordered(&pool.looking, ~<uint64_t>0)
-    fence()                     # either this thread sees the work, or pool_wake() sees that nobody looks
+    fence()                     # either this helper sees the work, or pool_wake() sees that no helper looks
     if has_work(pool) or load8(&pool.stop):
         add64_ordered(&pool.looking, 1)
         pthread_mutex_unlock(&pool.lock)
@@ -140,12 +140,12 @@ cdef void sleep(Pool *pool) noexcept nogil:
     while pool.woken == 0 and not load8(&pool.stop):
         pthread_cond_wait(&pool.work, &pool.lock)
     if pool.woken > 0:
-        pool.woken -= 1         # pool_wake() has counted this thread out of sleep, and in among those that look
+        pool.woken -= 1         # pool_wake() has updated `sleeping` and `looking` already
     pthread_mutex_unlock(&pool.lock)
 
 
 cdef void pool_wake(Pool *pool) noexcept nogil:
-    """After a slot was submitted. Wakes one helper, if there is need for one."""
+    """Called after a slot was submitted. Wakes a helper, unless one is looking for work already."""
     fence()
     if load64(&pool.looking) != 0:
         return

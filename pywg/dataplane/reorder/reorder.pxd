@@ -1,16 +1,17 @@
-"""Batches that several threads work on at once, and that leave in the order in which they came.
+"""The reorder ring: batches that several threads work on at once, and that leave in the order in which they came.
 
-One thread, the reader of its direction, fills the next slot inside its gate and submits it. Whoever is free takes the
-oldest slot that nobody has and works on it: seals it, or opens it. Then slots are finished (sent, or delivered) in the
-order in which they were submitted, one at a time: who is done with a slot takes the `finishing` flag if it is free,
-finishes all that is ready from the head on, gives the flag back and looks once more. Who finds it taken leaves its
-slot to the holder. So no thread waits for another, no slot is forgotten, and none overtakes another.
+One thread, the reader of its direction, fills the next slot inside its gate and submits it. A free thread takes the
+oldest slot that no thread has taken and works on it: seals it, or opens it. Slots are finished (sent, or delivered) in
+the order in which they were submitted, one at a time. A thread that is done with a slot takes the `finishing` flag if
+it is free, finishes all that is ready from the head on, gives the flag back and looks once more. A thread that finds
+the flag taken leaves its slot to the holder. So no thread waits for another, no slot is forgotten, and none overtakes
+another.
 
 A slot that can't be finished now (the socket is full) blocks those behind it. Then the reader is kicked: it waits for
 the socket, and tries again.
 
-The control plane, with the reader's gate, waits until nothing is in work and keeps the flag: then what is left, if
-anything, are slots that are blocked.
+The control plane, with the reader's gate, waits until no slot is in work and keeps the flag: the slots that are left
+then, if any, are blocked ones.
 """
 from libc.stdint cimport uint8_t, uint64_t
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
@@ -20,7 +21,7 @@ cdef enum:
     SLOTS_MAX = 16
 
 ctypedef void (*Work)(void *owner, int slot, AeadContexts *contexts) noexcept nogil
-ctypedef bint (*Finish)(void *owner, int slot) noexcept nogil     # False: not now, and what is left stays in the slot
+ctypedef bint (*Finish)(void *owner, int slot) noexcept nogil     # False: not now, and the rest stays in the slot
 
 
 cdef struct Reorder:
@@ -29,15 +30,15 @@ cdef struct Reorder:
     void *owner
     Work work
     Finish finish
-    uint64_t submitted          # atomic: slots ever submitted (the reader's)
+    uint64_t submitted          # atomic: slots ever submitted; the reader alone writes it
     uint64_t taken              # atomic: slots ever taken to be worked on
     uint64_t finished           # atomic: slots ever finished (under `finishing`)
-    uint64_t in_work            # atomic: slots submitted and not worked on to the end
+    uint64_t in_work            # atomic: slots submitted whose work is not done
     uint8_t worked[SLOTS_MAX]   # atomic: the slot is ready to be finished
-    uint8_t finishing           # atomic: somebody finishes slots
+    uint8_t finishing           # atomic: a thread finishes slots
     uint8_t backlog             # atomic: the head can't be finished
     uint8_t wants_room          # atomic: the reader wants to be kicked when there is room
-    uint8_t waiter              # atomic: the control plane waits below
+    uint8_t waiter              # atomic: the control plane waits for `idle`
     pthread_mutex_t lock
     pthread_cond_t idle
 
@@ -51,7 +52,7 @@ cdef bint reorder_has_room(Reorder *p) noexcept nogil
 cdef void reorder_submit(Reorder *p) noexcept nogil
 cdef void reorder_submit_worked(Reorder *p) noexcept nogil
 
-# Anybody
+# Any thread
 cdef bint reorder_has_work(const Reorder *p) noexcept nogil
 cdef bint reorder_work(Reorder *p, AeadContexts *contexts) noexcept nogil
 cdef bint reorder_finish(Reorder *p, bint again) noexcept nogil

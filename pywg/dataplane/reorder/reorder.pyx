@@ -1,7 +1,7 @@
-"""Ordered slots (reorder.pxd).
+"""The reorder ring (reorder.pxd).
 
-Where one thread says something and looks at what another said, and the other does the same the other way round, both
-have a fence between: one of the two then sees the other.
+Where each of two threads writes one variable and then reads the other's, both have a fence between the two: then at
+least one of them sees what the other wrote.
 """
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
@@ -34,12 +34,12 @@ cdef void reorder_destroy(Reorder *p) noexcept nogil:
 # ---- the reader
 
 cdef bint reorder_is_empty(const Reorder *p) noexcept nogil:
-    """Whether all that was ever submitted is finished; stays so until the reader submits."""
+    """Whether every slot ever submitted is finished; stays so until the reader submits."""
     return load64_acquire(&p.finished) == p.submitted
 
 
 cdef int reorder_next(const Reorder *p) noexcept nogil:
-    """The slot to fill, or -1: all are on their way."""
+    """The slot to fill, or -1: none is free."""
     if p.submitted - load64_acquire(&p.finished) >= <uint64_t>p.slots:
         return -1
     return <int>(p.submitted % <uint64_t>p.slots)
@@ -50,12 +50,12 @@ cdef bint reorder_has_room(Reorder *p) noexcept nogil:
     if reorder_next(p) >= 0:
         return True
     store8(&p.wants_room, 1)
-    fence()                     # either this thread sees the room, or who makes it sees that it is wanted
+    fence()                     # either the reader sees the room, or the finishing thread sees that it is wanted
     return reorder_next(p) >= 0
 
 
 cdef void reorder_submit(Reorder *p) noexcept nogil:
-    """The next slot is filled: whoever comes first works on it."""
+    """The next slot is filled: the first thread that is free works on it."""
     c_assert(reorder_next(p) >= 0)
     add64_ordered(&p.in_work, 1)
     store64_release(&p.submitted, p.submitted + 1)
@@ -65,18 +65,18 @@ cdef void reorder_submit_worked(Reorder *p) noexcept nogil:
     """The next slot is filled, and worked on by the reader itself. The ring is empty."""
     c_assert(reorder_is_empty(p))
     store8_release(&p.worked[p.submitted % <uint64_t>p.slots], 1)
-    store64(&p.taken, p.submitted + 1)  # first: at no time there is a slot that could be taken
+    store64(&p.taken, p.submitted + 1)  # first, so that no other thread can take the slot
     store64_release(&p.submitted, p.submitted + 1)
 
 
-# ---- anybody
+# ---- any thread
 
 cdef bint reorder_has_work(const Reorder *p) noexcept nogil:
     return load64(&p.taken) < load64(&p.submitted)
 
 
 cdef bint reorder_work(Reorder *p, AeadContexts *contexts) noexcept nogil:
-    """Takes the oldest slot that nobody has, works on it and finishes what is ready. False: there is none."""
+    """Takes the oldest slot that is not taken, works on it and finishes what is ready. False: there is none."""
     cdef uint64_t number
     cdef int slot
     while True:
@@ -95,10 +95,10 @@ cdef bint reorder_work(Reorder *p, AeadContexts *contexts) noexcept nogil:
 
 
 cdef bint reorder_finish(Reorder *p, bint again) noexcept nogil:
-    """Finishes what is ready, unless somebody does; `again`: also what was blocked. True: now it is blocked."""
+    """Finishes what is ready, unless another thread does. `again`: also what was blocked. True: now it is blocked."""
     cdef bint stopped
     while True:
-        fence()                 # a slot that became ready is seen by who holds the flag now, when giving it back
+        fence()                 # a holder of the flag sees the slot that became ready, once it gives the flag back
         if swap8(&p.finishing, 1):
             return False
         if again:
@@ -111,7 +111,7 @@ cdef bint reorder_finish(Reorder *p, bint again) noexcept nogil:
 
 
 cdef bint finish_ready(Reorder *p) noexcept nogil:
-    """Under `finishing`: from the head on, in order. True: the head can't be finished, for the first time."""
+    """Finishes slots in order, from the head on. Under `finishing`. True: the head can't be finished, newly."""
     cdef uint64_t number = p.finished
     cdef int slot
     c_assert(load8(&p.finishing))
@@ -135,11 +135,11 @@ cdef bint finish_ready(Reorder *p) noexcept nogil:
 # ---- the control plane
 
 cdef void reorder_hold(Reorder *p) noexcept nogil:
-    """Returns when nothing is in work; what is ready is then finished as far as can be, and nobody else finishes."""
+    """Returns when no slot is in work, and all that can be finished is; no other thread finishes slots then."""
     store8(&p.waiter, 1)
     pthread_mutex_lock(&p.lock)
     while True:
-        fence()                 # either this thread sees the change, or who makes it sees that it is awaited
+        fence()                 # either this thread sees the change, or the thread that makes it sees `waiter`
         if load64_acquire(&p.in_work) == 0 and not swap8(&p.finishing, 1):
             break
         pthread_cond_wait(&p.idle, &p.lock)
@@ -155,7 +155,7 @@ cdef void reorder_finish_held(Reorder *p) noexcept nogil:
 
 
 cdef void reorder_release(Reorder *p) noexcept nogil:
-    """Gives the flag back."""
+    """Gives the `finishing` flag back."""
     store8_release(&p.finishing, 0)
     fence()
     if load8(&p.waiter):

@@ -1,1 +1,1 @@
-"""Floor 6: the threads that send and receive, from start to end, and who sends while there is little to send."""
+"""Floor 7: the threads that send and receive, from start to end, and the hand-off of sending between the two."""

@@ -1,9 +1,8 @@
-"""Which thread carries what goes out: its own, or while there is little of it, the one that receives.
+"""The hand-off of sending to the receiving thread, while there is little to send.
 
-While there is little to send, the sending thread lends its work to the receiving one, which then sends a batch after
-each batch of its own: what it has delivered is often answered at once (by an acknowledgement, a ping's reply), and the
-answer leaves without another thread having to wake up. When there is more to do than one thread should, in either
-direction, it is the sending thread's turn again.
+The receiving thread then sends a batch after each batch of its own. What it has delivered is often answered at once (by
+an acknowledgement, a ping's reply), and the answer leaves without another thread having to wake up. When either
+direction has more to do than one thread should, the sending thread takes its work back.
 """
 from pywg.dataplane.send.send cimport SendPath
 

@@ -1,4 +1,4 @@
-"""The hand-off of what goes out to the thread that receives, and its end (handoff.pxd)."""
+"""The hand-off to the receiving thread, and its end (handoff.pxd)."""
 from pywg.dataplane.reorder.reorder cimport reorder_is_empty
 from pywg.dataplane.send.send cimport SendPath, send_step
 from pywg.dataplane.state.counters cimport count
@@ -9,11 +9,14 @@ from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.linux cimport eventfd_write
 
 cdef enum:
-    LIGHT_NS = 10000000     # TX is lent when neither direction had much to do for so long
+    LIGHT_NS = 10000000     # sending is handed off when neither direction had much to do for so long
 
 
 cdef bint send_or_hand_off(SendPath *e) noexcept nogil:
-    """One batch, in TX's thread and outside its gate; then TX is lent if it may be. False: nothing is left to do."""
+    """Sends one batch, then hands off if that is allowed. False: nothing is left to do.
+
+    In the sending thread, outside its gate.
+    """
     cdef Dataplane *dp = e.dp
     cdef bint more
     gate_enter(&dp.send_gate)
@@ -21,13 +24,13 @@ cdef bint send_or_hand_off(SendPath *e) noexcept nogil:
     if not more and not needs_its_thread(e):
         count(&dp.counters.tx_lent)
         store8_release(&dp.handed_off, True)
-        eventfd_write(dp.receive_kick, 1)    # its poll() is without the TUN
+        eventfd_write(dp.receive_kick, 1)    # the poll() that it may be in lacks the TUN
     gate_leave(&dp.send_gate)
     return more
 
 
 cdef void send_handed_off(SendPath *e) noexcept nogil:
-    """One batch, in RX's thread and outside its gate. It may be the last."""
+    """Sends one batch, in the receiving thread and outside its gate; then ends the hand-off if it must."""
     cdef Dataplane *dp = e.dp
     c_assert(not gate_is_mine(&dp.receive_gate))
     gate_enter(&dp.send_gate)
@@ -40,9 +43,10 @@ cdef void send_handed_off(SendPath *e) noexcept nogil:
 
 
 cdef bint needs_its_thread(SendPath *e) noexcept nogil:
-    """Inside the gate: what blocks or fails needs a poll() of its own, and what is heavy a processor.
+    """Whether the sending thread must do its own work. Inside the gate.
 
-    What helpers have not finished may block yet, and they kick this thread then.
+    A full socket or a failing TUN needs a poll() of its own, and heavy traffic a processor. What helpers have not
+    finished may still block, and they kick the sending thread then.
     """
     c_assert(gate_is_mine(&e.dp.send_gate))
     return (e.backlog or e.failing or not reorder_is_empty(&e.reorder) or e.now < e.heavy_ns + LIGHT_NS

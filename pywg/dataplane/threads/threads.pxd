@@ -1,9 +1,9 @@
-"""The data plane's threads: the one that sends, the one that receives, and the pool's helpers, start to end.
+"""The data plane's threads, from start to end: the sending one, the receiving one, and the pool's helpers.
 
-Each of the two waits, enters its gate and runs one step of its direction (send, receive); then it waits again.
+Each of the first two waits, enters its gate and runs one step of its direction (send, receive); then it waits again.
 
-The control plane changes what they read between `threads_hold` and `threads_release`: with both gates (gate.pxd), and
-nothing left in the helpers' hands (reorder.pxd).
+The control plane changes what they read between `threads_hold` and `threads_release`: it has both gates then
+(gate.pxd), and no helper has a slot (reorder.pxd).
 """
 from libc.stdint cimport uint64_t
 from pywg.dataplane.receive.receive cimport ReceivePath
@@ -20,12 +20,12 @@ cdef struct Threads:
     Pool *pool                  # NULL: no helpers
     pthread_t tx
     pthread_t rx
-    uint64_t send_heartbeats    # atomic: how often the thread has gone round
+    uint64_t send_heartbeats    # atomic: rounds of the thread's loop
     uint64_t receive_heartbeats
     bint running
     int error                   # of pthread_create()
-    int ruleset                 # Landlock's, that the threads are to be under; -1: none
-    bint confined               # they are
+    int ruleset                 # the Landlock ruleset that the threads are to be under; -1: none
+    bint confined               # they are under it
 
 cdef Threads *threads_new(Dataplane *dp, int helpers) noexcept nogil
 cdef void threads_free(Threads *threads) noexcept nogil

@@ -19,12 +19,12 @@ from pywg.dataplane.sys.linux cimport sigset_t, syscall
 from pywg.dataplane.threads.handoff cimport send_handed_off, send_or_hand_off
 
 cdef enum:
-    FEW_HELPERS = 4                 # for so many, half of the slots are enough
+    FEW_HELPERS = 4                 # for up to so many, half of the slots are enough
     LANDLOCK_RESTRICT_SELF = 446    # the same number on every architecture but alpha
 
 
 cdef Threads *threads_new(Dataplane *dp, int helpers) noexcept nogil:
-    """Not started yet. NULL: no memory."""
+    """Threads that are not started yet. NULL: no memory."""
     cdef int slots = 1 if helpers == 0 else SLOTS_MAX // 2 if helpers <= FEW_HELPERS else SLOTS_MAX
     cdef Threads *threads = <Threads *>calloc(1, sizeof(Threads))
     if threads == NULL:
@@ -42,7 +42,7 @@ cdef Threads *threads_new(Dataplane *dp, int helpers) noexcept nogil:
 
 
 cdef void threads_free(Threads *threads) noexcept nogil:
-    """Of threads that are stopped, or were never started."""
+    """Frees threads that are stopped, or were never started."""
     if threads == NULL:
         return
     send_path_free(threads.send_path)
@@ -52,9 +52,10 @@ cdef void threads_free(Threads *threads) noexcept nogil:
 
 
 cdef int threads_start(Threads *threads, int ruleset) noexcept nogil:
-    """Starts all, with every signal blocked (they are the event loop's); returns when they run. -1: could not.
+    """Starts all threads; returns when they run. -1: could not.
 
-    With a Landlock `ruleset` they are under it (`confined`) and the caller is not, where the kernel lets them.
+    Every signal is blocked in them: signals are the event loop's. With a Landlock `ruleset` they are under it
+    (`confined`), where the kernel lets them, and the caller is not.
     """
     cdef sigset_t everything, before
     cdef pthread_t starter
@@ -70,12 +71,12 @@ cdef int threads_start(Threads *threads, int ruleset) noexcept nogil:
     pthread_sigmask(SIG_SETMASK, &before, NULL)
     if not threads.running:
         return -1
-    # Not by the thread that started them: naming another thread is writing a file.
+    # Not in the starter's domain of Landlock: naming another thread writes a file.
     pthread_setname_np(threads.tx, "pywg-tx")
     pthread_setname_np(threads.rx, "pywg-rx")
     if threads.pool != NULL:
         pool_name(threads.pool)
-    # Only now have all made the system calls of a thread's start, which a sandbox may not allow later.
+    # Wait until all have made the system calls of a thread's start, which a sandbox may not allow later.
     while (load64(&threads.dp.send_waits) == 0 or load64(&threads.dp.receive_waits) == 0
             or (threads.pool != NULL and load64(&threads.pool.running) < <uint64_t>threads.pool.count)):
         usleep(20)
@@ -83,7 +84,7 @@ cdef int threads_start(Threads *threads, int ruleset) noexcept nogil:
 
 
 cdef void *starter_thread(void *arg) noexcept nogil:
-    """A domain of Landlock holds the thread that enters it and those that this one starts."""
+    """Enters a Landlock domain and starts the threads: it holds the thread that enters and all that this one starts."""
     cdef Threads *threads = <Threads *>arg
     threads.confined = syscall(LANDLOCK_RESTRICT_SELF, <long>threads.ruleset, <long>0) == 0
     threads.running = create_all(threads)
@@ -91,7 +92,7 @@ cdef void *starter_thread(void *arg) noexcept nogil:
 
 
 cdef bint create_all(Threads *threads) noexcept nogil:
-    """All of them, or none."""
+    """Starts all threads, or none (False)."""
     if threads.pool != NULL:
         threads.error = pool_start(threads.pool)
         if threads.error != 0:
@@ -114,7 +115,7 @@ cdef void stop_reading(Threads *threads) noexcept nogil:
 
 
 cdef void threads_stop(Threads *threads) noexcept nogil:
-    """Returns when all have ended; idempotent."""
+    """Returns when all threads have ended; idempotent."""
     if not threads.running:
         return
     threads.running = False
@@ -128,7 +129,7 @@ cdef void threads_stop(Threads *threads) noexcept nogil:
 # ---- the loops
 
 cdef void *send_thread(void *arg) noexcept nogil:
-    """Sends what the TUN has, in TX's gate; while TX is lent it sleeps."""
+    """The sending thread: sends what the TUN has, inside the sending gate. While that is handed off, it sleeps."""
     cdef Threads *threads = <Threads *>arg
     cdef Dataplane *dp = threads.dp
     cdef bint more
@@ -143,9 +144,9 @@ cdef void *send_thread(void *arg) noexcept nogil:
 
 
 cdef void wait_to_send(SendPath *e) noexcept nogil:
-    """Until the TUN has a packet, or, when UDP is full, until it is not; or for a kick.
+    """Waits for a kick, or until the TUN has a packet or, where a socket is full, that has room.
 
-    While TX is lent, only for a kick: all but that is the other thread's.
+    While sending is handed off, waits only for a kick: the rest is the receiving thread's.
     """
     cdef Dataplane *dp = e.dp
     cdef bint lent = load8_acquire(&dp.handed_off)
@@ -159,7 +160,7 @@ cdef void wait_to_send(SendPath *e) noexcept nogil:
     fds[1].fd = -1
     fds[1].events = POLLIN
     if not lent and load8(&e.backlog):
-        # Just the socket that is full: the other one would end every poll() at once.
+        # Only the socket that is full: the other one would end every poll() at once.
         fds[1].fd = load_int(&dp.fd4) if load8(&e.backlog_family) == 4 else load_int(&dp.fd6)
         fds[1].events = POLLOUT
     elif not lent and not e.failing and not e.no_free_batch:
@@ -168,7 +169,7 @@ cdef void wait_to_send(SendPath *e) noexcept nogil:
     if n > 0 and fds[0].revents != 0:
         eventfd_read(dp.send_kick, &ignored)
     elif n < 0 and linux.errno != EINTR:
-        count(&dp.counters.tx_wait_error)   # not even waiting works: the TUN is asked now and then
+        count(&dp.counters.tx_wait_error)   # not even poll() works: read the TUN now and then
         usleep(ERROR_PAUSE_MS * 1000)
     if not lent:
         e.failing = False
@@ -176,7 +177,10 @@ cdef void wait_to_send(SendPath *e) noexcept nogil:
 
 
 cdef void *receive_thread(void *arg) noexcept nogil:
-    """Receives what the sockets have, in RX's gate; while TX is lent to it, it sends as well."""
+    """The receiving thread: receives what the sockets have, inside the receiving gate.
+
+    While sending is handed off to it, it sends as well.
+    """
     cdef Threads *threads = <Threads *>arg
     cdef Dataplane *dp = threads.dp
     while not load8(&dp.stop):
@@ -191,9 +195,10 @@ cdef void *receive_thread(void *arg) noexcept nogil:
 
 
 cdef void wait_to_receive(ReceivePath *e) noexcept nogil:
-    """Until a socket has a message, or for a kick; while TX is lent, the TUN too. Notes which socket it is.
+    """Waits until a socket has a message, or for a kick; while sending is handed off, for the TUN too.
 
-    Before each batch: asking an empty socket costs a system call too, and both would be asked until both are empty.
+    Notes which socket has a message. That saves system calls although it is done before each batch: otherwise both
+    sockets would be read until both are empty.
     """
     cdef Dataplane *dp = e.dp
     cdef pollfd fds[4]
@@ -216,7 +221,7 @@ cdef void wait_to_receive(ReceivePath *e) noexcept nogil:
         if fds[0].revents != 0:
             eventfd_read(dp.receive_kick, &ignored)
     elif n < 0 and linux.errno != EINTR:
-        # Not even waiting works: both sockets are asked now and then, and TX does its own work.
+        # Not even poll() works: read both sockets now and then, and let the sending thread do its own work.
         count(&dp.counters.rx_wait_error)
         store64(&dp.receive_pressure_ns, now_ns() + ERROR_PAUSE_NS)
         usleep(ERROR_PAUSE_MS * 1000)
@@ -225,7 +230,7 @@ cdef void wait_to_receive(ReceivePath *e) noexcept nogil:
 
 
 cdef bint leave_out_failing(ReceivePath *e, pollfd *fds) noexcept nogil:
-    """Sockets that fail are readable all the time. False: they have rested enough, and are to be tried again."""
+    """Leaves failing sockets out of `fds`: they are readable all the time. False: their pause is over, try again."""
     if now_ns() >= e.resting_ns:
         e.resting_ns = 0
         return False
@@ -243,13 +248,13 @@ cdef int threads_count(const Threads *threads) noexcept nogil:
 
 
 cdef void threads_kick(Threads *threads) noexcept nogil:
-    """Wakes the two that read."""
+    """Wakes the two reading threads."""
     eventfd_write(threads.dp.send_kick, 1)
     eventfd_write(threads.dp.receive_kick, 1)
 
 
 cdef void threads_settle(Threads *threads) noexcept nogil:
-    """Kicks them, and returns when none is in a poll() from before: it would keep a closed socket alive."""
+    """Returns when neither reading thread is in a poll() that began before: that would keep a closed socket alive."""
     cdef uint64_t tx, rx
     fence()
     tx = load64(&threads.dp.send_waits)

@@ -1,1 +1,1 @@
-"""Floor 4: the outer sockets, in batches, with their offloads."""
+"""Floor 5: the outer sockets, in batches, with their offloads."""

@@ -1,4 +1,4 @@
-"""The outer sockets on the way in: recvmmsg with UDP_GRO, in batches, and where each message came from and to."""
+"""Receiving from the outer sockets: recvmmsg with UDP_GRO, in batches, and each message's source and destination."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg.dataplane.sys.linux cimport iovec, mmsghdr, sockaddr_in6
 from pywg.dataplane.wire.endpoint cimport Endpoint
@@ -6,12 +6,12 @@ from pywg.dataplane.wire.endpoint cimport Endpoint
 cdef enum:
     RECEIVE_BATCH = 16
     RECEIVE_LEN = 65536         # UDP's largest payload, and so GRO's, is below
-    CONTROL_WORDS = 16          # 64-bit words of control data: well above what is asked for
+    CONTROL_WORDS = 16          # 64-bit words of control data: well above what the sockets' options ask for
 
 
 cdef struct Receiver:
     uint8_t *buffers
-    int used                    # messages of the last batch, which the kernel has written to
+    int used                    # messages of the last batch, whose headers the kernel has changed
     mmsghdr messages[RECEIVE_BATCH]
     iovec iov[RECEIVE_BATCH]
     sockaddr_in6 names[RECEIVE_BATCH]

@@ -1,4 +1,4 @@
-"""Datagrams in, in batches (receive.pxd)."""
+"""Receiving datagrams, in batches (receive.pxd)."""
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
@@ -39,7 +39,7 @@ cdef void udp_receiver_free(Receiver *receiver) noexcept nogil:
 
 
 cdef int udp_receive(Receiver *receiver, int fd, int limit) noexcept nogil:
-    """Takes what is there, up to `limit` (RECEIVE_BATCH) messages. How many, 0: nothing is there, -1: see errno."""
+    """Takes up to `limit` (at most RECEIVE_BATCH) messages. How many; 0: there is none; -1: see errno."""
     cdef int i, n
     cdef msghdr *message
     c_assert(receiver.used <= RECEIVE_BATCH)
@@ -64,7 +64,7 @@ cdef int udp_receive(Receiver *receiver, int fd, int limit) noexcept nogil:
 
 
 cdef void udp_received(Receiver *receiver, int i, ReceiveMeta *message) noexcept nogil:
-    """What the i-th message of the last udp_receive() holds and where it came from."""
+    """Describes the i-th message of the last udp_receive(): its bytes, its source and its TOS."""
     cdef msghdr *header = &receiver.messages[i].msg_hdr
     cdef sockaddr_in *in4 = <sockaddr_in *>&receiver.names[i]
     cdef sockaddr_in6 *in6 = &receiver.names[i]
@@ -92,7 +92,7 @@ cdef void udp_received(Receiver *receiver, int i, ReceiveMeta *message) noexcept
         memcpy(source.ip, &in4.sin_addr, 4)
     control = CMSG_FIRSTHDR(header)
     while control != NULL:
-        # The kernel cuts off what has no room, which all that is asked for has.
+        # The kernel truncates control data that has no room, but all that the options ask for has room.
         if control.cmsg_level == SOL_UDP and control.cmsg_type == UDP_GRO:
             c_assert(control.cmsg_len >= CMSG_LEN(sizeof(size)))
             memcpy(&size, CMSG_DATA(control), sizeof(size))

@@ -1,7 +1,7 @@
-"""The outer sockets on the way out: sendmmsg with UDP_SEGMENT, in batches, with the sticky source.
+"""Sending on the outer sockets: sendmmsg with UDP_SEGMENT, in batches, with the sticky source.
 
-A Sender is filled by one thread and flushed by it; it keeps copies of the addresses, so that what is blocked can wait
-outside the gate.
+One thread fills a Sender and flushes it. The Sender keeps copies of the addresses, so that messages that a full socket
+blocks can wait outside the gate.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from pywg.dataplane.state.dataplane cimport Dataplane
@@ -11,15 +11,15 @@ from pywg.dataplane.wire.endpoint cimport Endpoint
 
 cdef enum:
     SEND_BATCH = 64
-    CONTROL_WORDS = 16          # 64-bit words of control data: well above what is asked for
+    CONTROL_WORDS = 16          # 64-bit words of control data, see put_control()
 
 
 cdef struct Transmit:
     Endpoint to
-    Peer *peer                  # NULL once the gate was left with the message unsent
+    Peer *peer                  # NULL once the gate was left with the message unsent: the peer may be freed
     uint8_t *base
     uint32_t len
-    uint16_t stride             # bytes of each datagram in it, or 0 for just one
+    uint16_t stride             # bytes of each datagram in it but the last, or 0 for just one
     uint8_t tos                 # of the outer header
 
 

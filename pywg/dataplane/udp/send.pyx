@@ -1,4 +1,4 @@
-"""Datagrams out, in batches (send.pxd)."""
+"""Sending datagrams, in batches (send.pxd)."""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 from pywg.dataplane.state.counters cimport count
@@ -34,15 +34,15 @@ cdef bint udp_queue(Sender *sender, Peer *peer, const Endpoint *to, uint8_t *bas
 
 
 cdef void note_bytes(const Transmit *out, uint32_t len) noexcept nogil:
-    """The peer's count of what went out, before any other count of it."""
+    """Adds to the peer's tx_bytes. Before any other count of the same message."""
     if out.peer != NULL:
         add64(&out.peer.tx_bytes, len)
 
 
 cdef void udp_forget_peers(Sender *sender) noexcept nogil:
-    """Before a peer of messages unsent may be freed.
+    """Drops every pointer to a peer: the peers of unsent messages may be freed next.
 
-    So their bytes are counted now: what waits for a full socket is as good as sent.
+    So their bytes are counted now: a message that waits for a full socket is as good as sent.
     """
     cdef int i
     for i in range(sender.sent, sender.count):
@@ -54,7 +54,7 @@ cdef uint8_t *put_control(msghdr *message, uint8_t *at, int level, int kind, con
                           size_t size) noexcept nogil:
     cdef cmsghdr *control = <cmsghdr *>at
     static_fits(CMSG_SPACE(sizeof(uint16_t)) + CMSG_SPACE(sizeof(in6_pktinfo)) + CMSG_SPACE(sizeof(int)),
-                CONTROL_WORDS * 8)              # all that a message may have
+                CONTROL_WORDS * 8)              # all that one message can carry: segment size, source, TOS
     c_assert(message.msg_controllen + CMSG_SPACE(size) <= CONTROL_WORDS * 8)
     control.cmsg_level = level
     control.cmsg_type = kind
@@ -123,7 +123,7 @@ cdef uint32_t datagrams_in(const Transmit *out) noexcept nogil:
 
 cdef bint send_without_source(Sender *sender, Dataplane *dp, int fd, int i, bint segmented,
                               uint32_t len) noexcept nogil:
-    """Sends the first `len` bytes of message i again, in case its source address is gone. False: refused as well."""
+    """Sends the first `len` bytes of message i again, without its source address, which may be gone. False: refused."""
     cdef Transmit *out = &sender.queue[i]
     prepare(sender, i, segmented, False)
     sender.iov[i].iov_len = len
@@ -137,9 +137,10 @@ cdef bint send_without_source(Sender *sender, Dataplane *dp, int fd, int i, bint
 
 
 cdef int prepare_singly(Sender *sender, int i) noexcept nogil:
-    """Makes the datagrams of message i, as many as go, messages of their own at the front. How many.
+    """Makes the datagrams of message i, up to SEND_BATCH, messages of their own. How many.
 
-    They share the i-th address and control data. No other message is prepared at the time.
+    They overwrite the messages from the front on, and share the i-th address and control data. No other message is
+    prepared at the time.
     """
     cdef Transmit *out = &sender.queue[i]
     cdef msghdr header
@@ -158,16 +159,16 @@ cdef int prepare_singly(Sender *sender, int i) noexcept nogil:
 
 
 cdef void pass_datagrams(Transmit *out, uint32_t n) noexcept nogil:
-    """The first n datagrams of the message are done with."""
+    """Takes the first n datagrams off the message."""
     cdef uint32_t len = n * out.stride if out.len > n * out.stride else out.len
     out.base += len
     out.len -= len
 
 
 cdef bint send_singly(Sender *sender, Dataplane *dp, int fd, int i, bint *any_sent) noexcept nogil:
-    """Sends the datagrams of a message that the kernel is not to have as a whole. False: the socket is full.
+    """Sends the datagrams of a message one by one, where the kernel can't cut it. False: the socket is full.
 
-    What is left of the message then waits in its place.
+    The rest of the message then waits in its place.
     """
     cdef Transmit *out = &sender.queue[i]
     cdef uint32_t len
@@ -208,9 +209,9 @@ cdef inline bint goes_whole(const Dataplane *dp, const Transmit *out) noexcept n
 
 
 cdef bint resend(Sender *sender, Dataplane *dp, int fd, int i, int error) noexcept nogil:
-    """The kernel refused message i. What may be wrong, in turn: a source address that is gone, then segmentation.
+    """Tries message i again, which the kernel refused: without its source address, which may be gone, then unsegmented.
 
-    False: the socket is full, and what is left of the message waits in its place.
+    False: the socket is full, and the rest of the message waits in its place.
     """
     cdef Transmit *out = &sender.queue[i]
     cdef uint8_t *gso = &dp.gso4 if out.to.ip_len == 4 else &dp.gso6
@@ -226,8 +227,8 @@ cdef bint resend(Sender *sender, Dataplane *dp, int fd, int i, int error) noexce
     if segmented and (error == EIO or error == EINVAL or error == EPERM or error == EMSGSIZE):
         count(&dp.counters.tx_gso_refused)
         done = send_singly(sender, dp, fd, i, &any_sent)
-        # EMSGSIZE is the path's MTU, which the kernel gets around by fragments; the others, if single datagrams pass,
-        # are a device or a driver that can't segment (known for EIO: no checksum offload on the way out).
+        # EMSGSIZE means the path's MTU: single datagrams pass as fragments. The other errors, if single datagrams pass,
+        # mean a device or a driver that can't segment (known for EIO: the outgoing device has no checksum offload).
         if any_sent and error != EMSGSIZE:
             gso[0] = False
         return done
@@ -240,7 +241,7 @@ cdef bint resend(Sender *sender, Dataplane *dp, int fd, int i, int error) noexce
 
 
 cdef bint udp_flush(Sender *sender, Dataplane *dp) noexcept nogil:
-    """Sends what is queued, in order. False: the socket is full, and the rest waits for the next flush."""
+    """Sends the queued messages in order. False: the socket is full, and the rest waits for the next flush."""
     cdef int i, n, fd, done
     cdef bint any_sent = False
     while sender.sent < sender.count:
@@ -281,9 +282,10 @@ cdef bint udp_flush(Sender *sender, Dataplane *dp) noexcept nogil:
 
 
 cdef int udp_send_once(Sender *sender, Dataplane *dp) noexcept nogil:
-    """Tries each queued message, of one datagram and for no peer, once, and forgets them all. How many were sent.
+    """Tries each queued message once, and empties the queue. How many were sent.
 
-    For answers to strangers: they are worth no second try, and no wait for a full socket.
+    For answers to strangers, each one datagram and for no peer: they are worth no second try, and no wait for a full
+    socket.
     """
     cdef int i, n, fd, done, sent = 0
     while sender.sent < sender.count:
@@ -305,7 +307,7 @@ cdef int udp_send_once(Sender *sender, Dataplane *dp) noexcept nogil:
             sender.sent += n
         elif linux.errno != EINTR:
             count(&dp.counters.tx_send_error)
-            sender.sent += 1        # the first of them was refused; of the others nothing is known yet
+            sender.sent += 1        # the kernel refused the first one, and has not tried the others
     count(&dp.counters.tx_datagrams, sent)
     sender.count = 0
     sender.sent = 0
