@@ -1,1 +1,1 @@
-"""Floor 5: from the UDP sockets to the TUN: classify, admit, open, deliver, merge."""
+"""Floor 6: from the UDP sockets to the TUN: classify, admit, open, deliver, merge."""

@@ -1,15 +1,16 @@
-"""Which handshake messages the control plane hears of, and what is answered in its place: cookie replies under load.
+"""Admission of handshake messages to the control plane, and cookie replies to their senders under load.
 
-Paper, sections 5.3, 5.4.4 and 5.4.7. The receiving thread's. A handshake costs the control plane a hundred times what
-it takes to refuse a message here, so nothing passes that its sender did not have to work for: our public key (MAC1), an
-index of ours that is in use, and under load a cookie (MAC2) and a source that has not brought too many. Nothing counts
-against a source before its cookie has proved that it is one: it could be forged.
+Paper, sections 5.3, 5.4.4 and 5.4.7. For the receiving thread alone. A handshake costs the control plane a hundred
+times what it takes to refuse a message here, so a message passes only if its sender had to work for it. The sender has
+to know our public key (MAC1), and for an answer an index of ours that is in use. Under load it also needs a cookie
+(MAC2), and its source must keep below a rate. No message counts against a source before a cookie has proved the source:
+it could be forged.
 
-What passes is no more than worth the work. The core (core/tunnel.py) decides about it, by its own keys and indices,
-which may have changed since: it checks MAC1 and the index again.
+A message that passes is worth the work, and no more. The core (core/tunnel.py) decides about it, by its own keys and
+indices, which may have changed since: it checks MAC1 and the index again.
 
-Under load a message without a cookie is answered with one by this thread, for as much of its time as the budget gives;
-the messages that are beyond that are dropped, whoever they are from.
+Under load this thread answers a message without a cookie with one, for as much of its time as the budget gives. The
+messages beyond that are dropped, also those of honest senders.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg.dataplane.crypto.xchacha20poly1305 cimport XNONCE_LEN
@@ -23,9 +24,9 @@ from pywg.dataplane.wire.endpoint cimport Endpoint
 from pywg.dataplane.wire.wireguard cimport COOKIE_REPLY_LEN, MAC_LEN
 
 cdef enum:
-    ASKERS_MAX = SEND_BATCH         # cookie replies are sent so many at a time
-    CALM_PER_SECOND = 1000          # so many messages held back don't prolong the load,
-    CALM_BURST = 512                # nor does a burst of as many as bring it about (events.pxd)
+    ASKERS_MAX = SEND_BATCH         # cookie replies that are sent at a time
+    CALM_PER_SECOND = 1000          # messages held back at this rate don't prolong the load,
+    CALM_BURST = 512                # nor does a burst of as many as bring it about (UNDER_LOAD_AT in events.pxd)
 
 
 cdef struct Asker:                  # what a cookie reply is made from
@@ -38,7 +39,7 @@ cdef struct Admission:
     RateLimiter sources
     TokenBucket calm
     Budget budget
-    bint pressure                    # set by the owner: messages wait that it can't get round to
+    bint pressure                    # set by the owner: more messages wait than it can take
     uint32_t asker_count
     Asker askers[ASKERS_MAX]
     uint8_t nonces[ASKERS_MAX][XNONCE_LEN]

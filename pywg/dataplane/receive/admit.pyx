@@ -1,4 +1,4 @@
-"""The way of a handshake message past the checks (admit.pxd), in the order of the functions below."""
+"""The checks of a handshake message (admit.pxd), in the order in which it passes them."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from pywg.dataplane.crypto.cookie_mac cimport COOKIE_LEN, mac1_holds, mac1_of, mac2_holds, make_cookie
@@ -26,17 +26,17 @@ cdef enum:
     REPLY_RECEIVER_AT = 4       # in a cookie reply, and then
     REPLY_NONCE_AT = 8
     REPLY_COOKIE_AT = REPLY_NONCE_AT + XNONCE_LEN
-    REPLY_MOST_NS = 20_000      # of the budget for each: if it took longer, this thread had no processor meanwhile
+    REPLY_MOST_NS = 20_000      # the most that each is charged: if it took longer, this thread lost its processor
 
 
 cdef bint admission_init(Admission *a) noexcept nogil:
-    """Of a structure that is all zeros. False: the system has no random bytes."""
+    """`a` is all zeros. False: the system has no random bytes."""
     return ratelimiter_init(&a.sources)
 
 
 cdef void admission_message(Admission *a, Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,
                             uint32_t kind, uint64_t now) noexcept nogil:
-    """A datagram that is no transport data: handed to the control plane, answered, or counted."""
+    """Takes a datagram that is no transport data: it goes to the control plane, is answered, or is counted."""
     c_assert(gate_is_mine(&dp.receive_gate))
     if kind == MESSAGE_INITIATION and len == INITIATION_LEN:
         handshake_message(a, dp, source, datagram, len, now)
@@ -50,7 +50,7 @@ cdef void admission_message(Admission *a, Dataplane *dp, const Endpoint *source,
 
 cdef void response(Admission *a, Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,
                    uint64_t now) noexcept nogil:
-    """It answers a handshake in flight, by its index."""
+    """A response must name a handshake in flight, by its index."""
     cdef IndexEntry *entry
     cdef uint32_t index
     memcpy(&index, datagram + RESPONSE_RECEIVER_AT, 4)
@@ -78,10 +78,10 @@ cdef void handshake_message(Admission *a, Dataplane *dp, const Endpoint *source,
 
 
 cdef void hold_back(Admission *a, Dataplane *dp, uint64_t now) noexcept nogil:
-    """A message does not go to the control plane, because there is load.
+    """Counts a message that does not go to the control plane because there is load, and prolongs the load if need be.
 
-    None of these reach its queue, which is soon empty: so their own number has to tell whether the load goes on. Else
-    the queue would be filled anew each second, for as long as a flood lasts.
+    The messages held back don't reach the control plane's queue, which is soon empty. So their own number has to tell
+    whether the load goes on: otherwise a flood would fill the queue anew each second.
     """
     if not token_bucket_take(&a.calm, now, CALM_PER_SECOND, CALM_BURST):
         store64(&dp.events.loaded_until_ns, now + SECOND_NS)
@@ -89,17 +89,17 @@ cdef void hold_back(Admission *a, Dataplane *dp, uint64_t now) noexcept nogil:
 
 cdef bint hand_over(Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,
                     uint64_t now) noexcept nogil:
-    """To the control plane. False: its queue is full."""
+    """Pushes the message to the control plane. False: its queue is full."""
     cdef bint pushed = events_push(&dp.events, source, datagram, len, now)
     count(&dp.counters.rx_handshakes if pushed else &dp.counters.rx_queue_full)
     return pushed
 
 
-# ---- cookie replies to others
+# ---- cookie replies that we send
 
 cdef void ask_for_cookie(Admission *a, Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,
                          uint64_t now) noexcept nogil:
-    """Notes the sender for an answer, if there is time for one."""
+    """Notes the sender for a cookie reply, if the budget allows one."""
     cdef Asker *asker
     hold_back(a, dp, now)
     if a.asker_count == ASKERS_MAX:
@@ -130,7 +130,7 @@ cdef bint make_reply(Dataplane *dp, const Asker *asker, const uint8_t *nonce, ui
 
 
 cdef void admission_answer(Admission *a, Dataplane *dp, uint64_t now) noexcept nogil:
-    """Sends a cookie reply to each sender that was noted, from the address that it wrote to. To be called once a batch.
+    """Sends a cookie reply to each noted sender, from the address that it wrote to. To be called once a batch.
 
     `now`: of the batch, the same for all of its messages.
     """
@@ -154,10 +154,10 @@ cdef void admission_answer(Admission *a, Dataplane *dp, uint64_t now) noexcept n
     budget_spend(&a.budget, min(now_ns() - began, <uint64_t>askers * REPLY_MOST_NS))
 
 
-# ---- cookie replies to us
+# ---- cookie replies that we receive
 
 cdef void note_sent(Peer *peer, const uint8_t *message, uint32_t len) noexcept nogil:
-    """A message goes to the peer: a cookie reply may answer it, if it is an initiation or a response. In both gates."""
+    """Notes a message to the peer: a cookie reply may answer an initiation or a response. Under both gates."""
     peer.cookie_due = len == INITIATION_LEN or len == RESPONSE_LEN
     if peer.cookie_due:
         memcpy(&peer.sent_index, message + SENDER_AT, 4)
@@ -165,9 +165,10 @@ cdef void note_sent(Peer *peer, const uint8_t *message, uint32_t len) noexcept n
 
 
 cdef void cookie_reply(Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint64_t now) noexcept nogil:
-    """It answers the last handshake message to a peer, once, while that is in flight: then the core may have it.
+    """Passes a cookie reply on to the core if it answers the last handshake message to a peer, once, while in flight.
 
-    That is our initiation, or our response as long as nothing has come under its keypair. A forged one changes nothing.
+    That message is our initiation, or our response as long as no packet has come under its keypair. A forged reply
+    changes nothing.
     """
     cdef IndexEntry *entry
     cdef Peer *peer

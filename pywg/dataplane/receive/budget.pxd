@@ -1,14 +1,13 @@
-"""A bounded share of a thread's time for one kind of work, measured, with a few milliseconds in advance.
+"""A budget: a bounded share of a thread's time for one kind of work, measured, with a few milliseconds in advance.
 
-Half of it, and less while the thread has more to do than it can: what it does not get round to is lost, whatever it is.
-The work is done while there is credit, and its time is taken off afterwards. All zeros is an empty budget. One
-thread's.
+The share is half, and less while the thread has more to do than it can: messages of any kind are lost then. The work is
+done while there is credit, and its time is taken off afterwards. All zeros is an empty budget. For one thread.
 """
 from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
     BUDGET_SHARE_LOG2 = 1           # half of the time,
-    BUDGET_PRESSED_LOG2 = 3         # or an eighth: then it catches up, and has half again
+    BUDGET_PRESSED_LOG2 = 3         # or an eighth under pressure, until the thread has caught up
     BUDGET_MOST_NS = 4_000_000      # of credit, and of debt: a thread that lost its processor meanwhile goes on soon
 
 

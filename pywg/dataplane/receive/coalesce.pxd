@@ -1,7 +1,7 @@
-"""Packets for the TUN, of any peers and flows, become superframes: TCP segments TSO frames, UDP datagrams USO frames.
+"""Superframes for the TUN from packets of any peers and flows: TSO frames from TCP segments, USO frames from datagrams.
 
-The reverse of segment: what the kernel cuts out of a superframe again is what came in. Packets come from authenticated
-peers and may be hostile. A packet that may not be merged passes unchanged.
+The reverse of segment: when the kernel cuts a superframe, it gets back the packets that came in. Packets come from
+authenticated peers and may be hostile. A packet that may not be merged passes unchanged.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -34,7 +34,7 @@ cdef struct Frame:
     uint8_t protocol
     uint8_t count        # packets
     uint8_t id_step      # IPv4 ID from one packet to the next: 0 or 1
-    bint verified        # the head's checksums were looked at, and hold
+    bint verified        # the head's checksums were checked, and hold
     bint push            # the last packet's PSH
     int first            # index of the first Member, -1 for none
     int last
@@ -42,7 +42,7 @@ cdef struct Frame:
 
 
 cdef struct OpenFrame:
-    uint64_t tag         # ports, protocol and IP version: what most often tells flows apart
+    uint64_t tag         # ports, protocol and IP version, which tell most flows apart
     int frame
 
 
@@ -66,7 +66,7 @@ cdef void coalesce_free(Coalescer *c) noexcept nogil
 # Starts a new batch.
 cdef void coalesce_reset(Coalescer *c) noexcept nogil
 
-# Takes one packet, whose bytes, unlike the view, must stay there, writable, until the reset. `features`: COALESCE_TCP,
+# Takes one packet. Its bytes, unlike the view, must stay in place, writable, until the reset. `features`: COALESCE_TCP,
 # COALESCE_UDP, both or neither. 0, or -1 when the batch is full (write its frames, reset, add again).
 cdef int coalesce_add(Coalescer *c, const IpView *ip, int features) noexcept nogil
 

@@ -1,12 +1,11 @@
-"""Packets for the TUN become superframes. The contract of each function stands in coalesce.pxd.
+"""Superframes for the TUN from packets. The contract of each function stands in coalesce.pxd.
 
 The rules are those of Linux' GRO (tcp_gro_receive, udp_gro_receive, inet_gro_receive), made stricter until cutting the
-superframe again gives back what came in: TCP segments join only in sequence, with the same acknowledgement, window and
-options, and every member's checksums are verified, because the kernel will write new ones. Nothing is ever prepended.
+superframe again gives back what came in. TCP segments join only in sequence, with the same acknowledgement, window and
+options. Every member's checksums are verified, because the kernel will write new ones. Nothing is ever prepended.
 
-A packet whose flow is known closes that flow's open frame if it can't join it; one whose ports can't be told
-(fragments, IP options, extension headers) closes every frame between its two addresses. So no packet overtakes another
-of its flow.
+A packet that can't join the open frame of its flow closes it. A packet whose ports can't be told (fragments, IP
+options, extension headers) closes every frame between its two addresses. So no packet overtakes another of its flow.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -73,7 +72,7 @@ cdef int coalesce_count(Coalescer *c) noexcept nogil:
 
 
 cdef inline void read_packet(Packet *p, const IpView *ip) noexcept nogil:
-    """Plain TCP and UDP only: no IP options, extension headers or fragments."""
+    """Reads the flow and lengths of plain TCP and UDP: no IP options, extension headers or fragments."""
     cdef const TcpHeader *tcp = <const TcpHeader *>(ip.packet + ip.l4_offset)
     cdef const UdpHeader *udp = <const UdpHeader *>(ip.packet + ip.l4_offset)
     cdef uint32_t ip_len = IP4_LEN if ip.version == 4 else IP6_LEN
@@ -92,13 +91,13 @@ cdef inline void read_packet(Packet *p, const IpView *ip) noexcept nogil:
         p.push = tcp.flags & TCP_PSH != 0
         p.mergeable = p.payload_len != 0 and tcp.flags & ~<uint8_t>(TCP_PSH | TCP_ECE) == TCP_ACK
     else:
-        # A datagram with data and a checksum: segmentation would invent the checksum that was left out.
+        # A datagram with data and a checksum: segmentation would add a checksum that the sender left out.
         p.push = False
         p.mergeable = p.payload_len != 0 and ntohs(udp.len) == ip.len - ip.l4_offset and udp.check != 0
 
 
 cdef inline bint checksums_hold(const uint8_t *data, uint32_t len, uint32_t l4_offset, uint8_t protocol) noexcept nogil:
-    """Whether the IPv4 header's (if it is one) and the transport's checksum are right, in a packet read as above."""
+    """Whether the checksums of the IPv4 header (if it is one) and of the transport hold, in a mergeable packet."""
     cdef uint32_t l4_len = len - l4_offset
     cdef uint64_t pseudo
     if l4_offset == IP4_LEN:
@@ -116,7 +115,10 @@ cdef inline bint same_addresses(const Frame *f, const IpView *ip) noexcept nogil
 
 
 cdef inline bint ip_continues(Frame *f, const Packet *p) noexcept nogil:
-    """The IP header is the head's, but for what segmentation writes; IPv4 IDs count up, or stand still under DF."""
+    """Whether the IP header is the head's, but for what segmentation writes.
+
+    IPv4 IDs count up, or stand still under DF.
+    """
     cdef const Ip4Header *head4 = <const Ip4Header *>f.head
     cdef const Ip4Header *ip4 = <const Ip4Header *>p.ip.packet
     cdef const Ip6Header *head6 = <const Ip6Header *>f.head
@@ -133,7 +135,7 @@ cdef inline bint ip_continues(Frame *f, const Packet *p) noexcept nogil:
 
 
 cdef inline bint tcp_continues(const Frame *f, const Packet *p) noexcept nogil:
-    """In sequence, and the TCP header is the head's (as long, above all), but for sequence number, checksum and PSH."""
+    """Whether the segment is in sequence, and its header as long as the head's and equal but for checksum and PSH."""
     cdef const TcpHeader *head = <const TcpHeader *>(f.head + f.l4_offset)
     cdef const TcpHeader *tcp = <const TcpHeader *>(p.ip.packet + p.ip.l4_offset)
     return (
@@ -146,7 +148,10 @@ cdef inline bint tcp_continues(const Frame *f, const Packet *p) noexcept nogil:
 
 
 cdef bint joins(Frame *f, const Packet *p) noexcept nogil:
-    """Whether `p`, of the open frame's flow, may be its next packet. The dear question, the checksums, comes last."""
+    """Whether `p`, of the open frame's flow, may be its next packet.
+
+    Checksums are verified last: they are the expensive check.
+    """
     if not p.mergeable or p.payload_len > f.gso_size:
         return False
     if f.total_len + p.payload_len > IP_MAX_LEN or not ip_continues(f, p):
@@ -189,7 +194,7 @@ cdef void append_member(Coalescer *c, int slot, const Packet *p) noexcept nogil:
 
 
 cdef void open_frame(Coalescer *c, uint64_t tag, int frame) noexcept nogil:
-    """When the table is full a flow loses its place, in turn: it costs a merge, never the order."""
+    """Adds an open frame. A full table evicts one, in turn: that costs a merge, never the order."""
     cdef int slot = c.open_count
     if slot == COALESCE_MAX_FLOWS:
         slot = c.next_evicted
@@ -202,7 +207,7 @@ cdef void open_frame(Coalescer *c, uint64_t tag, int frame) noexcept nogil:
 
 
 cdef void append_frame(Coalescer *c, const Packet *p) noexcept nogil:
-    """`p` starts a frame, which stays open if others may join."""
+    """Starts a frame with `p`; it stays open if other packets may join."""
     cdef Frame *f = &c.frames[c.frame_count]
     c_assert(c.frame_count < c.max_packets)
     f.head = p.ip.packet
@@ -233,7 +238,7 @@ cdef inline int find_open(Coalescer *c, const Packet *p) noexcept nogil:
 
 
 cdef void close_between(Coalescer *c, const Packet *p) noexcept nogil:
-    """Closes what is open between the two addresses of `p`, whose ports can't be told."""
+    """Closes every open frame between the two addresses of `p`, whose ports can't be told."""
     cdef int slot = 0
     if p.ip.version == 0:
         return

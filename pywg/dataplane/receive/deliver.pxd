@@ -1,6 +1,6 @@
-"""What opened messages change, in the order they came in: the replay window, endpoint and timers of a peer, the TUN.
+"""Delivery of opened messages, in the order they came in: to the replay window, a peer's endpoint and timers, the TUN.
 
-One thread at a time: without helpers the one that receives, with them whoever finishes a slot (reorder).
+One thread at a time delivers: the receiving thread, or with helpers the thread that finishes slots (reorder).
 """
 from pywg.dataplane.receive.coalesce cimport COALESCE_MAX_IOV, Coalescer
 from pywg.dataplane.receive.open cimport ReceiveBatch

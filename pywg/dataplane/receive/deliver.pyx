@@ -1,4 +1,4 @@
-"""The ordered end of the inbound path (deliver.pxd).
+"""The ordered end of the receive path (deliver.pxd).
 
 `deliver` takes what is authentic and new, and checks that the peer owns the inner source; `write_frames` writes what
 the coalescer made of it.
@@ -40,7 +40,7 @@ cdef void delivery_free(Delivery *d) noexcept nogil:
 
 
 cdef int delivery_renew(Delivery *d, int vnet_hdr_len) noexcept nogil:
-    """For another virtio header. Between two batches. 0, or -1: no memory, and all is as it was."""
+    """Switches to another virtio header, between two batches. 0, or -1: no memory, and all is as it was."""
     cdef Coalescer *renewed = coalesce_new(COALESCE_PACKETS, vnet_hdr_len)
     c_assert(gates_are_mine(d.dp))
     if renewed == NULL:
@@ -50,10 +50,10 @@ cdef int delivery_renew(Delivery *d, int vnet_hdr_len) noexcept nogil:
     return 0
 
 
-# ---- what a message tells
+# ---- what a message says of its peer
 
 cdef void deliver(Delivery *d, ReceiveBatch *b) noexcept nogil:
-    """Takes what is authentic and new of an opened batch."""
+    """Takes the authentic and new messages of an opened batch."""
     cdef Dataplane *dp = d.dp
     cdef Group *group
     cdef Keypair *keypair
@@ -83,8 +83,8 @@ cdef void deliver(Delivery *d, ReceiveBatch *b) noexcept nogil:
 cdef void note_received(Dataplane *dp, Keypair *keypair, bint data, uint64_t now) noexcept nogil:
     cdef Peer *peer = keypair.peer
     if keypair == peer.next:
-        # The kernel's wg_noise_received_with_keypair(): a keypair that another has replaced since is never sent with.
-        # At once, and not by way of the control plane: the answer to this very packet must not go out under an old key.
+        # The kernel's wg_noise_received_with_keypair(): a keypair that another has replaced since never seals. This is
+        # done here and not by the control plane: the answer to this very packet must not go out under an old key.
         peer.next = NULL
         store_pointer(<void **>&peer.sending, NULL if keypair.expired else keypair)
         events_confirmed(&dp.events, peer, keypair.local_index)
@@ -102,7 +102,7 @@ cdef void note_received(Dataplane *dp, Keypair *keypair, bint data, uint64_t now
 
 cdef void take_packet(Delivery *d, Peer *peer, uint8_t *packet, uint32_t wire_len,
                       uint8_t outer_tos) noexcept nogil:
-    """Cryptokey routing: the inner source must be the peer's. Padding is cut off by the IP header's own length."""
+    """Cryptokey routing: the inner source must be the peer's. The IP header's own length cuts off the padding."""
     cdef Dataplane *dp = d.dp
     cdef uint32_t text_len = wire_len - WG_HEADER_LEN - TAG_LEN
     cdef IpView ip
@@ -126,7 +126,7 @@ cdef void take_packet(Delivery *d, Peer *peer, uint8_t *packet, uint32_t wire_le
 
 
 cdef void write_frames(Delivery *d) noexcept nogil:
-    """Writes the batch to the TUN. A frame that the TUN refuses is counted; the others go on."""
+    """Writes the coalescer's frames to the TUN. A frame that the TUN refuses is counted; the others go on."""
     cdef Dataplane *dp = d.dp
     cdef int i, n, tun = load_int(&dp.tun_fd), frames = coalesce_count(d.coalescer)
     cdef ssize_t written

@@ -1,8 +1,7 @@
-"""A batch of inbound messages: the memory they are received into, and what of them is transport data.
+"""A batch of received messages: the memory they are received into, and their transport data.
 
-Messages of one keypair that follow each other are a group, which is opened together. A batch is filled by the thread
-that receives; opening touches nothing but the group's datagrams; whatever a message that was authentic changes is
-delivery's.
+Messages of one keypair that follow each other are a group, which is opened together. The receiving thread fills a
+batch. Opening touches nothing but the group's datagrams. All that an authentic message changes is left to delivery.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
@@ -20,7 +19,7 @@ cdef struct Group:
     Keypair *keypair
     uint32_t first              # index of its first datagram
     uint32_t count
-    uint64_t authentic          # bit i: datagram first + i is
+    uint64_t authentic          # bit i: datagram first + i is authentic
 
 
 cdef struct ReceiveBatch:
@@ -32,7 +31,7 @@ cdef struct ReceiveBatch:
     Group groups[DATAGRAMS_MAX]
     uint8_t *datagrams[DATAGRAMS_MAX]
     uint32_t wire_lens[DATAGRAMS_MAX]
-    ReceiveMeta *sources[DATAGRAMS_MAX]    # what each came in: where from
+    ReceiveMeta *sources[DATAGRAMS_MAX]    # the message that each came in
 
 cdef int receive_batch_init(ReceiveBatch *b) noexcept nogil
 cdef void receive_batch_free(ReceiveBatch *b) noexcept nogil
@@ -41,7 +40,7 @@ cdef void receive_batch_open(ReceiveBatch *b, AeadContexts *contexts) noexcept n
 
 
 cdef inline bint receive_batch_starts_group(const ReceiveBatch *b, const Keypair *keypair) noexcept nogil:
-    """Whether the next message, of this keypair, can't be of the last group."""
+    """Whether the next message, which is of this keypair, can't join the last group."""
     cdef const Group *last
     if b.group_count == 0:
         return True
@@ -50,13 +49,13 @@ cdef inline bint receive_batch_starts_group(const ReceiveBatch *b, const Keypair
 
 
 cdef inline bint receive_batch_has_room(const ReceiveBatch *b) noexcept nogil:
-    """For one more datagram, and so for one more group. Asked before each that is added."""
+    """Whether there is room for one more datagram, and so for one more group. Called before each is added."""
     return b.datagram_count < DATAGRAMS_MAX
 
 
 cdef inline void receive_batch_add(ReceiveBatch *b, bint starts_group, Keypair *keypair, ReceiveMeta *message,
                                    uint8_t *datagram, uint32_t len) noexcept nogil:
-    """`receive_batch_has_room` said that there is room."""
+    """Adds a datagram. `receive_batch_has_room` said that there is room."""
     cdef Group *group
     c_assert(receive_batch_has_room(b))
     c_assert(b.group_count <= b.datagram_count)

@@ -1,4 +1,4 @@
-"""Batches of inbound messages (open.pxd)."""
+"""Batches of received messages (open.pxd)."""
 from libc.stdint cimport uint32_t
 from pywg.dataplane.crypto.aead cimport AEAD_BATCH, aead_use, open_batch
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts, aead_contexts_forget
@@ -26,7 +26,7 @@ cdef void receive_batch_clear(ReceiveBatch *b) noexcept nogil:
 
 
 cdef void receive_batch_open(ReceiveBatch *b, AeadContexts *contexts) noexcept nogil:
-    """Every group. `contexts` is the calling thread's."""
+    """Opens every group. `contexts`: the calling thread's."""
     cdef Group *group
     cdef uint32_t i
     for i in range(b.group_count):

@@ -1,4 +1,4 @@
-"""RX: UDP receive -> index lookup -> open -> replay -> source check -> coalesce -> TUN write.
+"""The receive path: UDP receive -> index lookup -> open -> replay -> source check -> coalesce -> TUN write.
 
 By one thread, or with helpers.
 """
@@ -12,7 +12,7 @@ from pywg.dataplane.reorder.reorder cimport Reorder
 from pywg.dataplane.state.dataplane cimport Dataplane
 
 cdef enum:
-    FAILURES_MAX = 8            # receives that fail in a row: this is no error of ICMP, of which each is told once
+    FAILURES_MAX = 8            # receives that fail in a row: not an ICMP error, which the socket reports once
     ERROR_PAUSE_MS = 10         # after an error of the TUN, a socket or poll() that would come again at once
     ERROR_PAUSE_NS = 10000000
 
@@ -23,11 +23,11 @@ cdef struct ReceivePath:
     int batch_count
     ReceiveBatch *batch             # the one that is being filled
     bint ready4, ready6             # the socket has a message, as the last poll() said
-    int failures4, failures6        # receives that failed in a row, as far as that counts
-    uint64_t resting_ns             # until when nothing is asked of sockets that fail; 0: none does
+    int failures4, failures6        # receives that failed in a row, up to FAILURES_MAX
+    uint64_t resting_ns             # until when failing sockets are left alone; 0: none fails
     int limit                       # messages that the next batch takes
-    bint alone                      # nobody else is opening or delivering
-    int full                        # batches in a row with as many messages as they take, as far as that counts
+    bint alone                      # no helper is opening or delivering
+    int full                        # full batches in a row, up to BEHIND_BATCHES
     bint no_free_batch              # no batch is free: nothing is received until half of them are
     Delivery delivery
     Admission admission

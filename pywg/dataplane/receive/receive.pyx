@@ -1,13 +1,13 @@
-"""Inbound flow, in the order of the functions below:
+"""The receive path, in the order of the functions below:
 
 1. `receive_step`, which a thread calls inside the gate (threads), takes up to 16 UDP messages of each socket that has
    any, or 8 long ones.
 2. `inbound` cuts a message that GRO merged into datagrams and tells handshake messages (admit) from transport data.
-3. `transport_message` finds the keypair and gathers what belongs to it (open), up to 64 messages a group.
+3. `transport_message` finds the keypair and gathers its messages in groups (open), of up to 64.
 4. Groups are opened in place and delivered (deliver), each as soon as it is complete. With helpers `pass_on` hands
-   the whole batch to them (reorder), unless it is small and no other is on its way: then nothing is gained by a hop.
+   the whole batch to them (reorder), unless it is small and no other is on its way: a hop gains nothing then.
 
-Nothing is believed of a datagram before its tag holds: the window, the endpoint and the timers move only after that.
+No field of a datagram is trusted before its tag holds: the window, the endpoint and the timers move only after that.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -37,10 +37,10 @@ from pywg.dataplane.wire.wireguard cimport MESSAGE_TRANSPORT, TRANSPORT_MIN_LEN,
 cdef enum:
     SMALL_BATCH = 65536     # bytes below which a batch is not worth a hop
     LONG_MESSAGE = 8192     # bytes of what GRO merges, on average, from which on few messages fill a batch:
-    LONG_MESSAGES = 8       # by then what came first is still in the cache, and has waited long enough
+    LONG_MESSAGES = 8       # after so many, the first is still in the cache, and has waited long enough
     LONG_MESSAGES_WITH_HELPERS = 4
-    PRESSED_BATCHES = 32    # full ones in a row: this thread should do nothing else
-    BEHIND_BATCHES = 256    # then the socket is soon full, or is already
+    PRESSED_BATCHES = 32    # full ones in a row: the receiving thread should do nothing else
+    BEHIND_BATCHES = 256    # full ones in a row: the socket is full, or soon will be
 
 
 cdef ReceivePath *receive_path_new(Dataplane *dp, int slots) noexcept nogil:
@@ -82,7 +82,7 @@ cdef void receive_path_free(ReceivePath *e) noexcept nogil:
 # ---- 1. a batch
 
 cdef void receive_step(ReceivePath *e) noexcept nogil:
-    """One batch of each socket that has one, inside the gate."""
+    """Takes one batch of each socket that has messages, inside the gate."""
     c_assert(gate_is_mine(&e.dp.receive_gate))
     if e.ready4 and e.dp.fd4 >= 0:
         receive(e, e.dp.fd4, &e.failures4)
@@ -96,7 +96,7 @@ cdef bint ready(ReceivePath *e) noexcept nogil:
     if e.pool == NULL:
         return True
     slot = reorder_next(&e.reorder)
-    # Where all batches wait for somebody who opens them, this thread does.
+    # Where all batches wait to be opened, this thread opens one.
     while slot < 0:
         if not reorder_work(&e.reorder, &e.contexts) and not reorder_has_room(&e.reorder):
             e.no_free_batch = True
@@ -116,7 +116,7 @@ cdef void receive(ReceivePath *e, int fd, int *failures) noexcept nogil:
     b = e.batch
     n = udp_receive(b.receiver, fd, e.limit)
     if n < 0:
-        # A socket's pending error (ICMP) is gone once it was told; any other one most likely comes again at once.
+        # The socket reports a pending error (ICMP) once; any other error most likely comes again at once.
         count(&e.dp.counters.rx_receive_error)
         failures[0] += 1
         if failures[0] >= FAILURES_MAX:
@@ -181,7 +181,7 @@ cdef void inbound(ReceivePath *e, ReceiveMeta *message, uint64_t now) noexcept n
 
 cdef void transport_message(ReceivePath *e, ReceiveMeta *message, uint8_t *datagram, uint32_t len,
                             uint64_t now) noexcept nogil:
-    """Adds the message to those that wait for the same keypair, if there is any hope for it."""
+    """Adds the message to the batch, in a group of its keypair's, unless it can't be valid."""
     cdef Dataplane *dp = e.dp
     cdef TransportHeader *header = <TransportHeader *>datagram
     cdef IndexEntry *entry
@@ -196,7 +196,7 @@ cdef void transport_message(ReceivePath *e, ReceiveMeta *message, uint8_t *datag
     if now - entry.keypair.birth_ns >= REJECT_AFTER_TIME * SECOND_NS:
         count(&dp.counters.rx_expired)
         return
-    # The window is delivery's. While a helper may be writing it, what is a replay is found out there.
+    # Delivery owns the window. While a helper may be writing it, replays are left to delivery.
     if e.alone and not replay_plausible(&entry.keypair.window, header.counter):
         count(&dp.counters.rx_replayed)
         return
@@ -218,7 +218,7 @@ cdef void open_and_deliver(ReceivePath *e, ReceiveBatch *b) noexcept nogil:
 
 
 cdef void pass_on(ReceivePath *e, bint large) noexcept nogil:
-    """With helpers: the batch is delivered, or on its way to that."""
+    """With helpers: delivers the batch, or hands it to them."""
     if e.batch.datagram_count == 0:
         return
     if e.alone and not large:
@@ -226,13 +226,13 @@ cdef void pass_on(ReceivePath *e, bint large) noexcept nogil:
         reorder_submit_worked(&e.reorder)
         reorder_finish(&e.reorder, False)
         return
-    store64(&e.dp.receive_pressure_ns, e.batch.now)   # who has work for helpers should do nothing but find it
+    store64(&e.dp.receive_pressure_ns, e.batch.now)   # a reader with work for helpers should do nothing but read
     reorder_submit(&e.reorder)
     count(&e.dp.counters.rx_shared)
     if large:
         pool_wake(e.pool)
     else:
-        # This thread has little else to do: it works on what is there, instead of waking another for it.
+        # This thread has little else to do: it works on the slots itself, instead of waking a helper.
         while reorder_work(&e.reorder, &e.contexts):
             pass
 
@@ -252,7 +252,7 @@ cdef bint deliver_slot(void *owner, int slot) noexcept nogil:
 # ---- the control plane, inside both gates
 
 cdef void receive_path_hold(ReceivePath *e) noexcept nogil:
-    """Returns when all that was received is delivered; nothing is before `receive_path_release`."""
+    """Returns when all received messages are delivered; none is from then until `receive_path_release`."""
     c_assert(gates_are_mine(e.dp))
     if e.pool != NULL:
         reorder_hold(&e.reorder)

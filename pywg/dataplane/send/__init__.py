@@ -1,1 +1,1 @@
-"""Floor 5: from the TUN to the UDP sockets: read, route, plan, cut, seal, send."""
+"""Floor 6: from the TUN to the UDP sockets: read, route, plan, cut, seal, send."""

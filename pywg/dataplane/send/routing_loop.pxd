@@ -1,11 +1,11 @@
-"""Routing loops: what we send to peers comes back through the TUN, as data to be sent.
+"""Routing loops: messages that we send to peers and that come back through the TUN, as data to be sent.
 
 Each round would make a larger message of the last one, and above the MTU two, for ever. The kernel's WireGuard looks at
 the route of each packet (ELOOP, drivers/net/wireguard/socket.c), and so forbids a peer that is reached through another
-one of the same interface. Here the packet tells: it goes to a peer's endpoint, and is a transport message of that
-peer's session, by an index that only the two ends know. So it is seen which peer is reached through which. A chain of
-such steps is a tunnel in a tunnel; a chain that closes is a loop, and the message that closes it is dropped. What goes
-into the loop is sealed once a peer in it, at the most.
+one of the same interface. Here the packet itself tells. It goes to a peer's endpoint, and is a transport message of
+that peer's session, by an index that only the two ends know. This shows which peer is reached through which. A chain of
+such steps is a tunnel in a tunnel; a chain that closes is a loop, and the message that closes it is dropped. A packet
+that enters a loop is sealed at most once for each peer in it.
 """
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -18,9 +18,9 @@ cdef bint routing_loop_closes(Dataplane *dp, Peer *through, const IpView *ip, ui
 
 
 cdef inline bint looks_like_transport(const IpView *ip) noexcept nogil:
-    """Whether it may be a transport message on its way to a peer: UDP, and the header of one.
+    """Whether the packet may be a transport message on its way to a peer: UDP, with the header of one.
 
-    What is too long for the TUN comes in fragments, of which the first looks so.
+    A message that is too long for the TUN comes in fragments, and the first of them looks like this.
     """
     cdef uint32_t kind
     if ip.l4_offset == 0 or ip.protocol != PROTO_UDP or ip.total_len - ip.l4_offset < UDP_LEN + WG_HEADER_LEN:

@@ -13,7 +13,7 @@ from pywg.dataplane.wire.ip cimport IpView, UdpHeader
 from pywg.dataplane.wire.wireguard cimport TransportHeader
 
 cdef enum:
-    LOOP_PEERS_MAX = 16     # a loop of more peers than these is not looked for
+    LOOP_PEERS_MAX = 16     # a loop of more peers is not looked for
 
 
 cdef bint is_for(Peer *peer, const IpView *ip, const UdpHeader *udp) noexcept nogil:
@@ -26,16 +26,16 @@ cdef bint is_for(Peer *peer, const IpView *ip, const UdpHeader *udp) noexcept no
 
 
 cdef Peer *next_through(const Dataplane *dp, const Peer *peer, uint64_t now) noexcept nogil:
-    """The peer that this one is reached through, as far as was seen in the last second; NULL: none."""
+    """The peer through which this one was reached in the last second; NULL: none was seen."""
     if peer.through == NULL or peer.through_epoch != dp.peers_freed or now - peer.through_seen_ns > SECOND_NS:
         return NULL
     return peer.through
 
 
 cdef bint routing_loop_closes(Dataplane *dp, Peer *through, const IpView *ip, uint64_t now) noexcept nogil:
-    """A transport message, by its looks, is to go to the peer `through`.
+    """Notes that what looks like a transport message is to go to the peer `through`.
 
-    True: it is ours, and would come back. That is told to the control plane now and then.
+    True: the message is ours, and would come back. The control plane hears of it at most once a second.
     """
     cdef const UdpHeader *udp = <const UdpHeader *>(ip.packet + ip.l4_offset)
     cdef const TransportHeader *header = <const TransportHeader *>(udp + 1)

@@ -1,9 +1,8 @@
-"""A batch of outbound packets: the memory they are read and cut into, what is planned for them, and their way out.
+"""A batch of packets to send: the memory they are read and cut into, the runs planned from them, and their sending.
 
-Three steps, which need not be one thread's: `send_batch_reserve` gives each run its keypair, its counters and its
-address, and notes that it is sent; `send_batch_seal` seals the runs and queues them; `send_batch_send` sends what is
-queued. After `send_batch_seal` nothing in a batch leads to a keypair, and nothing to a peer after
-`send_batch_forget_peers`.
+Three steps, which different threads may do. `send_batch_reserve` gives each run its keypair, its counters and its
+address, and notes that it is sent. `send_batch_seal` seals the runs and queues them. `send_batch_send` sends the queue.
+After `send_batch_seal` nothing in a batch leads to a keypair, and after `send_batch_forget_peers` nothing to a peer.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
@@ -38,7 +37,7 @@ cdef struct PlannedRun:
 cdef struct SendBatch:
     uint8_t *ring                   # packets that are sealed where they were read
     uint32_t ring_used
-    uint8_t *segments               # where superframes are cut to
+    uint8_t *segments               # datagrams that superframes are cut into
     uint32_t segments_used
     PlannedRun runs[MAX_RUNS]
     int run_count
@@ -59,8 +58,8 @@ cdef void send_batch_forget_peers(SendBatch *b) noexcept nogil
 cdef inline uint8_t *send_batch_next_packet(const SendBatch *b, int runs) noexcept nogil:
     """Where the next packet of the ring goes: up to READ_MAX bytes, with room for a header before and a tag after them.
 
-    NULL: the batch is full, or has no room for so many `runs`. Asked before every packet that is read or copied into
-    the ring; nothing else knows how much fits.
+    NULL: the batch is full, or has no room for so many `runs`. Called before every packet that is read or copied into
+    the ring; no other function knows how much fits.
     """
     if b.ring_used + PACKET_ROOM > RING_LEN or b.run_count + runs > MAX_RUNS:
         return NULL
@@ -68,12 +67,12 @@ cdef inline uint8_t *send_batch_next_packet(const SendBatch *b, int runs) noexce
 
 
 cdef inline uint8_t *send_batch_next_segments(const SendBatch *b, uint32_t *room) noexcept nogil:
-    """Where the datagrams of the next superframe go, and how many bytes there are."""
+    """Where the datagrams of the next superframe go; `room`: how many bytes are free there."""
     c_assert(b.segments_used <= SEGMENTS_LEN)
     room[0] = SEGMENTS_LEN - b.segments_used
     return b.segments + b.segments_used
 
 
 cdef inline Keypair *sending(const Peer *peer) noexcept nogil:
-    """What the peer's packets are sealed with now, or NULL."""
+    """The keypair that seals the peer's packets now, or NULL."""
     return <Keypair *>load_pointer(<void *const *>&peer.sending)

@@ -1,4 +1,4 @@
-"""Batches of outbound packets (seal.pxd)."""
+"""Batches of packets to send (seal.pxd)."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -26,7 +26,7 @@ cdef int send_batch_init(SendBatch *b) noexcept nogil:
     """0, or -1: no memory. `b` is all zeros, and to be freed in either case."""
     static_fits(READ_MAX % 16, 0)                   # padding ends at a multiple of 16
     static_fits(65535 + VNET_HDR_MAX, READ_MAX)     # an IP packet of any length
-    static_fits(VNET_HDR_MAX, WG_HEADER_LEN)        # the one stands where the other will
+    static_fits(VNET_HDR_MAX, WG_HEADER_LEN)        # the virtio header is read where WireGuard's will be written
     static_fits(MAX_RUNS, SEND_BATCH)               # each is queued, in a sender that is empty
     static_fits(RUN_MAX_DATAGRAMS * MAX_RUNS, BATCH_DATAGRAMS)
     b.ring = <uint8_t *>malloc(RING_LEN)
@@ -58,7 +58,7 @@ cdef void send_batch_plan(SendBatch *b, Peer *peer, uint8_t ecn, const Run *run)
 
 
 cdef void send_batch_plan_segments(SendBatch *b, Peer *peer, uint8_t ecn, const Run *runs, int n) noexcept nogil:
-    """Adds the runs that a superframe was cut to, where `send_batch_next_segments` said."""
+    """Adds the runs of a superframe, which was cut to where `send_batch_next_segments` said."""
     cdef int i
     for i in range(n):
         c_assert(runs[i].base == b.segments + b.segments_used)
@@ -95,7 +95,7 @@ cdef void send_batch_plan_packet(SendBatch *b, Peer *peer, uint8_t *packet, uint
 # ---- reserving
 
 cdef void send_batch_reserve(SendBatch *b, Dataplane *dp, uint64_t now) noexcept nogil:
-    """In the order of the runs, which is that of the counters. Inside the gate."""
+    """Gives each run its keypair, counters and address, in the order of the runs. Inside the gate."""
     cdef PlannedRun *planned
     cdef Peer *peer
     cdef int i
@@ -127,13 +127,13 @@ cdef void note_sent(Dataplane *dp, Peer *peer, const Keypair *keypair, const Run
 # ---- sealing and sending
 
 cdef void send_batch_seal(SendBatch *b, Dataplane *dp, AeadContexts *contexts) noexcept nogil:
-    """Every run. `contexts` is the calling thread's."""
+    """Seals and queues every run. `contexts`: the calling thread's."""
     cdef PlannedRun *planned
     cdef int i
     c_assert(b.sender.count == 0)
     for i in range(b.run_count):
         planned = &b.runs[i]
-        # What could not be sealed is not sent; its counters are not used again.
+        # A run that could not be sealed is not sent; its counters are not used again.
         if (aead_use(&contexts.sealer, keypair_seal_key(planned.keypair)) != 0
                 or seal_run(&contexts.sealer, &planned.run, planned.keypair.remote_index, planned.first_counter) != 0):
             count(&dp.counters.tx_seal_failed)
@@ -145,7 +145,10 @@ cdef void send_batch_seal(SendBatch *b, Dataplane *dp, AeadContexts *contexts) n
 
 
 cdef bint send_batch_send(SendBatch *b, Dataplane *dp) noexcept nogil:
-    """True: all is sent, and the batch is empty. False: the socket is full, and the rest waits for the next call."""
+    """Sends what is queued. True: all is sent, and the batch is empty.
+
+    False: the socket is full, and the rest waits for the next call.
+    """
     b.run_count = 0
     b.ring_used = 0
     b.segments_used = 0
@@ -153,5 +156,5 @@ cdef bint send_batch_send(SendBatch *b, Dataplane *dp) noexcept nogil:
 
 
 cdef void send_batch_forget_peers(SendBatch *b) noexcept nogil:
-    """Of a batch that was sealed: its peers may be freed."""
+    """Drops every pointer to a peer from a batch that was sealed: its peers may be freed."""
     udp_forget_peers(&b.sender)

@@ -1,7 +1,7 @@
-"""Superframes from the TUN (TSO4, TSO6, USO) become datagrams ready to be sealed; unfinished checksums are finished.
+"""Segmentation: datagrams ready to be sealed from superframes of the TUN (TSO4, TSO6, USO), and checksums to finish.
 
-Packets come from the local kernel, or from whoever holds the TUN's descriptor: every length is checked against the
-bytes that there are.
+Packets come from the local kernel, or from a process that holds the TUN's descriptor: every length is checked against
+the bytes that there are.
 """
 from libc.stdint cimport uint8_t, uint32_t
 
@@ -10,7 +10,7 @@ from pywg.dataplane.wire.run cimport Run
 from pywg.dataplane.wire.virtio cimport VnetHdr
 
 cdef enum:
-    SEG_UNKNOWN_GSO = -1  # a GSO type that was never asked for
+    SEG_UNKNOWN_GSO = -1  # a GSO type that the TUN was not set up for
     SEG_MALFORMED = -2    # the headers contradict the virtio header, each other or the packet's length
     SEG_NO_ROOM = -3      # more wire bytes than `out_room`, or more runs than `max_runs`
 

@@ -1,4 +1,4 @@
-"""Superframes from the TUN become datagrams ready to be sealed. The contract of each function stands in segment.pxd.
+"""Segmentation of superframes from the TUN. The contract of each function stands in segment.pxd.
 
 The segments are those that Linux' own segmentation makes (tcp_gso_segment, __udp_gso_segment): the IPv4 ID counts up,
 the sequence number advances, FIN and PSH stay on the last segment only, CWR on the first only, and every checksum is
@@ -28,7 +28,7 @@ cdef struct Superframe:
 
 
 cdef int read_superframe(Superframe *s, const VnetHdr *hdr, const IpView *ip) noexcept nogil:
-    """Everything about the frame, checked. 0 or SEG_*."""
+    """Checks the frame and fills `s`. 0 or SEG_*."""
     cdef uint8_t gso_type = hdr.gso_type & ~<uint8_t>VNET_GSO_ECN
     if gso_type != VNET_GSO_TCPV4 and gso_type != VNET_GSO_TCPV6 and gso_type != VNET_GSO_UDP_L4:
         return SEG_UNKNOWN_GSO
@@ -123,7 +123,7 @@ cdef inline void write_tcp(const Superframe *s, TcpHeader *tcp, uint32_t i, uint
 
 
 cdef inline void write_udp(const Superframe *s, UdpHeader *udp, uint32_t l4_len, uint64_t payload_sum) noexcept nogil:
-    """A UDP checksum of zero would say that there is none: all ones stands for it (RFC 768)."""
+    """A UDP checksum of zero means that there is none: all ones stands for a sum of zero (RFC 768)."""
     cdef uint16_t check
     udp.len = htons(l4_len)
     check = csum_fold(s.l4_sum + payload_sum + udp.len)
@@ -131,7 +131,7 @@ cdef inline void write_udp(const Superframe *s, UdpHeader *udp, uint32_t l4_len,
 
 
 cdef inline void write_segment(const Superframe *s, uint8_t *packet, uint32_t i, uint32_t payload_len) noexcept nogil:
-    """Segment `i`, with `payload_len` bytes of payload, to `packet`."""
+    """Writes segment `i`, with `payload_len` bytes of payload, to `packet`."""
     cdef uint32_t packet_len = s.header_len + payload_len
     cdef uint32_t l4_len = packet_len - s.ip.l4_offset
     cdef const uint8_t *payload = s.ip.packet + s.header_len + i * s.gso_size
@@ -166,7 +166,7 @@ cdef int segment_frame(
         out += WG_HEADER_LEN + s.header_len + payload_len
         memset(out, 0, padding)
         out += padding + TAG_LEN
-    # What was written is what plan_runs() found room for.
+    # The datagrams end where plan_runs() said.
     c_assert(out == runs[run_count - 1].base + (runs[run_count - 1].count - 1) * runs[run_count - 1].stride
              + runs[run_count - 1].last_wire)
     return run_count

@@ -1,4 +1,4 @@
-"""TX: TUN read -> peer lookup -> segment -> seal -> UDP send, by one thread, or with helpers."""
+"""The send path: TUN read -> peer lookup -> segment -> seal -> UDP send, by one thread, or with helpers."""
 from libc.stdint cimport uint8_t, uint64_t
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
 from pywg.dataplane.reorder.pool cimport Pool
@@ -19,12 +19,12 @@ cdef struct SendPath:
     SendBatch *batches              # one, or one for each slot of `reorder`
     int batch_count
     SendBatch *batch                # the one that is being filled
-    uint8_t backlog                 # atomic: UDP said EAGAIN, and nothing is read until what is queued has gone
+    uint8_t backlog                 # atomic: a socket is full, and nothing is read until the queue is sent
     uint8_t backlog_family          # atomic: 4 or 16, the family of the socket that is full
     bint filling                    # `batch` takes more
     bint no_free_batch              # no batch is free: nothing is read until half of them are
     bint failing                    # the last read of the TUN failed, for a reason that may pass
-    uint64_t now, heavy_ns          # when the last batch began, and the last one that was more than acknowledgements
+    uint64_t now, heavy_ns          # when the last batch began, and the last heavy one (HEAVY_BYTES)
     TokenBucket icmp
     uint8_t reply[VNET_HDR_MAX + ICMP_REPLY_MAX]
     # With helpers only

@@ -1,4 +1,4 @@
-"""Outbound flow, in the order of the functions below:
+"""The send path, in the order of the functions below:
 
 1. `send_step`, which a thread calls inside the gate (handoff), reads until the TUN is empty or the batch is 64
    packets or 64 KiB.
@@ -6,9 +6,9 @@
 3. `plan_frame` cuts a superframe into datagrams; `send_batch_plan_packet` appends a packet, where it was read, to the
    run before it if both go to the same peer and have the same length.
 4. `pass_on` seals every run and sends it, a run in one send where the kernel segments (seal). With helpers it hands
-   the batch to them (reorder), unless the TUN is empty and no batch is on its way: then nothing is gained by a hop.
+   the batch to them (reorder), unless the TUN is empty and no batch is on its way: a hop gains nothing then.
 
-The control plane calls `send_staged` with both gates held, so it never meets the thread in here.
+The control plane calls `send_staged` with both gates held, so no thread is in here meanwhile.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -86,7 +86,7 @@ cdef void send_path_free(SendPath *e) noexcept nogil:
 # ---- 1. a batch
 
 cdef bint send_step(SendPath *e) noexcept nogil:
-    """One batch, inside the gate. False: there is nothing to do until poll() says so."""
+    """Reads and passes on one batch, inside the gate. False: there is nothing to do until poll() says so."""
     cdef Dataplane *dp = e.dp
     cdef uint64_t now
     cdef uint32_t packets = 0, taken = 0
@@ -98,7 +98,7 @@ cdef bint send_step(SendPath *e) noexcept nogil:
         return False
     now = e.now = now_ns()
     while packets < BATCH_PACKETS and taken < BATCH_BYTES and e.filling:
-        # Each time: what is staged may have filled the batch.
+        # Checked for each packet: staged packets may have filled the batch.
         packet = send_batch_next_packet(e.batch, RUNS_FOR_A_FRAME)
         if packet == NULL:
             break
@@ -121,7 +121,7 @@ cdef bint send_step(SendPath *e) noexcept nogil:
 
 
 cdef bint ready(SendPath *e) noexcept nogil:
-    """Whether UDP takes what it did not take before, and there is a batch to fill."""
+    """Whether a full socket's backlog is sent, and there is a batch to fill."""
     if e.pool == NULL:
         e.filling = not e.backlog or send(e, e.batch)
         store8(&e.backlog, not e.filling)
@@ -129,7 +129,7 @@ cdef bint ready(SendPath *e) noexcept nogil:
     if load8(&e.reorder.backlog):
         reorder_finish(&e.reorder, True)
     e.no_free_batch = False
-    # Where all batches wait for somebody who seals them, this thread does.
+    # Where all batches wait to be sealed, this thread seals one.
     while not next_batch(e) and not e.backlog:
         if not reorder_work(&e.reorder, &e.contexts) and not reorder_has_room(&e.reorder):
             e.no_free_batch = True
@@ -138,7 +138,7 @@ cdef bint ready(SendPath *e) noexcept nogil:
 
 
 cdef bint next_batch(SendPath *e) noexcept nogil:
-    """With helpers. False: there is none, or what is in them can't be sent now."""
+    """With helpers: takes the next batch to fill. False: none is free, or what is in them can't be sent now."""
     cdef int slot = reorder_next(&e.reorder)
     store8(&e.backlog, load8(&e.reorder.backlog))
     e.filling = slot >= 0 and not e.backlog
@@ -160,12 +160,12 @@ cdef bint read_failed(SendPath *e, int error) noexcept nogil:
         store8(&dp.events.tun_gone, 1)
         events_signal(&dp.events)
         return False
-    # Anything else passes (EIO while the link comes or goes): not as fast as a loop can turn, though.
+    # Other errors pass (EIO while the link comes or goes), but reading again at once would spin.
     e.failing = True
     return False
 
 
-# ---- 2. whose packet it is
+# ---- 2. the peer of a packet
 
 cdef void outbound(SendPath *e, uint8_t *packet, uint32_t packet_len, uint64_t now) noexcept nogil:
     cdef Dataplane *dp = e.dp
@@ -198,7 +198,7 @@ cdef void outbound(SendPath *e, uint8_t *packet, uint32_t packet_len, uint64_t n
 
 
 cdef void answer_unreachable(SendPath *e, const IpView *ip, uint64_t now) noexcept nogil:
-    """Tells the inner sender, if it may be told and was not told too much already."""
+    """Sends the inner sender an unreachable, if the RFCs allow an answer and the rate limit does."""
     cdef Dataplane *dp = e.dp
     cdef uint32_t len
     if not token_bucket_take(&e.icmp, now, ICMP_PER_SECOND, ICMP_BURST):
@@ -213,7 +213,7 @@ cdef void answer_unreachable(SendPath *e, const IpView *ip, uint64_t now) noexce
 
 
 cdef bint may_send(SendPath *e, Peer *peer, uint64_t now) noexcept nogil:
-    """Notes that the peer has data to send. False: it has to be staged, behind what is, or for want of a keypair."""
+    """Notes that there is data for the peer. False: stage it, for want of a keypair or behind other staged packets."""
     cdef Dataplane *dp = e.dp
     store64(&peer.last_data_sent, now)
     if not can_seal(sending(peer), now):
@@ -227,7 +227,7 @@ cdef bint may_send(SendPath *e, Peer *peer, uint64_t now) noexcept nogil:
 # ---- 3. runs
 
 cdef void plan_frame(SendPath *e, Peer *peer, const VnetHdr *hdr, const IpView *ip, uint64_t now) noexcept nogil:
-    """A superframe becomes one run, or more when it holds more than one UDP send may."""
+    """Plans a superframe as one run, or more where it exceeds one UDP send."""
     cdef Dataplane *dp = e.dp
     cdef Run runs[RUNS_FOR_A_FRAME]
     cdef uint32_t room
@@ -256,9 +256,9 @@ cdef void stage_run(Dataplane *dp, Peer *peer, const Run *run) noexcept nogil:
 
 
 cdef bint plan_staged(SendPath *e, Peer *peer, uint64_t now) noexcept nogil:
-    """Plans, and when a batch is full passes it on, all that is staged for a peer that has a keypair.
+    """Plans all packets staged for a peer that has a keypair, and passes a batch on whenever it is full.
 
-    False: UDP is full, or there is no other batch.
+    False: the socket is full, or there is no other batch.
     """
     cdef StagedPacket *staged
     cdef uint8_t *packet
@@ -279,9 +279,9 @@ cdef bint plan_staged(SendPath *e, Peer *peer, uint64_t now) noexcept nogil:
 # ---- 4. seal and send
 
 cdef bint pass_on(SendPath *e, bint drained, uint64_t now) noexcept nogil:
-    """All that is planned is sent, or in the hands of helpers. False: nothing more can be planned now.
+    """Seals and sends the planned runs, or hands them to helpers. False: no more can be planned now.
 
-    `drained`: the TUN had no more.
+    `drained`: the TUN had no more packets.
     """
     cdef Dataplane *dp = e.dp
     cdef SendBatch *b = e.batch
@@ -306,14 +306,14 @@ cdef bint pass_on(SendPath *e, bint drained, uint64_t now) noexcept nogil:
         if not drained:
             pool_wake(e.pool)
         else:
-            # This thread has nothing else to do: it works on what is there, instead of waking another for it.
+            # This thread has nothing else to do: it works on the slots itself, instead of waking a helper.
             while reorder_work(&e.reorder, &e.contexts):
                 pass
     return next_batch(e)
 
 
 cdef bint send(SendPath *e, SendBatch *b) noexcept nogil:
-    """False: UDP is full."""
+    """Sends the batch. False: the socket is full."""
     if send_batch_send(b, e.dp):
         return True
     store8(&e.backlog_family, b.sender.queue[b.sender.sent].to.ip_len)
@@ -333,9 +333,9 @@ cdef bint send_slot(void *owner, int slot) noexcept nogil:
 # ---- the control plane, inside both gates
 
 cdef void send_path_hold(SendPath *e) noexcept nogil:
-    """Returns when no helper has anything of this direction, nor will have before `send_path_release`.
+    """Returns when no helper has a slot of this direction; none gets one before `send_path_release`.
 
-    What waits for a full socket has forgotten its peers then: they may be freed next.
+    Messages that wait for a full socket point to no peer any more: peers may be freed next.
     """
     cdef int i
     c_assert(gates_are_mine(e.dp))
@@ -354,9 +354,9 @@ cdef void send_path_release(SendPath *e) noexcept nogil:
 
 
 cdef bint send_staged(SendPath *e, Peer *peer, bint keepalive_if_none, uint64_t now) noexcept nogil:
-    """Sends what is staged, or an empty packet (the kernel's wg_packet_send_keepalive). False: not sent, or not all.
+    """Sends the staged packets, or an empty one (wg_packet_send_keepalive in Linux). False: not sent, or not all.
 
-    What there is to send and no keypair for is a reason for a handshake, and the session then begins with it.
+    Without a usable keypair it asks for a handshake, if there is something to send, which then begins the session.
     """
     c_assert(gates_are_mine(e.dp))
     if not has_endpoint(peer):

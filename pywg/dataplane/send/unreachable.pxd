@@ -1,9 +1,9 @@
 """Destination unreachable, to the inner sender of a packet that no peer takes: what the kernel's WireGuard answers.
 
-Host unreachable (RFC 792) or address unreachable (RFC 4443). It leaves by a raw socket, whose source the kernel chooses
-as that of its own errors. Where there is no socket, or it refuses, it is written to the TUN, from the destination's own
-address: ours would be a martian on its way in, and the destination's is routed to the TUN, so that reverse path filters
-let it pass.
+Host unreachable (RFC 792) or address unreachable (RFC 4443). It leaves by a raw socket, for which the kernel chooses
+the source as it does for its own errors. Where there is no socket, or it refuses, the answer is written to the TUN,
+from the destination's own address. Our own address would be a martian coming from the TUN; the destination's is routed
+to the TUN, so reverse path filters let it pass.
 """
 from libc.stdint cimport uint8_t, uint32_t
 

@@ -35,8 +35,11 @@ cdef bint is_unspecified6(const uint8_t *address) noexcept nogil:
 
 
 cdef bint is_answerable(const IpView *ip) noexcept nogil:
-    """RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e): no errors about errors, later fragments, what was sent to or
-    came from no one host, or what has no whole transport header."""
+    """Whether an error may answer the packet (RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e)).
+
+    Not if it is an error itself or a later fragment, was sent to or came from no single host, or has no whole transport
+    header.
+    """
     cdef uint8_t kind
     if ip.l4_offset == 0 or ip.total_len - ip.l4_offset < ICMP_LEN:
         return False
@@ -51,7 +54,7 @@ cdef bint is_answerable(const IpView *ip) noexcept nogil:
 
 
 cdef uint32_t icmp_unreachable(const IpView *ip, uint8_t *reply) noexcept nogil:
-    """Writes the answer. Its length, 0 for none; at most ICMP_REPLY_MAX bytes."""
+    """Writes the answer. Its length, at most ICMP_REPLY_MAX bytes; 0: there is none."""
     cdef uint32_t header_len = IP4_LEN if ip.version == 4 else IP6_LEN
     cdef uint32_t room = REPLY4_MAX if ip.version == 4 else ICMP_REPLY_MAX
     cdef uint32_t reply_len = min(header_len + ICMP_LEN + ip.len, room)
@@ -91,9 +94,9 @@ cdef uint32_t icmp_unreachable(const IpView *ip, uint8_t *reply) noexcept nogil:
 
 
 cdef bint icmp_send(int fd4, int fd6, const uint8_t *reply, uint32_t reply_len) noexcept nogil:
-    """Sends what `icmp_unreachable` has written through the raw socket of its family, without its IP header.
+    """Sends what `icmp_unreachable` wrote through the raw socket of its family, without its IP header.
 
-    False: there is none, or it refused, and nothing was sent.
+    False: there is no socket, or it refused, and nothing was sent.
     """
     cdef sockaddr_in in4
     cdef sockaddr_in6 in6
