@@ -1,9 +1,9 @@
 """Allowed IPs: which peer owns an inner address (cryptokey routing, paper section 2).
 
-A path-compressed binary trie for each address family, as the kernel's. An address is held left-aligned in two words,
+A path-compressed binary trie for each address family, like the kernel's. An address is held left-aligned in two words,
 so IPv4 and IPv6 share everything but the lookup. A node fills one cache line. The lookups are here to be inlined into
-the packet path; what changes the trie is in allowedips.pyx. Nothing here locks: a change excludes lookups and other
-changes, and that is the caller's job.
+the packet path; changes to the trie are in allowedips.pyx. Nothing here locks: the caller makes sure that a change
+excludes lookups and other changes.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -48,7 +48,7 @@ cdef struct AllowedNode:
     uint16_t ip_len             # 4 or 16
 
 
-# Embedded in whatever owns prefixes (a peer). All zeros: owns none.
+# Embedded in the owner of prefixes (a peer). All zeros: owns none.
 cdef struct AllowedOwner:
     AllowedNode *first
     uint32_t count
@@ -58,7 +58,7 @@ cdef struct AllowedIps:
     AllowedNode *root4
     AllowedNode *root6
     AllowedNode *chunks         # blocks of nodes; node 0 of each links to the one before it through `next`
-    AllowedNode *free_nodes     # given back, linked through `next`
+    AllowedNode *free_nodes     # nodes given back, linked through `next`
     uint32_t chunk_len          # nodes in the newest chunk
     uint32_t chunk_used
     uint32_t capacity           # nodes that there is memory for
@@ -118,5 +118,5 @@ cdef inline AllowedOwner *allowedips_lookup6(const AllowedIps *table, const uint
 
 
 cdef inline AllowedOwner *allowedips_lookup(const AllowedIps *table, const uint8_t *ip, int ip_len) noexcept nogil:
-    """The same, of 4 or 16 bytes."""
+    """The owner of the longest prefix that holds the address of 4 or 16 bytes, or NULL."""
     return allowedips_lookup4(table, ip) if ip_len == 4 else allowedips_lookup6(table, ip)

@@ -1,8 +1,8 @@
 """Allowed IPs: changes to the trie of allowedips.pxd.
 
 Every node with a prefix is in its owner's ring, so that an owner's prefixes are listed and removed without a look at
-anyone else's. Nodes come from chunks that double in size; what is removed goes back to the free nodes, and an empty
-trie gives back all of its memory.
+those of other owners. Nodes come from chunks that double in size. Removed nodes become free nodes, and an empty trie
+gives back all of its memory.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -33,7 +33,7 @@ cdef void allowedips_free(AllowedIps *table) noexcept nogil:
 cdef int allowedips_insert(
     AllowedIps *table, const uint8_t *ip, int ip_len, int cidr, AllowedOwner *owner
 ) noexcept nogil:
-    """Gives the prefix to `owner`, whoever had it; bits past `cidr` are ignored. Returns 0.
+    """Gives the prefix to `owner`, also if another owner has it; bits past `cidr` are ignored. Returns 0.
 
     -1, and no change, when there is no memory. The caller has checked that ip_len is 4 or 16, and cidr fits it.
     """
@@ -77,7 +77,7 @@ cdef int allowedips_insert(
 cdef bint allowedips_remove(
     AllowedIps *table, const uint8_t *ip, int ip_len, int cidr, AllowedOwner *owner
 ) noexcept nogil:
-    """Takes the prefix from `owner`; False when it is not there or someone else's."""
+    """Takes the prefix from `owner`; False when it is not there or another owner's."""
     cdef uint64_t high, low
     load_prefix(ip, ip_len, cidr, &high, &low)
     return remove_prefix(table, high, low, ip_len, cidr, owner)
@@ -125,7 +125,7 @@ cdef bint remove_prefix(
         return False
     disown(table, node)
     drop_if_idle(table, link)
-    # That may have left a fork above with one side only.
+    # That may have left a fork above with only one side.
     if parent_link != NULL:
         drop_if_idle(table, parent_link)
     if table.nodes == 0:
@@ -134,7 +134,7 @@ cdef bint remove_prefix(
 
 
 cdef void drop_if_idle(AllowedIps *table, AllowedNode **link) noexcept nogil:
-    """Takes a node without an owner out of the trie, unless it parts two subtrees."""
+    """Takes a node without an owner out of the trie, unless it forks two subtrees."""
     cdef AllowedNode *node = link[0]
     if node == NULL or node.owner != NULL or (node.child[0] != NULL and node.child[1] != NULL):
         return
@@ -143,7 +143,7 @@ cdef void drop_if_idle(AllowedIps *table, AllowedNode **link) noexcept nogil:
 
 
 cdef void own(AllowedIps *table, AllowedNode *node, AllowedOwner *owner) noexcept nogil:
-    """Puts the node's prefix at the end of the owner's ring; one that it has already stays in its place."""
+    """Puts the node's prefix at the end of the owner's ring; a prefix that the owner has already stays in its place."""
     if node.owner == owner:
         return
     if node.owner != NULL:
@@ -212,9 +212,9 @@ cdef int add_chunk(AllowedIps *table) noexcept nogil:
 
 
 cdef int allowedips_reserve(AllowedIps *table, uint32_t prefixes) noexcept nogil:
-    """So many more prefixes can be inserted without further memory, unless the trie becomes empty. -1: no memory."""
+    """Allocates for so many more inserts: they need no further memory, unless the trie becomes empty. -1: no memory."""
     while table.capacity - table.nodes < 2 * <uint64_t>prefixes:    # a fork, and the prefix
-        # What is left of a chunk when the next one comes would be lost.
+        # The rest of a chunk would be lost when the next one is added.
         while table.chunk_used < table.chunk_len:
             table.chunks[table.chunk_used].next = table.free_nodes
             table.free_nodes = &table.chunks[table.chunk_used]
@@ -225,7 +225,7 @@ cdef int allowedips_reserve(AllowedIps *table, uint32_t prefixes) noexcept nogil
 
 
 cdef void free_chunks(AllowedIps *table) noexcept nogil:
-    """Gives all memory of the nodes back; only for a trie that has none in use, or that goes away."""
+    """Frees all nodes; only for a trie that has none in use, or that is being freed."""
     cdef AllowedNode *chunk = table.chunks
     cdef AllowedNode *older
     while chunk != NULL:

@@ -1,4 +1,4 @@
-"""The shared state's making and end; no thread runs before the one or after the other (dataplane.pxd)."""
+"""Allocation and freeing of the shared state (dataplane.pxd); no thread runs before the one or after the other."""
 from libc.stdlib cimport calloc, free
 from pywg.dataplane.crypto.cookie_mac cimport macs_free
 from pywg.dataplane.state.allowedips cimport allowedips_free, allowedips_new
@@ -9,7 +9,7 @@ from pywg.dataplane.sys.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd
 
 
 cdef Dataplane *dataplane_new(const AeadBackend *aead) noexcept nogil:
-    """Without descriptors and peers; `macs` is yet to be initialized. NULL: no memory, or no descriptors."""
+    """A state without TUN, sockets and peers; `macs` is not initialized. NULL: no memory, or no descriptors."""
     cdef Dataplane *dp = <Dataplane *>calloc(1, sizeof(Dataplane))
     if dp == NULL:
         return NULL
@@ -29,7 +29,7 @@ cdef Dataplane *dataplane_new(const AeadBackend *aead) noexcept nogil:
 
 
 cdef void dataplane_free(Dataplane *dp) noexcept nogil:
-    """Without its peers, which are freed before."""
+    """Frees the state. Its peers have to be freed before."""
     if dp == NULL:
         return
     if dp.allowed != NULL:

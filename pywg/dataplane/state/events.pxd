@@ -1,8 +1,8 @@
-"""What the threads tell the control plane: handshake messages, and what happened to which peer.
+"""Events from the threads to the control plane: handshake messages, and what happened to which peer.
 
-Handshake messages go through a bounded ring (RX writes, the control plane reads): a flood fills it, and then they are
-dropped and counted. Facts about peers must not get lost: they are bits in the peer, and a list of peers that have any.
-One eventfd wakes the control plane for both.
+Handshake messages go through a bounded ring, which the receiving thread writes and the control plane reads. A flood
+fills it; further messages are dropped and counted. Facts about peers must not get lost: they are bits in the peer, and
+a list of the peers that have any. One eventfd wakes the control plane for both.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg.dataplane.state.peer cimport Peer
@@ -12,7 +12,7 @@ from pywg.dataplane.wire.wireguard cimport INITIATION_LEN
 
 cdef enum:
     MESSAGE_RING = 4096                 # the kernel's MAX_QUEUED_INCOMING_HANDSHAKES
-    UNDER_LOAD_AT = 512                 # an eighth, the kernel's threshold; and for one second after
+    UNDER_LOAD_AT = 512                 # messages waiting: an eighth, the kernel's threshold; lasts one second more
 
 # Device-wide facts
 cdef enum:
@@ -29,7 +29,7 @@ cdef struct EventQueue:
     int fd                      # eventfd
     uint8_t signalled           # atomic: the eventfd is readable
     Message *ring
-    uint64_t written            # atomic: messages ever written (RX)
+    uint64_t written            # atomic: messages ever written (receiving thread)
     uint64_t taken              # atomic: messages ever taken (control plane)
     uint64_t loaded_until_ns    # atomic: under load until then
     uint8_t tun_gone            # atomic

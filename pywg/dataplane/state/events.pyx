@@ -29,13 +29,13 @@ cdef void events_free(EventQueue *queue) noexcept nogil:
 
 
 cdef void events_signal(EventQueue *queue) noexcept nogil:
-    """Makes the eventfd readable; one system call until the control plane has been there."""
+    """Makes the eventfd readable; one system call until the control plane rearms it."""
     if swap8(&queue.signalled, 1) == 0:
         eventfd_write(queue.fd, 1)
 
 
 cdef bint events_rearm(EventQueue *queue) noexcept nogil:
-    """The control plane, before it looks: the eventfd is quiet again, and whatever comes now signals."""
+    """Makes the eventfd unreadable, so that later events signal. The control plane calls it before it takes events."""
     cdef uint64_t ignored
     eventfd_read(queue.fd, &ignored)
     swap8(&queue.signalled, 0)
@@ -61,7 +61,7 @@ cdef void events_raise(EventQueue *queue, Peer *peer, uint32_t events) noexcept 
 
 
 cdef void events_confirmed(EventQueue *queue, Peer *peer, uint32_t local_index) noexcept nogil:
-    """A peer has one unconfirmed keypair at a time; of two events the later index is the one that counts."""
+    """Raises EVENT_CONFIRMED. A peer has one unconfirmed keypair at a time, so of two events the later index counts."""
     pthread_mutex_lock(&queue.lock)
     peer.confirmed_index = local_index
     pthread_mutex_unlock(&queue.lock)
@@ -69,7 +69,7 @@ cdef void events_confirmed(EventQueue *queue, Peer *peer, uint32_t local_index) 
 
 
 cdef void events_forget(EventQueue *queue, Peer *peer) noexcept nogil:
-    """Takes a peer that is going away off the list."""
+    """Takes a peer that is about to be freed off the list."""
     cdef Peer *before = NULL
     cdef Peer *at
     pthread_mutex_lock(&queue.lock)
@@ -106,7 +106,7 @@ cdef Peer *events_take(EventQueue *queue, uint32_t *events, uint32_t *confirmed_
 
 cdef bint events_push(EventQueue *queue, const Endpoint *source, const uint8_t *data, uint32_t len,
                       uint64_t now) noexcept nogil:
-    """Hands a handshake message over (RX only). False: the ring is full."""
+    """Hands a handshake message to the control plane. For the receiving thread alone. False: the ring is full."""
     cdef uint64_t written = queue.written
     cdef uint64_t waiting = written - load64_acquire(&queue.taken)
     cdef Message *slot
@@ -126,7 +126,7 @@ cdef bint events_push(EventQueue *queue, const Endpoint *source, const uint8_t *
 
 
 cdef Message *events_next_message(EventQueue *queue) noexcept nogil:
-    """The oldest message, or NULL; it stays where it is until it is dropped."""
+    """The oldest message, or NULL; it stays valid until `events_drop_message`."""
     if load64_acquire(&queue.written) == queue.taken:
         return NULL
     return &queue.ring[queue.taken % MESSAGE_RING]

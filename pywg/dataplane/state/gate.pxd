@@ -1,10 +1,13 @@
-"""How the control plane changes what the threads read: each thread holds its own gate for one batch at a time
-(RX's thread also that of TX, while TX is lent to it, but never both).
+"""The gates, through which the control plane changes what the threads read.
 
-The control plane takes the gates of both threads, so nothing that it frees can still be held. The turnstile makes it
-fair: a thread in full swing queues behind a waiting control plane instead of taking its gate again at once. Two
-uncontended locks a batch cost about 50 ns, against some 100 us that a full batch takes.
-Order: TX's gate, then RX's. Inside, no system call waits: there are sends, receives, the TUN's I/O, and kicks.
+There is a gate for each direction. The sending and the receiving thread each hold their own for one batch at a time.
+The receiving thread also takes the sending gate, while sending is handed off to it, but never both.
+
+The control plane takes both gates, so no thread can still hold what it frees. The turnstile makes that fair: a busy
+thread queues behind a waiting control plane instead of taking its gate again at once. Two uncontended locks a batch
+cost about 50 ns, against some 100 us that a full batch takes.
+Order: the sending gate, then the receiving one. Inside, no system call waits: there are sends, receives, the TUN's I/O,
+and kicks.
 """
 from libc.stdint cimport uint64_t
 from pywg.dataplane.sys.linux cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t
@@ -53,5 +56,5 @@ cdef inline void gate_leave(Gate *gate) noexcept nogil:
 
 
 cdef inline bint gate_is_mine(const Gate *gate) noexcept nogil:
-    """For c_assert alone: the calling thread is inside."""
+    """Whether the calling thread is inside; for c_assert alone."""
     return holder(gate) == pthread_self()

@@ -1,7 +1,7 @@
-"""Receiver indices: which keypair, or which peer's handshake in flight, a datagram names.
+"""Receiver indices: the keypair, or the peer with a handshake in flight, that a datagram names.
 
 Open addressing over random 32-bit keys (the core draws them), at most half full, backward-shift deletion. A lookup
-touches one cache line in the usual case. Written under both gates, read by RX.
+usually touches one cache line. Written under both gates, read under one.
 """
 from libc.stdint cimport uint32_t
 from pywg.dataplane.state.peer cimport Keypair, Peer

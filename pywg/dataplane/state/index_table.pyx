@@ -38,7 +38,7 @@ cdef int grow(IndexTable *table) noexcept nogil:
 
 
 cdef int index_table_put(IndexTable *table, uint32_t index, Peer *peer, Keypair *keypair) noexcept nogil:
-    """Adds the index, or gives an index that is there its new meaning. 0, or -1 when there is no memory."""
+    """Adds the index, or changes what an index that is there names. 0, or -1 when there is no memory."""
     cdef IndexEntry *entry = index_table_find(table, index)
     cdef uint32_t i
     if entry == NULL:
@@ -57,7 +57,7 @@ cdef int index_table_put(IndexTable *table, uint32_t index, Peer *peer, Keypair 
 
 
 cdef void index_table_remove(IndexTable *table, uint32_t index) noexcept nogil:
-    """Closes the gap behind the removed entry, so that no lookup ever has to pass a tombstone."""
+    """Removes the index. Entries behind it move up into the gap, so that no lookup has to pass a tombstone."""
     cdef IndexEntry *entry = index_table_find(table, index)
     cdef uint32_t hole, i, home
     if entry == NULL:

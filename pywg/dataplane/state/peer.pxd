@@ -1,7 +1,8 @@
-"""A peer and its keypairs as the threads see them.
+"""A peer and its keypairs, as the threads see them.
 
-Ownership: everything here changes only under both gates (gate.pxd), but for the fields marked TX or RX, which change
-under the gate of that direction alone, by whose thread it is, and the activity fields, which are relaxed atomics.
+Ownership: a field changes only under both gates (gate.pxd), with two exceptions. A field marked TX or RX changes under
+the sending or the receiving gate alone, or is handed from there to the thread that finishes slots. The activity fields
+are relaxed atomics.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -15,7 +16,7 @@ from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME
 from pywg.dataplane.wire.wireguard cimport KEY_LEN, MAC_LEN
 
 cdef enum:
-    BATCH_DATAGRAMS = 64 * 64   # the most that one TX batch seals: runs times datagrams
+    BATCH_DATAGRAMS = 64 * 64   # the most that one batch seals: runs times datagrams
 
 # What the control plane hears of a peer: bits of Peer.events.
 cdef enum:
@@ -34,7 +35,7 @@ cdef struct Keypair:
     uint32_t local_index        # names it in what we receive
     uint32_t remote_index       # names it in what we send
     uint8_t initiator
-    uint8_t expired             # nothing is sealed with it: our static key has changed since
+    uint8_t expired             # never seals again: our static key has changed since
     uint64_t next_counter       # TX
     ReplayWindow window         # RX
 
@@ -48,18 +49,18 @@ cdef struct StagedPacket:
 cdef struct Peer:
     AllowedOwner allowed        # first: the trie's owner pointer is the peer
     uint32_t id
-    Keypair *sending            # atomic: the current keypair, or NULL; RX sets it to one that gets confirmed
+    Keypair *sending            # atomic: the current keypair, or NULL; delivery sets it to one that gets confirmed
     Keypair *next               # RX: the responder's new one, until its first authentic packet; no other gets confirmed
     Keypair *keypairs           # all that can open, linked by next_of_peer
     uint32_t handshake_index    # of our handshake in flight
     bint has_handshake
-    # RX: what an authentic cookie reply answers. The last handshake message to the peer, once.
+    # RX: the last handshake message to the peer, which one authentic cookie reply may answer.
     uint8_t cookie_key[KEY_LEN]  # no secret: it follows from the peer's public key
     bint cookie_due
     uint32_t sent_index         # the message's sender index
     uint8_t sent_mac1[MAC_LEN]
     pthread_mutex_t endpoint_lock
-    Endpoint endpoint           # under endpoint_lock (RX moves it, TX reads it); that there is one, has_endpoint() says
+    Endpoint endpoint           # under endpoint_lock: delivery moves it, senders read it; has_endpoint() needs no lock
 
     StagedPacket *staged_first  # TX
     StagedPacket *staged_last   # TX
@@ -68,7 +69,7 @@ cdef struct Peer:
     uint64_t tx_bytes           # relaxed
     uint64_t rx_bytes           # relaxed
 
-    # Activity, in ns of CLOCK_BOOTTIME, 0 for "not"; relaxed. See core/timers for what hangs on them.
+    # Activity, in ns of CLOCK_BOOTTIME, 0 for "not"; relaxed. core/timers.py runs the protocol's timers by them.
     uint64_t unanswered_since
     uint64_t keepalive_owed_since
     uint64_t last_sent
@@ -83,10 +84,10 @@ cdef struct Peer:
     # TX: the peer through which our messages to this one were last seen to go, and when; see routing_loop.pxd.
     Peer *through
     uint64_t through_seen_ns
-    uint64_t through_epoch      # Dataplane.peers_freed at the time: `through` is no more when that has changed
+    uint64_t through_epoch      # Dataplane.peers_freed at the time: if it has changed, `through` may be freed
     uint64_t loop_told_ns
 
-    # Waiting for the control plane: guarded by the event queue's lock.
+    # Events for the control plane: guarded by the event queue's lock.
     Peer *next_with_events
     uint32_t events
     uint32_t confirmed_index
@@ -101,12 +102,12 @@ cdef inline const uint8_t *keypair_open_key(const Keypair *keypair) noexcept nog
 
 
 cdef inline bint has_endpoint(const Peer *peer) noexcept nogil:
-    """For each packet, and so without the lock."""
+    """Whether the endpoint is known. Called for each packet, and so without the lock."""
     return load8(&peer.endpoint.ip_len) != 0
 
 
 cdef inline void heard_from(Peer *peer, const Endpoint *source) noexcept nogil:
-    """Roaming (paper section 6.5): an authentic message came from there, so that its peer is there now."""
+    """Roaming (paper section 6.5): the source of an authentic message becomes its peer's endpoint."""
     pthread_mutex_lock(&peer.endpoint_lock)
     if not same_endpoint(&peer.endpoint, source):
         memcpy(<uint8_t *>&peer.endpoint + 1, <const uint8_t *>source + 1, sizeof(Endpoint) - 1)
@@ -115,7 +116,7 @@ cdef inline void heard_from(Peer *peer, const Endpoint *source) noexcept nogil:
 
 
 cdef inline void clear_source(Peer *peer) noexcept nogil:
-    """Forgets the local address that the peer spoke to: the route decides again."""
+    """Forgets the local address that the peer wrote to: the route decides again."""
     pthread_mutex_lock(&peer.endpoint_lock)
     peer.endpoint.local_len = 0
     peer.endpoint.local_ifindex = 0
@@ -124,6 +125,9 @@ cdef inline void clear_source(Peer *peer) noexcept nogil:
 
 
 cdef inline bint can_seal(const Keypair *keypair, uint64_t now) noexcept nogil:
-    """Reject-After-Time and Reject-After-Messages (paper section 6.1), looked at once a batch: with one to spare."""
+    """Whether a keypair may seal: Reject-After-Time and Reject-After-Messages (paper section 6.1).
+
+    Checked once a batch, so a whole batch of counters is kept to spare.
+    """
     return (keypair != NULL and now - keypair.birth_ns < REJECT_AFTER_TIME * SECOND_NS
             and keypair.next_counter < REJECT_AFTER_MESSAGES - BATCH_DATAGRAMS)

@@ -1,4 +1,4 @@
-"""What the control plane does to peers and keypairs: allocate, publish, take back, wipe. Callers hold both gates."""
+"""The control plane's changes to peers and keypairs: allocate, publish, take back, wipe. Callers hold both gates."""
 from libc.stdint cimport uint8_t, uint32_t
 from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.peer cimport Keypair, Peer

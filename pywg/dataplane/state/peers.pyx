@@ -16,7 +16,7 @@ from pywg.dataplane.wire.wireguard cimport KEY_LEN
 
 
 cdef Peer *peer_new(uint32_t id) noexcept nogil:
-    """NULL: no memory."""
+    """A peer that only the caller knows of. NULL: no memory."""
     cdef Peer *peer = <Peer *>calloc(1, sizeof(Peer))
     if peer != NULL:
         peer.id = id
@@ -40,7 +40,7 @@ cdef void peer_free(Dataplane *dp, Peer *peer) noexcept nogil:
 
 
 cdef Keypair *keypair_new(Peer *peer, const uint8_t *send_key, const uint8_t *receive_key) noexcept nogil:
-    """Not published yet: needs no gate. NULL: no memory."""
+    """A keypair that is not published yet: needs no gate. NULL: no memory."""
     cdef Keypair *keypair = <Keypair *>calloc(1, sizeof(Keypair))
     if keypair == NULL:
         return NULL
@@ -55,7 +55,7 @@ cdef Keypair *keypair_new(Peer *peer, const uint8_t *send_key, const uint8_t *re
 
 
 cdef int keypair_publish(Dataplane *dp, Keypair *keypair, bint confirmed) noexcept nogil:
-    """From now on RX opens with it; one that is not `confirmed` is the peer's next, and else there is none.
+    """Lets a keypair open from now on. Not `confirmed`: it becomes the peer's `next`; otherwise the peer has no `next`.
 
     0, or -1: no memory.
     """
@@ -74,7 +74,7 @@ cdef int keypair_publish(Dataplane *dp, Keypair *keypair, bint confirmed) noexce
 
 
 cdef void keypair_retire(Dataplane *dp, Keypair *keypair) noexcept nogil:
-    """Takes a published keypair back and wipes it. Its indices may be another's by now."""
+    """Takes a published keypair back and wipes it. Another keypair may have its indices by now."""
     cdef Keypair **link = &keypair.peer.keypairs
     c_assert(gates_are_mine(dp))
     while link[0] != keypair:
@@ -90,7 +90,7 @@ cdef void keypair_retire(Dataplane *dp, Keypair *keypair) noexcept nogil:
 
 
 cdef void keypairs_expire(Peer *peer) noexcept nogil:
-    """Nothing is sealed with what there is now; it still opens (wg_noise_expire_current_peer_keypairs)."""
+    """Makes the peer's keypairs of now open only, and never seal (wg_noise_expire_current_peer_keypairs in Linux)."""
     cdef Keypair *keypair = peer.keypairs
     while keypair != NULL:
         keypair.expired = True
@@ -98,7 +98,7 @@ cdef void keypairs_expire(Peer *peer) noexcept nogil:
 
 
 cdef void remove_index(IndexTable *table, uint32_t index, const Keypair *keypair) noexcept nogil:
-    """If the entry is this keypair's."""
+    """Removes the index if it is this keypair's."""
     cdef IndexEntry *entry = index_table_find(table, index)
     if entry != NULL and entry.keypair == keypair:
         index_table_remove(table, index)
@@ -110,7 +110,7 @@ cdef void keypair_free(Keypair *keypair) noexcept nogil:
 
 
 cdef int handshake_open(Dataplane *dp, Peer *peer, uint32_t index) noexcept nogil:
-    """The index of our initiation in flight; a peer has one at a time. 0, or -1: no memory."""
+    """Adds the index of our initiation in flight; a peer has one at a time. 0, or -1: no memory."""
     c_assert(gates_are_mine(dp))
     handshake_close(dp, peer)
     if index_table_put(&dp.indices, index, peer, NULL) < 0:

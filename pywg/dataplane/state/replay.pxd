@@ -1,9 +1,9 @@
 """The replay window of one receiving key: which counters have been seen.
 
-RFC 6479 with the kernel's sizes: a ring of 8192 bits in 64-bit words, of which one word is always the one being
-entered, so a counter may be up to 8128 behind the greatest one. Callers serialize: one window belongs to one thread at
-a time, or to a lock. Only an authenticated packet may move it: `replay_accept` comes after the AEAD, `replay_plausible`
-may come before.
+RFC 6479 with the kernel's sizes: a ring of 8192 bits in 64-bit words, one of which the greatest counter is filling, so
+a counter may be up to 8128 behind the greatest one. Callers serialize: one window belongs to one thread at a time, or
+to a lock. Only an authenticated packet may move it: `replay_accept` comes after the AEAD, `replay_plausible` may come
+before.
 """
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
@@ -25,7 +25,7 @@ cdef inline void replay_reset(ReplayWindow *window) noexcept nogil:
 
 
 cdef inline bint replay_plausible(const ReplayWindow *window, uint64_t counter) noexcept nogil:
-    """False for a counter that `replay_accept` is going to refuse. Changes nothing: for unauthenticated packets."""
+    """False for a counter that `replay_accept` would refuse. Changes nothing: for unauthenticated packets."""
     if counter >= REJECT_AFTER_MESSAGES:
         return False
     cdef uint64_t place = counter + 1
@@ -37,7 +37,7 @@ cdef inline bint replay_plausible(const ReplayWindow *window, uint64_t counter) 
 
 
 cdef inline bint replay_accept(ReplayWindow *window, uint64_t counter) noexcept nogil:
-    """Marks the counter of an authenticated packet as seen; False when it was, or is too old, or past the limit."""
+    """Marks the counter of an authenticated packet as seen. False: it was seen, is too old, or is past the limit."""
     if counter >= REJECT_AFTER_MESSAGES:
         return False
     cdef uint64_t place = counter + 1

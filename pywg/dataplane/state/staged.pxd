@@ -1,14 +1,14 @@
-"""Inner packets that wait for a session: at most STAGED_PACKETS a peer (limits.pxd), the oldest dropped.
+"""Staged packets: inner packets that wait for a session. At most STAGED_PACKETS a peer (limits.pxd): the oldest goes.
 
 Each is an allocation of its own, with a ceiling (`staged_max`) for all peers together, so that no peer can use up a
-pool that others need. TX only, or the control plane with TX's gate.
+pool that others need. Inside the sending gate.
 """
 from libc.stdint cimport uint8_t, uint32_t
 from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.peer cimport Peer, StagedPacket
 
 cdef enum:
-    STAGED_BYTES = 16 * 1024 * 1024     # `staged_max`, where nobody says otherwise
+    STAGED_BYTES = 16 * 1024 * 1024     # `staged_max` by default
 
 cdef void stage_packet(Dataplane *dp, Peer *peer, const uint8_t *packet, uint32_t packet_len) noexcept nogil
 cdef StagedPacket *staged_take(Dataplane *dp, Peer *peer) noexcept nogil

@@ -12,7 +12,7 @@ from pywg.dataplane.wire.limits cimport STAGED_PACKETS
 
 
 cdef void stage_packet(Dataplane *dp, Peer *peer, const uint8_t *packet, uint32_t packet_len) noexcept nogil:
-    """Copies a packet to the end of the peer's queue; a full queue loses its oldest."""
+    """Copies a packet to the end of the peer's queue; a full queue loses its oldest packet."""
     cdef StagedPacket *staged
     c_assert(gate_is_mine(&dp.send_gate))
     if peer.staged_count == STAGED_PACKETS:
@@ -38,7 +38,7 @@ cdef void stage_packet(Dataplane *dp, Peer *peer, const uint8_t *packet, uint32_
 
 
 cdef StagedPacket *staged_take(Dataplane *dp, Peer *peer) noexcept nogil:
-    """The oldest, which is then the caller's to free; NULL when there is none."""
+    """Takes the oldest packet, which the caller has to free; NULL when there is none."""
     cdef StagedPacket *staged = peer.staged_first
     c_assert(gate_is_mine(&dp.send_gate))
     if staged != NULL:
@@ -51,7 +51,7 @@ cdef StagedPacket *staged_take(Dataplane *dp, Peer *peer) noexcept nogil:
 
 
 cdef void staged_free(StagedPacket *packet) noexcept nogil:
-    """Wiped: it is plain text."""
+    """Wipes the packet, as it is plain text, and frees it."""
     OPENSSL_cleanse(packet.data, packet.len)
     free(packet)
 

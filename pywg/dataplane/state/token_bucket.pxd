@@ -1,4 +1,4 @@
-"""A token bucket: at most so many a second, with a burst. All zeros is an empty one. One thread's."""
+"""A token bucket: at most so many tokens a second, with a burst. All zeros is an empty one. For one thread."""
 from libc.stdint cimport uint64_t
 from pywg.dataplane.sys.clock cimport SECOND_NS
 
@@ -10,7 +10,7 @@ cdef struct TokenBucket:
 
 cdef inline bint token_bucket_take(TokenBucket *bucket, uint64_t now, uint64_t per_second,
                                    uint64_t burst) noexcept nogil:
-    """One token, if there is one. `now`: ns, never going back."""
+    """Takes a token. False: there is none. `now`: ns, never going back."""
     cdef uint64_t cost = SECOND_NS // per_second
     bucket.credit_ns += now - bucket.last_ns
     bucket.last_ns = now

@@ -1,4 +1,4 @@
-"""The few atomic operations that the threads and the control plane share data with (GCC/Clang builtins)."""
+"""The atomic operations through which the threads and the control plane share data (GCC/Clang builtins)."""
 from libc.stdint cimport uint8_t, uint64_t
 
 cdef extern from * nogil:

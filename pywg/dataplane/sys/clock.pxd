@@ -1,4 +1,4 @@
-"""The one clock: CLOCK_BOOTTIME, which goes on while a machine sleeps, so that keys expire in wall time."""
+"""The one clock: CLOCK_BOOTTIME, which runs on while a machine sleeps, so that keys expire in real time."""
 from libc.stdint cimport uint64_t
 from pywg.dataplane.sys.linux cimport CLOCK_BOOTTIME, clock_gettime, timespec
 

@@ -1,4 +1,4 @@
-"""Extern declarations of what the data plane uses of OpenSSL's libcrypto (3.0 and later), and nothing else."""
+"""Declarations of the functions that the data plane uses of OpenSSL's libcrypto (3.0 and later), and no others."""
 
 cdef extern from "openssl/crypto.h" nogil:
     unsigned int OPENSSL_version_major()

@@ -1,4 +1,4 @@
-"""Extern declarations of the Linux and POSIX calls that the data plane makes, and nothing else."""
+"""Declarations of the Linux and POSIX calls that the data plane makes, and no others."""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from *:

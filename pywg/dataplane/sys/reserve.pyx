@@ -1,11 +1,13 @@
-"""Memory in reserve for Python's small objects: running out of memory is then an exception, and not the end.
+"""A memory reserve for Python's small objects, so that running out of memory is an exception and not the end.
 
-Where even a small object can't be had, CPython 3.11 goes round for ever in unwinding a MemoryError, and uvloop's
-callbacks use a NULL. So blocks of address space are held back (untouched, they cost no memory), and one is given up
-whenever a small allocation fails that then succeeds. Large ones fail as ever. `reserve_low` tells that it has come to
-this, so that what is at work can stop, and be refused with ENOMEM; `reserve_fill` takes back what was given up.
+Where even a small object can't be allocated, CPython 3.11 loops for ever unwinding a MemoryError, and uvloop's
+callbacks use a NULL. So blocks of address space are held back (untouched, they cost no memory). When a small allocation
+fails, a block is given up and the allocation tried again. Large allocations fail as ever. `reserve_low` tells that this
+has happened, so that the operation at work can stop, and be refused with ENOMEM; `reserve_fill` fills the reserve
+again.
 
-All this is PyMem_SetAllocator's, in the domain that the others fall back to. It is set once, and asks its predecessor.
+The allocator is installed by PyMem_SetAllocator, in the domain that the others fall back to. It is set once, and calls
+its predecessor.
 """
 from libc.stdlib cimport free, malloc
 from pywg.dataplane.sys.atomic cimport load_int, store_int
@@ -36,7 +38,7 @@ cdef int held = 0                   # atomic
 
 
 def reserve_fill() -> bool:
-    """Holds the whole reserve, and puts it to use when called first. False: there is not so much memory left."""
+    """Fills the reserve; the first call also installs the allocator. False: there is not so much memory left."""
     global held, installed
     cdef PyMemAllocatorEx ours
     cdef void *block
@@ -60,18 +62,18 @@ def reserve_fill() -> bool:
 
 
 def reserve_low() -> bool:
-    """Whether some of the reserve was needed and could not be filled since."""
+    """Whether some of the reserve was given up and not filled again since."""
     return installed and load_int(&held) < BLOCKS
 
 
 def reserve_spend() -> None:
-    """Gives up all of it, for something that must not fail half-way and needs more than small objects."""
+    """Gives up the whole reserve, for an operation that must not fail half-way and needs more than small objects."""
     while give_up_a_block():
         pass
 
 
 cdef bint give_up_a_block() noexcept nogil:
-    """False: there is none."""
+    """Frees one block of the reserve. False: there is none."""
     global held
     cdef bint had
     pthread_mutex_lock(&lock)

@@ -2,7 +2,7 @@
 
 Sums are made of native 32-bit words: the one's complement sum does not depend on the byte order, so a folded sum is
 stored as it is and stands in network order. Pieces may be chained through `initial`; only the last may have an odd
-length. Nothing here knows about headers, except the pseudo headers' fields.
+length. Nothing here knows headers, except the pseudo headers' fields.
 """
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -21,8 +21,8 @@ cdef inline uint64_t csum_tail(const uint8_t *data, size_t len) noexcept nogil:
 cdef inline uint64_t csum_partial(const uint8_t *data, size_t len, uint64_t initial) noexcept nogil:
     """`initial` plus the sum of `len` bytes (< 2^31) at any alignment.
 
-    Two sums, so that it vectorizes: of the 64-bit words, modulo 2^64, and of their upper halves. The lower halves' is
-    what the one has left without the other.
+    Two sums are kept, so that the loop vectorizes: of the 64-bit words, modulo 2^64, and of their upper halves. The sum
+    of the lower halves is the first minus the second, shifted.
     """
     cdef uint64_t total = 0, high = 0, word
     cdef size_t words = len >> 3
@@ -49,7 +49,7 @@ cdef inline uint64_t csum_copy(uint8_t *to, const uint8_t *data, size_t len, uin
 
 
 cdef inline uint16_t csum_fold(uint64_t total) noexcept nogil:
-    """The checksum field, in network order, for a sum: its fold, complemented. 0 where a right one is included."""
+    """The checksum field, in network order, for a sum: its fold, complemented. 0 if the sum includes a right one."""
     total = <uint32_t>total + (total >> 32)
     total = <uint32_t>total + (total >> 32)
     total = (total & 0xFFFF) + (total >> 16)

@@ -1,7 +1,7 @@
 """Explicit congestion notification through the tunnel: RFC 6040, sections 4.1 (normal mode) and 4.2.
 
-Sealing copies the inner ECN field to the outer header, and no DSCP: a mask in send/. Opening combines both here, as
-the kernel's WireGuard does: it never drops, so that a link which rewrites the outer TOS can't black-hole the tunnel.
+Sending copies the inner ECN field to the outer header, and no DSCP: a mask in send/. Receiving combines both fields
+here, as the kernel's WireGuard does. It never drops, so a link that rewrites the outer TOS can't black-hole the tunnel.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
@@ -31,9 +31,9 @@ cdef inline void ecn_set(const IpView *ip, uint8_t ecn) noexcept nogil:
 
 
 cdef inline void ecn_decapsulate(const IpView *ip, uint8_t outer) noexcept nogil:
-    """Figure 4 of RFC 6040, but that CE outside a packet that is not capable is ignored, where the figure says drop.
+    """Combines both fields as figure 4 of RFC 6040 says, but ignores CE around a packet that is not ECN-capable.
 
-    `outer`: the outer TOS or traffic class. The view's `tos` stays the old one.
+    The figure says drop there. `outer`: the outer TOS or traffic class. The view's `tos` stays the old one.
     """
     cdef uint8_t inner = ip.tos & ECN_MASK
     c_assert(ip.version != 0)

@@ -4,7 +4,7 @@ from libc.string cimport memcmp
 
 
 cdef struct Endpoint:
-    # The outer address of a peer, and the local address and interface that it spoke to (the sticky source).
+    # The outer address of a peer, and the local address and interface that it wrote to (the sticky source).
     uint8_t ip_len              # 0 none, 4, 16
     uint8_t local_len           # 0 unknown, else as ip_len
     uint16_t port               # network byte order
@@ -18,5 +18,5 @@ cdef int to_endpoint(tuple addr, Endpoint *endpoint) except -1
 
 
 cdef inline bint same_endpoint(const Endpoint *a, const Endpoint *b) noexcept nogil:
-    """Both zero-initialized before they were filled, so that unused address bytes compare equal."""
+    """Both must have been zeroed before they were filled, so that unused address bytes compare equal."""
     return memcmp(a, b, sizeof(Endpoint)) == 0

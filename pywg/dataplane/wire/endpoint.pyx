@@ -1,4 +1,4 @@
-"""Endpoints between Python and the threads (endpoint.pxd)."""
+"""Conversion of endpoints between Python and the threads (endpoint.pxd)."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memset

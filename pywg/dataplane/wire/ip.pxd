@@ -1,8 +1,8 @@
-"""Headers of inner packets, and the one place that reads them: IPv4, IPv6, TCP, UDP, ICMP. Nothing is judged here.
+"""Headers of inner packets, and their one parser: IPv4, IPv6, TCP, UDP, ICMP. It judges nothing.
 
 RFC 791, RFC 8200, RFC 9293, RFC 768, RFC 792, RFC 4443. Packed structs, in network order, are read in place at any
 alignment. Packets come from authenticated peers, which may be hostile, and from any process that holds the TUN:
-`ip_read` reads nothing past their length, and the bytes that a view speaks of are there.
+`ip_read` reads nothing past their length, and a view describes only bytes that are there.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
@@ -30,7 +30,7 @@ cdef enum:
     UDP_LEN = 8
     ICMP_LEN = 8
     IP_MAX_LEN = 65535
-    EXTENSIONS_MAX = 8          # no transport header is looked for behind more
+    EXTENSIONS_MAX = 8          # a transport header behind more is not looked for
 
 cdef enum:
     IP4_DF = 0x4000
@@ -111,32 +111,32 @@ cdef packed struct IcmpHeader:
 
 cdef struct IpView:
     uint8_t *packet
-    uint32_t len            # the bytes that there are
-    uint8_t version         # 4 or 6, whose whole header is there; otherwise 0, and only what stands above is set
-    uint8_t tos             # the traffic class of IPv6
-    uint8_t protocol        # what stands at l4_offset
+    uint32_t len            # bytes at `packet`
+    uint8_t version         # 4 or 6: the whole IP header is there; 0: it is not, and only the fields above are set
+    uint8_t tos             # or IPv6's traffic class
+    uint8_t protocol        # of the header at l4_offset
     uint8_t address_len     # 4 or 16
     const uint8_t *source   # the destination directly follows it
     const uint8_t *destination
-    uint32_t total_len      # as the header says; 0: shorter than a header, or longer than the packet
-    uint32_t l4_offset      # at most total_len; 0: no transport header, of a later fragment or where lengths lie
-    bint fragment           # of a longer packet, or as if it were
+    uint32_t total_len      # as the header says; 0: it says less than a header, or more than the packet has
+    uint32_t l4_offset      # at most total_len; 0: no transport header, as in later fragments or where lengths lie
+    bint fragment           # of a longer packet, or an atomic fragment of IPv6
 
 
 cdef inline uint8_t ip_version(const uint8_t *packet) noexcept nogil:
-    """As its first byte says."""
+    """The IP version that the first byte says."""
     return packet[0] >> 4
 
 
 cdef inline uint8_t ip_tos(const uint8_t *packet) noexcept nogil:
-    """The TOS or traffic class in a whole header."""
+    """The TOS or traffic class in a whole IP header."""
     if ip_version(packet) == 4:
         return (<const Ip4Header *>packet).tos
     return <uint8_t>(ntohl((<const Ip6Header *>packet).version_class_label) >> IP6_CLASS_SHIFT)
 
 
 cdef inline const uint8_t *ip_addresses(const uint8_t *packet, uint8_t version) noexcept nogil:
-    """Source and destination as they stand in a whole header: 8 bytes for version 4, 32 for 6."""
+    """Source and destination, in place in a whole IP header: 8 bytes for version 4, 32 for 6."""
     if version == 4:
         return (<const Ip4Header *>packet).source
     return (<const Ip6Header *>packet).source
@@ -194,7 +194,8 @@ cdef inline bint is_extension(uint8_t protocol) noexcept nogil:
 
 
 cdef inline bint skip_extensions(IpView *ip) noexcept nogil:
-    """Whether they end within the packet, and a transport header may follow.
+    """Moves l4_offset behind the extension headers. False: they don't end within the packet, or no transport header can
+    follow.
 
     A routing header that is not used up stays the protocol: the transport checksum behind it is over another
     destination than the IP header's (RFC 8200, 8.1).
@@ -223,7 +224,7 @@ cdef inline bint skip_extensions(IpView *ip) noexcept nogil:
 
 
 cdef inline uint32_t ip_headers_len(const IpView *ip) noexcept nogil:
-    """IP and transport headers of a TCP or UDP packet, whole; 0: it is neither, or they are not."""
+    """Bytes of the IP and transport headers of a TCP or UDP packet; 0: it is neither, or they are not whole."""
     cdef uint32_t l4_len = ip.total_len - ip.l4_offset, header_len = UDP_LEN
     if ip.l4_offset == 0 or ip.protocol != PROTO_TCP and ip.protocol != PROTO_UDP:
         return 0

@@ -1,4 +1,4 @@
-"""The paper's numbers that the data plane goes by, each typed once; limits.pyx gives them, and the labels, to Python.
+"""The paper's numbers that the data plane uses, each written once; limits.pyx gives them, and the labels, to Python.
 
 Sections 5.4.7 (cookies) and 6 (times and counts); where the paper leaves a number to the implementation, the kernel's
 drivers/net/wireguard/messages.h and ratelimiter.c. Durations are seconds.
@@ -20,11 +20,11 @@ cpdef enum:
     KEEPALIVE_TIMEOUT = 10
     # The age at which the initiator of a session that only receives starts the next one (section 6.2).
     RECEIVER_REKEY_TIME = REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT
-    # A cookie secret is believed for so long, and a received cookie is used for no longer (section 5.4.7).
+    # The age up to which a cookie secret is believed, and a received cookie used (section 5.4.7).
     COOKIE_SECRET_MAX_AGE = 120
-    # New cookies are made with a new secret after so long: the last one of the old outlives the sender's next try.
+    # The age at which a new secret makes the cookies: the last cookie of the old one outlives its sender's next try.
     COOKIE_SECRET_RENEWAL = 110
     SOURCE_HANDSHAKES_PER_SECOND = 20
     SOURCE_HANDSHAKES_BURST = 5
-    # Packets of one peer that wait for a session; the oldest goes first when there are more.
+    # Packets of one peer that wait for a session; the oldest is dropped when there are more.
     STAGED_PACKETS = 128

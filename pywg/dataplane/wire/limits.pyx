@@ -1,4 +1,4 @@
-"""What Python reads of the paper's numbers (limits.pxd) and of the messages' (wireguard.pxd), and the labels."""
+"""The paper's numbers (limits.pxd) and the messages' (wireguard.pxd) that Python reads, and the labels."""
 from pywg.dataplane.wire cimport wireguard
 
 globals().update(REKEY_AFTER_MESSAGES=REKEY_AFTER_MESSAGES, REJECT_AFTER_MESSAGES=REJECT_AFTER_MESSAGES)

@@ -1,4 +1,4 @@
-"""Datagrams of one peer in a row: what is cut, sealed and sent as one (UDP_SEGMENT)."""
+"""A run: datagrams of one peer in a row, which are cut, sealed and sent together (UDP_SEGMENT)."""
 from libc.stdint cimport uint8_t, uint32_t
 
 cdef enum:

@@ -1,4 +1,4 @@
-"""The virtio header before each packet of the TUN (linux/virtio_net.h): what is left to do to the packet.
+"""The virtio header before each packet of the TUN (linux/virtio_net.h): the offloads that the packet still needs.
 
 Little-endian (wireguard.pxd), and read in place.
 """
