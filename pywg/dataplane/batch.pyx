@@ -241,7 +241,7 @@ def bench_open(str aead, uint32_t packet_len, uint32_t batch, uint32_t rounds) -
 
 cdef int seal_frame(Aead *aead, const VnetHdr *hdr, const uint8_t *packet, uint32_t packet_len, uint32_t mtu,
                     uint8_t *out, Run *runs, uint64_t counter) noexcept nogil:
-    """Cuts and seals a superframe, as the outbound thread does. The number of runs, or SEG_*."""
+    """Cuts and seals a superframe, as the sending thread does. The number of runs, or SEG_*."""
     cdef IpView ip
     cdef int i, n
     ip_read(&ip, <uint8_t *>packet, packet_len)

@@ -1,4 +1,4 @@
-"""The AEAD over batches, by the backend that the plane was made with (aead.pxd)."""
+"""The AEAD over batches (aead.pxd)."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 from pywg.dataplane.sys.checks cimport c_assert, static_fits
@@ -7,7 +7,7 @@ from pywg.dataplane.wire.run cimport RUN_MAX_DATAGRAMS, Run
 from pywg.dataplane.wire.wireguard cimport KEY_LEN, MESSAGE_TRANSPORT, TAG_LEN, WG_HEADER_LEN, TransportHeader
 
 cdef enum:
-    CONTEXT_STACK = 4096            # more than a call of a library for one packet takes
+    CONTEXT_STACK = 4096            # more stack than a library's call for one packet takes
 
 cdef uint8_t[KEY_LEN] no_key        # zeros
 
@@ -15,16 +15,16 @@ cdef uint8_t[KEY_LEN] no_key        # zeros
 # ---- one key
 
 cdef void aead_init(Aead *aead, const AeadBackend *backend, bint seals) noexcept nogil:
-    """Without a key. `seals`: what it is for, all its life."""
+    """Makes an AEAD without a key, which only seals or, if not `seals`, only opens."""
     memset(aead, 0, sizeof(Aead))
     aead.backend = backend
     aead.seals = seals
 
 
 cdef int aead_use(Aead *aead, const uint8_t *key) noexcept nogil:
-    """What comes is sealed or opened with this key, which has to stay where it is until `aead_forget`.
+    """Sets the key, which has to stay in its place until `aead_forget`.
 
-    0, or -1: no memory, or the library failed; then it has no key.
+    0, or -1: no memory, or the library failed; there is no key then.
     """
     if aead.key == key:
         return 0
@@ -39,7 +39,7 @@ cdef int aead_use(Aead *aead, const uint8_t *key) noexcept nogil:
 
 
 cdef bint set_key(Aead *aead, const uint8_t *key) noexcept nogil:
-    """False: the library failed, and its context is gone, with whatever key it had."""
+    """Copies the key into the context. False: the library failed, and the context is freed, with any key in it."""
     if aead.backend.rekey(aead.context, key, aead.seals):
         return True
     free_context(aead)
@@ -53,7 +53,7 @@ cdef void free_context(Aead *aead) noexcept nogil:
 
 
 cdef void aead_forget(Aead *aead) noexcept nogil:
-    """A batch is done: the key is in no context and nowhere on this thread's stack."""
+    """Removes the key from the context and from this thread's stack. To be called at the end of a batch."""
     if aead.key != NULL and aead.context != NULL:
         set_key(aead, no_key)
         forget_stack()
@@ -61,13 +61,13 @@ cdef void aead_forget(Aead *aead) noexcept nogil:
 
 
 cdef void forget_stack() noexcept nogil:
-    """What a library's code spilled lies below its caller's frame, where this function's own is as well."""
+    """Wipes what a library's code spilled: that lies below its caller's frame, as does this function's own frame."""
     cdef uint8_t below[CONTEXT_STACK]
     OPENSSL_cleanse(below, CONTEXT_STACK)
 
 
 cdef void aead_free(Aead *aead) noexcept nogil:
-    """Also of one that is all zeros."""
+    """Wipes and frees the context, also of an AEAD that is all zeros."""
     aead_forget(aead)
     free_context(aead)
 
@@ -75,7 +75,7 @@ cdef void aead_free(Aead *aead) noexcept nogil:
 # ---- batches
 
 cdef int seal_run(const Aead *aead, Run *run, uint32_t receiver_index, uint64_t first_counter) noexcept nogil:
-    """Seals a run's datagrams, as seal_batch() does."""
+    """Seals a run's datagrams, see seal_batch()."""
     cdef uint8_t *datagrams[AEAD_BATCH]
     cdef uint32_t wire_lens[AEAD_BATCH]
     cdef uint32_t i
@@ -93,7 +93,7 @@ cdef int seal_batch(const Aead *aead, uint8_t **datagrams, const uint32_t *wire_
                     uint64_t first_counter) noexcept nogil:
     """Writes the headers of up to AEAD_BATCH datagrams and seals them, counters contiguous. -1: the library failed.
 
-    Each has its padded inner packet behind the room for the header, and room for the tag behind that.
+    Each datagram is room for the header, the padded inner packet, and room for the tag.
     """
     cdef uint8_t *texts[AEAD_BATCH]
     cdef uint32_t lens[AEAD_BATCH]
@@ -113,9 +113,9 @@ cdef int seal_batch(const Aead *aead, uint8_t **datagrams, const uint32_t *wire_
 
 
 cdef uint64_t open_batch(const Aead *aead, uint8_t **datagrams, const uint32_t *wire_lens, int n) noexcept nogil:
-    """Opens up to AEAD_BATCH transport messages where they stand. Bit i: datagram i is authentic.
+    """Opens up to AEAD_BATCH transport messages in place. Bit i: datagram i is authentic.
 
-    The text of one that is not may be garbage afterwards.
+    If it is not, its text may be garbage afterwards.
     """
     cdef uint8_t *texts[AEAD_BATCH]
     cdef uint32_t lens[AEAD_BATCH]

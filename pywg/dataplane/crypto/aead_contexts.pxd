@@ -1,4 +1,4 @@
-"""What a thread seals and opens with, one batch at a time, whatever keypairs the batch is of."""
+"""The AEADs with which a thread seals and opens, one batch at a time, of any keypairs."""
 from pywg.dataplane.crypto.aead cimport Aead, AeadBackend
 
 cdef struct AeadContexts:

@@ -13,6 +13,6 @@ cdef void aead_contexts_free(AeadContexts *contexts) noexcept nogil:
 
 
 cdef void aead_contexts_forget(AeadContexts *contexts) noexcept nogil:
-    """Once a batch is done: its keys are their owners' alone, who may wipe them any time now."""
+    """Removes the keys at the end of a batch: from then on the control plane may wipe them at any time."""
     aead_forget(&contexts.sealer)
     aead_forget(&contexts.opener)

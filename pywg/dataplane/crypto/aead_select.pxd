@@ -1,4 +1,4 @@
-"""The table of the AEAD's backends, and the choice among them. For the control plane: nothing here is for a thread."""
+"""The table of the AEAD's backends, and the choice among them. For the control plane, not for the threads."""
 from pywg.dataplane.crypto.aead cimport AeadBackend
 
 cdef const AeadBackend *aead_backends(int *count) noexcept

@@ -41,8 +41,8 @@ cdef extern from * nogil:
     const uint64_t NEVER "UINT64_MAX"
     const bint NULL_CIPHER "PYWG_IS_NULL_CIPHER"
 
-# EVP first, which the others are compared with. A backend that this build has no code for is here all the same: its
-# `is_here` says no.
+# EVP is first: the others are compared with it. The table also has backends that this build has no code for; their
+# `is_here` returns False.
 cdef AeadBackend[ENTRIES] TABLE = [
     AeadBackend(b"evp", b"OpenSSL's libcrypto", evp_is_here, evp_seal_each, evp_open_each, 0,
                 evp_new, evp_rekey, evp_free),
@@ -59,7 +59,7 @@ cdef int entries = ENTRIES
 cdef Verdict[ENTRIES] verdicts      # all UNTRIED
 cdef const AeadBackend *fastest = NULL
 
-# What RFC 8439 appendix A.5 seals, under its key and nonce, but without its associated data.
+# The start of RFC 8439 appendix A.5's text, under its key and nonce, but without its associated data.
 cdef const uint8_t *ANSWER_KEY = (b"\x1c\x92\x40\xa5\xeb\x55\xd3\x8a\xf3\x33\x88\x86\x04\xf6\xb5\xf0"
                                   b"\x47\x39\x17\xc1\x40\x2b\x80\x09\x9d\xca\x5c\xbc\x20\x70\x75\xc0")
 cdef const uint8_t *ANSWER_TEXT = b"Internet-Drafts"
@@ -71,7 +71,7 @@ if NULL_CIPHER:
     entries = 1
 
 
-# ---- a build without a cipher, to measure all else that a packet costs (PYWG_NULL_CIPHER of setup.py)
+# ---- a build without a cipher, to measure the other costs of a packet (PYWG_NULL_CIPHER of setup.py)
 
 cdef bint null_seal(const Aead *aead, uint64_t first_counter, uint8_t **texts, const uint32_t *lens,
                     int n) noexcept nogil:
@@ -96,7 +96,7 @@ cdef struct Trial:
 
 
 cdef bint trial_begin(Trial *trial, const AeadBackend *backend) except -1:
-    """False: the library failed. To be ended in either case, but not after a MemoryError."""
+    """False: the library failed. trial_end() must follow in either case, but not after a MemoryError."""
     memcpy(trial.key, ANSWER_KEY, KEY_LEN)
     aead_init(&trial.sealer, backend, True)
     aead_init(&trial.opener, backend, False)
@@ -113,7 +113,7 @@ cdef void trial_end(Trial *trial) noexcept:
 
 
 cdef uint32_t trial_lay_out(Trial *trial, int n, uint32_t text_len) noexcept:
-    """Gives the batch its texts. How many bytes it takes."""
+    """Writes the batch's texts. How many bytes the batch takes."""
     cdef int i
     cdef uint32_t wire_len = WG_HEADER_LEN + text_len + TAG_LEN
     memset(trial.memory, 0x5A, n * wire_len)
@@ -125,7 +125,7 @@ cdef uint32_t trial_lay_out(Trial *trial, int n, uint32_t text_len) noexcept:
 
 
 cdef void trial_seal(Trial *trial, int n, uint64_t first_counter) noexcept:
-    """As the threads do: the key is given for a batch."""
+    """Seals as the threads do: the key is set for one batch."""
     aead_use(&trial.sealer, trial.key)
     seal_batch(&trial.sealer, trial.datagrams, trial.wire_lens, n, 0, first_counter)
     aead_forget(&trial.sealer)
@@ -162,7 +162,7 @@ cdef bint agrees(Trial *mine, Trial *evp, int n, uint32_t text_len) noexcept:
 
 
 cdef bint aead_is_right(const AeadBackend *backend) except -1:
-    """Of a backend that is here."""
+    """Whether a backend gives right results. It must be here."""
     cdef Trial mine, evp
     cdef bint right = trial_begin(&mine, backend)
     try:
@@ -176,7 +176,7 @@ cdef bint aead_is_right(const AeadBackend *backend) except -1:
 
 
 cdef uint64_t seal_time(const AeadBackend *backend) except 0:
-    """The least ns that a batch of full packets took. Of a backend that is right."""
+    """The least ns that a batch of full packets takes. The backend must be right."""
     cdef Trial trial
     cdef uint64_t start, best = NEVER
     if trial_begin(&trial, backend):
@@ -192,14 +192,14 @@ cdef uint64_t seal_time(const AeadBackend *backend) except 0:
 # ---- the choice
 
 cdef bint may_be_chosen(int entry) except -1:
-    """Whether it is right; tried once."""
+    """Whether the backend is right. Each is tried once, when it is first asked for."""
     if verdicts[entry] == UNTRIED:
         verdicts[entry] = RIGHT if NULL_CIPHER or aead_is_right(&TABLE[entry]) else WRONG
     return verdicts[entry] == RIGHT
 
 
 cdef const AeadBackend *find_fastest() except? NULL:
-    """Measured once. NULL, without an exception: none is right."""
+    """The fastest backend that is right, measured once. NULL, without an exception: none is right."""
     global fastest
     cdef uint64_t took, best = NEVER
     cdef int entry
@@ -214,9 +214,9 @@ cdef const AeadBackend *find_fastest() except? NULL:
 
 
 cdef const AeadBackend *aead_choose(str name) except NULL:
-    """The backend of that name, or for "auto" the fastest. ValueError: no such one, not on this machine, or wrong.
+    """The backend of that name, or for "auto" the fastest. ValueError: it is unknown, not on this machine, or wrong.
 
-    RuntimeError: "auto" finds none. MemoryError: there is none to try them with.
+    RuntimeError: "auto" finds none. MemoryError: no memory to try them with.
     """
     cdef const AeadBackend *chosen = NULL
     cdef int entry
@@ -241,23 +241,23 @@ cdef const AeadBackend *aead_choose(str name) except NULL:
 
 
 cdef const AeadBackend *aead_backends(int *count) noexcept:
-    """The table, also of what this machine can't run."""
+    """The table, with backends that this machine can't run."""
     count[0] = entries
     return TABLE
 
 
 cdef bint aead_was_tried(const AeadBackend *backend) noexcept:
-    """Whether it has been compared with EVP, because it was asked for. Of an entry of the table."""
+    """Whether an entry of the table has been compared with EVP, because it was asked for."""
     return verdicts[backend - TABLE] != UNTRIED
 
 
 def available() -> tuple[str, ...]:
-    """The backends of this machine by name, EVP first. None is tried."""
+    """The names of this machine's backends, EVP first. This tries none of them."""
     cdef int entry
     return tuple([TABLE[entry].name.decode() for entry in range(entries)
                   if TABLE[entry].is_here(TABLE[entry].kernel)])
 
 
 def choose(str name) -> str:
-    """The backend that a plane made with this `aead` gets. ValueError as of `Plane`."""
+    """The name of the backend that a plane with this `aead` gets. ValueError as of `Plane`."""
     return aead_choose(name).name.decode()

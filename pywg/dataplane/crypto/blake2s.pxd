@@ -1,7 +1,7 @@
-"""BLAKE2s (RFC 7693) keyed, of 16 bytes: a state that has taken in the key, and MACs from it.
+"""Keyed BLAKE2s (RFC 7693) of 16 bytes: a state that has taken in the key, and MACs from it.
 
-Handshake messages are floods' food: a MAC by libcrypto costs twice as much as its compressions, and a key that stays
-the same need not be compressed each time. There are no branches or lookups that depend on what is hashed.
+Floods are made of handshake messages, and each needs a MAC. By libcrypto a MAC costs twice as much as its compressions.
+Besides, a key that stays the same need not be compressed each time. No branch or lookup depends on what is hashed.
 """
 from libc.stdint cimport uint8_t, uint32_t
 

@@ -58,7 +58,7 @@ cdef enum:
 
 
 cdef void blake2s_key(uint8_t *state, const uint8_t *key, uint32_t key_len) noexcept nogil:
-    """BLAKE2S_STATE_LEN bytes for MACs under a key of 1 to 32 bytes. The state is as secret as the key."""
+    """Writes BLAKE2S_STATE_LEN bytes, for MACs under a key of 1 to 32 bytes. The state is as secret as the key."""
     cdef uint32_t h[8]
     cdef uint8_t block[BLAKE2S_BLOCK_LEN]
     memcpy(h, BLAKE2S_IV, BLAKE2S_STATE_LEN)
@@ -72,7 +72,7 @@ cdef void blake2s_key(uint8_t *state, const uint8_t *key, uint32_t key_len) noex
 
 
 cdef void blake2s_mac(const uint8_t *state, const uint8_t *data, uint32_t data_len, uint8_t *mac) noexcept nogil:
-    """The MAC of at least one byte."""
+    """Writes the MAC of at least one byte of data: BLAKE2S_MAC_LEN bytes."""
     cdef uint32_t h[8]
     cdef uint8_t block[BLAKE2S_BLOCK_LEN]
     cdef uint32_t at = 0

@@ -1,6 +1,6 @@
-"""The batch kernels of chapoly/ as backends of the AEAD; a kernel is a level of levels.h.
+"""The batch kernels of chacha20poly1305/ as backends of the AEAD; a kernel is a level of levels.h.
 
-They read the key where it is, keep nothing of it, and leave a text that is not authentic as it was.
+They read the key in its place, keep nothing of it, and leave a text that is not authentic as it was.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg.dataplane.crypto.aead cimport Aead

@@ -1,4 +1,4 @@
-"""The batch kernels of chapoly/, each for the processors that have it (chacha20poly1305.pxd)."""
+"""The batch kernels of chacha20poly1305/, each for the processors that can run it (chacha20poly1305.pxd)."""
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy

@@ -1,9 +1,9 @@
 """MAC1, MAC2 and the cookies behind MAC2 (paper sections 5.4.4 and 5.4.7): keyed BLAKE2s.
 
-MAC1 is checked before Python hears of a message. MAC2 counts under load alone: it proves that the sender receives what
-is sent to its address. Its key is a cookie, a MAC of that address under a secret which no one else has. A secret makes
-cookies for COOKIE_SECRET_RENEWAL and is believed for COOKIE_SECRET_MAX_AGE, so that each cookie is good for two of its
-sender's tries at least. The receiving thread draws the secrets when it needs them.
+MAC1 is checked before Python hears of a message. MAC2 counts under load only. It proves that the sender receives what
+is sent to its address: its key is a cookie, a MAC of that address under a secret that never leaves this process. A
+secret makes cookies for COOKIE_SECRET_RENEWAL and is believed for COOKIE_SECRET_MAX_AGE, so that each cookie is good
+for at least two of its sender's tries. The receiving thread draws the secrets when it needs them.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg.dataplane.crypto.blake2s cimport BLAKE2S_STATE_LEN
@@ -12,10 +12,10 @@ from pywg.dataplane.wire.wireguard cimport KEY_LEN, MAC_LEN
 
 cdef enum:
     COOKIE_LEN = MAC_LEN        # a cookie is a MAC
-    SECRETS = 2                 # what makes cookies now, and the one before
+    SECRETS = 2                 # the one that makes cookies now, and the one before
 
 cdef struct Macs:
-    uint8_t mac1_state[BLAKE2S_STATE_LEN]   # no secrets, this and the next: they follow from our public key
+    uint8_t mac1_state[BLAKE2S_STATE_LEN]   # this and cookie_key are no secrets: they follow from our public key
     uint8_t cookie_key[KEY_LEN]
     bint has_key
     uint8_t *secrets                        # arena: the BLAKE2s states of SECRETS secrets, the newest first
@@ -32,5 +32,5 @@ cdef bint make_cookie(Macs *macs, const Endpoint *source, uint64_t now, uint8_t 
 
 
 cdef inline const uint8_t *mac1_of(const uint8_t *message, uint32_t len) noexcept nogil:
-    """An initiation or a response ends in mac1 and mac2."""
+    """The MAC1 of an initiation or a response, which ends in mac1 and mac2."""
     return message + len - 2 * MAC_LEN

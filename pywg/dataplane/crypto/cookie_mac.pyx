@@ -14,7 +14,7 @@ cdef enum:
 
 
 cdef int macs_init(Macs *macs) noexcept nogil:
-    """0, or -1: no memory. Without a key nothing holds."""
+    """0, or -1: no memory. Until macs_identify() gives a key, no MAC holds."""
     memset(macs, 0, sizeof(Macs))
     macs.secrets = secret_alloc()
     return 0 if macs.secrets != NULL else -1
@@ -26,7 +26,7 @@ cdef void macs_free(Macs *macs) noexcept nogil:
 
 
 cdef void macs_identify(Macs *macs, const uint8_t *mac1_key, const uint8_t *cookie_key) noexcept nogil:
-    """Other keys of KEY_LEN bytes, or NULL for none; the cookies of before are worth nothing any more."""
+    """Sets other keys of KEY_LEN bytes, or NULL for none. Earlier cookies become invalid."""
     macs.has_key = mac1_key != NULL
     if macs.has_key:
         blake2s_key(macs.mac1_state, mac1_key, KEY_LEN)
@@ -61,7 +61,7 @@ cdef bint mac2_holds(Macs *macs, const uint8_t *message, uint32_t len, const End
     cdef bint holds = False
     cdef int i
     memset(digest, 0, MAC_LEN)
-    if CRYPTO_memcmp(digest, mac2, MAC_LEN) == 0:       # the sender has no cookie, and says so
+    if CRYPTO_memcmp(digest, mac2, MAC_LEN) == 0:       # zeros: the sender has no cookie
         return False
     for i in range(macs.secret_count):
         if now - macs.born_ns[i] >= COOKIE_SECRET_MAX_AGE * SECOND_NS:
@@ -78,7 +78,7 @@ cdef bint mac2_holds(Macs *macs, const uint8_t *message, uint32_t len, const End
 
 
 cdef bint make_cookie(Macs *macs, const Endpoint *source, uint64_t now, uint8_t *cookie) noexcept nogil:
-    """The cookie of this source, and a new secret first where it is time. False: the system has no random bytes."""
+    """Writes the cookie of this source, with a new secret if one is due. False: the system has no random bytes."""
     cdef uint8_t secret[KEY_LEN]
     if macs.secret_count == 0 or now - macs.born_ns[0] >= COOKIE_SECRET_RENEWAL * SECOND_NS:
         if RAND_bytes(secret, KEY_LEN) != 1:

@@ -1,6 +1,6 @@
-"""Transport messages through libcrypto's EVP, a backend of the AEAD that is everywhere.
+"""Libcrypto's EVP as a backend of the AEAD: every machine has it.
 
-The key schedule is the context's; a packet sets only its nonce.
+The context keeps the key schedule; a packet sets only its nonce.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg.dataplane.crypto.aead cimport Aead
@@ -20,7 +20,7 @@ cdef uint64_t evp_open_each(const Aead *aead, const uint64_t *counters, uint8_t 
 
 
 cdef inline bint evp_seal(EVP_CIPHER_CTX *ctx, uint64_t counter, uint8_t *text, uint32_t text_len) noexcept nogil:
-    """Encrypts `text` where it stands and puts the tag behind it. False: libcrypto failed."""
+    """Encrypts `text` in place and puts the tag behind it. False: libcrypto failed."""
     cdef uint64_t nonce[2]
     cdef int n
     nonce[0] = 0
@@ -36,7 +36,7 @@ cdef inline bint evp_seal(EVP_CIPHER_CTX *ctx, uint64_t counter, uint8_t *text, 
 
 
 cdef inline bint evp_open(EVP_CIPHER_CTX *ctx, uint64_t counter, uint8_t *text, uint32_t text_len) noexcept nogil:
-    """Decrypts `text_len` bytes where they stand; the tag follows them. False: forged. The text is then garbage."""
+    """Decrypts `text_len` bytes in place; the tag follows them. False: forged, and the text is garbage then."""
     cdef uint64_t nonce[2]
     cdef int n
     nonce[0] = 0

@@ -1,6 +1,6 @@
-"""Transport messages through libcrypto's own ChaCha20-Poly1305, below EVP: a backend of the AEAD.
+"""Libcrypto's own ChaCha20-Poly1305, below EVP, as a backend of the AEAD.
 
-EVP looks up, checks and copies on every call what is the same for every packet. The functions that it calls in the end
+On every call EVP looks up, checks and copies what is the same for every packet. The functions that it calls in the end
 are public: provider(7), provider-cipher(7). A context holds the key and one direction; a packet sets only its nonce.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t

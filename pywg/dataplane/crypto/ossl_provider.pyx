@@ -1,4 +1,4 @@
-"""The default provider's ChaCha20-Poly1305 by its dispatch table, found when it is first asked for."""
+"""The default provider's ChaCha20-Poly1305, by its dispatch table, which is looked up on first use."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport strncmp
 from pywg.dataplane.sys.libcrypto cimport OSSL_ALGORITHM, OSSL_CIPHER_PARAM_AEAD_TAG, OSSL_DISPATCH
@@ -24,11 +24,11 @@ ctypedef int (*SetParams)(void *ctx, const OSSL_PARAM *params) noexcept nogil
 
 cdef enum:
     NONCE_LEN = 12
-    VERSION_MAJOR = 3               # the one whose dispatch tables are known; 4 may change them
+    VERSION_MAJOR = 3               # the version whose dispatch tables this file knows; 4 may change them
 
 cdef const char *CIPHER = b"ChaCha20-Poly1305"
 
-# Written once, by find(), before any thread uses it; a whole table, or `provider` is NULL.
+# Written once, by find(), before any thread uses it. Either the table is whole, or `provider` is NULL.
 cdef bint looked = False
 cdef void *provider = NULL
 cdef NewCtx new_ctx = NULL
@@ -42,26 +42,26 @@ cdef SetParams set_params = NULL
 
 
 cdef const OSSL_DISPATCH *find_dispatch(const OSSL_PROVIDER *found) noexcept nogil:
-    """NULL: the provider has no such cipher, or doesn't let its table be kept."""
+    """The cipher's table. NULL: the provider has no such cipher, or doesn't let its table be kept."""
     cdef int no_cache = 0
     cdef const OSSL_ALGORITHM *algorithm = OSSL_PROVIDER_query_operation(found, OSSL_OP_CIPHER, &no_cache)
     if no_cache:
         return NULL
     while algorithm != NULL and algorithm.algorithm_names != NULL:
-        if strncmp(algorithm.algorithm_names, CIPHER, 18) == 0:     # with the NUL: it has this one name
+        if strncmp(algorithm.algorithm_names, CIPHER, 18) == 0:     # with the NUL: the algorithm has only this name
             return algorithm.implementation
         algorithm += 1
     return NULL
 
 
 cdef void find() noexcept nogil:
-    """Only where the default provider is in use anyway: a system that has turned it off means it."""
+    """Reads the table of the default provider. Not where the system's configuration has turned that provider off."""
     global provider, new_ctx, free_ctx, encrypt_init, decrypt_init, update, final, get_params, set_params
     cdef OSSL_PROVIDER *found
     cdef const OSSL_DISPATCH *entry
     if OPENSSL_version_major() != VERSION_MAJOR or not OSSL_PROVIDER_available(NULL, b"default"):
         return
-    found = OSSL_PROVIDER_try_load(NULL, b"default", 1)     # a reference of ours: it stays loaded
+    found = OSSL_PROVIDER_try_load(NULL, b"default", 1)     # a reference of our own keeps it loaded
     entry = find_dispatch(found) if found != NULL else NULL
     if entry == NULL:
         return
@@ -89,7 +89,7 @@ cdef void find() noexcept nogil:
 
 
 cdef bint provider_is_here(int kernel) noexcept nogil:
-    """Whether this libcrypto lets itself be used so; without it there is EVP."""
+    """Whether this libcrypto has such a table. Not for threads: the first call looks for it."""
     global looked
     if not looked:
         find()
@@ -103,7 +103,7 @@ cdef void *provider_new(bint seals) noexcept nogil:
 
 
 cdef bint provider_rekey(void *ctx, const uint8_t *key, bint seals) noexcept nogil:
-    """Gives the context a key, which it copies over the one before."""
+    """Copies a key into the context, over the one before."""
     return (encrypt_init if seals else decrypt_init)(ctx, key, KEY_LEN, NULL, 0, NULL) != 0
 
 

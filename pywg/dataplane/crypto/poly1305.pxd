@@ -1,6 +1,6 @@
 """Poly1305 (RFC 8439 section 2.5) over whole blocks, one message at a time, with limbs of 44 bits.
 
-For what is too short for the kernels of chapoly. Constant time: no branches or lookups that depend on its input.
+For messages too short for the kernels of chacha20poly1305/. Constant time: no branch or lookup depends on the input.
 """
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy, memset
@@ -91,7 +91,7 @@ cdef extern from * nogil:
 
 
 cdef inline void poly1305_padded(Poly1305 *p, const uint8_t *data, uint32_t data_len) noexcept nogil:
-    """The data, with zeros up to a whole block (RFC 8439 section 2.8)."""
+    """Adds the data, with zeros up to a whole block (RFC 8439 section 2.8)."""
     cdef uint8_t block[16]
     cdef uint32_t at = 0
     while at + 16 <= data_len:

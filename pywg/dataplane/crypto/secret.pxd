@@ -1,4 +1,4 @@
-"""The locked arena for keys, as C without the GIL sees it. See secret.pyx."""
+"""The locked arena for keys, for code without the GIL. See secret.pyx."""
 from libc.stdint cimport uint8_t
 
 cdef enum:

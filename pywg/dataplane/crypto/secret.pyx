@@ -1,9 +1,9 @@
 """Secrets in memory that C owns: never swapped, dumped or inherited, and wiped when they are let go.
 
 Slots of 64 bytes come from arenas: anonymous mappings with an inaccessible page on either side, locked (best effort:
-RLIMIT_MEMLOCK may forbid it, and `locked()` tells), left out of core dumps, and zeros in a forked child. What is free
-is noted outside of the arenas, so that they hold secrets and nothing else. Arenas are never unmapped: a process is
-going to need about as many slots as it once did.
+RLIMIT_MEMLOCK may forbid it, and `locked()` tells), left out of core dumps, and zeros in a forked child. The list of
+free slots is outside of the arenas, so that they hold secrets and nothing else. Arenas are never unmapped: a process
+will need about as many slots again as it once did.
 
 A fork must not happen while another thread allocates: the child would inherit a locked mutex.
 """
@@ -35,7 +35,7 @@ cdef extern from * nogil:
     """
     void lock_arenas "pywg_lock_arenas"()
     void unlock_arenas "pywg_unlock_arenas"()
-    bint arenas_are_locked "pywg_arenas_are_locked"()   # for c_assert alone: else it locks them
+    bint arenas_are_locked "pywg_arenas_are_locked"()   # for c_assert alone: where it returns False, it has locked them
 
 cdef enum:
     ARENA_LEN = 1 << 16     # a multiple of every Linux page size
@@ -59,7 +59,7 @@ cdef uint8_t *secret_alloc() noexcept nogil:
 
 
 cdef void secret_free(uint8_t *slot) noexcept nogil:
-    """Wipes what `secret_alloc` gave and takes it back; NULL is allowed. Any thread."""
+    """Wipes and takes back a slot that `secret_alloc` gave; NULL is allowed. Any thread."""
     global free_count
     if slot == NULL:
         return
@@ -72,7 +72,7 @@ cdef void secret_free(uint8_t *slot) noexcept nogil:
 
 
 cdef int add_arena() noexcept nogil:
-    """Adds an arena's slots to the free ones; -1 when there is no memory. The caller holds the lock."""
+    """Adds an arena's slots to the free slots; -1 when there is no memory. The caller holds the lock."""
     global free_slots, free_count, slot_count, all_locked
     cdef size_t guard = sysconf(_SC_PAGESIZE)
     cdef size_t slots = ARENA_LEN // SECRET_SLOT_LEN, i
@@ -106,10 +106,10 @@ def locked() -> bool:
 
 
 def wipe(data) -> None:
-    """Overwrites `data` with zeros, even an immutable bytes object: for what a library left behind.
+    """Overwrites `data` with zeros, even an immutable bytes object: for secrets that a library left behind.
 
     Takes bytes, bytearray, or a contiguous memoryview that is writable or shows a bytes object; anything else is a
-    TypeError. The caller makes sure that nobody else uses the object, as a constant or a key for example. ValueError
+    TypeError. The caller makes sure that the object has no other use, as a constant or a key for example. ValueError
     for a bytes object of one byte: the interpreter shares those.
     """
     owner = data.obj if isinstance(data, memoryview) else data
@@ -128,10 +128,10 @@ cdef class Secret:
     """1 to 64 secret bytes in a locked arena, with a writable buffer; wiped when it is dropped.
 
     `source` (any contiguous buffer) is copied, and gives the length; without it, `length` zero bytes. ValueError for
-    another length, MemoryError when the system gives no more memory. Can't be pickled, copies itself only when asked.
+    another length, MemoryError when the system gives no more memory. Can't be pickled; only `copy` copies it.
     """
 
-    cdef uint8_t *slot          # NULL once wiped and let go by all
+    cdef uint8_t *slot          # NULL once it is wiped and no buffer is out
     cdef Py_ssize_t length
     cdef Py_ssize_t exports     # buffers that are out
     cdef bint wiped
@@ -162,7 +162,7 @@ cdef class Secret:
 
     @classmethod
     def take(cls, source):
-        """Copies `source` (bytes or bytearray that nobody else uses), then wipes it in place."""
+        """Copies `source` (bytes or bytearray, with no other use), then wipes it in place."""
         if not isinstance(source, (bytes, bytearray)):
             raise TypeError(f"can only take bytes or bytearray, not {type(source).__name__}")
         secret = cls(source)
@@ -174,7 +174,7 @@ cdef class Secret:
         return Secret(self)
 
     def wipe(self) -> None:
-        """Zeros the bytes; again is harmless. Buffers that are out show zeros; asking for one is a ValueError now."""
+        """Zeros the bytes; idempotent. Buffers that are out show zeros from then on, and a new one is a ValueError."""
         self.wiped = True
         if self.slot != NULL:
             OPENSSL_cleanse(self.slot, SECRET_SLOT_LEN)
@@ -212,9 +212,10 @@ cdef class Secret:
         return any_bit != 0
 
     def __eq__(self, other):
-        """Constant time against a buffer of the same length, ValueError when wiped: zeros must not match zeros.
+        """Compares with a buffer, in constant time if the lengths are equal.
 
-        The secret stands on the left: a bytearray or memoryview there compares in its own way.
+        ValueError when wiped: zeros must not match zeros. The secret has to stand on the left: a bytearray or
+        memoryview there compares in its own way.
         """
         cdef Py_buffer view
         if not PyObject_CheckBuffer(other):

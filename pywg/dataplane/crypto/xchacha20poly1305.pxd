@@ -1,6 +1,6 @@
 """XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03), which seals the cookies in cookie replies (paper section 5.4.7).
 
-In C for a few bytes: libcrypto has no XChaCha20, and to give its ChaCha20-Poly1305 a key for each message costs more
+Written for a few bytes: libcrypto has no XChaCha20, and to give its ChaCha20-Poly1305 a key for each message costs more
 than the three blocks of a cookie. The keys are no secrets here: they follow from public keys.
 """
 from libc.stdint cimport uint8_t, uint32_t

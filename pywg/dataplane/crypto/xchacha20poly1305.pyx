@@ -27,7 +27,7 @@ cdef inline void quarter_round(uint32_t *state, int a, int b, int c, int d) noex
 
 
 cdef void start(uint32_t *state, const uint8_t *key) noexcept nogil:
-    """The first three of four rows; the last is counter and nonce (RFC 8439 section 2.3)."""
+    """Fills the first three of four rows; the last is counter and nonce (RFC 8439 section 2.3)."""
     state[0] = 0x61707865       # "expand 32-byte k"
     state[1] = 0x3320646E
     state[2] = 0x79622D32
@@ -59,7 +59,7 @@ cdef void hchacha20(const uint8_t *key, const uint8_t *nonce, uint8_t *subkey) n
 
 
 cdef void chacha20(const uint8_t *key, uint32_t counter, const uint8_t *nonce, uint8_t *block) noexcept nogil:
-    """A block of the key stream, for the last 8 bytes of a nonce whose first 4 are zeros."""
+    """Writes a block of the key stream. `nonce`: the last 8 bytes; the 4 before them are zeros."""
     cdef uint32_t state[16]
     cdef uint32_t mixed[16]
     cdef int i
@@ -86,7 +86,7 @@ cdef void apply_stream(const uint8_t *subkey, const uint8_t *nonce, const uint8_
 
 cdef void authenticate(const uint8_t *subkey, const uint8_t *nonce, const uint8_t *ciphertext, uint32_t text_len,
                        const uint8_t *data, uint32_t data_len, uint8_t *tag) noexcept nogil:
-    """RFC 8439 section 2.8."""
+    """Writes the tag of RFC 8439 section 2.8."""
     cdef uint8_t block[CHACHA_BLOCK_LEN]
     cdef uint64_t lengths[2]
     cdef Poly1305 poly
@@ -111,7 +111,7 @@ cdef void xchacha_seal(const uint8_t *key, const uint8_t *nonce, const uint8_t *
 
 cdef bint xchacha_open(const uint8_t *key, const uint8_t *nonce, const uint8_t *sealed, uint32_t sealed_len,
                        const uint8_t *data, uint32_t data_len, uint8_t *text) noexcept nogil:
-    """Writes sealed_len - TAG_LEN bytes to `text`, and nothing when the tag is wrong: False."""
+    """Writes sealed_len - TAG_LEN bytes to `text`. False: the tag is wrong, and nothing is written."""
     cdef uint8_t subkey[KEY_LEN]
     cdef uint8_t tag[TAG_LEN]
     cdef uint32_t text_len = sealed_len - TAG_LEN

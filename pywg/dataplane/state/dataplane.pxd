@@ -36,11 +36,11 @@ cdef struct Dataplane:
     int fd6
     int icmp4_fd                # raw sockets in the TUN's namespace, for unreachables to inner senders; -1: none
     int icmp6_fd
-    uint8_t gso4                # in use: the sending path turns it off when the kernel refuses
+    uint8_t gso4                # in use: the send path turns it off when the kernel refuses
     uint8_t gso6
     uint8_t gso_equal_tail      # the kernel may also cut a message whose last datagram is as long as the others
     uint8_t coalesce            # COALESCE_* features that the TUN takes
-    uint64_t staged_bytes       # TX: of all peers together
+    uint64_t staged_bytes       # of all peers together, under the sending gate
     uint64_t staged_max         # the most that staged_bytes may be
 
 cdef Dataplane *dataplane_new(const AeadBackend *aead) noexcept nogil

@@ -2,9 +2,9 @@
  * data, the nonce is 4 zero bytes and the 64-bit little-endian counter, texts are changed in place, 16 bytes of tag
  * follow each.
  *
- * Constant time in keys, texts and tags: no branch and no address depends on them, but on whether a tag was right.
- * Lengths and counters are public. What a call knew of keys is wiped before it returns. Only for x86-64 with AVX2:
- * elsewhere chapoly_best() is CHAPOLY_NONE and nothing else may be called.
+ * Constant time in keys, texts and tags: no address depends on them, and no branch except on whether a tag was right.
+ * Lengths and counters are public. A call wipes all that derives from keys before it returns. Only for x86-64 with
+ * AVX2: elsewhere chapoly_best() is CHAPOLY_NONE and no other function may be called.
  */
 #ifndef PYWG_CHAPOLY_H
 #define PYWG_CHAPOLY_H
@@ -42,8 +42,8 @@ static inline void chapoly_seal(int level, const uint8_t key[32], uint64_t first
     forget_work(level, &work);
 }
 
-/* Opens `n` (at most 64) texts, each followed by its tag. Bit i of the answer: the i-th is authentic, and decrypted
- * in place; else it is left as it was. */
+/* Opens `n` (at most 64) texts, each followed by its tag. Bit i of the result: the i-th is authentic, and decrypted in
+ * place; otherwise it is left as it was. */
 static inline uint64_t chapoly_open(int level, const uint8_t key[32], const uint64_t *counter, uint8_t *const *text,
                                     const uint32_t *len, int n)
 {

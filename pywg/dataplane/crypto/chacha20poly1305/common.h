@@ -1,4 +1,4 @@
-/* What the kernels of every level share: the shape of a group of packets, and forgetting secrets.
+/* Shared by the kernels of every level: the shape of a group of packets, and wiping secrets.
  *
  * A group is at most 16 packets under one key. Each kernel maps packets, or the blocks of packets, to vector lanes.
  * Lengths, counters and addresses are public and may decide branches; keys, key stream, texts, accumulators and tags
@@ -13,12 +13,12 @@
 #include <stdint.h>
 #include <string.h>
 
-/* What Poly1305 leaves of r (RFC 8439 section 2.5). */
+/* The bits of r that Poly1305 keeps (RFC 8439 section 2.5). */
 #define POLY_CLAMP_LOW 0x0ffffffc0fffffffULL
 #define POLY_CLAMP_HIGH 0x0ffffffc0ffffffcULL
 
 #define CHAPOLY_INLINE static inline __attribute__((always_inline))
-#define CHAPOLY_KERNEL static __attribute__((noinline)) /* its frame is what forget_stack wipes */
+#define CHAPOLY_KERNEL static __attribute__((noinline)) /* so that forget_stack can wipe its frame */
 #define CHAPOLY_AVX2 __attribute__((target("avx2,bmi2")))
 #define CHAPOLY_AVX512 __attribute__((target("avx512f,avx512vl,avx512bw,avx2,bmi2")))
 #define CHAPOLY_IFMA __attribute__((target("avx512ifma,avx512f,avx512vl,avx512bw,avx2,bmi2")))
@@ -45,7 +45,7 @@ struct poly_lanes {
     uint32_t whole_len[CHAPOLY_GROUP]; /* of the packet */
     uint64_t counter[CHAPOLY_GROUP];   /* of the packet */
     int packet[CHAPOLY_GROUP];
-    int count; /* lanes in use; the rest repeat the first, so that no kernel has to tell them apart */
+    int count; /* lanes in use; the others repeat the first, so that no kernel has to tell them apart */
     int parts; /* lanes a packet: a power of 2, and not more than a vector has */
 };
 
@@ -60,7 +60,7 @@ struct poly_tags {
     uint64_t high[CHAPOLY_GROUP] __attribute__((aligned(64)));
 };
 
-/* Blocks that wait for a pass: room for two of the widest, because up to one is queued behind most of another. */
+/* Blocks that wait for a pass. Room for two of the widest passes: up to one is queued behind most of another. */
 struct chacha_queue {
     uint32_t block[2 * CHAPOLY_GROUP] __attribute__((aligned(64)));
     uint32_t low[2 * CHAPOLY_GROUP] __attribute__((aligned(64))); /* halves of the packet's counter */
@@ -89,7 +89,7 @@ CHAPOLY_INLINE uint64_t load_u64(const uint8_t *from)
 CHAPOLY_INLINE void wipe(void *at, size_t len)
 {
     memset(at, 0, len);
-    __asm__ __volatile__("" : : "r"(at) : "memory"); /* someone might look: the stores stay */
+    __asm__ __volatile__("" : : "r"(at) : "memory"); /* keeps the compiler from dropping the stores as dead */
 }
 
 #endif

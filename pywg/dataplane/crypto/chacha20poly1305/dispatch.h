@@ -1,4 +1,4 @@
-/* Which kernels this CPU has, the kernels behind one name each, and forgetting what they knew. */
+/* The kernels that this CPU can run, the choice of a level's kernels, and wiping what they leave behind. */
 #ifndef PYWG_CHAPOLY_DISPATCH_H
 #define PYWG_CHAPOLY_DISPATCH_H
 
@@ -8,7 +8,7 @@
 #include "chacha20poly1305/poly26.h"
 #include "chacha20poly1305/poly_ifma.h"
 
-/* Whether the operating system saves these registers (Intel SDM volume 1, section 13.3). Asked where AVX2 is known. */
+/* Whether the operating system saves these registers (Intel SDM volume 1, section 13.3). Only on CPUs with AVX2. */
 __attribute__((target("xsave"))) static inline int registers_saved(uint32_t wanted)
 {
     return ((uint32_t)_xgetbv(0) & wanted) == wanted;
@@ -84,7 +84,7 @@ CHAPOLY_AVX512 CHAPOLY_KERNEL void forget_registers512(void)
                          : "memory", LOW_VECTORS, HIGH_VECTORS);
 }
 
-/* What the kernels spilled lies below their caller's frame, where this function's own is as well. */
+/* Wipes what the kernels spilled: that lies below their caller's frame, as does this function's own frame. */
 CHAPOLY_KERNEL void forget_stack(void)
 {
     uint8_t below[CHAPOLY_STACK];

@@ -5,7 +5,7 @@
 #include "chacha20poly1305/dispatch.h"
 
 enum {
-    STREAM_BLOCKS = 64, /* as many as four passes of the widest kernel: two packets of full length */
+    STREAM_BLOCKS = 64, /* four passes of the widest kernel: two packets of full length */
     PART_LEN = 128      /* joining two parts costs as much as some blocks */
 };
 
@@ -15,7 +15,7 @@ struct chapoly_work {
     struct poly_keys one_time;
     struct poly_tags tags;
     struct chapoly_group stream_of; /* for each packet, its whole key stream within `stream`, from block 0 on */
-    uint32_t stream_len;            /* bytes of `stream` that may be something else than zeros */
+    uint32_t stream_len;            /* bytes of `stream` that were written, and have to be wiped */
     uint8_t stream[STREAM_BLOCKS * CHAPOLY_BLOCK] __attribute__((aligned(64)));
 };
 
@@ -39,7 +39,7 @@ static inline uint32_t blocks_of(uint32_t len, uint32_t block_len)
     return len / block_len + (len % block_len != 0);
 }
 
-/* Lanes a packet: as many as a vector has for all, but not so many that joining them costs more than it saves. */
+/* Lanes a packet: as many as fit into one vector for all packets, unless joining them costs more than it saves. */
 static inline int parts_for(int level, const struct chapoly_group *group)
 {
     uint32_t longest = 0;
@@ -51,7 +51,7 @@ static inline int parts_for(int level, const struct chapoly_group *group)
     return parts;
 }
 
-/* The part `index` of a packet: all have the same length, but for the first, which has what is left. */
+/* Sets a lane to the part `index` of a packet. All parts have the same length but the first, which has the rest. */
 static inline void set_lane(struct poly_lanes *lanes, int lane, const struct chapoly_group *group, int packet,
                             uint32_t index, uint32_t blocks, uint32_t part_blocks)
 {
@@ -160,7 +160,7 @@ static inline void seal_group(int level, struct chapoly_work *work, const struct
         put_tag(work, i, group->text[i] + group->len[i]);
 }
 
-/* Bit i: the tag behind text i is what it should be. No branch depends on where they differ. */
+/* Bit i: the tag behind text i is right. No branch depends on where tags differ. */
 static inline uint32_t compare_tags(const struct chapoly_work *work, const struct chapoly_group *group)
 {
     uint32_t same = 0;

@@ -1,4 +1,4 @@
-/* Four packets side by side: what Poly1305 with AVX2 needs to bring texts and keys into 64-bit lanes. */
+/* Four packets side by side: loads of texts and keys into 64-bit lanes, for Poly1305 with AVX2. */
 #ifndef PYWG_CHAPOLY_LANES_AVX2_H
 #define PYWG_CHAPOLY_LANES_AVX2_H
 
@@ -47,7 +47,7 @@ CHAPOLY_AVX2 CHAPOLY_INLINE void load_chunk256(const uint8_t *const text[4], uin
     transpose_words256(word);
 }
 
-/* As load_chunk256, but texts may end: zeros follow. What is copied is on the wire, no secret. */
+/* As load_chunk256, but texts may end: zeros follow. The copied bytes are on the wire, so they are no secret. */
 CHAPOLY_AVX2 CHAPOLY_INLINE void load_ends256(const uint8_t *const text[4], const uint32_t len[4], uint32_t offset,
                                               __m256i word[4])
 {

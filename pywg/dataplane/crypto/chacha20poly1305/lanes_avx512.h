@@ -1,4 +1,4 @@
-/* Eight packets side by side: what both Poly1305 kernels for AVX-512 need to bring texts and keys into 64-bit lanes. */
+/* Eight packets side by side: loads of texts and keys into 64-bit lanes, for both Poly1305 kernels with AVX-512. */
 #ifndef PYWG_CHAPOLY_LANES_AVX512_H
 #define PYWG_CHAPOLY_LANES_AVX512_H
 

@@ -111,7 +111,7 @@ CHAPOLY_IFMA CHAPOLY_INLINE void poly44_finish(struct poly44_state *p, const str
     __m512i h0 = p->h[0], h1 = p->h[1], h2 = p->h[2], g0, g1, g2, carry;
     __mmask8 reduced;
     int i;
-    for (i = 0; i < 2; i++) { /* only the first time can what goes from h2 to h0 make that too long */
+    for (i = 0; i < 2; i++) { /* twice: only in the first round can the carry from h2 make h0 too long */
         h1 = _mm512_add_epi64(h1, _mm512_srli_epi64(h0, 44));
         h0 = _mm512_and_si512(h0, mask44);
         h2 = _mm512_add_epi64(h2, _mm512_srli_epi64(h1, 44));
