@@ -2,7 +2,7 @@ from typing import Final, TypeAlias, final
 
 from _typeshed import ReadableBuffer
 
-from pywg.dataplane.batch import bench_evp, bench_open, bench_seal, open_batch, seal_batch
+from pywg.dataplane.selfbench import bench_evp, bench_open, bench_seal, open_batch, seal_batch
 from pywg.dataplane.crypto.aead_select import available as available_aeads
 from pywg.dataplane.crypto.aead_select import choose as choose_aead
 from pywg.dataplane.sys.reserve import reserve_fill, reserve_low, reserve_spend

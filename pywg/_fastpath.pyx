@@ -2,7 +2,7 @@
 
 `Plane` owns the threads that move packets (threads.pxd) and the state that they read (dataplane.pxd). Its methods are
 the control plane. They run in the one thread of the event loop, hold the other threads during a change, and never see
-a transport packet. Batch calls on plain bytes, for tests and benchmarks, are in `pywg.dataplane.batch`.
+a transport packet. Batch calls on plain bytes, for tests and benchmarks, are in `pywg.dataplane.selfbench`.
 """
 from hashlib import blake2s
 
@@ -42,7 +42,7 @@ from pywg.dataplane.wire.wireguard cimport HANDSHAKE_TOS, KEY_LEN
 
 from pywg.dataplane.crypto.aead_select import available as available_aeads
 from pywg.dataplane.crypto.aead_select import choose as choose_aead
-from pywg.dataplane.batch import bench_evp, bench_open, bench_seal, open_batch, seal_batch
+from pywg.dataplane.selfbench import bench_evp, bench_open, bench_seal, open_batch, seal_batch
 from pywg.dataplane.sys.reserve import reserve_fill, reserve_low, reserve_spend
 from pywg.dataplane.wire.limits import LABEL_COOKIE, LABEL_MAC1
 

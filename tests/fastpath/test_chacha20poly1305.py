@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.poly1305 import Poly1305
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pywg.dataplane.batch import open_texts, seal_texts
+from pywg.dataplane.selfbench import open_texts, seal_texts
 from pywg.dataplane.crypto.chacha20poly1305 import poly1305
 from tests.aead import KERNELS, each_backend, every_backend
 from tests.core.vectors import wycheproof

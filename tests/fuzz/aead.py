@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from pywg._fastpath import open_batch, seal_batch
-from pywg.dataplane.batch import open_texts, seal_texts
+from pywg.dataplane.selfbench import open_texts, seal_texts
 from pywg.dataplane.crypto.chacha20poly1305 import poly1305 as tags_of
 from tests.aead import HERE, KERNELS
 from tests.fastpath.plane_harness import seal

@@ -20,7 +20,7 @@ FLOORS: list[set[str]] = [
     {"udp"},
     {"send", "receive"},
     {"threads"},
-    {"batch", "footprint", "snapshot"},
+    {"footprint", "selfbench", "snapshot"},
     {ROOF},
 ]
 EXTERN = {"pywg.dataplane.sys.linux", "pywg.dataplane.sys.libcrypto"}
