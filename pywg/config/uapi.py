@@ -11,10 +11,10 @@ take a third of a second, and whoever runs an event loop has other things to do 
 
 from collections.abc import Callable, Generator
 from errno import EINVAL, EPROTO
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from pywg.config.addresses import MAX_PORT, format_prefix, format_sock_addr, parse_number, parse_prefix, parse_sock_addr
-from pywg.config.model import AllowedIpChange, DeviceChange, DeviceStatus, PeerChange, PeerStatus
+from pywg.config.model import AllowedIpChange, DeviceChange, DeviceStatus, PeerChange, PeerStatus, SockAddr
 from pywg.config.uapi_text import TextBuilder, ascii_text, key_value, lines, number_value, secret_value
 from pywg.errors import ConfigError, UapiError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _Result = TypeVar("_Result")
+_Reader: TypeAlias = Callable[[memoryview], object]
 
 MAX_KEEPALIVE: Final = 65535
 LINES_A_STEP: Final = 512
@@ -139,10 +140,8 @@ def parse_get(reply: "ReadableBuffer") -> DeviceStatus:
             elif name == b"public_key":
                 peer = PeerStatus(key_value(value))
                 status.peers.append(peer)
-            elif peer is not None:
-                _read_peer_status(peer, name, value)
             else:
-                _read_device_status(status, name, value)
+                _read_status(peer or status, name, value)
         except UapiError:
             raise
         except ConfigError as error:
@@ -178,10 +177,11 @@ def _read_set(request: "ReadableBuffer", change: DeviceChange) -> Generator[None
             elif name == b"public_key":
                 peer = PeerChange(key_value(value))
                 change.peers.append(peer)
-            elif peer is not None:
-                _PEER_SETTERS.get(name, _unknown_peer_key)(peer, value)
             else:
-                _DEVICE_SETTERS.get(name, _unknown_device_key)(change, value)
+                _change(peer or change, name, value)
+                if name == b"replace_allowed_ips" and peer is not None:
+                    # It replaces whatever the peer has by then, this request's earlier entries included.
+                    peer.allowed_ips.clear()
         except ConfigError as error:
             # A name that is none of ours may be a key that slipped into the wrong place.
             what = f"{name.decode('ascii')}: " if name in _SET_NAMES else ""
@@ -195,119 +195,74 @@ def _true(value: memoryview) -> bool:
     return True
 
 
-def _allowed_ip(value: memoryview) -> AllowedIpChange:
-    text = ascii_text(value)
-    if text.startswith("-"):
-        ip, cidr = parse_prefix(text[1:])
-        return AllowedIpChange(ip, cidr, True)
-    ip, cidr = parse_prefix(text)
-    return AllowedIpChange(ip, cidr)
-
-
-def _set_private_key(change: DeviceChange, value: memoryview) -> None:
-    change.private_key = secret_value(value)
-
-
-def _set_listen_port(change: DeviceChange, value: memoryview) -> None:
-    change.listen_port = number_value(value, MAX_PORT)
-
-
-def _set_fwmark(change: DeviceChange, value: memoryview) -> None:
-    change.fwmark = number_value(value, _MAX_U32)
-
-
-def _set_replace_peers(change: DeviceChange, value: memoryview) -> None:
-    change.replace_peers = _true(value)
-
-
-def _set_remove(peer: PeerChange, value: memoryview) -> None:
-    peer.remove = _true(value)
-
-
-def _set_update_only(peer: PeerChange, value: memoryview) -> None:
-    peer.update_only = _true(value)
-
-
-def _set_preshared_key(peer: PeerChange, value: memoryview) -> None:
-    peer.preshared_key = secret_value(value)
-
-
-def _set_endpoint(peer: PeerChange, value: memoryview) -> None:
-    peer.endpoint = parse_sock_addr(ascii_text(value))
-
-
-def _set_persistent_keepalive(peer: PeerChange, value: memoryview) -> None:
-    peer.persistent_keepalive = number_value(value, MAX_KEEPALIVE)
-
-
-def _set_replace_allowed_ips(peer: PeerChange, value: memoryview) -> None:
-    # It replaces whatever the peer has by then, this request's earlier entries included.
-    peer.replace_allowed_ips = _true(value)
-    peer.allowed_ips.clear()
-
-
-def _check_protocol_version(_peer: PeerChange, value: memoryview) -> None:
+def _one(value: memoryview) -> None:
     if bytes(value) != b"1":
         raise ConfigError("expected 1")
 
 
-def _unknown_device_key(_change: DeviceChange, _value: memoryview) -> None:
-    raise ConfigError("a device has no such key")
+def _endpoint(value: memoryview) -> SockAddr:
+    return parse_sock_addr(ascii_text(value))
 
 
-def _unknown_peer_key(_peer: PeerChange, _value: memoryview) -> None:
-    raise ConfigError("a peer has no such key")
+def _number(most: int) -> _Reader:
+    return lambda value: number_value(value, most)
 
 
-_DEVICE_SETTERS: Final[dict[bytes, Callable[[DeviceChange, memoryview], None]]] = {
-    b"private_key": _set_private_key,
-    b"listen_port": _set_listen_port,
-    b"fwmark": _set_fwmark,
-    b"replace_peers": _set_replace_peers,
+def _allowed_ip(value: memoryview) -> AllowedIpChange:
+    text = ascii_text(value)
+    remove = text.startswith("-")
+    ip, cidr = parse_prefix(text[1:] if remove else text)
+    return AllowedIpChange(ip, cidr, remove)
+
+
+_DEVICE_KEYS: Final[dict[bytes, tuple[str, _Reader]]] = {
+    b"private_key": ("private_key", secret_value),
+    b"listen_port": ("listen_port", _number(MAX_PORT)),
+    b"fwmark": ("fwmark", _number(_MAX_U32)),
+    b"replace_peers": ("replace_peers", _true),
+}
+"""What a line of a device changes: the attribute, and the reader of its value. Those of a peer likewise."""
+_PEER_KEYS: Final[dict[bytes, tuple[str, _Reader]]] = {
+    b"remove": ("remove", _true),
+    b"update_only": ("update_only", _true),
+    b"preshared_key": ("preshared_key", secret_value),
+    b"endpoint": ("endpoint", _endpoint),
+    b"persistent_keepalive_interval": ("persistent_keepalive", _number(MAX_KEEPALIVE)),
+    b"replace_allowed_ips": ("replace_allowed_ips", _true),
+    b"protocol_version": ("", _one),  # nothing to keep
+}
+_SET_NAMES: Final = _DEVICE_KEYS.keys() | _PEER_KEYS.keys() | {b"public_key", b"allowed_ip"}
+_DEVICE_STATUS: Final = {name: _DEVICE_KEYS[name] for name in (b"private_key", b"listen_port", b"fwmark")}
+_PEER_STATUS: Final[dict[bytes, tuple[str, _Reader]]] = {
+    **{name: _PEER_KEYS[name] for name in (b"preshared_key", b"endpoint", b"persistent_keepalive_interval")},
+    b"tx_bytes": ("tx_bytes", _number(_MAX_U64)),
+    b"rx_bytes": ("rx_bytes", _number(_MAX_U64)),
 }
 
-_PEER_SETTERS: Final[dict[bytes, Callable[[PeerChange, memoryview], None]]] = {
-    b"remove": _set_remove,
-    b"update_only": _set_update_only,
-    b"preshared_key": _set_preshared_key,
-    b"endpoint": _set_endpoint,
-    b"persistent_keepalive_interval": _set_persistent_keepalive,
-    b"replace_allowed_ips": _set_replace_allowed_ips,
-    b"protocol_version": _check_protocol_version,
-}
+
+def _change(change: DeviceChange | PeerChange, name: bytes, value: memoryview) -> None:
+    whose, keys = ("a device", _DEVICE_KEYS) if isinstance(change, DeviceChange) else ("a peer", _PEER_KEYS)
+    if name not in keys:
+        raise ConfigError(f"{whose} has no such key")
+    attribute, read = keys[name]
+    read_value = read(value)
+    if attribute:
+        setattr(change, attribute, read_value)
 
 
-_SET_NAMES: Final = _DEVICE_SETTERS.keys() | _PEER_SETTERS.keys() | {b"public_key", b"allowed_ip"}
-
-
-def _read_device_status(status: DeviceStatus, name: bytes, value: memoryview) -> None:
-    match name:
-        case b"private_key":
-            status.private_key = secret_value(value)
-        case b"listen_port":
-            status.listen_port = number_value(value, MAX_PORT)
-        case b"fwmark":
-            status.fwmark = number_value(value, _MAX_U32)
-
-
-def _read_peer_status(peer: PeerStatus, name: bytes, value: memoryview) -> None:
-    match name:
-        case b"preshared_key":
-            peer.preshared_key = secret_value(value)
-        case b"endpoint":
-            peer.endpoint = parse_sock_addr(ascii_text(value))
-        case b"last_handshake_time_sec":
-            peer.last_handshake_ns += number_value(value, _MAX_U64) * _NS
-        case b"last_handshake_time_nsec":
-            peer.last_handshake_ns += number_value(value, _NS - 1)
-        case b"tx_bytes":
-            peer.tx_bytes = number_value(value, _MAX_U64)
-        case b"rx_bytes":
-            peer.rx_bytes = number_value(value, _MAX_U64)
-        case b"persistent_keepalive_interval":
-            peer.persistent_keepalive = number_value(value, MAX_KEEPALIVE)
-        case b"allowed_ip":
-            peer.allowed_ips.append(parse_prefix(ascii_text(value)))
+def _read_status(status: DeviceStatus | PeerStatus, name: bytes, value: memoryview) -> None:
+    keys = _DEVICE_STATUS if isinstance(status, DeviceStatus) else _PEER_STATUS
+    if name in keys:
+        attribute, read = keys[name]
+        setattr(status, attribute, read(value))
+    elif isinstance(status, PeerStatus):
+        match name:
+            case b"last_handshake_time_sec":
+                status.last_handshake_ns += number_value(value, _MAX_U64) * _NS
+            case b"last_handshake_time_nsec":
+                status.last_handshake_ns += number_value(value, _NS - 1)
+            case b"allowed_ip":
+                status.allowed_ips.append(parse_prefix(ascii_text(value)))
 
 
 def _raise_errno(value: memoryview) -> None:
