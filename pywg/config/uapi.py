@@ -1,17 +1,17 @@
 """The text of WireGuard's cross-platform configuration protocol, to and from the model.
 
 Source: https://www.wireguard.com/xplatform/, and what wireguard-go answers where that page is silent. Framing (the line
-"set=1" or "get=1" before, the blank line after, the "errno=" line of a reply) belongs to whoever holds the socket.
+"set=1" or "get=1" before, the blank line after, the "errno=" line of a reply) belongs to the socket's owner.
 
 Requests and replies carry private keys: no error repeats any text of a request.
 
-What ends in `_steps` does the same as the function without it, as a generator that pauses now and then: 10,000 peers
-take a third of a second, and whoever runs an event loop has other things to do meanwhile.
+A function whose name ends in `_steps` is a generator that pauses now and then and returns its result at the end:
+10,000 peers take a third of a second, in which an event loop has other things to do.
 """
 
 from collections.abc import Callable, Generator
 from errno import EINVAL, EPROTO
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pywg.config.addresses import MAX_PORT, format_prefix, format_sock_addr, parse_number, parse_prefix, parse_sock_addr
 from pywg.config.model import AllowedIpChange, DeviceChange, DeviceStatus, PeerChange, PeerStatus, SockAddr
@@ -21,7 +21,6 @@ from pywg.errors import ConfigError, UapiError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-_Result = TypeVar("_Result")
 _Reader: TypeAlias = Callable[[memoryview], object]
 
 MAX_KEEPALIVE: Final = 65535
@@ -34,18 +33,13 @@ _LINES_A_PEER: Final = 9
 _NOT_A_LINE: Final = 'expected "key=value"'
 
 
-def parse_set(request: "ReadableBuffer") -> DeviceChange:
-    """Read a set operation: the lines after "set=1", up to the blank line or the end.
+def parse_set_steps(request: "ReadableBuffer") -> Generator[None, None, DeviceChange]:
+    """Read a set operation: the lines after "set=1", up to the blank line or the end. The request stays until then.
 
     UapiError names the line, 1 being the one after "set=1": EPROTO for a line without "=", EINVAL for everything else.
     Neither it nor the result keeps a reference into the request, which may be wiped or resized at once. Secret keys
     are Secrets, and gone with the result, or with the error.
     """
-    return _at_once(parse_set_steps(request))
-
-
-def parse_set_steps(request: "ReadableBuffer") -> Generator[None, None, DeviceChange]:
-    """`parse_set` in steps; the request has to stay as it is until the last."""
     change = DeviceChange()
     error = yield from _read_set(request, change)
     if error is not None:
@@ -54,7 +48,7 @@ def parse_set_steps(request: "ReadableBuffer") -> Generator[None, None, DeviceCh
 
 
 def format_set(change: DeviceChange) -> bytearray:
-    """The lines of a set operation, as `parse_set` reads them. The caller wipes the result."""
+    """The lines of a set operation, as `parse_set_steps` reads them. The caller wipes the result."""
     text = TextBuilder()
     if change.private_key is not None:
         text.secret("private_key", change.private_key)
@@ -83,16 +77,11 @@ def format_set(change: DeviceChange) -> bytearray:
     return text.finish()
 
 
-def format_get(status: DeviceStatus) -> bytearray:
-    """The lines of the reply to a get operation, without the "errno=" line.
+def format_get_steps(status: DeviceStatus) -> Generator[None, None, bytearray]:
+    """The lines of the reply to a get operation, without the "errno=" line. The keys are read in the last step.
 
     The caller wipes the result, and must not append to it before: growing may leave a copy of the keys behind.
     """
-    return _at_once(format_get_steps(status))
-
-
-def format_get_steps(status: DeviceStatus) -> Generator[None, None, bytearray]:
-    """`format_get` in steps; the keys are read in the last."""
     text = TextBuilder()
     since = 0
     if status.private_key is not None and any(memoryview(status.private_key)):
@@ -152,15 +141,6 @@ def parse_get(reply: "ReadableBuffer") -> DeviceStatus:
 def format_errno(errno: int) -> bytes:
     """The end of a reply: the line with the errno, 0 or positive, and the blank line. The wire has its negative."""
     return b"errno=%d\n\n" % -abs(errno)
-
-
-def _at_once(steps: Generator[None, None, _Result]) -> _Result:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: _Result = end.value
-            return result
 
 
 def _read_set(request: "ReadableBuffer", change: DeviceChange) -> Generator[None, None, UapiError | None]:

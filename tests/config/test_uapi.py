@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pywg.config import uapi
 from pywg.config.model import ZERO_KEY, AllowedIpChange, DeviceChange, DeviceStatus, PeerChange, PeerStatus
 from pywg.errors import ConfigError, UapiError
+from tests import at_once
 from tests.config.strategies import device_changes, device_statuses
 
 KEY = bytes(range(32))
@@ -20,7 +21,7 @@ PEER = f"public_key={HEX}\n"
 
 def set_error(request: str | bytes) -> UapiError:
     with pytest.raises(UapiError) as caught:
-        uapi.parse_set(request.encode() if isinstance(request, str) else request)
+        at_once.parse_set(request.encode() if isinstance(request, str) else request)
     return caught.value
 
 
@@ -34,12 +35,12 @@ def errno_of(parse: Callable[[bytes], object], text: bytes) -> int:
 
 @given(device_changes)
 def test_set_round_trip(change: DeviceChange) -> None:
-    assert uapi.parse_set(uapi.format_set(change)) == change
+    assert at_once.parse_set(uapi.format_set(change)) == change
 
 
 @given(device_statuses)
 def test_get_round_trip(status: DeviceStatus) -> None:
-    assert uapi.parse_get(uapi.format_get(status)) == status
+    assert uapi.parse_get(at_once.format_get(status)) == status
 
 
 def test_set_of_the_protocols_page() -> None:
@@ -66,7 +67,7 @@ def test_set_of_the_protocols_page() -> None:
         "remove=true\n"
         "\n"
     )
-    change = uapi.parse_set(request.encode())
+    change = at_once.parse_set(request.encode())
     assert change.private_key == bytes.fromhex("e84b5a6d2717c1003a13b431570353dbaca9146cf150c5f8575680feba52027a")
     assert (change.fwmark, change.listen_port, change.replace_peers) == (0, 12912, False)
     first, second, third, fourth = change.peers
@@ -101,7 +102,7 @@ def test_get_as_wg_reads_it() -> None:
             )
         ],
     )
-    assert uapi.format_get(status).decode() == (
+    assert at_once.format_get(status).decode() == (
         f"private_key=80{'00' * 30}01\n"
         "listen_port=51820\n"
         "fwmark=51820\n"
@@ -121,11 +122,11 @@ def test_get_as_wg_reads_it() -> None:
 
 @pytest.mark.parametrize("private_key", [None, ZERO_KEY])
 def test_get_leaves_out_what_is_not_set(private_key: bytes | None) -> None:
-    assert uapi.format_get(DeviceStatus(private_key=private_key)) == b""
+    assert at_once.format_get(DeviceStatus(private_key=private_key)) == b""
 
 
 def test_get_shows_every_peer_its_zero_values() -> None:
-    text = uapi.format_get(DeviceStatus(peers=[PeerStatus(KEY)])).decode()
+    text = at_once.format_get(DeviceStatus(peers=[PeerStatus(KEY)])).decode()
     assert [line.partition("=")[0] for line in text.split()] == [
         "public_key",
         "preshared_key",
@@ -140,20 +141,20 @@ def test_get_shows_every_peer_its_zero_values() -> None:
 
 @pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview])
 def test_set_takes_any_buffer(wrap: Callable[[bytes], bytes | bytearray | memoryview]) -> None:
-    assert uapi.parse_set(wrap(b"listen_port=7\n")) == DeviceChange(listen_port=7)
+    assert at_once.parse_set(wrap(b"listen_port=7\n")) == DeviceChange(listen_port=7)
 
 
 @pytest.mark.parametrize("request_text", ["", "\n", "\nlisten_port=7\n"])
 def test_set_ends_at_the_blank_line(request_text: str) -> None:
-    assert uapi.parse_set(request_text.encode()) == DeviceChange()
+    assert at_once.parse_set(request_text.encode()) == DeviceChange()
 
 
 def test_set_without_a_last_newline() -> None:
-    assert uapi.parse_set(b"fwmark=1\nlisten_port=7") == DeviceChange(fwmark=1, listen_port=7)
+    assert at_once.parse_set(b"fwmark=1\nlisten_port=7") == DeviceChange(fwmark=1, listen_port=7)
 
 
 def test_set_of_the_same_peer_twice_keeps_both_in_order() -> None:
-    change = uapi.parse_set(f"{PEER}remove=true\n{PEER}allowed_ip=10.0.0.0/8\n".encode())
+    change = at_once.parse_set(f"{PEER}remove=true\n{PEER}allowed_ip=10.0.0.0/8\n".encode())
     assert change.peers == [
         PeerChange(KEY, remove=True),
         PeerChange(KEY, allowed_ips=[AllowedIpChange(bytes([10, 0, 0, 0]), 8)]),
@@ -161,29 +162,31 @@ def test_set_of_the_same_peer_twice_keeps_both_in_order() -> None:
 
 
 def test_the_last_of_a_single_value_counts() -> None:
-    assert uapi.parse_set(b"listen_port=1\nlisten_port=2\n").listen_port == 2
+    assert at_once.parse_set(b"listen_port=1\nlisten_port=2\n").listen_port == 2
 
 
 def test_replace_allowed_ips_also_drops_what_the_request_gave_before() -> None:
-    change = uapi.parse_set(f"{PEER}allowed_ip=10.0.0.0/8\nreplace_allowed_ips=true\nallowed_ip=10.1.0.0/16\n".encode())
+    change = at_once.parse_set(
+        f"{PEER}allowed_ip=10.0.0.0/8\nreplace_allowed_ips=true\nallowed_ip=10.1.0.0/16\n".encode()
+    )
     assert change.peers[0].replace_allowed_ips
     assert change.peers[0].allowed_ips == [AllowedIpChange(bytes([10, 1, 0, 0]), 16)]
 
 
 def test_a_leading_minus_removes_an_allowed_ip() -> None:
-    change = uapi.parse_set(f"{PEER}allowed_ip=10.0.0.0/8\nallowed_ip=-10.0.0.0/8\n".encode())
+    change = at_once.parse_set(f"{PEER}allowed_ip=10.0.0.0/8\nallowed_ip=-10.0.0.0/8\n".encode())
     assert [entry.remove for entry in change.peers[0].allowed_ips] == [False, True]
 
 
 def test_allowed_ips_lose_their_host_bits() -> None:
-    change = uapi.parse_set(f"{PEER}allowed_ip=10.1.2.3/12\nallowed_ip=2001:db8::ff/127\n".encode())
+    change = at_once.parse_set(f"{PEER}allowed_ip=10.1.2.3/12\nallowed_ip=2001:db8::ff/127\n".encode())
     v6 = bytes.fromhex("20010db8") + bytes(11) + b"\xfe"
     assert change.peers[0].allowed_ips == [AllowedIpChange(bytes([10, 0, 0, 0]), 12), AllowedIpChange(v6, 127)]
 
 
 def test_keys_may_be_in_capitals_and_zero() -> None:
     request = f"private_key={'0' * 64}\npublic_key={HEX.upper()}\npreshared_key={'0' * 64}\n"
-    assert uapi.parse_set(request.encode()) == DeviceChange(
+    assert at_once.parse_set(request.encode()) == DeviceChange(
         private_key=ZERO_KEY, peers=[PeerChange(KEY, preshared_key=ZERO_KEY)]
     )
 
@@ -295,7 +298,9 @@ def test_bad_peer_line_is_einval(line: str) -> None:
 
 @pytest.mark.dropin("9")
 def test_good_peer_lines_around_the_bad_ones_above_are_good() -> None:
-    uapi.parse_set(f"listen_port=1\n{PEER}persistent_keepalive_interval=1\nprotocol_version=1\nremove=true\n".encode())
+    at_once.parse_set(
+        f"listen_port=1\n{PEER}persistent_keepalive_interval=1\nprotocol_version=1\nremove=true\n".encode()
+    )
 
 
 @pytest.mark.dropin("7", "Bad input")
@@ -314,14 +319,14 @@ def test_error_names_the_setting() -> None:
 def test_after_an_error_the_request_can_be_resized() -> None:
     request = bytearray(f"private_key={HEX}\nlisten_port=x\n".encode())
     with pytest.raises(UapiError) as caught:
-        uapi.parse_set(request)
+        at_once.parse_set(request)
     request.clear()
     assert caught.value.__context__ is None
 
 
 def test_after_a_set_the_request_can_be_resized() -> None:
     request = bytearray(f"private_key={HEX}\n".encode())
-    change = uapi.parse_set(request)
+    change = at_once.parse_set(request)
     request.clear()
     assert change.private_key == KEY
 
@@ -379,7 +384,7 @@ def test_no_repr_shows_a_secret() -> None:
 @example(b"public_key=" + b"\xff" * 64)
 @example(b"\xff=\xff")
 def test_set_of_anything_raises_nothing_else(request_bytes: bytes) -> None:
-    assert errno_of(uapi.parse_set, request_bytes) in {0, errno.EINVAL, errno.EPROTO}
+    assert errno_of(at_once.parse_set, request_bytes) in {0, errno.EINVAL, errno.EPROTO}
 
 
 NAMES = [
@@ -399,7 +404,7 @@ noisy_lines = st.lists(
 
 @given(noisy_lines)
 def test_set_of_wrong_values_raises_nothing_else(request_bytes: bytes) -> None:
-    assert errno_of(uapi.parse_set, request_bytes) in {0, errno.EINVAL}
+    assert errno_of(at_once.parse_set, request_bytes) in {0, errno.EINVAL}
 
 
 @given(st.binary(max_size=200) | noisy_lines)
@@ -434,12 +439,12 @@ def test_errno_is_negative_on_the_wire(number: int, text: bytes) -> None:
 @pytest.mark.parametrize("length", [0, 31, 33, 64])
 def test_a_key_of_another_length_is_not_written(length: int) -> None:
     with pytest.raises(ConfigError):
-        uapi.format_get(DeviceStatus(private_key=b"\1" * length, peers=[PeerStatus(KEY, b"\1" * length)]))
+        at_once.format_get(DeviceStatus(private_key=b"\1" * length, peers=[PeerStatus(KEY, b"\1" * length)]))
 
 
 def test_status_takes_any_buffer_as_a_secret() -> None:
     status = DeviceStatus(private_key=memoryview(bytearray(KEY)))
-    assert uapi.format_get(status) == f"private_key={HEX}\n".encode()
+    assert at_once.format_get(status) == f"private_key={HEX}\n".encode()
 
 
 @pytest.mark.dropin("11")
@@ -448,8 +453,8 @@ def test_131072_allowed_ips() -> None:
     request = bytearray(PEER.encode())
     for number in range(count):
         request += b"allowed_ip=10.%d.%d.%d/32\n" % (number >> 16, number >> 8 & 255, number & 255)
-    (peer,) = uapi.parse_set(request).peers
+    (peer,) = at_once.parse_set(request).peers
     assert len(peer.allowed_ips) == count
     assert peer.allowed_ips[-1] == AllowedIpChange(bytes([10, 1, 255, 255]), 32)
     status = DeviceStatus(peers=[PeerStatus(KEY, allowed_ips=[entry[:2] for entry in peer.allowed_ips])])
-    assert uapi.parse_get(uapi.format_get(status)) == status
+    assert uapi.parse_get(at_once.format_get(status)) == status

@@ -15,6 +15,7 @@ from pywg.config import uapi, wg_quick
 from pywg.config.keys import format_key_base64
 from pywg.config.model import AllowedIpChange, DeviceChange, DeviceStatus, PeerChange, PeerStatus
 from pywg.errors import WgQuickError
+from tests import at_once
 from tests.config.strategies import addresses_with_length, keys, optional, ports, prefixes, u32, v4, v6
 from tests.requirements import require_root, require_tool
 
@@ -64,7 +65,7 @@ class Device:
                 if operation == b"set=1\n":
                     self.requests.append(b"".join(lines))
                 else:
-                    connection.sendall(uapi.format_get(self.status))
+                    connection.sendall(at_once.format_get(self.status))
                 connection.sendall(uapi.format_errno(self.errno))
 
     def wg(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -74,7 +75,7 @@ class Device:
         """The one set since the last call."""
         (request,) = self.requests
         self.requests.clear()
-        return uapi.parse_set(request)
+        return at_once.parse_set(request)
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +178,7 @@ wg_statuses = st.builds(
 
 def dump_line(peer: PeerStatus) -> str:
     """A peer as `wg show dump` writes it: wg(8)."""
-    text = uapi.format_get(DeviceStatus(peers=[peer])).decode().split()
+    text = at_once.format_get(DeviceStatus(peers=[peer])).decode().split()
     values = dict(line.split("=", 1) for line in text)
     psk = bytes(memoryview(peer.preshared_key))
     return "\t".join(

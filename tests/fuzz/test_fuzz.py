@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pywg.config import uapi
 from pywg.core.tunnel import Tunnel
+from tests import at_once
 from tests.fastpath.plane_harness import PlaneHarness
 from tests.fuzz import aead, engine, frames
 from tests.fuzz.engine import Attempt, run, run_apart
@@ -60,7 +60,7 @@ FAULTS: list[tuple[str, object, str, Callable[[Any], Any]]] = [
     ("aead", aead, "seal_batch", wrong_tag),
     ("frames", frames, "coalesce", reorder),
     ("datagrams", PlaneHarness, "read_packets", lose),
-    ("text", uapi, "parse_set", stumble),
+    ("text", at_once, "parse_set", stumble),
     ("handshakes", Tunnel, "receive_datagram", accept),
 ]
 

@@ -4,6 +4,7 @@ import errno
 
 from pywg.config import uapi, wg_quick
 from pywg.errors import UapiError, WgQuickError
+from tests import at_once
 from tests.fuzz.engine import Attempt
 from tests.fuzz.mutate import mix_lines, mutate
 
@@ -45,11 +46,11 @@ def uapi_set(attempt: Attempt) -> None:
     request = mutate(chance, text) if chance.random() < 0.3 else text
     attempt.inputs["request"] = request
     try:
-        change = uapi.parse_set(request)
+        change = at_once.parse_set(request)
     except UapiError as error:
         check_uapi_error(error, errno.EINVAL, errno.EPROTO)
     else:
-        assert uapi.parse_set(uapi.format_set(change)) == change
+        assert at_once.parse_set(uapi.format_set(change)) == change
 
 
 def uapi_get(attempt: Attempt) -> None:
@@ -69,7 +70,7 @@ def uapi_get(attempt: Attempt) -> None:
     except UapiError as error:
         check_uapi_error(error)
     else:
-        assert uapi.parse_get(uapi.format_get(status)) == status
+        assert uapi.parse_get(at_once.format_get(status)) == status
 
 
 def check_uapi_error(error: UapiError, *numbers: int) -> None:
