@@ -51,11 +51,7 @@ def parse_prefix(text: str) -> Prefix:
     address, _slash, length = text.partition("/")
     try:
         cidr = _CIDRS[length]
-        if ":" in address:
-            bits = int.from_bytes(inet_pton(AF_INET6, address), "big") & _V6_MASKS[cidr]
-            return bits.to_bytes(V6_LEN, "big"), cidr
-        bits = int.from_bytes(inet_pton(AF_INET, address), "big") & _V4_MASKS[cidr]
-        return bits.to_bytes(V4_LEN, "big"), cidr
+        return mask(inet_pton(AF_INET6 if ":" in address else AF_INET, address), cidr), cidr
     except (OSError, ValueError, LookupError):
         raise ConfigError("not an IP address, a slash and a prefix length") from None
 
@@ -108,13 +104,8 @@ def format_sock_addr(address: SockAddr) -> str:
 
 def split_host_port(text: str) -> tuple[str, int]:
     """HOST:PORT or [HOST]:PORT, the port a number in 0..65535. ConfigError when it is no such thing."""
-    if text.startswith("["):
-        host, bracket, port = text[1:].partition("]:")
-        separated = bool(bracket)
-    else:
-        host, colon, port = text.rpartition(":")
-        separated = bool(colon)
-    if not separated or not host:
+    host, separator, port = text[1:].partition("]:") if text.startswith("[") else text.rpartition(":")
+    if not separator or not host:
         raise ConfigError("not an address, a colon and a port")
     return host, parse_number(port, MAX_PORT)
 
