@@ -24,22 +24,6 @@ UNKNOWN_INDEX: Final = "unknown index"
 BAD_RESPONSE: Final = "bad response"
 BAD_COOKIE_REPLY: Final = "bad cookie reply"
 
-DROP_REASONS: Final = (
-    BAD_LENGTH,
-    BAD_TYPE,
-    BAD_MAC1,
-    NO_PRIVATE_KEY,
-    DOWN,
-    BAD_PUBLIC_KEY,
-    BAD_INITIATION,
-    UNKNOWN_PEER,
-    REPLAYED_INITIATION,
-    INITIATION_FLOOD,
-    UNKNOWN_INDEX,
-    BAD_RESPONSE,
-    BAD_COOKIE_REPLY,
-)
-
 
 class Endpoint(NamedTuple):
     """The far end of a datagram, and the near end it used.
@@ -177,7 +161,7 @@ class CookieReceived:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """One datagram was rejected; `reason` is one of DROP_REASONS.
+    """One datagram was rejected; `reason` is one of those above.
 
     `public_key` is the static key of the stranger, or of the peer, that it is about: for UNKNOWN_PEER,
     REPLAYED_INITIATION and BAD_RESPONSE.
