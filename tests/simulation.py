@@ -277,7 +277,7 @@ class Site:
                     receive_key,
                     initiator=event.initiator,
                     created_at=event.created_at,
-                    confirmed=event.confirmed,
+                    confirmed=event.initiator,
                 )
                 assert len(plane.keypairs) <= MAX_KEYPAIRS
             case events.KeypairRetired(_, local_index):

@@ -63,9 +63,9 @@ class Datagram(NamedTuple):
 class KeypairDerived:
     """The data plane must be able to open with these keys from now on.
 
-    `confirmed` is False on the responder's side: the plane reports the first authentic packet
-    (`Tunnel.keypair_confirmed`). The core keeps no copy of the keys: they are gone when the event is. A handshake
-    index that becomes the keypair's is closed before. A peer never has more than three keypairs.
+    A responder's is unconfirmed: the plane reports the first authentic packet (`Tunnel.keypair_confirmed`). The core
+    keeps no copy of the keys: they are gone when the event is. A handshake index that becomes the keypair's is closed
+    before. A peer never has more than three keypairs.
     """
 
     peer: int
@@ -75,7 +75,6 @@ class KeypairDerived:
     receive_key: Secret
     initiator: bool
     created_at: float
-    confirmed: bool
 
 
 @dataclass(frozen=True, slots=True)

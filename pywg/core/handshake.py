@@ -15,7 +15,7 @@ one verb the keys are bytes objects that are wiped before it returns.
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Final, NamedTuple
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -323,17 +323,7 @@ def consume_response(message: messages.Response, handshake: Handshake, identity:
     handshake.remote_index = message.sender_index
 
 
-class Session(NamedTuple):
-    """What a finished handshake leaves: the transport keys of one keypair and the two indices that name it."""
-
-    local_index: int
-    remote_index: int
-    send_key: Secret
-    receive_key: Secret
-    initiator: bool
-
-
-def begin_session(handshake: Handshake) -> Session:
+def begin_session(handshake: Handshake, now: float) -> events.KeypairDerived:
     """Ends a handshake that has sent or consumed its response: derives the keys, zeroes it (paper, section 5.4.5)."""
     assert handshake.state in (State.CREATED_RESPONSE, State.CONSUMED_RESPONSE)
     assert handshake.chaining_key is not None
@@ -342,11 +332,11 @@ def begin_session(handshake: Handshake) -> Session:
     symmetric = Symmetric(handshake.hash, handshake.chaining_key)
     initiator_key, responder_key = symmetric.split()
     symmetric.wipe()
-    send_key, receive_key = (initiator_key, responder_key) if initiator else (responder_key, initiator_key)
-    session = Session(handshake.local_index, handshake.remote_index, send_key, receive_key, initiator)
+    keys = (initiator_key, responder_key) if initiator else (responder_key, initiator_key)
+    indices = handshake.local_index, handshake.remote_index
     handshake.clear()
     handshake.local_index = None
-    return session
+    return events.KeypairDerived(handshake.peer, *indices, *keys, initiator, now)
 
 
 def _new_ephemeral(random: Random) -> tuple[Secret, X25519PrivateKey, bytes]:

@@ -204,14 +204,12 @@ class Peer:
         self._context.events.append(events.DropStaged(self.id))
 
     def _begin_session(self, now: float) -> None:
-        session = handshake.begin_session(self.handshake)
+        session = handshake.begin_session(self.handshake, now)
         old_current = self.keypairs.current
         retired = self.keypairs.add(Keypair(session.local_index, session.initiator, now))
         # No more than three at a time, and none retired that is still sent with.
         self._retire([keypair for keypair in retired if keypair is not old_current])
-        self._context.events.append(
-            events.KeypairDerived(self.id, *session, created_at=now, confirmed=session.initiator)
-        )
+        self._context.events.append(session)
         if session.initiator:
             self._announce_sending()
         self._retire([keypair for keypair in retired if keypair is old_current])

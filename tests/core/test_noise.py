@@ -87,7 +87,7 @@ def test_our_initiator_with_noiseprotocol(seed: int, preshared_key: bytes) -> No
     answer = bytes(oracle.write_message(b""))
     handshake.consume_response(Response(9, 7, answer[:32], answer[32:]), ends.at_initiator, ends.initiator)
     assert ends.at_initiator.hash == oracle.get_handshake_hash()
-    session = handshake.begin_session(ends.at_initiator)
+    session = handshake.begin_session(ends.at_initiator, 1.0)
     assert session.initiator
     assert (session.local_index, session.remote_index) == (7, 9)
     sealed = ChaCha20Poly1305(bytes(session.send_key)).encrypt(bytes(12), b"ping", None)
@@ -115,7 +115,7 @@ def test_our_responder_with_noiseprotocol(seed: int, preshared_key: bytes) -> No
     assert b"".join(answer[2:]) == bytes(twin.write_message(b""))
     assert bytes(oracle.read_message(b"".join(answer[2:]))) == b""
     assert found.hash == oracle.get_handshake_hash()
-    session = handshake.begin_session(found)
+    session = handshake.begin_session(found, 1.0)
     assert not session.initiator
     sealed = ChaCha20Poly1305(bytes(session.send_key)).encrypt(bytes(12), b"pong", None)
     assert oracle.decrypt(sealed) == b"pong"
@@ -189,7 +189,7 @@ def check_transcript(recorded: dict[str, Any]) -> None:
     handshake.consume_response(Response.unpack(it["response"]), ends.at_initiator, ends.initiator)
     assert state_of(ends.at_initiator) == final
 
-    near, far = handshake.begin_session(ends.at_initiator), handshake.begin_session(ends.at_responder)
+    near, far = handshake.begin_session(ends.at_initiator, 1.0), handshake.begin_session(ends.at_responder, 1.0)
     assert (bytes(near.send_key), bytes(near.receive_key)) == (it["initiator_send_key"], it["responder_send_key"])
     assert (bytes(far.send_key), bytes(far.receive_key)) == (it["responder_send_key"], it["initiator_send_key"])
     for packet in recorded["transport"]:

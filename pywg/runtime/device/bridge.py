@@ -202,7 +202,7 @@ class Bridge:
             event.receive_key,
             initiator=event.initiator,
             created_at=event.created_at,
-            confirmed=event.confirmed,
+            confirmed=event.initiator,
         )
 
     def _sending_keypair_changed(self, event: events.SendingKeypairChanged) -> None:
