@@ -227,7 +227,7 @@ class Peer:
 
     def _send(self, body: bytes, now: float) -> None:
         self.last_sent_handshake = now
-        self.timers.handshake_sent(now)
+        self.timers.sent(now)
         self._context.datagrams.append(Datagram(self.cookies.add_macs(body, now), self.id))
 
     def _forget_handshake(self) -> None:

@@ -10,7 +10,7 @@
 The middle three hang on what the data plane does thousands of times a second, so it does not tell us: it keeps the
 times of firsts and lasts (events.Activity), and a timer looks at them when it is due, and then fires or moves on.
 Keepalives are not data, so one never answers another. Handshake messages, which the data plane does not see, are told
-here (`handshake_sent`, `handshake_received`) and count as authentic packets.
+here (`sent`, `handshake_received`) and count as authentic packets.
 
 Deadlines are moments of `now`; nothing here acts: `expire` says what fired, and the peer does it.
 """
@@ -92,7 +92,7 @@ class Timers:
     def handshake_initiated(self, now: float) -> None:
         """An initiation was sent."""
         self.attempts += 1
-        self._retransmit_at = now + REKEY_TIMEOUT + self.jitter()
+        self.retransmit_after(now)
 
     def retransmit_after(self, sent_at: float) -> None:
         """An initiation is wanted that may not be sent yet: one was, or a response, at `sent_at`."""
@@ -108,8 +108,8 @@ class Timers:
         self._zero_at = now + KEY_ZEROING_TIME
         self._data_until = now + REJECT_AFTER_TIME + NEW_HANDSHAKE_TIMEOUT + REKEY_TIMEOUT_JITTER
 
-    def handshake_sent(self, now: float) -> None:
-        """A handshake message went to the peer."""
+    def sent(self, now: float) -> None:
+        """A handshake message went to the peer, or a persistent keepalive that was not due."""
         self._traversal_at = now
 
     def handshake_received(self, now: float) -> None:
@@ -117,19 +117,10 @@ class Timers:
         self._traversal_at = now
         self._unanswered_since = now
 
-    def persistent_keepalive_sent(self, now: float) -> None:
-        """One was sent for another reason than that it was due."""
-        self._traversal_at = now
-
     def next_deadline(self, now: float, activity: Activity) -> float:
         """The earliest moment at which something may be due, infinity for none."""
-        deadline = min(
-            self._retransmit_at,
-            self._zero_at,
-            self._persistent_at(activity),
-            self._new_handshake_at(activity),
-            self._passive_at(activity),
-        )
+        of_data = self._persistent_at(activity), self._new_handshake_at(activity), self._passive_at(activity)
+        deadline = min(self._retransmit_at, self._zero_at, *of_data)
         if activity.unanswered_since and not activity.keepalive_owed_since and now < self._data_until:
             # We are not told when a keepalive begins to be owed while something else is pending: look before it is due.
             deadline = min(deadline, now + KEEPALIVE_TIMEOUT)

@@ -306,7 +306,7 @@ class Tunnel:
         if not self._context.running:
             return
         if peer.timers.persistent_keepalive:
-            peer.timers.persistent_keepalive_sent(now)
+            peer.timers.sent(now)
             self._context.events.append(events.KeepaliveWanted(peer.id))
             self._reschedule(peer, now)
         else:

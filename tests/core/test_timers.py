@@ -46,7 +46,7 @@ def test_handshake_messages_put_off_the_persistent_keepalive() -> None:
     timers.persistent_keepalive = 25
     activity = Activity(last_traversal=100.0)
     assert timers.next_deadline(101.0, activity) == 125.0
-    timers.handshake_sent(110.0)
+    timers.sent(110.0)
     assert timers.next_deadline(111.0, activity) == 135.0
     timers.handshake_received(112.0)
     assert timers.next_deadline(113.0, activity) == 137.0
