@@ -1,38 +1,34 @@
-"""Our receiver indices: random, so that nobody can guess one, and unique over all handshakes and keypairs.
+"""Our receiver indices: random, so that an attacker can't guess one, and unique over all handshakes and keypairs.
 
-Paper, section 5.4: every handshake and every session is found by the index its owner chose.
+Paper, section 5.4: every handshake and every session is found by the index that its own end chose.
 """
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
-
-Owner = TypeVar("Owner")
 
 _INDEX_LEN = 4
 
 
-class IndexTable(Generic[Owner]):
-    """Maps each index in use to who owns it. `random` gives unpredictable bytes."""
+class IndexTable:
+    """Maps each index in use to the number of the peer that it is for. `random` gives unpredictable bytes."""
 
     def __init__(self, random: Callable[[int], bytes]) -> None:
         self._random = random
-        self._owners: dict[int, Owner] = {}
+        self._peers: dict[int, int] = {}
 
     def __len__(self) -> int:
-        return len(self._owners)
+        return len(self._peers)
 
-    def insert(self, owner: Owner) -> int:
-        """A new index, 32 random bits that no one else has."""
-        while True:
-            index = int.from_bytes(self._random(_INDEX_LEN), "little")
-            if index not in self._owners:
-                self._owners[index] = owner
-                return index
+    def insert(self, peer: int) -> int:
+        """A new index, 32 random bits that are not in use."""
+        while (index := int.from_bytes(self._random(_INDEX_LEN), "little")) in self._peers:
+            pass
+        self._peers[index] = peer
+        return index
 
     def remove(self, index: int) -> None:
         """Gives the index back."""
-        del self._owners[index]
+        del self._peers[index]
 
-    def find(self, index: int) -> Owner | None:
-        """Who owns the index, None if it is nobody's."""
-        return self._owners.get(index)
+    def find(self, index: int) -> int | None:
+        """The peer of the index, None if it is not in use."""
+        return self._peers.get(index)

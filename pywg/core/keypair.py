@@ -4,8 +4,8 @@
     previous    the one before: packets may still be on their way under it
     next        a responder's new one, until the first packet under it proves that the initiator has it too
 
-The keys themselves are with the data plane: this is about which keypair has which role, and when one goes. The plane
-knows next, too, and makes it current by itself when the packet comes, so that no other keypair ever is promoted.
+The keys themselves are with the data plane: this module decides which keypair has which role, and when one goes. The
+plane knows next, too, and makes it current by itself when the packet comes, so that no other keypair ever is promoted.
 """
 
 from dataclasses import dataclass
@@ -27,15 +27,13 @@ class Keypair:
         return self.may_send and now < self.created_at + REJECT_AFTER_TIME
 
 
+@dataclass(slots=True)
 class Keypairs:
     """The three roles. `add` and `clear` return the keypairs that lost theirs and must be retired."""
 
-    __slots__ = ("current", "next", "previous")
-
-    def __init__(self) -> None:
-        self.previous: Keypair | None = None
-        self.current: Keypair | None = None
-        self.next: Keypair | None = None
+    previous: Keypair | None = None
+    current: Keypair | None = None
+    next: Keypair | None = None
 
     def all(self) -> list[Keypair]:
         """Those there are, oldest role first."""
@@ -44,15 +42,13 @@ class Keypairs:
     def add(self, keypair: Keypair) -> list[Keypair]:
         """A session has been derived: an initiator's is current at once, a responder's is next."""
         before = self.all()
-        if not keypair.initiator:
-            self.previous = None
-            self.next = keypair
-        else:
+        if keypair.initiator:
             # An unconfirmed next may be what the peer uses already: it outlives the current one.
-            self.previous = self.next if self.next is not None else self.current
-            self.next = None
-            self.current = keypair
-        return self._without_role(before)
+            self.previous, self.current, self.next = self.next or self.current, keypair, None
+        else:
+            self.previous, self.next = None, keypair
+        kept = [one.local_index for one in self.all()]
+        return [one for one in before if one.local_index not in kept]
 
     def confirm(self, local_index: int) -> Keypair | None:
         """The first authentic packet under `local_index`: next becomes current. None when it is not next.
@@ -70,7 +66,3 @@ class Keypairs:
         before = self.all()
         self.previous = self.current = self.next = None
         return before
-
-    def _without_role(self, before: list[Keypair]) -> list[Keypair]:
-        kept = {keypair.local_index for keypair in self.all()}
-        return [keypair for keypair in before if keypair.local_index not in kept]

@@ -20,6 +20,7 @@ from pywg.core.context import Context
 from pywg.core.cookie import mac1_holds, mac1_key
 from pywg.core.events import Activity, Datagram, Dropped, Endpoint, Event
 from pywg.core.handshake import Handshake, Identity, consume_initiation
+from pywg.core.index_table import IndexTable
 from pywg.core.messages import CookieReply, Initiation, Response
 from pywg.core.peer import Peer, PeerState
 from pywg.core.timers import DeadlineQueue, Timer
@@ -48,7 +49,7 @@ class Tunnel:
         activity: Callable[[int], Activity],
         withdraw: Callable[[int, int], bool] = lambda _peer, _local_index: False,
     ) -> None:
-        self._context = Context(random, wall_ns, activity, withdraw)
+        self._context = Context(random, wall_ns, activity, withdraw, IndexTable(random))
         self._mac1_key = b""
         self._peers: dict[int, Peer] = {}
         self._by_key: dict[bytes, Peer] = {}

@@ -19,6 +19,7 @@ from pywg.core import events, handshake
 from pywg.core.context import Context
 from pywg.core.events import Activity
 from pywg.core.handshake import Identity
+from pywg.core.index_table import IndexTable
 from pywg.core.messages import Response
 from pywg.core.peer import Peer
 from pywg.dataplane.crypto.secret import Secret
@@ -79,7 +80,8 @@ class Ours:
         self.harness = harness
         self.number = number
         self.sock = udp_socket(socket.AF_INET, "127.0.0.1")
-        self.context = Context(random.Random(1).randbytes, lambda: 1, lambda _: Activity(), self.withdraw)
+        draw = random.Random(1).randbytes
+        self.context = Context(draw, lambda: 1, lambda _: Activity(), self.withdraw, IndexTable(draw))
         self.context.identity = Identity(Secret(bytes(range(32))))
         self.peer = Peer(number, key_of("peer"), self.context)
         self.local: list[int] = []
