@@ -2,9 +2,9 @@ from typing import Final, TypeAlias, final
 
 from _typeshed import ReadableBuffer
 
-from pywg.dataplane.selfbench import bench_evp, bench_open, bench_seal, open_batch, seal_batch
 from pywg.dataplane.crypto.aead_select import available as available_aeads
 from pywg.dataplane.crypto.aead_select import choose as choose_aead
+from pywg.dataplane.selfbench import bench_open, bench_seal
 from pywg.dataplane.sys.reserve import reserve_fill, reserve_low, reserve_spend
 
 __all__ = [
@@ -17,16 +17,13 @@ __all__ = [
     "UNDER_LOAD",
     "Plane",
     "available_aeads",
-    "bench_evp",
     "bench_open",
     "bench_seal",
     "choose_aead",
     "now",
-    "open_batch",
     "reserve_fill",
     "reserve_low",
     "reserve_spend",
-    "seal_batch",
 ]
 
 _Addr: TypeAlias = tuple[bytes, int, int, bytes, int]

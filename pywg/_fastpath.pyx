@@ -2,7 +2,7 @@
 
 `Plane` owns the threads that move packets (threads.pxd) and the state that they read (dataplane.pxd). Its methods are
 the control plane. They run in the one thread of the event loop, hold the other threads during a change, and never see
-a transport packet. Batch calls on plain bytes, for tests and benchmarks, are in `pywg.dataplane.selfbench`.
+a transport packet.
 """
 from hashlib import blake2s
 
@@ -42,14 +42,13 @@ from pywg.dataplane.wire.wireguard cimport HANDSHAKE_TOS, KEY_LEN
 
 from pywg.dataplane.crypto.aead_select import available as available_aeads
 from pywg.dataplane.crypto.aead_select import choose as choose_aead
-from pywg.dataplane.selfbench import bench_evp, bench_open, bench_seal, open_batch, seal_batch
+from pywg.dataplane.selfbench import bench_open, bench_seal
 from pywg.dataplane.sys.reserve import reserve_fill, reserve_low, reserve_spend
 from pywg.dataplane.wire.limits import LABEL_COOKIE, LABEL_MAC1
 
 __all__ = [
     "ACTIVITY", "CONFIRMED", "HANDSHAKE_WANTED", "REKEY_WANTED", "ROUTING_LOOP", "TUN_GONE", "UNDER_LOAD", "Plane",
-    "available_aeads", "bench_evp", "bench_open", "bench_seal", "choose_aead", "now", "open_batch", "reserve_fill",
-    "reserve_low", "reserve_spend", "seal_batch",
+    "available_aeads", "bench_open", "bench_seal", "choose_aead", "now", "reserve_fill", "reserve_low", "reserve_spend",
 ]
 
 HANDSHAKE_WANTED = EVENT_HANDSHAKE_WANTED

@@ -6,8 +6,8 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from pywg import _fastpath
-from pywg._fastpath import choose_aead, open_batch, seal_batch
+from pywg._fastpath import bench_seal, choose_aead
+from tests.native.aead import bench_evp, open_batch, seal_batch
 
 BATCH = 64
 ROUNDS = 50
@@ -57,11 +57,11 @@ def bench_cryptography_seal(benchmark: BenchmarkFixture, size: int) -> None:
 def bench_data_plane_seal(benchmark: BenchmarkFixture, size: int) -> None:
     """What the data plane pays: 50 batches of 64 packets in place, without Python."""
     benchmark.extra_info["packets"] = BATCH * ROUNDS
-    benchmark(_fastpath.bench_seal, AEAD, size, BATCH, ROUNDS)
+    benchmark(bench_seal, AEAD, size, BATCH, ROUNDS)
 
 
 @SIZES
 def bench_evp_loop(benchmark: BenchmarkFixture, size: int) -> None:
     """The same work in a plain C loop over libcrypto's EVP: the yardstick."""
     benchmark.extra_info["packets"] = BATCH * ROUNDS
-    benchmark(_fastpath.bench_evp, size, BATCH, ROUNDS)
+    benchmark(bench_evp, size, BATCH, ROUNDS)

@@ -5,7 +5,7 @@ import random
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from pywg.dataplane.selfbench import bench_superframe
+from tests.native.aead import bench_superframe
 from tests.native.packets import coalesce, internet_checksum, segment
 from tests.native.state import Table, Window
 

@@ -13,7 +13,8 @@ import os
 import subprocess
 import sys
 
-from pywg import _fastpath
+from pywg._fastpath import bench_open, bench_seal
+from tests.native.aead import bench_evp
 
 from .command import CommandError
 
@@ -56,15 +57,12 @@ def efficiency(tunnel_bits: float, null_bits: float, aead_bits: float) -> float:
 
 def _one_processor(rounds: int) -> dict[str, float]:
     """Nanoseconds for a packet, sealed and opened; and the ratios to EVP, taken in turns."""
-    seal = [_fastpath.bench_seal("auto", PACKET_LEN, BATCH, rounds) for _ in range(3)]
-    opening = [_fastpath.bench_open("auto", PACKET_LEN, BATCH, rounds) for _ in range(3)]
+    seal = [bench_seal("auto", PACKET_LEN, BATCH, rounds) for _ in range(3)]
+    opening = [bench_open("auto", PACKET_LEN, BATCH, rounds) for _ in range(3)]
     both_ns = sorted(seal)[1] + sorted(opening)[1]
     ratios = {}
     for size in (PACKET_LEN, SMALL_LEN):
-        pairs = [
-            _fastpath.bench_evp(size, BATCH, rounds // 10) / _fastpath.bench_seal("auto", size, BATCH, rounds // 10)
-            for _ in range(5)
-        ]
+        pairs = [bench_evp(size, BATCH, rounds // 10) / bench_seal("auto", size, BATCH, rounds // 10) for _ in range(5)]
         ratios[f"x_{size}"] = sorted(pairs)[2]
     return {"both_ns": both_ns, **ratios}
 

@@ -1,313 +1,91 @@
-"""The AEAD stage on plain bytes, for tests and benchmarks: what the threads do, one batch or superframe at a time.
+"""How long the AEAD's backends take, a batch at a time as the threads call them: for `pywg bench`.
 
-`aead` is the name of a backend, or "auto", as for a plane.
+`aead` is the name of a backend, or "auto", as for a plane. Times are nanoseconds a packet, without the GIL.
 """
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
-from pywg.dataplane.crypto.aead cimport AEAD_BATCH, Aead, aead_forget, aead_free, aead_init, aead_use
-from pywg.dataplane.crypto.aead cimport open_batch as open_datagrams, seal_batch as seal_datagrams, seal_run
+from pywg.dataplane.crypto.aead cimport AEAD_BATCH, Aead, aead_forget, aead_free, aead_init, aead_use, open_batch
+from pywg.dataplane.crypto.aead cimport seal_batch, seal_run
 from pywg.dataplane.crypto.aead_select cimport aead_choose
-from pywg.dataplane.send.segment cimport segment_frame
 from pywg.dataplane.sys.clock cimport now_ns
-from pywg.dataplane.sys.libcrypto cimport EVP_CIPHER_CTX, EVP_CTRL_AEAD_GET_TAG, EVP_CIPHER_CTX_ctrl
-from pywg.dataplane.sys.libcrypto cimport EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_EncryptFinal_ex
-from pywg.dataplane.sys.libcrypto cimport EVP_EncryptInit_ex, EVP_EncryptUpdate, EVP_chacha20_poly1305
-from pywg.dataplane.wire.ip cimport IpView, ip_read
-from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
 from pywg.dataplane.wire.run cimport Run
-from pywg.dataplane.wire.virtio cimport VNET_HDR_LEN, VnetHdr
-from pywg.dataplane.wire.wireguard cimport KEY_LEN, MESSAGE_TRANSPORT, TAG_LEN, TRANSPORT_MIN_LEN, WG_HEADER_LEN
-from pywg.dataplane.wire.wireguard cimport padded_len
+from pywg.dataplane.wire.wireguard cimport KEY_LEN, TAG_LEN, WG_HEADER_LEN
 
-cdef enum:
-    MAX_RUNS = 16
-    OUT_LEN = 200_000
+cdef uint8_t[KEY_LEN] KEY   # zeros: what a cipher costs does not depend on its key
 
 
-cdef int begin(Aead *aead, str name, bint seals, bytes key) except -1:
-    """Gives a backend the key, which has to outlive the use. To be freed, but not after an exception."""
-    if len(key) != KEY_LEN:
-        raise ValueError("a transport key is 32 bytes")
-    aead_init(aead, aead_choose(name), seals)
-    if aead_use(aead, <const uint8_t *>PyBytes_AS_STRING(key)) < 0:
-        aead_free(aead)
+cdef struct Bench:
+    Aead sealer, opener
+    uint32_t stride
+    uint8_t *memory         # a batch of datagrams
+
+
+cdef int begin(Bench *b, str aead, uint32_t packet_len, uint32_t batch) except -1:
+    """To be ended, but not after an exception."""
+    if not 1 <= batch <= AEAD_BATCH:
+        raise ValueError("a batch has 1 to 64 datagrams")
+    aead_init(&b.sealer, aead_choose(aead), True)
+    aead_init(&b.opener, b.sealer.backend, False)
+    b.stride = WG_HEADER_LEN + packet_len + TAG_LEN
+    b.memory = <uint8_t *>calloc(batch, b.stride)
+    if b.memory == NULL or aead_use(&b.sealer, KEY) < 0 or aead_use(&b.opener, KEY) < 0:
+        end(b)
         raise MemoryError
     return 0
 
 
-def seal_batch(str aead, bytes key: bytes, uint64_t counter, packets: list[bytes], uint32_t receiver_index=0,
-               uint32_t mtu=65535) -> list[bytes]:
-    """Transport messages (paper section 5.4.6) of these packets, padded to 16 but not past the MTU.
-
-    The counters follow each other from `counter` on; ValueError when they would reach Reject-After-Messages.
-    """
-    cdef Aead sealer
-    cdef uint8_t *at[AEAD_BATCH]
-    cdef uint32_t wire_lens[AEAD_BATCH]
-    cdef list sealed = []
-    cdef bytes packet, datagram
-    cdef int n = 0
-    if counter >= REJECT_AFTER_MESSAGES - <uint64_t>len(packets):
-        raise ValueError("the counter has reached Reject-After-Messages")
-    begin(&sealer, aead, True, key)
-    try:
-        for packet in packets:
-            wire_lens[n] = WG_HEADER_LEN + padded_len(<uint32_t>len(packet), mtu) + TAG_LEN
-            datagram = PyBytes_FromStringAndSize(NULL, wire_lens[n])
-            at[n] = <uint8_t *>PyBytes_AS_STRING(datagram)
-            memset(at[n], 0, wire_lens[n])
-            memcpy(at[n] + WG_HEADER_LEN, PyBytes_AS_STRING(packet), len(packet))
-            sealed.append(datagram)
-            n += 1
-            if n == AEAD_BATCH or len(sealed) == len(packets):
-                if seal_datagrams(&sealer, at, wire_lens, n, receiver_index, counter) != 0:
-                    raise RuntimeError("the library could not seal")
-                counter += <uint64_t>n
-                n = 0
-    finally:
-        aead_free(&sealer)
-    return sealed
-
-
-cdef bint has_transport_header(bytes datagram):
-    return len(datagram) >= TRANSPORT_MIN_LEN and datagram[:4] == bytes((MESSAGE_TRANSPORT, 0, 0, 0))
-
-
-def open_batch(str aead, bytes key: bytes, datagrams: list[bytes]) -> list[bytes | None]:
-    """The padded inner packets of transport messages; None for what is malformed or forged."""
-    cdef Aead opener
-    cdef uint8_t *at[AEAD_BATCH]
-    cdef uint32_t wire_lens[AEAD_BATCH]
-    cdef uint64_t authentic
-    cdef list opened = [None] * len(datagrams)
-    cdef list places = [i for i, datagram in enumerate(datagrams) if has_transport_header(datagram)]
-    cdef list copies
-    cdef bytes copy
-    cdef int n
-    begin(&opener, aead, False, key)
-    try:
-        while places:
-            copies = []
-            for n, place in enumerate(places[:AEAD_BATCH]):
-                copy = PyBytes_FromStringAndSize(PyBytes_AS_STRING(datagrams[place]), len(datagrams[place]))
-                copies.append(copy)
-                at[n] = <uint8_t *>PyBytes_AS_STRING(copy)
-                wire_lens[n] = <uint32_t>len(copy)
-            authentic = open_datagrams(&opener, at, wire_lens, <int>len(copies))
-            for n, copy in enumerate(copies):
-                if (authentic >> n) & 1:
-                    opened[places[n]] = copy[WG_HEADER_LEN:-TAG_LEN]
-            del places[:AEAD_BATCH]
-    finally:
-        aead_free(&opener)
-    return opened
-
-
-cdef int find_texts(uint8_t[::1] buffer, list places, uint8_t **texts, uint32_t *lens) except -1:
-    """The texts at these (offset, length) of the buffer, each followed by its tag. Returns how many."""
-    cdef int i = 0
-    if len(places) > AEAD_BATCH:
-        raise ValueError(f"a batch has at most {AEAD_BATCH} packets")
-    for offset, length in places:
-        if offset < 0 or length < 0 or offset + length + TAG_LEN > buffer.shape[0]:
-            raise ValueError(f"{length} bytes at {offset} and a tag don't fit into the buffer")
-        texts[i] = &buffer[0] + <size_t>offset
-        lens[i] = <uint32_t>length
-        i += 1
-    return i
-
-
-def seal_texts(str aead, bytes key: bytes, uint64_t first_counter, uint8_t[::1] buffer,
-               places: list[tuple[int, int]]) -> None:
-    """Seals the texts at these (offset, length) of `buffer` in place; each has 16 bytes behind it for its tag.
-
-    As the backend does it, without WireGuard's header. The counters follow each other from `first_counter` on (paper
-    section 5.4.6); at most 64 texts.
-    """
-    cdef Aead sealer
-    cdef uint8_t *texts[AEAD_BATCH]
-    cdef uint32_t lens[AEAD_BATCH]
-    cdef int count = find_texts(buffer, places, texts, lens)
-    cdef bint sealed
-    begin(&sealer, aead, True, key)
-    with nogil:
-        sealed = sealer.backend.seal(&sealer, first_counter, texts, lens, count)
-        aead_free(&sealer)
-    if not sealed:
-        raise RuntimeError("the library could not seal")
-
-
-def open_texts(str aead, bytes key: bytes, counters: list[int], uint8_t[::1] buffer,
-               places: list[tuple[int, int]]) -> list[bool]:
-    """Opens sealed texts, as `seal_texts` left them, in place. Which were authentic."""
-    cdef Aead opener
-    cdef uint8_t *texts[AEAD_BATCH]
-    cdef uint32_t lens[AEAD_BATCH]
-    cdef uint64_t numbers[AEAD_BATCH]
-    cdef uint64_t authentic
-    cdef int i, count = find_texts(buffer, places, texts, lens)
-    if len(counters) != count:
-        raise ValueError("each text has its counter")
-    for i in range(count):
-        numbers[i] = counters[i]
-    begin(&opener, aead, False, key)
-    with nogil:
-        authentic = opener.backend.open(&opener, numbers, texts, lens, count)
-        aead_free(&opener)
-    return [bool(authentic >> i & 1) for i in range(count)]
-
-
-# ---- how long it takes
-
-cdef bytes BENCH_KEY = b"\7" * KEY_LEN
-
-
-cdef void *zeros(uint32_t count, size_t size) except NULL:
-    cdef void *memory = calloc(count, size)
-    if memory == NULL:
-        raise MemoryError
-    return memory
+cdef void end(Bench *b) noexcept:
+    aead_free(&b.sealer)
+    aead_free(&b.opener)
+    free(b.memory)
 
 
 def bench_seal(str aead, uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
-    """Nanoseconds a packet of sealing `rounds` runs of `batch` (1..64) packets as the threads do, without the GIL."""
-    cdef const uint8_t *key = <const uint8_t *>PyBytes_AS_STRING(BENCH_KEY)
+    """Of sealing `rounds` runs of `batch` (1..64) packets."""
+    cdef Bench b
     cdef Run run
     cdef uint64_t start, counter = 0
     cdef uint32_t _i
-    cdef Aead sealer
-    if not 1 <= batch <= AEAD_BATCH:
-        raise ValueError("a run has 1 to 64 datagrams")
-    begin(&sealer, aead, True, BENCH_KEY)
+    begin(&b, aead, packet_len, batch)
     run.count = batch
     run.inner_len = run.last_len = packet_len
-    run.stride = run.last_wire = WG_HEADER_LEN + packet_len + TAG_LEN
-    try:
-        run.base = <uint8_t *>zeros(batch, run.stride)
-        with nogil:
-            start = now_ns()
-            for _i in range(rounds):
-                aead_use(&sealer, key)
-                seal_run(&sealer, &run, 1, counter)
-                aead_forget(&sealer)
-                counter += batch
-            start = now_ns() - start
-        free(run.base)
-    finally:
-        aead_free(&sealer)
+    run.stride = run.last_wire = b.stride
+    run.base = b.memory
+    with nogil:
+        start = now_ns()
+        for _i in range(rounds):
+            aead_use(&b.sealer, KEY)
+            seal_run(&b.sealer, &run, 1, counter)
+            aead_forget(&b.sealer)
+            counter += batch
+        start = now_ns() - start
+    end(&b)
     return <double>start / (<uint64_t>rounds * batch)
 
 
 def bench_open(str aead, uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
-    """Nanoseconds a packet of opening `rounds` batches of `batch` (1..64) authentic packets, without the GIL.
+    """Of opening `rounds` batches of `batch` (1..64) packets; RuntimeError when one is not authentic.
 
     Timed a batch at a time, because each has to be sealed before: the clock adds some tens of ns to each batch.
     """
-    cdef const uint8_t *key = <const uint8_t *>PyBytes_AS_STRING(BENCH_KEY)
+    cdef Bench b
     cdef uint8_t *at[AEAD_BATCH]
     cdef uint32_t wire_lens[AEAD_BATCH]
-    cdef uint64_t start, total = 0, missing = 0, all_authentic
-    cdef uint32_t _i, i, stride = WG_HEADER_LEN + packet_len + TAG_LEN
-    cdef uint8_t *memory
-    cdef Aead sealer, opener
-    if not 1 <= batch <= AEAD_BATCH:
-        raise ValueError("a batch has 1 to 64 datagrams")
-    begin(&opener, aead, False, BENCH_KEY)
-    begin(&sealer, aead, True, BENCH_KEY)
-    all_authentic = ~<uint64_t>0 >> (AEAD_BATCH - batch)
-    try:
-        memory = <uint8_t *>zeros(batch, stride)
-        for i in range(batch):
-            at[i] = memory + <size_t>i * stride
-            wire_lens[i] = stride
-        with nogil:
-            for _i in range(rounds):
-                seal_datagrams(&sealer, at, wire_lens, <int>batch, 1, 0)
-                start = now_ns()
-                aead_use(&opener, key)
-                missing |= open_datagrams(&opener, at, wire_lens, <int>batch) ^ all_authentic
-                aead_forget(&opener)
-                total += now_ns() - start
-        free(memory)
-    finally:
-        aead_free(&sealer)
-        aead_free(&opener)
+    cdef uint64_t start, total = 0, missing = 0
+    cdef uint32_t _i, i
+    begin(&b, aead, packet_len, batch)
+    for i in range(batch):
+        at[i] = b.memory + <size_t>i * b.stride
+        wire_lens[i] = b.stride
+    with nogil:
+        for _i in range(rounds):
+            seal_batch(&b.sealer, at, wire_lens, <int>batch, 1, 0)
+            start = now_ns()
+            aead_use(&b.opener, KEY)
+            missing |= open_batch(&b.opener, at, wire_lens, <int>batch) ^ (~<uint64_t>0 >> (AEAD_BATCH - batch))
+            aead_forget(&b.opener)
+            total += now_ns() - start
+    end(&b)
     if missing:
         raise RuntimeError("what was sealed could not be opened")
     return <double>total / (<uint64_t>rounds * batch)
-
-
-cdef int seal_frame(Aead *aead, const VnetHdr *hdr, const uint8_t *packet, uint32_t packet_len, uint32_t mtu,
-                    uint8_t *out, Run *runs, uint64_t counter) noexcept nogil:
-    """Cuts and seals a superframe, as the sending thread does. The number of runs, or SEG_*."""
-    cdef IpView ip
-    cdef int i, n
-    ip_read(&ip, <uint8_t *>packet, packet_len)
-    n = segment_frame(hdr, &ip, mtu, out, OUT_LEN, runs, MAX_RUNS)
-    for i in range(n):
-        seal_run(aead, &runs[i], 1, counter)
-        counter += runs[i].count
-    return n
-
-
-def bench_superframe(str aead, bytes vnet_hdr: bytes, bytes packet: bytes, uint32_t mtu, uint32_t rounds) -> float:
-    """Nanoseconds a superframe of cutting it into datagrams and sealing those, without the GIL."""
-    cdef const uint8_t *at = <const uint8_t *>PyBytes_AS_STRING(packet)
-    cdef uint32_t packet_len = <uint32_t>len(packet)
-    cdef Run runs[MAX_RUNS]
-    cdef VnetHdr hdr
-    cdef uint8_t *out
-    cdef uint64_t start
-    cdef uint32_t _i
-    cdef int n = 0
-    cdef Aead sealer
-    memcpy(&hdr, PyBytes_AS_STRING(vnet_hdr[:VNET_HDR_LEN]), VNET_HDR_LEN)
-    begin(&sealer, aead, True, BENCH_KEY)
-    try:
-        out = <uint8_t *>zeros(1, OUT_LEN)
-        with nogil:
-            start = now_ns()
-            for _i in range(rounds):
-                n = seal_frame(&sealer, &hdr, at, packet_len, mtu, out, runs, 0)
-            start = now_ns() - start
-        free(out)
-    finally:
-        aead_free(&sealer)
-    if n <= 0:
-        raise ValueError("not a superframe that can be cut")
-    return <double>start / rounds
-
-
-def bench_evp(uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
-    """Nanoseconds a packet of the bare EVP calls in a C loop: the same bytes, but no header, no run."""
-    cdef uint8_t key[KEY_LEN]
-    cdef uint64_t nonce[2]
-    cdef uint8_t *text = <uint8_t *>calloc(batch, packet_len + TAG_LEN)
-    cdef uint8_t *at
-    cdef uint64_t start
-    cdef uint32_t _i, _k
-    cdef int n
-    cdef EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new()
-    memset(key, 7, sizeof(key))
-    if ctx == NULL or text == NULL or not EVP_EncryptInit_ex(ctx, EVP_chacha20_poly1305(), NULL, key, NULL):
-        EVP_CIPHER_CTX_free(ctx)
-        free(text)
-        raise MemoryError
-    nonce[0] = nonce[1] = 0
-    with nogil:
-        start = now_ns()
-        for _i in range(rounds):
-            at = text
-            for _k in range(batch):
-                nonce[1] += 1
-                EVP_EncryptInit_ex(ctx, NULL, NULL, NULL, <const uint8_t *>nonce + 4)
-                EVP_EncryptUpdate(ctx, at, &n, at, <int>packet_len)
-                EVP_EncryptFinal_ex(ctx, at + packet_len, &n)
-                EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_LEN, at + packet_len)
-                at += packet_len + TAG_LEN
-        start = now_ns() - start
-    EVP_CIPHER_CTX_free(ctx)
-    free(text)
-    return <double>start / (<uint64_t>rounds * batch)

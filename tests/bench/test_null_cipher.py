@@ -11,9 +11,11 @@ from bench.tunnel import builds
 from tests.requirements import require_root, require_tool
 
 ROOT = Path(__file__).resolve().parents[2]
-SEAL = (
-    "from pywg._fastpath import *; print(available_aeads(), seal_batch('auto', bytes(32), 0, [b'any' * 16])[0][16:64])"
-)
+SEAL = """
+from pywg._fastpath import available_aeads
+from tests.native.aead import seal_batch
+print(available_aeads(), seal_batch("auto", bytes(32), 0, [b"any" * 16])[0][16:64])
+"""
 
 
 def said(command: list[str], where: Path, **environ: str) -> str:
@@ -76,7 +78,7 @@ def test_the_build_of_the_bench_leaves_the_text(monkeypatch: pytest.MonkeyPatch,
     builds.null_cipher_daemon()
     assert builds.null_cipher_is_current()
     assert not list(tmp_path.glob("build/lib*")), "a wheel would be made of it"
-    there = said(["-c", SEAL], tmp_path)
+    there = said(["-c", SEAL], tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
     assert "('none',)" in there
     assert "any" * 16 in there
     refused = "from pywg._fastpath import Plane\ntry: Plane(aead='evp')\nexcept ValueError as error: print(error)"

@@ -7,9 +7,9 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pywg._fastpath import open_batch, seal_batch
 from tests.aead import every_backend
 from tests.fastpath.plane_harness import pad, seal
+from tests.native.aead import open_batch, seal_batch
 from tests.paper import REJECT_AFTER_MESSAGES
 
 pytestmark = every_backend

@@ -12,10 +12,9 @@ from cryptography.hazmat.primitives.poly1305 import Poly1305
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pywg.dataplane.selfbench import open_texts, seal_texts
-from pywg.dataplane.crypto.chacha20poly1305 import poly1305
 from tests.aead import KERNELS, each_backend, every_backend
 from tests.core.vectors import wycheproof
+from tests.native.aead import open_texts, poly1305, seal_texts
 
 TAG_LEN = 16
 KEY = bytes(range(0x80, 0xA0))

@@ -5,12 +5,11 @@ import random
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
-from pywg._fastpath import open_batch, seal_batch
-from pywg.dataplane.selfbench import open_texts, seal_texts
-from pywg.dataplane.crypto.chacha20poly1305 import poly1305 as tags_of
 from tests.aead import HERE, KERNELS
 from tests.fastpath.plane_harness import seal
 from tests.fuzz.engine import Attempt
+from tests.native.aead import open_batch, open_texts, seal_batch, seal_texts
+from tests.native.aead import poly1305 as tags_of
 
 TAG_LEN = 16
 COUNTERS = (0, 1, 2**32 - 30, 2**32, 2**63, 2**64 - 2**13 - 200)

@@ -16,3 +16,5 @@ cdef bint chapoly_seal(const Aead *aead, uint64_t first_counter, uint8_t **texts
                        int n) noexcept nogil
 cdef uint64_t chapoly_open(const Aead *aead, const uint64_t *counters, uint8_t **texts, const uint32_t *lens,
                            int n) noexcept nogil
+cdef void chapoly_poly1305(int level, const uint8_t (*one_time)[32], uint8_t **texts, const uint32_t *lens, int n,
+                           uint8_t (*tags)[16]) noexcept nogil
