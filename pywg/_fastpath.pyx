@@ -7,6 +7,7 @@ a transport packet.
 from hashlib import blake2s
 
 cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
@@ -79,6 +80,25 @@ cdef int check_prefix(bytes ip, int cidr) except -1:
 cdef int add_prefix(const uint8_t *ip, int ip_len, int cidr, void *prefixes) except -1:
     (<list>prefixes).append((PyBytes_FromStringAndSize(<const char *>ip, ip_len), cidr))
     return 0
+
+
+cdef Keypair *new_keypair(Peer *peer, send_key, receive_key) except NULL:
+    cdef Py_buffer to_send, to_receive
+    cdef Keypair *keypair
+    PyObject_GetBuffer(send_key, &to_send, PyBUF_SIMPLE)
+    try:
+        PyObject_GetBuffer(receive_key, &to_receive, PyBUF_SIMPLE)
+        try:
+            if to_send.len != KEY_LEN or to_receive.len != KEY_LEN:
+                raise ValueError("transport keys are 32 bytes")
+            keypair = keypair_new(peer, <const uint8_t *>to_send.buf, <const uint8_t *>to_receive.buf)
+        finally:
+            PyBuffer_Release(&to_receive)
+    finally:
+        PyBuffer_Release(&to_send)
+    if keypair == NULL:
+        raise MemoryError("no memory for a keypair")
+    return keypair
 
 
 @cython.no_gc_clear                 # __dealloc__ needs `peers`; the numbers in it make no cycle
@@ -379,9 +399,8 @@ cdef class Plane:
             handshake_close(self.dp, entry.peer)
             threads_release(self.all_threads)
 
-    def install_keypair(self, peer: int, uint32_t local_index, uint32_t remote_index, const uint8_t[::1] send_key,
-                        const uint8_t[::1] receive_key, *, bint initiator, double created_at, bint confirmed,
-                        uint64_t first_counter=0) -> None:
+    def install_keypair(self, peer: int, uint32_t local_index, uint32_t remote_index, send_key, receive_key, *,
+                        bint initiator, double created_at, bint confirmed, uint64_t first_counter=0) -> None:
         """Adds a keypair that opens from now on. `created_at`: seconds of `now()`.
 
         Not `confirmed`: the first packet that it opens makes it the one to seal with, and is reported, unless another
@@ -389,14 +408,8 @@ cdef class Plane:
         `first_counter`: of the first message to be sealed. Any value is safe, as the keys are new; a session of the
         protocol starts at 0.
         """
-        cdef Peer *found = self.find(peer)
-        cdef Keypair *keypair
+        cdef Keypair *keypair = new_keypair(self.find(peer), send_key, receive_key)
         cdef int failed
-        if send_key.shape[0] != KEY_LEN or receive_key.shape[0] != KEY_LEN:
-            raise ValueError("transport keys are 32 bytes")
-        keypair = keypair_new(found, &send_key[0], &receive_key[0])
-        if keypair == NULL:
-            raise MemoryError("no memory for a keypair, or libcrypto has no ChaCha20-Poly1305")
         keypair.local_index = local_index
         keypair.remote_index = remote_index
         keypair.initiator = initiator
