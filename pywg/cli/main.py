@@ -5,6 +5,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pywg import __version__
@@ -140,7 +141,7 @@ def _refuse_words(name: str) -> None:
 
 def _stats(arguments: list[str]) -> int:
     interface = only_interface(split("stats", arguments)[0])
-    from pywg.cli.stats import stats
+    from pywg.cli.uapi_client import stats
 
     return stats(interface)
 
@@ -150,7 +151,7 @@ def _log(arguments: list[str]) -> int:
     if len(names) != 2:
         raise UsageError("log takes an interface and a level", see="pywg log --help")
     interface = check_interface_name(names[0])
-    from pywg.cli.log import set_level
+    from pywg.cli.uapi_client import set_level
 
     return set_level(interface, names[1])
 
@@ -164,22 +165,13 @@ def _bench(arguments: list[str]) -> int:
     return bench(as_json=bool(given))
 
 
-def _genkey(arguments: list[str]) -> int:
-    from pywg.cli.keys import genkey
+def _key(name: str, arguments: list[str]) -> int:
+    """genkey, genpsk or pubkey: functions of keys.py."""
+    _take_none(name, arguments)
+    from pywg.cli import keys
 
-    return _without_arguments(genkey, arguments)
-
-
-def _genpsk(arguments: list[str]) -> int:
-    from pywg.cli.keys import genpsk
-
-    return _without_arguments(genpsk, arguments)
-
-
-def _pubkey(arguments: list[str]) -> int:
-    from pywg.cli.keys import pubkey
-
-    return _without_arguments(pubkey, arguments)
+    command: Callable[[], int] = getattr(keys, name)
+    return command()
 
 
 def _help(arguments: list[str]) -> int:
@@ -190,14 +182,13 @@ def _help(arguments: list[str]) -> int:
 
 
 def _version(arguments: list[str]) -> int:
-    return _without_arguments(_show_version, arguments)
+    _take_none("version", arguments)
+    return _show_version()
 
 
-def _without_arguments(command: Callable[[], int], arguments: list[str]) -> int:
-    name = command.__name__.removeprefix("_show_")
+def _take_none(name: str, arguments: list[str]) -> None:
     if any(split(name, arguments)):
         raise UsageError(f"{name} takes no arguments", see=f"pywg {name} --help")
-    return command()
 
 
 def _show_help(page: str = "") -> int:
@@ -247,9 +238,9 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "stats": _stats,
     "log": _log,
     "bench": _bench,
-    "genkey": _genkey,
-    "genpsk": _genpsk,
-    "pubkey": _pubkey,
+    "genkey": partial(_key, "genkey"),
+    "genpsk": partial(_key, "genpsk"),
+    "pubkey": partial(_key, "pubkey"),
     "help": _help,
     "version": _version,
 }

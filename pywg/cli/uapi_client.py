@@ -1,4 +1,4 @@
-"""One operation on a running daemon's configuration socket, and its reply."""
+"""`pywg stats` and `pywg log`: one operation on a running daemon's configuration socket, and its reply."""
 
 import errno
 
@@ -8,8 +8,35 @@ from pywg.runtime.uapi.socket import connect
 _TIMEOUT_S = 10.0
 
 
-def ask(interface: str, request: bytes) -> list[str]:
-    """The lines of the reply, without the blank one; none from a daemon that hangs up, as on what it doesn't know.
+def stats(interface: str) -> int:
+    """Prints the daemon's counters and offloads, one `name=value` a line, and returns 0.
+
+    Raises DeviceError when no pywg answers.
+    """
+    lines = _ask(interface, b"stats=1\n\n")
+    if not lines or lines[-1] != "errno=0":
+        raise DeviceError(errno.ENOTSUP, f"the daemon of {interface} has no statistics: it is not pywg")
+    for line in lines[:-1]:
+        print(line)
+    return 0
+
+
+def set_level(interface: str, level: str) -> int:
+    """Sets the daemon's log level until it ends or is told another, and returns 0.
+
+    Raises ConfigError for a word that is no level, DeviceError when no pywg answers. A daemon that went to the
+    background without LOG_LEVEL has no standard error: its lines go to the system's log.
+    """
+    from pywg.runtime.base.log import parse_level
+
+    word = parse_level(level).name.lower()
+    if _ask(interface, f"log_level={word}\n\n".encode()) != ["errno=0"]:
+        raise DeviceError(errno.ENOTSUP, f"the log level of {interface} can't be changed: its daemon is not pywg")
+    return 0
+
+
+def _ask(interface: str, request: bytes) -> list[str]:
+    """The lines of the reply, without the blank one. A daemon hangs up on an operation it doesn't know: no lines.
 
     Raises DeviceError when no daemon answers.
     """

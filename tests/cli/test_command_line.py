@@ -33,13 +33,14 @@ class Calls(list[tuple[object, ...]]):
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     recorded = Calls()
+    fakes: dict[str, ModuleType] = {}
     for module, name, function in (
         ("run", "run", lambda interface, **options: recorded.record("run", interface, options)),
-        ("stats", "stats", lambda interface: recorded.record("stats", interface)),
-        ("log", "set_level", lambda interface, level: recorded.record("log", interface, level)),
+        ("uapi_client", "stats", lambda interface: recorded.record("stats", interface)),
+        ("uapi_client", "set_level", lambda interface, level: recorded.record("log", interface, level)),
         ("bench", "bench", lambda *, as_json: recorded.record("bench", as_json)),
     ):
-        fake = ModuleType(f"pywg.cli.{module}")
+        fake = fakes.setdefault(module, ModuleType(f"pywg.cli.{module}"))
         setattr(fake, name, function)
         monkeypatch.setitem(sys.modules, fake.__name__, fake)
     return recorded
