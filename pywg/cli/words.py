@@ -63,24 +63,16 @@ def _resembles(word: str, command: str) -> bool:
     """Whether a word is `command` itself or mistyped: one letter too many, missing, other, or two exchanged."""
     if word == command:
         return True
-    if len(word) == len(command):
-        different = [place for place, (a, b) in enumerate(zip(word, command, strict=True)) if a != b]
-        if len(different) == 1:
-            return len(command) > _SHORT and word.isalpha()
-        return _are_exchanged(word, command, different)
-    longer, shorter = (word, command) if len(word) > len(command) else (command, word)
-    if len(longer) - len(shorter) != 1 or not word.isalpha():
+    written, meant = word, command
+    while written[:1] == meant[:1] != "":
+        written, meant = written[1:], meant[1:]
+    while written[-1:] == meant[-1:] != "":
+        written, meant = written[:-1], meant[:-1]
+    if len(written) == len(meant) == 2:
+        return written == meant[::-1]
+    if max(len(written), len(meant)) != 1 or not word.isalpha():
         return False
-    if len(command) <= _SHORT and word not in (f"{command}s", f"{command}{command[-1]}"):
-        return False
-    return any(longer[:place] + longer[place + 1 :] == shorter for place in range(len(longer)))
-
-
-def _are_exchanged(word: str, command: str, different: list[int]) -> bool:
-    if len(different) != 2 or different[1] != different[0] + 1:
-        return False
-    first, second = different
-    return word[first] == command[second] and word[second] == command[first]
+    return len(command) > _SHORT or word in (f"{command}s", f"{command}{command[-1]}")
 
 
 def _quoted(word: str) -> str:
