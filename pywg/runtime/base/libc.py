@@ -68,13 +68,12 @@ def unshare(flags: int) -> None:
 
 def watch_file(path: str) -> int:
     """A non-blocking descriptor, the caller's, that becomes readable when `path` is deleted, moved or loses a link."""
-    fd: int = _libc.inotify_init1(_IN_NONBLOCK | _IN_CLOEXEC)
-    if fd < 0:
-        _raise()
-    if _libc.inotify_add_watch(fd, os.fsencode(path), _IN_ATTRIB | _IN_MOVE_SELF | _IN_DELETE_SELF) < 0:
-        code = ctypes.get_errno()
+    fd = _checked(_libc.inotify_init1(_IN_NONBLOCK | _IN_CLOEXEC))
+    try:
+        _checked(_libc.inotify_add_watch(fd, os.fsencode(path), _IN_ATTRIB | _IN_MOVE_SELF | _IN_DELETE_SELF))
+    except OSError:
         os.close(fd)
-        raise OSError(code, os.strerror(code), path)
+        raise
     return fd
 
 
@@ -92,10 +91,6 @@ def timerfd_set_at(fd: int, at: float) -> None:
 
 def _checked(result: int) -> int:
     if result < 0:
-        _raise()
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
     return result
-
-
-def _raise() -> None:
-    code = ctypes.get_errno()
-    raise OSError(code, os.strerror(code))

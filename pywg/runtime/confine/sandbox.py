@@ -38,32 +38,28 @@ class Sandbox:
         self._enabled = enabled
         needs_raw = devices and kernel.release() < _DEVICES_FREE_SINCE
         self._kept = _KEPT | (1 << CAP_NET_RAW if needs_raw else 0)
-        self._no_new_privs = 0
-        self._capabilities = 0
-        self._landlock = 0
-        self._threads_landlock = 0
-        self._seccomp = 0
+        self._holds = dict.fromkeys(("no_new_privs", "capabilities", "landlock", "landlock_threads", "seccomp"), 0)
         self._io_uring_refused = 0
 
     def begin(self) -> None:
         """No new privileges, and no io_uring."""
         if not self._enabled:
             return
-        self._no_new_privs = self._attempt("no_new_privs", _forbid_new_privileges)
-        if self._no_new_privs:
-            self._io_uring_refused = self._attempt("seccomp", lambda: int(seccomp.refuse_io_uring()))
+        self._holds["no_new_privs"] = self._attempt("no_new_privs", lambda: prctl(_PR_SET_NO_NEW_PRIVS, 1) == 0)
+        if self._holds["no_new_privs"]:
+            self._io_uring_refused = self._attempt("seccomp", seccomp.refuse_io_uring)
 
     def drop_privileges(self) -> None:
         if not self._enabled:
             return
         _allow_locked_memory()  # unlimited thanks to CAP_IPC_LOCK, until now
-        self._capabilities = self._attempt("capabilities", lambda: _drop_capabilities(self._kept))
+        self._holds["capabilities"] = self._attempt("capabilities", lambda: capabilities.keep_only(self._kept))
 
     @contextlib.contextmanager
     def for_threads(self) -> Iterator[int]:
         """A Landlock ruleset for the data plane's threads to start under; -1 where there is none to be had."""
         ruleset = -1
-        if self._no_new_privs and (version := landlock.abi()):
+        if self._holds["no_new_privs"] and (version := landlock.abi()):
             with contextlib.suppress(OSError):  # why not is told by `close`, which tries the same
                 ruleset = landlock.create_ruleset(version)
         try:
@@ -73,38 +69,35 @@ class Sandbox:
                 os.close(ruleset)
 
     def threads_started(self, *, confined: bool) -> None:
-        self._threads_landlock = int(confined)
-        if self._no_new_privs and not confined and landlock.abi():
+        self._holds["landlock_threads"] = int(confined)
+        if self._holds["no_new_privs"] and not confined and landlock.abi():
             self._log.info("sandbox: the data plane's threads are without Landlock")
 
     def close(self, socket_directory: str | None) -> None:
         if not self._enabled:
             return
-        if self._no_new_privs:
-            self._landlock = self._attempt("Landlock", lambda: landlock.restrict(socket_directory))
+        if self._holds["no_new_privs"]:
+            self._holds["landlock"] = self._attempt("Landlock", lambda: landlock.restrict(socket_directory))
         if self._io_uring_refused:
-            self._seccomp = self._attempt("seccomp", lambda: int(seccomp.restrict()))
-        self._log.debug("sandbox: " + ", ".join(f"{name[8:]} {value}" for name, value in self.stats().items()))
+            self._holds["seccomp"] = self._attempt("seccomp", seccomp.restrict)
+        self._log.debug("sandbox: " + ", ".join(f"{name} {value}" for name, value in self._holds.items()))
 
     def stats(self) -> dict[str, int]:
         """`sandbox_*`: 1 for what holds and 0 for what doesn't; for Landlock, the version of its ABI."""
-        return {
-            "sandbox_no_new_privs": self._no_new_privs,
-            "sandbox_capabilities": self._capabilities,
-            "sandbox_landlock": self._landlock,
-            "sandbox_landlock_threads": self._threads_landlock,
-            "sandbox_seccomp": self._seccomp,
-        }
+        return {f"sandbox_{name}": value for name, value in self._holds.items()}
 
-    def _attempt(self, name: str, step: Callable[[], int]) -> int:
+    def _attempt(self, name: str, step: Callable[[], int | None]) -> int:
+        """What holds after `step`; one that returns None has done what it says."""
         try:
             done = step()
         except OSError as error:
             self._log.info(f"sandbox: without {name}: {error.strerror or error}")
             return 0
+        if done is None:
+            return 1
         if not done:
             self._log.info(f"sandbox: this kernel or machine has no {name}")
-        return done
+        return int(done)
 
 
 def _allow_locked_memory() -> None:
@@ -115,13 +108,3 @@ def _allow_locked_memory() -> None:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_MEMLOCK, (limit, limit))
             return
-
-
-def _forbid_new_privileges() -> int:
-    prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    return 1
-
-
-def _drop_capabilities(kept: int) -> int:
-    capabilities.keep_only(kept)
-    return 1
