@@ -23,6 +23,12 @@ CallLater = Callable[[float, Callable[[], None]], TimerHandle]
 """(seconds, callback): calls back once, so much later."""
 
 
+def cancel(timer: TimerHandle | None) -> None:
+    """Of a timer that may be set, may have called, or may be cancelled already."""
+    if timer is not None:
+        timer.cancel()
+
+
 def now() -> float:
     """Monotonic seconds since boot, suspend included."""
     return time.clock_gettime(CLOCK)

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from pywg.runtime.base.clock import TimerHandle
+from pywg.runtime.base.clock import TimerHandle, cancel
 from pywg.runtime.base.log import Level, Log
 
 RETRY_S: Final = 0.1
@@ -40,13 +40,13 @@ class Reader:
     def start(self) -> None:
         """Also after `pause`: what has waited is heard at once. Raises OSError."""
         if not self._closed:
-            self._stop_resting()
+            cancel(self._resting)
             self._loop.add_reader(self._fd, self._call)
 
     def pause(self) -> None:
         """No calls until `start`."""
         if not self._closed:
-            self._stop_resting()
+            cancel(self._resting)
             self._loop.remove_reader(self._fd)
 
     def close(self) -> None:
@@ -54,18 +54,13 @@ class Reader:
         self.pause()
         self._closed = True
 
-    def _stop_resting(self) -> None:
-        if self._resting is not None:
-            self._resting.cancel()
-            self._resting = None
-
     def _call(self) -> None:
         try:
             self._ready()
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the end
             if not self._closed:
                 self._loop.remove_reader(self._fd)
-                self._stop_resting()
+                cancel(self._resting)
                 self._resting = self._loop.call_later(RETRY_S, self.start)
             tell(self._log, self._what, error)
 
@@ -73,5 +68,9 @@ class Reader:
 def tell(log: Log, what: str, error: Exception) -> None:
     """One line about an error that doesn't end anything, and no more of it than anybody reads."""
     with contextlib.suppress(MemoryError):
-        text = (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {error}".rstrip(": ")
-        log.limited(what, f"{what}: {text}; trying again", Level.ERROR)
+        log.limited(what, f"{what}: {words(error)}; trying again", Level.ERROR)
+
+
+def words(error: BaseException) -> str:
+    """What the system says, or Python."""
+    return (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {error}".rstrip(": ")

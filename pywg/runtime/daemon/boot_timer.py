@@ -39,7 +39,7 @@ class BootTimer:
     def close(self) -> None:
         """No callback comes any more; idempotent."""
         self.cancel()
-        self._stop_instead()
+        clock.cancel(self._instead)
         if self._reader is not None:
             self._reader.close()
             self._reader = None
@@ -59,7 +59,7 @@ class BootTimer:
 
     def _set(self) -> None:
         """By the timerfd, or where there is none by the loop."""
-        self._stop_instead()
+        clock.cancel(self._instead)
         try:
             if self._fd >= 0:
                 timerfd_set_at(self._fd, self._at)
@@ -68,11 +68,6 @@ class BootTimer:
             tell(self._log, "timer", error)
         delay = min(max(self._at - clock.now(), 0.0), LONGEST_SLEEP_S)
         self._instead = self._loop.call_later(delay, self._on_expiry)
-
-    def _stop_instead(self) -> None:
-        if self._instead is not None:
-            self._instead.cancel()
-            self._instead = None
 
     def _on_expiry(self) -> None:
         if self._fd >= 0:

@@ -13,7 +13,7 @@ from pywg._fastpath import reserve_spend
 from pywg.core import events
 from pywg.core.events import Endpoint
 from pywg.core.tunnel import Tunnel
-from pywg.runtime.base.clock import CallLater, TimerHandle
+from pywg.runtime.base.clock import CallLater, TimerHandle, cancel
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.device.handshake_log import HandshakeLog
 from pywg.runtime.device.plane import DataPlane
@@ -91,9 +91,7 @@ class Bridge:
     def close(self) -> None:
         """Stops the timer; later calls do nothing."""
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        cancel(self._timer)
 
     def on_plane_ready(self) -> None:
         """The plane's descriptor is readable: hand its messages and events to the core."""
@@ -153,10 +151,9 @@ class Bridge:
         deadline = self._tunnel.next_deadline()
         if deadline is None or self._closed:
             return
-        if self._timer is not None:
-            if self._timer_at <= deadline:
-                return  # it will look again; moving the timer at each handshake would cost more
-            self._timer.cancel()
+        if self._timer is not None and self._timer_at <= deadline:
+            return  # it will look again; moving the timer at each handshake would cost more
+        cancel(self._timer)
         now = self._now()
         delay = max(deadline - now, 0.0)
         self._timer_at = now + delay

@@ -11,7 +11,7 @@ import errno
 from collections.abc import Callable
 
 from pywg.errors import BindError, UapiError
-from pywg.runtime.base.clock import CallLater, TimerHandle
+from pywg.runtime.base.clock import CallLater, TimerHandle, cancel
 from pywg.runtime.base.log import Log
 from pywg.runtime.base.system import Sockets
 
@@ -47,19 +47,15 @@ class ListenPort:
         self._log = log
         self._asked = 0
         self._wanted_up = False
-        self._sockets: Sockets | None = None
+        self.sockets: Sockets | None = None
+        """Those that are open, whether in use or held."""
         self._retry: TimerHandle | None = None
         self._trouble = ""
 
     @property
-    def sockets(self) -> Sockets | None:
-        """Those that are open, whether in use or held."""
-        return self._sockets
-
-    @property
     def in_use(self) -> bool:
         """Whether there are sockets that `attach` was called with."""
-        return self._wanted_up and self._sockets is not None
+        return self._wanted_up and self.sockets is not None
 
     def resolve(self, number: int | None, fwmark: int | None) -> Sockets | None:
         """New sockets, open beside the present ones, where a change asks for them (None: it doesn't mention it).
@@ -67,7 +63,7 @@ class ListenPort:
         None when the present ones stay; a new mark is then on them. Raises UapiError, and nothing has changed.
         """
         mark = self.fwmark if fwmark is None else fwmark
-        sockets = self._sockets
+        sockets = self.sockets
         try:
             if number is not None and (number or self._wanted_up) and (sockets is None or number != sockets.port):
                 return self._open_sockets(number, mark)
@@ -94,8 +90,8 @@ class ListenPort:
     def up(self) -> None:
         """The interface is up: the sockets that are held come into use, or new ones."""
         self._wanted_up = True
-        self._cancel_retry()
-        held, self._sockets = self._sockets, None
+        cancel(self._retry)
+        held, self.sockets = self.sockets, None
         if held is not None:
             held.use()
             self._take(held)
@@ -119,15 +115,15 @@ class ListenPort:
             return
         self._wanted_up = False
         self._trouble = ""
-        self._cancel_retry()
+        cancel(self._retry)
         self._close_sockets()
 
     def rebind(self) -> bool:
         """Opens the sockets again, beside those there are and on the same port. False: can't be had."""
-        if self._sockets is None:
+        if self.sockets is None:
             return True
         try:
-            sockets = self._open_sockets(self._sockets.port, self.fwmark)
+            sockets = self._open_sockets(self.sockets.port, self.fwmark)
         except BindError as error:
             self._log.debug(str(error.strerror))
             return False
@@ -140,11 +136,11 @@ class ListenPort:
         self._close_sockets()
 
     def _take(self, sockets: Sockets) -> None:
-        old, self._sockets = self._sockets, sockets
+        old, self.sockets = self.sockets, sockets
         self.number = sockets.port
         if self._wanted_up:
             self._trouble = ""
-            self._cancel_retry()
+            cancel(self._retry)
             self._attach(sockets, old is None)
             self._log.debug(f"UDP port {sockets.port}")
         else:
@@ -162,11 +158,6 @@ class ListenPort:
         return self._open_sockets(0, self.fwmark)
 
     def _close_sockets(self) -> None:
-        if self._sockets is not None:
-            self._sockets.close()
-            self._sockets = None
-
-    def _cancel_retry(self) -> None:
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        if self.sockets is not None:
+            self.sockets.close()
+            self.sockets = None

@@ -22,6 +22,7 @@ from pywg.config.uapi import format_errno, format_get_steps, parse_set_steps
 from pywg.dataplane.crypto.secret import wipe
 from pywg.errors import ConfigError, DeviceError, UapiError
 from pywg.runtime.base.log import Level, Log, parse_level
+from pywg.runtime.base.reader import tell, words
 
 _Result = TypeVar("_Result")
 
@@ -97,8 +98,7 @@ class UapiServer:
                 client, _ = await loop.sock_accept(self._listener)
                 self._take(client, loop)
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the end
-                text = f"UAPI: a connection can't be accepted: {_words(error)}; trying again"
-                self._log.limited("accept", text, Level.ERROR)
+                tell(self._log, "UAPI: a connection can't be accepted", error)
                 await asyncio.sleep(ACCEPT_RETRY_S)
 
     def _take(self, client: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
@@ -116,7 +116,7 @@ class UapiServer:
         self._connections.pop(task, None)
         self._ending.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._log.limited("connection", f"UAPI: a connection is ended: {_words(error)}", Level.ERROR)
+            self._log.limited("connection", f"UAPI: a connection is ended: {words(error)}", Level.ERROR)
 
     async def _serve(self, client: socket.socket) -> None:
         with client, contextlib.suppress(ConnectionError, TimeoutError):
@@ -259,11 +259,6 @@ async def _with_pauses(steps: Generator[None, None, _Result]) -> _Result:
             steps.close()
             raise MemoryError
         await asyncio.sleep(0)
-
-
-def _words(error: BaseException) -> str:
-    """What the system or Python says."""
-    return (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {error}"
 
 
 class RequestBuffer:
