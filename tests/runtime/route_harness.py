@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 
 from pywg.core.events import Endpoint
 from pywg.runtime.base.log import Level, Log
-from pywg.runtime.net.netlink import Hints, decode
+from pywg.runtime.base.reader import Loop, Reader
+from pywg.runtime.net.netlink import Hints, Questions, decode
 from pywg.runtime.net.routes import DEBOUNCE_S, RouteWatcher
 from tests.lines import StreamOutput
 from tests.runtime.device_harness import FakeTimer, FakeTimers
@@ -63,7 +64,7 @@ class Answer(dict[str, int]):
 
 
 @dataclass
-class FakeKernel(Hints):
+class FakeKernel(Hints, Questions):
     """Answers to routes by destination (an interface's index, or an errno), and the addresses that are assigned."""
 
     routes: dict[str, int | OSError] = field(default_factory=dict)
@@ -72,6 +73,11 @@ class FakeKernel(Hints):
     taken: int = 0
     closed: int = 0
     cost: Callable[[], None] = lambda: None
+
+    def listen(self, _groups: int, loop: Loop, heard: Callable[[], None], log: Log) -> "FakeKernel":
+        self._reader = Reader(loop, 99, heard, what="rtnetlink", log=log)
+        self._reader.start()
+        return self
 
     def put(self, question: bytearray, form: Any) -> Answer:
         message = decode(form, bytes(question))
@@ -90,14 +96,13 @@ class FakeKernel(Hints):
     def questions(self, kind: int) -> list[dict[str, Any]]:
         return [attributes for asked, _, attributes in self.asked if asked == kind]
 
-    def fileno(self) -> int:
-        return 99
-
     def take_all(self) -> None:
         self.taken += 1
 
     def close(self) -> None:
         self.closed += 1
+        if self.closed == 1 and hasattr(self, "_reader"):
+            self._reader.close()
 
 
 def refusal(code: int) -> OSError:
@@ -142,7 +147,7 @@ class RouteHarness:
         self.watcher = RouteWatcher(
             self.device,
             Log("wg0", Level.DEBUG, output=StreamOutput(self.text)),
-            open_hints=lambda groups: self.kernel,
+            open_hints=self.kernel.listen,
             open_questions=lambda: self.kernel,
             now=lambda: self.work,
         )

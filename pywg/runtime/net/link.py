@@ -12,12 +12,12 @@ import socket
 from collections.abc import Callable
 
 from pywg.errors import TunError
-from pywg.runtime.base.clock import TimerHandle
+from pywg.runtime.base.clock import TimerHandle, cancel
 from pywg.runtime.base.failures import advice
 from pywg.runtime.base.log import Log
 from pywg.runtime.base.reader import Loop, tell
 from pywg.runtime.base.system import LinkState
-from pywg.runtime.net.netlink import Hints, Listener, Questions, messages, number
+from pywg.runtime.net.netlink import Hints, Questions, messages, number
 from pywg.runtime.net.tun import tun_name
 
 RECHECK_S = 1.0
@@ -44,7 +44,7 @@ class LinkWatcher:
         self._loop: Loop | None = None
         self._again: TimerHandle | None = None
         self._state: LinkState | None = None
-        self._listener: Listener | None = None
+        self._hints: Hints | None = None
         self._questions: Questions | None = None
 
     def start(self, loop: Loop) -> None:
@@ -55,40 +55,33 @@ class LinkWatcher:
         try:
             self._questions = Questions()
             # All namespaces: the interface may be moved to another, and is then heard of from there.
-            hints = Hints(_RTMGRP_LINK, all_namespaces=True)
+            self._hints = Hints(_RTMGRP_LINK, loop, self._on_hint, self._log, all_namespaces=True)
         except OSError as error:
             code = error.errno or errno.EIO
             text = f"link changes can't be followed (rtnetlink): {error.strerror}{advice(code)}"
             raise TunError(code, text) from error
         self._loop = loop
-        self._listener = Listener(hints, loop, self._on_hint, self._log)
         loop.call_soon(self._look)
 
     def close(self) -> None:
         """Idempotent; nothing is called afterwards."""
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
-        if self._questions is not None:
-            self._questions.close()
-            self._questions = None
+        cancel(self._again)
+        for end in (self._hints, self._questions):
+            if end is not None:
+                end.close()
+        self._hints = self._questions = None
 
     def _on_hint(self) -> None:
-        if self._listener is not None:
+        if self._hints is not None:
             try:
-                self._listener.take_all()
+                self._hints.take_all()
             finally:
                 self._look()
 
     def _look(self) -> None:
         if self._questions is None:
             return
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
+        cancel(self._again)
         try:
             state = read_state(self._tun_fd, self._questions)
             if state != self._state:

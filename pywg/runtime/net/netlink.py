@@ -86,17 +86,13 @@ class Questions:
 
     def __init__(self) -> None:
         """Raises OSError when the kernel has no rtnetlink for us."""
-        self._socket = _open(groups=0)
-        self._sequence = 0
-
-    @property
-    def socket(self) -> socket.socket:
+        self.socket = _open(groups=0)
         """What the questions go through, to ask which namespace that is."""
-        return self._socket
+        self._sequence = 0
 
     def close(self) -> None:
         """Idempotent."""
-        self._socket.close()
+        self.socket.close()
 
     def ask(self, kind: int, form: Message, fields: Mapping[str, int], attributes: Mapping[str, object]) -> Message:
         """The one message that answers `kind` (RTM_GET...), decoded as `form`.
@@ -109,14 +105,14 @@ class Questions:
         """As `ask`, for a question that is encoded already. Its sequence number is set in place."""
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         question[_SEQUENCE] = self._sequence.to_bytes(4, sys.byteorder)
-        self._socket.send(question)
+        self.socket.send(question)
         return self._answer(form)
 
     def _answer(self, form: Message) -> Message:
         """rtnetlink answers while the question is being sent, so there is nothing to wait for."""
         while True:
             try:
-                data = self._socket.recv(_REPLY_LEN)
+                data = self.socket.recv(_REPLY_LEN)
             except BlockingIOError as error:
                 raise OSError(errno.EPROTO, "no answer from rtnetlink") from error
             kind = int.from_bytes(data[_TYPE], sys.byteorder)
@@ -130,9 +126,15 @@ class Questions:
 
 
 class Hints:
-    """Hears that something in some multicast groups has changed. What it is has to be asked for."""
+    """Hears in an event loop that something in some multicast groups has changed. What it is has to be asked for.
 
-    def __init__(self, groups: int, *, all_namespaces: bool = False) -> None:
+    `heard()` is called when there are hints, until `close`. It takes them, or pauses. An error that it raises is told,
+    and it is called again a little later.
+    """
+
+    def __init__(
+        self, groups: int, loop: Loop, heard: Callable[[], None], log: Log, *, all_namespaces: bool = False
+    ) -> None:
         """`groups` is a mask of RTMGRP_... Raises OSError when the kernel has no rtnetlink for us.
 
         `all_namespaces`: also of namespaces that have an id in this one. Without the privilege, of this one only.
@@ -141,10 +143,8 @@ class Hints:
         if all_namespaces:
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(_SOL_NETLINK, _NETLINK_LISTEN_ALL_NSID, 1)
-
-    def fileno(self) -> int:
-        """Readable when there is a hint; -1 when closed."""
-        return self._socket.fileno()
+        self._reader = Reader(loop, self._socket.fileno(), heard, what="rtnetlink", log=log)
+        self._reader.start()
 
     def take_all(self) -> None:
         """Takes all that there are. Hints that were lost (ENOBUFS) were hints too. Raises OSError for other errors."""
@@ -157,28 +157,6 @@ class Hints:
                 if error.errno != errno.ENOBUFS:
                     raise
 
-    def close(self) -> None:
-        """Idempotent."""
-        self._socket.close()
-
-
-class Listener:
-    """Hints in an event loop: `heard()` is called when there are some, until `close`. It takes them, or pauses.
-
-    An error that it raises is told, and it is called again a little later.
-    """
-
-    def __init__(self, hints: Hints, loop: Loop, heard: Callable[[], None], log: Log) -> None:
-        """Listens from now on; `hints` is closed with it."""
-        self._hints: Hints | None = hints
-        self._reader = Reader(loop, hints.fileno(), heard, what="rtnetlink", log=log)
-        self.resume()
-
-    def take_all(self) -> None:
-        """See Hints.take_all."""
-        if self._hints is not None:
-            self._hints.take_all()
-
     def pause(self) -> None:
         """However many more come, they wait in the socket."""
         self._reader.pause()
@@ -190,9 +168,7 @@ class Listener:
     def close(self) -> None:
         """Idempotent; nothing is called afterwards."""
         self._reader.close()
-        if self._hints is not None:
-            self._hints.close()
-            self._hints = None
+        self._socket.close()
 
 
 def encode(kind: int, form: Message, fields: Mapping[str, int], attributes: Mapping[str, object]) -> bytearray:

@@ -16,15 +16,14 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 from pywg.core.events import Endpoint
-from pywg.runtime.base.clock import TimerHandle
+from pywg.runtime.base.clock import TimerHandle, cancel
 from pywg.runtime.base.log import Log
 from pywg.runtime.base.reader import Loop, tell
 from pywg.runtime.base.system import Sources
 from pywg.runtime.net.bound_link import BoundLink
-from pywg.runtime.net.netlink import Hints, Listener, Message, Questions, encode, messages, number
+from pywg.runtime.net.netlink import Hints, Message, Questions, encode, messages, number
 
 DEBOUNCE_S = 0.05
 """Seconds from the first hint to the check: what changes together is checked together."""
@@ -65,16 +64,6 @@ _WRONG = frozenset(
 """What the kernel says when the source is no good. Anything else, such as no memory, says nothing about it."""
 
 
-class Asker(Protocol):
-    """The part of netlink.Questions that is used."""
-
-    def put(self, question: bytearray, form: Message) -> Message:
-        """See Questions.put."""
-
-    def close(self) -> None:
-        """Idempotent."""
-
-
 class RouteWatcher:
     """Keeps the sources of a device right, from `start` to `close`. A failure of rtnetlink is logged, never raised."""
 
@@ -84,8 +73,8 @@ class RouteWatcher:
         log: Log,
         *,
         bound: BoundLink | None = None,
-        open_hints: Callable[[int], Hints] = Hints,
-        open_questions: Callable[[], Asker] = Questions,
+        open_hints: Callable[[int, Loop, Callable[[], None], Log], Hints] = Hints,
+        open_questions: Callable[[], Questions] = Questions,
         now: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._sources = sources
@@ -95,8 +84,8 @@ class RouteWatcher:
         self._open_questions = open_questions
         self._now = now
         self._loop: Loop | None = None
-        self._listener: Listener | None = None
-        self._questions: Asker | None = None
+        self._hints: Hints | None = None
+        self._questions: Questions | None = None
         self._timer: TimerHandle | None = None
         self._pending: deque[int] = deque()
         self._ours: dict[tuple[bytes, int], bool] = {}
@@ -111,33 +100,27 @@ class RouteWatcher:
         """Subscribes. Without rtnetlink, sources stay until sending from them fails."""
         try:
             self._questions = self._open_questions()
-            hints = self._open_hints(_GROUPS)
+            self._hints = self._open_hints(_GROUPS, loop, self._on_hint, self._log)
         except OSError as error:
             what = "route changes" if self._bound is None else f"route changes and device {self._bound.name}"
             self._log.warning(f"{what} can't be followed (rtnetlink): {error.strerror}")
             self.close()
             return
         self._loop = loop
-        self._listener = Listener(hints, loop, self._on_hint, self._log)
 
     def close(self) -> None:
         """Idempotent; nothing happens afterwards."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
-        if self._questions is not None:
-            self._questions.close()
-            self._questions = None
+        cancel(self._timer)
+        for end in (self._hints, self._questions):
+            if end is not None:
+                end.close()
+        self._hints = self._questions = None
 
     # When: hint -> debounce -> slices of one check -> listening again, and perhaps one more check
 
     def _call_later(self, delay: float, callback: Callable[[], None]) -> None:
         """The one thing that comes next."""
-        if self._timer is not None:
-            self._timer.cancel()
+        cancel(self._timer)
         if self._loop is not None:
             self._timer = self._loop.call_later(delay, functools.partial(self._go_on, callback))
 
@@ -151,9 +134,9 @@ class RouteWatcher:
             self._call_later(RECHECK_S, self._begin)
 
     def _on_hint(self) -> None:
-        if self._listener is None:
+        if self._hints is None:
             return
-        self._listener.pause()
+        self._hints.pause()
         self._last_look = False
         self._call_later(self._debounce_s, self._begin)
 
@@ -162,11 +145,11 @@ class RouteWatcher:
         self._begin()
 
     def _begin(self) -> None:
-        if self._listener is None:
+        if self._hints is None:
             return
-        self._listener.pause()
+        self._hints.pause()
         try:
-            self._listener.take_all()
+            self._hints.take_all()
         except OSError as error:  # all are checked none the less, and how often is bounded
             tell(self._log, "rtnetlink", error)
         self._unbound = self._bound is not None and not self._bound.look()
@@ -191,8 +174,8 @@ class RouteWatcher:
 
     def _end(self) -> None:
         self._debounce_s = max(DEBOUNCE_S, BACKOFF * self._worked)
-        if self._listener is not None:
-            self._listener.resume()
+        if self._hints is not None:
+            self._hints.resume()
         if self._unbound:
             self._call_later(max(RECHECK_S, self._debounce_s), self._begin)
         elif self._dropped and not self._last_look:

@@ -15,7 +15,7 @@ from pywg.runtime.base.reader import Reader
 from pywg.runtime.base.system import LinkState
 from pywg.runtime.net import netlink
 from pywg.runtime.net.link import LinkWatcher
-from pywg.runtime.net.netlink import Hints, Listener
+from pywg.runtime.net.netlink import Hints, Questions
 from pywg.runtime.net.routes import RouteWatcher
 from tests.lines import StreamOutput
 
@@ -38,7 +38,7 @@ def harness() -> Harness:
     return Harness()
 
 
-class Lying:
+class Lying(Questions):
     """A netlink socket that is always readable, and of which nothing can be read but an error."""
 
     def __init__(self) -> None:
@@ -139,14 +139,14 @@ def test_a_listener_that_can_not_read_tells_and_listens_on(harness: Harness, lyi
 
         def take() -> None:
             heard.append(1)
-            listener.take_all()
+            hints.take_all()
 
-        listener = Listener(Hints(1), asyncio.get_running_loop(), take, harness.log)
+        hints = Hints(1, asyncio.get_running_loop(), take, harness.log)
         await harness.until(lambda: len(heard) == 2)
         assert lying.reads == 2  # one a call: such an error is not taken for a lost hint
         lying.error = BlockingIOError()
         await harness.until(lambda: len(heard) >= 3)
-        listener.close()
+        hints.close()
         assert "rtnetlink: odd" in harness.text.getvalue()
 
     asyncio.run(main())

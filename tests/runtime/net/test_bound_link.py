@@ -35,7 +35,7 @@ class Harness(FakeDevice):
             self,
             log,
             bound=BoundLink(self, "eth7", log, index_of=index_of),
-            open_hints=lambda groups: self.kernel,
+            open_hints=self.kernel.listen,
             open_questions=lambda: self.kernel,
         )
         self.watcher.start(self.loop)
@@ -147,7 +147,7 @@ def test_peers_are_looked_at_through_the_new_sockets(harness: Harness) -> None:
 
 
 def test_without_rtnetlink_it_says_so(harness: Harness) -> None:
-    def refuse(_groups: int) -> FakeKernel:
+    def refuse(*_: object) -> FakeKernel:
         raise refusal(errno.EPERM)
 
     text = io.StringIO()

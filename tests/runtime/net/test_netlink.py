@@ -9,12 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.net import netlink
-from pywg.runtime.net.netlink import Hints, Listener, Message, Questions, decode, messages, number
+from pywg.runtime.net.netlink import Hints, Message, Questions, decode, messages, number
 from tests.lines import StreamOutput
 
 LOG = Log("wg0", Level.SILENT, output=StreamOutput())
@@ -164,8 +165,27 @@ def test_an_attribute_that_is_missing() -> None:
         number(message, "IFLA_MTU")
 
 
+class DeafLoop:
+    """What is readable in it is taken by the test."""
+
+    def add_reader(self, *_: object) -> None:
+        """Never calls."""
+
+    def remove_reader(self, *_: object) -> None:
+        """Calls no more."""
+
+    def call_soon(self, *_: object) -> NoReturn:
+        raise AssertionError
+
+    call_later = call_exception_handler = call_soon
+
+
+def hints_to_take() -> Hints:
+    return Hints(1, DeafLoop(), lambda: None, LOG)
+
+
 def test_all_hints_are_taken(kernel: socket.socket) -> None:
-    hints = Hints(1)
+    hints = hints_to_take()
     for size in range(100):
         kernel.send(bytes(size))
     hints.take_all()
@@ -173,7 +193,7 @@ def test_all_hints_are_taken(kernel: socket.socket) -> None:
         socket.socket.recv(hints._socket, 1)
     hints.take_all()
     hints.close()
-    assert hints.fileno() == -1
+    assert hints._socket.fileno() == -1
 
 
 def test_lost_hints_are_hints(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,6 +206,9 @@ def test_lost_hints_are_hints(monkeypatch: pytest.MonkeyPatch) -> None:
                 b"newer",
             ]
 
+        def fileno(self) -> int:
+            return 99
+
         def recv(self, length: int) -> bytes:
             result = self.results.pop(0)
             if isinstance(result, OSError):
@@ -194,37 +217,36 @@ def test_lost_hints_are_hints(monkeypatch: pytest.MonkeyPatch) -> None:
 
     sock = Overflown()
     monkeypatch.setattr(netlink, "_open", lambda groups: sock)
-    Hints(1).take_all()
+    hints_to_take().take_all()
     assert sock.results == [b"newer"]
 
 
-def test_a_listener_pauses_and_ends(kernel: socket.socket) -> None:
+def test_hints_are_heard_until_they_pause_or_end(kernel: socket.socket) -> None:
     async def main() -> None:
         heard: list[int] = []
-        hints = Hints(1)
 
         def take() -> None:
             heard.append(1)
-            listener.take_all()
+            hints.take_all()
 
-        listener = Listener(hints, asyncio.get_running_loop(), take, LOG)
+        hints = Hints(1, asyncio.get_running_loop(), take, LOG)
         kernel.send(b"one")
         await turns()
         assert len(heard) == 1
-        listener.pause()
+        hints.pause()
         kernel.send(b"two")
         await turns()
         assert len(heard) == 1
-        listener.resume()
+        hints.resume()
         await turns()
         assert len(heard) == 2
         kernel.send(b"three")
-        listener.close()
-        listener.close()
-        listener.resume()
+        hints.close()
+        hints.close()
+        hints.resume()
         await turns()
         assert len(heard) == 2
-        assert hints.fileno() == -1
+        assert hints._socket.fileno() == -1
 
     async def turns() -> None:
         for _ in range(3):

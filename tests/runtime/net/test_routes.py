@@ -216,7 +216,7 @@ def test_closed_in_the_middle(harness: RouteHarness) -> None:
 def test_without_rtnetlink_it_says_so_and_the_daemon_lives() -> None:
     text = io.StringIO()
 
-    def refuse(groups: int) -> FakeKernel:
+    def refuse(*_: object) -> FakeKernel:
         raise refusal(errno.EPROTONOSUPPORT)
 
     kernel = FakeKernel()
