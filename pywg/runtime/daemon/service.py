@@ -25,14 +25,13 @@ from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.log_output import StandardError, SystemLog
 from pywg.runtime.base.processors import READING_THREADS
 from pywg.runtime.base.reader import Reader
-from pywg.runtime.base.system import LinkState, Sandbox, System, Tun, Unreachables
+from pywg.runtime.base.system import LinkState, Sandbox, System, Tun, Unreachables, Watcher
 from pywg.runtime.daemon.boot_timer import BootTimer
 from pywg.runtime.daemon.notify import Notifier, Pulse, keep_watchdog
 from pywg.runtime.daemon.options import STORED_TUN, Options
 from pywg.runtime.device.device import Device
-from pywg.runtime.uapi import socket as uapi_socket
 from pywg.runtime.uapi.server import UapiServer
-from pywg.runtime.uapi.socket import UapiSocket
+from pywg.runtime.uapi.socket import UapiSocket, from_fd, open_uapi
 
 NO_CIPHER = "none"
 """The AEAD of a build without one (PYWG_NULL_CIPHER of setup.py)."""
@@ -57,9 +56,12 @@ def serve(options: Options, ready: Callable[[], None], system: System) -> None:
     no_dumps = _no_dumps()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with contextlib.ExitStack() as stack:
-        interface = _open_tun(options, system)
+        if options.tun_fd is None:
+            interface = system.open_tun(options.interface, offload=options.tun_offload)
+        else:
+            interface = system.take_tun(options.tun_fd, offload=options.tun_offload)
         stack.callback(interface.close)
-        configuration = _open_uapi(options, interface.name)
+        configuration = open_uapi(interface.name) if options.uapi_fd is None else from_fd(options.uapi_fd)
         stack.callback(configuration.close)
         system_log = None if options.foreground else SystemLog()
         log = Log(interface.name, options.log_level, form=options.log_form, output=StandardError(system_log))
@@ -161,14 +163,22 @@ class _Service:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._log.follow, None)
             stack.callback(self._notifier.close)
+
+            def follow(watcher: Watcher) -> None:
+                stack.callback(watcher.close)
+                watcher.start(loop)
+
+            def changed(state: LinkState) -> None:
+                self._link_changed(device, unreachables, state)
+
             # Hearing of other namespaces takes a privilege that is dropped next. The first state comes a turn later.
-            self._follow_link(lambda state: self._link_changed(device, unreachables, state), loop, stack)
+            follow(self._system.link_watcher(self._interface.fd, changed, self._interface_gone, self._log))
             unreachables = self._system.unreachables(self._log)
             stack.callback(unreachables.close)
             self._sandbox.drop_privileges()
             with needing("the data plane"):
                 device = self._start_device(loop, stack)
-            self._follow_routes(device, loop, stack)
+            follow(self._system.route_watcher(device, self._log, device=self._options.binding.device))
             self._watch_socket(loop, stack)
             server = UapiServer(self._socket.listener, device, self._log, more_stats=self._more_stats)
             server.start()
@@ -226,16 +236,6 @@ class _Service:
         stack.callback(reader.close)
         return device
 
-    def _follow_link(
-        self,
-        changed: Callable[[LinkState], None],
-        loop: asyncio.AbstractEventLoop,
-        stack: contextlib.AsyncExitStack,
-    ) -> None:
-        watcher = self._system.link_watcher(self._interface.fd, changed, self._interface_gone, self._log)
-        stack.callback(watcher.close)
-        watcher.start(loop)
-
     def _link_changed(self, device: Device, unreachables: Unreachables, state: LinkState) -> None:
         device.set_mtu(state.mtu)
         device.answer_through(*((unreachables.fd4, unreachables.fd6) if state.here else (-1, -1)))
@@ -270,11 +270,6 @@ class _Service:
         public_key_of(private_key_from(Secret(length=32)))
         path = self._socket.path
         self._sandbox.close(None if path is None else os.path.dirname(path))
-
-    def _follow_routes(self, device: Device, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> None:
-        watcher = self._system.route_watcher(device, self._log, device=self._options.binding.device)
-        stack.callback(watcher.close)
-        watcher.start(loop)
 
     def _watch_socket(self, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> None:
         fd = self._socket.watch()
@@ -334,15 +329,3 @@ def _memory_line(memory: dict[str, int]) -> str:
         f"at most {memory['ceiling'] / (1 << 20):.1f} MiB without peers, "
         f"{memory['per_peer'] / 1024:.1f} KiB more a peer and {memory['per_allowed_ip']} bytes an allowed IP"
     )
-
-
-def _open_tun(options: Options, system: System) -> Tun:
-    if options.tun_fd is not None:
-        return system.take_tun(options.tun_fd, offload=options.tun_offload)
-    return system.open_tun(options.interface, offload=options.tun_offload)
-
-
-def _open_uapi(options: Options, name: str) -> UapiSocket:
-    if options.uapi_fd is not None:
-        return uapi_socket.from_fd(options.uapi_fd)
-    return uapi_socket.open_uapi(name)

@@ -1,5 +1,6 @@
 """What fails below the configuration socket, accept(2) and memory: it is told, and the next operation is served."""
 
+import asyncio
 import errno
 import io
 import os
@@ -38,6 +39,25 @@ def test_no_error_of_accept_ends_the_configuration_socket(
         assert (getattr(error, "strerror", None) or type(error).__name__) in text.getvalue()
 
     talk(test, log=Log("wg0", Level.ERROR, output=StreamOutput(text)), errors=(error,) * 10)
+
+
+def test_an_error_of_accept_that_can_not_be_told_ends_it_neither(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uapi_server, "ACCEPT_RETRY_S", 0.001)
+    lost: list[str] = []
+
+    class NoMemory(StreamOutput):
+        def put(self, _level: Level, line: str, _bare: str) -> bool:
+            lost.append(line)
+            raise MemoryError
+
+    async def test(device: FakeDevice, connect: Connect) -> None:
+        client = await connect()
+        async with asyncio.timeout(10):
+            assert await client.ask(b"set=1\nfwmark=1\n\n") == b"errno=0\n\n"
+        assert len(device.changes) == 1
+        assert len(lost) == 1
+
+    talk(test, log=Log("wg0", Level.ERROR, output=NoMemory()), errors=(MemoryError(),))
 
 
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.EIO])
