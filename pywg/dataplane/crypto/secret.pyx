@@ -1,8 +1,8 @@
-"""Secrets in memory that C owns: never swapped, dumped or inherited, and wiped when they are let go.
+"""Secrets in memory that C owns: never swapped, dumped or inherited, and wiped when they are freed.
 
 Slots of 64 bytes come from arenas: anonymous mappings with an inaccessible page on either side, locked (best effort:
 RLIMIT_MEMLOCK may forbid it, and `locked()` tells), left out of core dumps, and zeros in a forked child. The list of
-free slots is outside of the arenas, so that they hold secrets and nothing else. Arenas are never unmapped: a process
+free slots is outside of the arenas, so that they hold only secrets. Arenas are never unmapped: a process
 will need about as many slots again as it once did.
 
 A fork must not happen while another thread allocates: the child would inherit a locked mutex.

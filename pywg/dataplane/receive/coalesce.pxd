@@ -59,7 +59,7 @@ cdef struct Coalescer:
     Member *members
 
 
-# For batches of at most `max_packets`. `vnet_hdr_len`: 0 (nothing is ever merged), 10 or 12. NULL when out of memory.
+# Makes a coalescer for batches of up to `max_packets`. `vnet_hdr_len`: 0 (it never merges), 10 or 12. NULL: no memory.
 cdef Coalescer *coalesce_new(int max_packets, int vnet_hdr_len) noexcept nogil
 cdef void coalesce_free(Coalescer *c) noexcept nogil
 
@@ -70,7 +70,7 @@ cdef void coalesce_reset(Coalescer *c) noexcept nogil
 # COALESCE_UDP, both or neither. 0, or -1 when the batch is full (write its frames, reset, add again).
 cdef int coalesce_add(Coalescer *c, const IpView *ip, int features) noexcept nogil
 
-# Frames of the batch, in the order of their first packets. Packets of one flow are never reordered.
+# How many frames the batch has, in the order of their first packets. Packets of one flow are never reordered.
 cdef int coalesce_count(Coalescer *c) noexcept nogil
 
 # Finishes frame `i` and lays it out: iov[0] its virtio header (left out when vnet_hdr_len is 0), then the first packet

@@ -110,7 +110,7 @@ cdef inline bint checksums_hold(const uint8_t *data, uint32_t len, uint32_t l4_o
 
 
 cdef inline bint same_addresses(const Frame *f, const IpView *ip) noexcept nogil:
-    """Both packets hold a whole header of this IP version."""
+    """Whether a frame and a packet have the same addresses. Both hold a whole header of the packet's IP version."""
     return memcmp(ip_addresses(f.head, ip.version), ip.source, 2 * <size_t>ip.address_len) == 0
 
 

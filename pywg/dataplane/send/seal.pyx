@@ -69,7 +69,7 @@ cdef void send_batch_plan_segments(SendBatch *b, Peer *peer, uint8_t ecn, const 
 
 cdef void send_batch_plan_packet(SendBatch *b, Peer *peer, uint8_t *packet, uint32_t packet_len, uint8_t ecn,
                                  uint32_t mtu) noexcept nogil:
-    """Adds a packet to the run before it, or as a new one. It stands where `send_batch_next_packet` said."""
+    """Adds a packet, which is where `send_batch_next_packet` said, to the run before it or as a run of its own."""
     cdef uint32_t padded = padded_len(packet_len, mtu)
     cdef uint32_t wire = WG_HEADER_LEN + padded + TAG_LEN
     cdef PlannedRun *last = &b.runs[b.run_count - 1] if b.run_count > 0 else NULL

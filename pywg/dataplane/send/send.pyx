@@ -138,7 +138,7 @@ cdef bint ready(SendPath *e) noexcept nogil:
 
 
 cdef bint next_batch(SendPath *e) noexcept nogil:
-    """With helpers: takes the next batch to fill. False: none is free, or what is in them can't be sent now."""
+    """With helpers: takes the next batch to fill. False: none is free, or a full socket blocks them."""
     cdef int slot = reorder_next(&e.reorder)
     store8(&e.backlog, load8(&e.reorder.backlog))
     e.filling = slot >= 0 and not e.backlog
@@ -335,7 +335,7 @@ cdef bint send_slot(void *owner, int slot) noexcept nogil:
 cdef void send_path_hold(SendPath *e) noexcept nogil:
     """Returns when no helper has a slot of this direction; none gets one before `send_path_release`.
 
-    Messages that wait for a full socket point to no peer any more: peers may be freed next.
+    By then messages that wait for a full socket point to no peer: peers may be freed next.
     """
     cdef int i
     c_assert(gates_are_mine(e.dp))

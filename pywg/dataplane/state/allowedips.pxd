@@ -97,7 +97,7 @@ cdef inline AllowedOwner *allowedips_lookup4(const AllowedIps *table, const uint
     cdef uint64_t key = load_be32_high(ip)
     cdef const AllowedNode *node = table.root4
     cdef AllowedOwner *found = NULL
-    # `| 1` keeps the operand of clz off zero and stands behind every bit of an IPv4 address.
+    # `| 1` keeps the operand of clz from being zero, and is behind every bit of an IPv4 address.
     while node != NULL and count_leading_zeros((key ^ node.high) | 1) >= node.cidr:
         if node.owner != NULL:
             found = node.owner

@@ -18,7 +18,7 @@ from pywg.dataplane.wire.wireguard cimport KEY_LEN, MAC_LEN
 cdef enum:
     BATCH_DATAGRAMS = 64 * 64   # the most that one batch seals: runs times datagrams
 
-# What the control plane hears of a peer: bits of Peer.events.
+# Events of a peer for the control plane: bits of Peer.events.
 cdef enum:
     EVENT_HANDSHAKE_WANTED = 1
     EVENT_REKEY_WANTED = 2
@@ -51,7 +51,7 @@ cdef struct Peer:
     uint32_t id
     Keypair *sending            # atomic: the current keypair, or NULL; delivery sets it to one that gets confirmed
     Keypair *next               # RX: the responder's new one, until its first authentic packet; no other gets confirmed
-    Keypair *keypairs           # all that can open, linked by next_of_peer
+    Keypair *keypairs           # all of the peer's, linked by next_of_peer; each can open
     uint32_t handshake_index    # of our handshake in flight
     bint has_handshake
     # RX: the last handshake message to the peer, which one authentic cookie reply may answer.

@@ -76,7 +76,7 @@ cdef int threads_start(Threads *threads, int ruleset) noexcept nogil:
     pthread_setname_np(threads.rx, "pywg-rx")
     if threads.pool != NULL:
         pool_name(threads.pool)
-    # Wait until all have made the system calls of a thread's start, which a sandbox may not allow later.
+    # Wait until all threads have made the system calls of their start, which a sandbox may forbid later.
     while (load64(&threads.dp.send_waits) == 0 or load64(&threads.dp.receive_waits) == 0
             or (threads.pool != NULL and load64(&threads.pool.running) < <uint64_t>threads.pool.count)):
         usleep(20)
@@ -154,7 +154,7 @@ cdef void wait_to_send(SendPath *e) noexcept nogil:
     cdef uint64_t ignored
     cdef int n
     add64(&dp.send_waits, 1)
-    fence()     # either the descriptors below are today's, or threads_settle() sees this thread waiting
+    fence()     # either the descriptors below are the new ones, or threads_settle() sees this thread waiting
     fds[0].fd = dp.send_kick
     fds[0].events = POLLIN
     fds[1].fd = -1
@@ -205,7 +205,7 @@ cdef void wait_to_receive(ReceivePath *e) noexcept nogil:
     cdef uint64_t ignored
     cdef int timeout_ms = -1, n
     add64(&dp.receive_waits, 1)
-    fence()     # either the descriptors below are today's, or threads_settle() sees this thread waiting
+    fence()     # either the descriptors below are the new ones, or threads_settle() sees this thread waiting
     fds[0].fd = dp.receive_kick
     fds[1].fd = load_int(&dp.fd4) if not e.no_free_batch else -1
     fds[2].fd = load_int(&dp.fd6) if not e.no_free_batch else -1

@@ -92,7 +92,7 @@ cdef void udp_received(Receiver *receiver, int i, ReceiveMeta *message) noexcept
         memcpy(source.ip, &in4.sin_addr, 4)
     control = CMSG_FIRSTHDR(header)
     while control != NULL:
-        # The kernel truncates control data that has no room, but all that the options ask for has room.
+        # The kernel truncates control data that has no room; what the sockets' options ask for has room.
         if control.cmsg_level == SOL_UDP and control.cmsg_type == UDP_GRO:
             c_assert(control.cmsg_len >= CMSG_LEN(sizeof(size)))
             memcpy(&size, CMSG_DATA(control), sizeof(size))
