@@ -1,4 +1,4 @@
-"""How long the AEAD's backends take, a batch at a time as the threads call them: for `pywg bench`.
+"""Timing of the AEAD's backends, a batch at a time as the threads call them: for `pywg bench`.
 
 `aead` is the name of a backend, or "auto", as for a plane. Times are nanoseconds a packet, without the GIL.
 """
@@ -21,7 +21,7 @@ cdef struct Bench:
 
 
 cdef int begin(Bench *b, str aead, uint32_t packet_len, uint32_t batch) except -1:
-    """To be ended, but not after an exception."""
+    """The caller has to end it, but not after an exception."""
     if not 1 <= batch <= AEAD_BATCH:
         raise ValueError("a batch has 1 to 64 datagrams")
     aead_init(&b.sealer, aead_choose(aead), True)
@@ -41,7 +41,7 @@ cdef void end(Bench *b) noexcept:
 
 
 def bench_seal(str aead, uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
-    """Of sealing `rounds` runs of `batch` (1..64) packets."""
+    """Times the sealing of `rounds` runs of `batch` (1..64) packets."""
     cdef Bench b
     cdef Run run
     cdef uint64_t start, counter = 0
@@ -64,9 +64,9 @@ def bench_seal(str aead, uint32_t packet_len, uint32_t batch, uint32_t rounds) -
 
 
 def bench_open(str aead, uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
-    """Of opening `rounds` batches of `batch` (1..64) packets; RuntimeError when one is not authentic.
+    """Times the opening of `rounds` batches of `batch` (1..64) packets. RuntimeError: a packet is not authentic.
 
-    Timed a batch at a time, because each has to be sealed before: the clock adds some tens of ns to each batch.
+    Each batch is timed alone, because it has to be sealed before: the clock adds some tens of ns to each.
     """
     cdef Bench b
     cdef uint8_t *at[AEAD_BATCH]
