@@ -1,1 +1,1 @@
-"""The command line: one small module a subcommand, each imported only when it is asked for."""
+"""The command line. A module of a subcommand is imported when the operator asks for that subcommand."""

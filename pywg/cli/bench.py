@@ -1,6 +1,7 @@
-"""`pywg bench`: what this machine does for a data plane. Takes some ten seconds of a core, leaves nothing behind.
+"""`pywg bench`: a measurement of what this machine does for a data plane.
 
-The AEAD's backends beside libcrypto's EVP, the offloads that the kernel gives, and the memory of a data plane.
+It shows the AEAD's backends beside libcrypto's EVP, the offloads that the kernel gives, and the memory of a data plane.
+It takes some ten seconds of a core and leaves nothing behind.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ _OFFLOADS = {
 
 
 def bench(*, as_json: bool, seconds: float = 6.0) -> int:
-    """Measures, prints, and returns 0. `seconds`: of the ciphers, which take the most."""
+    """Measures, prints, and returns 0. The ciphers, which take the most time, get `seconds`."""
     if not as_json:
         _show(f"measuring the ciphers for about {seconds:.0f} s ...")
     found = _measure(seconds)
@@ -66,7 +67,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
 
 
 def _table(speeds: list[dict[str, Any]], packet_len: int) -> list[str]:
-    """One line a backend and operation; ns a packet, Gb/s and how many times EVP's speed for each size of batch."""
+    """One line for each backend and operation: ns a packet, Gb/s and the multiple of EVP's speed, by size of batch."""
     lines = [
         "",
         f"{f'{packet_len}-byte packets':<24}" + "".join(f"{f'batches of {batch}':>24}" for batch in BATCHES),

@@ -1,4 +1,4 @@
-"""What `pywg help`, and --help of pywg and of its commands, print: pages that fit a terminal of 80 columns."""
+"""Pages of help, for a terminal of 80 columns: what `pywg help` and --help print."""
 
 from pywg.cli.usage import UsageError
 
@@ -150,7 +150,7 @@ PAGES = {
 
 
 def show_help(page: str = "") -> int:
-    """Writes a page, by default the overview, to standard output and returns 0. UsageError: there is no such page."""
+    """Writes a page, by default the overview, and returns 0. Raises UsageError when there is no such page."""
     if page and page not in PAGES:
         raise UsageError(f"no help about {page!a}: it may be {', '.join(PAGES)}")
     print(PAGES[page] if page else OVERVIEW, end="")

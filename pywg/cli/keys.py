@@ -1,4 +1,4 @@
-"""`pywg genkey`, `genpsk` and `pubkey`: keys as the commands of wg(8) with these names write them."""
+"""`pywg genkey`, `genpsk` and `pubkey`: keys in the form in which wg(8) writes them under the same names."""
 
 import os
 import stat
@@ -29,7 +29,7 @@ def genpsk() -> int:
 def pubkey() -> int:
     """Read a base64 private key from standard input, write its public key to standard output, and return 0.
 
-    ConfigError: what was read is no key. Space around it doesn't matter.
+    Space around the key is ignored. Raises ConfigError when the input is no key.
     """
     private_key = parse_key_base64(_read_input().strip(), "standard input")
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -46,9 +46,9 @@ def _read_input() -> bytes:
 
 
 def _write(key: bytes | bytearray, *, secret: bool) -> None:
-    """Warns on standard error when a secret goes to a file that others may open.
+    """Writes a key. Warns on standard error when a secret goes to a file that other users may open.
 
-    ConfigError: standard output is closed.
+    Raises ConfigError when standard output is closed.
     """
     if not sys.stdout:
         raise ConfigError("standard output is closed")

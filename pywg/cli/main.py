@@ -1,4 +1,4 @@
-"""Which subcommand is meant, and its arguments. No daemon and no cryptography is imported to find that out."""
+"""The command line's subcommand and its arguments. Finding them imports no daemon and no cryptography."""
 
 import contextlib
 import errno
@@ -29,7 +29,7 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
-"""What a shell says of a program that SIGPIPE has ended."""
+"""The status that a shell reports of a program that SIGPIPE has ended."""
 
 _OUR_NAMES = ("pywg", "__main__")
 _VERSION_OPTIONS = ("-V", "--version")
@@ -49,9 +49,10 @@ _WITH_VALUES = ("--listen-address", "--bind-device", "--threads", "--staged-memo
 def main(argv: list[str], program: str = "pywg") -> int:
     """Run the command line `argv` (without the program's name) and return the exit status.
 
-    `program`: the path it was called by. By another name than pywg, a link called wireguard-go for instance, there are
-    no subcommands, and every word is the name of an interface. 0: done. 1: it failed. 2: the command line is wrong.
-    Whatever goes wrong is one line on standard error; nothing is said when the reader of our output has gone.
+    `program` is the path by which the operator called it. Under another name than pywg, such as a link called
+    wireguard-go, there are no subcommands: every word is the name of an interface. The status is 0 when it is done, 1
+    when it failed, and 2 when the command line is wrong. A failure is one line on standard error, and silent when the
+    reader of our output has gone.
     """
     try:
         status = _dispatch(argv, commands=os.path.basename(program).partition(".")[0] in _OUR_NAMES)
@@ -94,7 +95,7 @@ def _dispatch(argv: list[str], *, commands: bool) -> int:
 
 
 def _run(arguments: list[str], *, any_name: bool = False, page: str = "") -> int:
-    """Without `any_name`, a name that looks like a word for a tool is an error."""
+    """Runs a daemon. Unless `any_name`, refuses a name that looks like a word for a tool."""
     given: Given = {}
     names: list[str] = []
     rest = iter(arguments)
@@ -128,7 +129,7 @@ def _run(arguments: list[str], *, any_name: bool = False, page: str = "") -> int
 
     try:
         return run(interface, **given)
-    except BrokenPipeError as error:  # none of our output: the daemon's own, and to be told
+    except BrokenPipeError as error:  # not of our output: a pipe of the daemon's, which is told
         raise DeviceError(errno.EPIPE, str(error)) from error
 
 
@@ -203,7 +204,7 @@ def _show_version() -> int:
 
 
 def _about_import(error: ImportError) -> str:
-    """What to do about a part of pywg, or a package that it needs, which can't be loaded."""
+    """One line: which part of pywg, or package that it needs, can't be loaded, and what to do."""
     name = error.name or ""
     if not isinstance(error, ModuleNotFoundError):
         return f"{name or 'a module'} can't be loaded: {error}"
@@ -227,7 +228,7 @@ def _fail(message: str, status: int) -> int:
 
 
 def _drop_output() -> None:
-    """Forget what could not be written, or the interpreter would try once more, and complain, on its way out."""
+    """Discards output that could not be written. The interpreter would try it again at its end, and complain."""
     with contextlib.suppress(OSError):  # there may be no /dev/null, or no room for it
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)

@@ -10,11 +10,11 @@ from pywg.runtime.daemon.options import Given, Options, read_options
 
 
 def run(interface: str, **given: Unpack[Given]) -> int:
-    """Runs the daemon of `interface` and returns the exit status; what is not given is left to the environment.
+    """Runs the daemon of `interface` and returns the exit status. The environment decides what is not given.
 
     In the background this returns 0 as soon as interface and configuration socket answer. Raises ConfigError for an
-    environment variable or an option that means nothing, DeviceError for what can't be had; in the background the
-    child does, and the parent returns its exit status.
+    environment variable or an option that means nothing, and DeviceError for what can't be had. In the background the
+    child raises, and the parent returns the child's exit status.
     """
     open_standard_descriptors()
     options = read_options(interface, os.environ, **given)

@@ -1,4 +1,4 @@
-"""What the command line's modules share: the error of a wrong command line, and how arguments are read."""
+"""Readers of arguments, and the error of a wrong command line, for the command line's modules."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,7 +15,7 @@ class UsageError(Exception):
 
 
 def check_interface_name(name: str) -> str:
-    """The name, when the kernel would take it for an interface. UsageError otherwise."""
+    """The name, when the kernel would take it for an interface. Raises UsageError otherwise."""
     if not name:
         raise UsageError("an interface needs a name")
     if fault := interface_name_fault(name):
@@ -24,7 +24,7 @@ def check_interface_name(name: str) -> str:
 
 
 def only_interface(names: Sequence[str]) -> str:
-    """The one name that was given. UsageError for none, for more, and for one that the kernel wouldn't take."""
+    """The one name in `names`. Raises UsageError for none, for more, and for one that the kernel wouldn't take."""
     if not names:
         raise UsageError("which interface?")
     if len(names) > 1:
@@ -33,7 +33,7 @@ def only_interface(names: Sequence[str]) -> str:
 
 
 def option_value(argument: str, rest: Iterator[str]) -> str:
-    """Of --name=value, or of --name and what comes next."""
+    """The value in --name=value, or the argument after --name. Raises UsageError when there is none."""
     name, equals, value = argument.partition("=")
     if not equals:
         value = next(rest, "")
@@ -43,14 +43,14 @@ def option_value(argument: str, rest: Iterator[str]) -> str:
 
 
 def option_number(option: str, text: str, *, or_word: str = "") -> str:
-    """As it was written; how large it may be is for the daemon to say."""
+    """The number as written. The daemon's options check how large it may be. Raises UsageError for no number."""
     if text != (or_word or None) and not (text.isascii() and text.isdigit()):
         raise UsageError(f"{option} takes a number{' or ' if or_word else ''}{or_word}, not {text!a}")
     return text
 
 
 def unknown_option(argument: str, known: Sequence[str], *, see: str = "pywg --help") -> UsageError:
-    """The error for an option that there is not, with the one that it resembles."""
+    """The error for an option that doesn't exist, with the option that it resembles."""
     if argument == "-v":
         return UsageError(
             "unknown option '-v': -V shows the version; LOG_LEVEL=debug in the environment says more", see=""
@@ -63,7 +63,7 @@ def unknown_option(argument: str, known: Sequence[str], *, see: str = "pywg --he
 
 
 def split(command: str, arguments: Sequence[str], *flags: str) -> tuple[list[str], set[str]]:
-    """The (names, flags) of a command that takes these flags. UsageError for any other option."""
+    """The (names, flags) of a command that takes these flags. Raises UsageError for any other option."""
     names: list[str] = []
     given: set[str] = set()
     for place, argument in enumerate(arguments):

@@ -1,7 +1,7 @@
-"""First arguments that are meant for a tool, and not as the name of an interface.
+"""Words that an operator means for a tool, and not as the name of an interface.
 
-An interface can have almost any name, so a mistyped command would make one, and leave a daemon of root behind it.
-`pywg run NAME` takes every name, and so does pywg when it is called by a name of another program.
+The kernel takes almost any name for an interface. So a mistyped command would make one, and leave a daemon of root
+behind it. `pywg run NAME` takes every name, and so does pywg when it is called by the name of another program.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ _DOES = {
     "`ip netns exec` runs a program in a network namespace": "exec",
     "`systemctl {word} pywg@IFACE` does that, with the unit that comes with pywg": "start stop restart enable disable",
 }
-"""What does the work of words of programs for tunnels that pywg has not."""
+"""The tool that does what a command of other programs for tunnels does, where pywg has no such command."""
 _IN_OTHER_TOOLS = {word: text for text, words in _DOES.items() for word in words.split()}
 _MEANS = {
     "bench": "benchmark",
@@ -32,11 +32,11 @@ _MEANS = {
 }
 _MEANT = {word: command for command, words in _MEANS.items() for word in words.split()}
 _SHORT = 4
-"""Letters of a command that too many names are one letter away from: lan of log, sun of run."""
+"""Length up to which too many names are one letter away from a command: lan from log, sun from run."""
 
 
 def not_an_interface(word: str, commands: Iterable[str]) -> str:
-    """Why the first argument `word` is not taken for an interface: one line. "" when it may well be one."""
+    """One line that says why the first argument `word` is not taken for an interface; "" when it may well be one."""
     if "/" in word or word.lower().endswith(".conf"):
         return _about_file(word)
     lower = word.lower()

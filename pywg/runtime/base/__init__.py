@@ -1,1 +1,1 @@
-"""What every wing stands on: the log, the clocks, calls of libc, and what can go wrong."""
+"""The base of every wing: log, clocks, calls of libc, and the messages of failures."""

@@ -1,7 +1,8 @@
-"""What the UDP sockets are bound to besides their port: an address of this host a family, a device, or nothing.
+"""The binding of the UDP sockets besides their port: an address of this host for a family, a device, or nothing.
 
-A device is also how a VRF is named: what is bound to it uses its routes alone. It is bound by its index, so one that
-goes and comes back under the same name is another one to the sockets; they are opened again.
+A VRF is named by its device: a socket bound to that device uses the VRF's routes alone. The kernel binds a socket to
+the index of a device. A device that goes and comes back under the same name has another index, so net/bound_link.py
+then opens the sockets again.
 """
 
 import socket
@@ -19,7 +20,7 @@ _LINK_LOCAL_MASK: Final = 0xFFC0
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """`device` may be "". Without addresses both families are open, to all; with any, only the families named."""
+    """Without addresses both families are open, on all; otherwise only the families named. `device` may be ""."""
 
     addresses: tuple[tuple[socket.AddressFamily, str], ...] = ()
     device: str = ""
@@ -32,16 +33,16 @@ class Binding:
         return " and ".join(places + ([f"device {self.device}"] if self.device else []))
 
     def stats(self) -> dict[str, str]:
-        """`bound_*`, for those that there are."""
+        """`bound_*` for each part that is bound."""
         stats = {"bound_addresses": ",".join(address for _, address in self.addresses), "bound_device": self.device}
         return {name: value for name, value in stats.items() if value}
 
     def opens(self, family: socket.AddressFamily) -> bool:
-        """Whether there is to be a socket of this family."""
+        """Whether this binding wants a socket of this family."""
         return not self.addresses or bool(self.address(family))
 
     def address(self, family: socket.AddressFamily) -> str:
-        """The address of this family, "" for all that there are."""
+        """The address of this family; "" for all addresses."""
         return dict(self.addresses).get(family, "")
 
 
@@ -49,7 +50,7 @@ EVERYWHERE: Final = Binding()
 
 
 def read_binding(addresses: Sequence[str], device: str) -> Binding:
-    """A binding from its options: IPv4, IPv6 or IPv6%ZONE, at most one a family; a zone is the device.
+    """A binding from its options: IPv4, IPv6 or IPv6%ZONE, at most one for each family. A zone is the device.
 
     Raises ConfigError that names what is wrong.
     """
@@ -76,5 +77,5 @@ def read_binding(addresses: Sequence[str], device: str) -> Binding:
 
 
 def is_link_local(ip: bytes) -> bool:
-    """Of a packed address, whether it is an IPv6 one that means something on one link only."""
+    """Whether a packed address is an IPv6 address that has a meaning on one link only."""
     return len(ip) != V4_LEN and int.from_bytes(ip[:2], "big") & _LINK_LOCAL_MASK == _LINK_LOCAL

@@ -16,15 +16,15 @@ class TimerHandle(Protocol):
     """What `call_later` returns."""
 
     def cancel(self) -> None:
-        """Don't call."""
+        """The callback is not called any more."""
 
 
 CallLater = Callable[[float, Callable[[], None]], TimerHandle]
-"""(seconds, callback): calls back once, so much later."""
+"""(seconds, callback): calls `callback` once, so many seconds later."""
 
 
 def cancel(timer: TimerHandle | None) -> None:
-    """Of a timer that may be set, may have called, or may be cancelled already."""
+    """Cancels a timer that may be set, may have called back, or may be cancelled already."""
     if timer is not None:
         timer.cancel()
 

@@ -1,4 +1,4 @@
-"""What can go wrong while a daemon starts, as one line: what could not be had, why, and what to do about it."""
+"""Messages of a start that fails, of one line each: what could not be had, why, and what to do about it."""
 
 import contextlib
 import errno
@@ -27,12 +27,12 @@ _NULL = "/dev/null"
 
 
 def advice(code: int) -> str:
-    """What to do about errno `code`, after a semicolon; empty where there is nothing to say."""
+    """What the operator can do about errno `code`, after a semicolon; empty where there is no advice."""
     return f"; {_ADVICE[code]}" if code in _ADVICE else ""
 
 
 def failed(what: str, error: Exception) -> DeviceError:
-    """The one line about `what`, which `error` kept from being had."""
+    """The error of one line that says that `what` can't be had, because of `error`."""
     if isinstance(error, MemoryError):
         error = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
     if not isinstance(error, OSError) or error.errno is None:
@@ -42,7 +42,7 @@ def failed(what: str, error: Exception) -> DeviceError:
 
 @contextlib.contextmanager
 def needing(what: str) -> Iterator[None]:
-    """Errors of the system in the body are raised as DeviceError, which names `what` and says what to do."""
+    """Raises an error of the system in the body as DeviceError, which names `what` and says what to do."""
     try:
         yield
     except PywgError:

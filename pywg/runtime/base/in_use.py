@@ -1,6 +1,6 @@
-"""Who has an interface's name already: a daemon, with its PID, the kernel's WireGuard, or something else.
+"""The owner of an interface's name: a daemon, with its PID, the kernel's WireGuard, or another interface.
 
-For the messages of a start that fails, so that none of them advises what would end a running tunnel.
+Messages of a start that fails name the owner, so that none of them advises what would end a running tunnel.
 """
 
 import contextlib
@@ -14,24 +14,24 @@ _UCRED = struct.Struct("3i")
 
 
 class Daemon(NamedTuple):
-    """One that answers on a configuration socket."""
+    """A daemon that answers on a configuration socket."""
 
     path: str
     """of the socket"""
     pid: int
-    """0: not known, because another process had made the socket, or it lives in another PID namespace"""
+    """0: not known, because another process made the socket, or the daemon lives in another PID namespace"""
     program: str
     """the process's name; empty when the PID is not known"""
 
 
 def daemon_of(interface: str, *, directory: str = DIRECTORY) -> Daemon | None:
-    """The daemon that answers for `interface`; None when none does."""
+    """The daemon that answers for `interface`; None when no daemon does."""
     path = f"{directory}/{interface}.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         try:
             probe.connect(path)
         except BlockingIOError:
-            return Daemon(path, 0, "")  # its queue is full: somebody listens
+            return Daemon(path, 0, "")  # the queue of a daemon that listens is full
         except OSError:
             return None
         pid, _, _ = _UCRED.unpack(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
@@ -49,7 +49,7 @@ def served_already(interface: str, daemon: Daemon) -> str:
 
 
 def name_taken(interface: str, *, directory: str = DIRECTORY) -> str:
-    """One line: what has the name of an interface that there is."""
+    """One line: the owner of an interface's name, and how to free it."""
     if daemon := daemon_of(interface, directory=directory):
         return served_already(interface, daemon)
     if is_kernels(interface):
@@ -71,7 +71,7 @@ def is_kernels(interface: str) -> bool:
 
 
 def _program_serving(pid: int, interface: str) -> str:
-    """The name of process `pid`; empty unless `interface` is on its command line: a number may be used anew."""
+    """The name of process `pid`. Empty unless `interface` is on its command line: the kernel gives numbers again."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as command_line:
         if os.fsencode(interface) in command_line.read().split(b"\0"):
             with open(f"/proc/{pid}/comm") as name:

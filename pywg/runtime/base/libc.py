@@ -1,4 +1,4 @@
-"""The calls of libc that Python's standard library lacks.
+"""Calls of libc that Python's standard library lacks.
 
 prctl(2), syscall(2), capget(2), capset(2), unshare(2), inotify(7) and timerfd_create(2).
 """
@@ -27,24 +27,24 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def forbid_dumps() -> None:
-    """No core file, no ptrace and no /proc/PID/mem for this process' peers: prctl(PR_SET_DUMPABLE, 0)."""
+    """Forbids core files, and to other processes ptrace and /proc/PID/mem: prctl(PR_SET_DUMPABLE, 0)."""
     prctl(_PR_SET_DUMPABLE, 0)
 
 
 def prctl(option: int, *arguments: int) -> int:
-    """prctl(2): what it returns. Raises OSError."""
+    """The result of prctl(2). Raises OSError."""
     padded = (*arguments, 0, 0, 0, 0)[:4]
     return _checked(_libc.prctl(option, *map(ctypes.c_ulong, padded)))
 
 
 def syscall(number: int, *arguments: int | ctypes.Array[ctypes.c_char] | None) -> int:
-    """A system call that has no function in libc; a ctypes buffer or None stands for a pointer. Raises OSError."""
+    """The result of a system call without a function in libc; a buffer or None stands for a pointer. Raises OSError."""
     passed = [ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments]
     return _checked(_libc.syscall(ctypes.c_long(number), *passed))
 
 
 def permitted_capabilities() -> int:
-    """capget(2): the capabilities that the calling thread may use, bit n for capability n. Raises OSError."""
+    """The capabilities that the calling thread may use, bit n for capability n: capget(2). Raises OSError."""
     data = ctypes.create_string_buffer(_CAPABILITY_SETS.size)
     _checked(_libc.capget(ctypes.create_string_buffer(_CAPABILITY_HEADER), data))
     _, low, _, _, high, _ = _CAPABILITY_SETS.unpack(data.raw)
@@ -52,7 +52,7 @@ def permitted_capabilities() -> int:
 
 
 def set_capabilities(kept: int) -> None:
-    """capset(2): those of `kept` are effective and permitted for the calling thread, and none is inheritable.
+    """Makes those of `kept` effective and permitted for the calling thread, and none inheritable: capset(2).
 
     Raises OSError.
     """
@@ -83,7 +83,7 @@ def timerfd_create(clock: int) -> int:
 
 
 def timerfd_set_at(fd: int, at: float) -> None:
-    """The timer expires once, at `at` seconds of its clock, at once if that is past; never for 0. Raises OSError."""
+    """Sets the timer to expire once, at `at` seconds of its clock; at once if past, never for 0. Raises OSError."""
     seconds, nanoseconds = divmod(max(int(at * 1e9), 1) if at else 0, 1_000_000_000)
     value = struct.pack("@llll", 0, 0, seconds, nanoseconds)  # struct itimerspec: no interval
     _checked(_libc.timerfd_settime(fd, _TFD_TIMER_ABSTIME, ctypes.create_string_buffer(value, len(value)), None))

@@ -1,8 +1,7 @@
 """Log lines in wireguard-go's form, `LEVEL: (interface) date time message`, or as JSON objects.
 
-The level can be changed while the daemon runs; so can the output (log_output.py), which never waits for its reader.
-Lines that a stranger can cause go through `Log.limited`. Nothing here ever sees a secret: callers name peers by
-`peer_name`.
+The level and the output (log_output.py) can change while the daemon runs. The output never waits for its reader. Lines
+that a stranger can cause go through `Log.limited`. No secret reaches this module: callers name peers by `peer_name`.
 """
 
 import enum
@@ -19,7 +18,7 @@ __all__ += ["parse_form", "parse_level", "peer_name"]
 
 
 class Form(enum.Enum):
-    """How a line is written."""
+    """The form of a line."""
 
     TEXT = "text"
     JSON = "json"
@@ -32,23 +31,23 @@ _WORDS = {
     Level.INFO: "info information notice 5 6",
     Level.DEBUG: "debug verbose trace all 7",
 }
-"""What loggers call their levels; the numbers are syslog's severities."""
+"""Words of other loggers for their levels; the numbers are syslog's severities."""
 _LEVELS = {word: level for level, words in _WORDS.items() for word in words.split()}
 
 LIMIT_BURST = 5
 LIMIT_SECONDS = 10.0
-"""Of one kind of limited line, at most LIMIT_BURST appear in LIMIT_SECONDS."""
+"""At most LIMIT_BURST lines of one limited kind appear in LIMIT_SECONDS."""
 RECHECK_S = 0.5
-"""Seconds after which a reader that took too little is tried again."""
+"""Seconds from a write that the reader did not take to the next attempt."""
 
 
 def level_of(word: str) -> Level | None:
-    """The level that a word means, in any case: one of ours, another logger's, or syslog's number. None: no level."""
+    """The level that a word of ours, a word of another logger, or a number of syslog means; None for any other word."""
     return _LEVELS.get(word.strip().lower())
 
 
 def parse_level(word: str) -> Level:
-    """The level that a word means; ConfigError when it means none."""
+    """The level that a word means. Raises ConfigError when it means none."""
     level = level_of(word)
     if level is None:
         raise ConfigError(f"{word!a} is no log level: choose silent, error, warning, info, or debug (or verbose)")
@@ -56,7 +55,7 @@ def parse_level(word: str) -> Level:
 
 
 def parse_form(text: str) -> Form:
-    """The form that PYWG_LOG_FORMAT names, by default text. Raises ConfigError for any other word."""
+    """The form that PYWG_LOG_FORMAT names; text when it is empty. Raises ConfigError for any other word."""
     try:
         return Form(text.lower() or "text")
     except ValueError as error:
@@ -75,7 +74,7 @@ def peer_name(public_key: bytes) -> str:
 
 
 class Log:
-    """Writes the lines of one interface at or below `level` to `output`."""
+    """The log of one interface. Writes lines at or below `level` to `output`."""
 
     def __init__(
         self,
@@ -97,36 +96,36 @@ class Log:
         self._looking = False
 
     def follow(self, call_later: Callable[[float, Callable[[], None]], object] | None) -> None:
-        """With the loop's `call_later`, lines that wait for a reader leave when it reads, and not with the next line.
+        """With the event loop's `call_later`, lines that wait leave once the reader reads, and not with the next line.
 
-        None: the loop ends.
+        None when the loop ends.
         """
         self._call_later = call_later
 
     def redirect(self, output: Output) -> None:
-        """Lines go to `output` from now on; what waits for the old one's reader is given up."""
+        """Sends lines to `output` from now on. Gives up what waits for the reader of the old output."""
         self._output.close()
         self._output = output
 
     def close(self) -> None:
-        """What the reader takes now is written; nothing is waited for. Lines after this are lost."""
+        """Writes what the reader takes now, without waiting. Later lines are lost."""
         self._flush()
         self._output.close()
 
     def error(self, message: str) -> None:
-        """Something the operator asked for doesn't work."""
+        """A line about what the operator asked for and does not get."""
         self._write(Level.ERROR, message)
 
     def warning(self, message: str) -> None:
-        """Something works, but worse than it should."""
+        """A line about what works worse than it should."""
         self._write(Level.WARNING, message)
 
     def info(self, message: str) -> None:
-        """The device changed its state."""
+        """A line about a change of the device's state."""
         self._write(Level.INFO, message)
 
     def debug(self, message: str) -> None:
-        """A step of the protocol or of the configuration."""
+        """A line about a step of the protocol or of the configuration."""
         self._write(Level.DEBUG, message)
 
     def limited(
@@ -134,7 +133,7 @@ class Log:
     ) -> bool:
         """A line that a stranger can cause at any rate: LIMIT_BURST of a kind in `burst_seconds`, then their number.
 
-        `kind` is from a fixed set, and each kind has a limit of its own. False: it was one too many.
+        `kind` is from a fixed set, and each kind has its own limit. False when the line was one too many.
         """
         if level > self.level:
             return True
@@ -152,7 +151,7 @@ class Log:
     def _write(self, level: Level, message: str) -> None:
         if level > self.level:
             return
-        # While the number of lost lines can't be told nothing else is written: a gap shows where it is.
+        # No other line is written before the number of lost lines: so the reader sees where the gap is.
         if not (self._told_lost() and self._put(level, message)):
             self._lost += 1
         self._look_again()

@@ -1,11 +1,11 @@
-"""Where log lines go: standard error or the system's log. Writing a line never waits for its reader.
+"""Outputs of the log: standard error and the system's log. Writing a line never waits for its reader.
 
-The reader may have stopped: a pipe fills, a terminal is held by Ctrl-S. O_NONBLOCK is no answer on the descriptor that
-was inherited, as it belongs to the open file, which the parent process and the shell have too. So standard error is
-written by what it is: a pipe or a terminal through an open file of our own (/proc/self/fd/2), a pipe without /proc as
-poll() allows, a socket with MSG_DONTWAIT, a regular file as it is. What the reader doesn't take waits, up to QUEUE_LEN,
-and then is refused; the log counts it. In the background the system's log takes the lines: standard error is gone, or
-may go with its terminal.
+The reader may have stopped: a pipe fills, a terminal is held by Ctrl-S. Setting O_NONBLOCK on the inherited descriptor
+is no answer: the flag belongs to the open file, which the parent process and the shell share. So the kind of standard
+error decides how it is written: a pipe or a terminal through an open file of our own (/proc/self/fd/2), a pipe without
+/proc as poll() allows, a socket with MSG_DONTWAIT, a regular file as it is. Lines that the reader doesn't take wait, up
+to QUEUE_LEN; further lines are refused, and the log counts them. In the background the system's log takes the lines,
+because standard error is gone, or may go with its terminal.
 """
 
 import contextlib
@@ -24,15 +24,15 @@ QUEUE_LEN = 256 << 10
 SYSTEM_LOG = "/dev/log"
 
 _PIPE_BUF = 4096
-"""A pipe that poll() calls writable takes so many bytes without waiting."""
+"""Bytes that a pipe which poll() calls writable takes without waiting."""
 _DAEMON_FACILITY = 3 << 3
 
 _Send: TypeAlias = Callable[[memoryview], int]
-"""Writes the beginning of some bytes, and returns how many; BlockingIOError: none now."""
+"""Writes the beginning of some bytes, and returns how many. Raises BlockingIOError for none now."""
 
 
 class Level(enum.IntEnum):
-    """How much is said: each level includes those before it."""
+    """How much the log says: each level includes those before it."""
 
     SILENT = 0
     ERROR = 1
@@ -46,24 +46,24 @@ _SEVERITIES = {Level.ERROR: 3, Level.WARNING: 4, Level.INFO: 6, Level.DEBUG: 7}
 
 
 class Output(Protocol):
-    """Takes lines, and never waits."""
+    """An output of the log: takes lines, and never waits."""
 
     @property
     def waiting(self) -> bool:
-        """Whether `flush` has something to do, once the reader goes on."""
+        """Whether lines wait for the reader, and `flush`."""
 
     def put(self, level: Level, line: str, bare: str) -> bool:
-        """Writes `line`, or `bare` where level, time and the line's end are said otherwise. False: it is lost."""
+        """Writes `line`, or `bare` where the output adds level, time and line end itself. False when it is lost."""
 
     def flush(self) -> None:
-        """Writes what waits, as far as the reader takes it."""
+        """Writes waiting lines, as far as the reader takes them."""
 
     def close(self) -> None:
-        """Gives up what waits. Idempotent."""
+        """Gives up waiting lines. Idempotent."""
 
 
 class StandardError:
-    """Descriptor 2, or `fd`. When it fails for good, as a terminal does that was closed, lines go to `otherwise`."""
+    """Descriptor 2, or `fd`. Lines go to `otherwise` once it fails for good, as a closed terminal does."""
 
     def __init__(self, otherwise: Output | None = None, *, fd: int = 2) -> None:
         self._otherwise = otherwise
@@ -102,7 +102,7 @@ class StandardError:
                     self._queue.popleft()
         except BlockingIOError:
             return
-        except OSError:  # nobody will read it any more: the tunnel matters more than its log
+        except OSError:  # it has no reader any more, and the tunnel matters more than its log
             self._failed = True
             self._forget()
 
@@ -126,7 +126,7 @@ class StandardError:
             with contextlib.suppress(OSError):
                 return _socket_sender(fd)
         elif stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
-            # Without O_NOCTTY it would become the terminal of a daemon's session, which has none.
+            # O_NOCTTY, or the terminal would become that of the daemon's session, which has none.
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
             with contextlib.suppress(OSError):
                 self._own = own = os.open(f"/proc/self/fd/{fd}", flags)
@@ -139,7 +139,7 @@ class StandardError:
 
 
 class SystemLog:
-    """The datagram socket at /dev/log. Where there is none lines vanish. It connects at once, as it later can't."""
+    """The datagram socket at /dev/log; without it lines vanish. It is opened at once: the sandbox forbids it later."""
 
     waiting = False
 
@@ -164,7 +164,7 @@ class SystemLog:
                 return False
             except OSError:
                 if again:
-                    # The log's daemon was started anew, and with it the socket.
+                    # The daemon of the system's log restarted, with a new socket.
                     with contextlib.suppress(OSError):
                         self._socket.connect(self._path)
                 continue
@@ -186,7 +186,7 @@ def _socket_sender(fd: int) -> _Send:
 
 
 def _write_if_writable(fd: int, data: memoryview) -> int:
-    """For a pipe that can't be opened a second time, as /proc is missing."""
+    """Writes to a pipe that can't be opened a second time, because /proc is missing."""
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
     if not poll.poll(0):

@@ -1,4 +1,4 @@
-"""How many processors the daemon may use, and how many threads move packets when nobody says."""
+"""The number of processors that the daemon may use, and of threads that move packets by default."""
 
 import os
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ def auto_threads() -> int:
 
 
 def threads_for(processors: int) -> int:
-    """Two threads are best where there are few processors: whoever else there is needs one as well."""
+    """The threads for so many processors. Two are best on few, where other programs need one as well."""
     return READING_THREADS if processors <= _FEW_PROCESSORS else min(processors, _MOST_BY_ITSELF)
 
 
 def usable_processors(cgroup: Path = _CGROUP, cgroups: Path = _CGROUPS) -> int:
-    """Those of our affinity, or fewer whole ones where a cgroup has a quota; at least 1."""
+    """Processors of this process' affinity, or fewer whole ones where a cgroup has a quota; at least 1."""
     try:
         processors = len(os.sched_getaffinity(0))
     except OSError:
@@ -32,7 +32,7 @@ def usable_processors(cgroup: Path = _CGROUP, cgroups: Path = _CGROUPS) -> int:
 
 
 def quota(cpu_max: str) -> float | None:
-    """Processors that a cgroup's cpu.max ("QUOTA PERIOD" in microseconds) allows; None: it says "max", or nothing."""
+    """Processors that a cgroup's cpu.max ("QUOTA PERIOD" in microseconds) allows; None for "max" or nothing."""
     fields = cpu_max.split()
     if len(fields) != 2 or not all(field.isascii() and field.isdigit() for field in fields) or int(fields[1]) == 0:
         return None
@@ -40,10 +40,10 @@ def quota(cpu_max: str) -> float | None:
 
 
 def _quotas(cgroup: Path, cgroups: Path) -> Iterator[float]:
-    """Of our cgroup and of those around it. cgroups(7), version 2 where it is usually mounted; without it, none."""
+    """The quotas of our cgroup and of those around it: cgroups(7), version 2 where it is usually mounted; else none."""
     path = next((line[3:] for line in _text(cgroup).splitlines() if line.startswith("0::/")), None)
     if path is None or ".." in path.split("/"):
-        return  # the latter: we are outside of the cgroup namespace's root, which the mount shows nothing of
+        return  # "..": our cgroup lies outside of the root of the cgroup namespace, and the mount doesn't show it
     ours = cgroups / path.lstrip("/")
     for each in (ours, *ours.parents):
         if each == cgroups.parent:

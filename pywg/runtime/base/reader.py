@@ -1,7 +1,7 @@
-"""A callback for a descriptor in an event loop, that no error of it ends or makes spin.
+"""A reader: the callback for a descriptor in an event loop. No error of the callback ends the loop or makes it spin.
 
-A descriptor whose callback failed is most likely still readable, so that it would be called again at once, for ever. It
-rests instead, and the log tells what went wrong.
+A descriptor whose callback failed is most likely still readable, so the event loop would call again at once, for ever.
+The reader rests instead, and the log tells the error.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ RETRY_S: Final = 0.1
 
 
 class Loop(Protocol):
-    """What descriptors and timers need of an asyncio event loop."""
+    """The part of an asyncio event loop that descriptors and timers need."""
 
     def add_reader(self, fd: int, callback: Callable[[], None], /) -> object: ...
     def remove_reader(self, fd: int, /) -> object: ...
@@ -38,26 +38,26 @@ class Reader:
         self._closed = False
 
     def start(self) -> None:
-        """Also after `pause`: what has waited is heard at once. Raises OSError."""
+        """Calls from now on, also after `pause`, and at once for what has waited. Raises OSError."""
         if not self._closed:
             cancel(self._resting)
             self._loop.add_reader(self._fd, self._call)
 
     def pause(self) -> None:
-        """No calls until `start`."""
+        """Stops calling until `start`."""
         if not self._closed:
             cancel(self._resting)
             self._loop.remove_reader(self._fd)
 
     def close(self) -> None:
-        """No call comes any more; idempotent."""
+        """Stops calling for good. Idempotent."""
         self.pause()
         self._closed = True
 
     def _call(self) -> None:
         try:
             self._ready()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the end
+        except Exception as error:  # noqa: BLE001 - no error may end the reader
             if not self._closed:
                 self._loop.remove_reader(self._fd)
                 cancel(self._resting)
@@ -66,11 +66,11 @@ class Reader:
 
 
 def tell(log: Log, what: str, error: Exception) -> None:
-    """One line about an error that doesn't end anything, and no more of it than anybody reads."""
+    """Logs one line about an error that ends nothing, limited to what an operator can read."""
     with contextlib.suppress(MemoryError):
         log.limited(what, f"{what}: {words(error)}; trying again", Level.ERROR)
 
 
 def words(error: BaseException) -> str:
-    """What the system says, or Python."""
+    """An error in the words of the system, or of Python."""
     return (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {error}".rstrip(": ")

@@ -1,8 +1,8 @@
-"""What the daemon asks of the operating system. Linux answers in net/ and confine/; daemon/linux.py is its System.
+"""The interface of the operating system. Linux implements it in net/ and confine/; daemon/linux.py is its System.
 
-A device and its daemon know this module and nothing below it, so that another system is one more System. Every method
-raises DeviceError with an errno and what to do about it, unless it says otherwise. What is returned belongs to the
-caller, who closes it; closing is idempotent.
+A device and its daemon know this module and nothing below it, so that another system is one more System. Unless its
+docstring says otherwise, a method raises DeviceError with an errno and what to do about it. The caller owns what a
+method returns, and closes it. Closing is idempotent.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from pywg.runtime.base.reader import Loop
 
 
 class Tun(Protocol):
-    """An open TUN interface, which goes away with it."""
+    """An open TUN. The kernel removes the interface when it is closed."""
 
     fd: int
     """non-blocking"""
@@ -33,7 +33,7 @@ class Tun(Protocol):
 
 
 class Sockets(Protocol):
-    """The UDP sockets of a device, one a family; at least one is there. They are non-blocking."""
+    """The UDP sockets of a device: one for each family, at least one, and non-blocking."""
 
     @property
     def fd4(self) -> int:
@@ -45,50 +45,50 @@ class Sockets(Protocol):
 
     @property
     def port(self) -> int:
-        """Of both."""
+        """The port of both."""
 
     @property
     def ifindex(self) -> int:
-        """Of the device that they are bound to, 0 for none."""
+        """The index of the device that they are bound to; 0 for none."""
 
     @property
     def udp_gro(self) -> bool:
-        """Whether the kernel hands several datagrams of one flow over at once."""
+        """Whether the kernel hands over several datagrams of one flow at once."""
 
     def set_mark(self, fwmark: int) -> None:
-        """Marks what these sockets send (0: no mark). Raises BindError, and then neither is changed."""
+        """Marks what these sockets send (0: no mark). Raises BindError, and then changes neither socket."""
 
     def hold(self) -> None:
-        """Nobody reads for now: what comes may take as little memory as the kernel allows."""
+        """No thread reads for now: datagrams take as little memory as the kernel allows."""
 
     def use(self) -> None:
-        """After `hold`: what came meanwhile was for an interface that was down, and is dropped."""
+        """After `hold`: drops the datagrams that came meanwhile, for an interface that was down."""
 
     def close(self) -> None:
         """No thread may use the descriptors any more."""
 
 
 class LinkState(NamedTuple):
-    """An interface, as it is now."""
+    """The present state of an interface."""
 
     up: bool
     mtu: int
     here: bool = True
-    """It is in the namespace in which the daemon was started, as far as can be told."""
+    """Whether it is in the namespace in which the daemon was started, as far as the kernel tells."""
 
 
 class Watcher(Protocol):
-    """Follows something, from `start` to `close`."""
+    """A watcher: follows the kernel's changes from `start` to `close`."""
 
     def start(self, loop: Loop) -> None:
-        """Calls back from the loop's next turn on."""
+        """Calls back from the event loop's next turn on."""
 
     def close(self) -> None:
-        """Nothing is called afterwards."""
+        """Calls nothing afterwards."""
 
 
 class Sources(Protocol):
-    """What a watcher of routes asks of a device: the peers' ways, and the sockets that they go through."""
+    """The part of a device that a watcher of routes needs: the peers' endpoints, and the binding of the sockets."""
 
     @property
     def fwmark(self) -> int:
@@ -102,27 +102,27 @@ class Sources(Protocol):
         """All peers."""
 
     def endpoint(self, peer: int) -> Endpoint | None:
-        """Where a peer is, and what of ours it spoke to; None when it isn't known, or the peer is gone."""
+        """A peer's endpoint, with the local address that it spoke to; None when unknown, or when the peer is gone."""
 
     def clear_source(self, peer: int) -> None:
-        """Let the route choose; the peer may be gone."""
+        """Lets the route choose the source again. The peer may be gone."""
 
     def rebind(self) -> bool:
-        """Opens the sockets again, on the same port. False: that can't be now."""
+        """Opens the sockets again, on the same port. False when they can't be had now."""
 
 
 class Refusals(Protocol):
-    """Asks the network why an endpoint doesn't answer."""
+    """Questions to the network: why an endpoint doesn't answer."""
 
     def ask(self, endpoint: Endpoint, fwmark: int, told: Callable[[int], None]) -> None:
         """Calls `told` with an errno, later, if the endpoint refuses: ECONNREFUSED, EHOSTUNREACH, EACCES, ..."""
 
     def close(self) -> None:
-        """No question is answered any more."""
+        """Drops open questions."""
 
 
 class Unreachables(Protocol):
-    """Sockets through which inner senders are told that no peer takes their packets; -1 where there is none."""
+    """Sockets through which the data plane tells inner senders that no peer takes their packets; -1 for none."""
 
     fd4: int
     fd6: int
@@ -132,29 +132,29 @@ class Unreachables(Protocol):
 
 
 class Sandbox(Protocol):
-    """What the process gives up, in the order of these methods. None raises: what can't be had is left out."""
+    """The process' drop of privileges, in the order of these methods. None raises: what can't be had is left out."""
 
     def begin(self) -> None:
-        """Before there is an event loop."""
+        """The step before the event loop exists."""
 
     def drop_privileges(self) -> None:
-        """Of the calling thread and those it starts afterwards; sockets that need other capabilities are open."""
+        """Drops those of the calling thread and of threads it starts later. Sockets that need more are open by then."""
 
     def for_threads(self) -> AbstractContextManager[int]:
         """A ruleset for the data plane's threads to start under; -1 for none."""
 
     def threads_started(self, *, confined: bool) -> None:
-        """Whether they could be put under it."""
+        """Takes note of whether they could be put under it."""
 
     def close(self, socket_directory: str | None) -> None:
-        """No file is opened any more, and no module imported. Files in `socket_directory` can still be removed."""
+        """Forbids to open files, and so to import modules. Files in `socket_directory` can still be removed."""
 
     def stats(self) -> dict[str, int]:
-        """`sandbox_*`: what holds."""
+        """`sandbox_*`: the steps that hold."""
 
 
 class System(Protocol):
-    """One operating system."""
+    """An operating system."""
 
     def open_tun(self, name: str, *, offload: bool = True) -> Tun:
         """Makes interface `name` (or a numbered one, when it contains %d), down, with WireGuard's usual MTU."""
@@ -174,16 +174,16 @@ class System(Protocol):
         """Clears sources that are no longer right, and rebinds when `device` comes back. Its failures are logged."""
 
     def refusals(self, call_later: CallLater, *, binding: Binding) -> Refusals:
-        """Asks through sockets of its own. Raises nothing."""
+        """Questions that go through sockets of their own. Raises nothing."""
 
     def unreachables(self, log: Log) -> Unreachables:
-        """Raises nothing."""
+        """Sockets for inner senders. Raises nothing."""
 
     def sandbox(self, log: Log, *, enabled: bool, devices: bool) -> Sandbox:
-        """With `enabled` False no step does anything. `devices`: sockets will be bound to devices."""
+        """A sandbox, whose steps do nothing unless `enabled`. `devices`: sockets will be bound to devices."""
 
     def damages_equal_tail(self) -> bool:
-        """Whether datagrams of one length that are cut from one send may leave damaged. Raises nothing."""
+        """Whether the kernel may damage datagrams of one length that it cuts from one send. Raises nothing."""
 
     def import_late(self) -> None:
-        """Imports what is first needed later: once the sandbox is closed, no module can be."""
+        """Imports modules that are first needed later: a closed sandbox forbids imports."""

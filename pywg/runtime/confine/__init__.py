@@ -1,1 +1,1 @@
-"""Privileges and system calls that the daemon gives up once it has started."""
+"""Privileges and system calls that the daemon drops after its start."""

@@ -1,4 +1,4 @@
-"""Gives up the capabilities of the calling thread, and of what it starts from then on: capabilities(7)."""
+"""Capabilities of the calling thread, and of what it starts from then on, and how it drops them: capabilities(7)."""
 
 import contextlib
 import errno

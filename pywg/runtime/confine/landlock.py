@@ -1,7 +1,7 @@
-"""Takes the file system, TCP, and other processes from the calling thread: landlock(7), include/uapi/linux/landlock.h.
+"""Landlock: takes files, TCP and other processes from the calling thread: landlock(7), include/uapi/linux/landlock.h.
 
-What is already open stays usable, and stat(2) works on everything. A domain holds the thread that enters it and those
-that it starts; since ABI 8 it can hold all threads of the process at once.
+Open descriptors stay usable, and stat(2) works on everything. A domain holds the thread that enters it, and threads
+that this one starts. Since ABI 8 it can hold all threads of the process at once.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ _ALL_THREADS_SINCE = 8
 
 
 def abi() -> int:
-    """The kernel's version of Landlock; 0 where it has none, or where it is turned off."""
+    """The kernel's version of Landlock; 0 where the kernel has none, or has it turned off."""
     try:
         return syscall(_CREATE_RULESET, None, 0, _VERSION)
     except OSError:
@@ -32,7 +32,7 @@ def abi() -> int:
 
 
 def restrict(removable: str | None) -> int:
-    """Allows nothing that this kernel's Landlock can forbid, but to remove files that lie in directory `removable`.
+    """Forbids all that this kernel's Landlock can forbid, but removing files that lie in directory `removable`.
 
     Returns the ABI that is in force, 0 for none. The thread must have no_new_privs. Raises OSError.
     """
@@ -73,7 +73,7 @@ def _enter(ruleset: int, version: int) -> None:
         try:
             syscall(_RESTRICT_SELF, ruleset, _RESTRICT_SELF_TSYNC)
         except OSError:
-            pass  # then this thread alone, as before ABI 8
+            pass  # this thread alone, then, as before ABI 8
         else:
             return
     syscall(_RESTRICT_SELF, ruleset, 0)

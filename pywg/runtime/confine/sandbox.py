@@ -1,17 +1,18 @@
-"""What the daemon gives up once it has all it needs, so that who gets into it gets nothing else.
+"""Privileges that the daemon drops after its start, so that an attacker inside it gains nothing else.
 
-Four steps. `begin` comes before the event loop: libuv, below uvloop, would open an io_uring, and no filter sees what
-that does. `drop_privileges` comes before the data plane's threads, as the kernel ties capabilities to threads:
-CAP_NET_ADMIN stays (marks, socket buffers, rtnetlink), CAP_NET_BIND_SERVICE if it was there (a listen port below 1024
-may yet be set), and before Linux 5.7 CAP_NET_RAW where new sockets are to be bound to a device. `for_threads` gives the
-data plane's threads, which parse what strangers send, a Landlock of their own from their start: no file at all, and no
-signal to another process. `close` comes when the daemon is ready and has imported all that it will ever import: then no
-file can be opened, nothing is executed, and the system calls left are those of seccomp.py, in all threads. Landlock
-then holds the event loop's thread too, where Python runs.
+There are four steps. `begin` comes before the event loop: libuv, below uvloop, would open an io_uring, and no filter
+sees what that does. `drop_privileges` comes before the data plane's threads, because the kernel ties capabilities to
+threads. CAP_NET_ADMIN stays (marks, socket buffers, rtnetlink); so does CAP_NET_BIND_SERVICE, if it was there (the
+operator may yet set a listen port below 1024), and before Linux 5.7 CAP_NET_RAW where new sockets are to be bound to a
+device. `for_threads` gives the data plane's threads, which parse what strangers send, a Landlock of their own from
+their start: they can open no file, and signal no other process. `close` comes when the daemon is ready and has imported
+all that it will ever import. From then on the process can open no file and execute nothing, and all its threads have
+only the system calls of seccomp.py. Landlock then holds the event loop's thread too, where Python runs.
 
-Neither keeps stat(2) from telling that a file exists, its size and its times.
+Neither Landlock nor seccomp keeps stat(2) from telling that a file exists, its size and its times.
 
-What can't be had is left out: a kernel or container without it is no reason to have no tunnel. `stats` says what holds.
+A step that can't be had is left out: a kernel or container without it is no reason to have no tunnel. `stats` says
+which hold.
 """
 
 import contextlib
@@ -27,11 +28,11 @@ from pywg.runtime.net import kernel
 _PR_SET_NO_NEW_PRIVS = 38
 _KEPT = 1 << CAP_NET_ADMIN | 1 << CAP_NET_BIND_SERVICE
 _DEVICES_FREE_SINCE = (5, 7)
-"""The kernel from which on binding an unbound socket to a device needs no capability."""
+"""The first kernel that binds an unbound socket to a device without a capability."""
 
 
 class Sandbox:
-    """See base/system.py. One process' own."""
+    """See base/system.py. A process has one."""
 
     def __init__(self, log: Log, *, enabled: bool, devices: bool = False) -> None:
         self._log = log
@@ -42,7 +43,7 @@ class Sandbox:
         self._io_uring_refused = 0
 
     def begin(self) -> None:
-        """No new privileges, and no io_uring."""
+        """Forbids new privileges, and io_uring."""
         if not self._enabled:
             return
         self._holds["no_new_privs"] = self._attempt("no_new_privs", lambda: prctl(_PR_SET_NO_NEW_PRIVS, 1) == 0)
@@ -52,15 +53,15 @@ class Sandbox:
     def drop_privileges(self) -> None:
         if not self._enabled:
             return
-        _allow_locked_memory()  # unlimited thanks to CAP_IPC_LOCK, until now
+        _allow_locked_memory()  # CAP_IPC_LOCK, which goes next, made it unlimited
         self._holds["capabilities"] = self._attempt("capabilities", lambda: capabilities.keep_only(self._kept))
 
     @contextlib.contextmanager
     def for_threads(self) -> Iterator[int]:
-        """A Landlock ruleset for the data plane's threads to start under; -1 where there is none to be had."""
+        """A Landlock ruleset for the data plane's threads to start under; -1 where none can be had."""
         ruleset = -1
         if self._holds["no_new_privs"] and (version := landlock.abi()):
-            with contextlib.suppress(OSError):  # why not is told by `close`, which tries the same
+            with contextlib.suppress(OSError):  # `close` tries the same, and tells why not
                 ruleset = landlock.create_ruleset(version)
         try:
             yield ruleset
@@ -87,7 +88,7 @@ class Sandbox:
         return {f"sandbox_{name}": value for name, value in self._holds.items()}
 
     def _attempt(self, name: str, step: Callable[[], int | None]) -> int:
-        """What holds after `step`; one that returns None has done what it says."""
+        """The value of `step` for the statistics; 1 for one that returns None, as it can only raise."""
         try:
             done = step()
         except OSError as error:

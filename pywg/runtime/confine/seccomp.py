@@ -1,13 +1,13 @@
-"""The system calls that a running daemon may make, as a filter for all its threads: seccomp(2).
+"""System calls that a running daemon may make, as a filter for all its threads: seccomp(2).
 
-An allow-list. Any other call fails with EPERM, and the kernel writes an audit record of it. It does not end the
-process: a libc that some day uses a call not listed here shall cost a log line and not the tunnel, and to an intruder
-the call is as good as absent either way. A call by another architecture's convention can't come from this program, so
-that one kills it.
+The filter is an allow-list. Any other call fails with EPERM, and the kernel writes an audit record of it. The process
+lives on: a libc that some day uses a call not listed here shall cost a log line and not the tunnel, and to an attacker
+inside the process the call is absent either way. A call by another architecture's convention can't come from this
+program, so the kernel kills the process for it.
 
-The list is by caller: what none calls any more is not on it. Nothing in it opens or changes a file, starts a process
-or a thread, signals another process, or makes memory executable. Where one call is a hundred things, as with socket
-options, these are listed one by one.
+The list is ordered by caller, and a call without a caller is not on it. No call on it opens or changes a file, starts a
+process or a thread, signals another process, or makes memory executable. Where one call does a hundred things, as
+setsockopt does, the list names them one by one.
 """
 
 import ctypes
@@ -33,7 +33,7 @@ class _Machine(NamedTuple):
 
 
 _MACHINES = {"x86_64": _Machine(0, 0xC000003E, 317), "aarch64": _Machine(1, 0xC00000B7, 277)}
-"""By what uname(2) calls them."""
+"""By their names in uname(2)."""
 
 _Numbers: TypeAlias = dict[str, tuple[int | None, int | None]]
 
@@ -50,7 +50,7 @@ _DATA_PLANE: _Numbers = {
     "madvise": (28, 233),
     "mlock": (149, 228),
 }
-"""Called in pywg/dataplane/: the name, and its number on x86-64 and on aarch64 (None: it isn't there)."""
+"""Calls of pywg/dataplane/: the name, and its number on x86-64 and on aarch64 (None: there is no such call)."""
 _CONTROL_PLANE: _Numbers = {
     "recvfrom": (45, 207),
     "accept4": (288, 242),
@@ -68,7 +68,7 @@ _CONTROL_PLANE: _Numbers = {
     "getrandom": (318, 278),
     "uname": (63, 160),
 }
-"""Called in pywg/runtime/; stat(2) and unlink(2) also by the names that other machines and libcs have for them."""
+"""Calls of pywg/runtime/; stat(2) and unlink(2) also under the names that other machines and libcs have for them."""
 _RUNTIME: _Numbers = {
     "epoll_wait": (232, None),
     "epoll_pwait": (281, 22),
@@ -93,7 +93,7 @@ _RUNTIME: _Numbers = {
     "exit": (60, 93),
     "exit_group": (231, 94),
 }
-"""Called by Python, its event loop, libcrypto and libc: for threads, signals, memory and the end, after a stop, and
+"""Calls of Python, its event loop, libcrypto and libc: for threads, signals, memory and the end, after a stop, and
 where the vDSO has no clock."""
 _ALWAYS: _Numbers = {**_DATA_PLANE, **_CONTROL_PLANE, **_RUNTIME}
 
@@ -119,7 +119,7 @@ _IOCTLS = (
     addresses.SIOCGIFINDEX,
 )
 _FCNTLS = {"F_DUPFD": 0, "F_GETFD": 1, "F_SETFD": 2, "F_GETFL": 3, "F_SETFL": 4, "F_DUPFD_CLOEXEC": 1030}
-"""Without F_SETOWN and F_SETSIG, by which a descriptor sends any signal to any process."""
+"""Without F_SETOWN and F_SETSIG, by which a descriptor can send any signal to any process."""
 _OPTIONS = (
     (socket.SOL_SOCKET, socket.SO_SNDBUF),
     (socket.SOL_SOCKET, socket.SO_RCVBUF),
@@ -137,10 +137,11 @@ _OPTIONS = (
     (socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS),
     (socket.IPPROTO_UDP, sockets.UDP_GRO),
 )
-"""Level and name: what net/sockets.py and net/refusal.py set on new UDP sockets. None of x_tables (64 and up at both
-IP levels), which CAP_NET_ADMIN would open, and no filter (SO_ATTACH_...), which the kernel would compile."""
+"""Level and name of the options that net/sockets.py and net/refusal.py set on new UDP sockets. Options of x_tables (64
+and up at both IP levels) are left out, because CAP_NET_ADMIN opens them, and filters (SO_ATTACH_...), because the
+kernel compiles them."""
 _OWN_PID = -1
-"""As the value of a test: this process."""
+"""The value of a test that stands for this process."""
 
 _SOMETIMES: dict[str, tuple[tuple[int, int], list[tuple[_Test, ...]]]] = {
     "ioctl": ((16, 29), [(_Test(1, request),) for request in _IOCTLS]),
@@ -160,13 +161,13 @@ _SOMETIMES: dict[str, tuple[tuple[int, int], list[tuple[_Test, ...]]]] = {
         ],
     ),
 }
-"""Name -> numbers, and alternatives: the call is allowed when all tests of one of them hold."""
+"""Name -> numbers, and alternatives: the filter allows the call when all tests of one alternative hold."""
 
 _SECCOMP_SET_MODE_FILTER = 1
 _TSYNC, _LOG, _SPEC_ALLOW = 1, 2, 4
 _ALL_LOGGED = (_TSYNC | _LOG | _SPEC_ALLOW, _TSYNC | _LOG, _TSYNC)
-"""All threads; an audit record for each refusal (Linux 4.14); and leave the CPU's speculation as it is (4.17), which
-before 5.16 a filter would have made slower. The best set that the kernel knows is taken."""
+"""Flags: all threads; an audit record for each refusal (Linux 4.14); and the CPU's speculation left as it is (4.17),
+which a filter would make slower before 5.16. The first set that the kernel knows is taken."""
 _ALL_UNLOGGED = (_TSYNC | _SPEC_ALLOW, _TSYNC)
 
 _IO_URING_SETUP = 425
@@ -182,7 +183,7 @@ _Instruction = tuple[int, int, int, int]
 
 
 def restrict() -> bool:
-    """Puts all threads of this process under the filter; False where the kernel, or this table, has none.
+    """Puts all threads of this process under the filter; False where the kernel, or this table, has no filter.
 
     The calling thread must have no_new_privs. Raises OSError for any other failure.
     """
@@ -194,7 +195,7 @@ def restrict() -> bool:
 
 
 def refuse_io_uring() -> bool:
-    """io_uring_setup(2) doesn't exist (ENOSYS) for this thread and those it starts; otherwise as `restrict`."""
+    """Makes io_uring_setup(2) fail with ENOSYS in this thread and those it starts; otherwise as `restrict`."""
     machine = _machine()
     if machine is None:
         return False
@@ -244,7 +245,7 @@ def program(column: int, architecture: int, pid: int) -> list[_Instruction]:
 
 
 def _prologue(architecture: int) -> list[_Instruction]:
-    """Leaves the number of the system call in the accumulator."""
+    """Instructions that check the architecture, and leave the number of the system call in the accumulator."""
     return [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
         (_JUMP_EQUAL, 1, 0, architecture),
@@ -254,7 +255,7 @@ def _prologue(architecture: int) -> list[_Instruction]:
 
 
 def _all_hold(tests: Iterable[_Test], pid: int) -> list[_Instruction]:
-    """Allows when all of them do, else falls through to what comes next. Both architectures are little-endian."""
+    """Allows when all tests hold, else falls through to what comes next. Both architectures are little-endian."""
     instructions: list[_Instruction] = [(_RETURN, 0, 0, _RET_ALLOW)]
     for test in reversed(list(tests)):
         instructions = [

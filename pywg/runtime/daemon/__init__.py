@@ -1,1 +1,1 @@
-"""One daemon from its start to its end: its options, its parts, the service manager, and the timers."""
+"""A daemon from its start to its end: options, parts, service manager and timers."""

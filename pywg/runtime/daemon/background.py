@@ -1,6 +1,6 @@
-"""Going to the background: the parent returns when its child is ready, or has failed.
+"""The fork into the background: the parent returns when its child is ready, or has failed.
 
-The fork comes before any thread, loop or key exists. Ready means that interface and configuration socket answer.
+The fork comes before any thread, event loop or key exists. Ready means that interface and configuration socket answer.
 """
 
 import contextlib
@@ -18,9 +18,9 @@ READY = b"ready"
 def in_background(serve: Callable[[Callable[[], None]], int], *, keep_output: bool) -> int:
     """Runs `serve(ready)` in a child of its own session; `serve` calls `ready()` once, and returns the exit status.
 
-    In the parent: 0 when the child is ready; otherwise the child's exit status, at least 1, the child having said why
-    on standard error. In the child: what `serve` returns. After `ready`, standard output and error are /dev/null
-    unless `keep_output`.
+    The parent returns 0 when the child is ready. Otherwise it returns the child's exit status, at least 1, and the
+    child has said why on standard error. The child returns what `serve` returns. After `ready`, standard output and
+    error are /dev/null unless `keep_output`.
     """
     with needing("a process in the background"):
         readable, writable = os.pipe()
@@ -42,7 +42,7 @@ def in_background(serve: Callable[[Callable[[], None]], int], *, keep_output: bo
             _replace(2, null)
         if null > 2:
             os.close(null)
-        with contextlib.suppress(BrokenPipeError):  # the parent was killed: the daemon is wanted none the less
+        with contextlib.suppress(BrokenPipeError):  # the parent was killed: the daemon is wanted all the same
             os.write(writable, READY)
         os.close(writable)
 
@@ -50,7 +50,7 @@ def in_background(serve: Callable[[Callable[[], None]], int], *, keep_output: bo
 
 
 def open_standard_descriptors() -> None:
-    """Makes 0, 1 and 2 /dev/null where they are closed: else the next thing to be opened would get the log lines.
+    """Opens 0, 1 and 2 as /dev/null where they are closed, or the next file to be opened would get the log lines.
 
     Raises DeviceError.
     """
@@ -59,7 +59,7 @@ def open_standard_descriptors() -> None:
             os.fstat(fd)
         except OSError as error:
             if error.errno == errno.EBADF:
-                open_null(os.O_RDWR)  # the lowest number that is free
+                open_null(os.O_RDWR)  # the kernel gives the lowest free number
 
 
 def _await_child(child: int, readable: int) -> int:

@@ -1,7 +1,7 @@
 """A timer that counts through suspend: a timerfd on CLOCK_BOOTTIME wakes the loop.
 
-The loop's own timers stand still while the machine sleeps, and the protocol's clock doesn't. A deadline that passed
-during a sleep is so found at once when it ends.
+The event loop's own timers stand still while the machine sleeps, and the protocol's clock doesn't. With a timerfd the
+loop finds a deadline that passed during a sleep as soon as the sleep ends.
 """
 
 import contextlib
@@ -16,11 +16,11 @@ from pywg.runtime.base.log import Log
 from pywg.runtime.base.reader import Loop, Reader, tell
 
 LONGEST_SLEEP_S: Final = 15.0
-"""Without a timerfd, a deadline that passed during a sleep is found at most so much later."""
+"""Without a timerfd, the loop finds a deadline that passed during a sleep at most so many seconds later."""
 
 
 class BootTimer:
-    """A loop's call_later for one callback at a time, that of the protocol's deadlines."""
+    """An event loop's call_later on the protocol's clock, for one callback at a time: that of the deadlines."""
 
     def __init__(self, loop: Loop, log: Log) -> None:
         self._loop = loop
@@ -37,7 +37,7 @@ class BootTimer:
             self._reader.start()
 
     def close(self) -> None:
-        """No callback comes any more; idempotent."""
+        """Stops calling back for good. Idempotent."""
         self.cancel()
         clock.cancel(self._instead)
         if self._reader is not None:
@@ -47,18 +47,18 @@ class BootTimer:
             self._fd = -1
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> "BootTimer":
-        """Calls back once, `delay` seconds of the protocol's clock from now, in place of the callback before."""
+        """Calls back once, `delay` seconds of the protocol's clock from now. Replaces the callback before."""
         self._callback = callback
         self._at = clock.now() + delay
         self._set()
         return self
 
     def cancel(self) -> None:
-        """Don't call."""
+        """The callback is not called any more."""
         self._callback = None
 
     def _set(self) -> None:
-        """By the timerfd, or where there is none by the loop."""
+        """Sets the timerfd, or a timer of the loop where there is none."""
         clock.cancel(self._instead)
         try:
             if self._fd >= 0:
@@ -81,5 +81,5 @@ class BootTimer:
         callback, self._callback = self._callback, None
         try:
             callback()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the end
+        except Exception as error:  # noqa: BLE001 - no error may end the timer
             self._loop.call_exception_handler({"message": "a timer", "exception": error})

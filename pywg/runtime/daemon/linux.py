@@ -1,4 +1,4 @@
-"""Linux as a System: the one module of the daemon that knows what in net/ and confine/ does what is asked for."""
+"""Linux as a System: the one module of the daemon that knows net/ and confine/."""
 
 from pywg.runtime.base.log import Log
 from pywg.runtime.base.system import Sources, System

@@ -1,6 +1,6 @@
-"""Tells the service manager how the daemon is: the protocol of sd_notify(3), datagrams on a Unix socket.
+"""Messages to the service manager by the protocol of sd_notify(3): datagrams on a Unix socket.
 
-A daemon in the foreground only: one that goes to the background has a parent that reports with its exit status.
+A daemon in the foreground sends them. For a daemon in the background, its parent reports with its exit status.
 """
 
 import contextlib
@@ -13,15 +13,15 @@ from pywg.errors import ConfigError
 from pywg.runtime.base.clock import CallLater
 
 PATIENCE_S = 2.0
-"""Seconds in which a thread that was woken goes round, however busy the machine is."""
+"""Seconds within which a woken thread goes round its loop, however busy the machine is."""
 _SEND_TIMEOUT_S = 5
 
 
 class Notifier:
-    """Speaks to the socket at `address` (NOTIFY_SOCKET: a path, or an abstract name after "@"); to nobody without one.
+    """Sends to the socket at `address` (NOTIFY_SOCKET: a path, or an abstract name after "@"), if there is one.
 
-    It connects at once, as it later can't: then, a message needs nothing but the descriptor. A manager that doesn't
-    listen is no reason to end, so nothing here raises.
+    It connects at once, because the sandbox forbids it later: a message then needs the descriptor alone. A manager that
+    doesn't listen is no reason to end, so nothing here raises.
     """
 
     def __init__(self, address: str | None) -> None:
@@ -29,23 +29,23 @@ class Notifier:
 
     @property
     def connected(self) -> bool:
-        """Whether anybody may listen."""
+        """Whether a service manager may listen."""
         return self._socket is not None
 
     def ready(self) -> None:
-        """The daemon answers."""
+        """Says that the daemon answers."""
         self._send("READY=1")
 
     def stopping(self) -> None:
-        """The daemon is on its way out."""
+        """Says that the daemon is ending."""
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
-        """One line for `systemctl status`."""
+        """Sends one line for `systemctl status`."""
         self._send("STATUS=" + text.replace("\n", " "), socket.MSG_DONTWAIT)
 
     def watchdog(self) -> None:
-        """The daemon is alive. Never waits: that would be the loop's end which this is to find."""
+        """Says that the daemon is alive. Never waits: a watchdog that waits would hang the loop that it watches."""
         self._send("WATCHDOG=1", socket.MSG_DONTWAIT)
 
     def keep(self, fd: int, name: str) -> None:
@@ -67,7 +67,7 @@ class Notifier:
 
 
 class Pulse:
-    """Whether counters that should all grow between two looks do, with some patience for a machine that is busy."""
+    """A check that counters grow from look to look, with patience for a busy machine."""
 
     def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -75,7 +75,7 @@ class Pulse:
         self._grew_at: list[float] = []
 
     def beats(self, counters: Sequence[int]) -> bool:
-        """False: one of them is what it was PATIENCE_S seconds ago."""
+        """False when a counter has not changed for PATIENCE_S seconds."""
         now = self._now()
         if len(counters) != len(self._seen):
             self._grew_at = [now] * len(counters)
@@ -87,9 +87,9 @@ class Pulse:
 
 
 def keep_watchdog(notifier: Notifier, seconds: float, alive: Callable[[], bool], call_later: CallLater) -> None:
-    """Says WATCHDOG=1, now and at each half of `seconds`, as long as `alive()` says so; `call_later` is the loop's.
+    """Sends WATCHDOG=1, now and at each half of `seconds`, while `alive()` is true; `call_later` is the event loop's.
 
-    It is the loop that says it, so a loop that hangs doesn't.
+    The loop sends it, so a loop that hangs doesn't.
     """
 
     def look() -> None:
@@ -101,9 +101,9 @@ def keep_watchdog(notifier: Notifier, seconds: float, alive: Callable[[], bool],
 
 
 def watchdog_seconds(usec: str, pid: str, own_pid: int) -> float | None:
-    """What WATCHDOG_USEC and WATCHDOG_PID ask for; None when they ask nothing, or another process.
+    """Seconds that WATCHDOG_USEC and WATCHDOG_PID ask for; None when they ask for nothing, or ask another process.
 
-    Raises ConfigError for what is no number.
+    Raises ConfigError when one is no number.
     """
     if not usec:
         return None
@@ -117,7 +117,7 @@ def watchdog_seconds(usec: str, pid: str, own_pid: int) -> float | None:
 
 def _connect(address: str) -> socket.socket | None:
     if address[:1] not in ("/", "@"):
-        return None  # vsock:, for a whole machine's manager
+        return None  # vsock:, which is for the manager of a whole virtual machine
     try:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     except OSError:

@@ -1,13 +1,14 @@
-"""What the environment and the command line say about one daemon; the command line wins.
+"""Options of one daemon, from the command line and the environment; the command line wins.
 
 Names and meanings of LOG_LEVEL, WG_TUN_FD, WG_UAPI_FD and WG_PROCESS_FOREGROUND are wireguard-go's. PYWG_UDP_GSO,
 PYWG_UDP_GRO and PYWG_TUN_OFFLOAD (0 or 1) switch one offload each, PYWG_UDP_GSO_EQUAL_TAIL a part of the first,
-PYWG_SANDBOX the sandbox; PYWG_AEAD names the AEAD's backend, PYWG_THREADS says how many threads move packets, and
-PYWG_STAGED_MEMORY how much may wait for a session; PYWG_LISTEN_ADDRESS and PYWG_BIND_DEVICE say what the UDP sockets
-are bound to. NOTIFY_SOCKET, WATCHDOG_USEC and LISTEN_FDS are systemd's, and heard in the foreground.
+PYWG_SANDBOX the sandbox. PYWG_AEAD names the AEAD's backend, PYWG_THREADS the number of threads that move packets, and
+PYWG_STAGED_MEMORY the memory of packets that wait for a session. PYWG_LISTEN_ADDRESS and PYWG_BIND_DEVICE bind the UDP
+sockets. NOTIFY_SOCKET, WATCHDOG_USEC and LISTEN_FDS are systemd's; a daemon in the foreground reads them.
 
-A wrong value of a variable that is ours, or names a descriptor, is an error. LOG_LEVEL and systemd's may have been set
-for other programs: what can't be understood in them is a remark, and no reason to have no tunnel.
+A wrong value of a variable that is ours, or that names a descriptor, is an error. The operator may have set LOG_LEVEL
+and systemd's variables for other programs: a value there that means nothing is a remark in the log, and no reason to
+have no tunnel.
 """
 
 import os
@@ -22,7 +23,7 @@ from pywg.runtime.base.processors import READING_THREADS, auto_threads
 from pywg.runtime.daemon.notify import watchdog_seconds
 
 STORED_TUN = "tun"
-"""The name under which the service manager keeps the TUN for our next start."""
+"""The name under which the service manager keeps the TUN for the daemon's next start."""
 _FIRST_LISTEN_FD = 3
 _MOST_DESCRIPTORS = 999_999_999
 _MOST_THREADS = 64
@@ -31,7 +32,7 @@ _MOST_STAGED_MIB = 1024
 
 
 class Given(TypedDict, total=False):
-    """What a command line says; what it does not say, or says to be empty, is left to the environment."""
+    """Options on a command line. The environment decides those that it lacks, or gives as empty."""
 
     foreground: bool
     udp_gso: bool
@@ -49,7 +50,7 @@ class Given(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """One daemon's start: immutable, checked."""
+    """Options of one daemon: checked, and immutable."""
 
     interface: str
     foreground: bool
@@ -61,7 +62,7 @@ class Options:
     uapi_fd: int | None
     udp_gso: bool
     udp_gso_equal_tail: bool | None
-    """segment also where the last datagram is as long as the others; None: unless this kernel gets that wrong"""
+    """segment also where the last datagram is as long as the others; None: unless this kernel damages these"""
     udp_gro: bool
     tun_offload: bool
     binding: Binding
@@ -72,19 +73,19 @@ class Options:
     threads: int
     """that move packets: the two that read, and their helpers"""
     staged_bytes: int
-    """the most that packets which wait for a session may take, of all peers together"""
+    """bytes that packets which wait for a session may take, of all peers together"""
     notify_socket: str | None
     watchdog: float | None
     """seconds within which the service manager wants a sign of life"""
     store_tun: bool
     """leave the TUN with the service manager, so that a restart keeps the interface"""
     remarks: tuple[str, ...] = ()
-    """for the log: what of the environment is not understood, and what holds instead"""
+    """for the log: variables that mean nothing, and what holds instead"""
 
 
 def read_options(interface: str, environ: Mapping[str, str], **given: Unpack[Given]) -> Options:
-    """The options of `interface`. Without a word about them switches are on, sockets bound to a port only, and the
-    number of threads "auto".
+    """The options of `interface`. By default switches are on, sockets are bound to a port only, and the number of
+    threads is "auto".
 
     Raises ConfigError that names the variable, or the option, and its value.
     """
@@ -120,7 +121,7 @@ def read_options(interface: str, environ: Mapping[str, str], **given: Unpack[Giv
 
 
 def _said(option: str, given: str | None, environ: Mapping[str, str]) -> tuple[str, str]:
-    """Who says what: the option, or the variable that is called like it."""
+    """The name and text of an option, or of the variable that is called like it when the option is not given."""
     variable = f"PYWG_{option.replace('-', '_').upper()}"
     return (f"--{option}", given) if given else (variable, environ.get(variable, ""))
 
@@ -150,7 +151,7 @@ def _number(name: str, text: str, least: int, most: int, wrong: str) -> int:
 
 
 def _stored_tun(environ: Mapping[str, str]) -> int | None:
-    """The TUN that the service manager kept from our last start: sd_listen_fds(3). Other descriptors aren't ours."""
+    """The TUN that the service manager kept from the last start: sd_listen_fds(3). Other descriptors are ignored."""
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return None
     names = environ.get("LISTEN_FDNAMES", "").split(":")
@@ -174,7 +175,7 @@ def _watchdog(environ: Mapping[str, str], remarks: list[str]) -> float | None:
 
 
 def _switch_or_none(environ: Mapping[str, str], name: str, given: bool | None) -> bool | None:
-    """None: nobody has said."""
+    """A switch, or None when neither option nor variable sets it."""
     return _switch(environ, name, given) if given is not None or environ.get(name) else None
 
 

@@ -1,7 +1,7 @@
-"""The daemon from its start to its end: what is opened, in which order, and what ends it.
+"""The daemon from its start to its end: what it opens, in which order, and what ends it.
 
-It ends well on SIGTERM, SIGINT, when its interface is deleted and when its configuration socket is
-removed. Interface and socket then go with it. Every other failure of the network is counted and survived.
+It ends well on SIGTERM, on SIGINT, when its interface is deleted and when its configuration socket is removed.
+Interface and socket then go with it. It counts and survives every other failure of the network.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ NO_CIPHER = "none"
 """The AEAD of a build without one (PYWG_NULL_CIPHER of setup.py)."""
 
 DESCRIPTORS = 32
-"""Those that a daemon needs at the least, with some for its configuration's clients."""
+"""Descriptors that a daemon needs at least, with some for the clients of its configuration socket."""
 
 new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 with contextlib.suppress(ImportError):
@@ -82,24 +82,24 @@ def serve(options: Options, ready: Callable[[], None], system: System) -> None:
         sandbox.begin()
         reserve_fill()
         with needing("random numbers (getrandom)"):
-            os.getrandom(1)  # the sandbox leaves no other way to them
+            os.getrandom(1)  # the sandbox leaves no other source
         with needing("an event loop"):
             _try_epoll()
             loop = new_event_loop()
         stack.callback(_close_loop, loop)
-        # Once, unlike asyncio.Runner: uvloop makes a socket pair whenever it starts to run, and then may not any more.
+        # One run, unlike in asyncio.Runner: uvloop makes a socket pair for each run, which the sandbox then forbids.
         running = _Service(options, system, interface, configuration, log=log, sandbox=sandbox).run(is_ready)
         stack.callback(running.close)
         loop.run_until_complete(running)
 
 
 def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
-    with contextlib.suppress(RuntimeError):  # one that failed in beginning to run takes itself for running
+    with contextlib.suppress(RuntimeError):  # a loop that failed to start still takes itself for running
         loop.close()
 
 
 def _no_dumps() -> str:
-    """Keeps keys out of core files, and from other processes of this user; what to say where that can't be."""
+    """Keeps keys out of core files, and from other processes of this user. Returns a line for the log when it can't."""
     try:
         forbid_dumps()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -109,7 +109,7 @@ def _no_dumps() -> str:
 
 
 def _try_epoll() -> None:
-    """What libuv, below uvloop, ends the process for when it fails. Raises OSError."""
+    """Tries the calls for whose failure libuv, below uvloop, ends the process. Raises OSError."""
     near, far = socket.socketpair()
     with near, far, select.epoll() as poll:
         poll.register(near, select.EPOLLIN)
@@ -123,7 +123,7 @@ def _try_epoll() -> None:
 
 
 def _try_aead(options: Options) -> None:
-    """A backend that can't be had is found now, and not when the interface is there. Raises ConfigError."""
+    """Finds a backend that can't be had now, and not when the interface is there. Raises ConfigError."""
     if options.aead != "auto":
         try:
             choose_aead(options.aead)
@@ -132,7 +132,7 @@ def _try_aead(options: Options) -> None:
 
 
 def _try_binding(options: Options, system: System) -> None:
-    """An address or device that isn't there is found now, and not when the interface is set up. Raises BindError."""
+    """Finds an address or device that isn't there now, and not when the interface is set up. Raises BindError."""
     if options.binding:
         system.open_sockets(0, 0, binding=options.binding).close()
 
@@ -153,7 +153,7 @@ class _Service:
         self._stopped = asyncio.Event()
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Until something ends it; everything it opened is closed again, in reverse order."""
+        """Runs until `_stop`, then closes all that it opened, in reverse order."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._unexpected)
         self._log.follow(loop.call_later)
@@ -246,7 +246,7 @@ class _Service:
         self._notifier.status(f"{self._interface.name} is {'up' if state.up else 'down'}, MTU {state.mtu}")
 
     def _tell_manager(self, device: Device, loop: asyncio.AbstractEventLoop) -> None:
-        """Ready, and from then on alive while the data plane's threads are."""
+        """Tells the service manager that the daemon is ready, then that it is alive while the plane's threads are."""
         if not self._notifier.connected:
             return
         if self._options.store_tun:
@@ -265,7 +265,7 @@ class _Service:
         keep_watchdog(self._notifier, self._options.watchdog, alive, loop.call_later)
 
     def _close_sandbox(self) -> None:
-        """After this no module can be imported, so first comes what would be, when it is first needed."""
+        """After this no module can be imported. So it first does what imports a module on first use."""
         self._system.import_late()
         public_key_of(private_key_from(Secret(length=32)))
         path = self._socket.path
@@ -291,7 +291,7 @@ class _Service:
         look()
 
     def _unexpected(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """A mistake of ours in a callback. The tunnel goes on; the line says where to look."""
+        """A fault of ours in a callback of the event loop. The tunnel goes on; the line says where to look."""
         error = context.get("exception")
         text = str(context["message"])
         if isinstance(error, MemoryError):
@@ -312,7 +312,7 @@ class _Service:
 
 
 def may_segment_equal(options: Options, system: System, log: Log) -> bool:
-    """Whether UDP_SEGMENT sends may end with a datagram as long as the others; a line for kernels that damage these."""
+    """Whether a UDP_SEGMENT send may end with a datagram as long as the others. Warns on kernels that damage it."""
     wanted = options.udp_gso_equal_tail
     if not options.udp_gso or not system.damages_equal_tail():
         return wanted is not False
@@ -324,7 +324,7 @@ def may_segment_equal(options: Options, system: System, log: Log) -> bool:
 
 
 def _memory_line(memory: dict[str, int]) -> str:
-    """The ceiling, and what moves it."""
+    """The ceiling of the data plane's memory, and what raises it."""
     return (
         f"at most {memory['ceiling'] / (1 << 20):.1f} MiB without peers, "
         f"{memory['per_peer'] / 1024:.1f} KiB more a peer and {memory['per_allowed_ip']} bytes an allowed IP"

@@ -1,1 +1,1 @@
-"""A WireGuard device: a core, a data plane and a pair of sockets, and what goes between them."""
+"""A WireGuard device: core, data plane and sockets, and what goes between them."""

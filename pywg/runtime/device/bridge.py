@@ -1,6 +1,6 @@
-"""Carries between the core and the data plane.
+"""The bridge between core and data plane.
 
-Events and datagrams go one way, handshake messages and signs of life the other.
+Events and datagrams go from the core to the plane; handshake messages and signs of life go from the plane to the core.
 One call of `move` after each input leaves nothing behind. No transport packet comes this way.
 """
 
@@ -19,8 +19,8 @@ from pywg.runtime.device.handshake_log import HandshakeLog
 from pywg.runtime.device.plane import DataPlane
 
 DRAIN_LIMIT = 16
-"""Messages a wake-up, which take some 10 ms at most: a flood leaves the loop time for the rest. The descriptor stays
-readable while there is more."""
+"""Messages for each wake-up, which take 10 ms or so at most: a flood leaves the event loop time for the rest. The
+descriptor stays readable while there is more."""
 
 
 _Result = TypeVar("_Result")
@@ -30,9 +30,9 @@ RETRY_S = 0.1
 
 
 def surely(call: Callable[..., _Result], *arguments: object) -> _Result:
-    """What has begun is brought to its end: with all the memory that is held in reserve, where there is no other.
+    """Completes a change that has begun, with all the memory that is held in reserve where there is no other.
 
-    `call` does nothing if it raises MemoryError, or the same once more if it is called again.
+    A `call` that raises MemoryError has done nothing, or does the same again when it is called again.
     """
     try:
         return call(*arguments)
@@ -42,9 +42,9 @@ def surely(call: Callable[..., _Result], *arguments: object) -> _Result:
 
 
 class Bridge:
-    """Joins one Tunnel and one DataPlane. `tun_gone` is called when the plane finds its interface deleted.
+    """Joins one Tunnel and one DataPlane. Calls `tun_gone` when the plane finds its interface deleted.
 
-    `call_later` counts as `now` does, and may call too early.
+    `call_later` counts by the clock of `now`, and may call too early.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Bridge:
         tun_gone: Callable[[], None],
     ) -> None:
         self.dropped: Counter[str] = Counter()
-        """Handshake messages the core rejected, by reason."""
+        """Handshake messages that the core rejected, by reason."""
         self._tunnel = tunnel
         self._plane = plane
         self._call_later = call_later
@@ -71,7 +71,7 @@ class Bridge:
         self._timer_at = 0.0
         self._closed = False
         self._not_installed: set[int] = set()
-        """Keypairs that the plane had no memory for, by local index; the core takes them for good until they retire."""
+        """Keypairs that the plane had no memory for, by local index; to the core they are good until they retire."""
         self._handlers: dict[type[events.Event], Callable[..., object]] = {
             events.KeypairDerived: self._keypair_derived,
             events.SendingKeypairChanged: self._sending_keypair_changed,
@@ -94,7 +94,7 @@ class Bridge:
         cancel(self._timer)
 
     def on_plane_ready(self) -> None:
-        """The plane's descriptor is readable: hand its messages and events to the core."""
+        """Hands the plane's messages and events to the core, when its descriptor is readable."""
         if self._closed:
             return
         messages, peer_events, state = self._plane.drain(DRAIN_LIMIT)
@@ -114,7 +114,7 @@ class Bridge:
             self._tun_gone()
 
     def move(self) -> None:
-        """Brings the core's events to the plane, sends its datagrams, and sets the timer for its next deadline.
+        """Brings the core's events to the plane, sends the core's datagrams, and sets the timer for its next deadline.
 
         The end of a turn: the core has nothing at hand any more.
         """
@@ -123,7 +123,7 @@ class Bridge:
         self._set_timer()
 
     def _carry(self) -> None:
-        """Events come first: a session's keys are there before the message that lets the peer use them leaves."""
+        """Carries events first: a session's keys are there before the message leaves that lets the peer use them."""
         self.move_events()
         for data, peer in self._tunnel.datagrams_to_send():
             if surely(self._plane.send_to_peer, peer, data):
@@ -132,9 +132,9 @@ class Bridge:
                 self._handshakes.not_sent(peer, data[0], self._plane.send_error)
 
     def move_events(self, *, unknown: int | None = None) -> None:
-        """The first part of `move` alone: what the plane must know before a peer is taken from it.
+        """The first part of `move` alone: what the plane must know before the device removes a peer from it.
 
-        `unknown`: a peer that the plane has never had; it hears nothing of that.
+        The plane has never had peer `unknown`, and hears nothing of it.
         """
         handlers = self._handlers
         for event in self._tunnel.events():
@@ -142,7 +142,7 @@ class Bridge:
                 continue
             try:
                 surely(handlers[type(event)], event)
-            except MemoryError:  # the events after it are none the less true
+            except MemoryError:  # the events after it hold all the same
                 self._log.limited("memory", f"out of memory: {type(event).__name__} is lost", Level.ERROR)
                 if isinstance(event, events.KeypairDerived):
                     self._not_installed.add(event.local_index)
@@ -152,7 +152,7 @@ class Bridge:
         if deadline is None or self._closed:
             return
         if self._timer is not None and self._timer_at <= deadline:
-            return  # it will look again; moving the timer at each handshake would cost more
+            return  # the timer looks again when it fires; moving it at each handshake would cost more
         cancel(self._timer)
         now = self._now()
         delay = max(deadline - now, 0.0)
@@ -169,7 +169,7 @@ class Bridge:
                 self._tunnel.handle_deadline(now)
             self.move()
         except Exception:
-            if self._timer is None:  # else no deadline would be looked at until something else happens
+            if self._timer is None:  # without a timer, deadlines would wait for the next input
                 self._timer_at = self._now() + RETRY_S
                 self._timer = self._call_later(RETRY_S, self._on_timer)
             raise
@@ -203,7 +203,7 @@ class Bridge:
         )
 
     def _sending_keypair_changed(self, event: events.SendingKeypairChanged) -> None:
-        """To one that the plane doesn't have: it goes on with the one before, and the next handshake mends it."""
+        """Skips a keypair that the plane lacks: it goes on with the one before, and the next handshake mends that."""
         if event.local_index not in self._not_installed:
             self._plane.use_keypair(event.peer, event.local_index)
 

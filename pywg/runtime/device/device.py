@@ -1,10 +1,10 @@
-"""One WireGuard device: the configuration's view of a core, a data plane and a pair of sockets.
+"""A WireGuard device: the configuration's view of a core, a data plane and a pair of sockets.
 
-It holds no copy of what those know: peers, keys and timers are the core's, endpoints and allowed IPs the plane's.
+It holds no copy of their state: the core owns peers, keys and timers, the plane endpoints and allowed IPs.
 
-A change is first resolved as a whole, with everything that can fail done beside what is in use; then it is applied,
-which a lack of memory alone can interrupt. The semantics are those of the kernel's netlink and of wireguard-go's UAPI.
-This module knows no socket call and no loop.
+The device first resolves a change as a whole, and does all that can fail beside what is in use. Then it applies the
+change, which a lack of memory alone can interrupt. The semantics are those of the kernel's netlink and of
+wireguard-go's UAPI. This module knows no socket call and no event loop.
 """
 
 import contextlib
@@ -38,9 +38,10 @@ class _NewKey:
 
 
 class Device:
-    """Everything about one interface but the interface itself. `tun_gone` is called when the plane finds it deleted.
+    """All of one interface but the interface itself. Calls `tun_gone` when the plane finds it deleted.
 
-    `call_later` is the loop's; `boot_later` is for one callback at a time, and counts as `now` does, through suspend.
+    `call_later` is the event loop's. `boot_later` is for one callback at a time, and counts through suspend, as `now`
+    does.
     """
 
     def __init__(
@@ -85,15 +86,15 @@ class Device:
         self._wanted_up = False
         self._memory_locked = memory_locked
         self._said_unlocked = False
-        Secret(length=1).wipe()  # memory for keys is there from the start, and so is whether it could be locked
+        Secret(length=1).wipe()  # the arena exists from the start, and so it is known whether it could be locked
         self._look_at_memory()
 
     # The interface
 
     def up(self) -> None:
-        """The interface was set up: open the sockets, or use those held; send the keepalives that are due.
+        """The operator set the interface up: opens sockets, or uses those held, and sends the keepalives that are due.
 
-        Tried again while the port can't be had.
+        It tries again while the port can't be had.
         """
         if self._wanted_up:
             return
@@ -102,7 +103,7 @@ class Device:
         self._try_up()
 
     def down(self) -> None:
-        """The interface was set down: close the sockets, wipe the sessions, drop what waits for one."""
+        """The operator set the interface down: closes the sockets, wipes the sessions, drops staged packets."""
         if not self._wanted_up:
             return
         self._wanted_up = False
@@ -115,25 +116,25 @@ class Device:
         self._listen_port.down()
 
     def set_mtu(self, mtu: int) -> None:
-        """The interface's MTU in bytes."""
+        """Takes the interface's MTU in bytes."""
         self._mtu = mtu
         self._plane.set_mtu(mtu)
 
     def answer_through(self, fd4: int, fd6: int) -> None:
-        """Raw ICMP sockets for what inner senders are told, in the interface's namespace; -1 for none."""
+        """Takes raw ICMP sockets in the interface's namespace, through which inner senders are told; -1 for none."""
         self._plane.attach_icmp(fd4, fd6)
 
     def heartbeats(self) -> tuple[int, ...]:
-        """How often each of the plane's threads has gone round; each is woken to do so again."""
+        """How often each of the plane's threads has gone round its loop. Wakes each to do so again."""
         return self._plane.heartbeats()
 
     def on_plane_ready(self) -> None:
-        """The plane's event descriptor is readable."""
+        """Takes what the plane has, when its event descriptor is readable."""
         self._bridge.on_plane_ready()
         self._look_at_memory()
 
     def close(self) -> None:
-        """Down, and all secrets wiped. The plane stays the caller's to close."""
+        """Goes down, and wipes all secrets. The caller closes the plane."""
         self.down()
         self._listen_port.close()
         self._bridge.close()
@@ -146,11 +147,11 @@ class Device:
     # The configuration
 
     def apply(self, change: DeviceChange) -> None:
-        """Carries out a UAPI set operation, whole or not at all. The secret keys in `change` are taken over.
+        """Carries out a UAPI set operation, whole or not at all. Takes over the secret keys in `change`.
 
-        UapiError: the port or the mark can't be had (EADDRINUSE, EACCES, EPERM, ...), and nothing has changed.
-        MemoryError: nothing has changed either, unless memory that was there when it was asked for was taken by others
-        since; core and plane then agree on those peers that could be had.
+        Raises UapiError when the port or the mark can't be had (EADDRINUSE, EACCES, EPERM, ...); nothing has changed.
+        Raises MemoryError, and nothing has changed either, unless others have taken memory since it was reserved: core
+        and plane then agree on those peers that could be had.
         """
         self._reserve(change)
         new_key = self._resolve_key(change)
@@ -171,9 +172,9 @@ class Device:
         self._look_at_memory()
 
     def status(self) -> DeviceStatus:
-        """What a UAPI get operation shows; the keys in it are the device's own, not copies.
+        """The status that a UAPI get operation shows. Its keys are the device's own, not copies.
 
-        Peers are in the order they were added.
+        Peers are in the order in which they were added.
         """
         return DeviceStatus(
             private_key=self._tunnel.private_key,
@@ -184,7 +185,7 @@ class Device:
 
     def stats(self) -> dict[str, int | str]:
         """Counters and switches by name: `counter_*` grow, `offload_*` are 0 or 1, `memory_*` are bytes of the data
-        plane's, the rest are what is now."""
+        plane, and the rest are present values."""
         sockets = self._listen_port.sockets
         stats: dict[str, int | str] = {
             "aead": self._plane.aead,
@@ -216,11 +217,11 @@ class Device:
         return self._listen_port.fwmark
 
     def peers(self) -> list[int]:
-        """All peers, by the ids that core and plane know them by."""
+        """All peers, by the ids that core and plane have for them."""
         return list(self._tunnel.peers())
 
     def endpoint(self, peer: int) -> Endpoint | None:
-        """Where a peer is, and what of ours it spoke to; None when that isn't known, or the peer is gone."""
+        """A peer's endpoint, with the local address that it spoke to; None when unknown, or when the peer is gone."""
         with contextlib.suppress(KeyError):
             addr = self._plane.endpoint(peer)
             if addr is not None:
@@ -228,12 +229,12 @@ class Device:
         return None
 
     def clear_source(self, peer: int) -> None:
-        """Forgets which of our addresses it spoke to, until it speaks again: the route decides. It may be gone."""
+        """Forgets the local address that a peer spoke to: the route decides until it speaks again. It may be gone."""
         with contextlib.suppress(KeyError):
             surely(self._plane.clear_source, peer)
 
     def _look_at_memory(self) -> None:
-        """Each further 64 KiB of keys is locked as they are needed, so that the limit may be met at any time."""
+        """Tells once that keys can't be locked. Each 64 KiB is locked on demand, so it may come at any time."""
         if self._said_unlocked or self._memory_locked():
             return
         self._said_unlocked = True
@@ -249,7 +250,7 @@ class Device:
     # Resolving: may fail, changes nothing
 
     def _resolve_key(self, change: DeviceChange) -> _NewKey | None:
-        """The key to set; None when it stays as it is."""
+        """The key to set; None when it stays the same."""
         if change.private_key is None:
             return None
         private = _taken(change.private_key)
@@ -263,7 +264,7 @@ class Device:
         return _NewKey(private, public_key_of(private_key_from(private)))
 
     def _reserve(self, change: DeviceChange) -> None:
-        """Raises MemoryError when there is no memory for what the change adds."""
+        """Reserves memory for what the change adds. Raises MemoryError when there is none."""
         added = {peer.public_key for peer in change.peers if not peer.remove}
         known = sum(self._tunnel.peer_by_key(public_key) is not None for public_key in added)
         replaced = len(self._tunnel.peers()) - known if change.replace_peers else 0
@@ -331,7 +332,7 @@ class Device:
             self._log.debug(f"{name} removed")
 
     def _change_allowed_ips(self, peer: int, change: PeerChange) -> None:
-        """In the order given, with each run of additions in one call."""
+        """Changes them in the order given, with one call for each run of additions."""
         run: list[Prefix] = []
         for ip, cidr, remove in change.allowed_ips:
             if not remove:
@@ -364,7 +365,7 @@ class Device:
         self._bridge.move()
 
     def rebind(self) -> bool:
-        """Opens the sockets again, beside those there are and on the same port; sessions go on. False: can't be had."""
+        """Opens the sockets again, beside the present ones, on the same port; sessions go on. False when it can't."""
         bound = self._listen_port.rebind()
         self._bridge.move()
         return bound
@@ -374,7 +375,7 @@ class Device:
             self._refusals.ask(endpoint, self.fwmark, told)
 
     def _attach(self, sockets: Sockets, first: bool) -> None:
-        """Sessions go on over new sockets; where there were none, the device comes up."""
+        """Brings sockets into use. Sessions go on over new ones; with the first, the device comes up."""
         surely(self._plane.attach_sockets, sockets.fd4, sockets.fd6)
         if first:
             self._tunnel.up(self._now())
@@ -382,13 +383,13 @@ class Device:
             self._clear_sources()
 
     def _clear_sources(self) -> None:
-        """Another port or mark may mean another route: let the routing table choose again."""
+        """Lets the routing table choose the sources again: another port or mark may mean another route."""
         for peer in self._tunnel.peers():
             self.clear_source(peer)
 
 
 def _taken(key: Secret | bytes) -> Secret:
-    """The key for good; of bytes nothing is left."""
+    """The key as a Secret. Wipes a key that came as bytes."""
     return key if isinstance(key, Secret) else Secret.take(key)
 
 

@@ -1,8 +1,8 @@
-"""What the log says about handshakes: at the default level why there is none, and at debug each step.
+"""Log lines about handshakes: at the default level why there is none, and at debug each step.
 
-A trouble is said once, with its cause and what to check, and once more when it is over; while it lasts, attempts are
-lines at debug alone. A stranger can cause three of these lines, with our public key or a recorded message: all are
-limited, whatever their number. Peers are named by their public keys.
+The log says a trouble once, with its cause and what to check, and once more when it is over. While it lasts, attempts
+are lines at debug alone. A stranger can cause three of these lines, with our public key or a recorded message: all
+three are limited, at whatever rate they come. Lines name peers by their public keys.
 """
 
 import errno
@@ -19,14 +19,14 @@ from pywg.errors import LocalProtocolError
 from pywg.runtime.base.log import Level, Log, key_name, peer_name
 
 REPLAYS = 3
-"""Initiations in a row that are no newer than one before: fewer may be copies that the network made."""
+"""Initiations in a row that are no newer than one before them. Fewer may be copies that the network made."""
 UNKNOWN_KEYS = 64
-"""So many unknown public keys are remembered, to be said once in UNKNOWN_KEY_SECONDS."""
+"""Unknown public keys that are remembered, so that the log says each once in UNKNOWN_KEY_SECONDS."""
 UNKNOWN_KEY_SECONDS = 3600.0
 TRIES_A_QUESTION = 9
-"""Initiations between two questions why an endpoint doesn't answer; the first comes with the second of them."""
+"""Initiations between two questions why an endpoint doesn't answer. The second initiation brings the first."""
 STRANGERS_SECONDS = 300.0
-"""In which strangers get no more than LIMIT_BURST lines."""
+"""Seconds in which strangers can cause no more than LIMIT_BURST lines."""
 
 _KINDS = {MESSAGE_INITIATION: "initiation", MESSAGE_RESPONSE: "response"}
 _ADVICE = {
@@ -43,31 +43,31 @@ _REFUSALS = {
     errno.EACCES: "a firewall rejects",
 }
 _PASSING = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.EDESTADDRREQ})
-"""Not worth a line at the default level: the next attempt may pass, or the peer has to speak first."""
+"""Errors without a line at the default level: the next attempt may pass, or the peer has to speak first."""
 
 
 @dataclass(slots=True)
 class _Story:
-    """What has become of one peer's handshakes."""
+    """The course of one peer's handshakes."""
 
     trouble: str = ""
-    """the kind that was said last; "" when all is well"""
+    """the kind that the log said last; "" when all is well"""
     level: Level = Level.ERROR
-    """at which it was said"""
+    """at which the log said it"""
     seen_at: float = 0.0
     """when it last showed itself"""
     unanswered_since: float | None = None
     tries: int = 0
     replays: int = 0
     endpoint_is_set: bool = False
-    """by configuration: then somebody is expected to answer there"""
+    """by configuration: the operator expects an answer from there"""
 
 
 @dataclass(slots=True)
 class HandshakeLog:
-    """Of one tunnel. `endpoint(peer)` is where a peer is, None when that isn't known or the peer is gone.
+    """The lines of one tunnel. `endpoint(peer)` is a peer's endpoint; None when it is unknown or the peer is gone.
 
-    `ask(endpoint, told)` finds out more about an endpoint that doesn't answer.
+    `ask(endpoint, told)` asks the network about an endpoint that doesn't answer.
     """
 
     log: Log
@@ -82,35 +82,35 @@ class HandshakeLog:
     # Configuration
 
     def endpoint_set(self, peer: int, *, moved: bool) -> None:
-        """By the operator; `moved`: to another than the peer was at."""
+        """The operator set a peer's endpoint; `moved` when it differs from the one before."""
         self._story(peer).endpoint_is_set = True
         if moved:
             self.changed(peer)
 
     def changed(self, peer: int) -> None:
-        """Its endpoint, or our key: what was wrong may be right now, and what is still wrong is said again."""
+        """A peer's endpoint or our key changed: a trouble may be over, and the log says it again if it isn't."""
         self._stories[peer] = _Story(endpoint_is_set=self._story(peer).endpoint_is_set)
 
     def all_changed(self) -> None:
-        """Our key, or the interface: it went down."""
+        """Our key changed, or the interface went down."""
         self._said_no_key = False
         for peer in list(self._stories):
             self.changed(peer)
 
     def removed(self, peer: int) -> None:
-        """Nothing more comes of it."""
+        """The operator removed a peer."""
         self._stories.pop(peer, None)
 
     # What we send
 
     def wanted(self, peer: int) -> None:
-        """There is data for it, and no session."""
+        """The data plane has data for a peer, and no session."""
         if self.tunnel.public_key is None and not self._said_no_key:
             self._said_no_key = True
             self.log.error(f"{self.name(peer)}: no handshake without a private key, and none is set")
 
     def sent(self, peer: int, kind: int) -> None:
-        """A handshake message left."""
+        """A handshake message left for a peer."""
         story = self._story(peer)
         what = _KINDS.get(kind, "message")
         if story.trouble.startswith("sending"):
@@ -141,16 +141,16 @@ class HandshakeLog:
     # What comes of it
 
     def received(self, peer: int, kind: int) -> None:
-        """An authentic handshake message came."""
+        """An authentic handshake message came from a peer."""
         self._story(peer).replays = 0
         self._debug_limited(peer, f"{_KINDS.get(kind, 'message')} received from {self._place(peer)}")
 
     def cookie_received(self, peer: int) -> None:
-        """It wants a cookie in the next message."""
+        """A peer wants a cookie in the next message."""
         self._debug_limited(peer, "cookie reply received: it is under load, and the next message brings the cookie")
 
     def completed(self, peer: int) -> None:
-        """A session is up."""
+        """A session with a peer is up."""
         story = self._story(peer)
         if story.trouble:
             self._over(peer, story, f"handshake with {self._place(peer)} works again")
@@ -158,7 +158,7 @@ class HandshakeLog:
         story.unanswered_since, story.tries, story.replays = None, 0, 0
 
     def given_up(self, peer: int) -> None:
-        """No further initiation is sent until there is new data."""
+        """The core sends a peer no further initiation until there is new data."""
         story = self._story(peer)
         self._debug(peer, f"no answer to {story.tries} initiations: handshake given up")
         if not story.tries:
@@ -170,7 +170,7 @@ class HandshakeLog:
         story.unanswered_since, story.tries = None, 0
 
     def dropped(self, event: Dropped) -> None:
-        """A handshake message was rejected."""
+        """The core rejected a handshake message."""
         place = "" if event.source is None else f" from {format_sock_addr(event.source[:3])}"
         self.log.limited(event.reason, f"handshake message{place} dropped: {event.reason}")
         if event.public_key is None:
@@ -193,9 +193,9 @@ class HandshakeLog:
     # How it is said
 
     def _judge(self, peer: int, story: _Story, *, given_up: bool = False) -> None:
-        """No answer for as long as an attempt lasts, and no better cause seen meanwhile.
+        """Says that there is no answer, after the time of an attempt in which no better cause showed itself.
 
-        New data starts attempts anew, so that the core may never give up what this says.
+        New data starts attempts anew, so the core may never give up an attempt that this tells of.
         """
         since = self.now() if story.unanswered_since is None else story.unanswered_since
         if not given_up and self.now() - since < REKEY_ATTEMPT_TIME:
@@ -238,7 +238,7 @@ class HandshakeLog:
         if story.trouble == kind:
             self._debug_limited(peer, text)
             return
-        # Where it is one of too many, it is said with a later attempt.
+        # A later attempt says what the limit holds back here.
         if self.log.limited("handshake trouble", f"{self.name(peer)}: {text}", level):
             story.trouble, story.level = kind, level
 
@@ -247,12 +247,12 @@ class HandshakeLog:
         self.log.limited("handshake trouble over", f"{self.name(peer)}: {text}", story.level)
 
     def _debug(self, peer: int, text: str) -> None:
-        """A step of our own, whose timers limit it."""
+        """Tells a step of our own, whose timers limit it."""
         if self.log.level >= Level.DEBUG:
             self.log.debug(f"{self.name(peer)}: {text}")
 
     def _debug_limited(self, peer: int, text: str) -> None:
-        """A step that a peer, or a stranger, takes at will."""
+        """Tells a step that a peer or a stranger can cause at will, and so limits it."""
         if self.log.level >= Level.DEBUG:
             self.log.limited("handshake step", f"{self.name(peer)}: {text}")
 

@@ -1,10 +1,10 @@
-"""The listen port of a device, and its mark: what is asked for is had, or refused at once, also while it is down.
+"""A device's listen port and mark. The operator gets them, or an error, at once, also while the device is down.
 
     down    a port that was asked for by number is held: the sockets are open, and what they receive is dropped. It is
             given up when the interface, once up, is set down again, as the kernel's WireGuard and wireguard-go do
-    up      the sockets are in use; where they can't be had, it is tried again each BIND_RETRY_S, and the log says so
+    up      the sockets are in use; where they can't be had, it tries again each BIND_RETRY_S, and the log says so
 
-Port 0 leaves the choice to the moment when the interface is set up. This module knows no socket call and no loop.
+The kernel chooses for port 0 when the interface is set up. This module knows no socket call and no event loop.
 """
 
 import errno
@@ -23,9 +23,9 @@ OpenSockets = Callable[[int, int], Sockets]
 
 
 class ListenPort:
-    """`attach(sockets, first)` brings sockets into use, in place of those before unless they are the first.
+    """Calls `attach(sockets, first)` to bring sockets into use, in place of those before unless they are the first.
 
-    `try_again` is called where `up` is to be called again.
+    Calls `try_again` when the device is to call `up` again.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class ListenPort:
         log: Log,
     ) -> None:
         self.number = 0
-        """What a get operation shows: the port of the sockets, or of those there are going to be; 0 for any."""
+        """The port that a get operation shows: of the sockets, or of those to be opened; 0 for any."""
         self.fwmark = 0
         self._open_sockets = open_sockets
         self._attach = attach
@@ -48,17 +48,17 @@ class ListenPort:
         self._asked = 0
         self._wanted_up = False
         self.sockets: Sockets | None = None
-        """Those that are open, whether in use or held."""
+        """Open sockets, whether in use or held."""
         self._retry: TimerHandle | None = None
         self._trouble = ""
 
     @property
     def in_use(self) -> bool:
-        """Whether there are sockets that `attach` was called with."""
+        """Whether there are sockets that `attach` got."""
         return self._wanted_up and self.sockets is not None
 
     def resolve(self, number: int | None, fwmark: int | None) -> Sockets | None:
-        """New sockets, open beside the present ones, where a change asks for them (None: it doesn't mention it).
+        """New sockets, open beside the present ones, where a change asks for them (None: it doesn't mention that).
 
         None when the present ones stay; a new mark is then on them. Raises UapiError, and nothing has changed.
         """
@@ -77,7 +77,7 @@ class ListenPort:
         return None
 
     def apply(self, number: int | None, fwmark: int | None, sockets: Sockets | None) -> None:
-        """The same change, with what `resolve` returned for it. Can't fail."""
+        """Applies the same change, with the sockets that `resolve` returned for it. Can't fail."""
         if fwmark is not None:
             self.fwmark = fwmark
         if number is not None:
@@ -88,7 +88,7 @@ class ListenPort:
             self._close_sockets()
 
     def up(self) -> None:
-        """The interface is up: the sockets that are held come into use, or new ones."""
+        """The interface is up: brings the held sockets into use, or new ones."""
         self._wanted_up = True
         cancel(self._retry)
         held, self.sockets = self.sockets, None
@@ -110,7 +110,7 @@ class ListenPort:
         self._take(sockets)
 
     def down(self) -> None:
-        """The interface is down. What was in use is closed: nobody may use it any more. What is held stays."""
+        """The interface is down: closes sockets in use, which no thread may use any more. Held sockets stay."""
         if not self._wanted_up:
             return
         self._wanted_up = False
@@ -119,7 +119,7 @@ class ListenPort:
         self._close_sockets()
 
     def rebind(self) -> bool:
-        """Opens the sockets again, beside those there are and on the same port. False: can't be had."""
+        """Opens the sockets again, beside the present ones and on the same port. False when they can't be had."""
         if self.sockets is None:
             return True
         try:
@@ -131,7 +131,7 @@ class ListenPort:
         return True
 
     def close(self) -> None:
-        """Down, and nothing is held. Idempotent."""
+        """Goes down, and holds nothing. Idempotent."""
         self.down()
         self._close_sockets()
 
@@ -149,7 +149,7 @@ class ListenPort:
             old.close()
 
     def _open_again(self) -> Sockets:
-        """On the port there was; where it was not asked for by number and is another's now, on any."""
+        """Sockets on the port of before; on any, if another program has it and the operator named no number."""
         try:
             return self._open_sockets(self.number, self.fwmark)
         except BindError as error:

@@ -1,4 +1,4 @@
-"""The contract of a data plane: what a device asks of it. `pywg._fastpath.Plane` says what each of these does."""
+"""The contract of a data plane: the methods that a device calls. `pywg._fastpath.Plane` says what each does."""
 
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 Addr: TypeAlias = tuple[bytes, int, int, bytes, int]
-"""Packed IP, port, scope id, and of ours: packed IP or b"", interface index or 0."""
+"""Packed IP, port and scope id of the peer; packed local IP or b"", and local interface index or 0."""
 
 
 class DataPlane(Protocol):
-    """A method that names a peer raises KeyError where there is none."""
+    """A data plane. A method that names a peer raises KeyError where there is none."""
 
     @property
     def aead(self) -> str: ...

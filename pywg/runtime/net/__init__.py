@@ -1,1 +1,1 @@
-"""What only Linux has: the TUN, UDP sockets and their binding, links, routes, ICMP, and the release of the kernel."""
+"""Parts that only Linux has: TUN, UDP sockets and their binding, links, routes, ICMP, and the kernel's release."""

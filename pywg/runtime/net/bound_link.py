@@ -1,4 +1,4 @@
-"""The device that the UDP sockets are bound to: when one of its name comes back, they are opened again."""
+"""The device that the UDP sockets are bound to. When one of its name comes back, they are opened again."""
 
 import os
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from pywg.runtime.base.system import Sources
 
 
 class BoundLink:
-    """Keeps `bound` on the device called `name`, which is looked at when links or addresses change."""
+    """Keeps `bound` on the device called `name`. RouteWatcher calls `look` when links or addresses change."""
 
     def __init__(
         self, bound: Sources, name: str, log: Log, *, index_of: Callable[[bytes], int] = interface_index
@@ -21,7 +21,7 @@ class BoundLink:
         self._there = True
 
     def look(self) -> bool:
-        """False: the device is there, and its address is not yet: to be looked at again."""
+        """False when the device is there and its address is not yet: the caller looks again."""
         try:
             index = self._index_of(os.fsencode(self.name))
         except OSError:

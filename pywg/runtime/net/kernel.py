@@ -1,7 +1,7 @@
-"""What the running kernel is by its release, and which faults are known of it.
+"""The release of the running kernel, and the faults that are known of it.
 
-A release says what a kernel was made from, not what its maker put back or took out. So what is decided here can be
-decided otherwise by an option.
+A release says what a kernel was made from, not what its maker put back or took out. So an option can overrule what this
+module decides.
 """
 
 import os
@@ -14,13 +14,13 @@ _CANDIDATE: Final = re.compile(r"[-.~_+]rc(\d{1,4})(?![0-9a-z])", re.ASCII)
 
 
 class Release(NamedTuple):
-    """Versions in their order: candidates come before what they became."""
+    """A release. Releases compare in their order: candidates come before what they became."""
 
     major: int
     minor: int
     patch: int
     candidate: int
-    """7 for -rc7; for what is no candidate, more than for any"""
+    """7 for -rc7; more than for any candidate when it is none"""
 
 
 UNKNOWN: Final = Release(0, 0, 0, _FINAL)
@@ -29,7 +29,7 @@ _EQUAL_TAIL_UNTIL: Final = Release(7, 1, 0, 5)
 
 
 def parse_release(text: str) -> Release:
-    """What uname(2) calls the release, with whatever a distribution has added: UNKNOWN when it has another form.
+    """The release in the text of uname(2), to which a distribution may have added; UNKNOWN for another form.
 
     "7.1.0-rc5+" and Fedora's "7.1.0-0.rc5.45.fc45.x86_64" are candidates, "7.0.2-6-pve" and "6.18.3-rci" are none.
     """
@@ -42,7 +42,7 @@ def parse_release(text: str) -> Release:
 
 
 def release() -> Release:
-    """Of the running kernel."""
+    """The release of the running kernel."""
     try:
         return parse_release(os.uname().release)
     except OSError:

@@ -1,8 +1,8 @@
-"""Follows one TUN interface: up or down, its MTU, its deletion, also after a move to another network namespace.
+"""The watcher of one TUN interface: up or down, its MTU, its deletion, also after a move to another network namespace.
 
-Nothing is parsed out of a notification. A message of rtnetlink's link group is a hint that something changed
-somewhere; what is true now is then asked for. So no order of messages, and no overflow of the socket, can leave a
-wrong state, and since the subscription comes before the first question nothing is missed.
+The watcher parses no notification. A message of rtnetlink's link group is a hint that something changed somewhere, and
+the watcher then asks for the present state. So no order of messages, and no overflow of the socket, can leave a wrong
+state. The subscription comes before the first question, so that nothing is missed.
 """
 
 import errno
@@ -21,7 +21,7 @@ from pywg.runtime.net.netlink import Hints, Questions, messages, number
 from pywg.runtime.net.tun import tun_name
 
 RECHECK_S = 1.0
-"""Seconds from a look that failed to the next."""
+"""Seconds from a look that failed to the next look."""
 _RTMGRP_LINK = 1
 _RTM_GETLINK = 18
 _RTM_GETNSID = 90
@@ -33,7 +33,7 @@ SIOCGSKNS = 0x894C
 class LinkWatcher:
     """Calls `changed(state)` for the first state and each new one, and `gone()` once when the interface is deleted.
 
-    A state that couldn't be asked for, or was told in vain as `changed` raised, is looked for again.
+    It looks again for a state that the kernel did not tell, or for which `changed` raised.
     """
 
     def __init__(self, tun_fd: int, changed: Callable[[LinkState], None], gone: Callable[[], None], log: Log) -> None:
@@ -48,13 +48,13 @@ class LinkWatcher:
         self._questions: Questions | None = None
 
     def start(self, loop: Loop) -> None:
-        """Subscribes; the first state is told in the loop's next turn.
+        """Subscribes. The first state comes in the event loop's next turn.
 
-        Raises TunError when the kernel has no rtnetlink for us.
+        Raises TunError when the kernel has no rtnetlink for this process.
         """
         try:
             self._questions = Questions()
-            # All namespaces: the interface may be moved to another, and is then heard of from there.
+            # All namespaces: the operator may move the interface to another, and the hints then come from there.
             self._hints = Hints(_RTMGRP_LINK, loop, self._on_hint, self._log, all_namespaces=True)
         except OSError as error:
             code = error.errno or errno.EIO
@@ -64,7 +64,7 @@ class LinkWatcher:
         loop.call_soon(self._look)
 
     def close(self) -> None:
-        """Idempotent; nothing is called afterwards."""
+        """Calls nothing afterwards. Idempotent."""
         cancel(self._again)
         for end in (self._hints, self._questions):
             if end is not None:
@@ -87,21 +87,21 @@ class LinkWatcher:
             if state != self._state:
                 self._changed(state)
                 self._state = state
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the end
+        except Exception as error:  # noqa: BLE001 - no error may end the watcher
             code = error.errno if isinstance(error, OSError) else None
             if code in (errno.EBADFD, errno.EBADF):
                 self.close()
                 self._gone()
-            elif code != errno.ENODEV:  # that is between two namespaces, or renamed this moment: its end is a hint
+            elif code != errno.ENODEV:  # ENODEV: on the way between namespaces, or just renamed, whose end is a hint
                 tell(self._log, "the interface's state", error)
                 if self._loop is not None:
                     self._again = self._loop.call_later(RECHECK_S, self._look)
 
 
 def read_state(tun_fd: int, questions: Questions) -> LinkState:
-    """The present state of the interface behind `tun_fd`, in whichever namespace it is.
+    """The present state of the interface behind `tun_fd`, in any namespace. `questions` asks in this one.
 
-    OSError EBADFD: the interface was deleted; ENODEV: it is on the move. `questions` asks in this namespace.
+    Raises OSError: EBADFD when the interface was deleted, ENODEV while it moves.
     """
     attributes: dict[str, object] = {"IFLA_IFNAME": os.fsencode(tun_name(tun_fd))}
     namespace = _namespace_of(tun_fd, questions)
@@ -112,9 +112,9 @@ def read_state(tun_fd: int, questions: Questions) -> LinkState:
 
 
 def _namespace_of(tun_fd: int, questions: Questions) -> int | None:
-    """The id, as seen from here, of the namespace the interface was moved to.
+    """The id, as seen from here, of the namespace that the interface was moved to.
 
-    None when it is in ours (or can't be told).
+    None when it is in ours, or when the kernel doesn't tell.
     """
     try:
         fd = fcntl.ioctl(tun_fd, TUNGETDEVNETNS)

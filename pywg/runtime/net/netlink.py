@@ -1,9 +1,9 @@
 """rtnetlink(7) for the runtime: questions with their answers, and hints that something has changed.
 
-The messages are pyroute2's own classes, without its front door: `import pyroute2` runs a package __init__ that brings
-in everything the library can do, which costs a small daemon more memory and time than the rest of it together.
-The few modules with the messages need none of that, so they are imported below a bare package of the same name, and
-taken out of sys.modules again: whoever imports pyroute2 later gets it as if nobody had.
+The messages are pyroute2's own classes, without its front door: `import pyroute2` runs a package __init__ that imports
+all of the library, which costs a small daemon more memory and time than the rest of it together. The few modules with
+the messages need none of that. So this module imports them below a bare package of the same name, and takes them out of
+sys.modules again: a later import of pyroute2 finds it as if it had not been imported.
 """
 
 import contextlib
@@ -30,14 +30,14 @@ _SOL_NETLINK = 270
 _NETLINK_LISTEN_ALL_NSID = 8
 _REPLY_LEN = 1 << 16
 _HINTS_A_WAKE_UP = 1024
-"""More than a socket buffer of the default length holds: after so many, what is left is newer than the wake-up."""
+"""Hints taken at a wake-up: more than a socket buffer of the default length holds, so that the rest are newer."""
 
 Message: TypeAlias = Any
 """An nlmsg of pyroute2: a dict of the fixed fields, with `get_attr(name)` for attributes."""
 
 
 class Messages(NamedTuple):
-    """pyroute2's classes for the messages that are used here."""
+    """pyroute2's classes for the messages of this daemon."""
 
     link: Message
     route: Message
@@ -48,11 +48,11 @@ class Messages(NamedTuple):
 
 @functools.cache
 def messages() -> Messages:
-    """The classes, imported when first asked for. Raises ImportError where pyroute2 is not installed."""
+    """The classes, imported with the first call. Raises ImportError where pyroute2 is not installed."""
     if _PACKAGE not in sys.modules:
         with contextlib.suppress(ImportError, AttributeError), _bare_package():
             return _import_messages()
-    return _import_messages()  # through the front door: somebody has opened it, or there is no other way in
+    return _import_messages()  # the front door: pyroute2 is imported already, or there is no other way
 
 
 def _import_messages() -> Messages:
@@ -66,7 +66,7 @@ def _import_messages() -> Messages:
 
 @contextlib.contextmanager
 def _bare_package() -> Iterator[None]:
-    """In the body, pyroute2 is a package whose modules can be imported and whose __init__ has not run."""
+    """Makes pyroute2, in the body, a package whose modules can be imported and whose __init__ has not run."""
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or spec.submodule_search_locations is None:
         raise ModuleNotFoundError(f"No module named {_PACKAGE!r}", name=_PACKAGE)
@@ -82,12 +82,12 @@ def _bare_package() -> Iterator[None]:
 
 
 class Questions:
-    """Asks the kernel, in the network namespace where this was made, one thing at a time."""
+    """Questions to the kernel, one at a time, in the network namespace where this was made."""
 
     def __init__(self) -> None:
-        """Raises OSError when the kernel has no rtnetlink for us."""
+        """Raises OSError when the kernel has no rtnetlink for this process."""
         self.socket = _open(groups=0)
-        """What the questions go through, to ask which namespace that is."""
+        """The socket of the questions. It tells which namespace that is."""
         self._sequence = 0
 
     def close(self) -> None:
@@ -97,19 +97,19 @@ class Questions:
     def ask(self, kind: int, form: Message, fields: Mapping[str, int], attributes: Mapping[str, object]) -> Message:
         """The one message that answers `kind` (RTM_GET...), decoded as `form`.
 
-        Raises OSError with the kernel's errno; EPROTO when it didn't answer, or not in this form.
+        Raises OSError with the kernel's errno; EPROTO when the kernel didn't answer, or not in this form.
         """
         return self.put(encode(kind, form, fields, attributes), form)
 
     def put(self, question: bytearray, form: Message) -> Message:
-        """As `ask`, for a question that is encoded already. Its sequence number is set in place."""
+        """As `ask`, for an encoded question. Sets its sequence number in place."""
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         question[_SEQUENCE] = self._sequence.to_bytes(4, sys.byteorder)
         self.socket.send(question)
         return self._answer(form)
 
     def _answer(self, form: Message) -> Message:
-        """rtnetlink answers while the question is being sent, so there is nothing to wait for."""
+        """The answer, which is there at once: rtnetlink answers while the question is being sent."""
         while True:
             try:
                 data = self.socket.recv(_REPLY_LEN)
@@ -118,7 +118,7 @@ class Questions:
             kind = int.from_bytes(data[_TYPE], sys.byteorder)
             sequence = int.from_bytes(data[_SEQUENCE], sys.byteorder)
             if sequence != self._sequence:
-                continue  # to a question that was given up
+                continue  # the answer to a question that was given up
             if kind == _NLMSG_ERROR:
                 code = -decode(messages().error, data)["error"]
                 raise OSError(code, os.strerror(code))
@@ -126,18 +126,18 @@ class Questions:
 
 
 class Hints:
-    """Hears in an event loop that something in some multicast groups has changed. What it is has to be asked for.
+    """Hints, in an event loop, that something in some multicast groups has changed. The watcher asks what it is.
 
-    `heard()` is called when there are hints, until `close`. It takes them, or pauses. An error that it raises is told,
-    and it is called again a little later.
+    Calls `heard()` when there are hints, until `close`. The callback takes them, or pauses. The log tells an error that
+    it raises, and the call comes again a little later.
     """
 
     def __init__(
         self, groups: int, loop: Loop, heard: Callable[[], None], log: Log, *, all_namespaces: bool = False
     ) -> None:
-        """`groups` is a mask of RTMGRP_... Raises OSError when the kernel has no rtnetlink for us.
+        """`groups` is a mask of RTMGRP_... Raises OSError when the kernel has no rtnetlink for this process.
 
-        `all_namespaces`: also of namespaces that have an id in this one. Without the privilege, of this one only.
+        `all_namespaces`: hints also of namespaces that have an id in this one. Without the privilege, of this one only.
         """
         self._socket = _open(groups)
         if all_namespaces:
@@ -147,7 +147,7 @@ class Hints:
         self._reader.start()
 
     def take_all(self) -> None:
-        """Takes all that there are. Hints that were lost (ENOBUFS) were hints too. Raises OSError for other errors."""
+        """Takes all hints that wait. Lost hints (ENOBUFS) were hints too. Raises OSError for other errors."""
         for _ in range(_HINTS_A_WAKE_UP):
             try:
                 self._socket.recv(1)
@@ -158,21 +158,21 @@ class Hints:
                     raise
 
     def pause(self) -> None:
-        """However many more come, they wait in the socket."""
+        """Stops calling. Further hints wait in the socket."""
         self._reader.pause()
 
     def resume(self) -> None:
-        """After `pause`. What has waited is heard at once."""
+        """Calls again after `pause`, at once for hints that have waited."""
         self._reader.start()
 
     def close(self) -> None:
-        """Idempotent; nothing is called afterwards."""
+        """Calls nothing afterwards. Idempotent."""
         self._reader.close()
         self._socket.close()
 
 
 def encode(kind: int, form: Message, fields: Mapping[str, int], attributes: Mapping[str, object]) -> bytearray:
-    """A question of type `kind`; its attributes are in the order given."""
+    """A question of type `kind`, with its attributes in the order given."""
     question = form()
     question.update(fields)
     question["attrs"] = list(attributes.items())
@@ -183,7 +183,7 @@ def encode(kind: int, form: Message, fields: Mapping[str, int], attributes: Mapp
 
 
 def decode(form: Message, data: bytes) -> Message:
-    """One message. Raises OSError EPROTO when `data` isn't one of this form."""
+    """A message of form `form`. Raises OSError EPROTO when `data` isn't one."""
     message = form(data)
     try:
         message.decode()

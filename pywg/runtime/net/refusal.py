@@ -1,9 +1,9 @@
-"""Why an endpoint doesn't answer: whether its host, or a router on the way, refuses datagrams with ICMP.
+"""Refusals of an endpoint that doesn't answer: its host, or a router on the way, refuses datagrams with ICMP.
 
-The kernel tells that of connected sockets. Ours aren't, and asking for it there (IP_RECVERR) would make it an error of
-the next packet to any peer, at the will of an attacker who forges ICMP. So an empty datagram, which no WireGuard
-answers, goes to the endpoint from a socket of its own, connected, with the mark and the binding of the others; what
-comes back within PATIENCE_S is its pending error.
+The kernel tells that of connected sockets. The device's sockets aren't connected, and with IP_RECVERR on them a refusal
+would be an error of the next packet to any peer, at the will of an attacker that forges ICMP. So each question sends an
+empty datagram, which no WireGuard answers, from a connected socket of its own, with the mark and the binding of the
+device's. A refusal that comes back within PATIENCE_S is the pending error of that socket.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from pywg.runtime.net.sockets import bind_device, new_socket, signed_mark, targe
 PATIENCE_S = 1.0
 """Seconds from a question to its answer."""
 MOST_QUESTIONS = 16
-"""At one time; further ones are left out."""
+"""Questions at one time; further ones are left out."""
 
 IP_RECVERR = 11
 IPV6_RECVERR = 25
@@ -37,7 +37,7 @@ class Refusals:
     def ask(self, endpoint: Endpoint, fwmark: int, told: Callable[[int], None]) -> None:
         if len(self._open) >= MOST_QUESTIONS:
             return
-        with contextlib.suppress(OSError):  # what fails here fails for the sockets in use, which tell it
+        with contextlib.suppress(OSError):  # what fails here fails for the sockets in use too, and is told there
             sock = self._connected(endpoint, fwmark)
             self._open.add(sock)
             self._call_later(PATIENCE_S, lambda: self._look(sock, told))
@@ -57,7 +57,7 @@ class Refusals:
             if self._binding.address(family):
                 sock.bind(target(self._binding, family, 0, ifindex))
             level, option = (socket.IPPROTO_IP, IP_RECVERR) if four else (socket.IPPROTO_IPV6, IPV6_RECVERR)
-            sock.setsockopt(level, option, 1)  # also of what may pass, such as an unreachable network
+            sock.setsockopt(level, option, 1)  # errors that may pass too, such as an unreachable network
             ip = format_ip(endpoint.ip)
             sock.connect((ip, endpoint.port) if four else (ip, endpoint.port, 0, endpoint.scope_id))
             sock.send(b"")

@@ -1,13 +1,13 @@
-"""Sticky sources that stop being right: each is checked when routes, rules, addresses or links change.
+"""The watcher of routes: checks sticky sources when routes, rules, addresses or links change.
 
-So is the device that the sockets are bound to, before them.
+Before them it checks the device that the sockets are bound to.
 
-A peer is answered from the address it spoke to. That is dropped, and the routing table chooses again, when the address
-is no longer ours, or when the way to the peer leaves by another interface than the one it was heard on, or by none.
-The kernel's WireGuard looks at each packet (send4 and send6 in drivers/net/wireguard/socket.c); here the sockets are
-the kernel's, so the same questions are asked when rtnetlink hints that an answer may have changed. A hint is never
-parsed, so none can be misread, and losing some is a hint too. All this is about the namespace of the UDP sockets, in
-which the daemon was started, wherever its interface is.
+The data plane answers a peer from the address that the peer spoke to. The watcher drops that source, and the routing
+table chooses again, when the address is no longer ours, or when the route to the peer leaves by another interface than
+the one on which the peer was heard, or by none. The kernel's WireGuard looks at each packet (send4 and send6 in
+drivers/net/wireguard/socket.c). Here the kernel owns the sockets, so the watcher asks the same questions when rtnetlink
+hints that an answer may have changed. It parses no hint, so it can misread none, and lost hints are hints too. All this
+is about the namespace of the UDP sockets, in which the daemon was started, wherever its interface is.
 """
 
 import errno
@@ -26,24 +26,24 @@ from pywg.runtime.net.bound_link import BoundLink
 from pywg.runtime.net.netlink import Hints, Message, Questions, encode, messages, number
 
 DEBOUNCE_S = 0.05
-"""Seconds from the first hint to the check: what changes together is checked together."""
+"""Seconds from the first hint to the check, so that one check finds what changes together."""
 RECHECK_S = 1.0
-"""Seconds from a check that dropped a source to one more: a packet that was on its way may have brought it back. Also
-from one that failed, or found the device that the sockets are bound to without its address."""
+"""Seconds from a check that dropped a source to one more: a packet on its way may have brought it back. Also from a
+check that failed, or that found the device that the sockets are bound to without its address."""
 SLICE_S = 0.002
 """Seconds of checking at a time."""
 DUTY_CYCLE = 1 / 4
-"""Of the loop's time while a check goes on: the rest is for other things."""
+"""Share of the event loop's time while a check goes on; the rest is for other work."""
 BACKOFF = 4
-"""The next check waits for at least so many times the last one's work: routes that never rest cost an eighth of a
+"""The next check waits for at least so many times the work of the last: routes that never rest cost an eighth of a
 CPU, however many peers there are."""
 
 _RTM_GETADDR = 22
 _RTM_GETROUTE = 26
 _DESTINATION = 16 + 12 + 4
-"""Where the value of the first attribute of a question for a route is: after nlmsghdr, rtmsg and rtattr."""
+"""Offset of the first attribute's value in a question for a route: after nlmsghdr, rtmsg and rtattr."""
 _GROUPS = (
-    0x1  # RTMGRP_LINK: routes over a link that goes down end without a word of their own
+    0x1  # RTMGRP_LINK: the kernel sends no message about the routes of a link that goes down
     | 0x10  # RTMGRP_IPV4_IFADDR
     | 0x40  # RTMGRP_IPV4_ROUTE
     | 0x80  # RTMGRP_IPV4_RULE
@@ -61,11 +61,11 @@ _WRONG = frozenset(
         errno.ENODEV,  # the interface of a link-local address is gone
     }
 )
-"""What the kernel says when the source is no good. Anything else, such as no memory, says nothing about it."""
+"""Errors by which the kernel says that a source is wrong. Others, such as no memory, say nothing about it."""
 
 
 class RouteWatcher:
-    """Keeps the sources of a device right, from `start` to `close`. A failure of rtnetlink is logged, never raised."""
+    """Keeps the sources of a device right, from `start` to `close`. Logs a failure of rtnetlink, and never raises."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class RouteWatcher:
         self._last_look = False
 
     def start(self, loop: Loop) -> None:
-        """Subscribes. Without rtnetlink, sources stay until sending from them fails."""
+        """Subscribes. Without rtnetlink, a source stays until sending from it fails."""
         try:
             self._questions = self._open_questions()
             self._hints = self._open_hints(_GROUPS, loop, self._on_hint, self._log)
@@ -109,7 +109,7 @@ class RouteWatcher:
         self._loop = loop
 
     def close(self) -> None:
-        """Idempotent; nothing happens afterwards."""
+        """Does nothing afterwards. Idempotent."""
         cancel(self._timer)
         for end in (self._hints, self._questions):
             if end is not None:
@@ -119,16 +119,16 @@ class RouteWatcher:
     # When: hint -> debounce -> slices of one check -> listening again, and perhaps one more check
 
     def _call_later(self, delay: float, callback: Callable[[], None]) -> None:
-        """The one thing that comes next."""
+        """Sets the one step that comes next."""
         cancel(self._timer)
         if self._loop is not None:
             self._timer = self._loop.call_later(delay, functools.partial(self._go_on, callback))
 
     def _go_on(self, callback: Callable[[], None]) -> None:
-        """An error ends this check and not the watching."""
+        """Takes the next step. An error ends this check, and not the watcher."""
         try:
             callback()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the end
+        except Exception as error:  # noqa: BLE001 - no error may end the watcher
             tell(self._log, "route changes", error)
             self._pending.clear()
             self._call_later(RECHECK_S, self._begin)
@@ -150,7 +150,7 @@ class RouteWatcher:
         self._hints.pause()
         try:
             self._hints.take_all()
-        except OSError as error:  # all are checked none the less, and how often is bounded
+        except OSError as error:  # the check goes on all the same, and its rate is bounded
             tell(self._log, "rtnetlink", error)
         self._unbound = self._bound is not None and not self._bound.look()
         self._pending.extend(self._sources.peers())
@@ -191,7 +191,7 @@ class RouteWatcher:
             self._dropped = True
 
     def _holds(self, addr: Endpoint) -> bool:
-        """Whether what is sent to `addr` can leave from its local address, and leaves by its local interface."""
+        """Whether a datagram to `addr` can leave from its local address, and leaves by its local interface."""
         ip, _, scope, local_ip, local_ifindex = addr
         try:
             return self._is_ours(local_ip, scope) and self._interface_to(ip, scope, local_ip) == local_ifindex
@@ -199,7 +199,7 @@ class RouteWatcher:
             return error.errno not in _WRONG
 
     def _interface_to(self, ip: bytes, scope: int, local_ip: bytes) -> int:
-        """The index of the interface by which a packet would leave. Raises OSError when there is no way."""
+        """The index of the interface by which a packet would leave. Raises OSError when there is no route."""
         question = self._routes.get((local_ip, scope))
         if question is None:
             question = self._routes[local_ip, scope] = self._route_question(scope, local_ip)
@@ -207,7 +207,7 @@ class RouteWatcher:
         return number(self._put(question, messages().route), "RTA_OIF")
 
     def _route_question(self, scope: int, local_ip: bytes) -> bytearray:
-        """Which way to a destination that is yet to be filled in: encoding takes longer than all the rest together."""
+        """A question for a route; its destination is filled in later, as encoding takes longer than all the rest."""
         family = socket.AF_INET if len(local_ip) == 4 else socket.AF_INET6
         bits = len(local_ip) * 8
         attributes: dict[str, object] = {
@@ -221,7 +221,7 @@ class RouteWatcher:
         return encode(_RTM_GETROUTE, messages().route, {"family": family, "dst_len": bits, "src_len": bits}, attributes)
 
     def _is_ours(self, local_ip: bytes, scope: int) -> bool:
-        """Whether the address is assigned. For IPv4, asking for the route asks this too."""
+        """Whether the address is assigned. For IPv4, the question for the route asks this too."""
         if len(local_ip) == 4:
             return True
         key = local_ip, scope

@@ -1,7 +1,7 @@
 """The UDP sockets of a device: IPv4 and IPv6 on the same port, as the data plane wants them.
 
-A host without IPv6 (or without IPv4) gets one socket. The sockets stay in the network namespace the daemon was born in,
-wherever its interface goes. Nothing here reads or sends.
+A host without IPv6 (or without IPv4) gets one socket. The sockets stay in the network namespace in which the daemon was
+started, wherever its interface goes. This module neither reads nor sends datagrams of the tunnel.
 """
 
 import contextlib
@@ -18,12 +18,12 @@ from pywg.runtime.base.binding import EVERYWHERE, Binding, is_link_local
 from pywg.runtime.net import kernel
 
 SOCKET_BUFFER_LEN = 7 << 20
-"""Bytes asked for in each direction: what wireguard-go takes, and enough for 5 ms at 10 Gb/s."""
+"""Bytes of buffer asked for in each direction: what wireguard-go takes, and enough for 5 ms at 10 Gb/s."""
 PORT_TRIES = 100
-"""How often a free port is chosen anew when the other family has it taken."""
+"""Free ports that are tried, while the port that is free in one family is taken in the other."""
 
 _HELD_MOST = 1000
-"""Datagrams: far more than the smallest buffer holds, and the loop ends however fast they come."""
+"""Datagrams dropped after `hold`: far more than the smallest buffer holds, and bounded, however fast they come."""
 _SO_BINDTOIFINDEX = 62
 SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
@@ -33,9 +33,9 @@ IP_MTU_DISCOVER = 10
 _IP_PMTUDISC_DONT = 0
 UDP_GRO = 104
 _UDP_GRO_SINCE = (5, 12)
-"""The kernel from which on UDP_GRO can be read back, and is sound (wireguard-go has the same gate)."""
+"""The first kernel on which UDP_GRO can be read back, and is sound (wireguard-go has the same gate)."""
 _NO_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EADDRNOTAVAIL})
-"""What a host says that has no such address family, or has it disabled."""
+"""Errors of a host that has no such address family, or has it disabled."""
 
 SocketFactory: TypeAlias = Callable[[socket.AddressFamily], socket.socket]
 
@@ -137,7 +137,7 @@ def open_sockets(
 
 @dataclass(slots=True)
 class _Opening:
-    """What both sockets have in common."""
+    """Options of both sockets."""
 
     fwmark: int
     udp_gro: bool
@@ -146,7 +146,7 @@ class _Opening:
     ifindex: int = 0
 
     def open_one(self, family: socket.AddressFamily, port: int) -> socket.socket | None:
-        """One bound socket, or None when the host doesn't have the family, or it isn't wanted."""
+        """One bound socket; None when the host lacks the family, or the binding doesn't want it."""
         if not self.binding.opens(family):
             return None
         try:
@@ -195,7 +195,7 @@ def _set_buffer(sock: socket.socket, option: int, forced: int) -> None:
 
 
 def _try_option(sock: socket.socket, level: int, option: int, value: int = SOCKET_BUFFER_LEN) -> None:
-    """Sets what makes things faster and isn't needed."""
+    """Sets an option that makes things faster and isn't needed."""
     try:
         sock.setsockopt(level, option, value)
     except OSError:
@@ -203,7 +203,7 @@ def _try_option(sock: socket.socket, level: int, option: int, value: int = SOCKE
 
 
 def bind_device(sock: socket.socket, binding: Binding) -> int:
-    """Binds an unbound socket to the device of `binding`; the device's index, 0 without one.
+    """Binds an unbound socket to the device of `binding`. Returns the device's index, 0 without one.
 
     Raises BindError: ENODEV, or EPERM (Linux before 5.7 wants CAP_NET_RAW).
     """
@@ -222,7 +222,7 @@ def bind_device(sock: socket.socket, binding: Binding) -> int:
 
 
 def target(binding: Binding, family: socket.AddressFamily, port: int, ifindex: int) -> tuple[object, ...]:
-    """What bind(2) takes."""
+    """The address for bind(2)."""
     address = binding.address(family)
     if family == socket.AF_INET6:
         return address or "::", port, 0, ifindex if address and is_link_local(parse_ip(address)) else 0
@@ -230,7 +230,7 @@ def target(binding: Binding, family: socket.AddressFamily, port: int, ifindex: i
 
 
 def signed_mark(mark: int) -> int:
-    """setsockopt takes an int; the kernel reads the same 32 bits."""
+    """The mark as an int, which setsockopt takes; the kernel reads the same 32 bits."""
     return mark - (1 << 32) if mark >> 31 else mark
 
 

@@ -1,8 +1,7 @@
 """The TUN interface: made, or taken over from WG_TUN_FD, and handed to the data plane as a descriptor.
 
-Linux Documentation/networking/tuntap.rst and include/uapi/linux/if_tun.h. With the virtio header the kernel passes
-packets of up to 64 KiB, unsegmented and without a checksum; every kernel that lacks a part of it gets the next
-simpler form.
+See Linux Documentation/networking/tuntap.rst and include/uapi/linux/if_tun.h. With the virtio header the kernel passes
+packets of up to 64 KiB, unsegmented and without a checksum. A kernel that lacks a part of it gets a simpler form.
 """
 
 import contextlib
@@ -20,9 +19,9 @@ from pywg.runtime.base.in_use import name_taken
 from pywg.runtime.base.libc import CAP_NET_ADMIN, permitted_capabilities
 
 DEFAULT_MTU = 1420
-"""What wireguard-go and the kernel set: 1500 less IPv6, UDP and WireGuard's own headers."""
+"""The MTU of wireguard-go and of the kernel: 1500 less the headers of IPv6, UDP and WireGuard."""
 VNET_HDR_LEN = 10
-"""struct virtio_net_hdr without mergeable buffers."""
+"""Bytes of struct virtio_net_hdr without mergeable buffers."""
 _DEVICE = "/dev/net/tun"
 
 _IFF_TUN = 0x0001
@@ -78,7 +77,7 @@ def open_tun(name: str, *, offload: bool = True) -> Tun:
 
 
 def take_tun(fd: int, *, offload: bool = True) -> Tun:
-    """Takes over a TUN that another program made. Its name, MTU and flags are what the kernel says. Raises TunError."""
+    """Takes over a TUN that another program made, with the name, MTU and flags that it has. Raises TunError."""
     try:
         os.set_blocking(fd, False)
         os.set_inheritable(fd, False)
@@ -91,25 +90,25 @@ def take_tun(fd: int, *, offload: bool = True) -> Tun:
 
 
 def check_name(name: str) -> None:
-    """Raises TunError when the kernel wouldn't take the name for an interface, or it can't be shown."""
+    """Raises TunError when the kernel wouldn't take the name for an interface, or when it isn't printable."""
     if interface_name_fault(name) or not name.isprintable():
         text = f"{name!r} can't be an interface name: 1 to {INTERFACE_NAME_MAX} bytes, no space, colon or slash"
         raise TunError(errno.EINVAL, text)
 
 
 def tun_name(fd: int) -> str:
-    """The interface's present name. OSError EBADFD: the interface was deleted."""
+    """The interface's present name. Raises OSError EBADFD when the interface was deleted."""
     return _ifreq(fd)[0]
 
 
 def offload_support(fd: int) -> tuple[bool, bool]:
-    """Whether the kernel takes (TSO, USO) on a TUN with a virtio header; the best that it takes is on afterwards."""
+    """Whether the kernel takes (TSO, USO) on a TUN with a virtio header. The best that it takes is on afterwards."""
     tso = _set_offload(fd, _TCP_OFFLOADS)
     return tso, tso and _set_offload(fd, _TCP_OFFLOADS | _UDP_OFFLOADS)
 
 
 def _attach(fd: int, name: str, offload: bool) -> None:
-    """TUNSETIFF, without the virtio header where the kernel refuses it."""
+    """Makes the interface (TUNSETIFF), without the virtio header where the kernel refuses it."""
     flags = _IFF_TUN | _IFF_NO_PI
     for wanted in (flags | _IFF_VNET_HDR, flags) if offload else (flags,):
         try:
@@ -122,7 +121,7 @@ def _attach(fd: int, name: str, offload: bool) -> None:
 
 
 def _describe(fd: int, offload: bool) -> Tun:
-    """What the kernel says about an attached TUN, with its offloads switched on."""
+    """An attached TUN as the kernel describes it. Switches its offloads on."""
     name, flags = _ifreq(fd)
     if not flags & _IFF_TUN:  # IFF_NO_PI can't be checked: TUNGETIFF has another meaning for that bit
         raise TunError(
@@ -130,7 +129,7 @@ def _describe(fd: int, offload: bool) -> Tun:
         )
     if not flags & _IFF_VNET_HDR:
         return Tun(fd, name, 0, uso=False)
-    with contextlib.suppress(OSError):  # what is there already serves as well: it is read back
+    with contextlib.suppress(OSError):  # the length that it has serves as well, and is read back
         fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("i", VNET_HDR_LEN))
     vnet_hdr_len: int = struct.unpack("i", fcntl.ioctl(fd, _TUNGETVNETHDRSZ, bytes(4)))[0]
     accepted = next((wanted for wanted in _wishes(offload) if _set_offload(fd, wanted)), 0)
@@ -204,7 +203,7 @@ def _attach_error(error: OSError, name: str) -> TunError:
 
 
 def _what_is_missing() -> str:
-    """Not to run as root, for root: of a user namespace, without the capability, or behind a profile."""
+    """One line for what is missing. Root may be of a user namespace, without the capability, or behind a profile."""
     if os.geteuid() != 0:
         return "run as root, or with CAP_NET_ADMIN"
     if not permitted_capabilities() >> CAP_NET_ADMIN & 1:

@@ -1,7 +1,8 @@
-"""Raw ICMP sockets: through them the data plane tells inner senders that no peer takes their packets.
+"""Raw ICMP sockets, through which the data plane tells inner senders that no peer takes their packets.
 
-The kernel chooses the source of what they send as it does for its own errors: the address of this host that its route
-to the sender has. Written to the TUN instead, a packet from one of our IPv4 addresses would be a martian, and dropped.
+The kernel chooses the source of these messages as for its own errors: the address of this host on its route to the
+sender. A message that is written to the TUN instead, from one of our IPv4 addresses, would be a martian to the kernel,
+and dropped.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ _INTERNETWORK_CONTROL = 0xC0  # the TOS of Linux's own ICMP errors
 
 
 class Unreachables:
-    """See base/system.py. They take CAP_NET_RAW, and send only."""
+    """See base/system.py. The sockets need CAP_NET_RAW to be opened, and only send."""
 
     def __init__(self, log: Log) -> None:
         self._sockets: list[socket.socket] = []

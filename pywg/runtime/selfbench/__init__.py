@@ -1,1 +1,1 @@
-"""What this machine does for a data plane: its ciphers and its offloads, measured and tried."""
+"""Measurements of what this machine does for a data plane: its ciphers and its offloads."""

@@ -1,7 +1,7 @@
-"""How fast each backend of the AEAD is on this processor, beside libcrypto's EVP in the same seconds.
+"""Speeds of the AEAD's backends on this processor, beside libcrypto's EVP in the same seconds.
 
-The backends take turns, in short slices: what else the machine does meanwhile falls on all of them, and a ratio says
-more than its two parts. The medians count.
+The backends take turns, in short slices. Other work of the machine so falls on all of them, and a ratio says more than
+its two parts. The medians count.
 """
 
 import statistics
@@ -20,7 +20,7 @@ _RUNS = {"seal": _fastpath.bench_seal, "open": _fastpath.bench_open}
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """One backend, one operation, one size of packet and batch."""
+    """The speed of one backend, in one operation, with one size of packet and batch."""
 
     backend: str
     operation: str
@@ -32,16 +32,16 @@ class Speed:
     ns: float
     """nanoseconds a packet, the median"""
     against_evp: float
-    """how many times as fast as EVP"""
+    """multiple of EVP's speed"""
 
     @property
     def gbit_per_s(self) -> float:
-        """Of inner packets, on one core."""
+        """Gb/s of inner packets, on one core."""
         return self.packet_len * 8 / self.ns
 
 
 def aead_speeds(seconds: float = 5.0) -> list[Speed]:
-    """Every backend of this machine, in about so many seconds."""
+    """The speeds of every backend of this machine, measured in about so many seconds."""
     backends = _fastpath.available_aeads()
     cells = [(what, size, batch) for what in _RUNS for size in PACKET_LENS for batch in BATCHES]
     slice_ns = seconds * 1e9 / (len(cells) * len(backends) * _TURNS)

@@ -1,7 +1,8 @@
-"""What a kernel gives to pywg: tried, not guessed, and on nothing that is in use.
+"""Offloads that the running kernel has: tried, not guessed, and on nothing that is in use.
 
-The TUN is made in a network namespace of a child process, and both are gone when this returns. Who may not make a
-namespace may still make one below a user namespace, where the system allows that. The UDP sockets are on loopback.
+A child process makes the TUN in a network namespace of its own, and both are gone when this returns. A user without the
+privilege to make a namespace may make one below a user namespace, where the system allows that. The UDP sockets are on
+loopback.
 """
 
 import errno
@@ -41,12 +42,12 @@ def cpu_model() -> str:
 
 
 def tun_offloads() -> dict[str, str]:
-    """TUN_OFFLOADS -> YES, NO, NOT_PERMITTED, or why it isn't known. Forks: not from a process with threads."""
+    """TUN_OFFLOADS -> YES, NO, NOT_PERMITTED, or why it is unknown. Forks: the process must have no threads."""
     return _in_child(_try_tun, TUN_OFFLOADS)
 
 
 def udp_offloads() -> dict[str, str]:
-    """UDP_OFFLOADS -> YES, NO, or why it isn't known: one segmented send over loopback, and what arrives of it."""
+    """UDP_OFFLOADS -> YES, NO, or why it is unknown: one segmented send over loopback, and what arrives of it."""
     try:
         return _try_udp()
     except OSError as error:
@@ -99,7 +100,7 @@ def _try_udp() -> dict[str, str]:
 
 
 def _receive(receiver: socket.socket, wanted: int) -> tuple[list[int], bool]:
-    """Lengths of the messages that come until `wanted` bytes are there, and whether the kernel merged any."""
+    """Lengths of the messages that bring `wanted` bytes, and whether the kernel merged any."""
     lengths: list[int] = []
     merged = False
     while sum(lengths) < wanted and select.select([receiver], [], [], _TIMEOUT_S)[0]:

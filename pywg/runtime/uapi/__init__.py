@@ -1,1 +1,1 @@
-"""The configuration socket: where it lies, and what is answered on it."""
+"""The configuration socket: its file, and the server that answers on it."""

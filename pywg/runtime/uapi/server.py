@@ -1,12 +1,12 @@
-"""Answers on a device's configuration socket: any number of operations a connection, and clients of any kind.
+"""The server on a device's configuration socket: any number of operations on a connection, and clients of any kind.
 
-An operation is `set=1`, `get=1`, `stats=1` or `log_level=WORD` on a line, more lines, and a blank line; the end of the
+An operation is `set=1`, `get=1`, `stats=1` or `log_level=WORD` on a line, more lines, and a blank line. The end of the
 stream after a whole line serves as the blank line. The reply ends with `errno=N`, and N is never positive. `stats=1`
 and `log_level=` are ours: the others are WireGuard's cross-platform protocol, https://www.wireguard.com/xplatform/.
-Requests and replies hold private keys, and are wiped. Reading and writing their text, the most of the work, leaves the
-loop room for handshakes; a change is applied in one go, and never while another client's reply is being written.
-An operation that there is no memory for is answered with ENOMEM, like any that can't be carried out. Whatever goes
-wrong with one connection, or with accepting one, is told in the log, and the next is accepted.
+Requests and replies hold private keys, so the server wipes them. It reads and writes their text, most of the work, in
+steps, which leave the event loop room for handshakes. It applies a change in one go, and never while it writes another
+client's reply. The reply is ENOMEM for an operation that there is no memory for, and another errno for any other that
+fails. The log tells an error of a connection, or of accepting one, and the server accepts the next.
 """
 
 import asyncio
@@ -29,11 +29,11 @@ _Result = TypeVar("_Result")
 MAX_REQUEST_LEN = 64 << 20
 """Bytes of one operation."""
 MAX_CONNECTIONS = 32
-"""With so many open, a new one ends the one that was idle longest; one that is being answered is not idle."""
+"""With so many open, a new one ends the one that was idle longest. A connection that is being answered is not idle."""
 ACCEPT_RETRY_S = 0.1
-"""Seconds from an error of accept(2) to the next attempt: most would come again at once, and for ever."""
+"""Seconds from an error of accept(2) to the next attempt: most errors would come again at once, for ever."""
 SEND_TIMEOUT_S = 30.0
-"""A client that hasn't taken its reply after so long is disconnected."""
+"""Seconds after which the server disconnects a client that has not taken its reply."""
 LOG_LEVEL = b"log_level="
 _NAMES = (b"set=1", b"get=1", b"stats=1")
 _OPERATIONS = (*(name + b"\n" for name in _NAMES), LOG_LEVEL)
@@ -42,13 +42,13 @@ _FIRST_BUFFER_LEN = 4096
 
 
 class Configurable(Protocol):
-    """What the server asks of a device."""
+    """The part of a device that the server needs."""
 
     def apply(self, change: DeviceChange) -> None:
-        """Whole, or UapiError and not at all."""
+        """Applies a change as a whole, or raises UapiError and changes nothing."""
 
     def status(self) -> DeviceStatus:
-        """What get shows."""
+        """The status that get shows."""
 
     def stats(self) -> Mapping[str, int | str]:
         """Counters by name."""
@@ -57,7 +57,7 @@ class Configurable(Protocol):
 class UapiServer:
     """Serves `listener` (a non-blocking listening socket, the caller's) until `close`.
 
-    `more_stats` are the process' own, shown after the device's.
+    `more_stats` are the process' own statistics, shown after the device's.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class UapiServer:
         self._more_stats = more_stats
         self._accepting: asyncio.Task[None] | None = None
         self._connections: dict[asyncio.Task[None], bool] = {}
-        """Open connections, idle longest first, and whether they are being answered."""
+        """Open connections, those idle longest first, and whether each is being answered."""
         self._ending: set[asyncio.Task[None]] = set()
         self._configuration = asyncio.Lock()
-        """Whoever holds it may change the configuration, or reads it."""
+        """A task holds it while it changes or reads the configuration."""
 
     def start(self) -> None:
-        """Begins to accept, on the running loop."""
+        """Begins to accept, on the running event loop."""
         self._accepting = asyncio.get_running_loop().create_task(self._accept())
 
     async def close(self) -> None:
@@ -91,13 +91,13 @@ class UapiServer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _accept(self) -> None:
-        """For ever: whatever the error, a later attempt may do better, and without one `wg` would hang."""
+        """Accepts for ever: a later attempt may do better than one that failed, and without one `wg` would hang."""
         loop = asyncio.get_running_loop()
         while True:
             try:
                 client, _ = await loop.sock_accept(self._listener)
                 self._take(client, loop)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the end
+            except Exception as error:  # noqa: BLE001 - no error may end the server
                 tell(self._log, "UAPI: a connection can't be accepted", error)
                 await asyncio.sleep(ACCEPT_RETRY_S)
 
@@ -129,7 +129,7 @@ class UapiServer:
                 requests.wipe()
 
     async def _serve_one(self, client: socket.socket, requests: "RequestBuffer") -> bool:
-        """One operation; False: it was the last."""
+        """Serves one operation. False when it was the last."""
         try:
             length = await self._receive(client, requests)
         except MemoryError:
@@ -143,7 +143,7 @@ class UapiServer:
         return answered
 
     async def _skip(self, client: socket.socket, requests: "RequestBuffer") -> bool:
-        """Takes the rest of an operation that is too long for the memory there is, and says so."""
+        """Reads the rest of an operation that there is no memory for, and answers ENOMEM."""
         loop = asyncio.get_running_loop()
         while (length := requests.operation_len()) is None:
             requests.forget()
@@ -157,7 +157,7 @@ class UapiServer:
         return length is not None
 
     def _touch(self, *, busy: bool) -> None:
-        """This connection is now the one that was idle for the shortest time."""
+        """Makes this connection the one that was idle for the shortest time."""
         task = asyncio.current_task()
         if task is not None and task in self._connections:
             del self._connections[task]
@@ -166,12 +166,12 @@ class UapiServer:
     async def _receive(self, client: socket.socket, requests: "RequestBuffer") -> int | None:
         """Reads until a whole operation is there, and returns its length with the blank line.
 
-        None when no other comes.
+        None when the client sends no other.
         """
         loop = asyncio.get_running_loop()
         while (length := requests.operation_len()) is None:
             if not requests.begins_well():
-                return requests.used  # nothing comes of it: nobody has to wait for its end
+                return requests.used  # it is refused, so the client need not send its end
             if requests.used >= MAX_REQUEST_LEN:
                 self._log.error(f"UAPI: an operation of more than {MAX_REQUEST_LEN} bytes: the client is disconnected")
                 return None
@@ -185,7 +185,7 @@ class UapiServer:
     async def _operate(self, client: socket.socket, operation: memoryview) -> bool:
         """Carries out one operation and sends its reply.
 
-        False for one that doesn't exist, as wireguard-go then hangs up.
+        False for an operation that doesn't exist: the server hangs up, as wireguard-go does.
         """
         name, _, _ = bytes(operation[:8]).partition(b"\n")
         body = operation[len(name) + 1 :]
@@ -211,7 +211,7 @@ class UapiServer:
         return True
 
     async def _carry_out(self, name: bytes, body: memoryview, operation: memoryview) -> bytearray:
-        """The reply but for its last line. Raises UapiError, DeviceError or MemoryError: nothing has changed then."""
+        """The reply without its last line. Raises UapiError, DeviceError or MemoryError, having changed nothing."""
         if name == b"set=1":
             change = await _with_pauses(parse_set_steps(body))
             async with self._configuration:
@@ -245,9 +245,9 @@ class UapiServer:
 
 
 async def _with_pauses(steps: Generator[None, None, _Result]) -> _Result:
-    """Runs `steps` to its end, and everything else that is due at each of its pauses.
+    """Runs `steps` to its end. At each of its pauses the event loop does what else is due.
 
-    MemoryError: at a pause, there is so little left that Python's reserve was needed.
+    Raises MemoryError when, at a pause, so little memory is left that Python's reserve was needed.
     """
     while True:
         try:
@@ -262,7 +262,7 @@ async def _with_pauses(steps: Generator[None, None, _Result]) -> _Result:
 
 
 class RequestBuffer:
-    """What a client sent and nobody has used yet: the first `used` bytes of `data`. Never leaves a copy behind."""
+    """Bytes of a client that the server has not used yet: the first `used` of `data`. Never leaves a copy behind."""
 
     def __init__(self) -> None:
         self.data = bytearray(_FIRST_BUFFER_LEN)
@@ -270,7 +270,7 @@ class RequestBuffer:
         self._searched = 0
 
     def room(self) -> memoryview:
-        """Where to receive into: never empty. The buffer grows to twice its size, and its old self is wiped."""
+        """The space to receive into, never empty. A full buffer is replaced by one of twice its size, and wiped."""
         if self.used == len(self.data):
             grown = bytearray(2 * len(self.data))
             grown[: self.used] = self.data
@@ -279,12 +279,12 @@ class RequestBuffer:
         return memoryview(self.data)[self.used :]
 
     def begins_well(self) -> bool:
-        """Whether what is there is the beginning of an operation, as far as it goes."""
+        """Whether the bytes, as far as they go, begin an operation."""
         start = bytes(self.data[: min(self.used, max(map(len, _OPERATIONS)))])
         return any(start[: len(name)] == name[: len(start)] for name in _OPERATIONS)
 
     def operation_len(self) -> int | None:
-        """Bytes of the first operation, its blank line included; None when that hasn't come yet."""
+        """Bytes of the first operation, its blank line included; None when that line hasn't come yet."""
         found = self.data.find(b"\n\n", self._searched, self.used)
         if found < 0:
             self._searched = max(self.used - 1, 0)
@@ -292,16 +292,16 @@ class RequestBuffer:
         return found + 2
 
     def last_operation_len(self) -> int | None:
-        """At the end of the stream: what is there is an operation if its last line is whole.
+        """Bytes of the operation at the end of the stream; None unless its last line is whole.
 
-        Half a key must not become one.
+        Half a key must not become a key.
         """
         if self.used == 0 or self.data[self.used - 1] != ord("\n"):
             return None
         return self.used
 
     def discard(self, length: int) -> None:
-        """Wipes the first `length` bytes; what follows is the beginning now."""
+        """Wipes the first `length` bytes, and moves the rest to the beginning."""
         rest = self.used - length
         with memoryview(self.data) as view:
             view[:rest] = view[length : self.used]  # a slice of the bytearray would be a copy
@@ -321,6 +321,6 @@ class RequestBuffer:
         self._searched = 0
 
     def wipe(self) -> None:
-        """Everything that was received."""
+        """Wipes all that was received."""
         wipe(self.data)
         self.used = 0

@@ -1,7 +1,7 @@
-"""The place of a device's configuration socket: /var/run/wireguard/NAME.sock, as `wg` looks for it.
+"""The file of a device's configuration socket: /var/run/wireguard/NAME.sock, where `wg` looks for it.
 
-A socket file nobody answers on is left over from a crash and is taken over; one that answers belongs to a live
-daemon. Deleting the file is how wg-quick and `rm` end a daemon, so it is watched.
+A socket file on which no daemon answers is left over from a crash, and the new daemon takes it over. One that answers
+belongs to a live daemon. wg-quick and `rm` end a daemon by deleting the file, so the daemon watches it.
 """
 
 import contextlib
@@ -20,14 +20,14 @@ _BACKLOG = 128
 
 @dataclass(slots=True)
 class UapiSocket:
-    """A listening socket and, where it has one, its file. Both belong to this object."""
+    """A listening socket and, where it has one, its file. This object owns both."""
 
     listener: socket.socket
     path: str | None
     _identity: tuple[int, int] | None
 
     def present(self) -> bool:
-        """Whether the file is still the one that was bound; always, without a file."""
+        """Whether the file is still the one that was bound; always true without a file."""
         return self.path is None or _identity(self.path) == self._identity
 
     def watch(self) -> int | None:
@@ -43,7 +43,7 @@ class UapiSocket:
             return None
 
     def close(self) -> None:
-        """Removes the file, if it is still ours; idempotent."""
+        """Removes the file, if it is still ours. Idempotent."""
         if self.path is not None and self.present():
             with contextlib.suppress(OSError):
                 os.unlink(self.path)
@@ -52,9 +52,9 @@ class UapiSocket:
 
 
 def open_uapi(interface: str, *, directory: str = DIRECTORY) -> UapiSocket:
-    """Listens for `interface`.
+    """A listening socket for `interface`.
 
-    Raises DeviceError: EADDRINUSE when a live daemon answers there, otherwise what the system says.
+    Raises DeviceError: EADDRINUSE when a live daemon answers there, otherwise the system's errno.
     """
     path = f"{directory}/{interface}.sock"
     try:
@@ -92,7 +92,7 @@ def from_fd(fd: int) -> UapiSocket:
 
 
 def connect(interface: str, *, directory: str = DIRECTORY) -> socket.socket:
-    """A client's blocking connection to the daemon of `interface`. Raises DeviceError when none answers."""
+    """A client's blocking connection to the daemon of `interface`. Raises DeviceError when no daemon answers."""
     path = f"{directory}/{interface}.sock"
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -104,7 +104,7 @@ def connect(interface: str, *, directory: str = DIRECTORY) -> socket.socket:
 
 
 def _bind(path: str) -> socket.socket | None:
-    """A listening socket that only its owner can reach; None when the path is taken."""
+    """A listening socket that only its owner can reach; None when another socket has the path."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     umask = os.umask(0o077)
     bound = False
