@@ -4,8 +4,6 @@
 the control plane. They run in the one thread of the event loop, hold the other threads during a change, and never see
 a transport packet.
 """
-from hashlib import blake2s
-
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -43,9 +41,9 @@ from pywg.dataplane.wire.wireguard cimport HANDSHAKE_TOS, KEY_LEN
 
 from pywg.dataplane.crypto.aead_select import available as available_aeads
 from pywg.dataplane.crypto.aead_select import choose as choose_aead
+from pywg.dataplane.crypto.cookie_mac import cookie_key, mac1_key
 from pywg.dataplane.selfbench import bench_open, bench_seal
 from pywg.dataplane.sys.reserve import reserve_fill, reserve_low, reserve_spend
-from pywg.dataplane.wire.limits import LABEL_COOKIE, LABEL_MAC1
 
 __all__ = [
     "ACTIVITY", "CONFIRMED", "HANDSHAKE_WANTED", "REKEY_WANTED", "ROUTING_LOOP", "TUN_GONE", "UNDER_LOAD", "Plane",
@@ -255,12 +253,12 @@ cdef class Plane:
 
     def set_identity(self, bytes public_key: bytes | None) -> None:
         """Our static public key, which MAC1 is keyed with. None: every handshake message is dropped."""
-        cdef bytes mac1_key = blake2s(LABEL_MAC1 + (public_key or b"")).digest()
-        cdef bytes cookie_key = blake2s(LABEL_COOKIE + (public_key or b"")).digest()
+        cdef bytes mac1 = mac1_key(public_key or b"")
+        cdef bytes cookie = cookie_key(public_key or b"")
         cdef bint has_key = public_key is not None
         threads_hold(self.all_threads)
-        macs_identify(&self.dp.macs, <uint8_t *>PyBytes_AS_STRING(mac1_key) if has_key else NULL,
-                      <uint8_t *>PyBytes_AS_STRING(cookie_key))
+        macs_identify(&self.dp.macs, <uint8_t *>PyBytes_AS_STRING(mac1) if has_key else NULL,
+                      <uint8_t *>PyBytes_AS_STRING(cookie))
         threads_release(self.all_threads)
 
     # ---- peers
@@ -270,14 +268,14 @@ cdef class Plane:
 
         `public_key`: its static public key, which keys its cookie replies.
         """
-        cdef bytes cookie_key = blake2s(LABEL_COOKIE + public_key).digest()
+        cdef bytes cookie = cookie_key(public_key)
         cdef Peer *added
         if peer in self.peers:
             raise ValueError(f"peer {peer} is there already")
         added = peer_new(peer)
         if added == NULL:
             raise MemoryError
-        memcpy(added.cookie_key, PyBytes_AS_STRING(cookie_key), KEY_LEN)
+        memcpy(added.cookie_key, PyBytes_AS_STRING(cookie), KEY_LEN)
         try:
             self.peers[peer] = <size_t>added
         except MemoryError:

@@ -1,4 +1,4 @@
-"""The numbers and labels of WireGuard that Python reads, by the paper's names.
+"""The numbers and labels of WireGuard that the control plane reads, by the paper's names.
 
 Source: "WireGuard: Next Generation Kernel Network Tunnel" (Donenfeld, 2020), sections 5.4 (messages) and 6 (timers),
 and, where the paper leaves a number to the implementation, the Linux kernel's drivers/net/wireguard/messages.h.
@@ -11,8 +11,6 @@ from pywg.dataplane.wire import limits
 
 CONSTRUCTION: Final = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"
 IDENTIFIER: Final = b"WireGuard v1 zx2c4 Jason@zx2c4.com"
-LABEL_MAC1: Final = limits.LABEL_MAC1
-LABEL_COOKIE: Final = limits.LABEL_COOKIE
 
 MESSAGE_INITIATION: Final = limits.MESSAGE_INITIATION
 MESSAGE_RESPONSE: Final = limits.MESSAGE_RESPONSE

@@ -1,26 +1,20 @@
 """The two MACs and the cookie: cheap proof that a message is for its receiver and, under load, of where its sender is.
 
-Paper, sections 5.3, 5.4.4 and 5.4.7. This is the sender's side: `CookieJar`, one for each peer. Of the receiver's side
-the core has mac1 alone: who is asked for a cookie, and who has brought one, the data plane decides by itself
+Paper, sections 5.3, 5.4.4 and 5.4.7. `CookieJar`, one for each peer, is the sender's side. Of the receiver's side the
+core has mac1 alone: the data plane decides which messages need a cookie and which have one
 (dataplane/receive/admit.pxd).
+
+A cookie reply is opened twice, and must be: the data plane opens it to keep forgeries from the control plane, and
+hands on the datagram; the core opens that for the cookie. It relies on nothing that the plane has found.
 """
 
-from pywg.constants import COOKIE_SECRET_MAX_AGE, LABEL_COOKIE, LABEL_MAC1, MAC_LEN
+from pywg.constants import COOKIE_SECRET_MAX_AGE, MAC_LEN
 from pywg.core import crypto, events
 from pywg.core.messages import CookieReply
+from pywg.dataplane.crypto.cookie_mac import cookie_key, mac1_key
 from pywg.errors import RemoteProtocolError
 
 NO_MAC2 = bytes(MAC_LEN)
-
-
-def mac1_key(public_key: bytes) -> bytes:
-    """The key of mac1 in messages to the holder of `public_key`. Not a secret: whoever knows the public key has it."""
-    return crypto.blake2s_hash(LABEL_MAC1 + public_key)
-
-
-def cookie_key(public_key: bytes) -> bytes:
-    """The key that cookies from the holder of `public_key` are sealed with. As public as the public key."""
-    return crypto.blake2s_hash(LABEL_COOKIE + public_key)
 
 
 def mac1_holds(key: bytes, datagram: bytes) -> bool:

@@ -17,13 +17,14 @@ from collections.abc import Callable, KeysView
 from pywg.constants import KEY_LEN, MESSAGE_COOKIE_REPLY, MESSAGE_INITIATION
 from pywg.core import events, messages
 from pywg.core.context import Context
-from pywg.core.cookie import mac1_holds, mac1_key
+from pywg.core.cookie import mac1_holds
 from pywg.core.events import Activity, Datagram, Dropped, Endpoint, Event
 from pywg.core.handshake import Handshake, Identity, consume_initiation
 from pywg.core.index_table import IndexTable
 from pywg.core.messages import CookieReply, Initiation, Response
 from pywg.core.peer import Peer, PeerState
 from pywg.core.timers import DeadlineQueue, Timer
+from pywg.dataplane.crypto.cookie_mac import mac1_key
 from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import LocalProtocolError, RemoteProtocolError
 

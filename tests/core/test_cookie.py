@@ -9,9 +9,10 @@ import random
 import pytest
 
 from pywg.core import events
-from pywg.core.cookie import CookieJar, mac1_holds, mac1_key
+from pywg.core.cookie import CookieJar, mac1_holds
 from pywg.core.events import Endpoint
 from pywg.core.messages import CookieReply
+from pywg.dataplane.crypto.cookie_mac import mac1_key
 from pywg.errors import RemoteProtocolError
 from tests import cookies, paper
 from tests.simulation import two_sites

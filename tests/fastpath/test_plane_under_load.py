@@ -9,7 +9,7 @@ import pytest
 
 from pywg._fastpath import UNDER_LOAD, now
 from pywg.core import crypto
-from pywg.core.cookie import cookie_key
+from pywg.dataplane.crypto.cookie_mac import cookie_key
 from tests import paper
 from tests.fastpath.handshake_senders import UNDER_LOAD_AT, Sender, load
 from tests.fastpath.plane_harness import IDENTITY, Addr, Far, PlaneHarness, udp_socket

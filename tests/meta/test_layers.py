@@ -14,6 +14,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "pywg"
 BASE = {"constants", "errors"}
 # Native, and above the data plane all the same: a locked buffer, so that keys never live in bytes.
 SECRET = "dataplane.crypto.secret"
+# The keys of mac1 and of cookies, which both planes derive from a public key.
+MAC_KEYS = "dataplane.crypto.cookie_mac"
 # What the paper says and both planes read, each typed once.
 LIMITS = "dataplane.wire.limits"
 MAY_IMPORT = {
@@ -21,7 +23,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {"cli", "runtime", "config", *BASE},
     "runtime": {"runtime", "core", "config", "_fastpath", SECRET, *BASE},
-    "core": {"core", SECRET, *BASE},
+    "core": {"core", SECRET, MAC_KEYS, *BASE},
     "config": {"config", SECRET, *BASE},
     "constants": {LIMITS},
     "errors": set(),

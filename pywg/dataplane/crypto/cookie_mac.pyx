@@ -9,8 +9,24 @@ from pywg.dataplane.wire.endpoint cimport Endpoint
 from pywg.dataplane.wire.limits cimport COOKIE_SECRET_MAX_AGE, COOKIE_SECRET_RENEWAL
 from pywg.dataplane.wire.wireguard cimport KEY_LEN, MAC_LEN
 
+from hashlib import blake2s as _blake2s
+
+from pywg.dataplane.wire.limits import LABEL_COOKIE as _LABEL_COOKIE
+from pywg.dataplane.wire.limits import LABEL_MAC1 as _LABEL_MAC1
+
 cdef enum:
     ADDRESS_MAX = 18            # an IPv6 address and a port
+
+
+def mac1_key(bytes public_key: bytes) -> bytes:
+    """The key of mac1 in messages to the holder of `public_key`. No secret: it follows from the public key."""
+    return _blake2s(_LABEL_MAC1 + public_key).digest()
+
+
+def cookie_key(bytes public_key: bytes) -> bytes:
+    """The key that cookies from the holder of `public_key` are sealed with. No secret: it follows from the public key.
+    """
+    return _blake2s(_LABEL_COOKIE + public_key).digest()
 
 
 cdef int macs_init(Macs *macs) noexcept nogil:
