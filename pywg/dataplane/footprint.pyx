@@ -14,10 +14,9 @@ from pywg.dataplane.state.index_table cimport IndexEntry
 from pywg.dataplane.state.peer cimport Keypair, Peer, StagedPacket
 from pywg.dataplane.udp.receive cimport RECEIVE_BATCH, RECEIVE_LEN, Receiver
 from pywg.dataplane.udp.send cimport Sender
-from pywg.dataplane.wire.limits cimport STAGED_PACKETS
+from pywg.dataplane.wire.limits cimport KEYPAIRS_PER_PEER, STAGED_PACKETS
 
 cdef enum:
-    KEYPAIRS_PER_PEER = 3           # previous, current, next (the core's rule)
     INDICES_PER_PEER = 2 * KEYPAIRS_PER_PEER + 1  # ours and the peer's of each, and a handshake in flight
     SLOTS_PER_INDEX = 4             # a table that has just doubled is a quarter full
     NODES_PER_PREFIX = 2            # a fork in the trie, and the prefix

@@ -3,6 +3,7 @@
 import random
 import struct
 from collections import Counter
+from dataclasses import fields
 
 import pytest
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from pywg.core.index_table import IndexTable
 from pywg.core.keypair import Keypair, Keypairs
 from pywg.core.messages import CookieReply, Initiation, Response
+from pywg.dataplane.wire.limits import KEYPAIRS_PER_PEER
 from tests import paper
 
 
@@ -27,6 +29,10 @@ def roles(keypairs: Keypairs) -> tuple[int | None, int | None, int | None]:
 
 def indices(retired: list[Keypair] | None) -> list[int] | None:
     return None if retired is None else [it.local_index for it in retired]
+
+
+def test_the_data_plane_counts_memory_for_every_role() -> None:
+    assert len(fields(Keypairs)) == KEYPAIRS_PER_PEER
 
 
 def test_an_initiators_keypair_is_current_at_once() -> None:

@@ -28,3 +28,5 @@ cpdef enum:
     SOURCE_HANDSHAKES_BURST = 5
     # Packets of one peer that wait for a session; the oldest is dropped when there are more.
     STAGED_PACKETS = 128
+    # Previous, current and next: the core's roles (core/keypair.py), for each of which the plane counts memory.
+    KEYPAIRS_PER_PEER = 3
