@@ -4,15 +4,14 @@ It shows the AEAD's backends beside libcrypto's EVP, the offloads that the kerne
 It takes some ten seconds of a core and leaves nothing behind.
 """
 
-import dataclasses
 import json
 import os
-import sys
+from dataclasses import asdict
 from typing import Any
 
 from pywg import __version__
 from pywg.runtime.selfbench import ciphers, offloads
-from pywg.runtime.selfbench.ciphers import BATCHES, PACKET_LENS, Speed
+from pywg.runtime.selfbench.ciphers import BATCHES, PACKET_LENS
 
 _OFFLOADS = {
     "tun_vnet_hdr": "TUN with a virtio header",
@@ -26,9 +25,9 @@ _OFFLOADS = {
 def bench(*, as_json: bool, seconds: float = 6.0) -> int:
     """Measures, prints, and returns 0. The ciphers, which take the most time, get `seconds`."""
     if not as_json:
-        _show(f"measuring the ciphers for about {seconds:.0f} s ...")
+        print(f"measuring the ciphers for about {seconds:.0f} s ...", flush=True)
     found = _measure(seconds)
-    _show(json.dumps(found, indent=2) if as_json else "\n".join(_lines(found)))
+    print(json.dumps(found, indent=2) if as_json else "\n".join(_lines(found)))
     return 0
 
 
@@ -44,12 +43,8 @@ def _measure(seconds: float) -> dict[str, Any]:
         "threads": threads,
         "memory": memory,
         "offloads": given,
-        "aead": {"auto": aead, "speeds": [_of(speed) for speed in speeds]},
+        "aead": {"auto": aead, "speeds": [asdict(speed) | {"gbit_per_s": speed.gbit_per_s} for speed in speeds]},
     }
-
-
-def _of(speed: Speed) -> dict[str, Any]:
-    return dataclasses.asdict(speed) | {"gbit_per_s": speed.gbit_per_s}
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
@@ -79,8 +74,3 @@ def _table(speeds: list[dict[str, Any]], packet_len: int) -> list[str]:
         where = one["operation"], one["backend"]
         rows[where] = rows.get(where, f"{one['operation']:<6}{one['backend']:<18}") + cell
     return lines + list(rows.values())
-
-
-def _show(text: str) -> None:
-    print(text)
-    sys.stdout.flush()

@@ -118,14 +118,10 @@ def watchdog_seconds(usec: str, pid: str, own_pid: int) -> float | None:
 def _connect(address: str) -> socket.socket | None:
     if address[:1] not in ("/", "@"):
         return None  # vsock:, which is for the manager of a whole virtual machine
-    try:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-    except OSError:
-        return None
-    try:
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+        sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC))
         sock.connect("\0" + address[1:] if address[0] == "@" else address)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", _SEND_TIMEOUT_S, 0))
-    except OSError:
-        sock.close()
-        return None
-    return sock
+        stack.pop_all()
+        return sock
+    return None

@@ -127,10 +127,8 @@ def open_sockets(
         if udp6 is not None:
             bound = udp6.getsockname()[1]
         if udp4 is None and udp6 is None:
-            raise BindError(
-                errno.EAFNOSUPPORT,
-                "this host has neither IPv4 nor IPv6 that UDP sockets could be opened for",
-            )
+            text = "this host has neither IPv4 nor IPv6 that UDP sockets could be opened for"
+            raise BindError(errno.EAFNOSUPPORT, text)
         return Sockets(udp4, udp6, bound, opening.ifindex)
     raise AssertionError("the last attempt returns or raises")
 
@@ -196,10 +194,8 @@ def _set_buffer(sock: socket.socket, option: int, forced: int) -> None:
 
 def _try_option(sock: socket.socket, level: int, option: int, value: int = SOCKET_BUFFER_LEN) -> None:
     """Sets an option that makes things faster and isn't needed."""
-    try:
+    with contextlib.suppress(OSError):
         sock.setsockopt(level, option, value)
-    except OSError:
-        return
 
 
 def bind_device(sock: socket.socket, binding: Binding) -> int:

@@ -142,11 +142,10 @@ def _wishes(offload: bool) -> tuple[int, ...]:
 
 
 def _set_offload(fd: int, offloads: int) -> bool:
-    try:
+    with contextlib.suppress(OSError):
         fcntl.ioctl(fd, _TUNSETOFFLOAD, offloads)
-    except OSError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _ifreq(fd: int) -> tuple[str, int]:
@@ -165,11 +164,9 @@ def _set_mtu(name: str, mtu: int) -> None:
 
 
 def _exists(name: str) -> bool:
-    try:
-        socket.if_nametoindex(name)
-    except OSError:
-        return False
-    return True
+    with contextlib.suppress(OSError):
+        return socket.if_nametoindex(name) > 0
+    return False
 
 
 def _device_error(error: OSError) -> TunError:
@@ -221,8 +218,6 @@ def _what_is_missing() -> str:
 
 
 def _in_user_namespace() -> bool:
-    try:
-        with open("/proc/self/uid_map") as uid_map:
-            return uid_map.read().split() != ["0", "0", "4294967295"]
-    except OSError:
-        return False
+    with contextlib.suppress(OSError), open("/proc/self/uid_map") as uid_map:
+        return uid_map.read().split() != ["0", "0", "4294967295"]
+    return False

@@ -5,6 +5,7 @@ privilege to make a namespace may make one below a user namespace, where the sys
 loopback.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -34,11 +35,10 @@ _SEGMENTS = 3
 
 def cpu_model() -> str:
     """The processor's name, or the architecture where /proc doesn't tell."""
-    try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
-    except OSError:
-        found = None
-    return found[1] if found else os.uname().machine
+    with contextlib.suppress(OSError):
+        if found := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M):
+            return found[1]
+    return os.uname().machine
 
 
 def tun_offloads() -> dict[str, str]:

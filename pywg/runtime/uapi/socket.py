@@ -35,12 +35,9 @@ class UapiSocket:
 
         None without a file or without inotify.
         """
-        if self.path is None:
-            return None
-        try:
-            return watch_file(self.path)
-        except OSError:
-            return None
+        with contextlib.suppress(OSError):
+            return None if self.path is None else watch_file(self.path)
+        return None
 
     def close(self) -> None:
         """Removes the file, if it is still ours. Idempotent."""
@@ -126,11 +123,10 @@ def _bind(path: str) -> socket.socket | None:
 
 
 def _identity(path: str) -> tuple[int, int] | None:
-    try:
+    with contextlib.suppress(OSError):
         found = os.lstat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+        return found.st_dev, found.st_ino
+    return None
 
 
 def _socket_error(error: OSError, path: str) -> DeviceError:
