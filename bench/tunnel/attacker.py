@@ -125,7 +125,7 @@ class Attacker:
         return body + hashlib.blake2s(body, key=key, digest_size=16).digest() + bytes(16)
 
     def initiations(self) -> list[bytes]:
-        """With a good MAC1; what they hold nobody can open."""
+        """Initiations with a good MAC1, whose contents do not open."""
         return [self.with_mac1(struct.pack("<I", INITIATION) + secrets.token_bytes(112)) for _ in range(_VARIANTS)]
 
     def bad_initiations(self) -> list[bytes]:

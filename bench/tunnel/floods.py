@@ -1,4 +1,4 @@
-"""What floods do to a daemon: to strangers who want a handshake, a TCP stream beside it, its processor and memory.
+"""What floods do to a daemon: to strangers that want a handshake, a TCP stream beside it, its processor and memory.
 
     python -m bench.tunnel.floods [--quick] [--daemons A,B] [--only FLOOD,...] [--rates 20000,0] [--output FILE]
 
@@ -85,7 +85,7 @@ class Row:
     rate: int
     sent_per_s: float = 0.0
     answered: float = 0.0
-    """of STRANGERS, who got any answer"""
+    """those of STRANGERS that got any answer"""
     handshake_s: float = math.inf
     """a whole one, from the first initiation to the response"""
     goodput: float = 0.0

@@ -157,7 +157,7 @@ def remove_orphans() -> list[str]:
         found = _NAMESPACE_NAME.fullmatch(path.name)
         if found is None or Path("/proc", found["pid"]).exists():
             continue
-        with contextlib.suppress(CommandError):  # somebody else clears it away just now
+        with contextlib.suppress(CommandError):  # another process clears it away just now
             Namespace(path.name).remove()
             Path(UAPI_DIR, f"pw{found['tag']}{found['letter']}.sock").unlink(missing_ok=True)
             shutil.rmtree(_directory(found["tag"]), ignore_errors=True)

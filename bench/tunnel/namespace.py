@@ -80,7 +80,7 @@ class Namespace:
         return [int(pid) for pid in run("ip", "netns", "pids", self.name).split()]
 
     def remove(self) -> None:
-        """Kills what runs there and deletes it. Asks the kernel who that is, so that nothing has to be remembered."""
+        """Kills what runs there and deletes it. The kernel names the processes, so nothing has to be remembered."""
         if not self.path.exists():
             return
         until = time.monotonic() + 10

@@ -1,4 +1,4 @@
-"""Honest hosts that a site has never heard from: peers of it with addresses of their own, who want a handshake."""
+"""Honest hosts that a site has never heard from: peers of it with addresses of their own, which want a handshake."""
 
 import base64
 import contextlib

@@ -51,7 +51,7 @@ class OpenVpnSite(Site):
         return f"{self.interface}:" in Path(f"/proc/{self.pid}/net/dev").read_text()
 
     def _identity(self) -> tuple[Path, Path]:
-        """A certificate and its key that both ends of a lab share: who they are is not what is measured."""
+        """A certificate and its key that both ends of a lab share: their identity is not what is measured."""
         certificate, key = self.directory / "openvpn.crt", self.directory / "openvpn.key"
         if not certificate.exists():
             subject = ["-subj", "/CN=lab", "-days", "2"]
@@ -66,7 +66,7 @@ class OpenVpnSite(Site):
         self.bring_up(mtu)
 
     def add_peer(self, peer: Site, *, preshared_key: str | None = None, endpoint: int | None = None) -> None:
-        """Nothing: the command line has said who the peer is. ValueError for what it can't have."""
+        """Does nothing: the command line has named the peer. ValueError for what it can't have."""
         if preshared_key is not None or endpoint == 6:
             raise ValueError("OpenVPN in this lab has no preshared key, and IPv4 outside")
 
