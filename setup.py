@@ -30,7 +30,7 @@ def compile_flags(*, debug: bool, sanitize: str) -> list[str]:
     """For the C compiler, of the package and of what tests build beside it. `sanitize`: as in PYWG_SANITIZE."""
     flags = ["-O1", "-g", "-UNDEBUG"] if debug else ["-O3", "-g1", "-fno-semantic-interposition", "-DNDEBUG"]
     if sanitize:
-        # What is found ends the process: nobody reads a report that a test passes by.
+        # A fault ends the process: a report alone would leave the test green, and unread.
         flags += ["-O1", "-UNDEBUG", "-fno-omit-frame-pointer", f"-fsanitize={sanitize}", "-fno-sanitize-recover=all"]
     return flags
 

@@ -127,12 +127,12 @@ def _scope_id(zone: str) -> int:
 
 
 def _zone(scope_id: int) -> str:
-    """The interface's name, which is still good after a restart of the machine; its index where that is none."""
+    """The interface's name, which outlives a restart of the machine; its index when no reader would take the name."""
     try:
         name = interface_name(scope_id)
     except OSError:
         return str(scope_id)
-    # A kernel's name may hold what no reader of an endpoint takes, as "]" or bytes that are no text.
+    # The kernel allows names that no reader of an endpoint takes, such as with "]" or bytes that are no text.
     return name.decode("ascii") if _PLAIN_NAME.fullmatch(name) else str(scope_id)
 
 

@@ -1,4 +1,4 @@
-"""What can be the name of a network interface: the kernel's dev_valid_name(). The command line asks before it loads
+"""Names of network interfaces: what the kernel's dev_valid_name() takes. The command line checks a name before it loads
 anything else, so nothing is imported here that takes time."""
 
 import os
@@ -8,7 +8,7 @@ INTERFACE_NAME_MAX = 15
 
 
 def interface_name_fault(name: str) -> str:
-    """What it is about the name that the kernel wouldn't take, to follow "an interface's name"; "" for nothing."""
+    """The rule that the name breaks, in words to follow "an interface's name"; "" when the kernel takes it."""
     if not 0 < len(os.fsencode(name)) <= INTERFACE_NAME_MAX:
         return f"has 1 to {INTERFACE_NAME_MAX} bytes"
     if name in {".", ".."} or any(character in "/:\0" or character.isspace() for character in name):

@@ -1,4 +1,4 @@
-"""Keys as the text people handle: 44 characters of base64, as in wg(8).
+"""Keys as text for people: 44 characters of base64, as in wg(8).
 
 No error of this module repeats any of the text it was given.
 """

@@ -1,4 +1,4 @@
-"""What a device can be told and what it can tell, as plain data.
+"""Changes to a device, and its status, as plain data.
 
 Nothing here knows a text format, a socket or a clock. Keys are 32 raw bytes. Addresses are packed in network order:
 4 bytes are IPv4, 16 are IPv6. The printed form of these classes never contains a secret. The secret keys of a change

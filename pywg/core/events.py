@@ -1,4 +1,4 @@
-"""What crosses the boundary of the core: facts out (events, datagrams) and what it may ask its owner (activity).
+"""Values that cross the boundary of the core: facts out (events, datagrams) and answers of its owner (activity).
 
 Every event is one fact, frozen, and is drained in the order it happened. `peer` is the number `Tunnel.add_peer` gave.
 Indices are the 32-bit receiver indices of the wire; times are the monotonic seconds of `now`.
@@ -124,14 +124,14 @@ class SendStaged:
 
 @dataclass(frozen=True, slots=True)
 class DropStaged:
-    """Nobody answered for REKEY_ATTEMPT_TIME, or the interface went down: drop what is staged."""
+    """The peer did not answer for REKEY_ATTEMPT_TIME, or the interface went down: drop what is staged."""
 
     peer: int
 
 
 @dataclass(frozen=True, slots=True)
 class SourceCleared:
-    """Nobody answers: forget the sticky source of the peer's endpoint, in case it is what is wrong."""
+    """The peer does not answer: forget the sticky source of its endpoint, in case that is what is wrong."""
 
     peer: int
 
@@ -146,7 +146,7 @@ class HandshakeCompleted:
 
 @dataclass(frozen=True, slots=True)
 class HandshakeGivenUp:
-    """Nobody answered for REKEY_ATTEMPT_TIME. New data starts again."""
+    """The peer did not answer for REKEY_ATTEMPT_TIME. New data starts again."""
 
     peer: int
 

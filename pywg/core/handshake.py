@@ -7,7 +7,7 @@
 
 Paper, sections 5.4.2 to 5.4.5. Four verbs, two for each role, and `begin_session`, which turns a finished handshake
 of either role into two transport keys. A consume verb that fails raises RemoteProtocolError and leaves the handshake
-as it was: whatever a stranger sends, the answer that is waited for is still good.
+as it was: no message of a stranger keeps the peer's answer from being good.
 
 What must survive between two messages (chaining key, our ephemeral) is kept in Secrets and wiped with `clear`; within
 one verb the keys are bytes objects that are wiped before it returns.
@@ -63,11 +63,11 @@ class Identity:
         return crypto.dh(self._library_key, public_key)
 
     def rest(self) -> None:
-        """No message is at hand any more: the key is where it belongs, and nowhere else."""
+        """Drops the library's copy, once no message is at hand."""
         self._library_key = None
 
     def wipe(self) -> None:
-        """We are another now."""
+        """Wipes the key: our identity is another now."""
         self.rest()
         self.private_key.wipe()
 

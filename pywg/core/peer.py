@@ -1,8 +1,8 @@
 """One peer: its handshake, keypairs, cookie and timers, and the steps that involve several of them.
 
 The steps and their order are those of Linux's send.c, receive.c and noise.c. Results go to the tunnel's context as
-events and datagrams. Nothing here asks whether a message may be answered (mac1, load): that is done. Where the peer is,
-the data plane knows.
+events and datagrams. The caller has checked whether a message may be answered (mac1); the data plane limits answers
+under load, and knows the peer's endpoint.
 """
 
 from typing import NamedTuple
@@ -82,7 +82,7 @@ class Peer:
         self.send_initiation(now)
 
     def send_initiation(self, now: float) -> bool:
-        """Whether it was time for one: no more than one per REKEY_TIMEOUT, counting responses; none without a key."""
+        """Sends one if it is due: at most one per REKEY_TIMEOUT, counting responses; none without a key. False: not."""
         identity = self._context.identity
         if identity is None or now < self.last_sent_handshake + REKEY_TIMEOUT:
             return False
@@ -92,7 +92,7 @@ class Peer:
             timestamp = self.handshake.next_timestamp(self._context.wall_ns())
             message = handshake.create_initiation(self.handshake, identity, index, timestamp, self._context.random)
         except RemoteProtocolError:
-            # A public key of low order: nothing can be sent, so that nobody answers, and it is given up like any other.
+            # A public key of low order: nothing can be sent, no answer comes, and the handshake is given up like any.
             self._context.indices.remove(index)
             self.last_sent_handshake = now
             self.timers.handshake_initiated(now)
@@ -122,7 +122,7 @@ class Peer:
         """Answers the initiation that the handshake has just consumed, with an unconfirmed session."""
         self.timers.handshake_received(now)
         if self.handshake.local_index is not None:
-            # Ours was under way too: theirs takes its place, as both ends can't be the initiator of one handshake.
+            # Our initiation was under way too. The peer's takes its place: a handshake has one initiator.
             self._close_index(self.handshake.local_index)
             self.handshake.local_index = None
         waiting = self.keypairs.next
@@ -181,7 +181,7 @@ class Peer:
         self._retire(self.keypairs.clear())
 
     def expire_sessions(self) -> None:
-        """Our static key has changed: nothing is sent under the old one. What is on its way to us may still come in."""
+        """Our static key has changed: nothing is sent under the old one. What the peer has sent may still come in."""
         self._forget_handshake()
         self.handshake.forget_identity()
         self.last_sent_handshake = _LONG_AGO

@@ -7,12 +7,12 @@
     persistent keepalive     nothing authentic either way for as long as is configured: send a keepalive
     zero key material        no new session for KEY_ZEROING_TIME: wipe what there is
 
-The middle three hang on what the data plane does thousands of times a second, so it does not tell us: it keeps the
-times of firsts and lasts (events.Activity), and a timer looks at them when it is due, and then fires or moves on.
-Keepalives are not data, so one never answers another. Handshake messages, which the data plane does not see, are told
-here (`sent`, `handshake_received`) and count as authentic packets.
+The middle three depend on packets, thousands of them a second, which the data plane does not report. It keeps the
+times of firsts and lasts (events.Activity). A timer reads them when it is due, and then fires or moves on. Keepalives
+are not data, so one never answers another. The peer reports handshake messages, which the data plane does not see
+(`sent`, `handshake_received`); they count as authentic packets.
 
-Deadlines are moments of `now`; nothing here acts: `expire` says what fired, and the peer does it.
+Deadlines are moments of `now`; nothing here acts: `expire` names what has fired, and the peer acts on it.
 """
 
 import heapq
@@ -74,7 +74,7 @@ class Timers:
         self._retransmit_at = _NEVER
         self._zero_at = _NEVER
         self._data_until = _LONG_AGO  # after that, no session is young enough for the timers of data to matter
-        # The next three are floors under what the data plane says: what we know to have happened since.
+        # The next three are floors under the data plane's times: what has happened since.
         self._unanswered_since = _LONG_AGO
         self._keepalive_since = _LONG_AGO
         self._traversal_at = _LONG_AGO
@@ -122,7 +122,7 @@ class Timers:
         of_data = self._persistent_at(activity), self._new_handshake_at(activity), self._passive_at(activity)
         deadline = min(self._retransmit_at, self._zero_at, *of_data)
         if activity.unanswered_since and not activity.keepalive_owed_since and now < self._data_until:
-            # We are not told when a keepalive begins to be owed while something else is pending: look before it is due.
+            # While a timer is pending, the plane does not report that a keepalive is owed: look before it is due.
             deadline = min(deadline, now + KEEPALIVE_TIMEOUT)
         return deadline
 

@@ -1,12 +1,12 @@
-"""The core's surface: datagrams and signals in, datagrams and events out, and the moment it wants to be called again.
+"""The core's surface: datagrams and signals in, datagrams and events out, and the moment of the next call.
 
 A thin composition: it finds the peer that something is about, keeps strangers out (mac1) and lets the peer do the rest.
 It never blocks, never reads a clock and never raises for what came from the network.
 
-Which handshake messages count is decided here. The data plane checks mac1 and the receiver index as well, a little
-earlier, only to spare the core what is not worth its time (dataplane/receive/admit.pxd), and nothing here relies on
-that. Cookies are asked for, and sources limited, there alone. Where a peer is, the plane alone knows: its owner tells
-it of each message that `receive_datagram` found authentic.
+The core decides which handshake messages count. The data plane checks mac1 and the receiver index before it, only to
+spare the core work (dataplane/receive/admit.pxd), and the core relies on neither check. The plane alone asks for
+cookies and limits sources. The plane alone knows a peer's endpoint: the caller tells it of each message that
+`receive_datagram` found authentic.
 
 Between two calls that take input the owner drains `events()`, then `datagrams_to_send()`: an answer must not leave
 before the data plane has the keypair that it announces.
@@ -74,7 +74,7 @@ class Tunnel:
         return identity.private_key if identity is not None else None
 
     def set_private_key(self, private_key: Secret | None, now: float) -> None:
-        """Changes who we are: every session expires, and what waited for a key begins, while the interface is up.
+        """Changes our identity: every session expires, and what waited for a key begins, while the interface is up.
 
         Takes the Secret over, and wipes the one before. LocalProtocolError while a peer has our new public key.
         """
