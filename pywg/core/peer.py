@@ -82,7 +82,7 @@ class Peer:
         self.send_initiation(now)
 
     def send_initiation(self, now: float) -> bool:
-        """Sends one if it is due: at most one per REKEY_TIMEOUT, counting responses; none without a key. False: not."""
+        """Sends one if due: at most one per REKEY_TIMEOUT, counting responses; none without a key. False: not due."""
         identity = self._context.identity
         if identity is None or now < self.last_sent_handshake + REKEY_TIMEOUT:
             return False
