@@ -1,7 +1,7 @@
 """Builds the drivers beside the sanitized data plane (tests/sanitizers.py), and runs their cases in a process apart.
 
-A driver is a .pyx that calls the stages' own functions; its system calls are those of kernel.c. A case depends on the
-driver, the seed and its number alone.
+A driver is a .pyx and those whose names begin with its own; they call the stages' own functions, and their system calls
+are those of kernel.c. A case depends on the driver, the seed and its number alone.
 """
 
 import json
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.native_build import build_library
+from tests.native_build import ROOT, build_library
 from tests.sanitizers import ADDRESS, said
 
 HERE = Path(__file__).parent
@@ -43,7 +43,7 @@ class Done:
 @contextmanager
 def built() -> Iterator[Path]:
     """A directory for a run. The sanitized data plane and the drivers are kept, and built only where they changed."""
-    ADDRESS.build(*(f"tests/fuzz/native/{driver}.pyx" for driver in DRIVERS))
+    ADDRESS.build(*(str(source.relative_to(ROOT)) for source in sorted(HERE.glob("*.pyx"))))
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         build_library(HERE / "kernel.c", directory / KERNEL, sanitize="")

@@ -1,0 +1,147 @@
+# distutils: libraries = crypto
+# cython: language_level=3, cdivision=True, wraparound=False, boundscheck=False
+"""The kernel's side of what is sent, and the peers: each datagram has to hold what was read, undamaged, in order."""
+from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENETUNREACH, ENOBUFS, EPERM
+from libc.stdint cimport uint16_t, uint32_t, uint8_t
+from libc.string cimport memcpy, memset
+
+from pywg.dataplane.crypto.evp cimport evp_open
+from pywg.dataplane.send.seal cimport READ_MAX
+from pywg.dataplane.sys.linux cimport AF_INET, AF_INET6, CMSG_DATA, CMSG_FIRSTHDR, CMSG_NXTHDR, SOL_UDP, UDP_SEGMENT
+from pywg.dataplane.sys.linux cimport cmsghdr, iovec, mmsghdr, msghdr
+from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
+from pywg.dataplane.wire.virtio cimport VnetHdr
+from pywg.dataplane.wire.wireguard cimport TAG_LEN, WG_HEADER_LEN, TransportHeader
+
+from tests.fuzz.native.common cimport FIRST_INDEX, PEERS, Session, need
+from tests.fuzz.native.harness cimport KERNEL_UDP4, chance_below, chance_one_in, marked_len
+from tests.fuzz.native.outbound_frames cimport marked_frame, planned_frame, wild_frame
+from tests.fuzz.native.outbound_peers cimport confirm
+from tests.fuzz.native.outbound_state cimport FULL, HEALTHY, UDP_MAX, Harness, Planned
+
+
+cdef ssize_t tun_read(void *driver, uint8_t *to, size_t room) noexcept nogil:
+    cdef Harness *b = <Harness *>driver
+    cdef uint32_t vnet_len = <uint32_t>b.dp.vnet_hdr_len
+    need(room == READ_MAX, b"a read of another length")
+    if b.frames_left == 0:
+        return -EAGAIN
+    cdef Planned *planned = &b.plan.frames[b.plan.at] if b.plan.at < b.plan.count else NULL
+    if planned != NULL and planned.len == 0:
+        b.plan.at += 1
+        return -EAGAIN
+    if chance_one_in(&b.chance, 150 if planned == NULL else 2000):
+        return -EINTR if chance_one_in(&b.chance, 2) else -EIO
+    b.frames_left -= 1
+    b.frames += 1
+    b.until_confirmed -= 1
+    if b.until_confirmed == 0:
+        confirm(b.peers[b.burst_peer])
+    elif chance_one_in(&b.chance, 100):
+        confirm(b.peers[chance_below(&b.chance, PEERS)])
+    memset(to, 0, vnet_len)
+    if planned != NULL:
+        b.plan.at += 1
+        return vnet_len + planned_frame(b, planned, <VnetHdr *>to, to + vnet_len)
+    if chance_one_in(&b.chance, 12):
+        return wild_frame(b, to, vnet_len)
+    return vnet_len + marked_frame(b, <VnetHdr *>to, to + vnet_len, vnet_len != 0)
+
+
+cdef ssize_t tun_write(void *driver, const iovec *iov, int count) noexcept nogil:
+    """An answer to a packet that no peer takes."""
+    cdef Harness *b = <Harness *>driver
+    need(count == 1 and iov.iov_len > <size_t>b.dp.vnet_hdr_len and iov.iov_len <= 1280 + 12, b"an ICMP of that length")
+    memcpy(b.scratch, iov.iov_base, iov.iov_len)
+    return -EAGAIN if chance_one_in(&b.chance, 8) else <ssize_t>iov.iov_len
+
+
+cdef int send(void *driver, int fd, mmsghdr *messages, unsigned int count) noexcept nogil:
+    cdef Harness *b = <Harness *>driver
+    cdef unsigned int i, taken = count
+    cdef uint32_t stride
+    cdef int error
+    need(0 < count <= 64, b"so many messages")
+    for i in range(count):
+        need(message_is_right(fd, &messages[i].msg_hdr, &stride), b"a message that the kernel refuses")
+    if b.mood != HEALTHY:
+        error = mood_says(b)
+        if error:
+            return -error
+        taken = 1 + chance_below(&b.chance, count)
+    for i in range(taken):
+        if messages[i].msg_hdr.msg_iov.iov_len > UDP_MAX:
+            return <int>i if i else -EMSGSIZE
+        message_is_right(fd, &messages[i].msg_hdr, &stride)
+        arrive(b, <const uint8_t *>messages[i].msg_hdr.msg_iov.iov_base,
+               <uint32_t>messages[i].msg_hdr.msg_iov.iov_len, stride)
+        messages[i].msg_len = <unsigned int>messages[i].msg_hdr.msg_iov.iov_len
+    return <int>taken
+
+
+cdef int mood_says(Harness *b) noexcept nogil:
+    """What sendmmsg fails with, 0: nothing."""
+    cdef int[8] errors
+    if b.mood == FULL:
+        return EAGAIN
+    errors = [EAGAIN, EMSGSIZE, EIO, EINVAL, EPERM, ENOBUFS, EINTR, ENETUNREACH]
+    return errors[chance_below(&b.chance, 8)] if chance_one_in(&b.chance, 3) else 0
+
+
+cdef bint message_is_right(int fd, msghdr *message, uint32_t *stride) noexcept nogil:
+    """`stride`: of the datagrams, or 0: there is one."""
+    cdef cmsghdr *control = CMSG_FIRSTHDR(message)
+    cdef size_t controls = 0, len = message.msg_iov.iov_len
+    cdef uint16_t size
+    stride[0] = 0
+    while control != NULL:
+        controls += 1
+        if control.cmsg_level == SOL_UDP and control.cmsg_type == UDP_SEGMENT:
+            memcpy(&size, CMSG_DATA(control), sizeof(size))
+            stride[0] = size
+            if size == 0 or len > UDP_MAX or (len + size - 1) // size > 64:
+                return False
+        control = CMSG_NXTHDR(message, control)
+    if (controls == 0) != (message.msg_control == NULL) or controls > 3 or message.msg_iovlen != 1:
+        return False
+    if message.msg_namelen != (16 if fd == KERNEL_UDP4 else 28):
+        return False
+    return (<uint16_t *>message.msg_name)[0] == (AF_INET if fd == KERNEL_UDP4 else AF_INET6)
+
+
+cdef void arrive(Harness *b, const uint8_t *data, uint32_t len, uint32_t stride) noexcept nogil:
+    cdef uint32_t at = 0, one
+    if stride == 0:
+        stride = len
+    while at < len:
+        one = min(stride, len - at)
+        memcpy(b.scratch, data + at, one)
+        open_datagram(b, b.scratch, one)
+        b.datagrams += 1
+        at += stride
+
+
+cdef void open_datagram(Harness *b, uint8_t *datagram, uint32_t len) noexcept nogil:
+    cdef TransportHeader *header = <TransportHeader *>datagram
+    cdef uint8_t *text = datagram + WG_HEADER_LEN
+    cdef uint32_t index, text_len, inner_len, number = 0, i
+    cdef Session *session
+    need(len >= WG_HEADER_LEN + TAG_LEN and header.type == 4, b"no transport message")
+    index = header.receiver_index - FIRST_INDEX
+    need(index < b.session_count, b"an index of no session")
+    session = &b.sessions[index]
+    need(header.counter >= session.next_counter, b"a counter again")
+    need(header.counter < REJECT_AFTER_MESSAGES, b"a counter past the limit")
+    session.next_counter = header.counter + 1
+    text_len = len - WG_HEADER_LEN - TAG_LEN
+    need(evp_open(session.open, header.counter, text, text_len), b"not authentic")
+    if session.peer == 0 or text_len == 0:
+        return
+    inner_len = marked_len(text, text_len, 0, True, &number)
+    need(inner_len != 0, b"a damaged packet")
+    need(text_len - inner_len < 16, b"so much padding")
+    for i in range(inner_len, text_len):
+        need(text[i] == 0, b"padding that is not zero")
+    need(text[17] == session.peer if text[0] >> 4 == 4 else text[24 + 7] == session.peer, b"another peer's packet")
+    need(number >= b.arrived[session.peer], b"overtaken by a later packet")
+    b.arrived[session.peer] = number
