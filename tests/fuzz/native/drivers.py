@@ -17,6 +17,7 @@ from tests.sanitizers import ADDRESS, said
 
 HERE = Path(__file__).parent
 DRIVERS = ("outbound", "inbound")
+PLACE = HERE.relative_to(ROOT)
 KERNEL = "kernel.so"
 PATIENCE = 120  # seconds that a process may need beside its cases
 
@@ -51,8 +52,11 @@ def built() -> Iterator[Path]:
 
 
 def run(directory: Path, driver: str, seed: int, *, seconds: float, first: int = 0, cases: int | None = None) -> Done:
-    """Runs cases until the CPU seconds or their number is up, or one fails: then `cases` is the number of that one."""
-    (module,) = (ADDRESS.directory / "tests" / "fuzz" / "native").glob(f"{driver}.*.so")
+    """Runs cases until the CPU seconds or their number is up, or one fails: then `cases` is the number of that one.
+
+    A driver of that name in `directory` goes before what was built.
+    """
+    module = next(made for where in (directory, ADDRESS.directory / PLACE) for made in where.glob(f"{driver}.*.so"))
     report = directory / f"{driver}-report"
     inside = ("-m", "tests.fuzz.native.inside", str(module), str(seed), str(first), str(cases or 0), str(seconds))
     command = ADDRESS.command(report, *inside, preload=(directory / KERNEL,))
