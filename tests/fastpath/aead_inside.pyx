@@ -4,8 +4,10 @@
 test_aead_backends.py builds it, and runs it in processes of their own: what is broken stays so.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
 
-from pywg.dataplane.crypto.aead cimport Aead, AeadBackend, OpenTexts, SealTexts
+from pywg.dataplane.crypto.aead cimport Aead, AeadBackend, OpenTexts, SealTexts, aead_forget, aead_free, aead_init
+from pywg.dataplane.crypto.aead cimport aead_use
 from pywg.dataplane.crypto.aead_select cimport aead_backends, aead_was_tried
 
 cdef SealTexts right_seal
@@ -55,3 +57,51 @@ def damage(str name, str how) -> None:
             entry[i].open = open_anything
         else:
             entry[i].is_here = is_nowhere
+
+
+# ---- a library that does not take every key
+
+cdef enum:
+    KEY_LEN = 32
+    REFUSED = 0xFF              # first byte of a key that the library does not take
+
+cdef uint8_t[KEY_LEN] context   # the library's only one: the key that it has a copy of
+
+
+cdef void *new_context(bint seals) noexcept nogil:
+    return context
+
+
+cdef bint rekey(void *_context, const uint8_t *key, bint seals) noexcept nogil:
+    if key[0] == REFUSED:
+        return False
+    memcpy(context, key, KEY_LEN)
+    return True
+
+
+cdef void free_context(void *_context) noexcept nogil:
+    memset(context, 0, KEY_LEN)
+
+
+def use(list keys) -> list[tuple[bool, int]]:
+    """For the keys of one batch, by their first bytes: (whether it was taken, the key in the context then); 0 for none.
+
+    At the end: the same of the batch's end.
+    """
+    cdef AeadBackend library
+    cdef Aead aead
+    cdef uint8_t[4][KEY_LEN] held      # each where its owner has it
+    memset(&library, 0, sizeof(library))
+    memset(held, 0, sizeof(held))
+    library.new_context, library.rekey, library.free_context = new_context, rekey, free_context
+    aead_init(&aead, &library, True)
+    owners = sorted(set(keys))
+    said = []
+    for key in keys:
+        held[owners.index(key)][0] = key
+        taken = aead_use(&aead, held[owners.index(key)]) == 0
+        said.append((taken, context[0]))
+    aead_forget(&aead)
+    said.append((aead.key != NULL, context[0]))
+    aead_free(&aead)
+    return said

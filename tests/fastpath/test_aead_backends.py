@@ -150,3 +150,12 @@ def test_what_this_machine_lacks_is_named() -> None:
 def test_without_any_that_is_right_there_is_no_plane() -> None:
     code = "aead_inside.damage('evp', 'seal')\ntry: Plane()\nexcept RuntimeError as error: print(error)"
     assert said(code).startswith("no AEAD backend gives right results on this machine")
+
+
+def test_a_key_that_the_library_does_not_take_leaves_no_other_in_use() -> None:
+    """Nothing is sealed under the key before it, however often it is tried, and no copy outlives the batch."""
+    assert said("print(aead_inside.use([1, 2]))") == "[(True, 1), (True, 2), (False, 0)]"
+    assert said("print(aead_inside.use([1, 0xFF, 0xFF, 1]))") == (
+        "[(True, 1), (False, 0), (False, 0), (True, 1), (False, 0)]"
+    )
+    assert said("print(aead_inside.use([1, 0xFF]))") == "[(True, 1), (False, 0), (False, 0)]"
