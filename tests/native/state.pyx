@@ -1,12 +1,13 @@
 """What the data plane knows, by itself: the trie of allowed IPs, and the replay window."""
 from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memset
 
 cimport cython
 
 from pywg.dataplane.state.allowedips cimport AllowedIps, AllowedOwner, allowedips_free, allowedips_insert
 from pywg.dataplane.state.allowedips cimport allowedips_lookup, allowedips_new, allowedips_remove
 from pywg.dataplane.state.allowedips cimport allowedips_remove_owner, allowedips_walk
-from pywg.dataplane.state.replay cimport ReplayWindow, replay_accept, replay_plausible, replay_reset
+from pywg.dataplane.state.replay cimport ReplayWindow, replay_accept, replay_plausible
 
 
 cdef struct TableOwner:
@@ -106,9 +107,6 @@ cdef class Window:
 
     cdef ReplayWindow window
 
-    def __cinit__(self):
-        replay_reset(&self.window)
-
     def accept(self, counter) -> bool:
         """Marks `counter` as seen; False when it was, is too old or past the limit. OverflowError past 64 bits."""
         cdef uint64_t value = counter
@@ -121,4 +119,4 @@ cdef class Window:
 
     def reset(self) -> None:
         """Forgets every counter."""
-        replay_reset(&self.window)
+        memset(&self.window, 0, sizeof(ReplayWindow))

@@ -14,14 +14,9 @@ cdef enum:
     REPLAY_WINDOW = (REPLAY_WORDS - 1) * 64     # how far a counter may be behind the greatest one
 
 
-cdef struct ReplayWindow:
+cdef struct ReplayWindow:               # all zeros: that of a fresh key
     uint64_t next                       # the greatest counter accepted, plus one; 0: none yet
     uint64_t bitmap[REPLAY_WORDS]       # bit (counter + 1) mod 8192: seen
-
-
-cdef inline void replay_reset(ReplayWindow *window) noexcept nogil:
-    """Forgets every counter: the state of a fresh key."""
-    memset(window, 0, sizeof(ReplayWindow))
 
 
 cdef inline bint replay_plausible(const ReplayWindow *window, uint64_t counter) noexcept nogil:
