@@ -1,6 +1,7 @@
 """Keyed BLAKE2s (blake2s.pxd)."""
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy, memset
+from pywg.dataplane.sys.checks cimport c_assert, static_fits
 from pywg.dataplane.sys.libcrypto cimport OPENSSL_cleanse
 
 cdef extern from * nogil:
@@ -61,6 +62,8 @@ cdef void blake2s_key(uint8_t *state, const uint8_t *key, uint32_t key_len) noex
     """Writes BLAKE2S_STATE_LEN bytes, for MACs under a key of 1 to 32 bytes. The state is as secret as the key."""
     cdef uint32_t h[8]
     cdef uint8_t block[BLAKE2S_BLOCK_LEN]
+    static_fits(KEY_LEN_MAX, BLAKE2S_BLOCK_LEN)
+    c_assert(key_len <= KEY_LEN_MAX)
     memcpy(h, BLAKE2S_IV, BLAKE2S_STATE_LEN)
     h[0] ^= 0x01010000 | key_len << 8 | BLAKE2S_MAC_LEN     # section 2.5: fan-out and depth 1
     memset(block, 0, BLAKE2S_BLOCK_LEN)

@@ -39,7 +39,7 @@ cdef struct Admission:
     RateLimiter sources
     TokenBucket calm
     Budget budget
-    bint pressure                    # set by the owner: more messages wait than it can take
+    bint pressure                   # set by the owner: more messages wait than it can take
     uint32_t asker_count
     Asker askers[ASKERS_MAX]
     uint8_t nonces[ASKERS_MAX][XNONCE_LEN]

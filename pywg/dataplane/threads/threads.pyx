@@ -149,7 +149,7 @@ cdef void wait_to_send(SendPath *e) noexcept nogil:
     While sending is handed off, waits only for a kick: the rest is the receiving thread's.
     """
     cdef Dataplane *dp = e.dp
-    cdef bint lent = load8_acquire(&dp.handed_off)
+    cdef bint handed_off = load8_acquire(&dp.handed_off)
     cdef pollfd fds[2]
     cdef uint64_t ignored
     cdef int n
@@ -159,19 +159,19 @@ cdef void wait_to_send(SendPath *e) noexcept nogil:
     fds[0].events = POLLIN
     fds[1].fd = -1
     fds[1].events = POLLIN
-    if not lent and load8(&e.backlog):
+    if not handed_off and load8(&e.backlog):
         # Only the socket that is full: the other one would end every poll() at once.
         fds[1].fd = load_int(&dp.fd4) if load8(&e.backlog_family) == 4 else load_int(&dp.fd6)
         fds[1].events = POLLOUT
-    elif not lent and not e.failing and not e.no_free_batch:
+    elif not handed_off and not e.failing and not e.no_free_batch:
         fds[1].fd = load_int(&dp.tun_fd)
-    n = poll(fds, 2, ERROR_PAUSE_MS if not lent and e.failing else -1)
+    n = poll(fds, 2, ERROR_PAUSE_MS if not handed_off and e.failing else -1)
     if n > 0 and fds[0].revents != 0:
         eventfd_read(dp.send_kick, &ignored)
     elif n < 0 and linux.errno != EINTR:
         count(&dp.counters.tx_wait_error)   # not even poll() works: read the TUN now and then
         usleep(ERROR_PAUSE_MS * 1000)
-    if not lent:
+    if not handed_off:
         e.failing = False
     add64(&dp.send_waits, 1)
 
