@@ -18,7 +18,15 @@ from tests.meta.test_layers import MAY_IMPORT, WINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILDERS = ("ARCHITECTURE.md", "CONTRIBUTING.md")
-READERS = ("README.md", "docs/drop-in.md", "docs/performance.md", "docs/systemd/README.md", "bench/README.md")
+READERS = (
+    "README.md",
+    "docs/drop-in.md",
+    "docs/performance.md",
+    "docs/security.md",
+    "SECURITY.md",
+    "docs/systemd/README.md",
+    "bench/README.md",
+)
 PICTURE = "docs/architecture.svg"
 
 TOP = ("pywg", "tests", "bench", "docs", ".ci")
