@@ -36,7 +36,6 @@ cdef struct Pool:
 
 cdef Pool *pool_new(int count, const AeadBackend *aead, Reorder *first, Reorder *second) noexcept nogil
 cdef int pool_start(Pool *pool) noexcept nogil
-cdef void pool_name(Pool *pool) noexcept nogil
 cdef void pool_stop(Pool *pool) noexcept nogil
 cdef void pool_free(Pool *pool) noexcept nogil
 cdef void pool_wake(Pool *pool) noexcept nogil

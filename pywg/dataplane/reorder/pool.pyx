@@ -9,7 +9,7 @@ from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.linux cimport pthread_cond_broadcast, pthread_cond_destroy, pthread_cond_init
 from pywg.dataplane.sys.linux cimport pthread_cond_signal, pthread_cond_wait, pthread_create, pthread_join
 from pywg.dataplane.sys.linux cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock
-from pywg.dataplane.sys.linux cimport pthread_mutex_unlock, pthread_setname_np
+from pywg.dataplane.sys.linux cimport pthread_mutex_unlock, pthread_self, pthread_setname_np
 
 cdef enum:
     NAME_LEN = 16
@@ -52,15 +52,6 @@ cdef int pool_start(Pool *pool) noexcept nogil:
     return 0
 
 
-cdef void pool_name(Pool *pool) noexcept nogil:
-    """Names the helpers. Another thread's name is set by a write to its file in /proc."""
-    cdef char name[NAME_LEN]
-    cdef int i
-    for i in range(pool.started):
-        snprintf(name, NAME_LEN, "pywg-h%d", pool.helpers[i].number)
-        pthread_setname_np(pool.helpers[i].thread, name)
-
-
 cdef void pool_stop(Pool *pool) noexcept nogil:
     """Returns when all helpers have ended, each after the slot that it works on."""
     cdef int i
@@ -90,6 +81,9 @@ cdef void *helper_thread(void *arg) noexcept nogil:
     cdef Helper *helper = <Helper *>arg
     cdef Pool *pool = helper.pool
     cdef int i = helper.number
+    cdef char name[NAME_LEN]
+    snprintf(name, NAME_LEN, "pywg-h%d", helper.number)
+    pthread_setname_np(pthread_self(), name)
     add64_ordered(&pool.looking, 1)
     add64_ordered(&pool.running, 1)
     while not load8(&pool.stop):

@@ -4,7 +4,7 @@ from libc.stdlib cimport calloc, free
 from posix.unistd cimport usleep
 from pywg.dataplane.receive.receive cimport ERROR_PAUSE_MS, ERROR_PAUSE_NS, FAILURES_MAX, ReceivePath, receive_path_free
 from pywg.dataplane.receive.receive cimport receive_path_hold, receive_path_new, receive_path_release, receive_step
-from pywg.dataplane.reorder.pool cimport pool_free, pool_name, pool_new, pool_start, pool_stop
+from pywg.dataplane.reorder.pool cimport pool_free, pool_new, pool_start, pool_stop
 from pywg.dataplane.reorder.reorder cimport SLOTS_MAX
 from pywg.dataplane.send.send cimport SendPath, send_path_free, send_path_hold, send_path_new, send_path_release
 from pywg.dataplane.state.counters cimport count
@@ -14,8 +14,8 @@ from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport add64, fence, load64, load8, load8_acquire, load_int, store64, store8
 from pywg.dataplane.sys.clock cimport now_ns
 from pywg.dataplane.sys.linux cimport EINTR, POLLIN, POLLOUT, SIG_SETMASK, eventfd_read, eventfd_write, poll, pollfd
-from pywg.dataplane.sys.linux cimport pthread_create, pthread_join, pthread_setname_np, pthread_sigmask, sigfillset
-from pywg.dataplane.sys.linux cimport sigset_t, syscall
+from pywg.dataplane.sys.linux cimport pthread_create, pthread_join, pthread_self, pthread_setname_np, pthread_sigmask
+from pywg.dataplane.sys.linux cimport sigfillset, sigset_t, syscall
 from pywg.dataplane.threads.handoff cimport send_handed_off, send_or_hand_off
 
 cdef enum:
@@ -71,11 +71,6 @@ cdef int threads_start(Threads *threads, int ruleset) noexcept nogil:
     pthread_sigmask(SIG_SETMASK, &before, NULL)
     if not threads.running:
         return -1
-    # Not in the starter's domain of Landlock: naming another thread writes a file.
-    pthread_setname_np(threads.tx, "pywg-tx")
-    pthread_setname_np(threads.rx, "pywg-rx")
-    if threads.pool != NULL:
-        pool_name(threads.pool)
     # Wait until all threads have made the system calls of their start, which a sandbox may forbid later.
     while (load64(&threads.dp.send_waits) == 0 or load64(&threads.dp.receive_waits) == 0
             or (threads.pool != NULL and load64(&threads.pool.running) < <uint64_t>threads.pool.count)):
@@ -133,6 +128,7 @@ cdef void *send_thread(void *arg) noexcept nogil:
     cdef Threads *threads = <Threads *>arg
     cdef Dataplane *dp = threads.dp
     cdef bint more
+    pthread_setname_np(pthread_self(), "pywg-tx")   # by itself: for another thread it would write a file in /proc
     while not load8(&dp.stop):
         more = False
         if not load8_acquire(&dp.handed_off):
@@ -183,6 +179,7 @@ cdef void *receive_thread(void *arg) noexcept nogil:
     """
     cdef Threads *threads = <Threads *>arg
     cdef Dataplane *dp = threads.dp
+    pthread_setname_np(pthread_self(), "pywg-rx")
     while not load8(&dp.stop):
         wait_to_receive(threads.receive_path)
         gate_enter(&dp.receive_gate)
