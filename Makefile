@@ -1,6 +1,7 @@
 # make demo    two sites and a tunnel on this machine           FAR=wireguard-go or NEAR=... puts that daemon at that end
 # make test    lint, types and all tests                        TESTS="tests/core -k rekey" chooses some
 #              TESTS=fast: those of core, config and data plane, without root: some 90 seconds of CPU
+# make fuzz    every fuzzer, native and Python                 SECONDS=3600 for all together; FUZZ="wg_quick" for some
 # make bench   micro benchmarks, then the tunnel bench          QUICK=1 for a short run; BENCH="--rounds 3" for others
 # make bench-compare    micro benchmarks beside the saved ones   "python -m bench.micro --save-baseline" saves others
 # make venv    only the environment that these need; make runtime: only what pywg itself needs, in .venv/bin/pywg
@@ -11,6 +12,8 @@ FAR ?= pywg
 QUICK ?= 0
 BENCH ?=
 TESTS ?= tests
+SECONDS ?= 600
+FUZZ ?=
 
 # A test that is skipped has failed here: what it lacks, the others lack as well.
 FAST := tests/core tests/config tests/fastpath -m "not netns and not slow" --no-skips
@@ -22,7 +25,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test lint bench bench-compare venv runtime packages demo-packages bench-packages clean
+.PHONY: demo test lint fuzz bench bench-compare venv runtime packages demo-packages bench-packages clean
 
 demo: demo-packages runtime
 	@exec $(BIN)/python -m bench.tunnel.demo --near $(NEAR) --far $(FAR) </dev/null
@@ -40,6 +43,9 @@ endif
 
 lint: venv
 	@$(LINT)
+
+fuzz: venv
+	@exec nice -n 19 $(BIN)/python -m tests.fuzz.supervisor --seconds $(SECONDS) $(FUZZ) </dev/null
 
 bench: venv .venv/.bench bench-packages
 	@exec $(BIN)/python -m bench.micro $(if $(filter-out 0,$(QUICK)),--quick) </dev/null

@@ -5,8 +5,10 @@ from collections.abc import Generator
 
 import pytest
 
+from tests.fuzz import background, guided
+
 # The only reasons for a test not to run where no skip is allowed: the distribution's packages lack what it needs.
-ALLOWED_SKIPS = ("PYWG_EXTRA_VECTORS", "Go is not installed", "this processor lacks")
+ALLOWED_SKIPS = ("PYWG_EXTRA_VECTORS", "Go is not installed", "this processor lacks", guided.NOT_HERE)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,6 +23,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("CI") == "true",
         help="a test that is skipped has failed (default where CI=true)",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(background, "fuzzers in the background")
 
 
 def _fail_when_skipped(config: pytest.Config, report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -1,0 +1,9 @@
+"""The fuzzers that there are, of all kinds. Those that this machine can't run are not among them."""
+
+from tests.fuzz import guided
+from tests.fuzz.fuzzer import Fuzzer
+
+
+def fuzzers() -> list[Fuzzer]:
+    """In the order in which they run."""
+    return [*guided.fuzzers()]
