@@ -22,6 +22,7 @@ READERS = (
     "README.md",
     "docs/drop-in.md",
     "docs/performance.md",
+    "docs/beside.md",
     "docs/security.md",
     "SECURITY.md",
     "docs/systemd/README.md",
