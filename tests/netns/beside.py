@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import sys
+import tempfile
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -113,16 +114,19 @@ def preshared_in_use(tunnel: Tunnel) -> str:
 
 def private_after_change(tunnel: Tunnel) -> str:
     other = tunnel.near.secret_file("new", Keys.generate().private)
-    try:
-        tunnel.near.wg("set", tunnel.near.interface, "private-key", other)
-    except CommandError:
-        return "another is refused"
-    return str(tunnel.copies(tunnel.private))
+    return _after(tunnel, tunnel.private, "private-key", other)
 
 
 def preshared_after_removal(tunnel: Tunnel) -> str:
-    tunnel.near.wg("set", tunnel.near.interface, "peer", tunnel.peer, "remove")
-    return str(tunnel.copies(tunnel.preshared))
+    return _after(tunnel, tunnel.preshared, "peer", tunnel.peer, "remove")
+
+
+def _after(tunnel: Tunnel, key: bytes, *change: str) -> str:
+    try:
+        tunnel.near.wg("set", tunnel.near.interface, *change)
+    except CommandError:
+        return "the change is refused"
+    return str(tunnel.copies(key))
 
 
 def indices(tunnel: Tunnel) -> str:
@@ -170,14 +174,13 @@ ROWS: tuple[tuple[str, Callable[[Tunnel], str]], ...] = (
 
 def measure(name: str) -> dict[str, str]:
     """Row -> what was found. Raises CommandError and TimeoutError."""
-    with Lab(name, name, psk=True) as lab:
+    with tempfile.TemporaryDirectory() as place, contextlib.chdir(place), Lab(name, name, psk=True) as lab:
         assert lab.preshared_key is not None
         lab.establish()
         tunnel = Tunnel(lab.near, b64decode(lab.near.keys.private), b64decode(lab.preshared_key), lab.far.keys.public)
         if name == "pywg":
             poll(lambda: tunnel.near.stats().get("sandbox_seccomp") == "1", "the sandbox is closed")
-        with contextlib.chdir(lab.near.directory):
-            return {title: row(tunnel) for title, row in ROWS}
+        return {title: row(tunnel) for title, row in ROWS}
 
 
 def table(titles: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
