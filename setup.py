@@ -1,9 +1,10 @@
 """Builds the Cython data plane, on all processors; all metadata lives in pyproject.toml.
 
 PYWG_DEBUG=1 turns on bounds checks, C assertions and debug symbols; PYWG_SANITIZE=address,undefined, or thread, the
-sanitizers of the compiler, and C assertions. PYWG_NULL_CIPHER=1, for the bench alone, leaves out the cipher: what such
-a build sends can be read. A `performance hint:` from Cython fails the build:
-in this code every hint is a hidden GIL or a hidden Python object on the packet path.
+sanitizers of the compiler, and C assertions; fuzzer-no-link, of clang's, is what libFuzzer is guided by.
+PYWG_COVERAGE=1 counts how often each line of Cython ran. PYWG_NULL_CIPHER=1, for the bench alone, leaves out the
+cipher: what such a build sends can be read. A `performance hint:` from Cython fails the build: in this code every hint
+is a hidden GIL or a hidden Python object on the packet path.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("PYWG_DEBUG", "0") not in ("", "0")
 SANITIZE = os.environ.get("PYWG_SANITIZE", "")
+COVERAGE = os.environ.get("PYWG_COVERAGE", "0") not in ("", "0")
 NULL_CIPHER = os.environ.get("PYWG_NULL_CIPHER", "0") not in ("", "0")
 WARNINGS = ["-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-unused-function"]
 
@@ -31,12 +33,15 @@ def compile_flags(*, debug: bool, sanitize: str) -> list[str]:
     flags = ["-O1", "-g", "-UNDEBUG"] if debug else ["-O3", "-g1", "-fno-semantic-interposition", "-DNDEBUG"]
     if sanitize:
         # A fault ends the process: a report alone would leave the test green, and unread.
-        flags += ["-O1", "-UNDEBUG", "-fno-omit-frame-pointer", f"-fsanitize={sanitize}", "-fno-sanitize-recover=all"]
+        flags += ["-UNDEBUG", "-fno-omit-frame-pointer", f"-fsanitize={sanitize}", "-fno-sanitize-recover=all"]
+        flags += ["-O2" if "fuzzer" in sanitize else "-O1"]
+    if COVERAGE:
+        flags += ["-UNDEBUG", "-O0", "--coverage"]
     return flags
 
 
 def link_flags(*, sanitize: str) -> list[str]:
-    return [f"-fsanitize={sanitize}"] if sanitize else []
+    return [f"-fsanitize={sanitize}"] * (sanitize != "") + ["--coverage"] * COVERAGE
 
 
 DIRECTIVES = {
@@ -48,7 +53,8 @@ DIRECTIVES = {
     "embedsignature": True,
     "auto_pickle": False,  # keys and threads are not to be copied
 }
-TRANSLATED = Path("build/cython-debug" if DEBUG else "build/cython")  # the directives are not those of the other
+TRANSLATED = Path("build/cython-debug" if DEBUG else "build/cython-lines" if COVERAGE else "build/cython")
+"""What becomes of Cython's is not the same in the three."""
 WITHOUT_CIPHER = Path("build/null-cipher")
 TOLD_EVERY = 10
 ASKED_FOR = "Use boundscheck(False)"
@@ -189,7 +195,9 @@ def translate_part(part: list[Extension], sending: Connection) -> None:
 
 def cython(modules: list[Extension]) -> list[Extension]:
     """Translates what is out of date, and returns the modules with C for sources."""
-    return cythonize(modules, compiler_directives=DIRECTIVES, build_dir=str(TRANSLATED), quiet=True)
+    return cythonize(
+        modules, compiler_directives=DIRECTIVES, build_dir=str(TRANSLATED), emit_linenums=COVERAGE, quiet=True
+    )
 
 
 def refuse_release(arguments: list[str]) -> None:

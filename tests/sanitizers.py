@@ -47,7 +47,7 @@ class Sanitizer:
         """With what tests call of it (tests/native), and such other `sources`. Skips the test without a compiler."""
         require_tool("cc")
         require_tool("setarch")
-        _copy_sources(self.directory)
+        copy_sources(self.directory)
         parts = [("setup.py", "--quiet", "build_ext", "--inplace"), ("-m", "tests.native")]
         if sources:
             parts.append(("-m", "tests.native", *sources))
@@ -69,7 +69,7 @@ def said(report: Path) -> list[str]:
     return [path.read_text()[:4000] for path in report.parent.glob(f"{report.name}*")]
 
 
-def _copy_sources(target: Path) -> None:
+def copy_sources(target: Path) -> None:
     """With their times, by which the build knows what has changed. What is gone here goes there."""
     for directory in ("pywg", "tests"):
         for copy in (target / directory).rglob("*"):

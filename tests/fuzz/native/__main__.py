@@ -1,36 +1,60 @@
-"""python -m tests.fuzz.native [--seconds S] [--seed N] [--case N] [DRIVER...]: the data plane under ASan and UBSan.
+"""python -m tests.fuzz.native [--seconds S] [--jobs N] [--fast] [TARGET...]: the data plane under libFuzzer.
 
-Without drivers all of them share the time. Status 1: something was found; what is printed has it again.
+Without targets all of them share the time. Status 1: something was found; what is printed has it again.
 """
 
 import argparse
 import random
 import sys
+from pathlib import Path
 
-from tests.fuzz.native.drivers import DRIVERS, built, run
+from tests.fuzz.native.builds import CHECKED, FAST, TARGETS
+from tests.fuzz.native.runner import again, fuzz, merge
 
 
 def main(arguments: list[str]) -> int:
     """The exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.native", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=120.0, help="for all drivers together (default: 120)")
-    parser.add_argument("--seed", type=int, help="default: another one each time")
-    parser.add_argument("--case", type=int, help="just this one")
-    parser.add_argument("drivers", nargs="*", metavar="DRIVER", help=", ".join(DRIVERS))
+    parser.add_argument(
+        "--seconds", type=float, default=120.0, help="of CPU, for a job, all targets together (default: 120)"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time (default: 1)")
+    parser.add_argument("--fast", action="store_true", help="with assertions, and without ASan and UBSan")
+    parser.add_argument("--again", type=Path, metavar="FILE", help="this input alone, with every cipher")
+    parser.add_argument("--merge", action="store_true", help="keep of all inputs the fewest that reach as much")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
     given = parser.parse_args(arguments)
-    unknown = set(given.drivers) - set(DRIVERS)
+    unknown = set(given.targets) - set(TARGETS)
     if unknown:
-        parser.error(f"no driver {', '.join(sorted(unknown))}: choose from {', '.join(DRIVERS)}")
-    names = given.drivers or list(DRIVERS)
-    seed = random.SystemRandom().getrandbits(32) if given.seed is None else given.seed
+        parser.error(f"no target {', '.join(sorted(unknown))}: choose from {', '.join(TARGETS)}")
+    names = given.targets or TARGETS
+    build = FAST if given.fast else CHECKED
+    if given.again is not None:
+        return run_again(parser, given.again.resolve(), given.targets, fast=given.fast)
+    build.build()
     failed = False
-    with built() as directory:
-        for name in names:
-            first, cases = (0, None) if given.case is None else (given.case, 1)
-            done = run(directory, name, seed, seconds=given.seconds / len(names), first=first, cases=cases)
-            print(done, flush=True)
-            failed = failed or done.failure is not None
+    for name in names:
+        if given.merge:
+            count, size = merge(build, name)
+            print(f"{name}: {count} inputs, {size} bytes", flush=True)
+            continue
+        share = given.seconds / len(names)
+        done = fuzz(build, name, seconds=share, jobs=given.jobs, first=random.SystemRandom().randrange(16))
+        print(done, flush=True)
+        failed = failed or done.failure is not None
     return int(failed)
+
+
+def run_again(parser: argparse.ArgumentParser, file: Path, targets: list[str], *, fast: bool) -> int:
+    """The exit status. The file's folders tell the target, unless it is given."""
+    name = targets[0] if targets else next((part for part in reversed(file.parts) if part in TARGETS), None)
+    if name is None or not file.is_file():
+        parser.error("name a file, and its target")
+    build = FAST if fast else CHECKED
+    build.build()
+    failure = again(build, name, [file])
+    print(f"{name}: {failure or 'nothing found'}")
+    return int(failure is not None)
 
 
 if __name__ == "__main__":

@@ -20,11 +20,13 @@ cdef extern from "kernel.h" nogil:
 
 cdef extern from "traffic.h" nogil:
     struct Chance "chance":
-        uint64_t state
+        pass
     enum:
         TRAFFIC_TCP
         TRAFFIC_UDP
         TRAFFIC_RAW
+    void chance_begin(Chance *c, const uint8_t *data, size_t len)
+    bint chance_is_over(const Chance *c)
     uint64_t chance_next(Chance *c)
     uint32_t chance_below(Chance *c, uint32_t below)
     bint chance_one_in(Chance *c, uint32_t n)

@@ -9,7 +9,7 @@ TUN, unchanged but for its ECN field, once, in the order of its flow, and nothin
 in one counter, the right one. The driver ends the process at what is wrong.
 """
 from libc.errno cimport EINTR, ENOMEM
-from libc.stdint cimport uint32_t, uint64_t, uint8_t
+from libc.stdint cimport uint32_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
 
 from pywg.dataplane.crypto.aead cimport AeadBackend
@@ -29,6 +29,7 @@ from pywg.dataplane.udp.receive cimport RECEIVE_LEN
 from tests.fuzz.native.common cimport PEERS, end_peer, end_plane, end_session, idle_helper, make_plane, need, settle
 from tests.fuzz.native.common cimport slots
 from tests.fuzz.native.harness cimport KERNEL_TUN, KERNEL_UDP4, KERNEL_UDP6, Chance, chance_below, chance_bytes
+from tests.fuzz.native.harness cimport chance_begin, chance_is_over
 from tests.fuzz.native.harness cimport chance_next, chance_one_in, kernel
 from tests.fuzz.native.inbound_kernel cimport receive, send, tun_write
 from tests.fuzz.native.inbound_model cimport check
@@ -46,7 +47,7 @@ cdef int wait(void *driver, pollfd *fds, unsigned long count) noexcept nogil:
     need(count == 4 and fds[0].fd == b.dp.receive_kick, b"waiting for something else")
     if b.receive_path.pool != NULL and not chance_one_in(c, 3):
         settle(&b.receive_path.reorder, &b.helper)
-    if b.rounds == 0 or b.datagrams >= DATAGRAMS:
+    if chance_is_over(c) or b.rounds == 0 or b.datagrams >= DATAGRAMS:
         b.dp.stop = True
         return 0
     b.rounds -= 1
@@ -105,11 +106,11 @@ cdef void operate(Harness *b) noexcept nogil:
     gates_leave(b.dp)
 
 
-cdef int set_up(Harness *b, uint64_t seed, const AeadBackend *aead) noexcept nogil:
+cdef int set_up(Harness *b, const uint8_t *data, size_t len, const AeadBackend *aead) noexcept nogil:
     cdef Chance *c = &b.chance
     cdef uint8_t[32] mac1_key
     cdef uint32_t i
-    c.state = seed
+    chance_begin(&b.chance, data, len)
     kernel.driver = b
     kernel.tun_write = tun_write
     kernel.send = send
@@ -171,15 +172,20 @@ cdef void tear_down(Harness *b) noexcept nogil:
     kernel.kick = 0
 
 
-def case(uint64_t seed, str aead) -> tuple[int, int]:
-    """Runs the case of this seed: (datagrams, packets that arrived at the TUN)."""
+cdef const AeadBackend *backend = NULL
+
+
+cdef int one(const uint8_t *data, size_t len) noexcept nogil:
     cdef Harness *b = <Harness *>calloc(1, sizeof(Harness))
-    cdef uint64_t datagrams, arrived
-    if b == NULL or set_up(b, seed, aead_choose(aead)) < 0:
-        raise MemoryError
-    with nogil:
-        receive_thread(&b.threads)
-        tear_down(b)
-    datagrams, arrived = b.datagrams, b.arrived
+    need(set_up(b, data, len, backend) == 0, b"no memory")
+    receive_thread(&b.threads)
+    tear_down(b)
     free(b)
-    return datagrams, arrived
+    return 0
+
+
+def address(str aead) -> int:
+    """Of `one`, with that backend."""
+    global backend
+    backend = aead_choose(aead)
+    return <unsigned long long><void *>&one

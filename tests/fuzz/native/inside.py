@@ -1,38 +1,47 @@
-"""The process that runs a driver's cases: inside.py MODULE SEED FIRST CASES CPU_SECONDS (CASES 0: as many as go).
+"""The process that runs a target: inside.py MODULE AEAD CPU_SECONDS ARGUMENT...
 
-A line of JSON goes out before each case, so that the last one names what a crash was in, and one when all is over.
+The arguments are libFuzzer's; those of a build without it are inputs, each of which is run once. CPU_SECONDS 0: until
+libFuzzer ends.
 """
 
-import hashlib
-import json
+import ctypes
+import os
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
-from pywg._fastpath import available_aeads
 from tests.native_build import load_module
 
 
-def main(module: str, seed: int, first: int, cases: int, cpu_seconds: float) -> None:
-    """The AEAD backend is another one from case to case."""
-    begin = time.process_time()
-    number, frames = first, 0
+def main(module: str, aead: str, cpu_seconds: float, arguments: list[str]) -> None:
+    """Ends the process, if libFuzzer is there."""
+    one = load_module(Path(module)).address(aead)
+    driver = getattr(ctypes.CDLL(None), "LLVMFuzzerRunDriver", None)
+    if driver is None:
+        run = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)(one)
+        for name in arguments:
+            data = Path(name).read_bytes()
+            run(data, len(data))
+        return
+    if cpu_seconds:
+        threading.Thread(target=end_after, args=(cpu_seconds,), daemon=True).start()
+    # What libFuzzer runs anew when it merges.
+    itself = f"{sys.executable} -P -m tests.fuzz.native.inside {module} {aead} 0"
+    texts = [text.encode() for text in (itself, *arguments)]
+    values = (ctypes.c_char_p * (len(texts) + 1))(*texts, None)
+    count = ctypes.c_int(len(texts))
+    pointer = ctypes.cast(values, ctypes.c_void_p)
+    sys.exit(driver(ctypes.byref(count), ctypes.byref(pointer), ctypes.c_void_p(one)))
 
-    def tell(case: int, *, over: bool) -> None:
-        spent = time.process_time() - begin
-        print(json.dumps({"case": case, "frames": frames, "cpu_seconds": spent, "over": over}), flush=True)
 
-    tell(number, over=False)
-    driver = load_module(Path(module))
-    backends = sorted(available_aeads())
-    while (not cases or number < first + cases) and (time.process_time() - begin < cpu_seconds or number == first):
-        tell(number, over=False)
-        drawn = hashlib.sha256(f"{Path(module).name.split('.')[0]} {seed} {number}".encode()).digest()
-        frames += driver.case(int.from_bytes(drawn[:8], "little"), backends[number % len(backends)])[0]
-        number += 1
-    tell(number - first, over=True)
+def end_after(cpu_seconds: float) -> None:
+    """Of this process. libFuzzer ends at the signal, between two inputs, and says what there was."""
+    while time.process_time() < cpu_seconds:
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGUSR1)
 
 
 if __name__ == "__main__":
-    module, seed, first, cases, cpu_seconds = sys.argv[1:]
-    main(module, int(seed), int(first), int(cases), float(cpu_seconds))
+    main(sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4:])

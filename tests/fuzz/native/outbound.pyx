@@ -7,7 +7,7 @@ between two steps, RX where it confirms a keypair in the middle of one, and the 
 opened by libcrypto, and has to hold what was read, undamaged and in order. It ends the process at what is wrong.
 Half of the bursts are planned: they come to the limits of a batch (plans.h).
 """
-from libc.stdint cimport uint32_t, uint64_t, uint8_t
+from libc.stdint cimport uint32_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
 
 from pywg.dataplane.crypto.aead cimport AeadBackend
@@ -23,12 +23,13 @@ from pywg.dataplane.wire.run cimport RUN_MAX_DATAGRAMS
 
 from tests.fuzz.native.common cimport PEERS, end_peer, end_plane, end_session, idle_helper, make_plane, need, settle
 from tests.fuzz.native.common cimport slots
-from tests.fuzz.native.harness cimport TRAFFIC_TCP, TRAFFIC_UDP, Chance, chance_below, chance_len, chance_next
+from tests.fuzz.native.harness cimport TRAFFIC_TCP, TRAFFIC_UDP, Chance, chance_begin, chance_below, chance_is_over
+from tests.fuzz.native.harness cimport chance_len, chance_next
 from tests.fuzz.native.harness cimport chance_one_in, ip_header_len, kernel, l4_header_len
 from tests.fuzz.native.outbound_kernel cimport send, tun_read, tun_write
 from tests.fuzz.native.outbound_peers cimport add_peer, begin_session, choose_offloads, confirm, hold, release
 from tests.fuzz.native.outbound_peers cimport set_endpoint
-from tests.fuzz.native.outbound_state cimport HEALTHY, OPS, Harness, PlanTerms, plan_add, plan_end, plan_part
+from tests.fuzz.native.outbound_state cimport HEALTHY, Harness, PlanTerms, plan_add, plan_end, plan_part
 
 
 cdef bint step(Harness *b) noexcept nogil:
@@ -160,9 +161,9 @@ cdef void operate(Harness *b) noexcept nogil:
     release(b)
 
 
-cdef int set_up(Harness *b, uint64_t seed, const AeadBackend *aead) noexcept nogil:
+cdef int set_up(Harness *b, const uint8_t *data, size_t len, const AeadBackend *aead) noexcept nogil:
     cdef uint32_t i
-    b.chance.state = seed
+    chance_begin(&b.chance, data, len)
     kernel.driver = b
     kernel.tun_read = tun_read
     kernel.tun_write = tun_write
@@ -211,17 +212,21 @@ cdef void tear_down(Harness *b) noexcept nogil:
     free(b.scratch)
 
 
-def case(uint64_t seed, str aead) -> tuple[int, int]:
-    """Runs the case of this seed: (TUN frames, datagrams that arrived)."""
+cdef const AeadBackend *backend = NULL
+
+
+cdef int one(const uint8_t *data, size_t len) noexcept nogil:
     cdef Harness *b = <Harness *>calloc(1, sizeof(Harness))
-    cdef uint64_t frames, datagrams
-    cdef int _i
-    if b == NULL or set_up(b, seed, aead_choose(aead)) < 0:
-        raise MemoryError
-    with nogil:
-        for _i in range(OPS):
-            operate(b)
-        tear_down(b)
-    frames, datagrams = b.frames, b.datagrams
+    need(set_up(b, data, len, backend) == 0, b"no memory")
+    while not chance_is_over(&b.chance):
+        operate(b)
+    tear_down(b)
     free(b)
-    return frames, datagrams
+    return 0
+
+
+def address(str aead) -> int:
+    """Of `one`, with that backend."""
+    global backend
+    backend = aead_choose(aead)
+    return <unsigned long long><void *>&one

@@ -1,4 +1,7 @@
-/* Seeded random numbers, the inner packets that the drivers make of them, and what has to come out unchanged.
+/* Choices by the bytes of an input, the inner packets that the targets make of them, and what has to come out unchanged.
+ *
+ * Each choice takes the next byte or two, and a byte of zero is the common case. Behind the end choices are by chance,
+ * the same for each input: a target ends there with what it is at.
  *
  * A marked packet can be told from damaged ones: its payload repeats four bytes, and so does every part of it. Which
  * ones, its number says, and the number stands in an address.
@@ -11,11 +14,24 @@
 #include <string.h>
 
 struct chance {
+    const uint8_t *at, *end;
     uint64_t state;
 };
 
+static inline void chance_begin(struct chance *c, const uint8_t *data, size_t len)
+{
+    c->at = data;
+    c->end = data + len;
+    c->state = 1;
+}
+
+static inline int chance_is_over(const struct chance *c)
+{
+    return c->at >= c->end;
+}
+
 /* SplitMix64. */
-static inline uint64_t chance_next(struct chance *c)
+static inline uint64_t chance_behind(struct chance *c)
 {
     uint64_t z = c->state += 0x9e3779b97f4a7c15ULL;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
@@ -23,26 +39,48 @@ static inline uint64_t chance_next(struct chance *c)
     return z ^ (z >> 31);
 }
 
+/* 64 bits, of four bytes. */
+static inline uint64_t chance_next(struct chance *c)
+{
+    uint32_t word;
+    if (c->end - c->at < 4)
+        return chance_behind(c);
+    memcpy(&word, c->at, 4);
+    c->at += 4;
+    return (uint64_t)word << 32 | word;
+}
+
 /* 0 .. below - 1 */
 static inline uint32_t chance_below(struct chance *c, uint32_t below)
 {
+    uint32_t value;
+    if (below <= 256 && c->at < c->end)
+        return below < 2 ? 0 : *c->at++ % below;
+    if (below > 256 && below <= 65536 && c->end - c->at >= 2) {
+        value = c->at[0] | (uint32_t)c->at[1] << 8;
+        c->at += 2;
+        return value % below;
+    }
     return (uint32_t)((chance_next(c) >> 32) * below >> 32);
 }
 
 /* One time in `n`. */
 static inline int chance_one_in(struct chance *c, uint32_t n)
 {
-    return chance_below(c, n) == 0;
+    return chance_below(c, n) == n - 1;
 }
 
 static inline void chance_bytes(struct chance *c, uint8_t *to, size_t len)
 {
+    const size_t given = (size_t)(c->end - c->at) < len ? (size_t)(c->end - c->at) : len;
     uint64_t word;
-    for (; len >= 8; len -= 8, to += 8) {
-        word = chance_next(c);
+    memcpy(to, c->at, given);
+    c->at += given;
+    for (to += given, len -= given; len >= 8; len -= 8, to += 8) {
+        word = chance_behind(c);
         memcpy(to, &word, 8);
     }
-    word = chance_next(c);
+    word = chance_behind(c);
     memcpy(to, &word, len);
 }
 

@@ -1,0 +1,155 @@
+"""Runs targets in processes of their own: as long as is wanted, with one input again, or to merge the corpus.
+
+An input alone says what happens. Kept inputs stand in tests/fuzz/corpus/TARGET, those of this machine's runs and what
+was found in .cache.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pywg._fastpath import available_aeads
+from tests.fuzz.native.builds import CHECKED, Build
+from tests.sanitizers import ROOT
+
+CORPUS = ROOT / "tests" / "fuzz" / "corpus"
+OWN = ROOT / ".cache" / "fuzz" / "native"
+MAX_LEN = 1024  # of an input
+KEPT_LEN = 512  # of one that is kept
+HANG_SECONDS = 120  # for one input, on a machine that is busy with something else
+STATUS = {70: "a hang", 71: "too much memory", 77: "a finding"}
+SHOWN = 6000
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a run came to."""
+
+    target: str
+    executions: int
+    cpu_seconds: float
+    reached: int  # edges of the data plane and the target
+    failure: str | None
+
+    def __str__(self) -> str:
+        if self.failure is not None:
+            return f"{self.target}: after {self.executions} executions: {self.failure}"
+        rate = round(self.executions / max(self.cpu_seconds, 0.01))
+        return f"{self.target}: {self.executions} executions, {rate} a CPU second, {self.reached} edges, nothing found"
+
+
+def aeads() -> list[str]:
+    return sorted(available_aeads())
+
+
+def inputs(target: str) -> list[Path]:
+    """The kept ones."""
+    return sorted((CORPUS / target).glob("*"))
+
+
+def fuzz(build: Build, target: str, *, seconds: float, jobs: int = 1, first: int = 0, fresh: bool = False) -> Done:
+    """Looks for inputs that end a process, for so many CPU seconds of each job.
+
+    The jobs take the AEAD backends in turn, beginning with `first`. `fresh`: from the kept corpus alone.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        own = Path(name) if fresh else OWN / target / "corpus"
+        found = OWN / target / "found"
+        for directory in (own, found, CORPUS / target):
+            directory.mkdir(parents=True, exist_ok=True)
+        flags = (f"-max_len={MAX_LEN}", f"-timeout={HANG_SECONDS}", "-print_final_stats=1", "-len_control=0")
+        more = (f"-artifact_prefix={found}/", "-entropic_scale_per_exec_time=1")
+        running = []
+        for job in range(jobs):
+            backend = aeads()[(first + job) % len(aeads())]
+            command = build.command(
+                *_inside(build, target, backend, seconds), *flags, *more, str(own), str(CORPUS / target)
+            )
+            running.append(_start(command, build))
+        ended = [_end(process) for process in running]
+    failures = [said for status, said, _ in ended if status != 0]
+    return Done(
+        target,
+        executions=sum(_number(r"stat::number_of_executed_units: (\d+)", said) for _, said, _ in ended),
+        cpu_seconds=sum(spent for _, _, spent in ended),
+        reached=max(_number(r"cov: (\d+)", said) for _, said, _ in ended),
+        failure=_told(build, failures[0]) if failures else None,
+    )
+
+
+def again(build: Build, target: str, files: list[Path]) -> str | None:
+    """Runs these inputs, with each of the backends. What was found, None: nothing."""
+    for backend in aeads():
+        flags = (f"-timeout={HANG_SECONDS}",) if build.guided else ()
+        # All of them at once; libFuzzer has no limit, a command line has.
+        for at in range(0, len(files), 1000):
+            names = map(str, files[at : at + 1000])
+            status, said, _ = _end(_start(build.command(*_inside(build, target, backend, 0), *flags, *names), build))
+            if status != 0:
+                return f"with {backend}: {_ending(status)}\n{said[-SHOWN:]}"
+    return None
+
+
+def merge(build: Build, target: str) -> tuple[int, int]:
+    """Keeps the fewest inputs that reach what all of them do. How many there are then, and their bytes."""
+    kept = CORPUS / target
+    kept.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        merged = Path(name, "merged")
+        short = Path(name, "short")
+        for directory in (merged, short):
+            directory.mkdir()
+        for source in (*inputs(target), *(OWN / target / "corpus").glob("*")):
+            if source.stat().st_size <= KEPT_LEN:
+                shutil.copy2(source, short)
+        command = build.command(*_inside(build, target, aeads()[0], 0))
+        flags = ("-set_cover_merge=1", "-use_counters=0", f"-max_len={KEPT_LEN}", f"-timeout={HANG_SECONDS}")
+        status, said, _ = _end(_start([*command, *flags, str(merged), str(short)], build))
+        assert status == 0, said[-SHOWN:]
+        for old in inputs(target):
+            old.unlink()
+        for one in merged.iterdir():
+            shutil.copy2(one, kept)
+    return len(inputs(target)), sum(one.stat().st_size for one in inputs(target))
+
+
+def _inside(build: Build, target: str, backend: str, seconds: float) -> tuple[str, ...]:
+    return ("-m", "tests.fuzz.native.inside", str(build.module(target)), backend, str(seconds))
+
+
+def _start(command: list[str], build: Build) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        command, cwd=build.directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+
+
+def _end(process: "subprocess.Popen[str]") -> tuple[int, str, float]:
+    """Status, what it said, CPU seconds."""
+    assert process.stdout is not None
+    said = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, said, usage.ru_utime + usage.ru_stime
+
+
+def _number(pattern: str, said: str) -> int:
+    found = re.findall(pattern, said)
+    return int(found[-1]) if found else 0
+
+
+def _ending(status: int) -> str:
+    return STATUS.get(status, f"status {status}")
+
+
+def _told(build: Build, said: str) -> str:
+    """What a process that failed said, and the command that has it again."""
+    written = re.search(r"Test unit written to (\S+)", said)
+    option = "" if build == CHECKED else " --fast"
+    repeat = f"Again with: python -m tests.fuzz.native{option} --again {written[1]}\n" if written else "no input\n"
+    begins = re.search(r"(==\d+==\s*ERROR|Assertion|runtime error|SUMMARY)", said)
+    at = max(said.rfind("\n", 0, begins.start() - 200), 0) if begins else max(len(said) - SHOWN, 0)
+    return repeat + said[at : at + SHOWN]

@@ -1,0 +1,43 @@
+"""Every kept input of every target, and that what libFuzzer finds has a name and is found again."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.native.builds import CHECKED, TARGETS
+from tests.fuzz.native.runner import CORPUS, Done, again, inputs
+
+ROOT = Path(__file__).parents[3]
+KEPT_BYTES = 300 * 1024  # of all targets
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _built() -> None:
+    CHECKED.build()
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("target", TARGETS)
+def test_kept_inputs(target: str) -> None:
+    kept = inputs(target)
+    assert kept
+    assert again(CHECKED, target, kept) is None
+
+
+def test_the_corpus_is_small() -> None:
+    assert sum(one.stat().st_size for target in TARGETS for one in inputs(target)) <= KEPT_BYTES
+    assert CORPUS.is_dir()
+
+
+def test_a_run_says_what_it_came_to() -> None:
+    assert str(Done("outbound", 2000, 0.1, 300, None)) == (
+        "outbound: 2000 executions, 20000 a CPU second, 300 edges, nothing found"
+    )
+    assert str(Done("outbound", 5, 0.1, 300, "why")) == "outbound: after 5 executions: why"
+
+
+def test_unknown_target() -> None:
+    command = [sys.executable, "-m", "tests.fuzz.native", "nothing"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 2
