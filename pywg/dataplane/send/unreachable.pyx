@@ -4,8 +4,8 @@ from libc.string cimport memcpy, memset
 from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.linux cimport AF_INET, AF_INET6, MSG_DONTWAIT, sendto, sockaddr, sockaddr_in, sockaddr_in6
 from pywg.dataplane.wire.checksum cimport csum_fold, csum_partial, csum_pseudo
-from pywg.dataplane.wire.ip cimport ICMP_LEN, IP4_LEN, IP6_LEN, PROTO_ICMP, PROTO_ICMP6, IcmpHeader, Ip4Header
-from pywg.dataplane.wire.ip cimport Ip6Header, IpView, htonl, htons, ip_version
+from pywg.dataplane.wire.ip cimport ICMP_LEN, IP4_LEN, IP6_LEN, PROTO_AUTHENTICATION, PROTO_ICMP, PROTO_ICMP6
+from pywg.dataplane.wire.ip cimport PROTO_ROUTING, IcmpHeader, Ip4Header, Ip6Header, IpView, htonl, htons, ip_version
 
 cdef enum:
     UNREACHABLE4 = 3
@@ -17,6 +17,8 @@ cdef enum:
     TIMESTAMP = 13
     TIMESTAMP_REPLY = 14
     INFORMATIONAL6 = 128            # of ICMPv6, the first type that is no error
+    REDIRECT6 = 137                 # none, but not to be answered either
+    LOOPBACK4 = 127                 # the first byte of an address
     REPLY4_MAX = 576
     REPLY4_TOS = 0xC0               # internetwork control, as Linux sends its own errors
     TTL = 64
@@ -38,19 +40,21 @@ cdef bint is_answerable(const IpView *ip) noexcept nogil:
     """Whether an error may answer the packet (RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e)).
 
     Not if it is an error itself or a later fragment, was sent to or came from no single host, or has no whole transport
-    header.
+    header. Nor if that header stands behind one that the parser does not skip: it could be an error's.
     """
     cdef uint8_t kind
     if ip.l4_offset == 0 or ip.total_len - ip.l4_offset < ICMP_LEN:
         return False
+    if ip.protocol == PROTO_AUTHENTICATION or (ip.version == 6 and ip.protocol == PROTO_ROUTING):
+        return False
     kind = (<const IcmpHeader *>(ip.packet + ip.l4_offset)).type
     if ip.version == 4:
-        if not is_host4(ip.source) or not is_host4(ip.destination):
+        if not is_host4(ip.source) or not is_host4(ip.destination) or ip.source[0] == LOOPBACK4:
             return False
         return ip.protocol != PROTO_ICMP or kind in (ECHO_REPLY, ECHO, TIMESTAMP, TIMESTAMP_REPLY)
     if ip.source[0] == 0xFF or ip.destination[0] == 0xFF or is_unspecified6(ip.source):
         return False
-    return ip.protocol != PROTO_ICMP6 or kind >= INFORMATIONAL6
+    return ip.protocol != PROTO_ICMP6 or (kind >= INFORMATIONAL6 and kind != REDIRECT6)
 
 
 cdef uint32_t icmp_unreachable(const IpView *ip, uint8_t *reply) noexcept nogil:
