@@ -15,10 +15,19 @@ CACHE = ROOT / ".cache"
 GO_BIN = CACHE / "go-bin"
 CARGO = CACHE / "cargo"
 NULL_CIPHER = CACHE / "null-cipher"
+SHORT_LIVED = CACHE / "short-lived"
 NEWEST_GO_MODULE = "golang.zx2c4.com/wireguard@latest"
 BUILD_WITHIN_S = 1800.0
 
 _PACKAGED = ("setup.py", "pyproject.toml", "README.md", "LICENSE")
+_LIMITS = "pywg/dataplane/wire/limits.pxd"
+_SHORT = {
+    "REKEY_AFTER_TIME": (120, 3),
+    "REJECT_AFTER_TIME": (180, 9),
+    "REKEY_TIMEOUT": (5, 1),
+    "KEEPALIVE_TIMEOUT": (10, 2),
+}
+"""Seconds of the paper, and those of the build whose keys live short."""
 _STAMP = NULL_CIPHER / ".sources"
 _CHOICE = "aead_select"  # the module that the cipher is left out of
 _IS_NULL = "from pywg._fastpath import available_aeads as known; assert known() == ('none',), 'this build encrypts'"
@@ -70,6 +79,28 @@ def null_cipher_daemon() -> None:
     _STAMP.write_text(_sources())
 
 
+def short_lived_daemon() -> None:
+    """pywg with keys that live for seconds, from a copy of the sources as they are now."""
+    stamp = SHORT_LIVED / ".sources"
+    if stamp.exists() and stamp.read_text() == _sources():
+        return
+    shutil.rmtree(SHORT_LIVED, ignore_errors=True)
+    shutil.copytree(ROOT / "pywg", SHORT_LIVED / "pywg", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    for name in _PACKAGED:
+        shutil.copy2(ROOT / name, SHORT_LIVED)
+    limits = (SHORT_LIVED / _LIMITS).read_text()
+    for name, (paper, short) in _SHORT.items():
+        assert limits.count(f" {name} = {paper}\n") == 1, name
+        limits = limits.replace(f" {name} = {paper}\n", f" {name} = {short}\n")
+    (SHORT_LIVED / _LIMITS).write_text(limits)
+    try:
+        build = (sys.executable, "setup.py", "-q", "build_ext", "--inplace")
+        run(*build, timeout=BUILD_WITHIN_S, cwd=SHORT_LIVED)
+    except CommandError as error:
+        raise NotInstalledError(f"the build with short-lived keys is missing from this run: {error}") from error
+    stamp.write_text(_sources())
+
+
 def null_cipher_is_current() -> bool:
     """Whether the build without a cipher is there, and made of the sources as they are now."""
     return _STAMP.exists() and _STAMP.read_text() == _sources()
@@ -100,6 +131,7 @@ def _build(what: str, argv: list[str], **env: str) -> None:
 
 BUILDERS: dict[str, Callable[[], None]] = {
     "no-cipher": null_cipher_daemon,
+    "pywg-short-lived": short_lived_daemon,
     "wireguard-go-new": wireguard_go,
     "boringtun": partial(crate, "boringtun-cli", "boringtun-cli"),
     "gotatun": partial(crate, "gotatun-cli", "gotatun"),

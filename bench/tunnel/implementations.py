@@ -91,6 +91,12 @@ def _no_cipher(name: str) -> Implementation:
     return Implementation(name, (sys.executable, "-P", "-m", "pywg", "-f"), {"PYTHONPATH": str(builds.NULL_CIPHER)})
 
 
+def _short_lived(name: str) -> Implementation:
+    if not (builds.SHORT_LIVED / ".sources").exists():
+        raise NotInstalledError("the build with short-lived keys is not there: the soak builds it")
+    return Implementation(name, (sys.executable, "-P", "-m", "pywg", "-f"), {"PYTHONPATH": str(builds.SHORT_LIVED)})
+
+
 def _wireguard_go(name: str) -> Implementation:
     return Implementation(name, (_installed(name, "wireguard-go"), "-f"))
 
@@ -123,6 +129,7 @@ def _installed(program: str, package: str) -> str:
 _FINDERS: dict[str, Callable[[str], Implementation]] = {
     "pywg": _pywg,
     "no-cipher": _no_cipher,
+    "pywg-short-lived": _short_lived,
     "wireguard-go": _wireguard_go,
     "wireguard-go-new": _built(builds.GO_BIN / "wireguard"),
     "boringtun": _built(builds.CARGO / "bin" / "boringtun-cli", "--disable-drop-privileges"),

@@ -48,7 +48,10 @@ def outer_address(number: int, family: int) -> str:
 
 
 class Site:
-    """One end. `number` (1 or 2) ends its addresses: outer 10.77.0.N and fd00:77::N, inner 10.78.0.N and fd00:78::N."""
+    """One end. `number` (1 or 2; 3 for a guest beside one of them) ends its addresses.
+
+    They are outer 10.77.0.N and fd00:77::N, inner 10.78.0.N and fd00:78::N.
+    """
 
     def __init__(
         self,
@@ -59,7 +62,7 @@ class Site:
         implementation: Implementation | None,
         directory: Path,
     ) -> None:
-        self.name = ("near", "far")[number - 1]
+        self.name = ("near", "far", "guest")[number - 1]
         self.number = number
         self.namespace = namespace
         self.interface = interface
