@@ -13,10 +13,11 @@ from setup import BuildExt, extension
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path("tests/native")
+KERNELS = Path("pywg/dataplane/crypto")
 
 if __name__ == "__main__":
     sources = [Path(name) for name in sys.argv[1:]] or sorted(HERE.glob("*.pyx"))
     extensions = [extension(source) for source in sources]
     for each, source in zip(extensions, sources, strict=True):
-        each.include_dirs = [str(source.parent)]  # C of its own
+        each.include_dirs = [str(source.parent), str(KERNELS)]  # C of its own, and of the ciphers
     setup(script_args=["--quiet", "build_ext", "--inplace"], ext_modules=extensions, cmdclass={"build_ext": BuildExt})

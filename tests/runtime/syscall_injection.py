@@ -3,18 +3,14 @@
 import contextlib
 import ctypes
 import errno
-import os
 import platform
-import signal
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-_PTRACE_SINGLESTEP, _PTRACE_GETREGS, _PTRACE_SETREGS = 9, 12, 13
-_PTRACE_DETACH, _PTRACE_SEIZE, _PTRACE_INTERRUPT = 17, 0x4206, 0x4207
-_WALL = 0x40000000
+from tests import ptrace
 
 # struct user_regs_struct of x86-64: 27 words
 _REGISTERS = struct.Struct("=27Q")
@@ -22,10 +18,6 @@ _R10, _R9, _R8, _RAX, _RDX, _RSI, _RDI, _ORIG_RAX, _RIP, _RSP = 7, 8, 9, 10, 12,
 _ARGUMENTS = (_RDI, _RSI, _RDX, _R10, _R8, _R9)
 _SYSCALL = b"\x0f\x05"
 _BELOW_THE_STACK = 4096
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.ptrace.restype = ctypes.c_long
-_libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 
 
 def thread_of(pid: int, name: str) -> int:
@@ -65,20 +57,20 @@ class Inside:
         for register, argument in zip(_ARGUMENTS, arguments, strict=False):
             registers[register] = argument & 0xFFFFFFFFFFFFFFFF
         self._write(registers)
-        _ptrace(_PTRACE_SINGLESTEP, self._tid)
-        _await_stop(self._tid)
+        ptrace.request(ptrace.SINGLESTEP, self._tid)
+        ptrace.await_stop(self._tid)
         result = struct.unpack("=q", struct.pack("=Q", self._read()[_RAX]))[0]
         self._write(self._registers)
         return errno.errorcode[-result] if -4096 < result < 0 else str(result)
 
     def _read(self) -> list[int]:
         buffer = ctypes.create_string_buffer(_REGISTERS.size)
-        _ptrace(_PTRACE_GETREGS, self._tid, ctypes.addressof(buffer))
+        ptrace.request(ptrace.GETREGS, self._tid, ctypes.addressof(buffer))
         return list(_REGISTERS.unpack(buffer.raw))
 
     def _write(self, registers: list[int]) -> None:
         buffer = ctypes.create_string_buffer(_REGISTERS.pack(*registers), _REGISTERS.size)
-        _ptrace(_PTRACE_SETREGS, self._tid, ctypes.addressof(buffer))
+        ptrace.request(ptrace.SETREGS, self._tid, ctypes.addressof(buffer))
 
 
 @contextlib.contextmanager
@@ -86,24 +78,8 @@ def inside(tid: int) -> Iterator[Inside]:
     """Stops a thread that waits in a system call; afterwards it waits on."""
     if platform.machine() != "x86_64":
         pytest.skip("registers are known for x86-64 alone")
-    _ptrace(_PTRACE_SEIZE, tid)
-    _ptrace(_PTRACE_INTERRUPT, tid)
-    _await_stop(tid)
+    ptrace.stop(tid)
     try:
         yield Inside(tid)
     finally:
-        _ptrace(_PTRACE_DETACH, tid)
-
-
-def _await_stop(tid: int) -> None:
-    _, status = os.waitpid(tid, _WALL)
-    assert os.WIFSTOPPED(status)
-    assert os.WSTOPSIG(status) == signal.SIGTRAP
-
-
-def _ptrace(request: int, tid: int, data: int = 0) -> None:
-    if _libc.ptrace(request, tid, None, data) < 0:
-        code = ctypes.get_errno()
-        if code == errno.EPERM and request == _PTRACE_SEIZE:
-            pytest.skip("this machine forbids ptrace(2)")
-        raise OSError(code, os.strerror(code))
+        ptrace.let_go(tid)
