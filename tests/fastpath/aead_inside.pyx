@@ -73,9 +73,12 @@ cdef void *new_context(bint seals) noexcept nogil:
 
 
 cdef bint rekey(void *_context, const uint8_t *key, bint seals) noexcept nogil:
-    if key[0] == REFUSED:
+    if key == NULL:
+        memset(context, 0, KEY_LEN)
+    elif key[0] == REFUSED:
         return False
-    memcpy(context, key, KEY_LEN)
+    else:
+        memcpy(context, key, KEY_LEN)
     return True
 
 

@@ -23,6 +23,8 @@ ctypedef uint64_t (*OpenTexts)(const Aead *aead, const uint64_t *counters, uint8
                                int n) noexcept nogil
 ctypedef bint (*IsHere)(int kernel) noexcept nogil
 ctypedef void *(*NewContext)(bint seals) noexcept nogil
+# Copies a key into the context. NULL: none, and nothing that derives from the one before either. False: the library
+# failed.
 ctypedef bint (*Rekey)(void *context, const uint8_t *key, bint seals) noexcept nogil
 ctypedef void (*FreeContext)(void *context) noexcept nogil
 

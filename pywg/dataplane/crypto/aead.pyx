@@ -1,16 +1,10 @@
 """The AEAD over batches (aead.pxd)."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
+from pywg.dataplane.crypto.traces cimport TRACES_CALL, traces_forget
 from pywg.dataplane.sys.checks cimport c_assert, static_fits
-from pywg.dataplane.sys.libcrypto cimport OPENSSL_cleanse
 from pywg.dataplane.wire.run cimport RUN_MAX_DATAGRAMS, Run
-from pywg.dataplane.wire.wireguard cimport KEY_LEN, MESSAGE_TRANSPORT, TAG_LEN, WG_HEADER_LEN, TransportHeader
-
-cdef enum:
-    CONTEXT_STACK = 4096            # more stack than a library's call for one packet takes
-
-cdef uint8_t[KEY_LEN] no_key        # zeros
-
+from pywg.dataplane.wire.wireguard cimport MESSAGE_TRANSPORT, TAG_LEN, WG_HEADER_LEN, TransportHeader
 
 # ---- one key
 
@@ -39,7 +33,7 @@ cdef int aead_use(Aead *aead, const uint8_t *key) noexcept nogil:
 
 
 cdef bint set_key(Aead *aead, const uint8_t *key) noexcept nogil:
-    """Copies the key into the context. False: the library failed, and the context is freed, with any key in it."""
+    """Copies the key into the context; NULL: none. False: the library failed, and the context is freed with its key."""
     if aead.backend.rekey(aead.context, key, aead.seals):
         return True
     free_context(aead)
@@ -53,17 +47,11 @@ cdef void free_context(Aead *aead) noexcept nogil:
 
 
 cdef void aead_forget(Aead *aead) noexcept nogil:
-    """Removes the key from the context and from this thread's stack. To be called at the end of a batch."""
+    """Removes the key from the context, and what a library left of it in this thread. At the end of a batch."""
     if aead.key != NULL and aead.context != NULL:
-        set_key(aead, no_key)
-        forget_stack()
+        set_key(aead, NULL)
+        traces_forget(TRACES_CALL)
     aead.key = NULL
-
-
-cdef void forget_stack() noexcept nogil:
-    """Wipes what a library's code spilled: that lies below its caller's frame, as does this function's own frame."""
-    cdef uint8_t below[CONTEXT_STACK]
-    OPENSSL_cleanse(below, CONTEXT_STACK)
 
 
 cdef void aead_free(Aead *aead) noexcept nogil:

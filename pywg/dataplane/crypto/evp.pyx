@@ -1,7 +1,10 @@
 """Batches through libcrypto's EVP, packet by packet (evp.pxd)."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
 from pywg.dataplane.sys.libcrypto cimport EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CipherInit_ex
+from pywg.dataplane.sys.libcrypto cimport EVP_CipherUpdate
 from pywg.dataplane.sys.libcrypto cimport EVP_chacha20_poly1305
+from pywg.dataplane.wire.wireguard cimport KEY_LEN
 
 
 cdef bint evp_is_here(int kernel) noexcept nogil:
@@ -18,7 +21,14 @@ cdef void *evp_new(bint seals) noexcept nogil:
 
 
 cdef bint evp_rekey(void *ctx, const uint8_t *key, bint seals) noexcept nogil:
-    return EVP_CipherInit_ex(<EVP_CIPHER_CTX *>ctx, NULL, NULL, key, NULL, seals) == 1
+    cdef uint8_t no_key[KEY_LEN]
+    cdef int n
+    if key != NULL:
+        return EVP_CipherInit_ex(<EVP_CIPHER_CTX *>ctx, NULL, NULL, key, NULL, seals) == 1
+    # The context keeps the last packet's block of key stream, with the one-time key: associated data makes another.
+    memset(no_key, 0, KEY_LEN)
+    return (EVP_CipherInit_ex(<EVP_CIPHER_CTX *>ctx, NULL, NULL, no_key, no_key, seals) == 1
+            and EVP_CipherUpdate(<EVP_CIPHER_CTX *>ctx, NULL, &n, no_key, 1) == 1)
 
 
 cdef void evp_free(void *ctx) noexcept nogil:

@@ -1,6 +1,6 @@
 """The default provider's ChaCha20-Poly1305, by its dispatch table, which is looked up on first use."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport strncmp
+from libc.string cimport memset, strncmp
 from pywg.dataplane.sys.libcrypto cimport OSSL_ALGORITHM, OSSL_CIPHER_PARAM_AEAD_TAG, OSSL_DISPATCH
 from pywg.dataplane.sys.libcrypto cimport OSSL_FUNC_CIPHER_DECRYPT_INIT, OSSL_FUNC_CIPHER_ENCRYPT_INIT
 from pywg.dataplane.sys.libcrypto cimport OSSL_FUNC_CIPHER_FINAL, OSSL_FUNC_CIPHER_FREECTX
@@ -104,7 +104,15 @@ cdef void *provider_new(bint seals) noexcept nogil:
 
 cdef bint provider_rekey(void *ctx, const uint8_t *key, bint seals) noexcept nogil:
     """Copies a key into the context, over the one before."""
-    return (encrypt_init if seals else decrypt_init)(ctx, key, KEY_LEN, NULL, 0, NULL) != 0
+    cdef Init init = encrypt_init if seals else decrypt_init
+    cdef uint8_t no_key[KEY_LEN]
+    cdef size_t written
+    if key != NULL:
+        return init(ctx, key, KEY_LEN, NULL, 0, NULL) != 0
+    # The context keeps the last packet's block of key stream, with the one-time key: associated data makes another.
+    memset(no_key, 0, KEY_LEN)
+    return (init(ctx, no_key, KEY_LEN, no_key, NONCE_LEN, NULL) != 0
+            and update(ctx, NULL, &written, 1, no_key, 1) != 0)
 
 
 cdef void provider_free(void *ctx) noexcept nogil:

@@ -67,21 +67,25 @@ static inline void authenticate(int level, const struct poly_keys *keys, const s
 #define HIGH_VECTORS \
     "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", \
         "xmm28", "xmm29", "xmm30", "xmm31"
+#define CALL_REGISTERS "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11"
+#define CLEAR_CALL_REGISTERS \
+    "xor %%eax, %%eax\n\txor %%ecx, %%ecx\n\txor %%edx, %%edx\n\txor %%esi, %%esi\n\txor %%edi, %%edi\n\t" \
+    "xor %%r8d, %%r8d\n\txor %%r9d, %%r9d\n\txor %%r10d, %%r10d\n\txor %%r11d, %%r11d\n\t"
 #define CLEAR(a, b, c, d) CLEAR_ONE(a) CLEAR_ONE(b) CLEAR_ONE(c) CLEAR_ONE(d)
 #define CLEAR_ONE(n) "vpxorq %%xmm" #n ", %%xmm" #n ", %%xmm" #n "\n\t" /* clears all of zmm n */
 
 CHAPOLY_AVX2 CHAPOLY_KERNEL void forget_registers256(void)
 {
-    __asm__ __volatile__("vzeroall" : : : "memory", LOW_VECTORS);
+    __asm__ __volatile__(CLEAR_CALL_REGISTERS "vzeroall" : : : "memory", "cc", CALL_REGISTERS, LOW_VECTORS);
 }
 
 CHAPOLY_AVX512 CHAPOLY_KERNEL void forget_registers512(void)
 {
     __asm__ __volatile__(CLEAR(16, 17, 18, 19) CLEAR(20, 21, 22, 23) CLEAR(24, 25, 26, 27)
-                             CLEAR(28, 29, 30, 31) "vzeroall"
+                             CLEAR(28, 29, 30, 31) CLEAR_CALL_REGISTERS "vzeroall"
                          :
                          :
-                         : "memory", LOW_VECTORS, HIGH_VECTORS);
+                         : "memory", "cc", CALL_REGISTERS, LOW_VECTORS, HIGH_VECTORS);
 }
 
 /* Wipes what the kernels spilled: that lies below their caller's frame, as does this function's own frame. */
@@ -91,10 +95,11 @@ CHAPOLY_KERNEL void forget_stack(void)
     wipe(below, sizeof(below));
 }
 
+/* libc's copies of texts take the widest registers of the processor, whatever the level. */
 static inline void forget_kernels(int level)
 {
     forget_stack();
-    if (level == CHAPOLY_LEVEL_AVX2)
+    if (level == CHAPOLY_LEVEL_AVX2 && !__builtin_cpu_supports("avx512vl"))
         forget_registers256();
     else
         forget_registers512();
