@@ -7,7 +7,7 @@ between two steps, RX where it confirms a keypair in the middle of one, and the 
 opened by libcrypto, and has to hold what was read, undamaged and in order. It ends the process at what is wrong.
 Half of the bursts are planned: they come to the limits of a batch (plans.h).
 """
-from libc.stdint cimport uint32_t, uint8_t
+from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
 
 from pywg.dataplane.crypto.aead cimport AeadBackend
