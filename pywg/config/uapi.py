@@ -77,14 +77,16 @@ def format_set(change: DeviceChange) -> bytearray:
     return text.finish()
 
 
-def format_get_steps(status: DeviceStatus) -> Generator[None, None, bytearray]:
+def format_get_steps(status: DeviceStatus, *, keys: bool = True) -> Generator[None, None, bytearray]:
     """The lines of the reply to a get operation, without the "errno=" line. The keys are read in the last step.
+
+    Without `keys` there is no line of a private or a preshared key, and none of them is read.
 
     The caller wipes the result, and must not append to it before: growing may leave a copy of the keys behind.
     """
     text = TextBuilder()
     since = 0
-    if status.private_key is not None and any(memoryview(status.private_key)):
+    if keys and status.private_key is not None and any(memoryview(status.private_key)):
         text.secret("private_key", status.private_key)
     if status.listen_port:
         text.line(f"listen_port={status.listen_port}")
@@ -92,7 +94,8 @@ def format_get_steps(status: DeviceStatus) -> Generator[None, None, bytearray]:
         text.line(f"fwmark={status.fwmark}")
     for peer in status.peers:
         text.line(f"public_key={peer.public_key.hex()}")
-        text.secret("preshared_key", peer.preshared_key)
+        if keys:
+            text.secret("preshared_key", peer.preshared_key)
         text.line("protocol_version=1")
         if peer.endpoint is not None:
             text.line(f"endpoint={format_sock_addr(peer.endpoint)}")

@@ -60,6 +60,11 @@ class UapiServer:
     `more_stats` are the process' own statistics, shown after the device's.
     """
 
+    _operations: tuple[bytes, ...] = _OPERATIONS
+    """How an operation begins that is read to its end."""
+    _keys = True
+    """Whether a get operation shows keys."""
+
     def __init__(
         self,
         listener: socket.socket,
@@ -67,6 +72,7 @@ class UapiServer:
         log: Log,
         *,
         more_stats: Callable[[], Mapping[str, int | str]] = dict,
+        configuration: asyncio.Lock | None = None,
     ) -> None:
         self._listener = listener
         self._device = device
@@ -76,8 +82,16 @@ class UapiServer:
         self._connections: dict[asyncio.Task[None], bool] = {}
         """Open connections, those idle longest first, and whether each is being answered."""
         self._ending: set[asyncio.Task[None]] = set()
-        self._configuration = asyncio.Lock()
-        """A task holds it while it changes or reads the configuration."""
+        self.configuration = configuration or asyncio.Lock()
+        """A task holds it while it changes or reads the configuration. The servers of one device share it."""
+
+    @property
+    def _most_connections(self) -> int:
+        return MAX_CONNECTIONS
+
+    @property
+    def _most_request_len(self) -> int:
+        return MAX_REQUEST_LEN
 
     def start(self) -> None:
         """Begins to accept, on the running event loop."""
@@ -102,9 +116,11 @@ class UapiServer:
                 await asyncio.sleep(ACCEPT_RETRY_S)
 
     def _take(self, client: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        if len(self._connections) >= MAX_CONNECTIONS:
+        if len(self._connections) >= self._most_connections:
             idle = next((task for task, busy in self._connections.items() if not busy), next(iter(self._connections)))
-            self._log.debug(f"UAPI: more than {MAX_CONNECTIONS} connections: the one that was idle longest is ended")
+            self._log.debug(
+                f"UAPI: more than {self._most_connections} connections: the one that was idle longest is ended"
+            )
             del self._connections[idle]
             self._ending.add(idle)
             idle.cancel()
@@ -170,10 +186,11 @@ class UapiServer:
         """
         loop = asyncio.get_running_loop()
         while (length := requests.operation_len()) is None:
-            if not requests.begins_well():
+            if not requests.begins_well(self._operations):
                 return requests.used  # it is refused, so the client need not send its end
-            if requests.used >= MAX_REQUEST_LEN:
-                self._log.error(f"UAPI: an operation of more than {MAX_REQUEST_LEN} bytes: the client is disconnected")
+            if requests.used >= self._most_request_len:
+                text = f"UAPI: an operation of more than {self._most_request_len} bytes: the client is disconnected"
+                self._log.limited("request", text, Level.ERROR)
                 return None
             received = await loop.sock_recv_into(client, requests.room())
             if received == 0:
@@ -214,15 +231,15 @@ class UapiServer:
         """The reply without its last line. Raises UapiError, DeviceError or MemoryError, having changed nothing."""
         if name == b"set=1":
             change = await _with_pauses(parse_set_steps(body))
-            async with self._configuration:
+            async with self.configuration:
                 self._device.apply(change)
         elif name not in _NAMES:
             self._set_log_level(operation)
         elif bytes(body[:1]) not in (b"", b"\n"):
             raise UapiError(f"{name.decode()} takes no further lines", errno=errno.EINVAL)
         elif name == b"get=1":
-            async with self._configuration:
-                return await _with_pauses(format_get_steps(self._device.status()))
+            async with self.configuration:
+                return await _with_pauses(format_get_steps(self._device.status(), keys=self._keys))
         else:
             stats = {**self._device.stats(), **self._more_stats()}
             return bytearray("".join(f"{key}={value}\n" for key, value in stats.items()).encode())
@@ -278,10 +295,10 @@ class RequestBuffer:
             self.data = grown
         return memoryview(self.data)[self.used :]
 
-    def begins_well(self) -> bool:
-        """Whether the bytes, as far as they go, begin an operation."""
-        start = bytes(self.data[: min(self.used, max(map(len, _OPERATIONS)))])
-        return any(start[: len(name)] == name[: len(start)] for name in _OPERATIONS)
+    def begins_well(self, operations: tuple[bytes, ...] = _OPERATIONS) -> bool:
+        """Whether the bytes, as far as they go, begin one of `operations`."""
+        start = bytes(self.data[: min(self.used, max(map(len, operations)))])
+        return any(start[: len(name)] == name[: len(start)] for name in operations)
 
     def operation_len(self) -> int | None:
         """Bytes of the first operation, its blank line included; None when that line hasn't come yet."""

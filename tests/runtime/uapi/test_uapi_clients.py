@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import io
 from collections.abc import Callable, Generator
-from typing import TypeAlias, TypeVar
+from typing import ParamSpec, TypeAlias, TypeVar
 
 import pytest
 
@@ -134,20 +134,20 @@ def test_a_connection_that_is_being_answered_is_not_idle(talk: Talk, monkeypatch
     talk(test)
 
 
-T = TypeVar("T")
+P = ParamSpec("P")
 R = TypeVar("R")
 Watched: TypeAlias = list[tuple[int, int]]
 
 
 def _watched(
-    device: FakeDevice, steps: Callable[[T], Generator[None, None, R]], log: Watched
-) -> Callable[[T], Generator[None, None, R]]:
+    device: FakeDevice, steps: Callable[P, Generator[None, None, R]], log: Watched
+) -> Callable[P, Generator[None, None, R]]:
     """`steps` with a note of how often the device was asked for its stats, before and after, and what was set."""
 
-    def watched(argument: T) -> Generator[None, None, R]:
+    def watched(*arguments: P.args, **named: P.kwargs) -> Generator[None, None, R]:
         before = device.asked, len(device.changes)
         try:
-            return (yield from steps(argument))
+            return (yield from steps(*arguments, **named))
         finally:
             log.append((device.asked - before[0], len(device.changes) - before[1]))
 
