@@ -47,7 +47,22 @@ With `run`, IFACE may be any name, also that of a command of pywg.
                          once for IPv6 (a link-local one as ADDRESS%DEVICE)
       --bind-device DEVICE
                          use this device, or this VRF, alone
-      --no-sandbox       keep all privileges once started
+      --no-sandbox       keep all privileges once started, and be confined by
+                         no Landlock or seccomp
+      --user USER[:GROUP]
+                         once started, be this user, with this group alone; not
+                         a user that other programs run as: they could stop it
+      --drop-net-admin   once started, give up CAP_NET_ADMIN too. Then the
+                         fwmark can't be changed, nor the interface be set up
+                         or get another port while it has one; socket buffers
+                         end at net.core.rmem_max and wmem_max; and the
+                         interface can't be followed to another namespace
+      --socket-owner [USER][:GROUP]
+                         let this user or this group, too, use the
+                         configuration socket: read the keys, and set all
+      --monitor-socket GROUP
+                         let this group see the state and the counters, and no
+                         key: a socket IFACE.monitor, which changes nothing
       --threads N        move packets with N threads, 2 to 64; auto: 2 where
                          there are up to 3 processors, else one each, up to 10
       --staged-memory MIB
@@ -72,6 +87,10 @@ Environment variables of pywg run. An option wins over a variable.
   PYWG_LISTEN_ADDRESS    as --listen-address; several with commas
   PYWG_BIND_DEVICE       as --bind-device
   PYWG_SANDBOX           0: as --no-sandbox
+  PYWG_USER              as --user
+  PYWG_DROP_NET_ADMIN    1: as --drop-net-admin
+  PYWG_SOCKET_OWNER      as --socket-owner
+  PYWG_MONITOR_SOCKET    as --monitor-socket
   PYWG_THREADS           as --threads; default: auto
   PYWG_STAGED_MEMORY     as --staged-memory; default: 16
   PYWG_AEAD              a cipher of those that bench shows: not the fastest
@@ -84,7 +103,8 @@ _STATS = """\
 Usage: pywg stats IFACE
 
 Shows the counters and offloads of a running interface, one NAME=VALUE a line.
-`wg show IFACE` shows its peers.
+`wg show IFACE` shows its peers. Root may, and the groups of --socket-owner and
+--monitor-socket.
 """
 
 _LOG = """\

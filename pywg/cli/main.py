@@ -42,8 +42,12 @@ _SWITCHES: "dict[str, Given]" = {
     "--no-udp-gro": {"udp_gro": False},
     "--no-tun-offload": {"tun_offload": False},
     "--no-sandbox": {"sandbox": False},
+    "--drop-net-admin": {"drop_net_admin": True},
 }
-_WITH_VALUES = ("--listen-address", "--bind-device", "--threads", "--staged-memory")
+_WITH_VALUES = (
+    *("--listen-address", "--bind-device", "--threads", "--staged-memory"),
+    *("--user", "--socket-owner", "--monitor-socket"),
+)
 
 
 def main(argv: list[str], program: str = "pywg") -> int:
@@ -116,6 +120,12 @@ def _run(arguments: list[str], *, any_name: bool = False, page: str = "") -> int
             given["threads"] = option_number(option, option_value(argument, rest), or_word="auto")
         elif option == "--staged-memory":
             given["staged_memory"] = option_number(option, option_value(argument, rest))
+        elif option == "--user":
+            given["user"] = option_value(argument, rest)
+        elif option == "--socket-owner":
+            given["socket_owner"] = option_value(argument, rest)
+        elif option == "--monitor-socket":
+            given["monitor_socket"] = option_value(argument, rest)
         elif argument in HELP_OPTIONS:
             return _show_help(page)
         elif argument in _VERSION_OPTIONS:

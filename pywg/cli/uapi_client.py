@@ -1,9 +1,13 @@
-"""`pywg stats` and `pywg log`: one operation on a running daemon's configuration socket, and its reply."""
+"""`pywg stats` and `pywg log`: one operation on a running daemon's configuration socket, and its reply.
+
+Statistics come from the monitoring socket where the caller may not use the other.
+"""
 
 import errno
+import socket
 
 from pywg.errors import DeviceError
-from pywg.runtime.uapi.socket import connect
+from pywg.runtime.uapi.socket import MONITOR, connect
 
 _TIMEOUT_S = 10.0
 
@@ -13,7 +17,16 @@ def stats(interface: str) -> int:
 
     Raises DeviceError when no pywg answers.
     """
-    lines = _ask(interface, b"stats=1\n\n")
+    try:
+        sock = connect(interface)
+    except DeviceError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM):
+            raise
+        try:
+            sock = connect(interface, suffix=MONITOR)
+        except DeviceError:
+            raise error from None
+    lines = _ask(sock, interface, b"stats=1\n\n")
     if not lines or lines[-1] != "errno=0":
         raise DeviceError(errno.ENOTSUP, f"the daemon of {interface} has no statistics: it is not pywg")
     for line in lines[:-1]:
@@ -30,17 +43,17 @@ def set_level(interface: str, level: str) -> int:
     from pywg.runtime.base.log import parse_level
 
     word = parse_level(level).name.lower()
-    if _ask(interface, f"log_level={word}\n\n".encode()) != ["errno=0"]:
+    if _ask(connect(interface), interface, f"log_level={word}\n\n".encode()) != ["errno=0"]:
         raise DeviceError(errno.ENOTSUP, f"the log level of {interface} can't be changed: its daemon is not pywg")
     return 0
 
 
-def _ask(interface: str, request: bytes) -> list[str]:
+def _ask(sock: socket.socket, interface: str, request: bytes) -> list[str]:
     """The lines of the reply, without the blank one. A daemon hangs up on an operation it doesn't know: no lines.
 
-    Raises DeviceError when no daemon answers.
+    Closes `sock`. Raises DeviceError when no daemon answers.
     """
-    with connect(interface) as sock:
+    with sock:
         sock.settimeout(_TIMEOUT_S)
         reply = bytearray()
         try:

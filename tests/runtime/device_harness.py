@@ -57,6 +57,7 @@ class FakeSockets:
     open: bool = True
     refuse_mark: bool = False
     udp_gro: bool = True
+    receive_buffer: int = 7 << 20
     ifindex: int = 0
     held: bool = False
 

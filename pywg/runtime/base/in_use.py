@@ -10,6 +10,8 @@ import struct
 from typing import NamedTuple
 
 DIRECTORY = "/var/run/wireguard"
+SOCKET = "sock"
+"""The suffix of the file of a configuration socket."""
 _UCRED = struct.Struct("3i")
 
 
@@ -24,9 +26,9 @@ class Daemon(NamedTuple):
     """the process's name; empty when the PID is not known"""
 
 
-def daemon_of(interface: str, *, directory: str = DIRECTORY) -> Daemon | None:
+def daemon_of(interface: str, *, directory: str = DIRECTORY, suffix: str = SOCKET) -> Daemon | None:
     """The daemon that answers for `interface`; None when no daemon does."""
-    path = f"{directory}/{interface}.sock"
+    path = f"{directory}/{interface}.{suffix}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         try:
             probe.connect(path)

@@ -7,6 +7,8 @@ import ctypes
 import os
 import struct
 
+CAP_SETGID = 6
+CAP_SETUID = 7
 CAP_NET_BIND_SERVICE = 10
 CAP_NET_ADMIN = 12
 CAP_NET_RAW = 13

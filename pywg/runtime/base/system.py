@@ -5,11 +5,12 @@ docstring says otherwise, a method raises DeviceError with an errno and what to 
 method returns, and closes it. Closing is idempotent.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from pywg.core.events import Endpoint
+from pywg.runtime.base.accounts import Account
 from pywg.runtime.base.binding import EVERYWHERE, Binding
 from pywg.runtime.base.clock import CallLater
 from pywg.runtime.base.log import Log
@@ -30,6 +31,11 @@ class Tun(Protocol):
 
     def close(self) -> None:
         """No thread may use the descriptor any more."""
+
+
+SOCKET_BUFFER_LEN = 7 << 20
+"""Bytes of buffer that a socket is asked to have in each direction: what wireguard-go takes, and enough for 5 ms at
+10 Gb/s."""
 
 
 class Sockets(Protocol):
@@ -54,6 +60,10 @@ class Sockets(Protocol):
     @property
     def udp_gro(self) -> bool:
         """Whether the kernel hands over several datagrams of one flow at once."""
+
+    @property
+    def receive_buffer(self) -> int:
+        """Bytes that may wait in the smaller of both to be read."""
 
     def set_mark(self, fwmark: int) -> None:
         """Marks what these sockets send (0: no mark). Raises BindError, and then changes neither socket."""
@@ -131,14 +141,34 @@ class Unreachables(Protocol):
         """No thread may use the descriptors any more."""
 
 
+class SocketFile(NamedTuple):
+    """The file of a socket, and which one it is: another daemon's may have its name later."""
+
+    path: str
+    device: int
+    inode: int
+
+
+class Remover(Protocol):
+    """A process that removes the daemon's sockets once the daemon has ended."""
+
+    def finish(self) -> None:
+        """Has them removed now. Idempotent, and raises nothing."""
+
+
 class Sandbox(Protocol):
-    """The process' drop of privileges, in the order of these methods. None raises: what can't be had is left out."""
+    """The process' drop of privileges, in the order of these methods. What can't be had is left out and raises nothing,
+    unless the operator asked for it."""
 
     def begin(self) -> None:
         """The step before the event loop exists."""
 
-    def drop_privileges(self) -> None:
-        """Drops those of the calling thread and of threads it starts later. Sockets that need more are open by then."""
+    def remover(self, files: Sequence[SocketFile]) -> Remover | None:
+        """A process that may remove what this one will not be able to; None where it will."""
+
+    def drop_privileges(self, root: str | None = None) -> bool:
+        """Drops those of the calling thread and of threads it starts later. Sockets that need more are open by then,
+        and all modules are imported. Returns whether directory `root` is now the root directory."""
 
     def for_threads(self) -> AbstractContextManager[int]:
         """A ruleset for the data plane's threads to start under; -1 for none."""
@@ -179,8 +209,12 @@ class System(Protocol):
     def unreachables(self, log: Log) -> Unreachables:
         """Sockets for inner senders. Raises nothing."""
 
-    def sandbox(self, log: Log, *, enabled: bool, devices: bool) -> Sandbox:
-        """A sandbox, whose steps do nothing unless `enabled`. `devices`: sockets will be bound to devices."""
+    def may_become(self, user: Account) -> bool:
+        """Whether this process has the right to become that user, or is it."""
+
+    def sandbox(self, log: Log, *, enabled: bool, devices: bool, user: Account | None, net_admin: bool) -> Sandbox:
+        """A sandbox. Unless `enabled`, its steps only change to `user`, and drop CAP_NET_ADMIN unless `net_admin`.
+        `devices`: sockets will be bound to devices."""
 
     def damages_equal_tail(self) -> bool:
         """Whether the kernel may damage datagrams of one length that it cuts from one send. Raises nothing."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+from collections.abc import Callable
 
 from pywg.runtime.base.libc import permitted_capabilities, prctl, set_capabilities
 
@@ -12,10 +13,12 @@ _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 
-def keep_only(wanted: int) -> None:
+def keep_only(wanted: int, *, become: Callable[[], None] = lambda: None) -> None:
     """Keeps those of `wanted` (bit n for capability n) that are permitted, and no other, in any set.
 
-    Without CAP_SETPCAP the bounding set stays as it is: with no_new_privs it means nothing. Raises OSError.
+    `become` changes the user on the way: it needs capabilities that go, and may clear those that stay from the
+    effective set. Without CAP_SETPCAP the bounding set stays as it is: with no_new_privs it means nothing. Raises
+    OSError.
     """
     kept = permitted_capabilities() & wanted
     with contextlib.suppress(PermissionError):
@@ -24,6 +27,7 @@ def keep_only(wanted: int) -> None:
                 prctl(_PR_CAPBSET_DROP, number)
     with contextlib.suppress(OSError):  # no ambient set: Linux before 4.3
         prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    become()
     set_capabilities(kept)
 
 

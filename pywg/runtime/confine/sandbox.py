@@ -1,32 +1,43 @@
 """Privileges that the daemon drops after its start, so that an attacker inside it gains nothing else.
 
 There are four steps. `begin` comes before the event loop: libuv, below uvloop, would open an io_uring, and no filter
-sees what that does. `drop_privileges` comes before the data plane's threads, because the kernel ties capabilities to
-threads. CAP_NET_ADMIN stays (marks, socket buffers, rtnetlink); so does CAP_NET_BIND_SERVICE, if it was there (the
-operator may yet set a listen port below 1024), and before Linux 5.7 CAP_NET_RAW where new sockets are to be bound to a
-device. `for_threads` gives the data plane's threads, which parse what strangers send, a Landlock of their own from
-their start: they can open no file, and signal no other process. `close` comes when the daemon is ready and has imported
-all that it will ever import. From then on the process can open no file and execute nothing, and all its threads have
-only the system calls of seccomp.py. Landlock then holds the event loop's thread too, where Python runs.
+sees what that does. `drop_privileges` comes before the data plane's threads, because the kernel ties users and
+capabilities to threads, and after the last import: another user may not be able to read the modules. It makes the
+folder of the sockets the root directory, where nothing else is to be found from then on, and changes the user.
+CAP_NET_ADMIN stays unless the operator wants it dropped (marks, socket buffers, other namespaces); so does
+CAP_NET_BIND_SERVICE, if it was there (the operator may yet set a listen port below 1024), and before Linux 5.7
+CAP_NET_RAW where new sockets are to be bound to a device. `for_threads` gives the data plane's threads, which parse
+what strangers send, a Landlock of their own from their start: they can open no file, and signal no other process.
+`close` comes when the daemon is ready. From then on the process can open no file and execute nothing, and all its
+threads have only the system calls of seccomp.py. Landlock then holds the event loop's thread too, where Python runs.
 
-Neither Landlock nor seccomp keeps stat(2) from telling that a file exists, its size and its times.
+Neither Landlock nor seccomp keeps stat(2) from telling that a file exists, its size and its times: where the root
+directory stays the system's, it does.
 
 A step that can't be had is left out: a kernel or container without it is no reason to have no tunnel. `stats` says
-which hold.
+which hold. Another user, and no CAP_NET_ADMIN, the operator asked for: where they can't be had, the start fails.
 """
 
 import contextlib
 import os
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+from pywg.runtime.base.accounts import Account
+from pywg.runtime.base.failures import failed, needing
 from pywg.runtime.base.libc import CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, CAP_NET_RAW, prctl
 from pywg.runtime.base.log import Log
-from pywg.runtime.confine import capabilities, landlock, seccomp
+from pywg.runtime.base.system import SocketFile
+from pywg.runtime.confine import capabilities, identity, landlock, seccomp
+from pywg.runtime.confine.remover import Remover
 from pywg.runtime.net import kernel
 
 _PR_SET_NO_NEW_PRIVS = 38
 _KEPT = 1 << CAP_NET_ADMIN | 1 << CAP_NET_BIND_SERVICE
+_STEPS = (
+    *("no_new_privs", "capabilities", "root", "user", "net_admin_dropped"),
+    *("landlock", "landlock_threads", "seccomp"),
+)
 _DEVICES_FREE_SINCE = (5, 7)
 """The first kernel that binds an unbound socket to a device without a capability."""
 
@@ -34,12 +45,22 @@ _DEVICES_FREE_SINCE = (5, 7)
 class Sandbox:
     """See base/system.py. A process has one."""
 
-    def __init__(self, log: Log, *, enabled: bool, devices: bool = False) -> None:
+    def __init__(
+        self,
+        log: Log,
+        *,
+        enabled: bool,
+        devices: bool = False,
+        user: Account | None = None,
+        net_admin: bool = True,
+    ) -> None:
         self._log = log
         self._enabled = enabled
+        self._user = user
+        self._net_admin = net_admin
         needs_raw = devices and kernel.release() < _DEVICES_FREE_SINCE
-        self._kept = _KEPT | (1 << CAP_NET_RAW if needs_raw else 0)
-        self._holds = dict.fromkeys(("no_new_privs", "capabilities", "landlock", "landlock_threads", "seccomp"), 0)
+        self._kept = (_KEPT if net_admin else _KEPT & ~(1 << CAP_NET_ADMIN)) | (1 << CAP_NET_RAW if needs_raw else 0)
+        self._holds = dict.fromkeys(_STEPS, 0)
         self._io_uring_refused = 0
 
     def begin(self) -> None:
@@ -50,11 +71,34 @@ class Sandbox:
         if self._holds["no_new_privs"]:
             self._io_uring_refused = self._attempt("seccomp", seccomp.refuse_io_uring)
 
-    def drop_privileges(self) -> None:
-        if not self._enabled:
-            return
-        _allow_locked_memory()  # CAP_IPC_LOCK, which goes next, made it unlimited
-        self._holds["capabilities"] = self._attempt("capabilities", lambda: capabilities.keep_only(self._kept))
+    def remover(self, files: Sequence[SocketFile]) -> Remover | None:
+        if self._user is None or identity.is_already(self._user) or not files:
+            return None
+        with needing("a process that removes the sockets at the end"):
+            return Remover(files)
+
+    def drop_privileges(self, root: str | None = None) -> bool:
+        if self._enabled or self._user or not self._net_admin:
+            _allow_locked_memory()  # CAP_IPC_LOCK, which goes next, made it unlimited
+        if self._enabled and root is not None:
+            self._holds["root"] = self._attempt("a root directory of its own", lambda: _enter_root(root))
+        if self._user is not None or not self._net_admin:
+            self._drop_as_asked(self._user)
+        elif self._enabled:
+            self._holds["capabilities"] = self._attempt("capabilities", lambda: capabilities.keep_only(self._kept))
+        return bool(self._holds["root"])
+
+    def _drop_as_asked(self, user: Account | None) -> None:
+        """As a start without it would be another than was asked for, this raises DeviceError."""
+        what = f"user {user.name}" if user is not None else "a daemon without CAP_NET_ADMIN"
+        try:
+            if user is None:
+                capabilities.keep_only(self._kept)
+            else:
+                capabilities.keep_only(self._kept, become=lambda: identity.become(user))
+        except OSError as error:
+            raise failed(what, error) from error
+        self._holds.update(capabilities=1, user=os.getuid() if user else 0, net_admin_dropped=int(not self._net_admin))
 
     @contextlib.contextmanager
     def for_threads(self) -> Iterator[int]:
@@ -84,7 +128,8 @@ class Sandbox:
         self._log.debug("sandbox: " + ", ".join(f"{name} {value}" for name, value in self._holds.items()))
 
     def stats(self) -> dict[str, int]:
-        """`sandbox_*`: 1 for what holds and 0 for what doesn't; for Landlock, the version of its ABI."""
+        """`sandbox_*`: 1 for what holds and 0 for what doesn't; for Landlock, the version of its ABI; for the user that
+        was asked for, its number."""
         return {f"sandbox_{name}": value for name, value in self._holds.items()}
 
     def _attempt(self, name: str, step: Callable[[], int | None]) -> int:
@@ -99,6 +144,11 @@ class Sandbox:
         if not done:
             self._log.info(f"sandbox: this kernel or machine has no {name}")
         return int(done)
+
+
+def _enter_root(directory: str) -> None:
+    os.chroot(directory)
+    os.chdir("/")
 
 
 def _allow_locked_memory() -> None:

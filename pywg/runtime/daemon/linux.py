@@ -2,6 +2,7 @@
 
 from pywg.runtime.base.log import Log
 from pywg.runtime.base.system import Sources, System
+from pywg.runtime.confine.identity import may_become
 from pywg.runtime.confine.sandbox import Sandbox
 from pywg.runtime.net import kernel, netlink
 from pywg.runtime.net.bound_link import BoundLink
@@ -21,6 +22,7 @@ class _Linux:
     refusals = Refusals
     unreachables = Unreachables
     sandbox = Sandbox
+    may_become = staticmethod(may_become)
 
     def route_watcher(self, sources: Sources, log: Log, *, device: str) -> RouteWatcher:
         return RouteWatcher(sources, log, bound=BoundLink(sources, device, log) if device else None)

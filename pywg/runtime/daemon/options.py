@@ -4,7 +4,9 @@ Names and meanings of LOG_LEVEL, WG_TUN_FD, WG_UAPI_FD and WG_PROCESS_FOREGROUND
 PYWG_UDP_GRO and PYWG_TUN_OFFLOAD (0 or 1) switch one offload each, PYWG_UDP_GSO_EQUAL_TAIL a part of the first,
 PYWG_SANDBOX the sandbox. PYWG_AEAD names the AEAD's backend, PYWG_THREADS the number of threads that move packets, and
 PYWG_STAGED_MEMORY the memory of packets that wait for a session. PYWG_LISTEN_ADDRESS and PYWG_BIND_DEVICE bind the UDP
-sockets. NOTIFY_SOCKET, WATCHDOG_USEC and LISTEN_FDS are systemd's; a daemon in the foreground reads them.
+sockets. PYWG_USER and PYWG_DROP_NET_ADMIN say what the daemon gives up once it has started, PYWG_SOCKET_OWNER and
+PYWG_MONITOR_SOCKET who may ask it. NOTIFY_SOCKET, WATCHDOG_USEC and LISTEN_FDS are systemd's; a daemon in the
+foreground reads them.
 
 A wrong value of a variable that is ours, or that names a descriptor, is an error. The operator may have set LOG_LEVEL
 and systemd's variables for other programs: a value there that means nothing is a remark in the log, and no reason to
@@ -12,15 +14,18 @@ have no tunnel.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict, Unpack
+from typing import TypedDict, TypeVar, Unpack
 
 from pywg.errors import ConfigError
+from pywg.runtime.base.accounts import Account, Owner, read_account, read_group, read_owner
 from pywg.runtime.base.binding import Binding, read_binding
 from pywg.runtime.base.log import Form, Level, level_of, parse_form
 from pywg.runtime.base.processors import READING_THREADS, auto_threads
 from pywg.runtime.daemon.notify import watchdog_seconds
+
+_Read = TypeVar("_Read")
 
 STORED_TUN = "tun"
 """The name under which the service manager keeps the TUN for the daemon's next start."""
@@ -46,6 +51,10 @@ class Given(TypedDict, total=False):
     """auto, or a number"""
     staged_memory: str
     """MiB"""
+    user: str
+    drop_net_admin: bool
+    socket_owner: str
+    monitor_socket: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,14 @@ class Options:
     binding: Binding
     """what the UDP sockets are bound to besides their port"""
     sandbox: bool
+    user: Account | None
+    """the user that the daemon becomes once it has started; None: it stays who it is"""
+    drop_net_admin: bool
+    """give up CAP_NET_ADMIN too, once started"""
+    socket_owner: Owner
+    """who may use the configuration socket, besides root"""
+    monitor_owner: Owner | None
+    """who may use the monitoring socket, besides root; None: there is none"""
     aead: str
     """the backend of the data plane's AEAD by name, or "auto" for the fastest on this processor"""
     threads: int
@@ -111,6 +128,10 @@ def read_options(interface: str, environ: Mapping[str, str], **given: Unpack[Giv
             given.get("bind_device") or environ.get("PYWG_BIND_DEVICE", ""),
         ),
         sandbox=_switch(environ, "PYWG_SANDBOX", given.get("sandbox")),
+        user=_if_said(read_account, *_said("user", given.get("user"), environ)),
+        drop_net_admin=_switch(environ, "PYWG_DROP_NET_ADMIN", given.get("drop_net_admin"), default="0"),
+        socket_owner=_if_said(read_owner, *_said("socket-owner", given.get("socket_owner"), environ)) or Owner(),
+        monitor_owner=_if_said(read_group, *_said("monitor-socket", given.get("monitor_socket"), environ)),
         threads=_threads(*_said("threads", given.get("threads"), environ)),
         staged_bytes=_staged_mib(*_said("staged-memory", given.get("staged_memory"), environ)) << 20,
         notify_socket=(environ.get("NOTIFY_SOCKET") or None) if foreground else None,
@@ -124,6 +145,10 @@ def _said(option: str, given: str | None, environ: Mapping[str, str]) -> tuple[s
     """The name and text of an option, or of the variable that is called like it when the option is not given."""
     variable = f"PYWG_{option.replace('-', '_').upper()}"
     return (f"--{option}", given) if given else (variable, environ.get(variable, ""))
+
+
+def _if_said(read: Callable[[str, str], _Read], name: str, text: str) -> _Read | None:
+    return read(name, text) if text else None
 
 
 def _threads(name: str, text: str) -> int:

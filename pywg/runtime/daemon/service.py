@@ -6,6 +6,7 @@ Interface and socket then go with it. It counts and survives every other failure
 
 import asyncio
 import contextlib
+import errno
 import os
 import resource
 import select
@@ -18,20 +19,22 @@ from typing import Any
 from pywg._fastpath import Plane, choose_aead, reserve_fill
 from pywg.core.crypto import private_key_from, public_key_of
 from pywg.dataplane.crypto.secret import Secret
-from pywg.errors import ConfigError
+from pywg.errors import ConfigError, DeviceError
 from pywg.runtime.base.failures import needing
+from pywg.runtime.base.in_use import DIRECTORY
 from pywg.runtime.base.libc import forbid_dumps
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.log_output import StandardError, SystemLog
 from pywg.runtime.base.processors import READING_THREADS
 from pywg.runtime.base.reader import Reader
-from pywg.runtime.base.system import LinkState, Sandbox, System, Tun, Unreachables, Watcher
+from pywg.runtime.base.system import SOCKET_BUFFER_LEN, LinkState, Sandbox, Sockets, System, Tun, Unreachables, Watcher
 from pywg.runtime.daemon.boot_timer import BootTimer
 from pywg.runtime.daemon.notify import Notifier, Pulse, keep_watchdog
 from pywg.runtime.daemon.options import STORED_TUN, Options
 from pywg.runtime.device.device import Device
+from pywg.runtime.uapi.monitor import MonitorServer
 from pywg.runtime.uapi.server import UapiServer
-from pywg.runtime.uapi.socket import UapiSocket, from_fd, open_uapi
+from pywg.runtime.uapi.socket import MONITOR, UapiSocket, from_fd, open_uapi
 
 NO_CIPHER = "none"
 """The AEAD of a build without one (PYWG_NULL_CIPHER of setup.py)."""
@@ -52,6 +55,7 @@ def serve(options: Options, ready: Callable[[], None], system: System) -> None:
     Raises DeviceError that says what can't be had, and what to do about it.
     """
     _try_aead(options)
+    _try_user(options, system)
     _try_binding(options, system)
     no_dumps = _no_dumps()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -61,8 +65,7 @@ def serve(options: Options, ready: Callable[[], None], system: System) -> None:
         else:
             interface = system.take_tun(options.tun_fd, offload=options.tun_offload)
         stack.callback(interface.close)
-        configuration = open_uapi(interface.name) if options.uapi_fd is None else from_fd(options.uapi_fd)
-        stack.callback(configuration.close)
+        configuration, monitor = _open_sockets(options, interface.name, stack)
         system_log = None if options.foreground else SystemLog()
         log = Log(interface.name, options.log_level, form=options.log_form, output=StandardError(system_log))
         stack.callback(log.close)
@@ -78,8 +81,19 @@ def serve(options: Options, ready: Callable[[], None], system: System) -> None:
             if system_log is not None and not options.keep_output:
                 log.redirect(system_log)
 
-        sandbox = system.sandbox(log, enabled=options.sandbox, devices=bool(options.binding.device))
+        sandbox = system.sandbox(
+            log,
+            enabled=options.sandbox,
+            devices=bool(options.binding.device),
+            user=options.user,
+            net_admin=not options.drop_net_admin,
+        )
         sandbox.begin()
+        sockets = [one for one in (configuration, monitor) if one is not None]
+        if remover := sandbox.remover([one.file for one in sockets if one.file is not None]):
+            stack.callback(remover.finish)
+            for one in sockets:
+                one.leave_to(remover)
         reserve_fill()
         with needing("random numbers (getrandom)"):
             os.getrandom(1)  # the sandbox leaves no other source
@@ -88,9 +102,28 @@ def serve(options: Options, ready: Callable[[], None], system: System) -> None:
             loop = new_event_loop()
         stack.callback(_close_loop, loop)
         # One run, unlike in asyncio.Runner: uvloop makes a socket pair for each run, which the sandbox then forbids.
-        running = _Service(options, system, interface, configuration, log=log, sandbox=sandbox).run(is_ready)
+        running = _Service(
+            options, system, interface, configuration, monitor, log=log, sandbox=sandbox, rooted=system_log is None
+        ).run(is_ready)
         stack.callback(running.close)
         loop.run_until_complete(running)
+
+
+def _open_sockets(
+    options: Options, interface: str, stack: contextlib.ExitStack
+) -> tuple[UapiSocket, UapiSocket | None]:
+    """The configuration socket, and the monitoring socket if there is to be one, in the same folder."""
+    if options.uapi_fd is None:
+        configuration = open_uapi(interface, owner=options.socket_owner)
+    else:
+        configuration = from_fd(options.uapi_fd)
+    stack.callback(configuration.close)
+    if options.monitor_owner is None:
+        return configuration, None
+    directory = configuration.directory or DIRECTORY
+    monitor = open_uapi(interface, directory=directory, suffix=MONITOR, owner=options.monitor_owner)
+    stack.callback(monitor.close)
+    return configuration, monitor
 
 
 def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
@@ -131,6 +164,15 @@ def _try_aead(options: Options) -> None:
             raise ConfigError(f"PYWG_AEAD: {error}") from error
 
 
+def _try_user(options: Options, system: System) -> None:
+    """Raises DeviceError where this process has no right to become the user that it is to be."""
+    if options.user is not None and not system.may_become(options.user):
+        raise DeviceError(
+            errno.EPERM,
+            f"only root may become user {options.user.name}: run as root, or with CAP_SETUID and CAP_SETGID",
+        )
+
+
 def _try_binding(options: Options, system: System) -> None:
     """Finds an address or device that isn't there now, and not when the interface is set up. Raises BindError."""
     if options.binding:
@@ -141,15 +183,28 @@ class _Service:
     """The parts of one daemon while it runs."""
 
     def __init__(
-        self, options: Options, system: System, interface: Tun, socket: UapiSocket, *, log: Log, sandbox: Sandbox
+        self,
+        options: Options,
+        system: System,
+        interface: Tun,
+        socket: UapiSocket,
+        monitor: UapiSocket | None,
+        *,
+        log: Log,
+        sandbox: Sandbox,
+        rooted: bool,
     ) -> None:
+        """`rooted`: no file is needed any more once the daemon serves, but the sockets'."""
         self._options = options
         self._system = system
         self._interface = interface
         self._socket = socket
+        self._monitor = monitor
+        self._rooted = rooted
         self._log = log
         self._notifier = Notifier(options.notify_socket)
         self._sandbox = sandbox
+        self._said_small = False
         self._stopped = asyncio.Event()
 
     async def run(self, ready: Callable[[], None]) -> None:
@@ -175,19 +230,35 @@ class _Service:
             follow(self._system.link_watcher(self._interface.fd, changed, self._interface_gone, self._log))
             unreachables = self._system.unreachables(self._log)
             stack.callback(unreachables.close)
-            self._sandbox.drop_privileges()
+            self._watch_socket(loop, stack)
+            self._import_late()
+            self._drop_privileges()
             with needing("the data plane"):
                 device = self._start_device(loop, stack)
             follow(self._system.route_watcher(device, self._log, device=self._options.binding.device))
-            self._watch_socket(loop, stack)
-            server = UapiServer(self._socket.listener, device, self._log, more_stats=self._more_stats)
-            server.start()
-            stack.push_async_callback(server.close)
+            self._start_servers(device, stack)
             self._log.info("ready")
             ready()
             self._tell_manager(device, loop)
             loop.call_soon(self._close_sandbox)
             await self._stopped.wait()
+
+    def _start_servers(self, device: Device, stack: contextlib.AsyncExitStack) -> None:
+        server = UapiServer(self._socket.listener, device, self._log, more_stats=self._more_stats)
+        servers = [server]
+        if self._monitor is not None:
+            servers.append(
+                MonitorServer(
+                    self._monitor.listener,
+                    device,
+                    self._log,
+                    configuration=server.configuration,
+                    more_stats=self._more_stats,
+                )
+            )
+        for one in servers:
+            one.start()
+            stack.push_async_callback(one.close)
 
     def _more_stats(self) -> dict[str, int | str]:
         return {**self._sandbox.stats(), **self._options.binding.stats()}
@@ -223,9 +294,7 @@ class _Service:
             boot_later=timer.call_later,
             tun_gone=self._interface_gone,
             refusals=refusals,
-            open_sockets=lambda port, fwmark: self._system.open_sockets(
-                port, fwmark, udp_gro=options.udp_gro, binding=options.binding
-            ),
+            open_sockets=self._open_sockets,
         )
         stack.callback(device.close)
         interface = self._interface
@@ -235,6 +304,18 @@ class _Service:
         reader.start()
         stack.callback(reader.close)
         return device
+
+    def _open_sockets(self, port: int, fwmark: int) -> Sockets:
+        options = self._options
+        sockets = self._system.open_sockets(port, fwmark, udp_gro=options.udp_gro, binding=options.binding)
+        have = sockets.receive_buffer
+        if have < SOCKET_BUFFER_LEN and not self._said_small:
+            self._said_small = True
+            self._log.warning(
+                f"UDP sockets receive into {have >> 10} KiB, and not {SOCKET_BUFFER_LEN >> 10}, so bursts may be lost: "
+                "without CAP_NET_ADMIN, net.core.rmem_max and wmem_max limit them"
+            )
+        return sockets
 
     def _link_changed(self, device: Device, unreachables: Unreachables, state: LinkState) -> None:
         device.set_mtu(state.mtu)
@@ -264,12 +345,20 @@ class _Service:
 
         keep_watchdog(self._notifier, self._options.watchdog, alive, loop.call_later)
 
-    def _close_sandbox(self) -> None:
-        """After this no module can be imported. So it first does what imports a module on first use."""
+    def _import_late(self) -> None:
+        """Does what imports a module on first use: soon there may be no file to import, or no right to read it."""
         self._system.import_late()
         public_key_of(private_key_from(Secret(length=32)))
-        path = self._socket.path
-        self._sandbox.close(None if path is None else os.path.dirname(path))
+
+    def _drop_privileges(self) -> None:
+        directory = self._socket.directory
+        if self._sandbox.drop_privileges(directory if self._rooted else None) and directory is not None:
+            for one in (self._socket, self._monitor):
+                if one is not None:
+                    one.root_is(directory)
+
+    def _close_sandbox(self) -> None:
+        self._sandbox.close(self._socket.directory if self._socket.removes else None)
 
     def _watch_socket(self, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> None:
         fd = self._socket.watch()

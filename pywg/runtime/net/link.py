@@ -46,6 +46,7 @@ class LinkWatcher:
         self._state: LinkState | None = None
         self._hints: Hints | None = None
         self._questions: Questions | None = None
+        self._told_away = False
 
     def start(self, loop: Loop) -> None:
         """Subscribes. The first state comes in the event loop's next turn.
@@ -87,15 +88,30 @@ class LinkWatcher:
             if state != self._state:
                 self._changed(state)
                 self._state = state
+            self._told_away = False
         except Exception as error:  # noqa: BLE001 - no error may end the watcher
             code = error.errno if isinstance(error, OSError) else None
             if code in (errno.EBADFD, errno.EBADF):
                 self.close()
                 self._gone()
-            elif code != errno.ENODEV:  # ENODEV: on the way between namespaces, or just renamed, whose end is a hint
+            elif code == errno.ENODEV:
+                self._not_here()
+            else:
                 tell(self._log, "the interface's state", error)
                 if self._loop is not None:
                     self._again = self._loop.call_later(RECHECK_S, self._look)
+
+    def _not_here(self) -> None:
+        """The interface is on its way between namespaces, or just renamed: the end of that is a hint.
+
+        Or it is in another namespace, and this process has no privilege to look there.
+        """
+        if _may_not_ask(self._tun_fd) and not self._told_away:
+            self._told_away = True
+            self._log.error(
+                "the interface is in another network namespace, where it can't be followed without CAP_NET_ADMIN: "
+                "the tunnel stays as it is until the interface comes back"
+            )
 
 
 def read_state(tun_fd: int, questions: Questions) -> LinkState:
@@ -132,6 +148,15 @@ def _namespace_of(tun_fd: int, questions: Questions) -> int | None:
     if namespace >> 31:  # NETNSA_NSID_NOT_ASSIGNED, -1
         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
     return namespace
+
+
+def _may_not_ask(tun_fd: int) -> bool:
+    """Whether this process has no right to learn in which namespace the interface is."""
+    try:
+        os.close(fcntl.ioctl(tun_fd, TUNGETDEVNETNS))
+    except OSError as error:
+        return error.errno == errno.EPERM
+    return False
 
 
 def _same_namespace(fd: int, sock: socket.socket) -> bool:

@@ -15,10 +15,9 @@ from typing import TypeAlias
 from pywg.config.addresses import interface_index, parse_ip
 from pywg.errors import BindError
 from pywg.runtime.base.binding import EVERYWHERE, Binding, is_link_local
+from pywg.runtime.base.system import SOCKET_BUFFER_LEN
 from pywg.runtime.net import kernel
 
-SOCKET_BUFFER_LEN = 7 << 20
-"""Bytes of buffer asked for in each direction: what wireguard-go takes, and enough for 5 ms at 10 Gb/s."""
 PORT_TRIES = 100
 """Free ports that are tried, while the port that is free in one family is taken in the other."""
 
@@ -63,6 +62,12 @@ class Sockets:
             return all(sock.getsockopt(socket.IPPROTO_UDP, UDP_GRO) == 1 for sock in self._open())
         except OSError:
             return False
+
+    @property
+    def receive_buffer(self) -> int:
+        # The kernel shows twice of what it was asked for, and keeps half for its own.
+        lengths = [sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2 for sock in self._open()]
+        return min(lengths, default=0)
 
     def _open(self) -> list[socket.socket]:
         return [sock for sock in (self.udp4, self.udp6) if sock is not None]

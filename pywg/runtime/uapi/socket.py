@@ -1,7 +1,9 @@
-"""The file of a device's configuration socket: /var/run/wireguard/NAME.sock, where `wg` looks for it.
+"""The files of a device's sockets: /var/run/wireguard/NAME.sock, where `wg` looks for its configuration, and beside it
+NAME.monitor, which `wg` takes for no interface's.
 
 A socket file on which no daemon answers is left over from a crash, and the new daemon takes it over. One that answers
-belongs to a live daemon. wg-quick and `rm` end a daemon by deleting the file, so the daemon watches it.
+belongs to a live daemon. wg-quick and `rm` end a daemon by deleting the file of its configuration socket, so the daemon
+watches it. Root alone may connect, and the user or group that the operator names.
 """
 
 import contextlib
@@ -11,10 +13,15 @@ import socket
 from dataclasses import dataclass
 
 from pywg.errors import DeviceError
+from pywg.runtime.base.accounts import Owner
 from pywg.runtime.base.failures import advice
-from pywg.runtime.base.in_use import DIRECTORY, daemon_of, is_kernels, served_already
+from pywg.runtime.base.in_use import DIRECTORY, SOCKET, daemon_of, is_kernels, served_already
 from pywg.runtime.base.libc import watch_file
+from pywg.runtime.base.system import Remover, SocketFile
 
+ROOTS_ALONE = Owner()
+MONITOR = "monitor"
+"""The suffix of the file of a monitoring socket."""
 _BACKLOG = 128
 
 
@@ -24,11 +31,45 @@ class UapiSocket:
 
     listener: socket.socket
     path: str | None
-    _identity: tuple[int, int] | None
+    _file: SocketFile | None
+    _fd: int = -1
+    """of the file itself: tells of its end where its folder can't be looked into"""
+    _remover: Remover | None = None
+
+    @property
+    def directory(self) -> str | None:
+        """The folder of the file; None without one."""
+        return None if self.path is None else os.path.dirname(self.path)
+
+    @property
+    def removes(self) -> bool:
+        """Whether this process itself removes the file in the end."""
+        return self.path is not None and self._remover is None
+
+    @property
+    def file(self) -> SocketFile | None:
+        """The file as it was bound; None without one."""
+        return self._file
 
     def present(self) -> bool:
         """Whether the file is still the one that was bound; always true without a file."""
-        return self.path is None or _identity(self.path) == self._identity
+        if self.path is None:
+            return True
+        try:
+            return _file_at(self.path) == self._file
+        except PermissionError:  # another user's folder
+            return self._fd < 0 or os.fstat(self._fd).st_nlink > 0
+
+    def root_is(self, directory: str) -> None:
+        """The folder of the file is now the root directory."""
+        if self.path is not None and self._file is not None:
+            assert os.path.dirname(self.path) == directory
+            self.path = f"/{os.path.basename(self.path)}"
+            self._file = self._file._replace(path=self.path)
+
+    def leave_to(self, remover: Remover) -> None:
+        """Has the file removed by `remover` in the end."""
+        self._remover = remover
 
     def watch(self) -> int | None:
         """A descriptor, the caller's, that becomes readable when `present` may have changed.
@@ -41,24 +82,31 @@ class UapiSocket:
 
     def close(self) -> None:
         """Removes the file, if it is still ours. Idempotent."""
-        if self.path is not None and self.present():
+        if self._remover is not None:
+            self._remover.finish()
+        elif self.path is not None and self.present():
             with contextlib.suppress(OSError):
                 os.unlink(self.path)
         self.path = None
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
         self.listener.close()
 
 
-def open_uapi(interface: str, *, directory: str = DIRECTORY) -> UapiSocket:
-    """A listening socket for `interface`.
+def open_uapi(
+    interface: str, *, directory: str = DIRECTORY, suffix: str = SOCKET, owner: Owner = ROOTS_ALONE
+) -> UapiSocket:
+    """A listening socket for `interface`, to which root and `owner` may connect.
 
     Raises DeviceError: EADDRINUSE when a live daemon answers there, otherwise the system's errno.
     """
-    path = f"{directory}/{interface}.sock"
+    path = f"{directory}/{interface}.{suffix}"
     try:
         os.makedirs(directory, mode=0o755, exist_ok=True)
         listener = _bind(path)
         if listener is None:
-            if daemon := daemon_of(interface, directory=directory):
+            if daemon := daemon_of(interface, directory=directory, suffix=suffix):
                 raise DeviceError(errno.EADDRINUSE, served_already(interface, daemon))
             os.unlink(path)
             listener = _bind(path)
@@ -68,11 +116,21 @@ def open_uapi(interface: str, *, directory: str = DIRECTORY) -> UapiSocket:
         raise _socket_error(error, path) from error
     if listener is None:
         raise DeviceError(errno.EADDRINUSE, f"{interface} is in use: another daemon just took {path}")
-    return UapiSocket(listener, path, _identity(path))
+    bound = _of(listener, path)
+    try:
+        _admit(path, owner)
+    except OSError as error:
+        bound.close()
+        text = f"{path} can't be given to its owner: {error.strerror}; it needs root, or CAP_CHOWN and CAP_FOWNER"
+        raise DeviceError(error.errno or errno.EIO, text) from error
+    return bound
 
 
 def from_fd(fd: int) -> UapiSocket:
-    """Takes over a listening Unix socket (WG_UAPI_FD), and its file if it has one. Raises DeviceError."""
+    """Takes over a listening Unix socket (WG_UAPI_FD), and its file if it has one. Raises DeviceError.
+
+    Who may connect is for the program that made it to say.
+    """
     try:
         listener = socket.socket(fileno=fd)
         listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
@@ -85,12 +143,12 @@ def from_fd(fd: int) -> UapiSocket:
     listener.set_inheritable(False)
     name = listener.getsockname()
     path = name if isinstance(name, str) and name.startswith("/") else None
-    return UapiSocket(listener, path, None if path is None else _identity(path))
+    return _of(listener, path)
 
 
-def connect(interface: str, *, directory: str = DIRECTORY) -> socket.socket:
+def connect(interface: str, *, directory: str = DIRECTORY, suffix: str = SOCKET) -> socket.socket:
     """A client's blocking connection to the daemon of `interface`. Raises DeviceError when no daemon answers."""
-    path = f"{directory}/{interface}.sock"
+    path = f"{directory}/{interface}.{suffix}"
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.connect(path)
@@ -122,11 +180,29 @@ def _bind(path: str) -> socket.socket | None:
     return listener
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def _admit(path: str, owner: Owner) -> None:
+    """Gives the file to its owner, and then lets a group in if one is named. Raises OSError."""
+    if owner != ROOTS_ALONE:
+        os.chown(path, *owner, follow_symlinks=False)
+        os.chmod(path, 0o700 if owner.gid < 0 else 0o770)
+
+
+def _of(listener: socket.socket, path: str | None) -> UapiSocket:
+    fd = -1
     with contextlib.suppress(OSError):
+        fd = -1 if path is None else os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    return UapiSocket(listener, path, None if path is None else _file_at(path), fd)
+
+
+def _file_at(path: str) -> SocketFile | None:
+    """Raises PermissionError where this process may not look."""
+    try:
         found = os.lstat(path)
-        return found.st_dev, found.st_ino
-    return None
+    except PermissionError:
+        raise
+    except OSError:
+        return None
+    return SocketFile(path, found.st_dev, found.st_ino)
 
 
 def _socket_error(error: OSError, path: str) -> DeviceError:
@@ -146,7 +222,10 @@ def _socket_error(error: OSError, path: str) -> DeviceError:
 def _connect_error(error: OSError, interface: str, path: str) -> DeviceError:
     code = error.errno or errno.EIO
     if code in (errno.EACCES, errno.EPERM):
-        text = f"{interface} answers root alone ({path}: {error.strerror}): run this as root"
+        text = (
+            f"{interface} answers root alone ({path}: {error.strerror}): run this as root, or start its daemon with "
+            "--monitor-socket or --socket-owner"
+        )
     elif is_kernels(interface):
         text = (
             f"no daemon answers for {interface}: the kernel's own WireGuard serves it; `wg show {interface}` shows it"

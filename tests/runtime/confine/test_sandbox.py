@@ -208,6 +208,9 @@ landlock.syscall = seccomp.syscall = refuse
     assert found["stats"] == {
         "sandbox_no_new_privs": 1,
         "sandbox_capabilities": 1,
+        "sandbox_root": 0,
+        "sandbox_user": 0,
+        "sandbox_net_admin_dropped": 0,
         "sandbox_landlock": 0,
         "sandbox_landlock_threads": 0,
         "sandbox_seccomp": 0,

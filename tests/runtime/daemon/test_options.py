@@ -4,8 +4,9 @@ import pytest
 
 from pywg._fastpath import Plane
 from pywg.errors import ConfigError
+from pywg.runtime.base.accounts import Account, Owner
 from pywg.runtime.base.log import Form, Level
-from pywg.runtime.daemon.options import read_options
+from pywg.runtime.daemon.options import Given, read_options
 
 
 @pytest.mark.dropin("2")
@@ -89,6 +90,7 @@ def test_a_level_that_is_none_is_the_default_and_a_remark(word: str) -> None:
         *("LOG_LEVEL", "WG_TUN_FD", "WG_UAPI_FD", "WG_PROCESS_FOREGROUND", "PYWG_LOG_FORMAT", "PYWG_AEAD"),
         *("PYWG_UDP_GSO", "PYWG_UDP_GSO_EQUAL_TAIL", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD", "PYWG_SANDBOX"),
         *("PYWG_LISTEN_ADDRESS", "PYWG_BIND_DEVICE", "PYWG_THREADS", "PYWG_STAGED_MEMORY", "PYWG_STORE_TUN"),
+        *("PYWG_USER", "PYWG_DROP_NET_ADMIN", "PYWG_SOCKET_OWNER", "PYWG_MONITOR_SOCKET"),
         *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDNAMES"),
     ],
 )
@@ -158,3 +160,35 @@ def test_a_wrong_number_of_threads_is_named(value: str) -> None:
         read_options("wg0", {"PYWG_THREADS": value})
     with pytest.raises(ConfigError, match="--threads="):
         read_options("wg0", {}, threads=value)
+
+
+def test_what_is_given_up_and_who_may_ask() -> None:
+    options = read_options("wg0", {})
+    assert (options.user, options.drop_net_admin) == (None, False)
+    assert (options.socket_owner, options.monitor_owner) == (Owner(), None)
+    environ = {
+        "PYWG_USER": "0001:0002",
+        "PYWG_DROP_NET_ADMIN": "1",
+        "PYWG_SOCKET_OWNER": ":3",
+        "PYWG_MONITOR_SOCKET": "4",
+    }
+    options = read_options("wg0", environ)
+    assert options.user == Account(1, 2, "0001:0002")
+    assert options.drop_net_admin
+    assert (options.socket_owner, options.monitor_owner) == (Owner(gid=3), Owner(gid=4))
+    options = read_options("wg0", environ, user="5:6", socket_owner="7:8", monitor_socket="9")
+    assert options.user == Account(5, 6, "5:6")
+    assert (options.socket_owner, options.monitor_owner) == (Owner(7, 8), Owner(gid=9))
+
+
+@pytest.mark.parametrize(
+    ("option", "given"),
+    [
+        ("--user", {"user": "nosuch"}),
+        ("--socket-owner", {"socket_owner": "nosuch"}),
+        ("--monitor-socket", {"monitor_socket": "nosuch"}),
+    ],
+)
+def test_an_unknown_account_is_named(option: str, given: Given) -> None:
+    with pytest.raises(ConfigError, match=f"{option}='nosuch': there is no (user|group) 'nosuch'"):
+        read_options("wg0", {}, **given)
