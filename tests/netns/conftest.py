@@ -1,6 +1,10 @@
-"""Labs for the tests. `pair` is (near, far), near being the first initiator; `daemon` is each daemon once."""
+"""Labs for the tests. `pair` is (near, far), near being the first initiator; `daemon` is each daemon once.
+
+Variables in the environment of pytest are the daemons' too: PYWG_USER=nobody PYWG_DROP_NET_ADMIN=1, for example.
+"""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,14 +14,19 @@ from bench.tunnel.implementations import find
 from bench.tunnel.lab import Lab
 from tests.requirements import require_root, require_tool
 
+from .without_net_admin import NEEDS_NET_ADMIN
+
 TOOLS = ("ip", "wg", "ping", "ethtool", "setpriv", "unshare")
 OpenLab = Callable[..., Lab]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    without = os.environ.get("PYWG_DROP_NET_ADMIN") == "1"
     for item in items:
         if "tests/netns" in item.path.as_posix():
             item.add_marker(pytest.mark.netns)
+            if without and (why := NEEDS_NET_ADMIN.get(getattr(item, "originalname", ""))):
+                item.add_marker(pytest.mark.xfail(reason=why, strict=True))
 
 
 @pytest.fixture(scope="session", autouse=True)

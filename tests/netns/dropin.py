@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -215,6 +216,12 @@ def second_daemon(site: Site, suffix: str = "n") -> Iterator[Site]:
             other.daemon.kill()
             other.daemon.wait()
         other.uapi_socket.unlink(missing_ok=True)
+
+
+def daemon_pid(site: Site) -> int:
+    """The one process in the site's namespace, beside the one that removes the sockets of a daemon of another user."""
+    (pid,) = [pid for pid in site.namespace.pids() if Path(f"/proc/{pid}/comm").read_text() != "pywg-remover\n"]
+    return pid
 
 
 def program(subject: str) -> str:

@@ -1,0 +1,37 @@
+"""The tests that a daemon without CAP_NET_ADMIN can't pass, and which use of the capability each one makes.
+
+With PYWG_DROP_NET_ADMIN=1 in the environment of pytest, and so of the daemons, these are expected to fail, and all
+others to pass. The list is what --drop-net-admin costs, test by test.
+"""
+
+MARK = "sets a fwmark"
+WG_QUICK_MARK = "wg-quick sets a fwmark, by its file or for a default route"
+ELSEWHERE = "the interface is moved to another namespace, and set up there"
+
+NEEDS_NET_ADMIN = {
+    "test_1000_configuration_changes_under_iperf3": MARK,
+    "test_what_get_shows": MARK,
+    "test_fwmark_changes_without_losing_the_session": MARK,
+    "test_interface_in_another_namespace": ELSEWHERE,
+    "test_errno_of_every_malformed_line": MARK,
+    "test_edges_of_what_set_takes": MARK,
+    "test_malformed_line_changes_nothing": MARK,
+    "test_log_says_which_line_is_wrong_and_no_secret": MARK,
+    "test_operations_on_one_connection": MARK,
+    "test_operations_in_one_packet": MARK,
+    "test_end_of_the_stream_in_place_of_the_blank_line": MARK,
+    "test_what_is_no_operation_is_hung_up_on": MARK,
+    "test_half_written_requests_change_nothing": MARK,
+    "test_silent_and_slow_clients_block_nobody": MARK,
+    "test_client_that_reads_no_reply_blocks_nobody": MARK,
+    "test_hostile_clients": MARK,
+    "test_up_and_down_with_everything": WG_QUICK_MARK,
+    "test_save_and_up_again_from_what_was_saved": WG_QUICK_MARK,
+    "test_default_route_without_a_fwmark_gets_one": WG_QUICK_MARK,
+    "test_strip_syncconf_addconf_setconf": WG_QUICK_MARK,
+    "test_every_option_of_wg_set": MARK,
+    "test_every_thread_has_given_up_all_but_net_admin": "looks for the capability",
+    "test_everything_still_works": MARK,
+    "test_in_another_namespace_it_is_still_followed": ELSEWHERE,
+    "test_in_another_namespace_senders_are_told_there": ELSEWHERE,
+}
