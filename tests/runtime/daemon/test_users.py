@@ -341,8 +341,10 @@ def test_whoever_is_that_user_already_needs_no_right(name: str) -> None:
             given = {"PYWG_USER": "nobody", "WG_UAPI_FD": str(listener.fileno()), "WG_TUN_FD": str(tun.fd)}
             with Foreground(name, before=before, fds=(listener.fileno(), tun.fd), environ=given) as daemon:
                 tun.close()
-                until(lambda: status(daemon.process.pid)[0]["NoNewPrivs"] == "1")
-                until(lambda: {thread["Seccomp"] for thread in status(daemon.process.pid)} == {"2"})
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(f"\0{name}")
+                    client.sendall(b"stats=1\n\n")
+                    assert b"peers=0\n" in client.recv(1 << 16)
                 assert int(status(daemon.process.pid)[0]["CapEff"], 16) == BOTH
                 daemon.process.terminate()
                 assert daemon.exit_status() == 0
