@@ -1,0 +1,1 @@
+"""The data plane's concurrency, explored: every order of its threads' steps (python -m tests.model)."""

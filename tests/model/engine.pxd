@@ -1,0 +1,33 @@
+"""The engine of the model (engine.h)."""
+from libc.stdint cimport uint64_t
+
+cdef extern from "engine.h" nogil:
+    struct Scenario "scenario":
+        void (*setup)() noexcept nogil
+        const char *(*end)() noexcept nogil
+        short (*ready)(int fd, short events) noexcept nogil
+    struct Options "options":
+        int stale
+        int races
+        int preemptions
+        int spurious
+        uint64_t states_max
+    struct Result "result":
+        uint64_t states
+        uint64_t transitions
+        uint64_t ends
+        uint64_t depth
+        bint complete
+        char *fault
+        char *trail
+    void model_explore(const Scenario *scenario, const Options *options, Result *result)
+    void model_thread(const char *name, void *(*start)(void *) noexcept nogil, void *arg)
+    void model_name(const void *at, size_t len, const char *name)
+    void model_ignore(const void *at, size_t len)
+    void *model_calloc(size_t count, size_t size)
+    void model_free(void *at)
+    int model_eventfd(unsigned int initial, int flags)
+    int model_choose(int count, const char *what)
+    int model_wait(int fd, short events)
+    int model_self()
+    void model_fault(const char *what)

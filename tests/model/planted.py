@@ -1,0 +1,138 @@
+"""Faults that are put into the data plane, and the scenario that has to find each."""
+
+from dataclasses import dataclass
+
+from tests.model.build import Edit
+from tests.model.scenarios import OLD, SC, Scenario, ring
+
+REORDER = "pywg/dataplane/reorder/reorder.pyx"
+POOL = "pywg/dataplane/reorder/pool.pyx"
+
+
+@dataclass(frozen=True)
+class Planted:
+    edit: Edit
+    scenario: Scenario
+    fault: str  # the beginning of what is said of it
+
+
+_LOST = "all threads wait, and a slot is not finished"
+_WRONG = "a slot lost, twice, overtaken, or not worked on"
+PLANTED = {
+    "a slot is published before it is taken": Planted(
+        Edit(
+            REORDER,
+            "    store64(&p.taken, p.submitted + 1)  # first, so that no other thread can take the slot\n"
+            "    store64_release(&p.submitted, p.submitted + 1)\n",
+            "    store64_release(&p.submitted, p.submitted + 1)\n    store64(&p.taken, p.submitted)\n",
+        ),
+        ring(SC, 2, 2, 1),
+        "",
+    ),
+    "a filled slot is published without release": Planted(
+        Edit(
+            REORDER,
+            "    add64_ordered(&p.in_work, 1)\n    store64_release(",
+            "    add64_ordered(&p.in_work, 1)\n    store64(",
+        ),
+        ring(OLD, 2, 2, 1),
+        "data race: a read after another thread's write of slots",
+    ),
+    "a slot that was worked on is published without release": Planted(
+        Edit(REORDER, "    store8_release(&p.worked[slot], 1)\n", "    store8(&p.worked[slot], 1)\n"),
+        ring(SC, 2, 2, 2),
+        "data race: a read after another thread's write of slots",
+    ),
+    "a finished slot is given back without release": Planted(
+        Edit(REORDER, "        store64_release(&p.finished, number)\n", "        store64(&p.finished, number)\n"),
+        ring(OLD, 1, 2, 1),
+        "data race: a write after another thread's",
+    ),
+    "the flag is given back without release": Planted(
+        Edit(REORDER, "    store8_release(&p.finishing, 0)\n", "    store8(&p.finishing, 0)\n"),
+        ring(SC, 2, 3, 1, refusals=1),
+        "data race",
+    ),
+    "no fence before the flag": Planted(
+        Edit(REORDER, "        fence()                 # a holder of the flag", "        # a holder of the flag"),
+        ring(OLD, 2, 2, 1),
+        _LOST,
+    ),
+    "no fence after the flag": Planted(
+        Edit(REORDER, "    store8_release(&p.finishing, 0)\n    fence()\n", "    store8_release(&p.finishing, 0)\n"),
+        ring(OLD, 2, 2, 1, holds=1),
+        _LOST,
+    ),
+    "no second look after the flag": Planted(
+        Edit(
+            REORDER, "        if stopped or load8(&p.backlog) or not ", "        if True or load8(&p.backlog) or not "
+        ),
+        ring(SC, 2, 2, 1),
+        _LOST,
+    ),
+    "only the head's thread finishes": Planted(
+        Edit(
+            REORDER,
+            "    if reorder_finish(p, False):\n",
+            "    if number == load64(&p.finished) and reorder_finish(p, False):\n",
+        ),
+        ring(OLD, 2, 3, 1),
+        _LOST,
+    ),
+    "two threads take a slot": Planted(
+        Edit(
+            REORDER,
+            "        if replace64(&p.taken, number, number + 1):\n            break\n",
+            "        store64(&p.taken, number + 1)\n        break\n",
+        ),
+        ring(SC, 1, 2, 2),
+        "",
+    ),
+    "a slot is finished twice": Planted(
+        Edit(REORDER, "        store8(&p.worked[slot], 0)\n", ""), ring(SC, 1, 2, 1), _WRONG
+    ),
+    "the ring takes one slot too many": Planted(
+        Edit(REORDER, ">= <uint64_t>p.slots:\n        return -1", "> <uint64_t>p.slots:\n        return -1"),
+        ring(SC, 1, 2, 1),
+        "",
+    ),
+    "the reader asks for room without a fence": Planted(
+        Edit(REORDER, "    fence()                     # either the reader sees", "    # either the reader sees"),
+        ring(OLD, 1, 3, 1),
+        _LOST,
+    ),
+    "no kick when there is room": Planted(
+        Edit(REORDER, " and swap8(&p.wants_room, 0):\n            eventfd_write(p.kick, 1)", ":\n            pass"),
+        ring(SC, 1, 3, 1),
+        _LOST,
+    ),
+    "the control plane does not wait for slots in work": Planted(
+        Edit(REORDER, "load64_acquire(&p.in_work) == 0 and not swap8", "not swap8"), ring(SC, 2, 2, 1, holds=1), ""
+    ),
+    "the control plane does not take the flag": Planted(
+        Edit(
+            REORDER, "load64_acquire(&p.in_work) == 0 and not swap8(&p.finishing, 1)", "load64_acquire(&p.in_work) == 0"
+        ),
+        ring(SC, 2, 2, 1, holds=1),
+        "",
+    ),
+    "a helper goes to sleep without a last look": Planted(
+        Edit(POOL, "    if has_work(pool) or load8(&pool.stop):\n", "    if load8(&pool.stop):\n"),
+        ring(SC, 2, 2, 1, pool=1),
+        _LOST,
+    ),
+    "a helper goes to sleep without a fence": Planted(
+        Edit(POOL, "    fence()                     # either this helper", "    # either this helper"),
+        ring(OLD, 2, 2, 1, pool=1),
+        _LOST,
+    ),
+    "the reader wakes without a fence": Planted(
+        Edit(
+            POOL,
+            "    fence()\n    if load64(&pool.looking) != 0:\n",
+            "    if load64(&pool.looking) != 0:\n",
+        ),
+        ring(OLD, 2, 2, 1, pool=1),
+        _LOST,
+    ),
+}

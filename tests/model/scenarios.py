@@ -1,0 +1,101 @@
+"""What is explored: a driver with its numbers, and how."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class How:
+    """How the states of a scenario are explored (struct options in engine.h)."""
+
+    stale: int = 0
+    races: int = 1
+    preemptions: int = -1
+    spurious: int = 0
+    states_max: int = 300_000_000
+
+
+@dataclass(frozen=True)
+class Scenario:
+    driver: str
+    plan: dict[str, int]
+    how: How
+
+    def run(self, directory: Path, engine: Path, *, timeout: float | None = None) -> "Explored":
+        """Explores it with what was built into `directory`."""
+        command = (
+            *("env", f"LD_PRELOAD={engine}", f"PYTHONPATH={directory}", sys.executable, "-P"),
+            *("-m", "tests.model.inside", self.driver, json.dumps(self.plan), json.dumps(asdict(self.how))),
+        )
+        done = subprocess.run(
+            command,
+            check=False,
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == 0, f"status {done.returncode}\n{done.stderr[-2000:]}"
+        return Explored(**json.loads(done.stdout))
+
+
+@dataclass(frozen=True)
+class Explored:
+    """`states` are distinct; `ends` are those in which no thread can go on. `complete`: there are no others."""
+
+    states: int
+    transitions: int
+    ends: int
+    depth: int
+    complete: bool
+    fault: str
+    trail: str
+    cpu_seconds: float
+
+    def __str__(self) -> str:
+        if self.fault:
+            return f"{self.fault}, after {self.states} states:\n{self.trail}"
+        return (
+            f"{self.states} states, {self.transitions} steps, {self.ends} ends, longest path {self.depth}"
+            f"{'' if self.complete else ', NOT COMPLETE'}; {self.cpu_seconds:.1f} s"
+        )
+
+
+def ring(
+    how: How, slots: int, count: int, helpers: int, *, pool: int = 0, refusals: int = 0, holds: int = 0
+) -> Scenario:
+    plan = {"slots": slots, "count": count, "helpers": helpers, "pool": pool, "refusals": refusals, "holds": holds}
+    return Scenario("ring", plan, how)
+
+
+SC, OLD = How(), How(stale=1)
+SHORT = {
+    "ring of one slot": ring(OLD, 1, 2, 1),
+    "ring of two slots": ring(OLD, 2, 3, 1),
+    "two helpers": ring(SC, 2, 2, 2),
+    "the socket is full": ring(SC, 2, 3, 1, refusals=1),
+    "held by the control plane": ring(OLD, 2, 2, 1, holds=1),
+    "held while the socket is full": ring(SC, 1, 2, 1, refusals=1, holds=1),
+    "a helper that sleeps": ring(OLD, 2, 2, 1, pool=1),
+}
+"""Explored by test_model.py, in some seconds."""
+LONG = {
+    "ring of one slot, older values": ring(How(stale=3), 1, 3, 1, refusals=1),
+    "ring of two slots, older values": ring(How(stale=3), 2, 4, 1),
+    "ring of three slots": ring(OLD, 3, 4, 1),
+    "one slot, full, held": ring(OLD, 1, 2, 1, refusals=1, holds=1),
+    "two slots, full": ring(OLD, 2, 3, 1, refusals=1),
+    "two slots, full, held": ring(OLD, 2, 2, 1, refusals=1, holds=1),
+    "two helpers, one slot": ring(OLD, 1, 2, 2),
+    "two helpers, two slots": ring(OLD, 2, 2, 2),
+    "two helpers, three of two slots": ring(SC, 2, 3, 2),
+    "two helpers, held": ring(SC, 2, 2, 2, holds=1),
+    "a helper that sleeps, three slots": ring(SC, 2, 3, 1, pool=1),
+    "two helpers that sleep": ring(SC, 2, 2, 2, pool=1),
+    "woken without a cause": ring(How(spurious=2), 2, 2, 1, pool=1, holds=1),
+}
+"""Explored by python -m tests.model, in minutes."""
