@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from pywg.dataplane.crypto.aead_select cimport aead_choose
-from pywg.dataplane.crypto.cookie_mac cimport macs_identify, macs_init
+from pywg.dataplane.crypto.cookie_mac cimport macs_forget, macs_identify, macs_init
 from pywg.dataplane.footprint cimport footprint_of
 from pywg.dataplane.receive.admit cimport note_sent
 from pywg.dataplane.receive.coalesce cimport COALESCE_TCP, COALESCE_UDP
@@ -235,8 +235,19 @@ cdef class Plane:
             threads_settle(self.all_threads)
 
     def detach_sockets(self) -> None:
-        """After this, no thread uses a socket."""
+        """After this, no thread uses a socket, and no cookie is believed that this plane has given out."""
         self.attach_sockets(-1, -1)
+        self.forget_cookies(everything=True)
+
+    def forget_cookies(self, *, bint everything=False) -> int:
+        """Wipes the secrets behind our cookies once none is believed any more. How many secrets are left."""
+        cdef int left
+        threads_hold(self.all_threads)
+        if everything:
+            self.dp.macs.secret_count = 0
+        left = macs_forget(&self.dp.macs, now_ns())
+        threads_release(self.all_threads)
+        return left
 
     def attach_icmp(self, int fd4, int fd6) -> None:
         """Raw ICMP sockets in the TUN's namespace, for unreachables. -1: none, and unreachables go through the TUN."""

@@ -102,6 +102,8 @@ class FakePlane:
         self.messages: list[tuple[bytes, Addr]] = []
         self.peer_events: list[tuple[int, int, int]] = []
         self.state = 0
+        self.cookie_secrets = 0
+        """how many are left when expired ones are to be forgotten"""
         self.calls: list[str] = []
         self.send_error = 0
         """of the last message"""
@@ -136,6 +138,10 @@ class FakePlane:
 
     def set_mtu(self, mtu: int) -> None:
         self.mtu = mtu
+
+    def forget_cookies(self, *, everything: bool = False) -> int:
+        self.calls.append("forget_cookies")
+        return self.cookie_secrets
 
     def set_identity(self, public_key: bytes | None) -> None:
         self.identity = public_key

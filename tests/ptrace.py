@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SINGLESTEP, GETREGS, SETREGS, DETACH = 9, 12, 13, 17
+CONT, SINGLESTEP, GETREGS, SETREGS, DETACH = 7, 9, 12, 13, 17
 GETREGSET, SEIZE, INTERRUPT = 0x4204, 0x4206, 0x4207
 O_TRACEEXIT = 0x40
 EVENT_EXIT = 6
@@ -54,6 +54,23 @@ def stop(tid: int) -> None:
 def let_go(tid: int) -> None:
     """The inverse of `stop`."""
     request(DETACH, tid)
+
+
+@contextlib.contextmanager
+def at_exit(pid: int, number: signal.Signals) -> Iterator[None]:
+    """Sends a signal, and stops the process when it has done all that it does, with its memory still there."""
+    request(SEIZE, pid, O_TRACEEXIT)
+    os.kill(pid, number)
+    while True:
+        _, status = os.waitpid(pid, WALL)
+        assert os.WIFSTOPPED(status)
+        if status >> 8 == signal.SIGTRAP | EVENT_EXIT << 8:
+            break
+        request(CONT, pid, os.WSTOPSIG(status))
+    try:
+        yield
+    finally:
+        let_go(pid)
 
 
 @contextlib.contextmanager

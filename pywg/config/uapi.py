@@ -43,7 +43,10 @@ def parse_set_steps(request: "ReadableBuffer") -> Generator[None, None, DeviceCh
     change = DeviceChange()
     error = yield from _read_set(request, change)
     if error is not None:
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # with its traceback it would hold this frame, and so the keys, until the next garbage collection
     return change
 
 

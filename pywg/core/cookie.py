@@ -12,6 +12,7 @@ from pywg.constants import COOKIE_SECRET_MAX_AGE, MAC_LEN
 from pywg.core import crypto, events
 from pywg.core.messages import CookieReply
 from pywg.dataplane.crypto.cookie_mac import cookie_key, mac1_key
+from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import RemoteProtocolError
 
 NO_MAC2 = bytes(MAC_LEN)
@@ -31,7 +32,7 @@ class CookieJar:
         self._mac1_key = mac1_key(public_key)
         self._cookie_key = cookie_key(public_key)
         self._last_mac1: bytes | None = None
-        self._cookie: bytes | None = None
+        self._cookie: Secret | None = None
         self._received_at = 0.0
 
     def add_macs(self, body: bytes, now: float) -> bytes:
@@ -39,7 +40,7 @@ class CookieJar:
         self._last_mac1 = crypto.keyed_mac(self._mac1_key, body)
         message = body + self._last_mac1
         if self._cookie is None or now >= self._received_at + COOKIE_SECRET_MAX_AGE:
-            self._cookie = None
+            self.forget()
             return message + NO_MAC2
         return message + crypto.keyed_mac(self._cookie, message)
 
@@ -53,6 +54,13 @@ class CookieJar:
         cookie = crypto.xopen(self._cookie_key, reply.nonce, reply.encrypted_cookie, self._last_mac1)
         if cookie is None:
             raise RemoteProtocolError(events.BAD_COOKIE_REPLY)
-        self._cookie = cookie
+        self.forget()
+        self._cookie = Secret.take(cookie)
         self._received_at = now
         self._last_mac1 = None
+
+    def forget(self) -> None:
+        """Wipes the cookie."""
+        if self._cookie is not None:
+            self._cookie.wipe()
+            self._cookie = None

@@ -174,8 +174,9 @@ class Peer:
                 self.forget_keys()
 
     def forget_keys(self) -> None:
-        """Closes the handshake and retires every keypair."""
+        """Closes the handshake, forgets the peer's cookie and retires every keypair."""
         self._forget_handshake()
+        self.cookies.forget()
         if self.keypairs.current is not None:
             self._context.events.append(events.SendingKeypairChanged(self.id, None))
         self._retire(self.keypairs.clear())
@@ -183,6 +184,7 @@ class Peer:
     def expire_sessions(self) -> None:
         """Our static key has changed: nothing is sent under the old one. What the peer has sent may still come in."""
         self._forget_handshake()
+        self.cookies.forget()
         self.handshake.forget_identity()
         self.last_sent_handshake = _LONG_AGO
         for keypair in self.keypairs.all():

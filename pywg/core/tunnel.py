@@ -25,7 +25,7 @@ from pywg.core.messages import CookieReply, Initiation, Response
 from pywg.core.peer import Peer, PeerState
 from pywg.core.timers import DeadlineQueue, Timer
 from pywg.dataplane.crypto.cookie_mac import mac1_key
-from pywg.dataplane.crypto.secret import Secret
+from pywg.dataplane.crypto.secret import Secret, wipe_traces
 from pywg.errors import LocalProtocolError, RemoteProtocolError
 
 __all__ = ["Activity", "Datagram", "Endpoint", "PeerState", "Tunnel"]
@@ -226,6 +226,7 @@ class Tunnel:
         """Nothing is at hand any more: lets go of the copy of the private key that public-key operations need."""
         if self._context.identity is not None:
             self._context.identity.rest()
+        wipe_traces()
 
     # Time
 

@@ -57,6 +57,13 @@ def test_a_stored_cookie_is_used_for_120_s() -> None:
     assert not any(jar.add_macs(BODY, 1.0 + paper.COOKIE_SECRET_MAX_AGE)[-16:])
 
 
+def test_a_cookie_that_is_forgotten_is_used_no_more() -> None:
+    _, jar = exchange()
+    jar.forget()
+    assert not any(jar.add_macs(BODY, 2.0)[-16:])
+    jar.forget()
+
+
 def test_a_cookie_reply_is_bound_to_the_last_mac1_and_taken_once() -> None:
     other, jar = responder(), CookieJar(OURS)
     first = other.make_reply(jar.add_macs(BODY, 1.0), SOURCE)

@@ -25,6 +25,7 @@ cdef struct Macs:
 cdef int macs_init(Macs *macs) noexcept nogil
 cdef void macs_free(Macs *macs) noexcept nogil
 cdef void macs_identify(Macs *macs, const uint8_t *mac1_key, const uint8_t *cookie_key) noexcept nogil
+cdef int macs_forget(Macs *macs, uint64_t now) noexcept nogil
 cdef bint mac1_holds(Macs *macs, const uint8_t *message, uint32_t len) noexcept nogil
 cdef bint mac2_holds(Macs *macs, const uint8_t *message, uint32_t len, const Endpoint *source,
                      uint64_t now) noexcept nogil

@@ -47,8 +47,17 @@ cdef void macs_identify(Macs *macs, const uint8_t *mac1_key, const uint8_t *cook
     if macs.has_key:
         blake2s_key(macs.mac1_state, mac1_key, KEY_LEN)
         memcpy(macs.cookie_key, cookie_key, KEY_LEN)
-    OPENSSL_cleanse(macs.secrets, SECRETS * BLAKE2S_STATE_LEN)
     macs.secret_count = 0
+    macs_forget(macs, 0)
+
+
+cdef int macs_forget(Macs *macs, uint64_t now) noexcept nogil:
+    """Wipes the secrets that are too old to be believed. How many are left. Under the receiving gate."""
+    while macs.secret_count > 0 and now - macs.born_ns[macs.secret_count - 1] >= COOKIE_SECRET_MAX_AGE * SECOND_NS:
+        macs.secret_count -= 1
+    OPENSSL_cleanse(macs.secrets + macs.secret_count * BLAKE2S_STATE_LEN,
+                    (SECRETS - macs.secret_count) * BLAKE2S_STATE_LEN)
+    return macs.secret_count
 
 
 cdef bint mac1_holds(Macs *macs, const uint8_t *message, uint32_t len) noexcept nogil:

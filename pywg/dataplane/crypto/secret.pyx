@@ -20,6 +20,7 @@ from posix.unistd cimport _SC_PAGESIZE, sysconf
 
 cimport cython
 
+from pywg.dataplane.crypto.traces cimport TRACES_TURN, traces_forget
 from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.libcrypto cimport CRYPTO_memcmp, OPENSSL_cleanse
 from pywg.dataplane.sys.linux cimport MADV_DONTDUMP, MADV_WIPEONFORK
@@ -121,6 +122,14 @@ def wipe(data) -> None:
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
     OPENSSL_cleanse(view.buf, view.len)
     PyBuffer_Release(&view)
+
+
+def wipe_traces() -> None:
+    """Wipes what work on secrets has left on this thread's stack, below its caller, and in its registers.
+
+    To be called once a turn of the event loop.
+    """
+    traces_forget(TRACES_TURN)
 
 
 @cython.final

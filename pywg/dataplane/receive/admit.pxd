@@ -39,6 +39,7 @@ cdef struct Admission:
     RateLimiter sources
     TokenBucket calm
     Budget budget
+    bint traces                     # this thread has worked with the secrets of cookies in this batch
     bint pressure                   # set by the owner: more messages wait than it can take
     uint32_t asker_count
     Asker askers[ASKERS_MAX]

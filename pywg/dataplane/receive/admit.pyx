@@ -2,6 +2,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from pywg.dataplane.crypto.cookie_mac cimport COOKIE_LEN, mac1_holds, mac1_of, mac2_holds, make_cookie
+from pywg.dataplane.crypto.traces cimport TRACES_CALL, traces_forget
 from pywg.dataplane.crypto.xchacha20poly1305 cimport xchacha_open, xchacha_seal
 from pywg.dataplane.receive.budget cimport budget_allows, budget_spend
 from pywg.dataplane.receive.ratelimiter cimport ratelimiter_init, ratelimiter_take
@@ -67,6 +68,7 @@ cdef void handshake_message(Admission *a, Dataplane *dp, const Endpoint *source,
         count(&dp.counters.rx_bad_mac1)
         return
     if now < load64(&dp.events.loaded_until_ns):
+        a.traces = True
         if not mac2_holds(&dp.macs, datagram, len, source, now):
             ask_for_cookie(a, dp, source, datagram, len, now)
             return
@@ -103,7 +105,7 @@ cdef void ask_for_cookie(Admission *a, Dataplane *dp, const Endpoint *source, co
     cdef Asker *asker
     hold_back(a, dp, now)
     if a.asker_count == ASKERS_MAX:
-        admission_answer(a, dp, now)
+        answer(a, dp, now)
     if not budget_allows(&a.budget, now, a.pressure):
         count(&dp.counters.rx_under_load)
         return
@@ -132,14 +134,22 @@ cdef bint make_reply(Dataplane *dp, const Asker *asker, const uint8_t *nonce, ui
 cdef void admission_answer(Admission *a, Dataplane *dp, uint64_t now) noexcept nogil:
     """Sends a cookie reply to each noted sender, from the address that it wrote to. To be called once a batch.
 
+    The secrets of cookies leave no traces in this thread.
+
     `now`: of the batch, the same for all of its messages.
     """
+    c_assert(gate_is_mine(&dp.receive_gate))
+    if a.asker_count > 0:
+        answer(a, dp, now)
+    if a.traces:
+        a.traces = False
+        traces_forget(TRACES_CALL)
+
+
+cdef void answer(Admission *a, Dataplane *dp, uint64_t now) noexcept nogil:
     cdef uint64_t began
     cdef uint32_t i, askers = a.asker_count
     cdef int sent = 0
-    c_assert(gate_is_mine(&dp.receive_gate))
-    if askers == 0:
-        return
     static_fits(ASKERS_MAX, SEND_BATCH)     # each is queued, in a sender that is empty
     c_assert(a.sender.count == 0)
     began = now_ns()

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from pywg import _fastpath as flags
 from pywg._fastpath import reserve_spend
+from pywg.constants import COOKIE_SECRET_MAX_AGE
 from pywg.core import events
 from pywg.core.events import Endpoint
 from pywg.core.tunnel import Tunnel
@@ -25,6 +26,7 @@ descriptor stays readable while there is more."""
 
 _Result = TypeVar("_Result")
 
+_NEVER = float("inf")
 RETRY_S = 0.1
 """Seconds from a timer whose work failed to the next."""
 
@@ -69,6 +71,8 @@ class Bridge:
         self._tun_gone = tun_gone
         self._timer: TimerHandle | None = None
         self._timer_at = 0.0
+        self._cookies_until = _NEVER
+        """When the plane's secrets of cookies are to be looked at: it draws them under load alone."""
         self._closed = False
         self._not_installed: set[int] = set()
         """Keypairs that the plane had no memory for, by local index; to the core they are good until they retire."""
@@ -102,6 +106,7 @@ class Bridge:
         for peer, what, confirmed_index in peer_events:
             self._peer_event(peer, what, confirmed_index, now)
         if state & flags.UNDER_LOAD:
+            self._cookies_until = min(self._cookies_until, now + COOKIE_SECRET_MAX_AGE)
             self._log.limited("under load", "under load: handshakes have to bring a cookie", Level.INFO)
         for data, addr in messages:
             sender = self._tunnel.receive_datagram(data, Endpoint(*addr), now)
@@ -148,8 +153,8 @@ class Bridge:
                     self._not_installed.add(event.local_index)
 
     def _set_timer(self) -> None:
-        deadline = self._tunnel.next_deadline()
-        if deadline is None or self._closed:
+        deadline = min(self._tunnel.next_deadline() or _NEVER, self._cookies_until)
+        if deadline == _NEVER or self._closed:
             return
         if self._timer is not None and self._timer_at <= deadline:
             return  # the timer looks again when it fires; moving it at each handshake would cost more
@@ -165,6 +170,8 @@ class Bridge:
             return
         try:
             deadline, now = self._tunnel.next_deadline(), self._now()
+            if self._cookies_until <= now:
+                self._cookies_until = now + COOKIE_SECRET_MAX_AGE if self._plane.forget_cookies() else _NEVER
             if deadline is not None and deadline <= now:
                 self._tunnel.handle_deadline(now)
             self.move()

@@ -7,6 +7,7 @@ import pytest
 
 from pywg._fastpath import ROUTING_LOOP, UNDER_LOAD
 from pywg.config.model import PeerChange
+from pywg.constants import COOKIE_SECRET_MAX_AGE
 from pywg.core import events
 from pywg.core.events import Endpoint
 from pywg.runtime.base.log import LIMIT_BURST, peer_name
@@ -140,6 +141,24 @@ def test_under_load_the_plane_asks_for_cookies_and_the_core_does_not() -> None:
     pair.b.poll()
     ((to, response),) = pair.b.plane.sent
     assert (to, response[0], len(response)) == (1, 2, 92)
+
+
+def test_secrets_of_cookies_are_forgotten_when_the_load_is_over() -> None:
+    """The plane is asked as long as it has any, and not when there was no load."""
+    harness = DeviceHarness()
+    harness.timers.advance(1000)
+    assert harness.plane.calls.count("forget_cookies") == 0
+    harness.plane.state, harness.plane.cookie_secrets = UNDER_LOAD, 1
+    harness.poll()
+    harness.timers.advance(COOKIE_SECRET_MAX_AGE - 1)
+    assert harness.plane.calls.count("forget_cookies") == 0
+    harness.timers.advance(1)
+    assert harness.plane.calls.count("forget_cookies") == 1
+    harness.plane.cookie_secrets = 0
+    harness.timers.advance(COOKIE_SECRET_MAX_AGE)
+    assert harness.plane.calls.count("forget_cookies") == 2
+    harness.timers.advance(1000)
+    assert harness.plane.calls.count("forget_cookies") == 2
 
 
 def test_the_plane_knows_its_peers_keys_for_their_cookie_replies() -> None:

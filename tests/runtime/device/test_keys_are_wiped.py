@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -112,7 +113,12 @@ REFUSED = {
 }
 
 
-def ask(it: Daemon, operations: list[str], key: bytes) -> str:
+class Asked(Protocol):
+    def ask(self, *operations: str) -> str:
+        """Replies to these operations."""
+
+
+def ask(it: Asked, operations: list[str], key: bytes) -> str:
     hexadecimal, upper, base64 = (spelling.decode() for spelling in spellings(key)[1:])
     words = {"key": hexadecimal, "KEY": upper, "short": hexadecimal[:-1], "base64": base64 + "="}
     return it.ask(*(operation.format(**words) for operation in operations))
