@@ -47,16 +47,16 @@ With `run`, IFACE may be any name, also that of a command of pywg.
                          once for IPv6 (a link-local one as ADDRESS%DEVICE)
       --bind-device DEVICE
                          use this device, or this VRF, alone
-      --no-sandbox       keep all privileges once started, and be confined by
-                         no Landlock or seccomp
+      --no-sandbox       keep all privileges once started, but those that the
+                         next two options give up
       --user USER[:GROUP]
                          once started, be this user, with this group alone; not
                          a user that other programs run as: they could stop it
-      --drop-net-admin   once started, give up CAP_NET_ADMIN too. Then the
-                         fwmark can't be changed, nor the interface be set up
-                         or get another port while it has one; socket buffers
-                         end at net.core.rmem_max and wmem_max; and the
-                         interface can't be followed to another namespace
+      --drop-net-admin   once started, give up CAP_NET_ADMIN too. Then no
+                         fwmark can be set, which wg-quick does for a default
+                         route; socket buffers end at net.core.rmem_max and
+                         wmem_max; and the interface isn't followed to another
+                         namespace
       --socket-owner [USER][:GROUP]
                          let this user or this group, too, use the
                          configuration socket: read the keys, and set all

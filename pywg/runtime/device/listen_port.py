@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from pywg.errors import BindError, UapiError
 from pywg.runtime.base.clock import CallLater, TimerHandle, cancel
-from pywg.runtime.base.log import Level, Log
+from pywg.runtime.base.log import Log
 from pywg.runtime.base.system import Sockets
 
 BIND_RETRY_S = 1.0
@@ -125,8 +125,7 @@ class ListenPort:
         try:
             sockets = self._open_sockets(self.sockets.port, self.fwmark)
         except BindError as error:
-            lacking = error.errno == errno.EPERM  # a privilege, for good; what else is wrong may pass
-            self._log.limited("rebind", str(error.strerror), Level.ERROR if lacking else Level.DEBUG)
+            self._log.debug(str(error.strerror))
             return False
         self._take(sockets)
         return True

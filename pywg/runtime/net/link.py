@@ -108,6 +108,9 @@ class LinkWatcher:
         """
         if _may_not_ask(self._tun_fd) and not self._told_away:
             self._told_away = True
+            if self._state is not None:  # inner senders are to be told nothing in this namespace
+                self._state = self._state._replace(here=False)
+                self._changed(self._state)
             self._log.error(
                 "the interface is in another network namespace, where it can't be followed without CAP_NET_ADMIN: "
                 "the tunnel stays as it is until the interface comes back"

@@ -56,13 +56,14 @@ def in_thread(attempt):
 """
 
 
-def inside(tmp_path: Path, body: str, *, prepare: str = "") -> dict[str, Any]:
-    """The dict `found` that `body` leaves behind in a child in the sandbox."""
+def inside(tmp_path: Path, body: str, *, prepare: str = "", rooted: bool = False) -> dict[str, Any]:
+    """The dict `found` that `body` leaves behind in a child in the sandbox, `rooted` in the folder of its socket."""
     require_root()
     (tmp_path / "socket directory").mkdir(exist_ok=True)
     (tmp_path / "socket directory" / "wg0.sock").touch()
     (tmp_path / "other").touch()
-    program = prepare + ENTER + "found = {}\n" + body + "\ndone.set()\nthread.join()\nprint(json.dumps(found))"
+    enter = ENTER.replace("privileges()", "privileges(directory); directory = '/'") if rooted else ENTER
+    program = prepare + enter + "found = {}\n" + body + "\ndone.set()\nthread.join()\nprint(json.dumps(found))"
     arguments = [str(tmp_path / "socket directory"), str(tmp_path / "other")]
     ended = subprocess.run(
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60, check=False
@@ -140,6 +141,38 @@ found["pipe that is open"] = outcome(lambda: os.write(2, b""))
         "random": "32",
         "memory": str(100 << 20),
         "pipe that is open": "0",
+    }
+
+
+LOOKS = """
+found = {
+    "a file of the system": outcome(lambda: os.stat("/etc/passwd").st_size > 0),
+    "upwards": outcome(lambda: os.stat("../../../../../etc/passwd").st_size > 0),
+    "in proc": outcome(lambda: os.readlink("/proc/self/exe") != ""),
+    "in the thread": in_thread(lambda: os.stat("/etc/passwd").st_size > 0),
+    "our socket": outcome(lambda: os.stat(directory + "/wg0.sock").st_size),
+    "remove our socket": outcome(lambda: os.unlink(directory + "/wg0.sock")),
+    "stats": sandbox.stats()["sandbox_root"],
+}
+"""
+
+
+@pytest.mark.parametrize("filtered", [True, False])
+@pytest.mark.parametrize("rooted", [True, False])
+def test_below_an_empty_root_there_is_nothing_to_be_found(tmp_path: Path, rooted: bool, filtered: bool) -> None:
+    """Whatever the kernel has besides: a thread that was there before is in the same root."""
+    prepare = "" if filtered else NO_FILTER + "from pywg.runtime.confine import landlock\nlandlock.abi = lambda: 0\n"
+    found = inside(tmp_path, LOOKS, rooted=rooted, prepare=prepare)
+    away = "ENOENT" if rooted else "True"
+    if found.pop("in proc") != away:
+        assert filtered  # readlink(2) is no call of the daemon's
+    assert found == {
+        "a file of the system": away,
+        "upwards": away,
+        "in the thread": away,
+        "our socket": "0",
+        "remove our socket": "None",
+        "stats": int(rooted),
     }
 
 

@@ -78,10 +78,10 @@ def connects(path: str, **ids: int | str) -> str:
 
 
 def running(name: str, test: Callable[[Foreground], None], **variables: str) -> None:
-    """`test(daemon)` with a daemon whose sandbox is closed."""
+    """`test(daemon)` with a daemon whose sandbox is closed, started by a root who is in some groups."""
 
     def body() -> None:
-        with Foreground(name, environ=variables) as daemon:
+        with Foreground(name, before=("setpriv", "--groups", "4,24"), environ=variables) as daemon:
             until(lambda: answers(name) and b"sandbox_seccomp=1\n" in ask(name, b"stats=1\n\n"))
             test(daemon)
             if daemon.process.poll() is None:
@@ -239,11 +239,12 @@ def test_other_programs_of_the_user_can_read_nothing_of_it(name: str) -> None:
 
 
 def test_it_stays_closed_where_changed_users_may_be_dumped(name: str) -> None:
-    """fs.suid_dumpable=1 makes a process that changes its user readable for others of that user."""
+    """fs.suid_dumpable=1 gives the files of /proc, and core files, of a process that changes its user to that user."""
     switch = Path("/proc/sys/fs/suid_dumpable")
     before = switch.read_text()
 
     def test(daemon: Foreground) -> None:
+        assert os.stat(f"/proc/{daemon.process.pid}/mem").st_uid == 0
         assert attempt("open(sys.argv[1], 'rb').read(1)", f"/proc/{daemon.process.pid}/mem") == "EACCES"
 
     try:
@@ -348,6 +349,53 @@ def test_whoever_is_that_user_already_needs_no_right(name: str) -> None:
                 assert int(status(daemon.process.pid)[0]["CapEff"], 16) == BOTH
                 daemon.process.terminate()
                 assert daemon.exit_status() == 0
+
+    run_inside(body)
+
+
+# ---- the root directory
+
+
+@pytest.mark.parametrize("variables", [{}, {"PYWG_USER": "nobody"}])
+def test_a_daemon_in_the_foreground_sees_nothing_but_sockets(name: str, variables: dict[str, str]) -> None:
+    """And it holds no directory open, which would be a way out."""
+
+    def test(daemon: Foreground) -> None:
+        pid = daemon.process.pid
+        assert os.path.samefile(f"/proc/{pid}/root", DIRECTORY)
+        assert os.path.samefile(f"/proc/{pid}/cwd", DIRECTORY)
+        assert {stat.S_IFMT(entry.stat().st_mode) for entry in os.scandir(f"/proc/{pid}/root/")} == {stat.S_IFSOCK}
+        open_files = [os.stat(fd).st_mode for fd in Path(f"/proc/{pid}/fd").iterdir()]
+        assert any(map(stat.S_ISCHR, open_files))
+        assert not any(map(stat.S_ISDIR, open_files))
+        assert b"sandbox_root=1\n" in ask(name, b"stats=1\n\n")
+
+    running(name, test, **variables)
+
+
+def test_a_daemon_in_the_background_keeps_the_root(name: str) -> None:
+    """The system's log is found by its path when it is started again."""
+
+    def test() -> None:
+        assert pywg(name, environ={"PYWG_USER": "nobody"}).returncode == 0
+        until(lambda: b"sandbox_seccomp=1\n" in ask(name, b"stats=1\n\n"))
+        assert b"sandbox_root=0\n" in ask(name, b"stats=1\n\n")
+        ip("link", "del", name)
+        until(lambda: gone(name))
+
+    run_inside(test)
+
+
+def test_without_the_right_to_another_root_it_starts_all_the_same(name: str) -> None:
+    def body() -> None:
+        before = ("setpriv", "--bounding-set=-sys_chroot", "--inh-caps=-all")
+        with Foreground(name, before=before, LOG_LEVEL="info") as daemon:
+            until(lambda: answers(name) and b"sandbox_seccomp=1\n" in ask(name, b"stats=1\n\n"))
+            assert b"sandbox_root=0\n" in ask(name, b"stats=1\n\n")
+            daemon.process.terminate()
+            assert daemon.exit_status() == 0
+            assert b"without a root directory of its own: Operation not permitted" in daemon.stderr.read()
+        assert gone(name)
 
     run_inside(body)
 
