@@ -1,5 +1,6 @@
 """Both ways to run under a real systemd: the native unit, and wg-quick@ with the drop-in. dropin: 21."""
 
+import pwd
 import shutil
 import signal
 import time
@@ -104,7 +105,7 @@ def test_native_unit(site: Site) -> None:
     """Start, traffic, confinement, restart without losing the interface, stop."""
     machine = site.machine
     site.start_native()
-    for name in ("no_new_privs", "capabilities", "seccomp"):
+    for name in ("no_new_privs", "capabilities", "root", "seccomp"):
         assert f"sandbox_{name}=1\n" in machine.run("pywg", "stats", site.interface)
     assert machine.property(site.native, "StatusText") == f"{site.interface} is up, MTU 1420"
     before = site.link()
@@ -119,6 +120,31 @@ def test_native_unit(site: Site) -> None:
     assert machine.property(site.native, "Result") == "success"
     assert "internal error" not in machine.journal(site.native)
     site.start_native()
+
+
+def test_native_unit_with_a_user_of_its_own(site: Site) -> None:
+    """As the README has it: it comes, restarts with its interface and goes as ever."""
+    machine = site.machine
+    user = (SHIPPED / "pywg@.service.d-user.conf").read_text()
+    machine.write(f"/etc/systemd/system/{site.native}.d/user.conf", user.replace("=pywg\n", "=nobody\n"))
+    machine.run("systemctl", "daemon-reload")
+    site.start_native()
+    shown = machine.run("pywg", "stats", site.interface)
+    for line in ("sandbox_root=1", "sandbox_seccomp=1", f"sandbox_user={pwd.getpwnam('nobody').pw_uid}"):
+        assert f"{line}\n" in shown
+    assert sorted(machine.processes(site.native)) == ["pywg", "pywg-remover"]
+    before = site.link()
+    site.systemctl("restart", site.native)
+    site.passes_traffic()
+    assert site.link() == before
+    site.machine.signal(site.native, signal.SIGKILL)
+    poll(lambda: site.is_back(1), "systemd has started it again", PATIENCE_S)
+    site.passes_traffic()
+    assert site.link() == before
+    site.systemctl("stop", site.native)
+    assert site.left(site.native) == []
+    assert machine.property(site.native, "Result") == "success"
+    assert "internal error" not in machine.journal(site.native)
 
 
 def test_native_unit_after_a_crash(site: Site) -> None:

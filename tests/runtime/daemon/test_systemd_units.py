@@ -54,10 +54,20 @@ def test_drop_in(tmp_path: Path) -> None:
     assert verify(tmp_path, "wg-quick@wg0.service") == ""
 
 
+def test_drop_in_for_a_user(tmp_path: Path) -> None:
+    installed = tmp_path / "pywg"
+    shutil.copy("/bin/true", installed)
+    text = (UNITS / "pywg@.service").read_text()
+    (tmp_path / "pywg@.service").write_text(text.replace("/usr/local/bin/pywg", str(installed)))
+    (tmp_path / "pywg@.service.d").mkdir()
+    shutil.copy(UNITS / "pywg@.service.d-user.conf", tmp_path / "pywg@.service.d" / "user.conf")
+    assert verify(tmp_path, "pywg@wg0.service") == ""
+
+
 def install_lines() -> list[str]:
     """The commands of the units' README that copy them."""
-    lines = re.findall(r"^    (install .*)$", (UNITS / "README.md").read_text(), re.M)
-    assert len(lines) == 2
+    lines = re.findall(r"^ +(install .*)$", (UNITS / "README.md").read_text(), re.M)
+    assert len(lines) == 3
     return lines
 
 
@@ -75,6 +85,7 @@ def test_the_documented_commands_install_them(tmp_path: Path, units: str) -> Non
         subprocess.run(["sh", "-ec", script], cwd=UNITS.parents[1], check=True)
     assert (tmp_path / "system/pywg@.service").read_bytes() == (UNITS / "pywg@.service").read_bytes()
     assert (tmp_path / "system/wg-quick@.service.d/pywg.conf").exists()
+    assert (tmp_path / "system/pywg@.service.d/user.conf").exists()
 
 
 def test_the_unit_finds_what_the_readme_installs() -> None:
