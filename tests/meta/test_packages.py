@@ -33,5 +33,5 @@ def test_the_wheel_is_pywg_and_its_units() -> None:
     wanted = {name.removesuffix(".pyx") for name in packages.sources() if re.match(r"pywg/.*\.pyx$", name)}
     assert compiled == wanted
     units = {name.rpartition("/")[2] for name in names if "/data/share/pywg/systemd/" in name}
-    assert units == {"README.md", "pywg@.service", "wg-quick@.service.d-pywg.conf"}
+    assert units == {"README.md", "pywg@.service", "pywg@.service.d-user.conf", "wg-quick@.service.d-pywg.conf"}
     assert [name for name in names if re.search(r"\.(pyx|c|h|inc)$|test|bench\.json", name)] == []
