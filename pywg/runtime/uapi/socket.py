@@ -104,26 +104,19 @@ def open_uapi(
     path = f"{directory}/{interface}.{suffix}"
     try:
         os.makedirs(directory, mode=0o755, exist_ok=True)
-        listener = _bind(path)
+        listener = _bind(path, owner)
         if listener is None:
             if daemon := daemon_of(interface, directory=directory, suffix=suffix):
                 raise DeviceError(errno.EADDRINUSE, served_already(interface, daemon))
             os.unlink(path)
-            listener = _bind(path)
+            listener = _bind(path, owner)
     except DeviceError:
         raise
     except OSError as error:
         raise _socket_error(error, path) from error
     if listener is None:
         raise DeviceError(errno.EADDRINUSE, f"{interface} is in use: another daemon just took {path}")
-    bound = _of(listener, path)
-    try:
-        _admit(path, owner)
-    except OSError as error:
-        bound.close()
-        text = f"{path} can't be given to its owner: {error.strerror}; it needs root, or CAP_CHOWN and CAP_FOWNER"
-        raise DeviceError(error.errno or errno.EIO, text) from error
-    return bound
+    return _of(listener, path)
 
 
 def from_fd(fd: int) -> UapiSocket:
@@ -158,14 +151,16 @@ def connect(interface: str, *, directory: str = DIRECTORY, suffix: str = SOCKET)
     return sock
 
 
-def _bind(path: str) -> socket.socket | None:
-    """A listening socket that only its owner can reach; None when another socket has the path."""
+def _bind(path: str, owner: Owner) -> socket.socket | None:
+    """A listening socket that only its owner can reach, with the group if it names one; None when another socket has
+    the path. Before it listens, which is when it has its owner, nobody can connect."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-    umask = os.umask(0o077)
+    umask = os.umask(0o077 if owner.gid < 0 else 0o007)
     bound = False
     try:
         listener.bind(path)
         bound = True
+        _give(path, owner)
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
@@ -180,11 +175,15 @@ def _bind(path: str) -> socket.socket | None:
     return listener
 
 
-def _admit(path: str, owner: Owner) -> None:
-    """Gives the file to its owner, and then lets a group in if one is named. Raises OSError."""
-    if owner != ROOTS_ALONE:
+def _give(path: str, owner: Owner) -> None:
+    """Gives the file to its owner. Raises DeviceError."""
+    if owner == ROOTS_ALONE:
+        return
+    try:
         os.chown(path, *owner, follow_symlinks=False)
-        os.chmod(path, 0o700 if owner.gid < 0 else 0o770)
+    except OSError as error:
+        text = f"{path} can't be given to its owner: {error.strerror}; it needs root, or CAP_CHOWN"
+        raise DeviceError(error.errno or errno.EIO, text) from error
 
 
 def _of(listener: socket.socket, path: str | None) -> UapiSocket:
