@@ -22,8 +22,12 @@ from tests.sanitizers import KEPT, ROOT, copy_sources
 HERE = Path(__file__).parent
 PLACE = HERE.relative_to(ROOT)
 MARK = "def address("
+WITHOUT_CIPHER = "def address(str _aead"
 TARGETS = sorted(source.stem for source in HERE.glob("*.pyx") if MARK in source.read_text())
 """A target is a .pyx with `address(aead)`: that of an `int one(const uint8_t *data, size_t len) noexcept nogil`."""
+
+ONE_CIPHER = {name for name in TARGETS if WITHOUT_CIPHER in (HERE / f"{name}.pyx").read_text()}
+"""Those that don't use the cipher that they are given."""
 
 OPTIONS = "detect_leaks=0:verify_asan_link_order=0:malloc_context_size=4:quarantine_size_mb=16:print_stacktrace=1"
 TRANSLATED = Path("build/cython")
