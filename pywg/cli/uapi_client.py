@@ -5,11 +5,15 @@ Statistics come from the monitoring socket where the caller may not use the othe
 
 import errno
 import socket
+import time
 
 from pywg.errors import DeviceError
 from pywg.runtime.uapi.socket import MONITOR, connect
 
 _TIMEOUT_S = 10.0
+"""Seconds for the whole reply."""
+_MOST_REPLY = 1 << 20
+"""Bytes of a reply: no pywg says so much."""
 
 
 def stats(interface: str) -> int:
@@ -27,7 +31,7 @@ def stats(interface: str) -> int:
         except DeviceError:
             raise error from None
     lines = _ask(sock, interface, b"stats=1\n\n")
-    if not lines or lines[-1] != "errno=0":
+    if not lines or lines[-1] != "errno=0" or not all(map(str.isprintable, lines)):
         raise DeviceError(errno.ENOTSUP, f"the daemon of {interface} has no statistics: it is not pywg")
     for line in lines[:-1]:
         print(line)
@@ -51,8 +55,9 @@ def set_level(interface: str, level: str) -> int:
 def _ask(sock: socket.socket, interface: str, request: bytes) -> list[str]:
     """The lines of the reply, without the blank one. A daemon hangs up on an operation it doesn't know: no lines.
 
-    Closes `sock`. Raises DeviceError when no daemon answers.
+    Closes `sock`. Raises DeviceError when no daemon answers, or what answers goes on for ever.
     """
+    end = time.monotonic() + _TIMEOUT_S
     with sock:
         sock.settimeout(_TIMEOUT_S)
         reply = bytearray()
@@ -60,7 +65,12 @@ def _ask(sock: socket.socket, interface: str, request: bytes) -> list[str]:
             sock.sendall(request)
             while not reply.endswith(b"\n\n") and (received := sock.recv(1 << 16)):
                 reply += received
+                if len(reply) > _MOST_REPLY:
+                    raise DeviceError(errno.EMSGSIZE, f"the daemon of {interface} says too much: it is not pywg")
+                sock.settimeout(max(end - time.monotonic(), 0.001))
+        except DeviceError:
+            raise
         except OSError as error:
             text = f"the daemon of {interface} doesn't answer: {error}"
             raise DeviceError(error.errno or errno.EIO, text) from error
-    return reply.decode("ascii", "replace").split()
+    return [line for line in reply.decode("ascii", "backslashreplace").split("\n") if line]

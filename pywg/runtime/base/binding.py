@@ -68,6 +68,8 @@ def read_binding(addresses: Sequence[str], device: str) -> Binding:
             raise ConfigError(f"listen address {text!a}: there is one of its family already, {found[family]}")
         if percent and (family == socket.AF_INET or not zone or zone != (device or zone)):
             raise ConfigError(f"listen address {text!a}: its zone has to be the device that the sockets are bound to")
+        if percent and interface_name_fault(zone):
+            raise ConfigError(f"listen address {text!a}: {zone!a} is not the name of a device")
         device = device or zone
         found[family] = host
     for address in found.values():

@@ -1,6 +1,7 @@
 """The number of processors that the daemon may use, and of threads that move packets by default."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def usable_processors(cgroup: Path = _CGROUP, cgroups: Path = _CGROUPS) -> int:
 def quota(cpu_max: str) -> float | None:
     """Processors that a cgroup's cpu.max ("QUOTA PERIOD" in microseconds) allows; None for "max" or nothing."""
     fields = cpu_max.split()
-    if len(fields) != 2 or not all(field.isascii() and field.isdigit() for field in fields) or int(fields[1]) == 0:
+    if len(fields) != 2 or not all(re.fullmatch("[0-9]{1,18}", field) for field in fields) or int(fields[1]) == 0:
         return None
     return int(fields[0]) / int(fields[1])
 

@@ -21,13 +21,13 @@ MAX_MONITORS = 8
 REST = 3
 """Times the work of one answer that the loop has for others before the next."""
 MAX_QUESTION_LEN = 4096
-_REFUSED = (b"set=1\n", LOG_LEVEL)
 
 
 class MonitorServer(UapiServer):
     """As UapiServer, beside one of the same device, whose lock `configuration` is."""
 
     _operations = (b"get=1\n", b"stats=1\n")
+    _refused = (b"set=1\n", LOG_LEVEL)
     _keys = False
 
     def __init__(
@@ -56,7 +56,7 @@ class MonitorServer(UapiServer):
         return MAX_QUESTION_LEN
 
     async def _operate(self, client: socket.socket, operation: memoryview) -> bool:
-        if any(operation[: len(name)] == name for name in _REFUSED):
+        if any(operation[: len(name)] == name for name in self._refused):
             self._log.limited("monitor", "UAPI: a change over the monitoring socket is refused")
             await self._send(client, format_errno(errno.EACCES))
             return False

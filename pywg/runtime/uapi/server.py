@@ -62,6 +62,8 @@ class UapiServer:
 
     _operations: tuple[bytes, ...] = _OPERATIONS
     """How an operation begins that is read to its end."""
+    _refused: tuple[bytes, ...] = ()
+    """How an operation begins that is refused, and so is to be told from others however its bytes come."""
     _keys = True
     """Whether a get operation shows keys."""
 
@@ -186,7 +188,7 @@ class UapiServer:
         """
         loop = asyncio.get_running_loop()
         while (length := requests.operation_len()) is None:
-            if not requests.begins_well(self._operations):
+            if not (requests.begins_well(self._operations) or requests.may_become(self._refused)):
                 return requests.used  # it is refused, so the client need not send its end
             if requests.used >= self._most_request_len:
                 text = f"UAPI: an operation of more than {self._most_request_len} bytes: the client is disconnected"
@@ -209,6 +211,8 @@ class UapiServer:
         if name not in _NAMES and operation[: len(LOG_LEVEL)] != LOG_LEVEL:
             self._log.limited("uapi", "UAPI: not an operation: the client is disconnected")
             return False
+        if name not in _NAMES:
+            name = LOG_LEVEL[:-1]
         reply = bytearray()
         code = 0
         reserve_fill()
@@ -242,7 +246,9 @@ class UapiServer:
                 return await _with_pauses(format_get_steps(self._device.status(), keys=self._keys))
         else:
             stats = {**self._device.stats(), **self._more_stats()}
-            return bytearray("".join(f"{key}={value}\n" for key, value in stats.items()).encode())
+            return bytearray(
+                "".join(f"{key}={value}\n" for key, value in stats.items()).encode("utf-8", "surrogateescape")
+            )
         return bytearray()
 
     def _set_log_level(self, operation: memoryview) -> None:
@@ -299,6 +305,11 @@ class RequestBuffer:
         """Whether the bytes, as far as they go, begin one of `operations`."""
         start = bytes(self.data[: min(self.used, max(map(len, operations)))])
         return any(start[: len(name)] == name[: len(start)] for name in operations)
+
+    def may_become(self, operations: tuple[bytes, ...]) -> bool:
+        """Whether the bytes are a part of the beginning of one of `operations`, and not yet all of it."""
+        start = bytes(self.data[: min(self.used, max(map(len, operations), default=0))])
+        return any(self.used < len(name) and name.startswith(start) for name in operations)
 
     def operation_len(self) -> int | None:
         """Bytes of the first operation, its blank line included; None when that line hasn't come yet."""

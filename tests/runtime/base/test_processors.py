@@ -27,6 +27,8 @@ def test_threads_follow_the_processors(monkeypatch: pytest.MonkeyPatch, processo
         ("", None),
         ("200000", None),
         ("200000 0", None),
+        (f"{'9' * 5000} 100000", None),
+        (f"{'9' * 400} 1", None),
         ("-1 100000", None),
         ("٣ 100000", None),
     ],

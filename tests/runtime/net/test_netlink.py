@@ -159,6 +159,14 @@ def test_an_answer_that_can_not_be_read(kernel: socket.socket, body: bytes) -> N
     assert caught.value.errno == errno.EPROTO
 
 
+@pytest.mark.parametrize("code", [0, 1, -(2**31), 2**31 - 1, -4096])
+def test_an_error_that_is_none(kernel: socket.socket, code: int) -> None:
+    kernel.send(reply(1, struct.pack("=i", code), NLMSG_ERROR))
+    with pytest.raises(OSError, match="without an answer") as caught:
+        ask()
+    assert caught.value.errno == errno.EPROTO
+
+
 def test_an_attribute_that_is_missing() -> None:
     message = decode(messages().link, reply(1, LINK_FIELDS.pack(0, 1, 7, 1, 0)))
     with pytest.raises(OSError, match="without IFLA_MTU"):

@@ -138,6 +138,20 @@ def test_a_change_is_refused_and_changes_nothing(tmp_path: Path, request_: bytes
     converse(tmp_path, test)
 
 
+@pytest.mark.parametrize("request_", [b"s", b"set=1", b"log_level"])
+def test_half_a_change_is_none(tmp_path: Path, request_: bytes) -> None:
+    """Nor is it refused before it is known for one: its bytes may come in any pieces."""
+
+    async def test(servers: Servers) -> None:
+        client = await servers.connect(servers.monitor)
+        client.send(request_)
+        client.writer.write_eof()
+        assert await client.rest() == b""
+        assert servers.device.changes == []
+
+    converse(tmp_path, test)
+
+
 @pytest.mark.parametrize("request_", [b"nonsense\n\n", b"get=2\n\n", b"get=1\n" + b"x" * 5000, b"\n\n", b"G"])
 def test_what_is_no_question_is_hung_up_on(tmp_path: Path, request_: bytes) -> None:
     async def test(servers: Servers) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import errno
+import io
+import os
 
 import pytest
 
@@ -185,3 +187,30 @@ def test_log_level(talk: Talk) -> None:
         assert await client.ask(b"get=1\n\n") != b""
 
     talk(test, log=log)
+
+
+def test_the_log_names_the_operation_that_is_refused(talk: Talk) -> None:
+    text = io.StringIO()
+
+    async def test(device: FakeDevice, connect: Connect) -> None:
+        client = await connect()
+        assert await client.ask(b"log_level=loud\n\n") == b"errno=-22\n\n"
+        assert await client.ask(b"get=1\nx=1\n\n") == b"errno=-22\n\n"
+
+    talk(test, log=Log("wg0", Level.ERROR, output=StreamOutput(text)))
+    about_level, about_get = text.getvalue().splitlines()
+    assert "UAPI: log_level: 'loud' is no log level" in about_level
+    assert "UAPI: get=1: " in about_get
+
+
+def test_a_statistic_that_is_no_text(talk: Talk) -> None:
+    """The name of a device may be any bytes."""
+
+    class Odd(FakeDevice):
+        def stats(self) -> dict[str, int | str]:  # type: ignore[override]
+            return {"bound_device": os.fsdecode(b"\xff0")}
+
+    async def test(device: FakeDevice, connect: Connect) -> None:
+        assert (await (await connect()).ask(b"stats=1\n\n")).startswith(b"bound_device=\xff0\n")
+
+    talk(test, device=Odd())
