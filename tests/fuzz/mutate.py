@@ -1,7 +1,6 @@
-"""Small changes to bytes and to lines of text."""
+"""Small changes to bytes."""
 
 import random
-from collections.abc import Sequence
 
 INTERESTING = (0, 1, 0x7F, 0x80, 0xFF)
 
@@ -39,22 +38,3 @@ def flip(chance: random.Random, data: bytes, start: int = 0, end: int | None = N
     changed = bytearray(data)
     changed[at] ^= chance.randint(1, 255)
     return bytes(changed)
-
-
-def mix_lines(chance: random.Random, lines: Sequence[str], tokens: Sequence[str], most: int = 20) -> str:
-    """Lines drawn from `lines`, some with another line's value, a token for a value, or changed characters."""
-    mixed = []
-    for _ in range(chance.randint(0, most)):
-        line = chance.choice(lines)
-        name, equals, _ = line.partition("=")
-        match chance.randrange(10):
-            case 0:
-                line = name + equals + chance.choice(lines).partition("=")[2]
-            case 1:
-                line = name + equals + chance.choice(tokens)
-            case 2:
-                line = mutate(chance, line.encode()).decode("latin-1")
-            case 3:
-                line += chance.choice(tokens)
-        mixed.append(line)
-    return chance.choice(["\n"] * 8 + ["\r\n", "\n\n"]).join(mixed) + chance.choice(["", "\n", "\n\n"])

@@ -134,10 +134,17 @@ class FakeTimer:
 class DeviceHarness:
     """One device and everything around it."""
 
-    def __init__(self, timers: FakeTimers | None = None, address: bytes = LOCALHOST) -> None:
+    def __init__(
+        self,
+        timers: FakeTimers | None = None,
+        address: bytes = LOCALHOST,
+        *,
+        random: Callable[[int], bytes] = os.urandom,
+        make_plane: Callable[[Callable[[], float]], FakePlane] = lambda now: FakePlane(now=now),
+    ) -> None:
         self.timers = timers or FakeTimers()
         self.address = address
-        self.plane = FakePlane(now=lambda: self.timers.now)
+        self.plane = make_plane(lambda: self.timers.now)
         self.opened: list[FakeSockets] = []
         self.taken_ports: set[int] = set()
         self.refuse_mark = False
@@ -155,7 +162,7 @@ class DeviceHarness:
             tun_gone=self._on_tun_gone,
             now=lambda: self.timers.now,
             wall_ns=lambda: int((1_700_000_000 + self.timers.now + self.clock_offset) * 1e9),
-            random=os.urandom,
+            random=random,
             open_sockets=self._open,
             refusals=self.refusals,
         )

@@ -25,6 +25,13 @@ class Target:
 
 
 TARGETS = {
+    "client": Target(("pywg.cli", "pywg.config", "pywg.runtime.base.processors"), 1024),
+    "netlink": Target(("pywg.runtime.net", "pyroute2.netlink"), 1024),
+    "options": Target(("pywg.cli", "pywg.config", "pywg.runtime.daemon.options", "pywg.runtime.base"), 512),
+    "tunnel": Target(("pywg.core", "pywg.runtime.device"), 512),
+    "uapi": Target(
+        ("pywg.config", "pywg.runtime.uapi", "pywg.runtime.device.device", "tests.fuzz.guided.uapi_model"), 2048
+    ),
     "wg_quick": Target(("pywg.config",), 1024),
 }
 

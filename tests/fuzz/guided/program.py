@@ -1,8 +1,10 @@
 """python -m tests.fuzz.guided.program TARGET [libFuzzer's options] [FOLDER...]: one target under libFuzzer.
 
+With --planted=FAULT it has that one of planted.py, in all that it runs.
 Nothing of pywg may be imported before atheris has its hook in place: it sees only what is imported then.
 """
 
+import contextlib
 import importlib
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import atheris
 
 from tests.fuzz.fuzzer import ROOT
 from tests.fuzz.guided import TARGETS
+from tests.fuzz.guided.planted import planted
 
 MODULE = "tests.fuzz.guided.program"
 DICTIONARIES = ROOT / ".cache/fuzz/dictionaries"
@@ -24,8 +27,12 @@ def main(arguments: list[str]) -> None:
     if tokens:
         options.insert(0, f"-dict={write_dictionary(name, tokens)}")
     itself = f"{sys.executable} -m {MODULE} {name}"  # for a shell: a merge starts it again
-    atheris.Setup([itself, *options], target.run)
-    atheris.Fuzz()
+    faults = [option.partition("=")[2] for option in options if option.startswith("--planted=")]
+    with contextlib.ExitStack() as stack:
+        for fault in faults:
+            stack.enter_context(planted(fault))
+        atheris.Setup([itself, *options], target.run)
+        atheris.Fuzz()
 
 
 def write_dictionary(name: str, tokens: tuple[bytes, ...]) -> Path:

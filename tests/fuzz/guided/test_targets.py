@@ -1,9 +1,17 @@
-"""Every kept input of every target passes."""
+"""Every kept input of every target passes; with a fault in what the target looks at, one of them fails.
+
+That the faults are found from nothing, too, is for `python -m tests.fuzz.guided.planted` to show, in minutes.
+"""
 
 import pytest
 
+from tests.fuzz.fuzzer import KEPT, ROOT
 from tests.fuzz.guided import TARGETS
 from tests.fuzz.guided.inputs import failures, kept
+from tests.fuzz.guided.planted import FAULTS, planted
+
+MOST_BYTES = 300 << 10
+"""Of all kept inputs: the repository has them for ever."""
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -12,3 +20,18 @@ def test_the_kept_inputs(name: str) -> None:
     assert files, "a target without a corpus learns everything anew"
     failed = failures(name, files)
     assert failed == [], "\n".join(failed)
+
+
+def test_the_corpus_is_small() -> None:
+    files = [file for name in TARGETS for file in (ROOT / KEPT / name).iterdir()]
+    assert sum(file.stat().st_size for file in files) <= MOST_BYTES
+
+
+def test_every_target_has_a_fault() -> None:
+    assert {fault.target for fault in FAULTS.values()} == TARGETS.keys()
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_found(name: str) -> None:
+    with planted(name):
+        assert failures(FAULTS[name].target, kept(FAULTS[name].target))
