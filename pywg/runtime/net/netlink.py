@@ -29,7 +29,7 @@ _SEQUENCE = slice(8, 12)
 _SOL_NETLINK = 270
 _NETLINK_LISTEN_ALL_NSID = 8
 _REPLY_LEN = 1 << 16
-_MOST_ERRNO = 4095  # linux/err.h
+_LAST_ERRNO = 4095  # linux/err.h
 _HINTS_A_WAKE_UP = 1024
 """Hints taken at a wake-up: more than a socket buffer of the default length holds, so that the rest are newer."""
 
@@ -122,7 +122,7 @@ class Questions:
                 continue  # the answer to a question that was given up
             if kind == _NLMSG_ERROR:
                 code = -decode(messages().error, data)["error"]
-                if not 0 < code <= _MOST_ERRNO:
+                if not 0 < code <= _LAST_ERRNO:
                     raise OSError(errno.EPROTO, "an answer of rtnetlink without an answer")
                 raise OSError(code, os.strerror(code))
             return decode(form, data)
