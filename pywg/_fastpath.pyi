@@ -6,6 +6,7 @@ from pywg.dataplane.crypto.aead_select import available as available_aeads
 from pywg.dataplane.crypto.aead_select import choose as choose_aead
 from pywg.dataplane.selfbench import bench_open, bench_seal
 from pywg.dataplane.sys.reserve import reserve_fill, reserve_low, reserve_spend
+from pywg.dataplane.sys.seccomp import refused_calls, refused_rearm, refused_watch
 
 __all__ = [
     "ACTIVITY",
@@ -21,6 +22,9 @@ __all__ = [
     "bench_seal",
     "choose_aead",
     "now",
+    "refused_calls",
+    "refused_rearm",
+    "refused_watch",
     "reserve_fill",
     "reserve_low",
     "reserve_spend",
@@ -50,6 +54,7 @@ class Plane:
         helpers: int = 0,
         staged_bytes: int = 16777216,
         ruleset: int = -1,
+        filters: tuple[bytes, bytes, bytes] = (b"", b"", b""),
     ) -> None: ...
     def close(self) -> None: ...
     def heartbeats(self) -> tuple[int, ...]: ...
@@ -61,6 +66,8 @@ class Plane:
     def event_fd(self) -> int: ...
     @property
     def confined(self) -> bool: ...
+    @property
+    def filtered(self) -> bool: ...
     def attach_tun(self, fd: int, *, vnet_hdr_len: int, uso: bool = False) -> None: ...
     def detach_tun(self) -> None: ...
     def attach_sockets(self, fd4: int, fd6: int) -> None: ...

@@ -33,7 +33,8 @@ from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport add64, load64, store64, store8, store_int
 from pywg.dataplane.sys.clock cimport now_ns
 from pywg.dataplane.sys.linux cimport EAGAIN, EDESTADDRREQ, pthread_mutex_lock, pthread_mutex_unlock
-from pywg.dataplane.threads.threads cimport Threads, threads_count, threads_free, threads_hold, threads_kick
+from pywg.dataplane.threads.threads cimport FILTER_HELPER, FILTER_RECEIVER, FILTER_SENDER, Threads, threads_count
+from pywg.dataplane.threads.threads cimport threads_filter, threads_filtered, threads_free, threads_hold, threads_kick
 from pywg.dataplane.threads.threads cimport threads_new, threads_release, threads_settle, threads_start, threads_stop
 from pywg.dataplane.udp.send cimport Sender, udp_flush, udp_queue
 from pywg.dataplane.wire.endpoint cimport Endpoint, from_endpoint, to_endpoint
@@ -44,10 +45,12 @@ from pywg.dataplane.crypto.aead_select import choose as choose_aead
 from pywg.dataplane.crypto.cookie_mac import cookie_key, mac1_key
 from pywg.dataplane.selfbench import bench_open, bench_seal
 from pywg.dataplane.sys.reserve import reserve_fill, reserve_low, reserve_spend
+from pywg.dataplane.sys.seccomp import refused_calls, refused_rearm, refused_watch
 
 __all__ = [
     "ACTIVITY", "CONFIRMED", "HANDSHAKE_WANTED", "REKEY_WANTED", "ROUTING_LOOP", "TUN_GONE", "UNDER_LOAD", "Plane",
-    "available_aeads", "bench_open", "bench_seal", "choose_aead", "now", "reserve_fill", "reserve_low", "reserve_spend",
+    "available_aeads", "bench_open", "bench_seal", "choose_aead", "now", "refused_calls", "refused_rearm",
+    "refused_watch", "reserve_fill", "reserve_low", "reserve_spend",
 ]
 
 HANDSHAKE_WANTED = EVENT_HANDSHAKE_WANTED
@@ -112,8 +115,9 @@ cdef class Plane:
     `coalesce`: write superframes to the TUN. (UDP_GRO is an option of the sockets, which the caller opens.)
     `helpers`: threads beside the two that read; they seal and open for those.
     `staged_bytes`: the most bytes that packets waiting for a session may hold, of all peers together.
-    `ruleset`: a Landlock ruleset that the threads enter and the caller doesn't, -1 for none. With one, the calling
-    thread must have set no_new_privs.
+    `ruleset`: a Landlock ruleset that the threads enter and the caller doesn't, -1 for none.
+    `filters`: programs of struct sock_filter that the sending thread, the receiving one and each helper enter at their
+    start and the caller doesn't; an empty one for none. With either, the calling thread must have set no_new_privs.
     """
     cdef Dataplane *dp
     cdef Threads *all_threads
@@ -123,8 +127,11 @@ cdef class Plane:
     cdef dict peers                 # id -> address of its struct Peer
 
     def __cinit__(self, *, str aead="auto", bint udp_gso=True, bint udp_gso_equal_tail=True, bint coalesce=True,
-                  int helpers=0, size_t staged_bytes=STAGED_BYTES, int ruleset=-1):
+                  int helpers=0, size_t staged_bytes=STAGED_BYTES, int ruleset=-1,
+                  tuple filters=(b"", b"", b"")):
         cdef bint started
+        cdef bytes sender, receiver, helper
+        sender, receiver, helper = filters
         linux.errno = 0
         if not 0 <= helpers <= HELPERS_MAX:
             raise ValueError(f"0 to {HELPERS_MAX} helpers")
@@ -142,6 +149,9 @@ cdef class Plane:
         self.all_threads = threads_new(self.dp, helpers)
         if self.all_threads == NULL:
             raise OSError(linux.errno or linux.ENOMEM, "no memory")
+        threads_filter(self.all_threads, FILTER_SENDER, PyBytes_AS_STRING(sender), len(sender))
+        threads_filter(self.all_threads, FILTER_RECEIVER, PyBytes_AS_STRING(receiver), len(receiver))
+        threads_filter(self.all_threads, FILTER_HELPER, PyBytes_AS_STRING(helper), len(helper))
         with nogil:
             started = threads_start(self.all_threads, ruleset) == 0
         if not started:
@@ -191,6 +201,11 @@ cdef class Plane:
     def confined(self) -> bool:
         """Whether the threads are under the Landlock ruleset that they were started with."""
         return self.all_threads.confined
+
+    @property
+    def filtered(self) -> bool:
+        """Whether each of the threads is under its filter of system calls."""
+        return threads_filtered(self.all_threads) == threads_count(self.all_threads)
 
     @property
     def event_fd(self) -> int:

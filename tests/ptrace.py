@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 CONT, SINGLESTEP, GETREGS, SETREGS, DETACH = 7, 9, 12, 13, 17
-GETREGSET, SEIZE, INTERRUPT = 0x4204, 0x4206, 0x4207
+SETOPTIONS, GETREGSET, SEIZE, INTERRUPT = 0x4200, 0x4204, 0x4206, 0x4207
 O_TRACEEXIT = 0x40
 EVENT_EXIT = 6
 WALL = 0x40000000
@@ -38,9 +38,19 @@ def request(number: int, tid: int, data: int = 0, address: int = 0) -> None:
 
 def await_stop(tid: int) -> int:
     """Waits for the next stop, which is no signal's, and returns its status as of waitpid(2)."""
+    status = _next_stop(tid)
+    assert os.WSTOPSIG(status) == signal.SIGTRAP
+    return status
+
+
+def await_signal(tid: int) -> int:
+    """Waits for the next stop, and returns what it is for: SIGTRAP after a step, or a signal that it will get next."""
+    return os.WSTOPSIG(_next_stop(tid))
+
+
+def _next_stop(tid: int) -> int:
     _, status = os.waitpid(tid, WALL)
     assert os.WIFSTOPPED(status)
-    assert os.WSTOPSIG(status) == signal.SIGTRAP
     return status
 
 

@@ -46,5 +46,6 @@ def test_shipped_modules_have_no_faces_for_tests() -> None:
         "dataplane.crypto.secret",
         "dataplane.selfbench",
         "dataplane.sys.reserve",
+        "dataplane.sys.seccomp",
         "dataplane.wire.limits",
     }

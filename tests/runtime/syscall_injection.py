@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import errno
 import platform
+import signal
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ _R10, _R9, _R8, _RAX, _RDX, _RSI, _RDI, _ORIG_RAX, _RIP, _RSP = 7, 8, 9, 10, 12,
 _ARGUMENTS = (_RDI, _RSI, _RDX, _R10, _R8, _R9)
 _SYSCALL = b"\x0f\x05"
 _BELOW_THE_STACK = 4096
+_MOST_STEPS = 1000
 
 
 def thread_of(pid: int, name: str) -> int:
@@ -33,6 +35,7 @@ class Inside:
 
     def __init__(self, tid: int) -> None:
         self._tid = tid
+        self.refused = False
         self._registers = self._read()
         rip = self._registers[_RIP]
         self.room = (self._registers[_RSP] - _BELOW_THE_STACK) & ~0xF
@@ -48,20 +51,63 @@ class Inside:
             memory.write(data)
         return self.room
 
-    def call(self, number: int, *arguments: int) -> str:
-        """`0` or another number that the call returns, or the name of its error."""
+    def call(self, number: int, *arguments: int, stack: int | None = None) -> str:
+        """`0` or another number that the call returns, or the name of its error, or of the signal that it raises.
+
+        Afterwards `refused` tells whether a filter raised SIGSYS for it: the thread's handler has run then. Other
+        signals the thread doesn't get. `stack`: another stack pointer, for the call.
+        """
+        self._begin(number, arguments, stack)
+        stopped_by = ptrace.await_signal(self._tid)
+        self.refused = stopped_by == signal.SIGSYS
+        if self.refused:
+            self._handle()
+        elif stopped_by != signal.SIGTRAP:
+            self._write(self._registers)
+            ptrace.request(ptrace.SINGLESTEP, self._tid)  # the end of the first step still waits to be told
+            assert ptrace.await_signal(self._tid) == signal.SIGTRAP
+            self._write(self._registers)
+            return signal.Signals(stopped_by).name
+        result = struct.unpack("=q", struct.pack("=Q", self._read()[_RAX]))[0]
+        self._write(self._registers)
+        return errno.errorcode[-result] if -4096 < result < 0 else str(result)
+
+    def ends(self, number: int) -> bool:
+        """Whether a call without arguments ends the thread, which it then does."""
+        ptrace.request(ptrace.SETOPTIONS, self._tid, ptrace.O_TRACEEXIT)
+        self._begin(number, (255,), None)
+        return ptrace.await_stop(self._tid) >> 16 == ptrace.EVENT_EXIT
+
+    def leave_with(self, number: int, *arguments: int) -> None:
+        """Has the thread make a call when it goes on, in place of the one that it waits in."""
+        self._registers = self._prepared(number, arguments, None)
+        self._write(self._registers)
+
+    def _begin(self, number: int, arguments: tuple[int, ...], stack: int | None) -> None:
+        self._write(self._prepared(number, arguments, stack))
+        ptrace.request(ptrace.SINGLESTEP, self._tid)
+
+    def _prepared(self, number: int, arguments: tuple[int, ...], stack: int | None) -> list[int]:
         registers = list(self._registers)
         registers[_RIP] -= len(_SYSCALL)
         registers[_RAX] = number
         registers[_ORIG_RAX] = 0xFFFFFFFFFFFFFFFF  # no system call is to be restarted now
         for register, argument in zip(_ARGUMENTS, arguments, strict=False):
             registers[register] = argument & 0xFFFFFFFFFFFFFFFF
-        self._write(registers)
-        ptrace.request(ptrace.SINGLESTEP, self._tid)
-        ptrace.await_stop(self._tid)
-        result = struct.unpack("=q", struct.pack("=Q", self._read()[_RAX]))[0]
-        self._write(self._registers)
-        return errno.errorcode[-result] if -4096 < result < 0 else str(result)
+        if stack is not None:
+            registers[_RSP] = stack
+        return registers
+
+    def _handle(self) -> None:
+        """Delivers the signal, and goes through the handler step by step until the call returns."""
+        given: int = signal.SIGSYS
+        for _ in range(_MOST_STEPS):
+            ptrace.request(ptrace.SINGLESTEP, self._tid, given)
+            assert ptrace.await_signal(self._tid) == signal.SIGTRAP
+            given = 0
+            if self._read()[_RIP] == self._registers[_RIP]:
+                return
+        raise AssertionError("the handler does not return")
 
     def _read(self) -> list[int]:
         buffer = ctypes.create_string_buffer(_REGISTERS.size)

@@ -8,6 +8,7 @@ from pywg.dataplane.crypto.aead cimport AeadBackend
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
 from pywg.dataplane.reorder.reorder cimport Reorder
 from pywg.dataplane.sys.linux cimport pthread_cond_t, pthread_mutex_t, pthread_t
+from pywg.dataplane.sys.seccomp cimport Filter
 
 cdef enum:
     HELPERS_MAX = 62            # with the two reading threads, 64
@@ -26,6 +27,7 @@ cdef struct Pool:
     int started
     Reorder *reorders[DIRECTIONS]
     Helper *helpers
+    Filter *filter              # of system calls, which each helper enters
     uint64_t running            # atomic: helpers that have begun
     uint64_t looking            # atomic: helpers that are awake and have no slot
     uint8_t stop                # atomic

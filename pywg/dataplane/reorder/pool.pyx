@@ -10,6 +10,7 @@ from pywg.dataplane.sys.linux cimport pthread_cond_broadcast, pthread_cond_destr
 from pywg.dataplane.sys.linux cimport pthread_cond_signal, pthread_cond_wait, pthread_create, pthread_join
 from pywg.dataplane.sys.linux cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock
 from pywg.dataplane.sys.linux cimport pthread_mutex_unlock, pthread_self, pthread_setname_np
+from pywg.dataplane.sys.seccomp cimport filter_enter
 
 cdef enum:
     NAME_LEN = 16
@@ -84,6 +85,8 @@ cdef void *helper_thread(void *arg) noexcept nogil:
     cdef char name[NAME_LEN]
     snprintf(name, NAME_LEN, "pywg-h%d", helper.number)
     pthread_setname_np(pthread_self(), name)
+    if pool.filter != NULL:
+        filter_enter(pool.filter)
     add64_ordered(&pool.looking, 1)
     add64_ordered(&pool.running, 1)
     while not load8(&pool.stop):

@@ -98,7 +98,9 @@ cdef extern from "signal.h" nogil:
     ctypedef struct sigset_t:
         pass
     int sigfillset(sigset_t *mask)
+    int sigdelset(sigset_t *mask, int number)
     enum:
+        SIGSYS
         SIG_SETMASK
 
 cdef extern from "pthread.h" nogil:

@@ -11,7 +11,13 @@ from pywg.dataplane.reorder.pool cimport Pool
 from pywg.dataplane.send.send cimport SendPath
 from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.sys.linux cimport pthread_t
+from pywg.dataplane.sys.seccomp cimport Filter
 
+cdef enum:
+    FILTER_SENDER = 0
+    FILTER_RECEIVER = 1
+    FILTER_HELPER = 2
+    FILTERS = 3
 
 cdef struct Threads:
     Dataplane *dp
@@ -26,13 +32,16 @@ cdef struct Threads:
     int error                   # of pthread_create()
     int ruleset                 # the Landlock ruleset that the threads are to be under; -1: none
     bint confined               # they are under it
+    Filter filters[FILTERS]     # of system calls, by kind of thread
 
 cdef Threads *threads_new(Dataplane *dp, int helpers) noexcept nogil
 cdef void threads_free(Threads *threads) noexcept nogil
+cdef void threads_filter(Threads *threads, int kind, const char *program, size_t len) noexcept nogil
 cdef int threads_start(Threads *threads, int ruleset) noexcept nogil
 cdef void threads_stop(Threads *threads) noexcept nogil
 cdef void *receive_thread(void *arg) noexcept nogil
 cdef int threads_count(const Threads *threads) noexcept nogil
+cdef int threads_filtered(const Threads *threads) noexcept nogil
 cdef void threads_kick(Threads *threads) noexcept nogil
 cdef void threads_settle(Threads *threads) noexcept nogil
 cdef void threads_hold(Threads *threads) noexcept nogil

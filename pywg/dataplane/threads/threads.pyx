@@ -1,6 +1,6 @@
 """The data plane's threads, started, woken, held and stopped (threads.pxd)."""
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from posix.unistd cimport usleep
 from pywg.dataplane.receive.receive cimport ERROR_PAUSE_MS, ERROR_PAUSE_NS, FAILURES_MAX, ReceivePath, receive_path_free
 from pywg.dataplane.receive.receive cimport receive_path_hold, receive_path_new, receive_path_release, receive_step
@@ -13,14 +13,31 @@ from pywg.dataplane.state.gate cimport gate_enter, gate_leave
 from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport add64, fence, load64, load8, load8_acquire, load_int, store64, store8
 from pywg.dataplane.sys.clock cimport now_ns
-from pywg.dataplane.sys.linux cimport EINTR, POLLIN, POLLOUT, SIG_SETMASK, eventfd_read, eventfd_write, poll, pollfd
-from pywg.dataplane.sys.linux cimport pthread_create, pthread_join, pthread_self, pthread_setname_np, pthread_sigmask
-from pywg.dataplane.sys.linux cimport sigfillset, sigset_t, syscall
+from pywg.dataplane.sys.linux cimport EINTR, POLLIN, POLLOUT, SIGSYS, SIG_SETMASK, eventfd_read, eventfd_write, poll
+from pywg.dataplane.sys.linux cimport pollfd, pthread_create, pthread_join, pthread_self, pthread_setname_np
+from pywg.dataplane.sys.linux cimport pthread_sigmask, sigdelset, sigfillset, sigset_t, syscall
+from pywg.dataplane.sys.seccomp cimport filter_enter
 from pywg.dataplane.threads.handoff cimport send_handed_off, send_or_hand_off
+
+cdef extern from * nogil:
+    """
+    #include <malloc.h>
+    #include <stdlib.h>
+    #ifdef M_ARENA_MAX
+    #define pywg_limit_heaps(heaps) \\
+        ((void)(getenv("MALLOC_ARENA_MAX") || getenv("GLIBC_TUNABLES") || mallopt(M_ARENA_MAX, (heaps))))
+    #else
+    #define pywg_limit_heaps(heaps) ((void)(heaps))
+    #endif
+    """
+    void limit_heaps "pywg_limit_heaps"(int heaps)
 
 cdef enum:
     FEW_HELPERS = 4                 # for up to so many, half of the slots are enough
     LANDLOCK_RESTRICT_SELF = 446    # the same number on every architecture but alpha
+    HEAPS = 8
+    TRIM_BLOCKS = 160
+    TRIM_BLOCK_LEN = 100000         # below what malloc() maps apart
 
 
 cdef Threads *threads_new(Dataplane *dp, int helpers) noexcept nogil:
@@ -51,23 +68,30 @@ cdef void threads_free(Threads *threads) noexcept nogil:
     free(threads)
 
 
+cdef void threads_filter(Threads *threads, int kind, const char *program, size_t len) noexcept nogil:
+    """Threads of this kind are to enter a filter at their start. The program has to stay until they have started."""
+    if len > 0:
+        threads.filters[kind].program = program
+        threads.filters[kind].program_len = len
+    if threads.pool != NULL:
+        threads.pool.filter = &threads.filters[FILTER_HELPER]
+
+
 cdef int threads_start(Threads *threads, int ruleset) noexcept nogil:
     """Starts all threads; returns when they run. -1: could not.
 
-    Every signal is blocked in them: signals are the event loop's. With a Landlock `ruleset` they are under it
-    (`confined`), where the kernel lets them, and the caller is not.
+    Every signal is blocked in them but SIGSYS, which is about a call of their own (seccomp.pxd): signals are the event
+    loop's. With a Landlock `ruleset` they are under it (`confined`), where the kernel lets them, and the caller is not.
     """
     cdef sigset_t everything, before
     cdef pthread_t starter
     threads.ruleset = ruleset
     sigfillset(&everything)
+    sigdelset(&everything, SIGSYS)
     pthread_sigmask(SIG_SETMASK, &everything, &before)
-    if ruleset < 0:
-        threads.running = create_all(threads)
-    else:
-        threads.error = pthread_create(&starter, NULL, starter_thread, threads)
-        if threads.error == 0:
-            pthread_join(starter, NULL)
+    threads.error = pthread_create(&starter, NULL, starter_thread, threads)
+    if threads.error == 0:
+        pthread_join(starter, NULL)
     pthread_sigmask(SIG_SETMASK, &before, NULL)
     if not threads.running:
         return -1
@@ -79,11 +103,28 @@ cdef int threads_start(Threads *threads, int ruleset) noexcept nogil:
 
 
 cdef void *starter_thread(void *arg) noexcept nogil:
-    """Enters a Landlock domain and starts the threads: it holds the thread that enters and all that this one starts."""
+    """Starts the threads, in a Landlock domain if there is one: it holds the thread that enters and all it starts."""
     cdef Threads *threads = <Threads *>arg
-    threads.confined = syscall(LANDLOCK_RESTRICT_SELF, <long>threads.ruleset, <long>0) == 0
+    settle_malloc()
+    threads.confined = threads.ruleset >= 0 and syscall(LANDLOCK_RESTRICT_SELF, <long>threads.ruleset, <long>0) == 0
     threads.running = create_all(threads)
     return NULL
+
+
+cdef void settle_malloc() noexcept nogil:
+    """Has malloc() of glibc do what it does once a process, and opens files for: later the threads may open none.
+
+    It counts processors before it makes a ninth heap; so there are no more than eight, unless the environment says how
+    many. It reads vm.overcommit_memory when it first gives memory of a thread's heap back. Without this, each of the
+    two would look like an intruder's attempt.
+    """
+    cdef void *blocks[TRIM_BLOCKS]
+    cdef int i
+    limit_heaps(HEAPS)
+    for i in range(TRIM_BLOCKS):
+        blocks[i] = malloc(TRIM_BLOCK_LEN)
+    for i in range(TRIM_BLOCKS):
+        free(blocks[i])
 
 
 cdef bint create_all(Threads *threads) noexcept nogil:
@@ -129,6 +170,7 @@ cdef void *send_thread(void *arg) noexcept nogil:
     cdef Dataplane *dp = threads.dp
     cdef bint more
     pthread_setname_np(pthread_self(), "pywg-tx")   # by itself: for another thread it would write a file in /proc
+    filter_enter(&threads.filters[FILTER_SENDER])
     while not load8(&dp.stop):
         more = False
         if not load8_acquire(&dp.handed_off):
@@ -180,6 +222,7 @@ cdef void *receive_thread(void *arg) noexcept nogil:
     cdef Threads *threads = <Threads *>arg
     cdef Dataplane *dp = threads.dp
     pthread_setname_np(pthread_self(), "pywg-rx")
+    filter_enter(&threads.filters[FILTER_RECEIVER])
     while not load8(&dp.stop):
         wait_to_receive(threads.receive_path)
         gate_enter(&dp.receive_gate)
@@ -242,6 +285,15 @@ cdef bint leave_out_failing(ReceivePath *e, pollfd *fds) noexcept nogil:
 
 cdef int threads_count(const Threads *threads) noexcept nogil:
     return 2 + (threads.pool.count if threads.pool != NULL else 0)
+
+
+cdef int threads_filtered(const Threads *threads) noexcept nogil:
+    """How many threads are under their filter."""
+    cdef uint64_t entered = 0
+    cdef int i
+    for i in range(FILTERS):
+        entered += load64(&threads.filters[i].entered)
+    return <int>entered
 
 
 cdef void threads_kick(Threads *threads) noexcept nogil:

@@ -156,6 +156,18 @@ class Remover(Protocol):
         """Has them removed now. Idempotent, and raises nothing."""
 
 
+class Confinement(NamedTuple):
+    """What the data plane's threads enter at their start, as `Plane` takes it."""
+
+    ruleset: int
+    """a descriptor, -1 for none"""
+    filters: tuple[bytes, bytes, bytes]
+    """of system calls, for each kind of thread; empty for none"""
+
+
+UNCONFINED = Confinement(-1, (b"", b"", b""))
+
+
 class Sandbox(Protocol):
     """The process' drop of privileges, in the order of these methods. What can't be had is left out and raises nothing,
     unless the operator asked for it."""
@@ -170,17 +182,20 @@ class Sandbox(Protocol):
         """Drops those of the calling thread and of threads it starts later. Sockets that need more are open by then,
         and all modules are imported. Returns whether directory `root` is now the root directory."""
 
-    def for_threads(self) -> AbstractContextManager[int]:
-        """A ruleset for the data plane's threads to start under; -1 for none."""
+    def for_threads(self) -> AbstractContextManager[Confinement]:
+        """What the data plane's threads are to start under."""
 
-    def threads_started(self, *, confined: bool) -> None:
-        """Takes note of whether they could be put under it."""
+    def threads_started(self, *, confined: bool, filtered: bool) -> None:
+        """Takes note of whether they could be put under the ruleset, and under the filters."""
 
     def close(self, socket_directory: str | None) -> None:
         """Forbids to open files, and so to import modules. Files in `socket_directory` can still be removed."""
 
+    def watcher(self) -> Watcher:
+        """A watcher that tells in the log what the sandbox refused this process."""
+
     def stats(self) -> dict[str, int]:
-        """`sandbox_*`: the steps that hold."""
+        """`sandbox_*`: the steps that hold, and how many system calls were refused."""
 
 
 class System(Protocol):

@@ -7,12 +7,13 @@ folder of the sockets the root directory, where nothing else is to be found from
 CAP_NET_ADMIN stays unless the operator wants it dropped (marks, socket buffers, other namespaces); so does
 CAP_NET_BIND_SERVICE, if it was there (the operator may yet set a listen port below 1024), and before Linux 5.7
 CAP_NET_RAW where new sockets are to be bound to a device. `for_threads` gives the data plane's threads, which parse
-what strangers send, a Landlock of their own from their start: they can open no file, and signal no other process.
-`close` comes when the daemon is ready. From then on the process can open no file and execute nothing, and all its
-threads have only the system calls of seccomp.py. Landlock then holds the event loop's thread too, where Python runs.
+what strangers send, a Landlock of their own from their start, by which they can open no file and signal no other
+process, and each kind a filter of its own, which leaves it the system calls that seccomp.py lists for it. `close` comes
+when the daemon is ready. From then on the process can open no file and execute nothing, and the event loop's thread,
+where Python runs, is under Landlock and a filter too.
 
-Neither Landlock nor seccomp keeps stat(2) from telling that a file exists, its size and its times: where the root
-directory stays the system's, it does.
+Neither Landlock nor seccomp keeps stat(2) from telling the event loop's thread that a file exists, its size and its
+times: where the root directory stays the system's, it does.
 
 A step that can't be had is left out: a kernel or container without it is no reason to have no tunnel. `stats` says
 which hold. Another user, and no CAP_NET_ADMIN, the operator asked for: where they can't be had, the start fails.
@@ -27,8 +28,8 @@ from pywg.runtime.base.accounts import Account
 from pywg.runtime.base.failures import failed, needing
 from pywg.runtime.base.libc import CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, CAP_NET_RAW, prctl
 from pywg.runtime.base.log import Log
-from pywg.runtime.base.system import SocketFile
-from pywg.runtime.confine import capabilities, identity, landlock, seccomp
+from pywg.runtime.base.system import UNCONFINED, Confinement, SocketFile, Watcher
+from pywg.runtime.confine import bpf, capabilities, identity, landlock, refused, seccomp
 from pywg.runtime.confine.remover import Remover
 from pywg.runtime.net import kernel
 
@@ -36,7 +37,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 _KEPT = 1 << CAP_NET_ADMIN | 1 << CAP_NET_BIND_SERVICE
 _STEPS = (
     *("no_new_privs", "capabilities", "root", "user", "net_admin_dropped"),
-    *("landlock", "landlock_threads", "seccomp"),
+    *("landlock", "landlock_threads", "seccomp", "seccomp_threads"),
 )
 _DEVICES_FREE_SINCE = (5, 7)
 """The first kernel that binds an unbound socket to a device without a capability."""
@@ -62,6 +63,7 @@ class Sandbox:
         self._kept = (_KEPT if net_admin else _KEPT & ~(1 << CAP_NET_ADMIN)) | (1 << CAP_NET_RAW if needs_raw else 0)
         self._holds = dict.fromkeys(_STEPS, 0)
         self._io_uring_refused = 0
+        self._counts = 0
 
     def begin(self) -> None:
         """Forbids new privileges, and io_uring."""
@@ -69,7 +71,9 @@ class Sandbox:
             return
         self._holds["no_new_privs"] = self._attempt("no_new_privs", lambda: prctl(_PR_SET_NO_NEW_PRIVS, 1) == 0)
         if self._holds["no_new_privs"]:
-            self._io_uring_refused = self._attempt("seccomp", seccomp.refuse_io_uring)
+            self._io_uring_refused = self._attempt("seccomp", bpf.refuse_io_uring)
+        if self._io_uring_refused:
+            self._counts = self._attempt("counting of refused system calls", refused.count)
 
     def remover(self, files: Sequence[SocketFile]) -> Remover | None:
         if self._user is None or identity.is_already(self._user) or not files:
@@ -101,22 +105,27 @@ class Sandbox:
         self._holds.update(capabilities=1, user=os.getuid() if user else 0, net_admin_dropped=int(not self._net_admin))
 
     @contextlib.contextmanager
-    def for_threads(self) -> Iterator[int]:
-        """A Landlock ruleset for the data plane's threads to start under; -1 where none can be had."""
-        ruleset = -1
+    def for_threads(self) -> Iterator[Confinement]:
+        """What can be had of a Landlock ruleset and of filters."""
+        confinement = UNCONFINED
         if self._holds["no_new_privs"] and (version := landlock.abi()):
             with contextlib.suppress(OSError):  # `close` tries the same, and tells why not
-                ruleset = landlock.create_ruleset(version)
+                confinement = confinement._replace(ruleset=landlock.create_ruleset(version))
+        if self._io_uring_refused and (filters := seccomp.filters(counted=bool(self._counts))):
+            confinement = confinement._replace(filters=filters)
         try:
-            yield ruleset
+            yield confinement
         finally:
-            if ruleset >= 0:
-                os.close(ruleset)
+            if confinement.ruleset >= 0:
+                os.close(confinement.ruleset)
 
-    def threads_started(self, *, confined: bool) -> None:
+    def threads_started(self, *, confined: bool, filtered: bool) -> None:
         self._holds["landlock_threads"] = int(confined)
+        self._holds["seccomp_threads"] = int(filtered)
         if self._holds["no_new_privs"] and not confined and landlock.abi():
             self._log.info("sandbox: the data plane's threads are without Landlock")
+        if self._io_uring_refused and not filtered:
+            self._log.info("sandbox: the data plane's threads are without filters of their own")
 
     def close(self, socket_directory: str | None) -> None:
         if not self._enabled:
@@ -124,13 +133,20 @@ class Sandbox:
         if self._holds["no_new_privs"]:
             self._holds["landlock"] = self._attempt("Landlock", lambda: landlock.restrict(socket_directory))
         if self._io_uring_refused:
-            self._holds["seccomp"] = self._attempt("seccomp", seccomp.restrict)
+            self._holds["seccomp"] = self._attempt("seccomp", self._restrict)
         self._log.debug("sandbox: " + ", ".join(f"{name} {value}" for name, value in self._holds.items()))
+
+    def watcher(self) -> Watcher:
+        return refused.RefusedCalls(self._log, counted=bool(self._counts))
 
     def stats(self) -> dict[str, int]:
         """`sandbox_*`: 1 for what holds and 0 for what doesn't; for Landlock, the version of its ABI; for the user that
-        was asked for, its number."""
-        return {f"sandbox_{name}": value for name, value in self._holds.items()}
+        was asked for, its number; and what refused.py counts."""
+        return {f"sandbox_{name}": value for name, value in self._holds.items()} | refused.stats()
+
+    def _restrict(self) -> bool:
+        # Threads with filters of their own can't come under another one from here, and no thread is without then.
+        return seccomp.restrict(all_threads=not self._holds["seccomp_threads"], counted=bool(self._counts))
 
     def _attempt(self, name: str, step: Callable[[], int | None]) -> int:
         """The value of `step` for the statistics; 1 for one that returns None, as it can only raise."""

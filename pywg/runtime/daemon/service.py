@@ -235,6 +235,7 @@ class _Service:
             self._drop_privileges()
             with needing("the data plane"):
                 device = self._start_device(loop, stack)
+            follow(self._sandbox.watcher())
             follow(self._system.route_watcher(device, self._log, device=self._options.binding.device))
             self._start_servers(device, stack)
             self._log.info("ready")
@@ -265,7 +266,7 @@ class _Service:
 
     def _start_device(self, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> Device:
         options = self._options
-        with self._sandbox.for_threads() as ruleset:
+        with self._sandbox.for_threads() as confinement:
             plane = Plane(
                 aead=options.aead,
                 udp_gso=options.udp_gso,
@@ -273,10 +274,11 @@ class _Service:
                 coalesce=options.tun_offload,
                 helpers=options.threads - READING_THREADS,
                 staged_bytes=options.staged_bytes,
-                ruleset=ruleset,
+                ruleset=confinement.ruleset,
+                filters=confinement.filters,
             )
         stack.callback(plane.close)
-        self._sandbox.threads_started(confined=plane.confined)
+        self._sandbox.threads_started(confined=plane.confined, filtered=plane.filtered)
         if plane.aead == NO_CIPHER:
             self._log.error(
                 "THIS BUILD DOES NOT ENCRYPT: it is for benchmarks, and any packet that it sends can be read"

@@ -176,7 +176,7 @@ def test_below_an_empty_root_there_is_nothing_to_be_found(tmp_path: Path, rooted
     }
 
 
-NO_FILTER = "from pywg.runtime.confine import seccomp\nseccomp.restrict = lambda: False\n"
+NO_FILTER = "from pywg.runtime.confine import seccomp\nseccomp.restrict = lambda **_: False\n"
 
 
 def test_landlock_alone(tmp_path: Path) -> None:
@@ -232,9 +232,9 @@ found["stats"] = sandbox.stats()
         prepare="""
 import errno
 from pywg.runtime.confine import landlock
-from pywg.runtime.confine import seccomp
+from pywg.runtime.confine import bpf
 def refuse(*_): raise OSError(errno.ENOSYS, "Function not implemented")
-landlock.syscall = seccomp.syscall = refuse
+landlock.syscall = bpf.syscall = refuse
 """,
     )
     assert found["read"] == "None"
@@ -247,6 +247,9 @@ landlock.syscall = seccomp.syscall = refuse
         "sandbox_landlock": 0,
         "sandbox_landlock_threads": 0,
         "sandbox_seccomp": 0,
+        "sandbox_seccomp_threads": 0,
+        "sandbox_refused": 0,
+        "sandbox_refused_last": -1,
     }
 
 
@@ -282,7 +285,8 @@ from tests.lines import StreamOutput
 from pywg.runtime.confine.sandbox import Sandbox
 sandbox = Sandbox(Log("wg0", Level.DEBUG, output=StreamOutput()), enabled=False)
 sandbox.begin(); sandbox.drop_privileges(); sandbox.close("/nowhere")
-assert set(sandbox.stats().values()) == {0}
+assert set(sandbox.stats().values()) == {0, -1}
+assert sandbox.stats()["sandbox_refused_last"] == -1
 assert "NoNewPrivs:\\t0" in open("/proc/self/status").read()
 """
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode == 0
