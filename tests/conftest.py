@@ -18,6 +18,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the NEAR:FAR daemons of tests/netns, by the names of bench.tunnel.implementations (default: %(default)s)",
     )
     parser.addoption(
+        "--unrest-seconds",
+        type=float,
+        default=8.0,
+        help="how long everything changes under a tunnel in tests/netns/test_sanitized.py (default: %(default)s)",
+    )
+    parser.addoption(
         "--no-skips",
         action="store_true",
         default=os.environ.get("CI") == "true",

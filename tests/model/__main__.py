@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.model.build import build
+from tests.model.build import DRIVERS, build
 from tests.model.scenarios import LONG, SHORT
 
 
@@ -24,10 +24,9 @@ def main(arguments: list[str]) -> int:
         parser.error("no such scenario")
     failed = False
     with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        engine = build(directory)
+        built = {driver: (Path(name) / driver, build(Path(name) / driver, driver)) for driver in DRIVERS}
         for scenario in names:
-            explored = every[scenario].run(directory, engine)
+            explored = every[scenario].run(*built[every[scenario].driver])
             print(f"{scenario}: {explored}", flush=True)
             failed = failed or bool(explored.fault) or not explored.complete
     return int(failed)

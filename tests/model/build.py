@@ -12,6 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +26,18 @@ ENGINE = tuple(HERE / name for name in ("memory.c", "threads.c", "explore.c"))
 HEADERS = tuple(HERE / name for name in ("engine.h", "world.h", "rename.h"))
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 FLAGS = ("-fPIC", "-O1", "-g", "-UNDEBUG", "-fsanitize=thread", "-fno-builtin", "-w")
-MODULES = (
-    "pywg/dataplane/reorder/reorder.pyx",
-    "pywg/dataplane/reorder/pool.pyx",
-)
-DRIVERS = ("ring",)
+RING = ("reorder/reorder", "reorder/pool")
+DRIVERS = {
+    "ring": RING,
+    "tunnel": (
+        *RING,
+        *("threads/threads", "threads/handoff", "send/send", "send/seal", "udp/send", "udp/receive"),
+        *("receive/receive", "receive/open", "receive/deliver", "receive/coalesce"),
+        *("state/dataplane", "state/peers", "state/staged", "state/events", "state/index_table", "state/allowedips"),
+        *("crypto/aead", "crypto/aead_contexts"),
+    ),
+}
+"""Each with the modules of the data plane that it runs: all that write to memory of its world."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +53,11 @@ class Edit:
         return text.replace(self.old, self.new)
 
 
-def build(directory: Path, *, edit: Edit | None = None) -> Path:
-    """Puts a tree to run in into `directory`, and returns the engine's library, which has to be preloaded."""
+def build(directory: Path, driver: str, *, edit: Edit | None = None) -> Path:
+    """Puts a tree to run the driver in into `directory`, and returns the engine, a library to be preloaded."""
     require_tool("cc")
     KEPT.mkdir(parents=True, exist_ok=True)
-    sources = (*MODULES, *(f"tests/model/{name}.pyx" for name in DRIVERS))
+    sources = (*(f"pywg/dataplane/{name}.pyx" for name in DRIVERS[driver]), f"tests/model/{driver}.pyx")
     _copy_sources(directory)
     if edit is not None:
         path = directory / edit.source
@@ -61,9 +69,10 @@ def build(directory: Path, *, edit: Edit | None = None) -> Path:
         if not kept.exists():
             missing.append((source, kept))
     if missing:
-        _translate(directory, [source for source, _ in missing])
-        for source, kept in missing:
-            _compile(directory / source, kept)
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            done = [pool.submit(_make, directory, source, kept) for source, kept in missing]
+        for one in done:
+            one.result()
     for source in sources:
         kept = KEPT / (_digest(declarations, source, directory) + ".so")
         target = (directory / source).with_suffix(SUFFIX)
@@ -92,14 +101,11 @@ def _digest(declarations: bytes, source: str, directory: Path) -> str:
     return f"{Path(source).stem}-{hashlib.sha256(b''.join(parts)).hexdigest()[:24]}"
 
 
-def _translate(directory: Path, sources: list[str]) -> None:
-    options = [f"-X{name}={value}" for name, value in DIRECTIVES.items() if name != "language_level"]
-    command = [sys.executable, "-m", "cython", "-3", *options, *sources]
-    subprocess.run(command, check=True, cwd=directory)
-
-
-def _compile(source: Path, kept: Path) -> None:
+def _make(directory: Path, module: str, kept: Path) -> None:
     """Beside what is kept, then in its place: another process may do the same at this time."""
+    source = directory / module
+    options = [f"-X{name}={value}" for name, value in DIRECTIVES.items() if name != "language_level"]
+    subprocess.run([sys.executable, "-m", "cython", "-3", *options, module], check=True, cwd=directory)
     with tempfile.TemporaryDirectory(dir=KEPT) as name:
         compiled, linked = Path(name) / "one.o", Path(name) / "one.so"
         include = [f"-I{sysconfig.get_paths()['include']}", f"-I{HERE}", "-include", str(HERE / "rename.h")]

@@ -6,11 +6,16 @@
  */
 #ifndef PYWG_MODEL_ENGINE_H
 #define PYWG_MODEL_ENGINE_H
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include <poll.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 struct scenario {
     void (*setup)(void);
@@ -18,6 +23,11 @@ struct scenario {
     const char *(*end)(void);
     /* Which of `events` a descriptor has that is no eventfd. */
     short (*ready)(int fd, short events);
+    /* System calls on those descriptors; a negative result is an errno. */
+    ssize_t (*read)(int fd, void *to, size_t room);
+    ssize_t (*writev)(int fd, const struct iovec *iov, int count);
+    int (*send)(int fd, struct mmsghdr *messages, unsigned int count);
+    int (*receive)(int fd, struct mmsghdr *messages, unsigned int count);
 };
 
 struct options {
@@ -51,6 +61,7 @@ int model_eventfd(unsigned int initial, int flags);
 /* In threads */
 int model_choose(int count, const char *what);       /* each of 0 to count - 1 */
 int model_wait(int fd, short events);               /* until `ready` says so */
+void model_step(const char *what);                  /* a point */
 int model_self(void);
 void model_fault(const char *what);                 /* does not return in a thread */
 #endif

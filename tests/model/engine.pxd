@@ -1,11 +1,17 @@
 """The engine of the model (engine.h)."""
 from libc.stdint cimport uint64_t
 
+from pywg.dataplane.sys.linux cimport iovec, mmsghdr
+
 cdef extern from "engine.h" nogil:
     struct Scenario "scenario":
         void (*setup)() noexcept nogil
         const char *(*end)() noexcept nogil
         short (*ready)(int fd, short events) noexcept nogil
+        ssize_t (*read)(int fd, void *to, size_t room) noexcept nogil
+        ssize_t (*writev)(int fd, const iovec *iov, int count) noexcept nogil
+        int (*send)(int fd, mmsghdr *messages, unsigned int count) noexcept nogil
+        int (*receive)(int fd, mmsghdr *messages, unsigned int count) noexcept nogil
     struct Options "options":
         int stale
         int races
@@ -29,5 +35,6 @@ cdef extern from "engine.h" nogil:
     int model_eventfd(unsigned int initial, int flags)
     int model_choose(int count, const char *what)
     int model_wait(int fd, short events)
+    void model_step(const char *what)
     int model_self()
     void model_fault(const char *what)

@@ -135,7 +135,7 @@ static void run(struct choice choice, uint64_t depth)
     int stays = world.last >= 0 && threads_enabled(world.last) && world.threads[world.last].op.kind != OP_SLEEP;
     threads_describe(choice.thread, choice.alternative, trail[depth], TRAIL_LINE);
     if (options.preemptions >= 0)
-        world.preemptions += stays && choice.thread != world.last;
+        world.preemptions += stays && choice.thread != world.last && world.threads[choice.thread].op.kind != OP_START;
     threads_run(choice.thread, choice.alternative);
     if (options.preemptions < 0)
         world.last = choice.thread;

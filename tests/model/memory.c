@@ -101,6 +101,26 @@ void *model_calloc(size_t count, size_t size)
     return active ? take(count * size) : calloc(count, size);   /* never used before, so zeros */
 }
 
+int model_memalign(void **memory, size_t alignment, size_t size)
+{
+    if (!active)
+        return posix_memalign(memory, alignment, size);
+    world.heap_used = (world.heap_used + alignment - 1) & ~(alignment - 1);
+    *memory = take(size);
+    return 0;
+}
+
+/* In the place of the arena, whose lists of free slots are not restored. */
+unsigned char *model_secret_alloc(void)
+{
+    return model_calloc(1, 64);
+}
+
+void model_secret_free(unsigned char *slot)
+{
+    model_free(slot);
+}
+
 void *model_malloc(size_t size)
 {
     return model_calloc(1, size);
@@ -404,8 +424,10 @@ static uint64_t load(const void *at, int size, int order)
     struct thread *thread = &world.threads[current];
     struct atom *atom;
     int number, i;
-    if (!is_modelled(at))
+    if (!is_modelled(at)) {
+        plain_access(at, size, 0);
         return memory_peek(at, size);
+    }
     threads_point(OP_LOAD, at, size, order, 0, NULL);
     thread = &world.threads[current];
     check_alive(at, size);
@@ -452,8 +474,7 @@ static void append(void *at, int size, int order, const struct view *from, uint6
 static void store(void *at, int size, int order, uint64_t value)
 {
     if (!is_modelled(at)) {
-        if (in_heap(at))
-            memory_touch(at, size);
+        plain_access(at, size, 1);
         memcpy(at, &value, size);
         return;
     }
@@ -474,8 +495,7 @@ static uint64_t change(void *at, int size, int order, int adds, uint64_t value)
     if (!is_modelled(at)) {
         before = memory_peek(at, size);
         value = adds ? before + value : value;
-        if (in_heap(at))
-            memory_touch(at, size);
+        plain_access(at, size, 1);
         memcpy(at, &value, size);
         return before;
     }
@@ -512,8 +532,7 @@ static int replace(void *at, int size, int order, uint64_t *expected, uint64_t v
     if (is_modelled(at))
         append(at, size, order, &view, value);
     else {
-        if (in_heap(at))
-            memory_touch(at, size);
+        plain_access(at, size, 1);
         memcpy(at, &value, size);
     }
     return 1;

@@ -3,9 +3,14 @@
 from dataclasses import dataclass
 
 from tests.model.build import Edit
-from tests.model.scenarios import OLD, SC, Scenario, ring
+from tests.model.scenarios import OLD, SC, USE, How, Scenario, ring, tunnel
 
 REORDER = "pywg/dataplane/reorder/reorder.pyx"
+THREADS = "pywg/dataplane/threads/threads.pyx"
+HANDOFF = "pywg/dataplane/threads/handoff.pyx"
+SEND = "pywg/dataplane/send/send.pyx"
+RECEIVE = "pywg/dataplane/receive/receive.pyx"
+PEERS = "pywg/dataplane/state/peers.pyx"
 POOL = "pywg/dataplane/reorder/pool.pyx"
 
 
@@ -134,5 +139,45 @@ PLANTED = {
         ),
         ring(OLD, 2, 2, 1, pool=1),
         _LOST,
+    ),
+    "the receiving thread does not enter its gate": Planted(
+        Edit(THREADS, "        gate_enter(&dp.receive_gate)\n", ""),
+        tunnel(USE, messages=1, remove=1),
+        "",
+    ),
+    "sending is handed off without a kick": Planted(
+        Edit(HANDOFF, "        eventfd_write(dp.receive_kick, 1)    # the poll()", "        # the poll()"),
+        tunnel(USE, packets=1),
+        "all threads wait, and the TUN has a packet",
+    ),
+    "sending is taken back without a kick": Planted(
+        Edit(HANDOFF, "        eventfd_write(dp.send_kick, 1)\n", ""),
+        tunnel(USE, packets=2, heavy=1),
+        "all threads wait, and the TUN has a packet",
+    ),
+    "a peer goes that a full socket's messages point to": Planted(
+        Edit(SEND, "        send_batch_forget_peers(&e.batches[i])\n", "        pass\n"),
+        tunnel(USE, packets=2, full=1, remove=1),
+        "use after free of peer 0",
+    ),
+    "a keypair goes that a peer seals with": Planted(
+        Edit(PEERS, "        keypair.peer.sending = NULL\n", "        pass\n"),
+        tunnel(USE, packets=2, retire=1),
+        "use after free",
+    ),
+    "a peer goes that is in the list of events": Planted(
+        Edit(PEERS, "    events_forget(&dp.events, peer)\n", ""),
+        tunnel(USE, packets=2, sessions=0, remove=1),
+        "use after free of peer 0",
+    ),
+    "a peer goes while helpers open": Planted(
+        Edit(RECEIVE, "    if e.pool != NULL:\n        reorder_hold(&e.reorder)\n", "    pass\n"),
+        tunnel(How(races=0, preemptions=2), messages=1, heavy=2, helpers=1, remove=1),
+        "",
+    ),
+    "a socket is closed while a thread waits for it": Planted(
+        Edit(THREADS, " or (rx & 1 and load64(&threads.dp.receive_waits) == rx):", ":"),
+        tunnel(USE, packets=1, messages=1, detach=1),
+        "a thread waits for a closed socket",
     ),
 }

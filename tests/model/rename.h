@@ -47,6 +47,9 @@ int model_nothing(void);
 ssize_t model_read(int fd, void *to, size_t room);
 ssize_t model_write(int fd, const void *from, size_t len);
 ssize_t model_writev(int fd, const struct iovec *iov, int count);
+int model_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags);
+int model_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout);
+int model_memalign(void **memory, size_t alignment, size_t size);
 int model_clock_gettime(clockid_t clock, struct timespec *now);
 
 #define malloc model_malloc
@@ -79,4 +82,8 @@ int model_clock_gettime(clockid_t clock, struct timespec *now);
 #define read model_read
 #define write model_write
 #define writev model_writev
+#define sendmmsg model_sendmmsg
+#define recvmmsg model_recvmmsg
+#define posix_memalign model_memalign
+#define pthread_sigmask(how, mask, old) model_nothing()
 #define clock_gettime model_clock_gettime

@@ -211,11 +211,12 @@ cdef Result found
 
 
 def explore(dict wanted, *, int stale, int races, int preemptions, int spurious, uint64_t states_max) -> dict:
-    cdef Scenario scenario = Scenario(setup, end, ready)
+    cdef Scenario scenario = Scenario(setup, end, ready, NULL, NULL, NULL, NULL)
     cdef Options options = Options(stale, races, preemptions, spurious, states_max)
     global plan
     plan = wanted
     with nogil:
         model_explore(&scenario, &options, &found)
     return {"states": found.states, "transitions": found.transitions, "ends": found.ends, "depth": found.depth,
-            "complete": found.complete, "fault": found.fault.decode(), "trail": found.trail.decode()}
+            "complete": found.complete, "fault": found.fault.decode(), "trail": found.trail.decode(),
+            "reached": []}

@@ -54,6 +54,7 @@ class Explored:
     complete: bool
     fault: str
     trail: str
+    reached: list[str]  # counters of the data plane that an end had
     cpu_seconds: float
 
     def __str__(self) -> str:
@@ -72,7 +73,20 @@ def ring(
     return Scenario("ring", plan, how)
 
 
+_TRAFFIC = ("helpers", "packets", "messages", "sessions", "full", "heavy")
+_NUMBERS = (*_TRAFFIC, "remove", "retire", "install", "detach", "stop")
+
+
+def tunnel(how: How, **given: int) -> Scenario:
+    """The numbers of Plan in tunnel.pyx; both peers have sessions unless `sessions` says otherwise."""
+    assert set(given) <= set(_NUMBERS)
+    return Scenario("tunnel", {**dict.fromkeys(_NUMBERS, 0), "sessions": 3, **given}, how)
+
+
 SC, OLD = How(), How(stale=1)
+USE = How(races=0)
+FEW = How(races=0, preemptions=2)
+"""Use after free, order and wake-ups, in worlds with too many variables to follow each."""
 SHORT = {
     "ring of one slot": ring(OLD, 1, 2, 1),
     "ring of two slots": ring(OLD, 2, 3, 1),
@@ -81,6 +95,17 @@ SHORT = {
     "held by the control plane": ring(OLD, 2, 2, 1, holds=1),
     "held while the socket is full": ring(SC, 1, 2, 1, refusals=1, holds=1),
     "a helper that sleeps": ring(OLD, 2, 2, 1, pool=1),
+    "handed off and taken back": tunnel(USE, packets=2, messages=1, heavy=1),
+    "handed off, and the socket is full": tunnel(USE, packets=2, full=1),
+    "a peer goes, with packets and messages": tunnel(USE, packets=2, messages=1, remove=1),
+    "a peer goes while a full socket holds its packets": tunnel(USE, packets=2, full=1, remove=1),
+    "a session comes to staged packets": tunnel(USE, packets=2, sessions=2, install=1),
+    "a session comes and goes, and its peer": tunnel(USE, packets=2, sessions=2, install=1, retire=1, remove=1),
+    "a session goes while it opens": tunnel(USE, messages=2, retire=1),
+    "the threads end": tunnel(USE, packets=1, messages=1, stop=1),
+    "a helper at hand": tunnel(USE, packets=1, helpers=1),
+    "a helper that seals": tunnel(FEW, packets=1, heavy=2, helpers=1),
+    "a helper that opens": tunnel(FEW, messages=1, heavy=2, helpers=1),
 }
 """Explored by test_model.py, in some seconds."""
 LONG = {
@@ -91,11 +116,15 @@ LONG = {
     "two slots, full": ring(OLD, 2, 3, 1, refusals=1),
     "two slots, full, held": ring(OLD, 2, 2, 1, refusals=1, holds=1),
     "two helpers, one slot": ring(OLD, 1, 2, 2),
-    "two helpers, two slots": ring(OLD, 2, 2, 2),
     "two helpers, three of two slots": ring(SC, 2, 3, 2),
     "two helpers, held": ring(SC, 2, 2, 2, holds=1),
     "a helper that sleeps, three slots": ring(SC, 2, 3, 1, pool=1),
     "two helpers that sleep": ring(SC, 2, 2, 2, pool=1),
     "woken without a cause": ring(How(spurious=2), 2, 2, 1, pool=1, holds=1),
+    "the socket goes": tunnel(USE, packets=1, messages=1, detach=1),
+    "a peer goes beside a helper": tunnel(USE, packets=1, helpers=1, remove=1),
+    "a peer goes while a helper opens": tunnel(How(races=0, preemptions=3), messages=1, heavy=2, helpers=1, remove=1),
+    "a peer goes while a helper seals": tunnel(How(races=0, preemptions=3), packets=2, heavy=2, helpers=1, remove=1),
+    "the threads and a helper end": tunnel(USE, packets=1, helpers=1, stop=1),
 }
 """Explored by python -m tests.model, in minutes."""

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 struct world world;
 struct options options;
@@ -74,6 +75,7 @@ static int add_thread(const char *name, void *(*start)(void *), void *arg)
     void **sp;
     if (number == THREADS_MAX)
         abort();
+    memset(&world.threads[number], 0, sizeof(world.threads[number]));
     starts[number] = start;
     start_args[number] = arg;
     thread_names[number] = name;
@@ -336,6 +338,7 @@ void threads_describe(int thread, int alternative, char *to, size_t room)
     case OP_POLL: snprintf(to, room, "poll"); break;
     case OP_JOIN: snprintf(to, room, "join %s", thread_names[op->value]); break;
     case OP_SLEEP: snprintf(to, room, "sleep"); break;
+    case OP_CALL: snprintf(to, room, "%s", op->what); break;
     case OP_CHOOSE: snprintf(to, room, "%s: %d of %d", op->what, alternative, (int)op->value); break;
     }
 }
@@ -551,6 +554,57 @@ int model_choose(int count, const char *what)
 {
     threads_point(OP_CHOOSE, NULL, 0, 0, count, what);
     return self()->alternative;
+}
+
+void model_step(const char *what)
+{
+    threads_point(OP_CALL, NULL, 0, 0, 0, what);
+}
+
+static long answer(long result)
+{
+    if (result >= 0)
+        return result;
+    errno = (int)-result;
+    return -1;
+}
+
+ssize_t model_read(int fd, void *to, size_t room)
+{
+    model_step("read");
+    return answer(scenario->read(fd, to, room));
+}
+
+ssize_t model_writev(int fd, const struct iovec *iov, int count)
+{
+    model_step("writev");
+    return answer(scenario->writev(fd, iov, count));
+}
+
+ssize_t model_write(int fd, const void *from, size_t len)
+{
+    const struct iovec iov = {(void *)from, len};
+    return model_writev(fd, &iov, 1);
+}
+
+int model_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags)
+{
+    model_step("sendmmsg");
+    return (int)answer(scenario->send(fd, messages, count));
+}
+
+int model_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
+{
+    model_step("recvmmsg");
+    return (int)answer(scenario->receive(fd, messages, count));
+}
+
+/* Time stands still. */
+int model_clock_gettime(clockid_t clock, struct timespec *now)
+{
+    now->tv_sec = 1000000;
+    now->tv_nsec = 0;
+    return 0;
 }
 
 int model_nothing(void)

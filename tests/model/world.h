@@ -22,7 +22,7 @@ enum {
 
 enum kind {
     OP_START, OP_LOAD, OP_STORE, OP_RMW, OP_CAS, OP_FENCE, OP_LOCK, OP_WAIT, OP_WAITING, OP_SIGNAL, OP_BROADCAST,
-    OP_KICK, OP_TAKE_KICK, OP_POLL, OP_JOIN, OP_SLEEP, OP_CHOOSE,
+    OP_KICK, OP_TAKE_KICK, OP_POLL, OP_JOIN, OP_SLEEP, OP_CHOOSE, OP_CALL,
 };
 
 /* What a thread knows: of an atomic, the oldest value that it may still read; of a plain variable, bit 0: its last
