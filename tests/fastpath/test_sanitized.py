@@ -24,7 +24,6 @@ OF_THREADS = (
     "test_helper_threads.py",
     "test_helpers.py",
     "test_handoff.py",
-    "test_reorder.py",
     "test_plane_confirm.py",
     "test_plane_endpoints.py",
     "test_plane_lifecycle.py",
@@ -92,6 +91,51 @@ def test_every_kind_of_report_ends_the_process(faults: Path, fault: str, word: s
     done = run(1)
     assert done.returncode != 0
     assert word in done.stderr + "".join(said(report))
+
+
+RACE = """
+#include <pthread.h>
+static int shared;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static int locked;
+static void *add(void *arg)
+{
+    if (locked)
+        pthread_mutex_lock(&lock);
+    shared++;
+    if (locked)
+        pthread_mutex_unlock(&lock);
+    return arg;
+}
+int race(int fault)
+{
+    pthread_t other;
+    locked = !fault;
+    if (pthread_create(&other, 0, add, 0))
+        return 1;
+    add(0);
+    return pthread_join(other, 0);
+}
+"""
+
+
+def test_a_race_is_reported_where_it_is_read(tmp_path: Path) -> None:
+    """ThreadSanitizer ends no process (exitcode=0): its reports alone tell, and nothing is left out of them."""
+    require_tool("cc")
+    require_tool("setarch")
+    assert "suppressions" not in THREAD.options
+    (tmp_path / "race.c").write_text(RACE)
+    library = build_library(tmp_path / "race.c", tmp_path / "race.so", sanitize=THREAD.name)
+    report = tmp_path / "report"
+
+    def run(fault: int) -> list[str]:
+        call = f"import ctypes; assert ctypes.CDLL({str(library)!r}).race({fault}) == 0"
+        subprocess.run(THREAD.command(report, "-c", call), check=True)
+        return said(report)
+
+    assert run(0) == []
+    (told,) = run(1)
+    assert "data race" in told
 
 
 @pytest.fixture(scope="module")
