@@ -29,6 +29,8 @@ REKEY_ATTEMPT_TIME: Final = 90
 
 REKEY_TIMEOUT_JITTER: Final = 0.334
 """Most that is added at random to REKEY_TIMEOUT before an initiation is sent again: two that collide won't for ever."""
+CROSSED_WAIT: Final = REKEY_TIMEOUT / 2
+"""Added to REKEY_TIMEOUT by one of two ends whose initiations have crossed: more than a message takes on any link."""
 MAX_HANDSHAKE_ATTEMPTS: Final = REKEY_ATTEMPT_TIME // REKEY_TIMEOUT
 """Initiations sent without an answer before giving up."""
 NEW_HANDSHAKE_TIMEOUT: Final = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT

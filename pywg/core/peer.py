@@ -7,7 +7,7 @@ under load, and knows the peer's endpoint.
 
 from typing import NamedTuple
 
-from pywg.constants import REKEY_TIMEOUT
+from pywg.constants import CROSSED_WAIT, REKEY_TIMEOUT
 from pywg.core import events, handshake
 from pywg.core.context import Context
 from pywg.core.cookie import CookieJar
@@ -121,6 +121,7 @@ class Peer:
     def respond(self, now: float) -> None:
         """Answers the initiation that the handshake has just consumed, with an unconfirmed session."""
         self.timers.handshake_received(now)
+        crossed = self.handshake.local_index is not None
         if self.handshake.local_index is not None:
             # Our initiation was under way too. The peer's takes its place: a handshake has one initiator.
             self._close_index(self.handshake.local_index)
@@ -132,6 +133,11 @@ class Peer:
         message = handshake.create_response(self.handshake, index, self._context.random)
         self._begin_session(now)
         self._send(message.pack(), now)
+        identity = self._context.identity
+        if crossed and identity is not None and identity.public_key < self.public_key:
+            # The peer may have answered ours in the same way, and then both answers are for nobody. Jitter alone lets
+            # the next two cross as well, where the way takes longer than that: so one of the two ends waits.
+            self.last_sent_handshake = now + CROSSED_WAIT
 
     def confirm(self, local_index: int) -> None:
         """The first authentic packet came under a responder's keypair: it may send with it now."""

@@ -280,3 +280,21 @@ def test_the_keepalive_that_confirms_a_session_is_asked_for_once() -> None:
     assert far.happened(KeepaliveWanted) == []
     assert far.delivered == [b"x"]
     assert KEEPALIVE not in far.staged
+
+
+@pytest.mark.parametrize("delay", [0.02, 0.3, 1.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_initiations_that_cross_cross_once(seed: int, delay: float) -> None:
+    """However long a message takes: both hosts send at once, again and again, and the second attempt is one of one end.
+
+    With jitter alone, two ends behind a satellite begin at once for minutes, each answering what the other gave up.
+    """
+    world, near, far = two_sites(seed)
+    world.delay = (delay, delay)
+    for site in (near, far):
+        world.every(1.0, lambda site=site: site.send(b"x"), world.now + 30)  # type: ignore[misc]
+    world.run(30)
+    first = [near.times(HandshakeCompleted)[0], far.times(HandshakeCompleted)[0]]
+    assert max(first) <= paper.REKEY_TIMEOUT + paper.REKEY_TIMEOUT_JITTER + 4 * delay
+    assert near.delivered
+    assert far.delivered
