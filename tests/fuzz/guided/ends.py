@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PORT = 51820
 KEYPAIRS_A_PEER = 3
+INDEX_LEN, FEW_INDICES = 4, 12
 STEPS_A_SECOND = 50
 """Timers that may fire in a second: more would be a loop that never rests."""
 PRESHARED = (bytes(32), b"\x21" * 32, b"\x22" * 32)
@@ -74,9 +75,12 @@ class End:
         self.harness.device.up()
 
     def _made(self, timers: FakeTimers) -> DeviceHarness:
-        return DeviceHarness(
-            timers, self.address, random=self.chance.randbytes, make_plane=lambda now: JudgedPlane(self, now)
-        )
+        return DeviceHarness(timers, self.address, random=self._random, make_plane=lambda now: JudgedPlane(self, now))
+
+    def _random(self, length: int) -> bytes:
+        """Keys are random. Indices are few, so that an old message may name what is now something else."""
+        drawn = self.chance.randbytes(length)
+        return bytes([drawn[0] % FEW_INDICES, 0, 0, 0]) if length == INDEX_LEN else drawn
 
     @property
     def plane(self) -> FakePlane:
@@ -221,6 +225,8 @@ class JudgedPlane(FakePlane):
     def __init__(self, end: End, now: Callable[[], float]) -> None:
         super().__init__(now=now, transmit=self._leaves)
         self.end = end
+        self._told: dict[int, int | None] = {}
+        """with which keypair the core has told to send, by peer"""
 
     def _leaves(self, peer: int, data: bytes) -> None:
         found = self.peers[peer]
@@ -262,9 +268,14 @@ class JudgedPlane(FakePlane):
         assert sum(keypair.peer == peer for keypair in self.keypairs.values()) <= KEYPAIRS_A_PEER
 
     def retire_keypair(self, local_index: int) -> None:
-        keypair = self.keypairs[local_index]
-        assert self.peers[keypair.peer].sending != local_index, "it is still sent with"
+        peer = self.keypairs[local_index].peer
+        # The plane may send with a keypair that the core hears of later, and retires before that.
+        assert self._told.get(peer) != local_index, "it is still to be sent with"
         super().retire_keypair(local_index)
+
+    def use_keypair(self, peer: int, local_index: int | None) -> None:
+        super().use_keypair(peer, local_index)
+        self._told[peer] = local_index
 
     def open_index(self, local_index: int, peer: int) -> None:
         assert local_index not in self.indices

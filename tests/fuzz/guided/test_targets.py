@@ -1,6 +1,6 @@
 """Every kept input of every target passes; with a fault in what the target looks at, one of them fails.
 
-That the faults are found from nothing, too, is for `python -m tests.fuzz.guided.planted` to show, in minutes.
+That they are found anew, by what the fuzzer makes of the kept inputs, `python -m tests.fuzz.guided.planted` shows.
 """
 
 import pytest
