@@ -5,6 +5,7 @@ Variables in the environment of pytest are the daemons' too: PYWG_USER=nobody PY
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -52,17 +53,32 @@ def lab(pair: tuple[str, str]) -> Iterator[Lab]:
     with Lab(*pair, psk=True) as lab:
         lab.establish()
         yield lab
+        nothing_refused(lab)
+
+
+def nothing_refused(lab: Lab) -> None:
+    """What was tried, and whatever else a daemon did: it needed no system call that its filters don't allow."""
+    for site in lab.sites:
+        if not site.alive() or site.implementation is None or not site.implementation.has_stats:
+            continue
+        with contextlib.suppress(OSError):  # its socket was removed, or it was stopped
+            stats = site.uapi("stats=1", within_s=2)
+            assert "\nsandbox_refused=0\n" in stats, [*re.findall("sandbox_refused.*", stats), site.log_tail()]
 
 
 @pytest.fixture
 def open_lab() -> Iterator[OpenLab]:
     """Makes labs of a test's own, which it may damage as it likes."""
     with contextlib.ExitStack() as labs:
+        made = []
 
         def enter(*ends: Any, **options: Any) -> Lab:
-            return labs.enter_context(Lab(*ends, **options))
+            made.append(labs.enter_context(Lab(*ends, **options)))
+            return made[-1]
 
         yield enter
+        for lab in made:
+            nothing_refused(lab)
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,10 @@ ASKED_FOR = {
 ALL_ON = {f"sandbox_{name}": "1" for name in ("no_new_privs", "capabilities", "seccomp", "seccomp_threads")}
 
 
+STAGED = 100
+"""Packets; fewer than may wait for a peer."""
+
+
 def _stats(site: Site) -> dict[str, str]:
     """What `pywg stats` shows, however the daemon was started."""
     shown = site.namespace.run(find("pywg").command[0], "stats", site.interface)
@@ -185,3 +189,25 @@ def test_a_privileged_port_without_the_privilege(open_lab: OpenLab) -> None:
         site.wg("set", site.interface, "listen-port", "444")
     site.wg("set", site.interface, "listen-port", "4444")
     assert site.alive()
+
+
+def test_memory_of_staged_packets_goes_back_without_a_look_at_files(open_lab: OpenLab) -> None:
+    """glibc reads a file when it first gives memory of a thread's heap back: it has done so before the filters."""
+    lab = open_lab("pywg", None, connect=False)
+    near = lab.near
+    near.configure(65535)
+    near.add_peer(lab.far, endpoint=4)
+    send = f"import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.connect(('{lab.far.inner(4)}', 9))\n"
+    send += f"for _ in range({STAGED}): s.send(bytes(60000))"
+    near.namespace.run("python3", "-c", send)
+    poll(lambda: int(near.stats()["counter_tx_packets"]) >= STAGED, "all wait for a session")
+    held = resident(near)
+    near.wg("set", near.interface, "peer", lab.far.keys.public, "remove")
+    poll(lambda: resident(near) < held - STAGED * 30000, "the memory is the system's again")
+    assert near.stats()["sandbox_refused"] == "0"
+
+
+def resident(site: Site) -> int:
+    """Bytes of memory that the daemon has."""
+    (kib,) = re.findall(r"^VmRSS:\s+(\d+) kB$", Path(f"/proc/{site.pid}/status").read_text(), re.M)
+    return int(kib) * 1024
