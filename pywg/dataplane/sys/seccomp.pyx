@@ -21,19 +21,11 @@ cdef extern from * nogil:
     #include <signal.h>
     #include <stddef.h>
     #include <stdint.h>
-    #include <linux/filter.h>
-    #include <linux/seccomp.h>
     #include <sys/syscall.h>
     #include <ucontext.h>
     #include <unistd.h>
     #ifndef SYS_SECCOMP
     #define SYS_SECCOMP 1
-    #endif
-    #ifndef SECCOMP_FILTER_FLAG_LOG
-    #define SECCOMP_FILTER_FLAG_LOG 2
-    #endif
-    #ifndef SECCOMP_FILTER_FLAG_SPEC_ALLOW
-    #define SECCOMP_FILTER_FLAG_SPEC_ALLOW 4
     #endif
 
     /* All of it atomic. `last`: the kind of the thread in the upper half, the number of the call in the lower. */
@@ -92,12 +84,12 @@ cdef extern from * nogil:
 
     static int pywg_seccomp(const void *program, size_t len)
     {
-        static const unsigned long flags[] = {
-            SECCOMP_FILTER_FLAG_LOG | SECCOMP_FILTER_FLAG_SPEC_ALLOW, SECCOMP_FILTER_FLAG_LOG, 0
-        };
-        struct sock_fprog filter = {(unsigned short)(len / sizeof(struct sock_filter)), (struct sock_filter *)program};
+        /* linux/seccomp.h and linux/filter.h, which are not everywhere where there is a libc */
+        enum { SET_MODE_FILTER = 1, FLAG_LOG = 2, FLAG_SPEC_ALLOW = 4, INSTRUCTION_LEN = 8 };
+        static const unsigned long flags[] = {FLAG_LOG | FLAG_SPEC_ALLOW, FLAG_LOG, 0};
+        struct { unsigned short len; const void *filter; } filter = {(unsigned short)(len / INSTRUCTION_LEN), program};
         for (int i = 0; i < 3; i++) {
-            if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags[i], &filter) == 0)
+            if (syscall(SYS_seccomp, SET_MODE_FILTER, flags[i], &filter) == 0)
                 return 0;
             if (errno != EINVAL)
                 break;
