@@ -2,8 +2,9 @@
 
 from tests.fuzz import guided
 from tests.fuzz.fuzzer import Fuzzer
+from tests.fuzz.native import runner as native
 
 
 def fuzzers() -> list[Fuzzer]:
     """In the order in which they run."""
-    return [*guided.fuzzers()]
+    return [*guided.fuzzers(), *native.fuzzers()]

@@ -8,6 +8,7 @@ import random
 import sys
 from pathlib import Path
 
+from tests.fuzz.native import coverage
 from tests.fuzz.native.builds import CHECKED, FAST, TARGETS
 from tests.fuzz.native.runner import again, fuzz, merge
 
@@ -21,6 +22,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time (default: 1)")
     parser.add_argument("--fast", action="store_true", help="with assertions, and without ASan and UBSan")
     parser.add_argument("--again", type=Path, metavar="FILE", help="this input alone, with every cipher")
+    parser.add_argument("--coverage", action="store_true", help="which lines the kept inputs of all targets reach")
+    parser.add_argument("--build", action="store_true", help="build, and run nothing")
     parser.add_argument("--merge", action="store_true", help="keep of all inputs the fewest that reach as much")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
     given = parser.parse_args(arguments)
@@ -31,7 +34,12 @@ def main(arguments: list[str]) -> int:
     build = FAST if given.fast else CHECKED
     if given.again is not None:
         return run_again(parser, given.again.resolve(), given.targets, fast=given.fast)
+    if given.coverage:
+        print(coverage.report(coverage.measure(names)))
+        return 0
     build.build()
+    if given.build:
+        return 0
     failed = False
     for name in names:
         if given.merge:

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -49,9 +50,8 @@ class Build:
         return KEPT / self.name
 
     def module(self, target: str) -> Path:
-        """What became of the target."""
-        (built,) = (self.directory / PLACE).glob(f"{target}.*.so")
-        return built
+        """What becomes of the target."""
+        return self.directory / PLACE / f"{target}{sysconfig.get_config_var('EXT_SUFFIX')}"
 
     def command(self, *python: str) -> list[str]:
         """A command line that runs Python with what was built."""

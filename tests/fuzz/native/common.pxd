@@ -1,4 +1,8 @@
-"""What both drivers have: a plane on the descriptors of kernel.h, peers with addresses of their own, and sessions."""
+"""What both targets have: a plane on the descriptors of kernel.h, peers with addresses of their own, and sessions.
+
+Plane, peers and the sessions' contexts are made once. After each input they are put back to what they were when they
+were made: what an input does depends on nothing that came before.
+"""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdio cimport fprintf, stderr
 from libc.stdlib cimport abort
@@ -11,11 +15,11 @@ from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.peer cimport Keypair, Peer
 from pywg.dataplane.sys.libcrypto cimport EVP_CIPHER_CTX
 
-from tests.fuzz.native.harness cimport Chance
-
 cdef enum:
     PEERS = 5
+    SESSIONS = 24
     FIRST_INDEX = 0x1000        # of a session; those of the later ones follow
+    LAYOUTS = 3                 # of a path: without helpers, and with the fewest and the most slots
 
 
 cdef struct Session:
@@ -33,24 +37,37 @@ cdef struct Session:
     uint64_t greatest_before    # and what was accepted before that one
 
 
+cdef struct World:
+    Dataplane *dp
+    AeadContexts helper
+    Peer *peers[PEERS]          # NULL: it is gone
+    bint new[PEERS]             # it is not the one that was made at first
+    Session sessions[SESSIONS]
+    uint32_t session_count
+    Dataplane dp_before
+    Peer peers_before[PEERS]
+
+
 cdef inline void need(bint holds, const char *what) noexcept nogil:
     if not holds:
-        fprintf(stderr, b"%s\n", what)
+        fprintf(stderr, b"Assertion of the target: %s\n", what)
         abort()
 
 
 cdef inline void need_equal(uint64_t is_, uint64_t should, const char *what) noexcept nogil:
     if is_ != should:
-        fprintf(stderr, b"%s: %llu, and not %llu\n", what, <unsigned long long>is_, <unsigned long long>should)
+        fprintf(stderr, b"Assertion of the target: %s: %llu, and not %llu\n", what, <unsigned long long>is_,
+                <unsigned long long>should)
         abort()
 
 
-cdef Dataplane *make_plane(const AeadBackend *aead, AeadContexts *helper) noexcept nogil
-cdef int slots(Chance *c) noexcept nogil
+cdef void world_make(World *w, const AeadBackend *aead) noexcept nogil
+cdef void world_ready(World *w) noexcept nogil
+cdef void world_restore(World *w) noexcept nogil
+cdef int layout_slots(int layout) noexcept nogil
 cdef Pool *idle_helper(const AeadBackend *aead, Reorder *reorder) noexcept nogil
 cdef void settle(Reorder *reorder, AeadContexts *helper) noexcept nogil
-cdef void end_plane(Dataplane *dp, AeadContexts *helper, Session *sessions, uint32_t count) noexcept nogil
-cdef Peer *make_peer(Dataplane *dp, uint32_t id) noexcept nogil
-cdef void end_peer(Dataplane *dp, Peer **peers, uint32_t id, Session *sessions, uint32_t count) noexcept nogil
-cdef Keypair *make_session(Chance *c, Peer *peer, Session *session, uint32_t number, bint initiator) noexcept nogil
-cdef void end_session(Dataplane *dp, Chance *c, Session *sessions, uint32_t count) noexcept nogil
+cdef void make_peer(World *w, uint32_t id) noexcept nogil
+cdef void end_peer(World *w, uint32_t id) noexcept nogil
+cdef Session *make_session(World *w, uint32_t peer, bint initiator) noexcept nogil
+cdef void end_session(World *w, uint32_t number) noexcept nogil

@@ -32,6 +32,7 @@ cdef extern from "traffic.h" nogil:
     bint chance_one_in(Chance *c, uint32_t n)
     void chance_bytes(Chance *c, uint8_t *to, size_t len)
     uint32_t chance_len(Chance *c, uint32_t shortest, uint32_t longest, uint32_t mtu)
+    uint32_t chance_short_len(Chance *c, uint32_t mtu)
     uint32_t ip_header_len(int version)
     uint32_t l4_header_len(int protocol)
     void put16(uint8_t *at, uint32_t value)
@@ -42,6 +43,7 @@ cdef extern from "traffic.h" nogil:
     void make_packet(uint8_t *at, int version, int protocol, uint32_t len, uint32_t number, uint32_t seq)
     void finish_packet(uint8_t *at, int version, int protocol, uint32_t len)
     uint32_t marked_len(const uint8_t *text, uint32_t text_len, int where, bint checked, uint32_t *number)
+    bint is_in_place(const uint8_t *text, uint32_t len, uint32_t number, uint32_t seq)
 
 cdef extern from "superframe.h" nogil:
     struct Superframe "superframe":

@@ -15,9 +15,9 @@ from pywg.dataplane.wire.wireguard cimport COOKIE_REPLY_LEN, INITIATION_LEN, MAC
 from pywg.dataplane.wire.wireguard cimport WG_HEADER_LEN, TransportHeader
 
 from tests.fuzz.native.common cimport FIRST_INDEX, PEERS, Session, need
-from tests.fuzz.native.harness cimport TRAFFIC_TCP, TRAFFIC_UDP, Chance, chance_below, chance_bytes, chance_len
-from tests.fuzz.native.harness cimport chance_next, chance_one_in, finish_packet, ip_header_len, kernel, l4_header_len
-from tests.fuzz.native.harness cimport make_packet, number_address, peer_address, put16
+from tests.fuzz.native.harness cimport TRAFFIC_TCP, TRAFFIC_UDP, Chance, chance_below, chance_bytes, chance_short_len
+from tests.fuzz.native.harness cimport finish_packet, ip_header_len, kernel, l4_header_len, make_packet
+from tests.fuzz.native.harness cimport number_address, peer_address, put16
 from tests.fuzz.native.inbound_state cimport FLOWS, MTU, UDP_MAX, Flow, Harness
 
 
@@ -25,83 +25,83 @@ cdef uint32_t transport(Harness *b, uint8_t *data, uint32_t *stride) noexcept no
     """A datagram, or some that GRO has merged, of one session or two; the length."""
     cdef Chance *c = &b.chance
     cdef uint32_t[2] sessions
-    cdef uint32_t n = 1, i, len = 0, inner_len = chance_len(c, 0, UDP_MAX - 32, MTU), text_len, one
-    cdef uint32_t what = chance_below(c, 12), spare
+    cdef uint32_t what = chance_below(c, 256), n = 1, i, len = 0, inner_len, text_len, spare
     cdef Flow *flow = &b.flows[chance_below(c, FLOWS)]
-    if b.session_count == 0:
+    if b.world.session_count == 0:
         return 0
-    b.clean = chance_one_in(c, 3)
-    sessions[0] = some_session(b)
-    sessions[1] = some_session(b) if chance_one_in(c, 6) else sessions[0]
-    if what > 3:
-        n = 2 + chance_below(c, 1 << (1 + what // 2 + 2 * b.clean))
-    if b.flood or what == 11 and chance_one_in(c, 8):
+    b.clean = what & 3 != 3
+    sessions[0] = chance_below(c, b.world.session_count)
+    sessions[1] = chance_below(c, b.world.session_count) if what >= 240 else sessions[0]
+    inner_len = min(chance_short_len(c, MTU), <uint32_t>UDP_MAX - 32)
+    if what & 12 == 8:
+        n = 2 + chance_below(c, 16)
+    elif what & 12 == 12:
+        n = 2 + chance_below(c, 256)
+    if b.flood:
         n = UDP_MAX
-        if b.flood:
-            inner_len = chance_below(c, 41) if chance_one_in(c, 4) else 0
-    elif n > 1 and not chance_one_in(c, 4):
-        inner_len = 28 + chance_below(c, 1392) if chance_one_in(c, 2) else 21 + chance_below(c, 100)
-    text_len = inner_len if chance_one_in(c, 4) else (inner_len + 15) & ~<uint32_t>15
-    if inner_len and chance_one_in(c, 8):
+        inner_len = 40 if what & 16 else 0
+    text_len = inner_len if what & 32 else (inner_len + 15) & ~<uint32_t>15
+    if inner_len and what & 192 == 192:
         text_len = inner_len + chance_below(c, 40)
     text_len = min(text_len, <uint32_t>UDP_MAX - 32)
+    spare = chance_below(c, text_len + 1) if what & 192 == 64 else 0    # that the last one is shorter
     for i in range(n):
-        if len + text_len + 32 > UDP_MAX:
+        if len + text_len + 32 > UDP_MAX or (i and not may_have(b, text_len)):
             n = i
             break
-        spare = chance_below(c, text_len + 1) if i + 1 == n and chance_one_in(c, 2) else 0
-        if not b.clean and chance_one_in(c, 40):
-            flow = &b.flows[chance_below(c, FLOWS)]
-        one = datagram(b, data + len, sessions[i & 1], flow, inner_len - min(spare, inner_len), text_len - spare)
-        len += one
-    if n > 1 or chance_one_in(c, 8):
+        if i + 1 < n:
+            len += datagram(b, data + len, sessions[i & 1], flow, inner_len, text_len)
+        else:
+            len += datagram(b, data + len, sessions[i & 1], flow, inner_len - min(spare, inner_len), text_len - spare)
+    if n > 1 or what == 0:
         stride[0] = text_len + 32
     return len
 
 
-cdef uint32_t some_session(Harness *b) noexcept nogil:
-    """Most often one of the last, and one that can still be used."""
-    cdef Chance *c = &b.chance
-    cdef uint32_t _try, index = 0
-    for _try in range(8):
-        index = chance_below(c, b.session_count)
-        if b.session_count > 8 and not chance_one_in(c, 3):
-            index = b.session_count - 1 - chance_below(c, 8)
-        if (b.sessions[index].keypair != NULL and b.sessions[index].next_counter < REJECT_AFTER_MESSAGES
-                or chance_one_in(c, 16)):
-            break
-    return index
+cdef bint may_have(Harness *b, uint32_t text_len) noexcept nogil:
+    """Whether the input may have one more datagram."""
+    if b.datagrams_left == 0 or b.bytes_left < text_len:
+        return False
+    b.datagrams_left -= 1
+    b.bytes_left -= text_len
+    return True
 
 
 cdef uint32_t datagram(Harness *b, uint8_t *at, uint32_t index, Flow *flow, uint32_t inner_len,
                        uint32_t text_len) noexcept nogil:
+    """`clean` messages take no byte of the input for a datagram, others at least one."""
     cdef Chance *c = &b.chance
-    cdef Session *session = &b.sessions[index]
+    cdef Session *session = &b.world.sessions[index]
     cdef TransportHeader *header = <TransportHeader *>at
     cdef uint64_t counter = session.next_counter
-    cdef uint32_t what = chance_below(c, 240) if not b.clean else 240
-    if what < 12:
-        counter -= 1 + chance_below(c, 12)                          # again, or late
-    elif what < 24:
-        counter += chance_below(c, 12)                              # leaves a gap
-    elif what < 30:
-        counter -= REPLAY_WINDOW - 3 + chance_below(c, 6)
+    cdef uint32_t what = chance_below(c, 64) if not b.clean else 0
+    if what < 32:
+        pass
     elif what < 36:
-        counter += <uint64_t>1 << chance_below(c, 16)
-    elif what == 36 and chance_one_in(c, 16):
+        counter -= 1 + chance_below(c, 12)                          # again, or late
+    elif what < 40:
+        counter += chance_below(c, 80)                              # leaves a gap
+    elif what < 43:
+        counter -= REPLAY_WINDOW - 3 + chance_below(c, 8)
+    elif what < 46:
+        counter += <uint64_t>1 << chance_below(c, 17)
+    elif what == 46:
         counter = REJECT_AFTER_MESSAGES + 2 - chance_below(c, 6)
-    if what == 240 or counter - session.next_counter <= 1 << 16:
+    if counter - session.next_counter <= 1 << 16:
         session.next_counter = counter + 1
     memset(header, 0, sizeof(TransportHeader))
     header.type = 4
     header.receiver_index = FIRST_INDEX + index
     header.counter = counter
-    inner(b, at + WG_HEADER_LEN, session.peer, flow, inner_len, text_len)
+    inner(b, at + WG_HEADER_LEN, session.peer, flow, inner_len, text_len, what)
     need(evp_seal(session.seal, counter, at + WG_HEADER_LEN, text_len), b"sealing failed")
+    if what == 63:
+        at[chance_below(c, text_len + 32)] ^= <uint8_t>1 << chance_below(c, 8)
     return text_len + WG_HEADER_LEN + TAG_LEN
 
 
-cdef void inner(Harness *b, uint8_t *text, uint32_t peer, Flow *flow, uint32_t len, uint32_t text_len) noexcept nogil:
+cdef void inner(Harness *b, uint8_t *text, uint32_t peer, Flow *flow, uint32_t len, uint32_t text_len,
+                uint32_t what) noexcept nogil:
     """Fills `text`: a packet of the flow, and padding; where that has no room, bytes that are none."""
     cdef Chance *c = &b.chance
     cdef uint32_t ip_len = ip_header_len(flow.version), l4_len = l4_header_len(flow.protocol)
@@ -109,41 +109,43 @@ cdef void inner(Harness *b, uint8_t *text, uint32_t peer, Flow *flow, uint32_t l
     cdef bint options = flow.options and flow.protocol == TRAFFIC_TCP and len >= ip_len + l4_len + 12
     len = min(len, <uint32_t>65535)
     if len < ip_len + l4_len:
-        chance_bytes(c, text, text_len)
+        memset(text, <int>flow.version << 4, text_len)
+        if what:
+            chance_bytes(c, text, min(text_len, <uint32_t>24))
         return
     memset(text + len, 0, text_len - len)
     b.number += 1
     make_packet(text, flow.version, flow.protocol, len, b.number, flow.seq)
     peer_address(text + (12 if flow.version == 4 else 8), flow.version,
-                 peer if b.clean or not chance_one_in(c, 40) else chance_below(c, PEERS + 1), flow.host)
+                 peer if what != 47 else chance_below(c, PEERS + 1), flow.host)
     number_address(text + (16 if flow.version == 4 else 24), flow.version, flow.number)
     text[1] |= flow.tos << (0 if flow.version == 4 else 4)
     if flow.version == 4:
         put16(text + 4, flow.id)
-        text[6] = 0x40 if flow.step == 0 or not b.clean and chance_one_in(c, 200) else 0
+        text[6] = 0x40 if flow.step == 0 or what == 48 else 0
         flow.id += flow.step
     if options:
         l4[12] = 0x80
         memset(l4 + 20, 1, 12)
     if flow.protocol == TRAFFIC_TCP:
-        if chance_one_in(c, 24) and not b.clean:
+        if what == 49:
             l4[13] |= 8
-        if chance_one_in(c, 60) and not b.clean:
-            l4[13] = <uint8_t>chance_next(c)
-        if chance_one_in(c, 60) and not b.clean:
+        elif what == 50:
+            l4[13] = <uint8_t>chance_below(c, 256)
+        elif what == 51:
             l4[8 + chance_below(c, 12)] ^= 1
         flow.seq += len - ip_len - l4_len - (12 if options else 0)
-        if chance_one_in(c, 40) and not b.clean:
-            flow.seq += chance_below(c, 3)
+        if what == 52:
+            flow.seq += 1 + chance_below(c, 3)
     finish_packet(text, flow.version, flow.protocol, len)
-    if b.clean:
-        return
-    if chance_one_in(c, 40):
+    if what == 53:
         text[chance_below(c, ip_len + l4_len)] ^= <uint8_t>1 << chance_below(c, 8)
-    if flow.protocol == TRAFFIC_UDP and chance_one_in(c, 60):
+    elif what == 54 and flow.protocol == TRAFFIC_UDP:
         put16(l4 + 6, 0)
-    if chance_one_in(c, 24):
+    elif what == 55 or what == 56:
         odd(b, text, flow.version, text_len)
+    elif what == 57:
+        chance_bytes(c, text, min(text_len, <uint32_t>60))
 
 
 cdef void odd(Harness *b, uint8_t *text, int version, uint32_t text_len) noexcept nogil:
@@ -154,7 +156,7 @@ cdef void odd(Harness *b, uint8_t *text, int version, uint32_t text_len) noexcep
         put16(text + (2 if version == 4 else 4),
               text_len - (0 if version == 4 else 40) + 3 - chance_below(c, 6) if what else chance_below(c, 65536))
     elif what == 3:
-        text[0] = <uint8_t>((version << 4 if chance_one_in(c, 2) else 0) | chance_below(c, 256))
+        text[0] = <uint8_t>(chance_below(c, 256))
     elif what == 4:
         put16(text + 6, chance_below(c, 65536))     # a fragment, or another protocol
     else:
@@ -163,17 +165,16 @@ cdef void odd(Harness *b, uint8_t *text, int version, uint32_t text_len) noexcep
 
 cdef uint32_t damaged(Harness *b, uint8_t *data, uint32_t len, uint32_t *stride) noexcept nogil:
     cdef Chance *c = &b.chance
-    cdef uint32_t what = chance_below(c, 7), _i
+    cdef uint32_t what = chance_below(c, 7)
     if what < 2 and len:
-        for _i in range(1 + chance_below(c, 3)):
-            data[chance_below(c, len)] ^= <uint8_t>1 << chance_below(c, 8)
+        data[chance_below(c, min(len, <uint32_t>256))] ^= <uint8_t>(1 + chance_below(c, 255))
     elif what == 2:
         return chance_below(c, len + 1)
     elif what == 3:
         return min(len, chance_below(c, 34))
     elif what == 4:
-        stride[0] = 1 if chance_one_in(c, 2) else 3
-        return min(len, <uint32_t>600)
+        stride[0] = 1 + chance_below(c, 40)
+        return min(len, 30 * stride[0])
     elif what == 5:
         stride[0] = len + chance_below(c, 3) * 40 + 1
     elif stride[0] > 2:
@@ -184,44 +185,50 @@ cdef uint32_t damaged(Harness *b, uint8_t *data, uint32_t len, uint32_t *stride)
 cdef uint32_t handshakes(Harness *b, uint8_t *data, const Endpoint *source, uint32_t *stride) noexcept nogil:
     """One, or some that GRO has merged."""
     cdef Chance *c = &b.chance
-    cdef uint32_t n = 1 if not chance_one_in(c, 6) else 1 + chance_below(c, 1 << (1 + chance_below(c, 8))), i, len
-    cdef uint32_t kind = 1 + chance_below(c, 3), index, peer
+    cdef uint32_t what = chance_below(c, 256), n = 1, i, len, kind = 1 + what % 3, index, peer = chance_below(c, PEERS)
     cdef uint8_t *message
     len = INITIATION_LEN if kind == 1 else RESPONSE_LEN if kind == 2 else COOKIE_REPLY_LEN
+    if what >= 208:
+        n = 2 + chance_below(c, 8)
+        if b.heavy:
+            n = 2 + chance_below(c, 400)
     for i in range(n):
+        if i and not may_have(b, len):
+            n = i
+            break
         message = data + i * len
-        peer = chance_below(c, PEERS)
-        chance_bytes(c, message, len)
+        memset(message, <int>(what + i), len)
         memset(message, 0, 4)
         message[0] = <uint8_t>kind
+        b.number += 1
+        memcpy(message + 4, &b.number, 4)       # no other message has its sender's index
         index = b.handshakes[peer]
-        if chance_one_in(c, 4) and b.session_count:
-            index = FIRST_INDEX + chance_below(c, b.session_count)
-        if kind != 1 and not chance_one_in(c, 6):
+        if what & 24 == 24 and b.world.session_count:
+            index = FIRST_INDEX + chance_below(c, b.world.session_count)
+        if kind != 1 and what & 96 != 96:
             memcpy(message + (8 if kind == 2 else 4), &index, 4)
         if kind != 3:
-            write_macs(b, message, len, source)
-        elif b.peers[peer] != NULL and not chance_one_in(c, 3):
+            write_macs(b, message, len, source, what)
+        elif b.world.peers[peer] != NULL and what & 4 == 0:
             # What answers the last message to the peer, if there is one.
-            memcpy(message + 4, &b.peers[peer].sent_index, 4)
-            xchacha_seal(b.peers[peer].cookie_key, message + 8, message, COOKIE_LEN, b.peers[peer].sent_mac1, MAC_LEN,
-                         message + 8 + XNONCE_LEN)
-    if n > 1 or chance_one_in(c, 8):
+            memcpy(message + 4, &b.world.peers[peer].sent_index, 4)
+            xchacha_seal(b.world.peers[peer].cookie_key, message + 8, message, COOKIE_LEN,
+                         b.world.peers[peer].sent_mac1, MAC_LEN, message + 8 + XNONCE_LEN)
+    if n > 1 or what == 0:
         stride[0] = len
-    if chance_one_in(c, 12):
+    if what == 255:
         return n * len - chance_below(c, len)
     return n * len
 
 
-cdef void write_macs(Harness *b, uint8_t *message, uint32_t len, const Endpoint *source) noexcept nogil:
-    cdef Chance *c = &b.chance
+cdef void write_macs(Harness *b, uint8_t *message, uint32_t len, const Endpoint *source, uint32_t what) noexcept nogil:
     cdef uint8_t cookie[COOKIE_LEN]
     cdef uint8_t state[BLAKE2S_STATE_LEN]
-    if chance_one_in(c, 5):
+    if what & 15 == 15:
         return
     blake2s_mac(b.mac1_state, message, len - 2 * MAC_LEN, message + len - 2 * MAC_LEN)
-    if chance_one_in(c, 3):
+    if what & 128 == 0:
         memset(message + len - MAC_LEN, 0, MAC_LEN)
-    elif chance_one_in(c, 2) and make_cookie(&b.dp.macs, source, kernel.now_ns, cookie):
+    elif make_cookie(&b.world.dp.macs, source, kernel.now_ns, cookie):
         blake2s_key(state, cookie, COOKIE_LEN)
         blake2s_mac(state, message, len - MAC_LEN, message + len - MAC_LEN)

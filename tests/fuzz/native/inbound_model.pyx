@@ -5,7 +5,6 @@
 Each datagram is opened by libcrypto before the thread has it, and judged by the rules of the paper.
 """
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memmove
 
 from pywg.dataplane.crypto.blake2s cimport blake2s_mac
@@ -22,7 +21,7 @@ from pywg.dataplane.wire.wireguard cimport TRANSPORT_MIN_LEN, WG_HEADER_LEN, Tra
 from tests.fuzz.native.common cimport FIRST_INDEX, PEERS, Session, need, need_equal
 from tests.fuzz.native.harness cimport Superframe, decapsulated, get16, kernel, packet_is, same_flow, superframe_piece
 from tests.fuzz.native.harness cimport superframe_read
-from tests.fuzz.native.inbound_state cimport ASKERS, PENDING, SEEN, Asker, Harness, Pending, Seen
+from tests.fuzz.native.inbound_state cimport ASKERS, PENDING, SEEN, STORE, Asker, Harness, Pending, Seen
 
 
 cdef void judge_message(Harness *b, const uint8_t *data, uint32_t len, uint32_t stride, uint8_t tos, bint truncated,
@@ -38,7 +37,6 @@ cdef void judge_message(Harness *b, const uint8_t *data, uint32_t len, uint32_t 
         one = min(stride, len - at)
         due(&b.expected.rx_datagrams)
         judge(b, data + at, one, tos, source)
-        b.datagrams += 1
         at += one
 
 
@@ -63,7 +61,7 @@ cdef void judge_handshake(Harness *b, const uint8_t *message, uint32_t len) noex
     cdef bint known = len == INITIATION_LEN
     memcpy(&index, message + 8, 4)
     for i in range(<uint32_t>PEERS):
-        if b.peers[i] != NULL and b.handshakes[i] == index:
+        if b.world.peers[i] != NULL and b.handshakes[i] == index:
             known = True
     if not known:
         due(&b.expected.rx_unknown_index)
@@ -86,10 +84,10 @@ cdef void judge_transport(Harness *b, const uint8_t *datagram, uint32_t len, uin
     cdef uint32_t index, text_len = len - WG_HEADER_LEN - TAG_LEN
     memcpy(&header, datagram, sizeof(header))
     index = header.receiver_index - FIRST_INDEX
-    if index >= b.session_count or b.sessions[index].keypair == NULL:
+    if index >= b.world.session_count or b.world.sessions[index].keypair == NULL:
         due(&b.expected.rx_unknown_index)
         return
-    session = &b.sessions[index]
+    session = &b.world.sessions[index]
     if kernel.now_ns - session.birth_ns >= 180 * SECOND_NS:
         due(&b.expected.rx_expired)
         return
@@ -147,23 +145,24 @@ cdef bint is_new(Harness *b, uint32_t index, uint64_t counter, uint64_t greatest
     cdef uint32_t at = seen_at(b, index, counter)
     if counter >= REJECT_AFTER_MESSAGES or (counter + 1 <= greatest and greatest - (counter + 1) > REPLAY_WINDOW):
         return False
-    return b.seen[at].session == 0 or b.seen[at].batch >= before
+    return b.seen[at].input != b.input or b.seen[at].batch >= before
 
 
 cdef uint32_t seen_at(Harness *b, uint32_t index, uint64_t counter) noexcept nogil:
     cdef uint32_t at = <uint32_t>(counter * 40503 + index * 7919)
     at &= SEEN - 1
-    while b.seen[at].session != 0 and (b.seen[at].session != index + 1 or b.seen[at].counter != counter):
+    while b.seen[at].input == b.input and (b.seen[at].session != index or b.seen[at].counter != counter):
         at = (at + 1) & (SEEN - 1)
     return at
 
 
 cdef void accept(Harness *b, uint32_t index, uint64_t counter) noexcept nogil:
     cdef Seen *seen = &b.seen[seen_at(b, index, counter)]
-    seen.session = index + 1
+    seen.input = b.input
+    seen.session = index
     seen.counter = counter
     seen.batch = b.batch
-    b.sessions[index].greatest = max(b.sessions[index].greatest, counter + 1)
+    b.world.sessions[index].greatest = max(b.world.sessions[index].greatest, counter + 1)
 
 
 cdef void expect(Harness *b, const uint8_t *packet, uint32_t len) noexcept nogil:
@@ -172,19 +171,17 @@ cdef void expect(Harness *b, const uint8_t *packet, uint32_t len) noexcept nogil
         b.pending_count -= b.pending_first
         memmove(b.pending, b.pending + b.pending_first, b.pending_count * sizeof(Pending))
         b.pending_first = 0
-    need(b.pending_count < PENDING, b"the driver has no room")
+    need(b.pending_count < PENDING, b"the target has no room")
     pending = &b.pending[b.pending_count]
-    pending.packet = <uint8_t *>malloc(len)
-    need(pending.packet != NULL, b"no memory")
+    need(b.stored + len <= STORE, b"the target has no room")
+    pending.packet = b.store + b.stored
+    b.stored += len
     memcpy(pending.packet, packet, len)
     pending.len = len
     b.pending_count += 1
 
 
 cdef void forget_packets(Harness *b) noexcept nogil:
-    cdef uint32_t i
-    for i in range(b.pending_first, b.pending_count):
-        free(b.pending[i].packet)
     b.pending_first = b.pending_count = 0
 
 
@@ -194,7 +191,7 @@ cdef void arrive(Harness *b, const uint8_t *vnet, uint32_t vnet_len, const uint8
     cdef const char *wrong = superframe_read(&superframe, vnet, vnet_len, packet, len)
     cdef uint32_t i, one
     need(wrong == NULL, wrong)
-    need(superframe.pieces == 1 or b.dp.coalesce & (2 if vnet[1] == 5 else 1), b"merged, and may not be")
+    need(superframe.pieces == 1 or b.world.dp.coalesce & (2 if vnet[1] == 5 else 1), b"merged, and may not be")
     for i in range(superframe.pieces):
         one = superframe_piece(&superframe, i, b.piece)
         take(b, &superframe, one)
@@ -209,8 +206,6 @@ cdef void take(Harness *b, const Superframe *superframe, uint32_t len) noexcept 
         if pending.packet == NULL or not same_flow(pending.packet, pending.len, b.piece, len):
             continue
         need(packet_is(superframe, b.piece, len, pending.packet, pending.len), b"a packet is damaged or out of order")
-        b.arrived += 1
-        free(pending.packet)
         pending.packet = NULL
         while b.pending_first < b.pending_count and b.pending[b.pending_first].packet == NULL:
             b.pending_first += 1
@@ -219,12 +214,12 @@ cdef void take(Harness *b, const Superframe *superframe, uint32_t len) noexcept 
 
 
 cdef void check(Harness *b) noexcept nogil:
-    cdef const Counters *is_ = &b.dp.counters
+    cdef const Counters *is_ = &b.world.dp.counters
     cdef const Counters *should = &b.expected
     cdef uint64_t told
     cdef Session *session
     cdef uint32_t i
-    if b.dp.tun_fd < 0:
+    if b.world.dp.tun_fd < 0:
         forget_packets(b)
     need(b.pending_first == b.pending_count, b"a packet has not arrived")
     b.pending_first = b.pending_count = 0
@@ -242,7 +237,7 @@ cdef void check(Harness *b) noexcept nogil:
     need_equal(is_.rx_keepalives, should.rx_keepalives, b"keepalives")
     need_equal(is_.rx_packets, should.rx_packets, b"packets")
     need_equal(is_.rx_tun_writes, should.rx_tun_writes, b"TUN writes")
-    if b.dp.tun_fd < 0:     # frames that nobody has seen
+    if b.world.dp.tun_fd < 0:     # frames that nobody has seen
         b.expected.rx_tun_error = is_.rx_tun_error
     need_equal(is_.rx_tun_error, should.rx_tun_error, b"TUN errors")
     need_equal(is_.tx_cookie_replies, should.tx_cookie_replies, b"cookie replies")
@@ -255,17 +250,17 @@ cdef void check(Harness *b) noexcept nogil:
     told -= should.rx_unknown_index + should.rx_queue_full
     need_equal(told, b.admitted, b"handshake messages")
     for i in range(<uint32_t>PEERS):
-        if b.peers[i] != NULL:
-            need_equal(b.peers[i].rx_bytes, b.rx_bytes[i], b"bytes of a peer")
-            need(memcmp(&b.peers[i].endpoint, &b.endpoints[i], sizeof(Endpoint)) == 0, b"an endpoint")
-    for i in range(b.session_count):
-        session = &b.sessions[i]
+        if b.world.peers[i] != NULL:
+            need_equal(b.world.peers[i].rx_bytes, b.rx_bytes[i], b"bytes of a peer")
+            need(memcmp(&b.world.peers[i].endpoint, &b.endpoints[i], sizeof(Endpoint)) == 0, b"an endpoint")
+    for i in range(b.world.session_count):
+        session = &b.world.sessions[i]
         if session.keypair == NULL:
             continue
-        if b.peers[session.peer].next == session.keypair:
+        if b.world.peers[session.peer].next == session.keypair:
             need(session.greatest == 0, b"a keypair that was confirmed is still the next one")
-        if b.peers[session.peer].sending == session.keypair:
+        if b.world.peers[session.peer].sending == session.keypair:
             need(session.greatest != 0 and session.may_send, b"sending with a keypair that was not confirmed")
-    if b.dp.events.loaded_until_ns == 0:
+    if b.world.dp.events.loaded_until_ns == 0:
         need_equal(is_.rx_under_load + is_.rx_source_limited + is_.tx_cookie_replies, 0,
                    b"messages held back without load")

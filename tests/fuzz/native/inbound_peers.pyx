@@ -1,14 +1,13 @@
 # distutils: libraries = crypto
 # cython: language_level=3, cdivision=True, wraparound=False, boundscheck=False
 """The control plane of what is received: peers, handshakes, sessions, offloads, and what the threads tell it."""
-from libc.stdint cimport uint16_t, uint32_t, uint8_t
+from libc.stdint cimport uint32_t, uint8_t
 from libc.string cimport memcmp, memcpy, memset
 
 from pywg.dataplane.crypto.blake2s cimport blake2s_mac
 from pywg.dataplane.receive.admit cimport note_sent
 from pywg.dataplane.receive.deliver cimport delivery_renew
 from pywg.dataplane.state.events cimport Message, events_drop_message, events_next_message, events_rearm, events_take
-from pywg.dataplane.state.peer cimport Keypair
 from pywg.dataplane.state.peers cimport handshake_open, keypair_publish
 from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.wire.endpoint cimport Endpoint
@@ -16,13 +15,16 @@ from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
 from pywg.dataplane.wire.wireguard cimport COOKIE_REPLY_LEN, INITIATION_LEN, MAC_LEN, RESPONSE_LEN, TransportHeader
 
 from tests.fuzz.native.common cimport Session, make_peer, make_session, need
-from tests.fuzz.native.harness cimport TRAFFIC_RAW, TRAFFIC_TCP, TRAFFIC_UDP, Chance, chance_below, chance_bytes
-from tests.fuzz.native.harness cimport chance_next, chance_one_in, kernel
-from tests.fuzz.native.inbound_state cimport FLOWS, HANDSHAKE_INDEX, SESSIONS, Flow, Harness
+from tests.fuzz.native.harness cimport TRAFFIC_RAW, TRAFFIC_TCP, TRAFFIC_UDP, Chance, chance_below, chance_next, kernel
+from tests.fuzz.native.inbound_state cimport FLOWS, HANDSHAKE_INDEX, Flow, Harness
 
 
 cdef void add_peer(Harness *b, uint32_t i) noexcept nogil:
-    b.peers[i] = make_peer(b.dp, i)
+    make_peer(&b.world, i)
+    begin_peer(b, i)
+
+
+cdef void begin_peer(Harness *b, uint32_t i) noexcept nogil:
     b.rx_bytes[i] = 0
     memset(&b.endpoints[i], 0, sizeof(Endpoint))
     begin_handshake(b, i)
@@ -31,56 +33,65 @@ cdef void add_peer(Harness *b, uint32_t i) noexcept nogil:
 cdef void begin_handshake(Harness *b, uint32_t i) noexcept nogil:
     b.handshake_count += 1
     b.handshakes[i] = HANDSHAKE_INDEX + b.handshake_count
-    need(handshake_open(b.dp, b.peers[i], b.handshakes[i]) == 0, b"no memory")
-    chance_bytes(&b.chance, b.peers[i].cookie_key, 32)
-    chance_bytes(&b.chance, b.scratch, INITIATION_LEN)
+    need(handshake_open(b.world.dp, b.world.peers[i], b.handshakes[i]) == 0, b"no memory")
+    memset(b.world.peers[i].cookie_key, <int>b.handshake_count, 32)
+    memset(b.scratch, <int>b.handshake_count, INITIATION_LEN)
     memcpy(b.scratch + 4, &b.handshakes[i], 4)
-    note_sent(b.peers[i], b.scratch, INITIATION_LEN)
+    note_sent(b.world.peers[i], b.scratch, INITIATION_LEN)
 
 
-cdef void begin_session(Harness *b, uint32_t i, bint confirmed) noexcept nogil:
-    cdef Session *session = &b.sessions[b.session_count]
-    cdef Keypair *keypair
+cdef void begin_session(Harness *b, uint32_t i, bint confirmed, bint odd) noexcept nogil:
+    cdef Session *session = make_session(&b.world, i, confirmed)
     cdef Chance *c = &b.chance
-    cdef uint32_t k
-    if b.session_count == SESSIONS or b.peers[i] == NULL:
+    cdef uint32_t k, what
+    if session == NULL:
         return
-    keypair = make_session(c, b.peers[i], session, b.session_count, confirmed)
     session.birth_ns = kernel.now_ns
-    if chance_one_in(c, 8):
-        session.birth_ns -= chance_below(c, 190) * SECOND_NS
-    keypair.birth_ns = session.birth_ns
-    if chance_one_in(c, 4):
-        session.next_counter = chance_next(c) >> chance_below(c, 64)
-    if chance_one_in(c, 16):
-        session.next_counter = REJECT_AFTER_MESSAGES - chance_below(c, 200)
-    for k in range(b.session_count):
-        if b.sessions[k].peer == i and b.sessions[k].greatest == 0:
-            b.sessions[k].may_send = False
+    if odd:
+        what = chance_below(c, 8)
+        if what & 1:
+            session.birth_ns -= chance_below(c, 190) * SECOND_NS
+        if what & 2:
+            session.next_counter = chance_next(c) >> chance_below(c, 64)
+        if what & 4:
+            session.next_counter = REJECT_AFTER_MESSAGES - chance_below(c, 200)
+    session.keypair.birth_ns = session.birth_ns
+    for k in range(b.world.session_count - 1):
+        if b.world.sessions[k].peer == i and b.world.sessions[k].greatest == 0:
+            b.world.sessions[k].may_send = False
     session.may_send = not confirmed
-    need(keypair_publish(b.dp, keypair, confirmed) == 0, b"no memory")
-    b.session_count += 1
+    need(keypair_publish(b.world.dp, session.keypair, confirmed) == 0, b"no memory")
+
+
+cdef void first_flow(Flow *flow, uint32_t i) noexcept nogil:
+    """The flow of that number, at the beginning of an input."""
+    flow.version = 4 if i & 1 == 0 else 6
+    flow.protocol = TRAFFIC_RAW if i & 6 == 6 else TRAFFIC_TCP if i & 2 == 0 else TRAFFIC_UDP
+    flow.number = i // 2
+    flow.host = i & 1
+    flow.seq = 0xFFFF0000
+    flow.id = 0xFFF0
+    flow.step = i & 4 == 0
+    flow.options = i & 8 != 0
+    flow.tos = 0
 
 
 cdef void renew_flow(Harness *b, Flow *flow) noexcept nogil:
-    cdef Chance *c = &b.chance
-    flow.version = 4 if chance_one_in(c, 2) else 6
-    flow.protocol = TRAFFIC_RAW if chance_one_in(c, 8) else TRAFFIC_TCP if chance_one_in(c, 2) else TRAFFIC_UDP
-    flow.number = chance_below(c, FLOWS)
-    flow.host = chance_below(c, 3)
-    flow.seq = <uint32_t>chance_next(c)
-    flow.id = <uint16_t>chance_next(c)
-    flow.step = 1 if chance_one_in(c, 2) else 0
-    flow.options = chance_one_in(c, 2)
-    flow.tos = <uint8_t>chance_below(c, 4)
+    cdef uint32_t what = chance_below(&b.chance, 256)
+    first_flow(flow, what % FLOWS)
+    flow.tos = what >> 5 & 3
+    flow.seq = <uint32_t>chance_below(&b.chance, 256) * 0x01010101
+    flow.number = chance_below(&b.chance, FLOWS)
 
 
-cdef void choose_offloads(Harness *b) noexcept nogil:
-    cdef int[3] lens
-    lens = [10, 12, 0]
-    b.dp.vnet_hdr_len = lens[chance_below(&b.chance, 3)] if chance_one_in(&b.chance, 2) else 10
-    b.dp.coalesce = <uint8_t>chance_below(&b.chance, 4) if chance_one_in(&b.chance, 2) else 3
-    need(delivery_renew(&b.receive_path.delivery, b.dp.vnet_hdr_len) == 0, b"no memory")
+cdef void choose_offloads(Harness *b, uint32_t what) noexcept nogil:
+    """0: those of a usual kernel."""
+    cdef int[4] lens
+    lens = [10, 12, 0, 10]
+    b.world.dp.vnet_hdr_len = lens[what & 3]
+    b.world.dp.coalesce = <uint8_t>(3 - (what >> 2 & 3))
+    if b.receive_path.delivery.coalescer.vnet_hdr_len != b.world.dp.vnet_hdr_len:
+        need(delivery_renew(&b.receive_path.delivery, b.world.dp.vnet_hdr_len) == 0, b"no memory")
 
 
 cdef void hear(Harness *b) noexcept nogil:
@@ -88,19 +99,19 @@ cdef void hear(Harness *b) noexcept nogil:
     cdef Message *message
     cdef uint32_t events, index
     cdef uint8_t digest[MAC_LEN]
-    events_rearm(&b.dp.events)
-    while events_take(&b.dp.events, &events, &index) != NULL:
+    events_rearm(&b.world.dp.events)
+    while events_take(&b.world.dp.events, &events, &index) != NULL:
         need(events != 0, b"an event of nothing")
     while True:
-        message = events_next_message(&b.dp.events)
+        message = events_next_message(&b.world.dp.events)
         if message == NULL:
             return
         if message.len == COOKIE_REPLY_LEN:
             index = (<TransportHeader *>message.data).receiver_index - HANDSHAKE_INDEX
             need(message.data[0] == 3 and index <= b.handshake_count, b"a cookie reply to nobody")
-            events_drop_message(&b.dp.events)
+            events_drop_message(&b.world.dp.events)
             continue
         need(message.len == INITIATION_LEN or message.len == RESPONSE_LEN, b"a message of that length")
         blake2s_mac(b.mac1_state, message.data, message.len - 2 * MAC_LEN, digest)
         need(memcmp(digest, message.data + message.len - 2 * MAC_LEN, MAC_LEN) == 0, b"a message without MAC1")
-        events_drop_message(&b.dp.events)
+        events_drop_message(&b.world.dp.events)

@@ -1,27 +1,27 @@
-"""The state of a case of the inbound driver."""
+"""The state of the inbound target."""
 from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 
-from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
 from pywg.dataplane.crypto.blake2s cimport BLAKE2S_STATE_LEN
 from pywg.dataplane.receive.receive cimport ReceivePath
 from pywg.dataplane.state.counters cimport Counters
-from pywg.dataplane.state.dataplane cimport Dataplane
-from pywg.dataplane.state.peer cimport Peer
 from pywg.dataplane.threads.threads cimport Threads
 from pywg.dataplane.wire.endpoint cimport Endpoint
 from pywg.dataplane.wire.wireguard cimport MAC_LEN
 
-from tests.fuzz.native.common cimport PEERS, Session
+from tests.fuzz.native.common cimport LAYOUTS, PEERS, World
 from tests.fuzz.native.harness cimport Chance
 
 cdef enum:
-    SESSIONS = 64
     FLOWS = 24                  # more than the coalescer keeps open
-    ROUNDS = 80                 # of a case, of the thread,
-    DATAGRAMS = 6000            # unless it has had so many
-    SEEN = 1 << 18
-    ASKERS = 1 << 12
-    PENDING = 1 << 17
+    # Of an input. One in sixteen inputs has more datagrams than a batch has room for; the others are fast.
+    FEW_DATAGRAMS = 60
+    FEW_BYTES = 12000
+    MANY_DATAGRAMS = 5000
+    MANY_BYTES = 500000
+    SEEN = 1 << 14
+    ASKERS = 1 << 8
+    PENDING = 1 << 13
+    STORE = 1 << 21             # bytes of the packets that are expected
     UDP_MAX = 65527             # with IPv6
     HANDSHAKE_INDEX = 0x9000
     MTU = 1420
@@ -40,9 +40,10 @@ cdef struct Flow:
 
 
 cdef struct Seen:
+    uint64_t input              # another one: the place is free
     uint64_t counter
     uint64_t batch
-    uint32_t session            # plus one; 0: the place is free
+    uint32_t session
 
 
 cdef struct Asker:              # a message that a cookie reply may answer
@@ -57,22 +58,22 @@ cdef struct Pending:
 
 cdef struct Harness:
     Chance chance
-    Dataplane *dp
+    World world
     Threads threads                 # of the receiving thread alone
-    ReceivePath *receive_path
-    AeadContexts helper
-    Peer *peers[PEERS]
+    ReceivePath *paths[LAYOUTS]
+    ReceivePath *paths_before[LAYOUTS]
+    ReceivePath *receive_path       # one of them
+    uint64_t input                  # its number
+    bint heavy                      # it may have many datagrams
+    uint32_t bytes_left
+    uint32_t datagrams_left
     Endpoint endpoints[PEERS]       # where the last packet that was right came from
     uint64_t rx_bytes[PEERS]
     uint32_t handshakes[PEERS]      # index in flight
     uint32_t handshake_count
-    Session sessions[SESSIONS]
-    uint32_t session_count
     Flow flows[FLOWS]
     uint32_t number                 # of the last packet
-    int rounds
     uint64_t batch                  # one receive
-    uint64_t datagrams
     uint32_t added                  # datagrams in this batch
     bint filtered                   # replays of earlier batches don't get into this one
     bint failing                    # sockets and TUN
@@ -85,7 +86,8 @@ cdef struct Harness:
     Seen *seen
     Pending *pending
     uint32_t pending_first, pending_count
-    uint64_t arrived
+    uint8_t *store
+    uint32_t stored
     uint8_t mac1_state[BLAKE2S_STATE_LEN]
     uint8_t *scratch
     uint8_t *frame

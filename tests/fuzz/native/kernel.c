@@ -2,6 +2,7 @@
 #include "kernel.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,6 +20,16 @@ static long answer(long result)
 static int is_udp(int fd)
 {
     return fd == KERNEL_UDP4 || fd == KERNEL_UDP6;
+}
+
+/* For the tests of the targets: as if the data plane had damaged what it sends, or what it has received. */
+static void damage(struct mmsghdr *messages, int count)
+{
+    static int wanted = -1;
+    if (wanted < 0)
+        wanted = getenv("PYWG_FUZZ_DAMAGE") != NULL;
+    if (wanted && count > 0 && messages[0].msg_hdr.msg_iov->iov_len)
+        ((uint8_t *)messages[0].msg_hdr.msg_iov->iov_base)[0] ^= 0x40;
 }
 
 ssize_t read(int fd, void *to, size_t room)
@@ -45,15 +56,20 @@ ssize_t writev(int fd, const struct iovec *iov, int count)
 
 int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags)
 {
-    if (is_udp(fd))
+    if (is_udp(fd)) {
+        damage(messages, (int)count);
         return (int)answer(kernel.send(kernel.driver, fd, messages, count));
+    }
     return (int)syscall(SYS_sendmmsg, fd, messages, count, flags);
 }
 
 int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
 {
-    if (is_udp(fd))
-        return (int)answer(kernel.receive(kernel.driver, fd, messages, count));
+    if (is_udp(fd)) {
+        const int received = (int)answer(kernel.receive(kernel.driver, fd, messages, count));
+        damage(messages, received);
+        return received;
+    }
     return (int)syscall(SYS_recvmmsg, fd, messages, count, flags, timeout);
 }
 

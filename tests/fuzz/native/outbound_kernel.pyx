@@ -1,9 +1,9 @@
 # distutils: libraries = crypto
 # cython: language_level=3, cdivision=True, wraparound=False, boundscheck=False
 """The kernel's side of what is sent, and the peers: each datagram has to hold what was read, undamaged, in order."""
-from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENETUNREACH, ENOBUFS, EPERM
+from libc.errno cimport EAGAIN, EBADFD, EINTR, EINVAL, EIO, EMSGSIZE, ENETUNREACH, ENOBUFS, ENODEV, EPERM
 from libc.stdint cimport uint16_t, uint32_t, uint8_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from pywg.dataplane.crypto.evp cimport evp_open
 from pywg.dataplane.send.seal cimport READ_MAX
@@ -13,47 +13,81 @@ from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
 from pywg.dataplane.wire.virtio cimport VnetHdr
 from pywg.dataplane.wire.wireguard cimport TAG_LEN, WG_HEADER_LEN, TransportHeader
 
-from tests.fuzz.native.common cimport FIRST_INDEX, PEERS, Session, need
-from tests.fuzz.native.harness cimport KERNEL_UDP4, chance_below, chance_one_in, marked_len
+from tests.fuzz.native.common cimport FIRST_INDEX, Session, need
+from tests.fuzz.native.harness cimport KERNEL_UDP4, chance_below, get16, is_in_place, marked_len, sum16
 from tests.fuzz.native.outbound_frames cimport marked_frame, planned_frame, wild_frame
 from tests.fuzz.native.outbound_peers cimport confirm
-from tests.fuzz.native.outbound_state cimport FULL, HEALTHY, UDP_MAX, Harness, Planned
+from tests.fuzz.native.outbound_state cimport FULL, HEALTHY, SEQ_STEP, UDP_MAX, Harness, Planned
 
 
 cdef ssize_t tun_read(void *driver, uint8_t *to, size_t room) noexcept nogil:
     cdef Harness *b = <Harness *>driver
-    cdef uint32_t vnet_len = <uint32_t>b.dp.vnet_hdr_len
-    need(room == READ_MAX, b"a read of another length")
-    if b.frames_left == 0:
-        return -EAGAIN
+    cdef uint32_t vnet_len = <uint32_t>b.world.dp.vnet_hdr_len, what = 0
     cdef Planned *planned = &b.plan.frames[b.plan.at] if b.plan.at < b.plan.count else NULL
+    cdef ssize_t len
+    need(room == READ_MAX, b"a read of another length")
+    if b.frames_left == 0 or b.frames >= b.frames_max:
+        return -EAGAIN
     if planned != NULL and planned.len == 0:
         b.plan.at += 1
         return -EAGAIN
-    if chance_one_in(&b.chance, 150 if planned == NULL else 2000):
-        return -EINTR if chance_one_in(&b.chance, 2) else -EIO
+    if planned == NULL and b.repeated == 0:
+        what = chance_below(&b.chance, 64)
+        if what >= 60:
+            return read_error(b, what)
     b.frames_left -= 1
     b.frames += 1
     b.until_confirmed -= 1
     if b.until_confirmed == 0:
-        confirm(b.peers[b.burst_peer])
-    elif chance_one_in(&b.chance, 100):
-        confirm(b.peers[chance_below(&b.chance, PEERS)])
+        confirm(b.world.peers[b.burst_peer])
+    elif what >= 56:
+        confirm(b.world.peers[what & 3])
     memset(to, 0, vnet_len)
     if planned != NULL:
         b.plan.at += 1
-        return vnet_len + planned_frame(b, planned, <VnetHdr *>to, to + vnet_len)
-    if chance_one_in(&b.chance, 12):
-        return wild_frame(b, to, vnet_len)
-    return vnet_len + marked_frame(b, <VnetHdr *>to, to + vnet_len, vnet_len != 0)
+        len = vnet_len + planned_frame(b, planned, <VnetHdr *>to, to + vnet_len)
+    elif what >= 44 and what < 56:
+        len = wild_frame(b, to, vnet_len)
+    else:
+        len = vnet_len + marked_frame(b, <VnetHdr *>to, to + vnet_len, vnet_len != 0)
+    if len == 0:
+        b.frames -= 1       # the end of the file
+    return len
+
+
+cdef int read_error(Harness *b, uint32_t what) noexcept nogil:
+    cdef int[4] errors
+    if what == 60:
+        return -EINTR
+    if what == 61:
+        return -EAGAIN      # the TUN has been empty for a moment
+    errors = [EIO, EIO, ENODEV, EBADFD]
+    return -errors[chance_below(&b.chance, 4)]
 
 
 cdef ssize_t tun_write(void *driver, const iovec *iov, int count) noexcept nogil:
     """An answer to a packet that no peer takes."""
     cdef Harness *b = <Harness *>driver
-    need(count == 1 and iov.iov_len > <size_t>b.dp.vnet_hdr_len and iov.iov_len <= 1280 + 12, b"an ICMP of that length")
-    memcpy(b.scratch, iov.iov_base, iov.iov_len)
-    return -EAGAIN if chance_one_in(&b.chance, 8) else <ssize_t>iov.iov_len
+    cdef uint32_t vnet_len = <uint32_t>b.world.dp.vnet_hdr_len, i
+    need(count == 1 and iov.iov_len > vnet_len and iov.iov_len <= 1280 + vnet_len, b"an ICMP of that length")
+    for i in range(vnet_len):
+        need((<uint8_t *>iov.iov_base)[i] == 0, b"an ICMP with a virtio header")
+    need(icmp_is_right(<uint8_t *>iov.iov_base + vnet_len, <uint32_t>iov.iov_len - vnet_len), b"a damaged ICMP")
+    return -EAGAIN if b.mood == FULL else <ssize_t>iov.iov_len
+
+
+cdef bint icmp_is_right(const uint8_t *packet, uint32_t len) noexcept nogil:
+    """A destination unreachable about a packet to its source; all lengths and checksums hold."""
+    cdef const uint8_t *inner = packet + (28 if packet[0] == 0x45 else 48)
+    if packet[0] == 0x45:
+        return (len <= 576 and get16(packet + 2) == len and packet[9] == 1 and sum16(packet, 20, 0) == 0xffff
+                and packet[20] == 3 and sum16(packet + 20, len - 20, 0) == 0xffff
+                and inner[0] >> 4 == 4 and memcmp(packet + 16, inner + 12, 4) == 0
+                and memcmp(packet + 12, inner + 16, 4) == 0)
+    return (packet[0] == 0x60 and get16(packet + 4) + 40 == len and packet[6] == 58 and packet[40] == 1
+            and sum16(packet + 40, len - 40, sum16(packet + 8, 32, 58 + len - 40)) == 0xffff
+            and inner[0] >> 4 == 6 and memcmp(packet + 24, inner + 8, 16) == 0
+            and memcmp(packet + 8, inner + 24, 16) == 0)
 
 
 cdef int send(void *driver, int fd, mmsghdr *messages, unsigned int count) noexcept nogil:
@@ -85,7 +119,7 @@ cdef int mood_says(Harness *b) noexcept nogil:
     if b.mood == FULL:
         return EAGAIN
     errors = [EAGAIN, EMSGSIZE, EIO, EINVAL, EPERM, ENOBUFS, EINTR, ENETUNREACH]
-    return errors[chance_below(&b.chance, 8)] if chance_one_in(&b.chance, 3) else 0
+    return errors[chance_below(&b.chance, 8)] if chance_below(&b.chance, 3) == 0 else 0
 
 
 cdef bint message_is_right(int fd, msghdr *message, uint32_t *stride) noexcept nogil:
@@ -128,8 +162,8 @@ cdef void open_datagram(Harness *b, uint8_t *datagram, uint32_t len) noexcept no
     cdef Session *session
     need(len >= WG_HEADER_LEN + TAG_LEN and header.type == 4, b"no transport message")
     index = header.receiver_index - FIRST_INDEX
-    need(index < b.session_count, b"an index of no session")
-    session = &b.sessions[index]
+    need(index < b.world.session_count, b"an index of no session")
+    session = &b.world.sessions[index]
     need(header.counter >= session.next_counter, b"a counter again")
     need(header.counter < REJECT_AFTER_MESSAGES, b"a counter past the limit")
     session.next_counter = header.counter + 1
@@ -143,5 +177,6 @@ cdef void open_datagram(Harness *b, uint8_t *datagram, uint32_t len) noexcept no
     for i in range(inner_len, text_len):
         need(text[i] == 0, b"padding that is not zero")
     need(text[17] == session.peer if text[0] >> 4 == 4 else text[24 + 7] == session.peer, b"another peer's packet")
+    need(is_in_place(text, inner_len, number, number * SEQ_STEP), b"a segment from another place")
     need(number >= b.arrived[session.peer], b"overtaken by a later packet")
     b.arrived[session.peer] = number

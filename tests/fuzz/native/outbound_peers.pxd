@@ -7,8 +7,7 @@ from tests.fuzz.native.outbound_state cimport Harness
 
 cdef void hold(Harness *b) noexcept nogil
 cdef void release(Harness *b) noexcept nogil
-cdef void add_peer(Harness *b, uint32_t i) noexcept nogil
-cdef void set_endpoint(Harness *b, Peer *peer) noexcept nogil
-cdef void begin_session(Harness *b, uint32_t i, bint confirmed) noexcept nogil
+cdef void set_endpoint(Harness *b, Peer *peer, uint32_t what) noexcept nogil
+cdef void begin_session(Harness *b, uint32_t i, bint confirmed, bint odd) noexcept nogil
 cdef void confirm(Peer *peer) noexcept nogil
 cdef void choose_offloads(Harness *b) noexcept nogil

@@ -1,12 +1,9 @@
-"""The state of a case of the outbound driver."""
+"""The state of the outbound target."""
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
-from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
 from pywg.dataplane.send.send cimport SendPath
-from pywg.dataplane.state.dataplane cimport Dataplane
-from pywg.dataplane.state.peer cimport Peer
 
-from tests.fuzz.native.common cimport PEERS, Session
+from tests.fuzz.native.common cimport LAYOUTS, PEERS, World
 from tests.fuzz.native.harness cimport Chance
 
 cdef extern from "plans.h" nogil:
@@ -25,33 +22,48 @@ cdef extern from "plans.h" nogil:
     void plan_end(Plan *p, Chance *c, const PlanTerms *t, bint offloads)
 
 cdef enum:
-    SESSIONS = 96
-    OPS = 96                # of a case
+    # Of an input's frames. One input in eight may fill a batch and what is staged twice; the others are fast.
+    FEW_BYTES = 12000
+    FEW_FRAMES = 40
+    MANY_BYTES = 600000
+    MANY_FRAMES = 800
     UDP_MAX = 65507
-    HEALTHY = 0             # moods of the sockets
+    SEQ_STEP = 0x01000193       # of TCP's numbers, from frame to frame
+    HEALTHY = 0                 # moods of the sockets
     FULL = 1
     FLAKY = 2
 
 
+cdef struct Frame:              # what the frames in the TUN have in common, until it is chosen anew
+    uint32_t peer
+    int version
+    int protocol
+    uint32_t len
+    int grows                   # by so many bytes, from frame to frame
+    bint unfinished             # the checksum
+    uint32_t gso_size           # 0: a packet
+    uint8_t tos
+
+
 cdef struct Harness:
     Chance chance
-    Dataplane *dp
-    SendPath *send_path
-    AeadContexts helper
-    Peer *peers[PEERS]              # the first gets what is damaged, and is not looked at
-    Session sessions[SESSIONS]
-    uint32_t session_count
+    World world
+    SendPath *paths[LAYOUTS]
+    SendPath paths_before[LAYOUTS]
+    SendPath *path                  # one of them
     uint32_t number                 # of the last frame
     uint32_t arrived[PEERS]         # the number of the last packet that arrived
     uint32_t frames_left            # in the TUN
-    int until_confirmed             # frames; then the burst's peer has a session
+    uint32_t repeated               # as many have what the last one had
+    Frame frame
+    bint heavy                      # many of both
+    uint32_t bytes_left             # of all frames
+    uint32_t frames_max
+    int until_confirmed             # frames; then the peer of the burst has a session
+    uint32_t burst_peer
     uint64_t frames, datagrams
     int mood
-    # What the frames of a burst have in common
-    uint32_t burst_peer
-    int burst_version
-    uint32_t[2] burst_lens          # one of the two; 0: each has another
-    bint giants                     # a few fill a buffer
     Plan plan                       # the frames that come first
     int plan_protocol               # of its superframes
+    int plan_version
     uint8_t *scratch

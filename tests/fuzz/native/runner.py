@@ -1,25 +1,27 @@
 """Runs targets in processes of their own: as long as is wanted, with one input again, or to merge the corpus.
 
-An input alone says what happens. Kept inputs stand in tests/fuzz/corpus/TARGET, those of this machine's runs and what
-was found in .cache.
+An input alone says what happens. tests/fuzz/fuzzer.py says where inputs are kept, and what was found.
 """
 
 import os
+import random
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from pywg._fastpath import available_aeads
-from tests.fuzz.native.builds import CHECKED, ONE_CIPHER, Build
-from tests.sanitizers import ROOT
+from tests.fuzz.fuzzer import FOUND, KEPT, LEARNT, ROOT, Fuzzer, libfuzzer
+from tests.fuzz.native.builds import CHECKED, ONE_CIPHER, TARGETS, Build
 
-CORPUS = ROOT / "tests" / "fuzz" / "corpus"
-OWN = ROOT / ".cache" / "fuzz" / "native"
-MAX_LEN = 1024  # of an input
-KEPT_LEN = 512  # of one that is kept
+CORPUS = ROOT / KEPT
+MEMORY_MB = 2048
+MAX_LEN = 192  # of an input: what an input does takes time
+KEPT_LEN = MAX_LEN  # of one that is kept
+FLAGS = (f"-max_len={MAX_LEN}", "-len_control=0", "-entropic_scale_per_exec_time=1")
 HANG_SECONDS = 120  # for one input, on a machine that is busy with something else
 STATUS = {70: "a hang", 71: "too much memory", 77: "a finding"}
 SHOWN = 6000
@@ -47,29 +49,48 @@ def aeads(target: str) -> list[str]:
     return sorted(available_aeads())[: 1 if target in ONE_CIPHER else None]
 
 
+def fuzzers() -> list[Fuzzer]:
+    """One for each target, with any of the ciphers; none where there is no clang."""
+    return [fuzzer(name) for name in TARGETS] if shutil.which("clang") else []
+
+
+def fuzzer(target: str) -> Fuzzer:
+    """The fuzzer of one target, under ASan and UBSan."""
+    backend = random.SystemRandom().choice(aeads(target))
+    command = (sys.executable, "-m", "tests.fuzz.native")
+    return libfuzzer(
+        target,
+        CHECKED.command(*_inside(CHECKED, target, backend, 0)),
+        options=FLAGS,
+        prepare=(*command, "--build"),
+        again=("python", "-m", "tests.fuzz.native", "--again"),
+        memory_mb=MEMORY_MB,
+    )
+
+
 def inputs(target: str) -> list[Path]:
     """The kept ones."""
     return sorted((CORPUS / target).glob("*"))
 
 
-def fuzz(build: Build, target: str, *, seconds: float, jobs: int = 1, first: int = 0, fresh: bool = False) -> Done:
+def fuzz(
+    build: Build, target: str, *, seconds: float, jobs: int = 1, first: int = 0, apart: Path | None = None
+) -> Done:
     """Looks for inputs that end a process, for so many CPU seconds of each job.
 
-    The jobs take the AEAD backends in turn, beginning with `first`. `fresh`: from the kept corpus alone.
+    The jobs take the AEAD backends in turn, beginning with `first`. `apart`: what is found comes there, and the kept
+    corpus alone is what it begins with.
     """
     with tempfile.TemporaryDirectory() as name:
-        own = Path(name) if fresh else OWN / target / "corpus"
-        found = OWN / target / "found"
+        own = Path(name) if apart else ROOT / LEARNT / target
+        found = apart or ROOT / FOUND / target
         for directory in (own, found, CORPUS / target):
             directory.mkdir(parents=True, exist_ok=True)
-        flags = (f"-max_len={MAX_LEN}", f"-timeout={HANG_SECONDS}", "-print_final_stats=1", "-len_control=0")
-        more = (f"-artifact_prefix={found}/", "-entropic_scale_per_exec_time=1")
+        flags = (*FLAGS, f"-timeout={HANG_SECONDS}", "-print_final_stats=1", f"-artifact_prefix={found}/")
         running = []
         for job in range(jobs):
             backend = aeads(target)[(first + job) % len(aeads(target))]
-            command = build.command(
-                *_inside(build, target, backend, seconds), *flags, *more, str(own), str(CORPUS / target)
-            )
+            command = build.command(*_inside(build, target, backend, seconds), *flags, str(own), str(CORPUS / target))
             running.append(_start(command, build))
         ended = [_end(process) for process in running]
     failures = [said for status, said, _ in ended if status != 0]
@@ -104,7 +125,7 @@ def merge(build: Build, target: str) -> tuple[int, int]:
         short = Path(name, "short")
         for directory in (merged, short):
             directory.mkdir()
-        for source in (*inputs(target), *(OWN / target / "corpus").glob("*")):
+        for source in (*inputs(target), *(ROOT / LEARNT / target).glob("*")):
             if source.stat().st_size <= KEPT_LEN:
                 shutil.copy2(source, short)
         command = build.command(*_inside(build, target, aeads(target)[0], 0))
@@ -152,5 +173,5 @@ def _told(build: Build, said: str) -> str:
     option = "" if build == CHECKED else " --fast"
     repeat = f"Again with: python -m tests.fuzz.native{option} --again {written[1]}\n" if written else "no input\n"
     begins = re.search(r"(==\d+==\s*ERROR|Assertion|runtime error|SUMMARY)", said)
-    at = max(said.rfind("\n", 0, begins.start() - 200), 0) if begins else max(len(said) - SHOWN, 0)
+    at = said.rfind("\n", 0, begins.start()) + 1 if begins else max(len(said) - SHOWN, 0)
     return repeat + said[at : at + SHOWN]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.native.builds import CHECKED, TARGETS
-from tests.fuzz.native.runner import CORPUS, Done, again, inputs
+from tests.fuzz.native.runner import CORPUS, Done, again, fuzz, inputs
 
 ROOT = Path(__file__).parents[3]
 KEPT_BYTES = 300 * 1024  # of all targets
@@ -24,6 +24,21 @@ def test_kept_inputs(target: str) -> None:
     kept = inputs(target)
     assert kept
     assert again(CHECKED, target, kept) is None
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("target", ["outbound", "inbound"])
+def test_what_is_found_is_found_again(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the data plane had damaged a datagram: without that, the same input is fine."""
+    monkeypatch.setenv("PYWG_FUZZ_DAMAGE", "1")
+    done = fuzz(CHECKED, target, seconds=60, apart=tmp_path)
+    (file,) = tmp_path.iterdir()
+    assert done.failure is not None
+    assert f"python -m tests.fuzz.native --again {file}\n" in done.failure
+    assert "Assertion of the target: " in done.failure
+    assert again(CHECKED, target, [file]) is not None
+    monkeypatch.delenv("PYWG_FUZZ_DAMAGE")
+    assert again(CHECKED, target, [file]) is None
 
 
 def test_the_corpus_is_small() -> None:

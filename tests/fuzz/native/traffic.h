@@ -113,6 +113,24 @@ static inline uint32_t chance_len(struct chance *c, uint32_t shortest, uint32_t 
     return len > longest ? longest : len;
 }
 
+/* A length by one byte, or two: most are short, few are more than an MTU, and one in sixteen is close to the longest. */
+static inline uint32_t chance_short_len(struct chance *c, uint32_t mtu)
+{
+    static const uint16_t special[] = {0, 1, 15, 16, 17, 576, 1008, 1023, 1057, 1280, 1408, 1420, 4096, 8192, 16384, 32768};
+    const uint32_t what = chance_below(c, 256);
+    if (what < 144)
+        return 20 + what;
+    if (what < 176)
+        return mtu * (what - 144) / 32;
+    if (what < 208)
+        return mtu + 16 - (what - 176);
+    if (what < 224)
+        return special[what - 208];
+    if (what < 240)
+        return 65535 - 4 * (what - 224) - chance_below(c, 4);
+    return chance_below(c, 65536);
+}
+
 enum { TRAFFIC_TCP = 6, TRAFFIC_UDP = 17, TRAFFIC_RAW = 253 };
 
 static inline uint32_t ip_header_len(int version)
@@ -290,6 +308,20 @@ static inline uint32_t marked_len(const uint8_t *text, uint32_t text_len, int wh
     if (checked && protocol != TRAFFIC_RAW && checksum_of(text, version, protocol, len - ip_len) != 0xffff)
         return 0;
     return is_filled(text + header_len, len - header_len, *number) ? len : 0;
+}
+
+/* Whether a TCP packet, which marked_len() has read, holds what its sequence number says: a superframe's begins with
+ * `seq`, and its segments with what stands there. Of other protocols, 1. */
+static inline int is_in_place(const uint8_t *text, uint32_t len, uint32_t number, uint32_t seq)
+{
+    const int version = text[0] >> 4;
+    const uint32_t ip_len = ip_header_len(version);
+    const uint32_t at = get32(text + ip_len + 4) - seq, header_len = ip_len + (text[ip_len + 12] >> 4) * 4u;
+    uint8_t twice[8];
+    if (text[version == 4 ? 9 : 6] != TRAFFIC_TCP)
+        return 1;
+    fill(twice, sizeof(twice), number);
+    return at < 65536 && (len == header_len || text[header_len] == twice[at & 3]);
 }
 
 #endif

@@ -1,0 +1,168 @@
+"""Whether the targets can find: python -m tests.fuzz.native.mutants [MUTANT...].
+
+A mutant is one fault, put into a copy of the data plane. Its target begins with the kept corpus and has to find it
+within SECONDS of CPU. Status 1: one was not found.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tests.fuzz.native.builds import CHECKED, FAST, Build
+from tests.fuzz.native.runner import Done, fuzz
+from tests.sanitizers import ROOT
+
+SECONDS = 60.0
+_TOUCHED = "mutated"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """In a file of pywg/dataplane, `before` becomes `after`, wherever it stands."""
+
+    name: str
+    target: str
+    path: str
+    before: str
+    after: str
+
+    def text(self) -> str:
+        """What the file is then."""
+        whole = (ROOT / "pywg/dataplane" / self.path).read_text()
+        assert self.before in whole, f"{self.name}: {self.path} has no {self.before!r}"
+        return whole.replace(self.before, self.after)
+
+
+MUTANTS = (
+    Mutant(
+        "plan: the ring's room", "outbound", "send/seal.pxd", "b.ring_used + PACKET_ROOM > RING_LEN or b.run", "b.run"
+    ),
+    Mutant("plan: one run too many", "outbound", "send/seal.pxd", "+ runs > MAX_RUNS:", "+ runs > MAX_RUNS + 1:"),
+    Mutant(
+        "plan: a run of 65 datagrams",
+        "outbound",
+        "send/seal.pyx",
+        "< RUN_MAX_DATAGRAMS and",
+        "<= RUN_MAX_DATAGRAMS and",
+    ),
+    Mutant("cut: the segments' room", "outbound", "send/segment.pyx", "+ last_wire > out_room", "> out_room"),
+    Mutant(
+        "cut: a payload from one byte on",
+        "outbound",
+        "send/segment.pyx",
+        "+ i * s.gso_size\n",
+        "+ i * s.gso_size + 1\n",
+    ),
+    Mutant(
+        "seal: the last one as long as all",
+        "outbound",
+        "crypto/aead.pyx",
+        "count - 1] = run.last_wire",
+        "count - 1] = run.stride",
+    ),
+    Mutant(
+        "seal: a counter twice",
+        "outbound",
+        "send/seal.pyx",
+        "_counter += planned.run.count",
+        "_counter += planned.run.count - 1",
+    ),
+    Mutant("staged: bytes that stay", "outbound", "state/staged.pyx", "bytes -= staged.len", "bytes -= staged.len - 1"),
+    Mutant(
+        "send: a datagram that is not counted",
+        "outbound",
+        "udp/send.pyx",
+        "(out.len + out.stride - 1) //",
+        "out.len //",
+    ),
+    Mutant(
+        "send: single ones overlap",
+        "outbound",
+        "udp/send.pyx",
+        "len = n * out.stride if",
+        "len = n * out.stride - 1 if",
+    ),
+    Mutant("unreachable: one byte more", "outbound", "send/unreachable.pyx", "+ ip.len, room)", "+ ip.len, room + 1)"),
+    Mutant(
+        "classify: the shortest message",
+        "inbound",
+        "receive/receive.pyx",
+        "len < TRANSPORT_MIN_LEN",
+        "len <= TRANSPORT_MIN_LEN",
+    ),
+    Mutant("replay: the window's edge", "inbound", "state/replay.pxd", "> REPLAY_WINDOW:", "> REPLAY_WINDOW + 1:"),
+    Mutant("open: a batch's room", "inbound", "receive/open.pxd", "_count < DATAGRAMS_MAX", "_count <= DATAGRAMS_MAX"),
+    Mutant(
+        "open: one byte less",
+        "inbound",
+        "crypto/aead.pyx",
+        "lens[i] = wire_lens[i] - WG_HEADER_LEN - TAG_LEN\n    return aead.backend.open",
+        "lens[i] = wire_lens[i] - WG_HEADER_LEN - TAG_LEN - (wire_lens[i] > 32)\n    return aead.backend.open",
+    ),
+    Mutant("deliver: the padding, too", "inbound", "receive/deliver.pyx", "ip.len = ip.total_len", "ip.len = ip.len"),
+    Mutant(
+        "coalesce: one member too many",
+        "inbound",
+        "receive/coalesce.pyx",
+        "f.count == COALESCE_MAX_MEMBERS",
+        "f.count > COALESCE_MAX_MEMBERS",
+    ),
+    Mutant(
+        "coalesce: a longer one",
+        "inbound",
+        "receive/coalesce.pyx",
+        "payload_len > f.gso_size",
+        "payload_len > f.gso_size + 1",
+    ),
+    Mutant("admit: an answer to a session", "inbound", "receive/admit.pyx", "NULL or entry.keypair != NULL:", "NULL:"),
+    Mutant(
+        "allowed IPs: one bit less", "inbound", "state/allowedips.pxd", "| 1) >= node.cidr", "| 1) >= node.cidr - 1"
+    ),
+)
+
+
+def mutated(mutant: Mutant, whole: Build) -> Build:
+    """A copy of a build, of which little has to be built anew."""
+    build = replace(whole, name=f"mutants-{whole.name}", patched={f"pywg/dataplane/{mutant.path}": mutant.text()})
+    if not build.directory.is_dir():
+        whole.build()
+        shutil.copytree(whole.directory, build.directory)
+    note = build.directory / _TOUCHED
+    before = note.read_text().split() if note.exists() else []
+    note.write_text("\n".join(build.patched))
+    for path in before:
+        # What the last mutant has changed is newer than what was built from it, and so is built again.
+        os.utime(build.directory / path)
+    build.build()
+    return build
+
+
+def find(mutant: Mutant, whole: Build) -> Done:
+    """What the target comes to."""
+    with tempfile.TemporaryDirectory() as found:
+        return fuzz(mutated(mutant, whole), mutant.target, seconds=SECONDS, apart=Path(found))
+
+
+def main(arguments: list[str]) -> int:
+    """The exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.native.mutants", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="MUTANT", help="; ".join(mutant.name for mutant in MUTANTS))
+    parser.add_argument("--fast", action="store_true", help="without ASan and UBSan")
+    given = parser.parse_args(arguments)
+    missed = 0
+    for mutant in MUTANTS:
+        if given.names and not any(mutant.name.startswith(name) for name in given.names):
+            continue
+        done = find(mutant, FAST if given.fast else CHECKED)
+        missed += done.failure is None
+        found = f"found after {done.executions} executions, {done.cpu_seconds:.1f} s" if done.failure else "NOT FOUND"
+        print(f"{mutant.name:40} {mutant.target:10} {found}", flush=True)
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
