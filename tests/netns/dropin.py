@@ -218,10 +218,14 @@ def second_daemon(site: Site, suffix: str = "n") -> Iterator[Site]:
         other.uapi_socket.unlink(missing_ok=True)
 
 
-def daemon_pid(site: Site) -> int:
-    """The one process in the site's namespace, beside the one that removes the sockets of a daemon of another user."""
-    (pid,) = [pid for pid in site.namespace.pids() if Path(f"/proc/{pid}/comm").read_text() != "pywg-remover\n"]
-    return pid
+def daemon_pids(site: Site) -> list[int]:
+    """The processes in the site's namespace but those that remove the sockets of daemons of other users."""
+    found = []
+    for pid in site.namespace.pids():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if Path(f"/proc/{pid}/comm").read_text() != "pywg-remover\n":
+                found.append(pid)
+    return found
 
 
 def program(subject: str) -> str:

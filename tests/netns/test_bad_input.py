@@ -62,7 +62,7 @@ def test_no_tun_device(pywg: str, namespace: Namespace, interface: str, options:
 @pytest.mark.dropin("4")
 @BOTH_WAYS
 def test_no_privilege(pywg: str, namespace: Namespace, interface: str, options: list[str]) -> None:
-    without = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+    without = ("setpriv", "--bounding-set=-all,+setuid,+setgid", "--inh-caps=-all")  # these are for PYWG_USER
     said = _refused(namespace, *without, pywg, *options, interface)
     assert interface in said
     assert "CAP_NET_ADMIN" in said

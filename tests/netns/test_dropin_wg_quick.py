@@ -218,7 +218,7 @@ def test_background_start_serves_when_the_parent_has_ended(subject: str, open_la
     site.namespace.run(dropin.program(subject), site.interface)
     assert site.wg("show", site.interface, "peers") == ""
     assert (UAPI_DIR.stat().st_mode & 0o777, site.uapi_socket.stat().st_mode & 0o077) == (0o755, 0)
-    pid = dropin.daemon_pid(site)
+    (pid,) = dropin.daemon_pids(site)
     assert Path(f"/proc/{pid}/fd/0").readlink() == Path("/dev/null")
 
 
