@@ -21,7 +21,6 @@ from pywg.core.crypto import private_key_from, public_key_of
 from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import ConfigError, DeviceError
 from pywg.runtime.base.failures import needing
-from pywg.runtime.base.in_use import DIRECTORY
 from pywg.runtime.base.libc import forbid_dumps
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.log_output import StandardError, SystemLog
@@ -32,9 +31,7 @@ from pywg.runtime.daemon.boot_timer import BootTimer
 from pywg.runtime.daemon.notify import Notifier, Pulse, keep_watchdog
 from pywg.runtime.daemon.options import STORED_TUN, Options
 from pywg.runtime.device.device import Device
-from pywg.runtime.uapi.monitor import MonitorServer
-from pywg.runtime.uapi.server import UapiServer
-from pywg.runtime.uapi.socket import MONITOR, UapiSocket, from_fd, open_uapi
+from pywg.runtime.uapi.interface_sockets import InterfaceSockets
 
 NO_CIPHER = "none"
 """The AEAD of a build without one (PYWG_NULL_CIPHER of setup.py)."""
@@ -65,7 +62,10 @@ def serve(options: Options, ready: Callable[[], None], system: System) -> None:
         else:
             interface = system.take_tun(options.tun_fd, offload=options.tun_offload)
         stack.callback(interface.close)
-        configuration, monitor = _open_sockets(options, interface.name, stack)
+        sockets = InterfaceSockets(
+            interface.name, fd=options.uapi_fd, owner=options.socket_owner, monitor_owner=options.monitor_owner
+        )
+        stack.callback(sockets.close)
         system_log = None if options.foreground else SystemLog()
         log = Log(interface.name, options.log_level, form=options.log_form, output=StandardError(system_log))
         stack.callback(log.close)
@@ -89,11 +89,7 @@ def serve(options: Options, ready: Callable[[], None], system: System) -> None:
             net_admin=not options.drop_net_admin,
         )
         sandbox.begin()
-        sockets = [one for one in (configuration, monitor) if one is not None]
-        if remover := sandbox.remover([one.file for one in sockets if one.file is not None]):
-            stack.callback(remover.finish)
-            for one in sockets:
-                one.leave_to(remover)
+        sockets.leave_to(sandbox.remover(sockets.files))
         reserve_fill()
         with needing("random numbers (getrandom)"):
             os.getrandom(1)  # the sandbox leaves no other source
@@ -103,27 +99,10 @@ def serve(options: Options, ready: Callable[[], None], system: System) -> None:
         stack.callback(_close_loop, loop)
         # One run, unlike in asyncio.Runner: uvloop makes a socket pair for each run, which the sandbox then forbids.
         running = _Service(
-            options, system, interface, configuration, monitor, log=log, sandbox=sandbox, rooted=system_log is None
+            options, system, interface, sockets, log=log, sandbox=sandbox, rooted=system_log is None
         ).run(is_ready)
         stack.callback(running.close)
         loop.run_until_complete(running)
-
-
-def _open_sockets(
-    options: Options, interface: str, stack: contextlib.ExitStack
-) -> tuple[UapiSocket, UapiSocket | None]:
-    """The configuration socket, and the monitoring socket if there is to be one, in the same folder."""
-    if options.uapi_fd is None:
-        configuration = open_uapi(interface, owner=options.socket_owner)
-    else:
-        configuration = from_fd(options.uapi_fd)
-    stack.callback(configuration.close)
-    if options.monitor_owner is None:
-        return configuration, None
-    directory = configuration.directory or DIRECTORY
-    monitor = open_uapi(interface, directory=directory, suffix=MONITOR, owner=options.monitor_owner)
-    stack.callback(monitor.close)
-    return configuration, monitor
 
 
 def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
@@ -187,8 +166,7 @@ class _Service:
         options: Options,
         system: System,
         interface: Tun,
-        socket: UapiSocket,
-        monitor: UapiSocket | None,
+        sockets: InterfaceSockets,
         *,
         log: Log,
         sandbox: Sandbox,
@@ -198,8 +176,7 @@ class _Service:
         self._options = options
         self._system = system
         self._interface = interface
-        self._socket = socket
-        self._monitor = monitor
+        self._sockets = sockets
         self._rooted = rooted
         self._log = log
         self._notifier = Notifier(options.notify_socket)
@@ -237,29 +214,14 @@ class _Service:
                 device = self._start_device(loop, stack)
             follow(self._sandbox.watcher())
             follow(self._system.route_watcher(device, self._log, device=self._options.binding.device))
-            self._start_servers(device, stack)
+            for server in self._sockets.servers(device, self._log, self._more_stats):
+                server.start()
+                stack.push_async_callback(server.close)
             self._log.info("ready")
             ready()
             self._tell_manager(device, loop)
             loop.call_soon(self._close_sandbox)
             await self._stopped.wait()
-
-    def _start_servers(self, device: Device, stack: contextlib.AsyncExitStack) -> None:
-        server = UapiServer(self._socket.listener, device, self._log, more_stats=self._more_stats)
-        servers = [server]
-        if self._monitor is not None:
-            servers.append(
-                MonitorServer(
-                    self._monitor.listener,
-                    device,
-                    self._log,
-                    configuration=server.configuration,
-                    more_stats=self._more_stats,
-                )
-            )
-        for one in servers:
-            one.start()
-            stack.push_async_callback(one.close)
 
     def _more_stats(self) -> dict[str, int | str]:
         return {**self._sandbox.stats(), **self._options.binding.stats()}
@@ -353,17 +315,15 @@ class _Service:
         public_key_of(private_key_from(Secret(length=32)))
 
     def _drop_privileges(self) -> None:
-        directory = self._socket.directory
-        if self._sandbox.drop_privileges(directory if self._rooted else None) and directory is not None:
-            for one in (self._socket, self._monitor):
-                if one is not None:
-                    one.root_is(directory)
+        root = self._sockets.configuration.directory if self._rooted else None
+        if self._sandbox.drop_privileges(root) and root is not None:
+            self._sockets.root_is(root)
 
     def _close_sandbox(self) -> None:
-        self._sandbox.close(self._socket.directory if self._socket.removes else None)
+        self._sandbox.close(self._sockets.removed_in)
 
     def _watch_socket(self, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> None:
-        fd = self._socket.watch()
+        fd = self._sockets.configuration.watch()
         if fd is None:
             return
 
@@ -372,7 +332,7 @@ class _Service:
                 with contextlib.suppress(BlockingIOError):
                     os.read(fd, 4096)
             finally:
-                if not self._socket.present():
+                if not self._sockets.configuration.present():
                     self._stop("the configuration socket was removed")
 
         stack.callback(os.close, fd)

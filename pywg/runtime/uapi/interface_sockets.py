@@ -1,0 +1,72 @@
+"""The sockets on which one interface answers: of its configuration, and for monitors where the operator wants that."""
+
+from collections.abc import Callable, Mapping
+
+from pywg.runtime.base.accounts import Owner
+from pywg.runtime.base.in_use import DIRECTORY
+from pywg.runtime.base.log import Log
+from pywg.runtime.base.system import Remover, SocketFile
+from pywg.runtime.uapi.monitor import MonitorServer
+from pywg.runtime.uapi.server import Configurable, UapiServer
+from pywg.runtime.uapi.socket import MONITOR, UapiSocket, from_fd, open_uapi
+
+
+class InterfaceSockets:
+    """Opens both, in one folder, and owns them. Raises DeviceError.
+
+    `fd` is a configuration socket that another program made (WG_UAPI_FD), or None; then that program has said to whom
+    it belongs, and not `owner`. Without a `monitor_owner` there is no socket for monitors.
+    """
+
+    def __init__(self, interface: str, *, fd: int | None, owner: Owner, monitor_owner: Owner | None) -> None:
+        self.configuration = open_uapi(interface, owner=owner) if fd is None else from_fd(fd)
+        self._monitor: UapiSocket | None = None
+        if monitor_owner is not None:
+            directory = self.configuration.directory or DIRECTORY
+            try:
+                self._monitor = open_uapi(interface, directory=directory, suffix=MONITOR, owner=monitor_owner)
+            except BaseException:
+                self.configuration.close()
+                raise
+
+    @property
+    def files(self) -> list[SocketFile]:
+        """Their files, as they were bound."""
+        return [one.file for one in self._all() if one.file is not None]
+
+    @property
+    def removed_in(self) -> str | None:
+        """The folder in which this process removes the files at its end; None where there is nothing to remove."""
+        return self.configuration.directory if self.configuration.removes else None
+
+    def leave_to(self, remover: Remover | None) -> None:
+        """Has the files removed by `remover` in the end, if there is one."""
+        if remover is not None:
+            for one in self._all():
+                one.leave_to(remover)
+
+    def root_is(self, directory: str) -> None:
+        """Their folder is now the root directory."""
+        for one in self._all():
+            one.root_is(directory)
+
+    def servers(
+        self, device: Configurable, log: Log, more_stats: Callable[[], Mapping[str, int | str]]
+    ) -> list[UapiServer]:
+        """A server for each, not started."""
+        first = UapiServer(self.configuration.listener, device, log, more_stats=more_stats)
+        if self._monitor is None:
+            return [first]
+        lock = first.configuration
+        return [
+            first,
+            MonitorServer(self._monitor.listener, device, log, configuration=lock, more_stats=more_stats),
+        ]
+
+    def close(self) -> None:
+        """Removes the files. Idempotent."""
+        for one in self._all():
+            one.close()
+
+    def _all(self) -> list[UapiSocket]:
+        return [self.configuration, *([self._monitor] if self._monitor is not None else [])]
