@@ -58,6 +58,16 @@ def test_helpers_are_in_the_sandbox_with_the_others(open_lab: OpenLab) -> None:
     assert {fields.get("Seccomp_filters", "2") for fields in _threads(site).values()} == {"2"}  # from Linux 5.9
 
 
+def test_many_helpers_with_libcrypto_need_no_other_system_call(open_lab: OpenLab) -> None:
+    """Each allocates its contexts: glibc counts processors before a ninth heap, which the filters would refuse."""
+    many = _with_threads(14)
+    lab = open_lab(replace(many, env={"PYWG_AEAD": "evp"}), many)
+    lab.establish()
+    exchange(lab.near.namespace, lab.far.namespace, lab.far.inner(4), EXCHANGED)
+    stats = lab.near.stats()
+    assert (stats["aead"], stats["sandbox_seccomp_threads"], stats["sandbox_refused"]) == ("evp", "1", "0")
+
+
 def test_one_kind_talks_to_the_other(open_lab: OpenLab) -> None:
     """The wire has no trace of how many threads there are."""
     lab = open_lab(_with_threads(4), "pywg")
