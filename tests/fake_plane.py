@@ -82,6 +82,7 @@ class FakePlane:
     aead = "evp"
     threads = 2
     confined = False
+    filtered = False
 
     def __init__(
         self, *, now: Callable[[], float] = lambda: 1000.0, transmit: Callable[[int, bytes], None] | None = None
