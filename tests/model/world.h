@@ -4,7 +4,7 @@
 #include "engine.h"
 
 enum {
-    THREADS_MAX = 6,
+    THREADS_MAX = 7,      /* their bits in a view */
     ATOMS_MAX = 40,
     PLAINS_MAX = 88,
     STALE_MAX = 3,
