@@ -2,9 +2,9 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy, memset
 
-from pywg.dataplane.state.allowedips cimport AllowedIps, AllowedNode, AllowedOwner, allowedips_insert
+from pywg.dataplane.state.allowedips cimport AllowedIps, AllowedNode, AllowedOwner, allowedips_free, allowedips_insert
 from pywg.dataplane.state.allowedips cimport allowedips_lookup, allowedips_new, allowedips_remove
-from pywg.dataplane.state.allowedips cimport allowedips_remove_owner
+from pywg.dataplane.state.allowedips cimport allowedips_remove_owner, allowedips_reserve
 
 from tests.fuzz.native.common cimport need, need_equal
 from tests.fuzz.native.input cimport Input, input8, input_below, input_bytes, input_left, input_start
@@ -64,9 +64,11 @@ cdef int longest(const uint8_t *ip, int ip_len) noexcept nogil:
 
 
 cdef void forget(uint32_t i) noexcept nogil:
-    global count
+    global count, room
     count -= 1
     prefixes[i] = prefixes[count]
+    if count == 0:
+        room = 0                # a trie that becomes empty gives its memory back
 
 
 cdef void insert(const uint8_t *ip, int ip_len, int cidr, int owner) noexcept nogil:
@@ -97,7 +99,6 @@ cdef void insert(const uint8_t *ip, int ip_len, int cidr, int owner) noexcept no
 
 
 cdef void remove(const uint8_t *ip, int ip_len, int cidr, int owner) noexcept nogil:
-    global room
     cdef uint8_t masked[16]
     cdef int at
     memcpy(masked, ip, 16)
@@ -108,12 +109,9 @@ cdef void remove(const uint8_t *ip, int ip_len, int cidr, int owner) noexcept no
     need(allowedips_remove(table, ip, ip_len, cidr, &owners[owner]) == (at >= 0), b"a prefix taken from nobody")
     if at >= 0:
         forget(at)
-    if count == 0:
-        room = 0                # an empty trie gives its memory back
 
 
 cdef void remove_owner(int owner) noexcept nogil:
-    global room
     cdef uint32_t i = 0
     allowedips_remove_owner(table, &owners[owner])
     while i < count:
@@ -121,8 +119,6 @@ cdef void remove_owner(int owner) noexcept nogil:
             forget(i)
         else:
             i += 1
-    if count == 0:
-        room = 0
     need(owners[owner].count == 0 and owners[owner].first == NULL, b"an owner that keeps a prefix")
 
 
@@ -182,14 +178,21 @@ cdef void memory_is_counted() noexcept nogil:
         node = node.next
     waiting += table.chunk_len - table.chunk_used
     need_equal(nodes + waiting, table.capacity, b"nodes that there is memory for")
-    need(count > 0 or room > 0 or table.chunks == NULL or table.nodes == 0, b"an empty trie that keeps its memory")
+    need(count > 0 or room > 0 or table.chunks == NULL, b"an empty trie that keeps its memory")
+
+
+cdef void reserve(uint32_t more) noexcept nogil:
+    global room
+    need(allowedips_reserve(table, more) == 0, b"no memory")
+    room = max(room, more)
 
 
 cdef void start() noexcept nogil:
-    global count, given, room
-    cdef int owner
-    for owner in range(OWNERS):
-        allowedips_remove_owner(table, &owners[owner])
+    global table, count, given, room
+    allowedips_free(table)
+    table = allowedips_new()
+    need(table != NULL, b"no memory")
+    memset(owners, 0, sizeof(owners))
     count = room = 0
     given = 0
 
@@ -225,6 +228,9 @@ cdef int one(const uint8_t *data, size_t size) noexcept nogil:
         if step % 16 == 15:
             remove_owner(owner)
             continue
+        if step % 16 == 14:
+            reserve(input8(&input))
+            continue
         cidr = <int>input_below(&input, 8 * ip_len + 1)
         read_address(&input, ip, ip_len, step & 3)
         if step % 16 < 8:
@@ -239,8 +245,5 @@ cdef int one(const uint8_t *data, size_t size) noexcept nogil:
 
 
 def address(str _aead: str) -> int:
-    """Where the target is. The table is made here, once."""
-    global table
-    table = allowedips_new()
-    need(table != NULL, b"no memory")
+    """Where the target is."""
     return <uintptr_t>&one
