@@ -122,8 +122,10 @@ static inline uint32_t chance_short_len(struct chance *c, uint32_t mtu)
         return 20 + what;
     if (what < 176)
         return mtu * (what - 144) / 32;
+    if (what < 208 && mtu < 65536 - 16)
+        return mtu + 32 - (what - 176) > 16 ? mtu + 16 - (what - 176) : 0;
     if (what < 208)
-        return mtu + 16 - (what - 176);
+        return 65535 - (what - 176);
     if (what < 224)
         return special[what - 208];
     if (what < 240)
