@@ -27,6 +27,8 @@ class Fuzzer:
     command: tuple[str, ...]
     prepare: tuple[str, ...] = ()
     again: tuple[str, ...] = ()
+    share: float = 1.0
+    """Of the time that others get."""
 
 
 def libfuzzer(
@@ -37,6 +39,7 @@ def libfuzzer(
     prepare: Sequence[str] = (),
     again: Sequence[str] = (),
     memory_mb: int = 512,
+    share: float = 1.0,
 ) -> Fuzzer:
     """A program that libFuzzer drives, with its corpus, a bound on its memory, and a place for what it finds.
 
@@ -55,7 +58,7 @@ def libfuzzer(
         str(learnt),
         *([str(kept)] if (ROOT / kept).is_dir() else []),
     )
-    return Fuzzer(name, command, tuple(prepare), tuple(again or program))
+    return Fuzzer(name, command, tuple(prepare), tuple(again or program), share)
 
 
 def executions(output: str) -> int:

@@ -53,7 +53,7 @@ class Running:
 
     def __init__(self, fuzzer: Fuzzer, cpu_seconds: float) -> None:
         self.fuzzer = fuzzer
-        self._cpu_seconds = cpu_seconds
+        self._cpu_seconds = cpu_seconds * fuzzer.share
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the result
         self._asked = False
         self._known = set(_artifacts(fuzzer))

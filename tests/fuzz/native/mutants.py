@@ -122,6 +122,77 @@ MUTANTS = (
     Mutant(
         "allowed IPs: one bit less", "inbound", "state/allowedips.pxd", "| 1) >= node.cidr", "| 1) >= node.cidr - 1"
     ),
+    Mutant(
+        "cookies: believed a tick too long",
+        "admission",
+        "crypto/cookie_mac.pyx",
+        "now - macs.born_ns[i] >= COOKIE_SECRET_MAX_AGE",
+        "now - macs.born_ns[i] > COOKIE_SECRET_MAX_AGE",
+    ),
+    Mutant(
+        "admit: the forged source pays",
+        "admission",
+        "receive/admit.pyx",
+        "not mac2_holds(&dp.macs",
+        "not ratelimiter_take(&a.sources, source, now) or not mac2_holds(&dp.macs",
+    ),
+    Mutant(
+        "kernels: the last of a group",
+        "aead",
+        "crypto/chacha20poly1305/chapoly.h",
+        "first_counter + (uint64_t)(i + j)",
+        "first_counter + (uint64_t)(i + j + (i && j == 15))",
+    ),
+    Mutant(
+        "allowed IPs: of another owner",
+        "allowedips",
+        "state/allowedips.pyx",
+        "or node.owner != owner:",
+        "or node.owner == NULL:",
+    ),
+    Mutant(
+        "allowed IPs: a fork that stays",
+        "allowedips",
+        "state/allowedips.pyx",
+        "    if parent_link != NULL:\n        drop_if_idle(table, parent_link)\n",
+        "",
+    ),
+    Mutant("coalesce: the urgent pointer", "coalesce", "receive/coalesce.pyx", " and tcp.urgent == head.urgent", ""),
+    Mutant(
+        "staged: the ceiling", "queues", "state/staged.pyx", "packet_len > dp.staged_max", "packet_len >= dp.staged_max"
+    ),
+    Mutant(
+        "routing loop: a second, and no more",
+        "routing_loop",
+        "send/routing_loop.pyx",
+        "through_seen_ns > SECOND_NS",
+        "through_seen_ns >= SECOND_NS",
+    ),
+    Mutant("cut: CWR on each", "segment", "send/segment.pyx", "flags &= ~<uint8_t>TCP_CWR", "pass"),
+    Mutant(
+        "indices: a gap that stays",
+        "tables",
+        "state/index_table.pyx",
+        "table.mask) >= ((i",
+        "table.mask) > ((i",
+    ),
+    Mutant("unreachable: a redirect", "unreachable", "send/unreachable.pyx", " and kind != REDIRECT6", ""),
+    Mutant(
+        "events: the last one forgotten",
+        "queues",
+        "state/events.pyx",
+        "        if queue.last == peer:\n            queue.last = before\n",
+        "",
+    ),
+    Mutant(
+        "reorder: nobody told of room",
+        "reorder",
+        "reorder/reorder.pyx",
+        "<= <uint64_t>p.slots // 2",
+        "< <uint64_t>p.slots // 2",
+    ),
+    Mutant("cut: one byte of room", "segment", "send/segment.pyx", "last_wire > out_room", "last_wire > out_room + 1"),
+    Mutant("parse: an extension's end", "ip", "wire/ip.pxd", "+ EXTENSION_LEN > ip", "+ EXTENSION_LEN > 1 + ip"),
 )
 
 
