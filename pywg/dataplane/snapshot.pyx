@@ -8,6 +8,7 @@ from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD, Message, events_drop_message
 from pywg.dataplane.state.events cimport events_next_message, events_rearm, events_signal, events_take
 from pywg.dataplane.state.peer cimport Peer
+from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport load64, load8
 from pywg.dataplane.sys.clock cimport now_ns
 from pywg.dataplane.wire.endpoint cimport from_endpoint
@@ -17,13 +18,17 @@ cdef enum:
 
 
 cdef tuple snapshot_events(Dataplane *dp, int limit):
-    """([(message, source)], [(peer, flags, confirmed index)], device flags), as Plane.drain() returns it."""
+    """([(message, source)], [(peer, flags, confirmed index)], device flags), as Plane.drain() returns it.
+
+    Raises OSError, and takes nothing, where the descriptor stays readable: the loop would call again at once, for ever.
+    """
     cdef list messages = []
     cdef list happened = []
     cdef uint32_t flags, confirmed_index
     cdef Message *message
     cdef Peer *peer
-    events_rearm(&dp.events)
+    if not events_rearm(&dp.events):
+        raise OSError(linux.errno, "the plane's events can't be read")
     while len(messages) < limit:
         message = events_next_message(&dp.events)
         if message == NULL:

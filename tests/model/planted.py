@@ -107,7 +107,7 @@ PLANTED = {
         _LOST,
     ),
     "no kick when there is room": Planted(
-        Edit(REORDER, " and swap8(&p.wants_room, 0):\n            eventfd_write(p.kick, 1)", ":\n            pass"),
+        Edit(REORDER, " and swap8(&p.wants_room, 0):\n            eventfd_kick(p.kick)", ":\n            pass"),
         ring(SC, 1, 3, 1),
         _LOST,
     ),

@@ -12,6 +12,7 @@ from pywg.dataplane.state.gate cimport gate_is_mine
 from pywg.dataplane.state.index_table cimport IndexEntry, index_table_find
 from pywg.dataplane.state.peer cimport Peer
 from pywg.dataplane.state.token_bucket cimport token_bucket_take
+from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport load64, store64
 from pywg.dataplane.sys.checks cimport c_assert, static_fits
 from pywg.dataplane.sys.clock cimport SECOND_NS, now_ns
@@ -32,7 +33,10 @@ cdef enum:
 
 cdef bint admission_init(Admission *a) noexcept nogil:
     """`a` is all zeros. False: the system has no random bytes."""
-    return ratelimiter_init(&a.sources)
+    if ratelimiter_init(&a.sources):
+        return True
+    linux.errno = linux.EIO     # libcrypto's own error is none of the system's
+    return False
 
 
 cdef void admission_message(Admission *a, Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,

@@ -8,8 +8,9 @@ from libc.string cimport memset
 from pywg.dataplane.sys.atomic cimport add64_ordered, fence, load64, load64_acquire, load8, load8_acquire, replace64
 from pywg.dataplane.sys.atomic cimport store64, store64_release, store8, store8_release, swap8
 from pywg.dataplane.sys.checks cimport c_assert
-from pywg.dataplane.sys.linux cimport eventfd_write, pthread_cond_broadcast, pthread_cond_destroy, pthread_cond_init
-from pywg.dataplane.sys.linux cimport pthread_cond_wait, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock
+from pywg.dataplane.sys.eventfd cimport eventfd_kick
+from pywg.dataplane.sys.linux cimport pthread_cond_broadcast, pthread_cond_destroy, pthread_cond_init, pthread_cond_wait
+from pywg.dataplane.sys.linux cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock
 from pywg.dataplane.sys.linux cimport pthread_mutex_unlock
 
 
@@ -90,7 +91,7 @@ cdef bint reorder_work(Reorder *p, AeadContexts *contexts) noexcept nogil:
     store8_release(&p.worked[slot], 1)
     add64_ordered(&p.in_work, ~<uint64_t>0)
     if reorder_finish(p, False):
-        eventfd_write(p.kick, 1)
+        eventfd_kick(p.kick)
     return True
 
 
@@ -129,7 +130,7 @@ cdef bint finish_ready(Reorder *p) noexcept nogil:
         store64_release(&p.finished, number)
         fence()
         if load8(&p.wants_room) and load64(&p.submitted) - number <= <uint64_t>p.slots // 2 and swap8(&p.wants_room, 0):
-            eventfd_write(p.kick, 1)
+            eventfd_kick(p.kick)
 
 
 # ---- the control plane
@@ -151,7 +152,7 @@ cdef void reorder_hold(Reorder *p) noexcept nogil:
 cdef void reorder_finish_held(Reorder *p) noexcept nogil:
     store8(&p.backlog, 0)
     if finish_ready(p):
-        eventfd_write(p.kick, 1)
+        eventfd_kick(p.kick)
 
 
 cdef void reorder_release(Reorder *p) noexcept nogil:

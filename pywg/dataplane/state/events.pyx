@@ -3,10 +3,11 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from pywg.dataplane.state.peer cimport EVENT_CONFIRMED, Peer
-from pywg.dataplane.sys.atomic cimport fence, load64_acquire, store64, store64_release, swap8
+from pywg.dataplane.sys.atomic cimport fence, load64_acquire, store8, store64, store64_release, swap8
 from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.clock cimport SECOND_NS
-from pywg.dataplane.sys.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, eventfd_read, eventfd_write
+from pywg.dataplane.sys.eventfd cimport eventfd_kick, eventfd_take
+from pywg.dataplane.sys.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd
 from pywg.dataplane.sys.linux cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock
 from pywg.dataplane.sys.linux cimport pthread_mutex_unlock
 from pywg.dataplane.wire.endpoint cimport Endpoint
@@ -30,17 +31,19 @@ cdef void events_free(EventQueue *queue) noexcept nogil:
 
 cdef void events_signal(EventQueue *queue) noexcept nogil:
     """Makes the eventfd readable; one system call until the control plane rearms it."""
-    if swap8(&queue.signalled, 1) == 0:
-        eventfd_write(queue.fd, 1)
+    if swap8(&queue.signalled, 1) == 0 and not eventfd_kick(queue.fd):
+        store8(&queue.signalled, 0)     # the next event tries again
 
 
 cdef bint events_rearm(EventQueue *queue) noexcept nogil:
-    """Makes the eventfd unreadable, so that later events signal. The control plane calls it before it takes events."""
-    cdef uint64_t ignored
-    eventfd_read(queue.fd, &ignored)
+    """Makes the eventfd unreadable, so that later events signal. The control plane calls it before it takes events.
+
+    False: the kernel refuses it.
+    """
+    cdef bint taken = eventfd_take(queue.fd)
     swap8(&queue.signalled, 0)
     fence()
-    return True
+    return taken
 
 
 cdef void events_raise(EventQueue *queue, Peer *peer, uint32_t events) noexcept nogil:

@@ -6,7 +6,7 @@ from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.gate cimport gate_enter, gate_is_mine, gate_leave
 from pywg.dataplane.sys.atomic cimport load64, store8_release
 from pywg.dataplane.sys.checks cimport c_assert
-from pywg.dataplane.sys.linux cimport eventfd_write
+from pywg.dataplane.sys.eventfd cimport eventfd_kick
 
 cdef enum:
     LIGHT_NS = 10000000     # sending is handed off when neither direction had much to do for so long
@@ -24,7 +24,7 @@ cdef bint send_or_hand_off(SendPath *e) noexcept nogil:
     if not more and not needs_its_thread(e):
         count(&dp.counters.tx_lent)
         store8_release(&dp.handed_off, True)
-        eventfd_write(dp.receive_kick, 1)    # the poll() that it may be in lacks the TUN
+        eventfd_kick(dp.receive_kick)    # the poll() that it may be in lacks the TUN
     gate_leave(&dp.send_gate)
     return more
 
@@ -38,7 +38,7 @@ cdef void send_handed_off(SendPath *e) noexcept nogil:
     if needs_its_thread(e):
         count(&dp.counters.tx_returned)
         store8_release(&dp.handed_off, False)
-        eventfd_write(dp.send_kick, 1)
+        eventfd_kick(dp.send_kick)
     gate_leave(&dp.send_gate)
 
 

@@ -13,9 +13,10 @@ from pywg.dataplane.state.gate cimport gate_enter, gate_leave
 from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport add64, fence, load64, load8, load8_acquire, load_int, store64, store8
 from pywg.dataplane.sys.clock cimport now_ns
-from pywg.dataplane.sys.linux cimport EINTR, POLLIN, POLLOUT, SIGSYS, SIG_SETMASK, eventfd_read, eventfd_write, poll
-from pywg.dataplane.sys.linux cimport pollfd, pthread_create, pthread_join, pthread_self, pthread_setname_np
-from pywg.dataplane.sys.linux cimport pthread_sigmask, sigdelset, sigfillset, sigset_t, syscall
+from pywg.dataplane.sys.eventfd cimport eventfd_kick, eventfd_take
+from pywg.dataplane.sys.linux cimport EINTR, POLLIN, POLLOUT, SIGSYS, SIG_SETMASK, poll, pollfd, pthread_create
+from pywg.dataplane.sys.linux cimport pthread_join, pthread_self, pthread_setname_np, pthread_sigmask, pthread_tryjoin_np
+from pywg.dataplane.sys.linux cimport sigdelset, sigfillset, sigset_t, syscall
 from pywg.dataplane.sys.seccomp cimport filter_enter
 from pywg.dataplane.threads.handoff cimport send_handed_off, send_or_hand_off
 
@@ -33,6 +34,7 @@ cdef extern from * nogil:
     void limit_heaps "pywg_limit_heaps"(int heaps)
 
 cdef enum:
+    SOON = 50                       # rounds, of 20 us, within which threads notice a kick
     FEW_HELPERS = 4                 # for up to so many, half of the slots are enough
     LANDLOCK_RESTRICT_SELF = 446    # the same number on every architecture but alpha
     HEAPS = 8
@@ -139,7 +141,7 @@ cdef bint create_all(Threads *threads) noexcept nogil:
         if threads.error == 0:
             return True
         stop_reading(threads)
-        pthread_join(threads.tx, NULL)
+        await_end(threads, threads.tx)
     if threads.pool != NULL:
         pool_stop(threads.pool)
     return False
@@ -150,14 +152,21 @@ cdef void stop_reading(Threads *threads) noexcept nogil:
     threads_kick(threads)
 
 
+cdef void await_end(Threads *threads, pthread_t thread) noexcept nogil:
+    """Returns when a reading thread has ended."""
+    cdef int rounds = 0
+    while pthread_tryjoin_np(thread, NULL) != 0:
+        rounds = await_kicked(threads, rounds)
+
+
 cdef void threads_stop(Threads *threads) noexcept nogil:
     """Returns when all threads have ended; idempotent."""
     if not threads.running:
         return
     threads.running = False
     stop_reading(threads)
-    pthread_join(threads.tx, NULL)
-    pthread_join(threads.rx, NULL)
+    await_end(threads, threads.tx)
+    await_end(threads, threads.rx)
     if threads.pool != NULL:
         pool_stop(threads.pool)
 
@@ -189,7 +198,6 @@ cdef void wait_to_send(SendPath *e) noexcept nogil:
     cdef Dataplane *dp = e.dp
     cdef bint handed_off = load8_acquire(&dp.handed_off)
     cdef pollfd fds[2]
-    cdef uint64_t ignored
     cdef int n
     add64(&dp.send_waits, 1)
     fence()     # either the descriptors below are the new ones, or threads_settle() sees this thread waiting
@@ -204,10 +212,8 @@ cdef void wait_to_send(SendPath *e) noexcept nogil:
     elif not handed_off and not e.failing and not e.no_free_batch:
         fds[1].fd = load_int(&dp.tun_fd)
     n = poll(fds, 2, ERROR_PAUSE_MS if not handed_off and e.failing else -1)
-    if n > 0 and fds[0].revents != 0:
-        eventfd_read(dp.send_kick, &ignored)
-    elif n < 0 and linux.errno != EINTR:
-        count(&dp.counters.tx_wait_error)   # not even poll() works: read the TUN now and then
+    if n < 0 and linux.errno != EINTR or n > 0 and fds[0].revents != 0 and not eventfd_take(dp.send_kick):
+        count(&dp.counters.tx_wait_error)   # not even waiting works: read the TUN now and then
         usleep(ERROR_PAUSE_MS * 1000)
     if not handed_off:
         e.failing = False
@@ -242,7 +248,6 @@ cdef void wait_to_receive(ReceivePath *e) noexcept nogil:
     """
     cdef Dataplane *dp = e.dp
     cdef pollfd fds[4]
-    cdef uint64_t ignored
     cdef int timeout_ms = -1, n
     add64(&dp.receive_waits, 1)
     fence()     # either the descriptors below are the new ones, or threads_settle() sees this thread waiting
@@ -258,10 +263,8 @@ cdef void wait_to_receive(ReceivePath *e) noexcept nogil:
     if n > 0:
         e.ready4 = fds[1].revents != 0
         e.ready6 = fds[2].revents != 0
-        if fds[0].revents != 0:
-            eventfd_read(dp.receive_kick, &ignored)
-    elif n < 0 and linux.errno != EINTR:
-        # Not even poll() works: read both sockets now and then, and let the sending thread do its own work.
+    if n < 0 and linux.errno != EINTR or n > 0 and fds[0].revents != 0 and not eventfd_take(dp.receive_kick):
+        # Not even waiting works: read both sockets now and then, and let the sending thread do its own work.
         count(&dp.counters.rx_wait_error)
         store64(&dp.receive_pressure_ns, now_ns() + ERROR_PAUSE_NS)
         usleep(ERROR_PAUSE_MS * 1000)
@@ -298,19 +301,33 @@ cdef int threads_filtered(const Threads *threads) noexcept nogil:
 
 cdef void threads_kick(Threads *threads) noexcept nogil:
     """Wakes the two reading threads."""
-    eventfd_write(threads.dp.send_kick, 1)
-    eventfd_write(threads.dp.receive_kick, 1)
+    eventfd_kick(threads.dp.send_kick)
+    eventfd_kick(threads.dp.receive_kick)
 
 
 cdef void threads_settle(Threads *threads) noexcept nogil:
     """Returns when neither reading thread is in a poll() that began before: that would keep a closed socket alive."""
     cdef uint64_t tx, rx
+    cdef int rounds = 0
     fence()
     tx = load64(&threads.dp.send_waits)
     rx = load64(&threads.dp.receive_waits)
     threads_kick(threads)
     while (tx & 1 and load64(&threads.dp.send_waits) == tx) or (rx & 1 and load64(&threads.dp.receive_waits) == rx):
-        usleep(20)
+        rounds = await_kicked(threads, rounds)
+
+
+cdef int await_kicked(Threads *threads, int rounds) noexcept nogil:
+    """A pause in a loop that waits for the threads to notice a kick. The count of its rounds, to be given back.
+
+    Where they take long, kicks them again: a kick that the kernel refused must not be waited for.
+    """
+    usleep(20 if rounds < SOON else 1000)
+    rounds += 1
+    if rounds == SOON + ERROR_PAUSE_MS:
+        threads_kick(threads)
+        rounds = SOON
+    return rounds
 
 
 cdef void threads_hold(Threads *threads) noexcept nogil:
