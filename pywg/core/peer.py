@@ -86,8 +86,12 @@ class Peer:
         identity = self._context.identity
         if identity is None or now < self.last_sent_handshake + REKEY_TIMEOUT:
             return False
-        index = self._context.indices.insert(self.id)
         old_index = self.handshake.local_index
+        try:
+            index = self._context.indices.insert(self.id)
+        except Exception:  # the system's, for random numbers or memory: the next try has them
+            self.timers.retransmit_after(now)
+            raise
         try:
             timestamp = self.handshake.next_timestamp(self._context.wall_ns())
             message = handshake.create_initiation(self.handshake, identity, index, timestamp, self._context.random)
@@ -97,6 +101,10 @@ class Peer:
             self.last_sent_handshake = now
             self.timers.handshake_initiated(now)
             return True
+        except Exception:
+            self._context.indices.remove(index)
+            self.timers.retransmit_after(now)
+            raise
         if old_index is not None:
             self._close_index(old_index)
         self._context.events.append(events.HandshakeIndexOpened(self.id, index))
@@ -130,7 +138,11 @@ class Peer:
         if waiting is not None and self._context.withdraw(self.id, waiting.local_index):
             self.confirm(waiting.local_index)
         index = self._context.indices.insert(self.id)
-        message = handshake.create_response(self.handshake, index, self._context.random)
+        try:
+            message = handshake.create_response(self.handshake, index, self._context.random)
+        except Exception:  # as in send_initiation
+            self._context.indices.remove(index)
+            raise
         self._begin_session(now)
         self._send(message.pack(), now)
         identity = self._context.identity

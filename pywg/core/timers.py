@@ -81,8 +81,17 @@ class Timers:
         self._new_handshake_jitter = 0.0
 
     def jitter(self) -> float:
-        """A random time of up to REKEY_TIMEOUT_JITTER, so that two peers that collide don't do so again."""
-        return int.from_bytes(self._random(_JITTER_BITS // 8), "little") / (1 << _JITTER_BITS) * REKEY_TIMEOUT_JITTER
+        """A random time of up to REKEY_TIMEOUT_JITTER, so that two peers that collide don't do so again.
+
+        0 where the system has no random numbers now: that is no secret, and a timer has to be set all the same.
+        """
+        try:
+            return self._random_share() * REKEY_TIMEOUT_JITTER
+        except (OSError, MemoryError):
+            return 0.0
+
+    def _random_share(self) -> float:
+        return int.from_bytes(self._random(_JITTER_BITS // 8), "little") / (1 << _JITTER_BITS)
 
     @property
     def retransmit_pending(self) -> bool:

@@ -117,6 +117,8 @@ class Tunnel:
         gone.handshake.forget_identity()
         gone.set_preshared_key(None)
         del self._peers[peer], self._by_key[gone.public_key]
+        # What an error kept from being sent, the data plane would send to a peer that it no longer has.
+        self._context.datagrams = [one for one in self._context.datagrams if one.peer != peer]
         self._deadlines.schedule(peer, float("inf"))
 
     def peers(self) -> KeysView[int]:
@@ -246,15 +248,23 @@ class Tunnel:
         due = []
         while (peer := self._deadlines.pop_due(now)) is not None:
             due.append(self._peers[peer])
-        for it in due:
-            activity = self._context.activity(it.id)
-            fired = it.timers.expire(now, activity)
-            for timer in fired:
-                it.fire(timer, now)
-            if Timer.PASSIVE_KEEPALIVE in fired:
-                self._unsettled.append((it, now))
-            else:
-                self._deadlines.schedule(it.id, it.timers.next_deadline(now, activity))
+        for done, it in enumerate(due):
+            try:
+                self._handle_deadline_of(it, now)
+            except Exception:  # the system's, for random numbers or memory: no timer of any peer may be lost for it
+                for late in due[done:]:
+                    self._deadlines.schedule(late.id, now)
+                raise
+
+    def _handle_deadline_of(self, it: Peer, now: float) -> None:
+        activity = self._context.activity(it.id)
+        fired = it.timers.expire(now, activity)
+        for timer in fired:
+            it.fire(timer, now)
+        if Timer.PASSIVE_KEEPALIVE in fired:
+            self._unsettled.append((it, now))
+        else:
+            self._deadlines.schedule(it.id, it.timers.next_deadline(now, activity))
 
     def _screen(self, data: bytes) -> Identity:
         """Lets through what is worth the public-key operations."""

@@ -55,7 +55,7 @@ class Device:
         open_sockets: OpenSockets,
         now: Callable[[], float] = clock.now,
         wall_ns: Callable[[], int] = clock.wall_ns,
-        random: Callable[[int], bytes] = os.urandom,
+        random: Callable[[int], bytes] = os.getrandom,  # urandom() opens a file for good where this fails once
         memory_locked: Callable[[], bool] = locked,
         refusals: Refusals | None = None,
     ) -> None:
