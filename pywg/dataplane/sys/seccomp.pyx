@@ -9,7 +9,8 @@ makes only calls that are on every list.
 from libc.stdint cimport uint8_t, uint64_t
 from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport add64, load64, load64_acquire, load_int, store8, store_int
-from pywg.dataplane.sys.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, eventfd, eventfd_read
+from pywg.dataplane.sys.eventfd cimport eventfd_take
+from pywg.dataplane.sys.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, eventfd
 
 cdef extern from * nogil:
     """
@@ -135,7 +136,7 @@ def refused_calls() -> tuple[int, int, int]:
 
 
 def refused_rearm() -> None:
-    """Makes the eventfd unreadable: the next refusal makes it readable again."""
-    cdef uint64_t ignored
-    eventfd_read(load_int(refused_fd), &ignored)
+    """Makes the eventfd unreadable: the next refusal makes it readable again. Raises OSError where it stays readable."""
+    if not eventfd_take(load_int(refused_fd)):
+        raise OSError(linux.errno, "refused calls can't be heard of")
     store8(refused_told, 0)

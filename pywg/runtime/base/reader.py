@@ -61,7 +61,14 @@ class Reader:
             if not self._closed:
                 self._loop.remove_reader(self._fd)
                 cancel(self._resting)
-                self._resting = self._loop.call_later(RETRY_S, self.start)
+                self._resting = self._loop.call_later(RETRY_S, self._again)
+            tell(self._log, self._what, error)
+
+    def _again(self) -> None:
+        try:
+            self.start()
+        except OSError as error:
+            self._resting = self._loop.call_later(RETRY_S, self._again)
             tell(self._log, self._what, error)
 
 

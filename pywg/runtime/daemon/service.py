@@ -7,6 +7,7 @@ Interface and socket then go with it. It counts and survives every other failure
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import resource
 import select
@@ -20,12 +21,13 @@ from pywg._fastpath import Plane, choose_aead, reserve_fill
 from pywg.core.crypto import private_key_from, public_key_of
 from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import ConfigError, DeviceError
-from pywg.runtime.base.failures import needing
+from pywg.runtime.base.failures import failed, needing
 from pywg.runtime.base.libc import forbid_dumps
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.log_output import StandardError, SystemLog
+from pywg.runtime.base.poller import Poller
 from pywg.runtime.base.processors import READING_THREADS
-from pywg.runtime.base.reader import Reader
+from pywg.runtime.base.reader import Loop, Reader
 from pywg.runtime.base.system import SOCKET_BUFFER_LEN, LinkState, Sandbox, Sockets, System, Tun, Unreachables, Watcher
 from pywg.runtime.daemon.boot_timer import BootTimer
 from pywg.runtime.daemon.notify import Notifier, Pulse, keep_watchdog
@@ -95,7 +97,7 @@ def serve(options: Options, ready: Callable[[], None], system: System) -> None:
             os.getrandom(1)  # the sandbox leaves no other source
         with needing("an event loop"):
             _try_epoll()
-            loop = new_event_loop()
+            loop = _new_loop()
         stack.callback(_close_loop, loop)
         # One run, unlike in asyncio.Runner: uvloop makes a socket pair for each run, which the sandbox then forbids.
         running = _Service(
@@ -103,6 +105,15 @@ def serve(options: Options, ready: Callable[[], None], system: System) -> None:
         ).run(is_ready)
         stack.callback(running.close)
         loop.run_until_complete(running)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    logger = logging.getLogger("asyncio")
+    logger.disabled = True  # uvloop takes a loop that it could not make for one that was not closed, and says so
+    try:
+        return new_event_loop()
+    finally:
+        logger.disabled = False
 
 
 def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
@@ -116,7 +127,8 @@ def _no_dumps() -> str:
         forbid_dumps()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (OSError, ValueError) as error:
-        return f"core files and traces of this process, with keys in them, can't be forbidden: {error}"
+        why = (isinstance(error, OSError) and error.strerror) or error
+        return f"core files and traces of this process, with keys in them, can't be forbidden: {why}"
     return ""
 
 
@@ -195,10 +207,12 @@ class _Service:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._log.follow, None)
             stack.callback(self._notifier.close)
+            poller = Poller(loop)
+            stack.callback(poller.close)
 
             def follow(watcher: Watcher) -> None:
                 stack.callback(watcher.close)
-                watcher.start(loop)
+                watcher.start(poller)
 
             def changed(state: LinkState) -> None:
                 self._link_changed(device, unreachables, state)
@@ -207,11 +221,11 @@ class _Service:
             follow(self._system.link_watcher(self._interface.fd, changed, self._interface_gone, self._log))
             unreachables = self._system.unreachables(self._log)
             stack.callback(unreachables.close)
-            self._watch_socket(loop, stack)
+            self._watch_socket(poller, stack)
             self._import_late()
             self._drop_privileges()
             with needing("the data plane"):
-                device = self._start_device(loop, stack)
+                device = self._start_device(poller, stack)
             follow(self._sandbox.watcher())
             follow(self._system.route_watcher(device, self._log, device=self._options.binding.device))
             for server in self._sockets.servers(device, self._log, self._more_stats):
@@ -226,7 +240,7 @@ class _Service:
     def _more_stats(self) -> dict[str, int | str]:
         return {**self._sandbox.stats(), **self._options.binding.stats()}
 
-    def _start_device(self, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> Device:
+    def _start_device(self, loop: Loop, stack: contextlib.AsyncExitStack) -> Device:
         options = self._options
         with self._sandbox.for_threads() as confinement:
             plane = Plane(
@@ -311,8 +325,11 @@ class _Service:
 
     def _import_late(self) -> None:
         """Does what imports a module on first use: soon there may be no file to import, or no right to read it."""
-        self._system.import_late()
-        public_key_of(private_key_from(Secret(length=32)))
+        try:
+            self._system.import_late()
+            public_key_of(private_key_from(Secret(length=32)))
+        except Exception as error:  # an import raises any: a file that could not be seen is missed in odd places
+            raise failed("a part of pywg", error) from error
 
     def _drop_privileges(self) -> None:
         root = self._sockets.configuration.directory if self._rooted else None
@@ -322,7 +339,7 @@ class _Service:
     def _close_sandbox(self) -> None:
         self._sandbox.close(self._sockets.removed_in)
 
-    def _watch_socket(self, loop: asyncio.AbstractEventLoop, stack: contextlib.AsyncExitStack) -> None:
+    def _watch_socket(self, loop: Loop, stack: contextlib.AsyncExitStack) -> None:
         fd = self._sockets.configuration.watch()
         if fd is None:
             return

@@ -22,6 +22,7 @@ from pywg.config.uapi import format_errno, format_get_steps, parse_set_steps
 from pywg.dataplane.crypto.secret import wipe
 from pywg.errors import ConfigError, DeviceError, UapiError
 from pywg.runtime.base.log import Level, Log, parse_level
+from pywg.runtime.base.poller import Poller
 from pywg.runtime.base.reader import tell, words
 
 _Result = TypeVar("_Result")
@@ -81,6 +82,7 @@ class UapiServer:
         self._log = log
         self._more_stats = more_stats
         self._accepting: asyncio.Task[None] | None = None
+        self._poller: Poller
         self._connections: dict[asyncio.Task[None], bool] = {}
         """Open connections, those idle longest first, and whether each is being answered."""
         self._ending: set[asyncio.Task[None]] = set()
@@ -96,8 +98,10 @@ class UapiServer:
         return MAX_REQUEST_LEN
 
     def start(self) -> None:
-        """Begins to accept, on the running event loop."""
-        self._accepting = asyncio.get_running_loop().create_task(self._accept())
+        """Begins to accept, on the running event loop. Raises OSError when the kernel refuses that."""
+        loop = asyncio.get_running_loop()
+        self._poller = Poller(loop)
+        self._accepting = loop.create_task(self._accept())
 
     async def close(self) -> None:
         """Ends every connection."""
@@ -105,14 +109,14 @@ class UapiServer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._poller.close()
 
     async def _accept(self) -> None:
         """Accepts for ever: a later attempt may do better than one that failed, and without one `wg` would hang."""
         loop = asyncio.get_running_loop()
         while True:
             try:
-                client, _ = await loop.sock_accept(self._listener)
-                self._take(client, loop)
+                self._take(await self._poller.accept(self._listener), loop)
             except Exception as error:  # noqa: BLE001 - no error may end the server
                 tell(self._log, "UAPI: a connection can't be accepted", error)
                 await asyncio.sleep(ACCEPT_RETRY_S)
@@ -138,7 +142,6 @@ class UapiServer:
 
     async def _serve(self, client: socket.socket) -> None:
         with client, contextlib.suppress(ConnectionError, TimeoutError):
-            client.setblocking(False)
             requests = RequestBuffer()
             try:
                 while await self._serve_one(client, requests):
@@ -162,10 +165,9 @@ class UapiServer:
 
     async def _skip(self, client: socket.socket, requests: "RequestBuffer") -> bool:
         """Reads the rest of an operation that there is no memory for, and answers ENOMEM."""
-        loop = asyncio.get_running_loop()
         while (length := requests.operation_len()) is None:
             requests.forget()
-            received = await loop.sock_recv_into(client, requests.room())
+            received = await self._poller.receive_into(client, requests.room())
             if received == 0:
                 break
             requests.used += received
@@ -186,7 +188,6 @@ class UapiServer:
 
         None when the client sends no other.
         """
-        loop = asyncio.get_running_loop()
         while (length := requests.operation_len()) is None:
             if not (requests.begins_well(self._operations) or requests.may_become(self._refused)):
                 return requests.used  # it is refused, so the client need not send its end
@@ -194,7 +195,7 @@ class UapiServer:
                 text = f"UAPI: an operation of more than {self._most_request_len} bytes: the client is disconnected"
                 self._log.limited("request", text, Level.ERROR)
                 return None
-            received = await loop.sock_recv_into(client, requests.room())
+            received = await self._poller.receive_into(client, requests.room())
             if received == 0:
                 return requests.last_operation_len()
             requests.used += received
@@ -264,7 +265,7 @@ class UapiServer:
     async def _send(self, client: socket.socket, data: bytes | bytearray) -> None:
         if data:
             async with asyncio.timeout(SEND_TIMEOUT_S):
-                await asyncio.get_running_loop().sock_sendall(client, data)
+                await self._poller.send_all(client, data)
 
 
 async def _with_pauses(steps: Generator[None, None, _Result]) -> _Result:

@@ -52,13 +52,14 @@ class UapiSocket:
         return self._file
 
     def present(self) -> bool:
-        """Whether the file is still the one that was bound; always true without a file."""
+        """Whether the file is still the one that was bound; always true without a file, or where none can tell."""
         if self.path is None:
             return True
-        try:
+        with contextlib.suppress(OSError):
             return _file_at(self.path) == self._file
-        except PermissionError:  # another user's folder
+        with contextlib.suppress(OSError):  # another user's folder, or one that can't be read now
             return self._fd < 0 or os.fstat(self._fd).st_nlink > 0
+        return True
 
     def root_is(self, directory: str) -> None:
         """The folder of the file is now the root directory."""
@@ -116,7 +117,12 @@ def open_uapi(
         raise _socket_error(error, path) from error
     if listener is None:
         raise DeviceError(errno.EADDRINUSE, f"{interface} is in use: another daemon just took {path}")
-    return _of(listener, path)
+    try:
+        return _of(listener, path)
+    except OSError as error:
+        listener.close()
+        os.unlink(path)
+        raise _socket_error(error, path) from error
 
 
 def from_fd(fd: int) -> UapiSocket:
@@ -194,12 +200,10 @@ def _of(listener: socket.socket, path: str | None) -> UapiSocket:
 
 
 def _file_at(path: str) -> SocketFile | None:
-    """Raises PermissionError where this process may not look."""
+    """None: there is no such file. Raises OSError where the system won't tell: that must end no tunnel."""
     try:
         found = os.lstat(path)
-    except PermissionError:
-        raise
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return SocketFile(path, found.st_dev, found.st_ino)
 

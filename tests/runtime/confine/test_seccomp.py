@@ -220,7 +220,7 @@ def test_every_option_of_new_udp_sockets_passes(
 STAT, UNLINK = r"os\.lstat\(", r"os\.unlink\("
 BY_CONTROL_PLANE = {
     "recvfrom": r"_socket\.recv\(",
-    "accept4": r"\.sock_accept\(",
+    "accept4": r"listener\.accept\(",
     "bind": r"sock\.bind\(",
     "connect": r"sock\.connect\(",
     "close": r"os\.close\(",
@@ -229,7 +229,7 @@ BY_CONTROL_PLANE = {
     **dict.fromkeys(("stat", "lstat", "newfstatat"), STAT),
     **dict.fromkeys(("unlink", "unlinkat"), UNLINK),
     "timerfd_settime": r"\.timerfd_settime\(",
-    "getrandom": r"\bos\.urandom\b",
+    "getrandom": r"\bos\.getrandom\b",
     "uname": r"os\.uname\(",
     "poll": r"\.poll\(0\)",
     "sendto": r"_socket\.send\(",
