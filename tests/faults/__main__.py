@@ -1,0 +1,115 @@
+"""Tries every fault of tests/faults/calls.py and writes docs/faults.md: what becomes of the daemon, row by row.
+
+    python -m tests.faults [CALL ...]    all calls, or these alone, which are printed and not written; root
+
+Some ten minutes. The exit status is 1 when the daemon did what it should not have done.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.faults.calls import CASES, LIBUV, Case, number_of
+from tests.faults.running import Outcome, Running
+from tests.faults.starts import Start, Starter
+from tests.runtime.namespace import run_inside
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
+ONE_IN = 3
+HEADER = f"""# When a system call fails
+
+Written by `python -m tests.faults`; some rows of it are part of `make test` (`tests/faults/test_running.py`,
+`tests/faults/test_starts.py`). The kernel refuses the daemon's calls, wherever in the process they are made, in libc,
+in libuv or in libcrypto (seccomp(2) with a listener, `tests/faults/inject.c`).
+
+- **1 in {ONE_IN}**, and **persistent**: a daemon that carries packets both ways while it is configured, asked, taken
+  down and up. So many calls failed, and it lived, did not spin (the injector counts all its calls), and carried packets
+  and answered `get` when the fault was over. A dash: the kernel would contradict itself, as by EAGAIN after a poll(2)
+  that says there is something. "not called": what is done here makes no such call of a running daemon.
+- **at start**: the first such call of a start fails, in another start the second, and so on to the last. "starts": so
+  often it went on, and was a whole daemon in its sandbox. "refuses": one line on standard error, exit status 1, and no
+  interface, socket or process left. "libuv": libuv ended the process, see below.
+- **what tells**: counters of `pywg stats` that grew, lines of the log, what a client of the configuration socket was
+  told.
+
+A client whose own connection fails is told nothing but its end.
+
+"""
+LIBUV_HEADER = """
+## What libuv does not survive
+
+"""
+
+
+def _failed(found: list[str], what: str, outcome: Outcome) -> str:
+    found += [f"{what}: {fault}; {'; '.join(outcome.tells)}" for fault in outcome.faults]
+    if outcome.faults:
+        return f"**{'; '.join(outcome.faults)}**"
+    return str(outcome.failed) if outcome.failed else "not called" if not outcome.matched else f"0 of {outcome.matched}"
+
+
+def _while_running(running: Running, case: Case, error: str, found: list[str]) -> tuple[str, str, list[str]]:
+    if not case.running:
+        return "", "", []
+    columns, tells = [], []
+    for every in (ONE_IN, 1):
+        if every == 1 and error in case.once:
+            columns.append("-")
+            continue
+        outcome = running.fault(
+            case.call, number_of(error), every=every, kind=case.kind, doing=case.doing, fresh=case.fresh
+        )
+        columns.append(_failed(found, f"{case.name} {error} {every}", outcome))
+        tells += [tell for tell in outcome.tells if tell not in tells]
+    return columns[0], columns[1], tells
+
+
+def _starts(starter: Starter, case: Case, error: str, found: list[str]) -> tuple[str, list[str]]:
+    became: Counter[str] = Counter()
+    tells: list[str] = []
+    for number, start in starter.nth(case.call, number_of(error), kind=case.kind):
+        found += [f"{case.name} {error} at start, call {number}: {fault}; {start.text}" for fault in start.faults]
+        became[_became(start)] += 1
+        tells += [line for line in start.lines(starter.name) if line not in tells]
+    return ", ".join(f"{count} {what}" for what, count in sorted(became.items())) or "not called", tells
+
+
+def _became(start: Start) -> str:
+    if start.faults:
+        return f"**{'; '.join(start.faults)}**"
+    return "libuv" if start.ended_by_libuv else "starts" if start.outcome == "starts" else "refuses"
+
+
+def rows(cases: list[Case], found: list[str]) -> Iterator[str]:
+    """The lines of the table. What was wrong is put into `found`."""
+    with Running() as running, Starter() as starter:
+        for case in cases:
+            for error in case.errors:
+                some, persistent, tells = _while_running(running, case, error, found)
+                started, lines = _starts(starter, case, error, found)
+                told = "<br>".join([f"`{tell}`" if tell.isidentifier() else tell for tell in tells + lines])
+                cells = (case.name, error, some, persistent, started, told.replace("|", "\\|"))
+                yield "| " + " | ".join(cells) + " |"
+
+
+def main(calls: list[str]) -> int:
+    cases = [case for case in CASES if not calls or case.call in calls]
+    found: list[str] = []
+    lines = [f"| call | errno | 1 in {ONE_IN} | persistent | at start | what tells |", "|---|---|---|---|---|---|"]
+
+    def test() -> None:
+        for line in rows(cases, found):
+            print(line, flush=True)
+            lines.append(line)
+
+    run_inside(test, timeout=7200)
+    if not calls:
+        excuses = [f"- {call}: {why}." for call, why in LIBUV.items()]
+        DOCUMENT.write_text(HEADER + "\n".join(lines) + "\n" + LIBUV_HEADER + "\n".join(excuses) + "\n")
+    print(*found, sep="\n", file=sys.stderr)
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,139 @@
+"""System calls of the daemon, the errors that each can give, and one that it can't: rows of docs/faults.md."""
+
+import errno
+from typing import NamedTuple
+
+from tests.faults import injector
+from tests.faults.injector import ANY, EPOLL, EVENT, NETLINK, OTHER, TIMER, TUN, UDP, UNIX
+from tests.faults.running import Doing, Running
+
+_CHANGES: Doing = (Running.get, Running.port, Running.mark, Running.link, Running.peers, Running.handshakes)
+_MEMORY: Doing = (Running.many_peers, Running.handshakes)
+_CLIENTS: Doing = (Running.get, Running.port)
+
+KINDS = {
+    ANY: "", TUN: "TUN", UDP: "UDP", NETLINK: "rtnetlink", UNIX: "clients", EVENT: "eventfd", EPOLL: "epoll",
+    TIMER: "timerfd", OTHER: "other",
+}  # fmt: skip
+NOTHING = "0"
+"""In place of an errno: the call does nothing and returns 0, which is how brk(2) refuses."""
+AGAIN = ("EAGAIN", "EINTR")
+"""Never persistent: poll(2) would say that there is something, or a signal would come each time, for ever."""
+
+
+class Case(NamedTuple):
+    """A call, on one kind of descriptor, with its errors. The first is tried with every call of a start."""
+
+    call: str
+    errors: tuple[str, ...]
+    doing: Doing = ()
+    kind: int = ANY
+    running: bool = True
+    """False: only at the start, because a running daemon makes no such call"""
+    once: tuple[str, ...] = AGAIN
+    """errors that are not tried persistently"""
+    fresh: bool = False
+    """each error on a new daemon: one that has run has its memory"""
+
+    @property
+    def name(self) -> str:
+        return f"{self.call} ({KINDS[self.kind]})" if self.kind else self.call
+
+
+CASES = (
+    # The data plane
+    Case("recvmmsg", ("ENOMEM", "ENOBUFS", "ECONNREFUSED", "ENETDOWN", "EAGAIN", "EINTR", "EIO", "EPERM", "ENOSYS")),
+    Case("sendmmsg", ("ENOBUFS", "ENETUNREACH", "EHOSTUNREACH", "EMSGSIZE", "EINVAL", "EPERM", "ENOMEM", "EAGAIN",
+                      "EINTR", "EIO", "ENOSYS")),
+    Case("sendto", ("ENOBUFS", "ENETUNREACH", "EPERM", "ENOMEM", "EINVAL", "EAGAIN", "EINTR", "EIO", "ENOSYS"),
+         (), UDP),
+    Case("read", ("EIO", "ENOMEM", "EAGAIN", "EINTR", "EPERM", "ENOSYS"), (), TUN),
+    Case("writev", ("EIO", "ENOMEM", "ENOBUFS", "EINVAL", "EAGAIN", "EINTR", "EPERM", "ENOSYS"), (), TUN),
+    Case("poll", ("ENOMEM", "EINVAL", "EINTR", "EIO", "EPERM", "ENOSYS")),
+    Case("read", ("EIO", "EINTR", "EAGAIN"), _CHANGES, EVENT),
+    Case("write", ("EIO", "EAGAIN", "EINTR"), _CHANGES, EVENT),
+    Case("clone3", ("EAGAIN", "ENOMEM", "EPERM", "EIO"), running=False),
+    Case("sched_getaffinity", ("EPERM", "EIO"), running=False),
+    # Sockets and the interface
+    Case("socket", ("EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EAFNOSUPPORT", "EPERM", "EIO"), _CHANGES),
+    Case("bind", ("EADDRINUSE", "EACCES", "EADDRNOTAVAIL", "EPERM", "EIO"), (Running.port, Running.link), UDP),
+    Case("bind", ("ENOMEM", "EIO"), kind=NETLINK, running=False),
+    Case("bind", ("EADDRINUSE", "ENOSPC", "EIO"), kind=UNIX, running=False),
+    Case("setsockopt", ("ENOPROTOOPT", "ENOMEM", "EPERM", "EIO", "ENOSYS"), _CHANGES),
+    Case("getsockopt", ("ENOMEM", "EPERM", "EIO"), _CHANGES),
+    Case("getsockname", ("ENOBUFS", "EIO"), _CHANGES),
+    Case("ioctl", ("ENOMEM", "EPERM", "EIO", "ENOSYS"), _CHANGES),
+    Case("openat", ("EMFILE",), running=False),
+    # rtnetlink
+    Case("sendto", ("ENOBUFS", "ENOMEM", "EPERM", "EIO"), _CHANGES, NETLINK),
+    Case("recvfrom", ("ENOMEM", "ENOBUFS", "EAGAIN", "EIO"), _CHANGES, NETLINK, once=(*AGAIN, "ENOBUFS")),
+    # The configuration socket
+    Case("listen", ("EADDRINUSE", "EIO"), running=False),
+    Case("accept4", ("EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "ECONNABORTED", "EPERM", "EAGAIN", "EINTR", "EIO"),
+         _CLIENTS),
+    Case("recvfrom", ("ENOMEM", "ECONNRESET", "EAGAIN", "EINTR", "EIO"), _CLIENTS, UNIX),
+    Case("sendto", ("ENOBUFS", "EPIPE", "ENOMEM", "EAGAIN", "EINTR", "EIO"), _CLIENTS, UNIX),
+    Case("newfstatat", ("EIO",), _CHANGES),
+    Case("inotify_init1", ("EMFILE", "EIO"), running=False),
+    Case("inotify_add_watch", ("ENOSPC", "EIO"), running=False),
+    # The event loop
+    Case("epoll_create1", ("EMFILE", "ENOMEM", "EIO"), running=False),
+    Case("epoll_ctl", ("ENOMEM", "ENOSPC", "EPERM", "EIO"), _CHANGES),
+    Case("epoll_wait", ("EINTR", "EIO"), _CHANGES),
+    Case("epoll_pwait", ("EINTR",), _CHANGES),
+    Case("eventfd2", ("EMFILE", "ENOMEM", "EIO"), running=False),
+    Case("pipe2", ("EMFILE", "EIO"), running=False),
+    Case("socketpair", ("EMFILE", "EIO"), running=False),
+    Case("timerfd_create", ("EMFILE", "EIO"), running=False),
+    Case("timerfd_settime", ("EINVAL", "EIO"), _CHANGES),
+    # Memory
+    Case("mmap", ("ENOMEM", "EPERM"), _MEMORY, fresh=True),
+    Case("munmap", ("ENOMEM", "EINVAL"), _MEMORY, fresh=True),
+    Case("mprotect", ("ENOMEM", "EPERM"), _MEMORY, fresh=True),
+    Case("madvise", ("ENOMEM", "EINVAL", "EIO"), _MEMORY, fresh=True),
+    Case("mlock", ("ENOMEM", "EAGAIN", "EPERM"), _MEMORY, once=(), fresh=True),
+    Case("brk", (NOTHING,), _MEMORY, fresh=True),
+    # All else
+    Case("getrandom", ("EAGAIN", "EINTR", "ENOSYS", "EIO"), (Running.handshakes, Running.peers), once=("EINTR",)),
+    Case("close", ("EINTR", "EIO"), running=False),
+    Case("fcntl", ("EIO",), running=False),
+    Case("uname", ("EPERM",), _CHANGES),
+    Case("mkdir", ("EROFS", "EIO"), running=False),
+    Case("prlimit64", ("EPERM", "EIO"), running=False),
+    Case("prctl", ("EPERM",), running=False),
+    Case("capget", ("EPERM",), running=False),
+    Case("capset", ("EPERM",), running=False),
+    Case("seccomp", ("ENOSYS", "ENOMEM", "EPERM"), running=False),
+    Case("landlock_create_ruleset", ("ENOSYS", "EOPNOTSUPP", "EIO"), running=False),
+    Case("landlock_add_rule", ("EIO",), running=False),
+    Case("landlock_restrict_self", ("E2BIG", "EIO"), running=False),
+)  # fmt: skip
+"""Left out: rt_sigaction, rt_sigprocmask, gettid, umask, exit, which can't fail but for a wrong argument; futex(2), for
+whose odd errors libc ends the process; and of a running daemon close(2), after which a descriptor is closed whatever it
+returns: here it would stay open."""
+LIBUV = {
+    "epoll_ctl": "libuv, which is given its few descriptors after epoll was tried",
+    "epoll_pwait": "libuv asserts that it fails with EINTR alone",
+    "pipe2": "libuv, which makes its pipe after another was tried",
+    "write": "libuv, to its own pipe",
+}
+"""Calls of a start for which libuv ends the process by abort(), though the same call was tried just before. What is
+left behind is a socket on which nobody answers, and the next start takes it over."""
+SANDBOX = (
+    "uname",
+    "prctl",
+    "seccomp",
+    "landlock_create_ruleset",
+    "landlock_add_rule",
+    "landlock_restrict_self",
+    "capset",
+)
+"""Calls without which there is less of a sandbox. After any other refusal it is whole."""
+
+
+def number_of(name: str) -> int:
+    """The errno of this name; 0 for NOTHING."""
+    return 0 if name == NOTHING else getattr(errno, name)
+
+
+assert {case.call for case in CASES} <= injector.NUMBERS.keys()

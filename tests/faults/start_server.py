@@ -1,0 +1,63 @@
+"""Starts daemons one after another, each in a process forked from this one, with the rules of an injector armed.
+
+    inject CONTROL NUMBERS python -m tests.faults.start_server CONTROL
+
+A line on standard input is the JSON of [arguments of pywg, file for standard error]. The answers are lines with the
+process' id, and, at its end, with its exit status. All modules are imported before, so that a refused call is one of
+pywg's own, and a start takes no time.
+"""
+
+import encodings.idna  # noqa: F401
+import gc
+import json
+import mmap
+import os
+import sys
+from pathlib import Path
+
+import pywg.cli.run
+import pywg.cli.words
+import pywg.runtime.daemon.background
+import pywg.runtime.daemon.linux
+import pywg.runtime.daemon.service  # noqa: F401
+from pywg.cli.main import main
+
+
+def _child(argv: list[str], log: str, armed: memoryview) -> None:
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(fd, 2)
+    os.close(fd)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    print(os.getpid(), flush=True)
+    os.dup2(null, 1)
+    os.close(null)
+    armed[0] = 1
+    status = 1
+    try:
+        status = main(argv) or 0
+    except SystemExit as end:
+        status = int(end.code or 0)
+    except BaseException:  # noqa: BLE001 - as the interpreter would
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def serve(control: str) -> None:
+    with Path(control).open("r+b") as file:
+        armed = memoryview(mmap.mmap(file.fileno(), 4))
+    gc.freeze()
+    for line in sys.stdin:
+        argv, log = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            _child(argv, log, armed)
+        _, status = os.waitpid(child, 0)
+        armed[0] = 0
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

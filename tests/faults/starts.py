@@ -1,0 +1,190 @@
+"""Starts of the daemon in which one system call, the first, the second, the third ..., is refused.
+
+What a start may do then: it goes on and is a whole daemon, which ends well; or there is one line on standard error that
+says what can't be had, exit status 1, and nothing is left behind.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.faults.calls import LIBUV, SANDBOX
+from tests.faults.injector import ANY, Injector
+from tests.runtime.daemon.test_service import DIRECTORY, answers, ask, environment
+from tests.runtime.namespace import unique
+
+PATIENCE_S = 20.0
+MOST = 2000
+"""Refusals of one call that are tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What became of a start: `outcome` is "starts" or "refused", and `text` its standard error."""
+
+    outcome: str
+    text: str
+    refused: int
+    """calls that the injector refused"""
+    matched: int
+    """such calls in all"""
+    faults: tuple[str, ...]
+    """what it should not have done, in words"""
+    ended_by_libuv: bool = False
+
+    def lines(self, name: str) -> list[str]:
+        """What it said, without what differs from run to run."""
+        plain = re.sub(r"^(\w+): \(\S+\) \S+ \S+ ", r"", self.text, flags=re.MULTILINE).replace(name, "wg0")
+        return [] if self.ended_by_libuv else plain.splitlines()
+
+
+class Starter:
+    """Starts daemons in the network namespace of the calling thread."""
+
+    def __init__(self) -> None:
+        self.injector = Injector(armed=False)
+        self.name = unique("pywgs")
+        self._log = tempfile.NamedTemporaryFile(prefix="pywg-start-")  # noqa: SIM115 - until the end of the block
+        os.makedirs(DIRECTORY, exist_ok=True)
+        command = [*self.injector.command, sys.executable, "-m", "tests.faults.start_server", self.injector.path]
+        self._server = subprocess.Popen(
+            command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._server.stdin is not None
+        self._server.stdin.close()
+        self._server.wait(PATIENCE_S)
+        self._log.close()
+
+    def nth(self, call: str, code: int, *, kind: int = ANY, most: int = MOST) -> Iterator[tuple[int, Start]]:
+        """(n, the start whose nth call fails), from 1 until a start makes no nth call.
+
+        At most `most` of them, spread over all: the first, and then each so many.
+        """
+        usual = self.calls(call, code, kind)
+        for number in range(1, MOST, max(1, -(-usual // most))):
+            start = self.start(call, code, skip=number - 1, most=1, kind=kind)
+            if not start.refused:
+                return
+            yield number, start
+
+    def calls(self, call: str, code: int, kind: int) -> int:
+        """How many such calls a start makes of which none fails."""
+        return self.start(call, code, skip=1 << 40, kind=kind).matched
+
+    def start(self, call: str, code: int, *, skip: int = 0, most: int = 0, kind: int = ANY) -> Start:
+        """One start, from pywg's first line until it answers its configuration socket or ends."""
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        with self.injector.failing(call, code, skip=skip, most=most, kind=kind) as rule:
+            self._server.stdin.write(json.dumps([["-f", self.name], self._log.name]) + "\n")
+            self._server.stdin.flush()
+            pid = int(self._server.stdout.readline())
+            outcome = self._await(pid)
+            refused, matched = rule.failed, rule.matched
+        faults = []
+        if outcome == "starts" and call not in SANDBOX and not self._is_confined():
+            faults.append("the sandbox is open")
+        if outcome == "starts":
+            os.kill(pid, signal.SIGTERM)
+        if outcome != "hangs" and not _ends(pid):
+            outcome = "doesn't end"
+        if outcome not in ("starts", "refused"):
+            faults.append(outcome)
+            os.kill(pid, signal.SIGKILL)
+        status = int(self._server.stdout.readline())
+        text = Path(self._log.name).read_text()
+        if status == -signal.SIGABRT and call in LIBUV:
+            self._left_behind()
+            return Start("refused", text, refused, matched, (), ended_by_libuv=True)
+        if not faults and status != (0 if outcome == "starts" else 1):
+            faults.append(f"exit status {status}")
+        faults += _faults_of_text(text, outcome)
+        faults += self._left_behind()
+        return Start(outcome, text, refused, matched, tuple(faults))
+
+    def _await(self, pid: int) -> str:
+        until = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until:
+            if _has_ended(pid):
+                return "refused"
+            if os.path.exists(f"{DIRECTORY}/{self.name}.sock") and self._answers():
+                return "starts"
+            time.sleep(0.002)
+        return "hangs"
+
+    def _answers(self) -> bool:
+        try:
+            return answers(self.name)
+        except AssertionError:  # it hung up: of this client, a call may have been refused
+            return False
+
+    def _is_confined(self) -> bool:
+        """The sandbox closes when the daemon is ready, and a little later where that failed."""
+        until = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until:
+            with contextlib.suppress(AssertionError, OSError):
+                if b"sandbox_seccomp=1\n" in ask(self.name, b"stats=1\n\n"):
+                    return True
+            time.sleep(0.005)
+        return False
+
+    def _left_behind(self) -> list[str]:
+        left = []
+        if os.path.lexists(f"{DIRECTORY}/{self.name}.sock"):
+            left.append("a socket is left behind")
+            os.unlink(f"{DIRECTORY}/{self.name}.sock")
+        until = time.monotonic() + PATIENCE_S
+        while self.name in {name for _, name in socket.if_nameindex()}:  # the kernel needs a moment
+            if time.monotonic() > until:
+                return [*left, "the interface is left behind"]
+            time.sleep(0.002)
+        return left
+
+
+_ROOT = Path(__file__).resolve().parents[2]
+_UNWANTED = re.compile(r"Traceback|internal error|\[Errno|\bNone\b|^\s", re.MULTILINE)
+
+
+def _faults_of_text(text: str, outcome: str) -> list[str]:
+    faults = []
+    if found := _UNWANTED.search(text):
+        faults.append(f"says {found[0]!r}")
+    if outcome == "refused" and (text.count("\n") != 1 or not text.startswith("pywg: ")):
+        faults.append(f"{text.count(chr(10))} lines")
+    return faults
+
+
+def _has_ended(pid: int) -> bool:
+    """Also a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def _ends(pid: int) -> bool:
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        if _has_ended(pid):
+            return True
+        time.sleep(0.002)
+    return False

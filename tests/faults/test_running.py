@@ -1,0 +1,96 @@
+"""Faults of a daemon that carries packets: it lives, tells, doesn't spin, and goes on when they are over.
+
+`python -m tests.faults` has each error of each call; here are those that have ended or deafened a daemon, and one of
+each kind of call.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults import injector
+from tests.faults.calls import CASES, Case, number_of
+from tests.faults.injector import SUPPORTED
+from tests.faults.running import Outcome, Running
+from tests.requirements import require_root
+
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.skipif(not SUPPORTED, reason="numbers of system calls are known for x86-64 alone"),
+]
+
+ONE_IN = 3
+CHOSEN = {
+    "recvmmsg": ("ENOMEM",),
+    "sendmmsg": ("ENOBUFS",),
+    "sendto (UDP)": ("ENETUNREACH",),
+    "read (TUN)": ("EIO",),
+    "writev (TUN)": ("ENOMEM",),
+    "poll": ("ENOMEM",),
+    "read (eventfd)": ("EIO",),
+    "write (eventfd)": ("EIO",),
+    "socket": ("EMFILE",),
+    "bind (UDP)": ("EADDRINUSE",),
+    "setsockopt": ("ENOMEM",),
+    "ioctl": ("EIO",),
+    "sendto (rtnetlink)": ("ENOBUFS",),
+    "recvfrom (rtnetlink)": ("ENOMEM",),
+    "accept4": ("EMFILE",),
+    "recvfrom (clients)": ("ECONNRESET",),
+    "sendto (clients)": ("ENOBUFS",),
+    "newfstatat": ("EIO",),
+    "epoll_ctl": ("ENOMEM",),
+    "epoll_wait": ("EIO",),
+    "mmap": ("ENOMEM",),
+    "mlock": ("ENOMEM",),
+    "getrandom": ("ENOSYS",),
+}
+"""Errors by the name of their case."""
+ROWS = [(case, error) for case in CASES for error in CHOSEN.get(case.name, ())]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Running]:
+    require_root()
+    with Running() as running:
+        yield running
+
+
+@pytest.mark.parametrize("every", [ONE_IN, 1], ids=["some", "all"])
+@pytest.mark.parametrize(("case", "error"), ROWS, ids=[f"{case.name}-{error}" for case, error in ROWS])
+def test_a_fault_ends_nothing(running: Running, case: Case, error: str, every: int) -> None:
+    outcome = running.fault(
+        case.call, number_of(error), every=every, kind=case.kind, doing=case.doing, fresh=case.fresh
+    )
+    assert outcome.failed or 0 < outcome.matched < every
+    assert outcome.faults == ()
+    if case.call in ("recvmmsg", "sendmmsg", "writev", "poll"):
+        assert outcome.tells
+
+
+def test_every_chosen_row_is_one() -> None:
+    assert set(CHOSEN) <= {case.name for case in CASES}
+
+
+def test_a_daemon_that_spins_or_dies_is_found(running: Running) -> None:
+    """Errors that libuv takes for its own faults, or that the kernel never gives for ever: here they are planted."""
+    spins = running.fault("recvmmsg", number_of("EINTR"))
+    assert "calls in" in spins.faults[0]
+    ends = running.fault("epoll_pwait", number_of("EIO"))
+    assert ends.faults[0] == "ends"
+    control: Outcome = running.fault("recvmmsg", number_of("EINTR"), every=1 << 30)
+    assert (control.failed, control.faults) == (0, ())
+
+
+def test_kinds_of_descriptors_are_told_apart(running: Running) -> None:
+    """Each kind has calls of its own, and `write` none on a socket."""
+    seen = {}
+    for kind in (injector.TUN, injector.EVENT, injector.UDP, injector.UNIX):
+        with running.injector.failing("read", number_of("EIO"), every=1 << 30, kind=kind) as rule:
+            running.packets()
+            running.get()
+            running.handshakes()
+            seen[kind] = rule.matched
+    assert seen[injector.TUN]
+    assert seen[injector.EVENT]
+    assert (seen[injector.UDP], seen[injector.UNIX]) == (0, 0)
