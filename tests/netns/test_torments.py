@@ -1,0 +1,200 @@
+"""What befalls a daemon from without: stopped, killed at both ends, wall clocks that jump, full disks, rude clients.
+
+PYWG_LONG=1 for the long form.
+"""
+
+import contextlib
+import errno
+import mmap
+import os
+import random
+import shlex
+import signal
+import socket
+import struct
+import sysconfig
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from bench.tunnel.command import CommandError, run
+from bench.tunnel.implementations import find
+from bench.tunnel.site import Site, poll
+from tests.fuzz.mutate import mix_lines, mutate
+from tests.fuzz.text import TOKENS, UAPI_LINES
+
+from . import dropin
+from .conftest import OpenLab
+from .dropin import peers, scaled
+from .outer_link import INITIATION, RESPONSE, Link
+
+pytest_generate_tests = dropin.parametrize_subject
+
+RESUMES_WITHIN_S = 5.0
+YEAR_S = 365 * 24 * 3600
+CLOCK = Path(__file__).with_name("wall_clock.c")
+
+
+@pytest.mark.dropin("17")
+def test_stopped_and_continued_under_traffic(subject: str, open_lab: OpenLab) -> None:
+    """What came meanwhile is dropped by the kernel or answered late; the session goes on."""
+    lab = dropin.tunnel(open_lab, subject)
+    near, far = lab.near, lab.far
+    before = far.wg("show", far.interface, "latest-handshakes")
+    with dropin.repeated(lambda: dropin.kick(near, far.inner(4), 1000)):
+        for number in range(scaled(3, 30)):
+            for site in (near, far) if number % 3 == 2 else (near,) if number % 3 else (far,):
+                os.kill(site.pid, signal.SIGSTOP)
+            assert not dropin.answers(near, far.inner(4)), "the control: nothing answers now"
+            for site in (near, far):
+                os.kill(site.pid, signal.SIGCONT)
+            dropin.resumes(near, far.inner(4), RESUMES_WITHIN_S)
+    assert far.wg("show", far.interface, "latest-handshakes") == before
+
+
+@pytest.mark.dropin("5", "6", "kill -9 and restart")
+def test_power_cut_at_both_ends(subject: str, open_lab: OpenLab) -> None:
+    """Neither says goodbye. With both configured again, one handshake brings the tunnel back."""
+    lab = dropin.tunnel(open_lab, subject, psk=True)
+    near, far = lab.near, lab.far
+    for _ in range(scaled(2, 20)):
+        for site in (near, far):
+            assert site.daemon is not None
+            site.daemon.kill()
+        for site in (near, far):
+            assert site.daemon is not None
+            site.daemon.wait()
+            poll(partial(_has_no_interface, site), "the interface goes with its daemon")
+        for site in (near, far):
+            site.start()
+            site.configure(lab.mtu)
+        far.add_peer(near, preshared_key=lab.preshared_key)
+        with Link(near, unsegmented=False) as link:
+            near.add_peer(far, preshared_key=lab.preshared_key, endpoint=4)
+            dropin.resumes(near, far.inner(4), RESUMES_WITHIN_S)
+            assert (len(link.sent(INITIATION)), len(link.received(RESPONSE))) == (1, 1)
+
+
+def _has_no_interface(site: Site) -> bool:
+    return site.interface not in site.ip("-o", "link")
+
+
+@pytest.mark.dropin("wg-quick")
+def test_a_full_disk_leaves_the_saved_file_whole(subject: str, open_lab: OpenLab, tmp_path: Path) -> None:
+    site = dropin.tunnel(open_lab, subject).near
+    directory = tmp_path / "small"
+    directory.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=8k,mode=0700", "none", str(directory))
+    try:
+        path = directory / f"{site.interface}.conf"
+        path.write_text(f"[Interface]\nPrivateKey = {site.keys.private}\n")
+        path.chmod(0o600)
+        site.namespace.run("wg-quick", "save", str(path))
+        saved = path.read_text()
+        assert f"PublicKey = {_other(site)}" in saved, "the control: with room, it is saved"
+        filler = directory / "filler"
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(512))
+        with pytest.raises(CommandError):
+            site.namespace.run("wg-quick", "save", str(path))
+        assert path.read_text() == saved
+        assert site.alive()
+    finally:
+        run("umount", str(directory))
+
+
+def _other(site: Site) -> str:
+    return site.wg("show", site.interface, "peers").strip()
+
+
+@pytest.mark.dropin("time")
+def test_handshakes_go_on_while_the_wall_clock_jumps(pywg: str, open_lab: OpenLab, tmp_path: Path) -> None:
+    """Years back and forth, with a peer that refuses a timestamp that is not greater than the last."""
+    library, control = tmp_path / "wall_clock.so", tmp_path / "offset"
+    compiler = shlex.split(sysconfig.get_config_var("CC"))
+    run(*compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(CLOCK))
+    control.write_bytes(bytes(8))
+    env = {"LD_PRELOAD": str(library), "PYWG_WALL_CLOCK": str(control)}
+    lab = open_lab(replace(find("pywg"), env=env), "pywg")
+    lab.establish()
+    near, far = lab.near, lab.far
+    with control.open("r+b") as file, mmap.mmap(file.fileno(), 8) as offset:
+        for seconds in (0, 3600, -3600, 10 * YEAR_S, -10 * YEAR_S, 0)[: scaled(5, 6)]:
+            offset[:] = struct.pack("=q", seconds)
+            with Link(near, unsegmented=False) as link:
+                # Away and back: a session of near's own, by a peer of far's that remembers the last timestamp.
+                near.wg("set", near.interface, "peer", far.keys.public, "remove")
+                near.add_peer(far, endpoint=4)
+                dropin.resumes(near, far.inner(4), RESUMES_WITHIN_S)
+                assert link.received(RESPONSE) != []
+            shown = int(near.wg("show", near.interface, "latest-handshakes").split()[1])
+            assert abs(shown - (_wall_s() + seconds)) < 60, "the control: the daemon's clock did jump"
+
+
+def _wall_s() -> int:
+    return int(run("date", "+%s"))
+
+
+@pytest.mark.dropin("UAPI clients")
+def test_a_thousand_idle_clients(pywg: str, open_lab: OpenLab) -> None:
+    """Those idle longest are ended, the next is answered, and nothing of them stays."""
+    lab = dropin.tunnel(open_lab, "pywg")
+    site = lab.near
+    before = site.usage()
+    with contextlib.ExitStack() as clients:
+        for _ in range(1000):
+            client = clients.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            client.settimeout(10)
+            client.connect(str(site.uapi_socket))
+        assert len(peers(site)) == 1
+        assert site.usage().fds < before.fds + 100
+        dropin.resumes(site, lab.far.inner(4))
+    poll(lambda: site.usage().fds <= before.fds, "as many descriptors as before")
+    assert site.usage().threads == before.threads
+
+
+@pytest.mark.dropin("Bad input")
+@pytest.mark.timeout(7200)
+def test_mutated_requests(pywg: str, open_lab: OpenLab) -> None:
+    """Each is answered with an errno of the protocol's or hung up on, and the daemon answers the next."""
+    lab = dropin.tunnel(open_lab, "pywg")
+    site = lab.near
+    chance = random.Random(1)
+    known = {
+        0,
+        errno.EINVAL,
+        errno.EPROTO,
+        errno.EADDRINUSE,
+        errno.EACCES,
+        errno.EADDRNOTAVAIL,
+        errno.ENOMEM,
+        errno.EPERM,
+    }
+    answered = 0
+    for _ in range(scaled(1_000, 1_000_000)):
+        lines = mix_lines(chance, UAPI_LINES, TOKENS).encode("utf-8", "replace")
+        request = b"set=1\n" + (mutate(chance, lines) if chance.random() < 0.3 else lines) + b"\n\n"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(20)
+            client.connect(str(site.uapi_socket))
+            with contextlib.suppress(ConnectionError):
+                client.sendall(request)
+                client.shutdown(socket.SHUT_WR)
+            reply = b""
+            with contextlib.suppress(ConnectionError):
+                while more := client.recv(1 << 16):
+                    reply += more
+        for line in reply.splitlines():
+            if line.startswith(b"errno="):
+                answered += 1
+                assert -int(line[6:]) in known, request
+    assert answered
+    assert site.alive()
+    assert "errno=0" in site.uapi("get=1")
+    assert "internal error" not in site.log_tail()
+    site.uapi(f"set=1\nprivate_key={dropin.hexkey(site.keys.private)}\nlisten_port=51820\nfwmark=0\nreplace_peers=true")
+    site.add_peer(lab.far, endpoint=4)
+    dropin.resumes(site, lab.far.inner(4))
