@@ -14,6 +14,7 @@ import socket
 from pywg.config.model import DeviceChange, DeviceStatus, PeerChange
 from pywg.config.uapi import format_set, parse_get
 from pywg.runtime.base.log import Level, Log, level_of
+from pywg.runtime.base.poller import Poller
 from pywg.runtime.uapi.monitor import MonitorServer
 from pywg.runtime.uapi.server import UapiServer
 from tests.at_once import format_get, parse_set
@@ -97,6 +98,7 @@ class Conversation:
         self.converse(UapiServer(_LISTENER, self, self.log))
 
     def converse(self, server: UapiServer) -> None:
+        server._poller = _CARRIER
         _LOOP.run_until_complete(server._serve(self))  # type: ignore[arg-type]
 
     # What a socket is to the server
@@ -201,12 +203,11 @@ def plain(reply: bytes) -> bytes:
     return re.sub(rb"(?m)^tx_bytes=\d+$", b"tx_bytes=*", reply)
 
 
-class Loop(asyncio.SelectorEventLoop):
+class Carrier(Poller):
     """It carries what a `Conversation` says."""
 
-    async def sock_recv_into(self, client: object, buffer: object) -> int:
+    async def receive_into(self, client: object, view: memoryview) -> int:
         assert isinstance(client, Conversation)
-        view = memoryview(buffer)  # type: ignore[arg-type]
         assert len(view) > 0
         if not client.pieces:
             return 0
@@ -217,11 +218,12 @@ class Loop(asyncio.SelectorEventLoop):
         view[: len(taken)] = taken
         return len(taken)
 
-    async def sock_sendall(self, client: object, data: object) -> None:
+    async def send_all(self, client: object, data: bytes | bytearray) -> None:
         assert isinstance(client, Conversation)
-        client.replies += bytes(data)  # type: ignore[call-overload]
+        client.replies += bytes(data)
 
 
-_LOOP = Loop()
+_LOOP = asyncio.SelectorEventLoop()
+_CARRIER = Carrier(_LOOP)
 _LISTENER = socket.socket(socket.AF_UNIX)
 """Nothing is accepted from it."""
