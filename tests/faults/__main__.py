@@ -12,11 +12,12 @@ from pathlib import Path
 
 from tests.faults.calls import CASES, LIBUV, Case, number_of
 from tests.faults.running import Outcome, Running
-from tests.faults.starts import Start, Starter
+from tests.faults.starts import MOST, Start, Starter
 from tests.runtime.namespace import run_inside
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
 ONE_IN = 3
+SOME = 4
 HEADER = f"""# When a system call fails
 
 Written by `python -m tests.faults`; some rows of it are part of `make test` (`tests/faults/test_running.py`,
@@ -29,7 +30,8 @@ in libuv or in libcrypto (seccomp(2) with a listener, `tests/faults/inject.c`).
   that says there is something. "not called": what is done here makes no such call of a running daemon.
 - **at start**: the first such call of a start fails, in another start the second, and so on to the last. "starts": so
   often it went on, and was a whole daemon in its sandbox. "refuses": one line on standard error, exit status 1, and no
-  interface, socket or process left. "libuv": libuv ended the process, see below.
+  interface, socket or process left. "libuv": libuv ended the process, see below. Errors after a call's first are tried
+  at {SOME} of its calls.
 - **what tells**: counters of `pywg stats` that grew, lines of the log, what a client of the configuration socket was
   told.
 
@@ -68,7 +70,8 @@ def _while_running(running: Running, case: Case, error: str, found: list[str]) -
 def _starts(starter: Starter, case: Case, error: str, found: list[str]) -> tuple[str, list[str]]:
     became: Counter[str] = Counter()
     tells: list[str] = []
-    for number, start in starter.nth(case.call, number_of(error), kind=case.kind):
+    most = MOST if error == case.errors[0] else SOME
+    for number, start in starter.nth(case.call, number_of(error), kind=case.kind, most=most):
         found += [f"{case.name} {error} at start, call {number}: {fault}; {start.text}" for fault in start.faults]
         became[_became(start)] += 1
         tells += [line for line in start.lines(starter.name) if line not in tells]
