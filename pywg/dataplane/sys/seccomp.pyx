@@ -136,7 +136,7 @@ def refused_calls() -> tuple[int, int, int]:
 
 
 def refused_rearm() -> None:
-    """Makes the eventfd unreadable: the next refusal makes it readable again. Raises OSError where it stays readable."""
+    """Makes the eventfd unreadable: the next refusal makes it readable again. Raises OSError where it stays so."""
     if not eventfd_take(load_int(refused_fd)):
         raise OSError(linux.errno, "refused calls can't be heard of")
     store8(refused_told, 0)

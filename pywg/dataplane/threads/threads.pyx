@@ -15,8 +15,8 @@ from pywg.dataplane.sys.atomic cimport add64, fence, load64, load8, load8_acquir
 from pywg.dataplane.sys.clock cimport now_ns
 from pywg.dataplane.sys.eventfd cimport eventfd_kick, eventfd_take
 from pywg.dataplane.sys.linux cimport EINTR, POLLIN, POLLOUT, SIGSYS, SIG_SETMASK, poll, pollfd, pthread_create
-from pywg.dataplane.sys.linux cimport pthread_join, pthread_self, pthread_setname_np, pthread_sigmask, pthread_tryjoin_np
-from pywg.dataplane.sys.linux cimport sigdelset, sigfillset, sigset_t, syscall
+from pywg.dataplane.sys.linux cimport pthread_join, pthread_self, pthread_setname_np, pthread_sigmask
+from pywg.dataplane.sys.linux cimport pthread_tryjoin_np, sigdelset, sigfillset, sigset_t, syscall
 from pywg.dataplane.sys.seccomp cimport filter_enter
 from pywg.dataplane.threads.handoff cimport send_handed_off, send_or_hand_off
 
