@@ -180,10 +180,12 @@ class Running:
         kind: int = ANY,
         doing: Doing = (),
         fresh: bool = False,
+        more_s: float = 0.1,
     ) -> Outcome:
         """Lets the calls fail while all of `doing` is done again and again, and looks at what becomes of the daemon.
 
         `every`: one in so many of them fails. `fresh`: a daemon that has just started.
+        `more_s`: how much longer a persistent fault lasts when nothing is done any more.
         """
         if not self.near.alive():
             self._restart()
@@ -200,7 +202,7 @@ class Running:
                 self._turn(doing)
                 turns += 1
             if rule.failed and every == 1:
-                time.sleep(0.1)  # what spins now makes ten thousand calls
+                time.sleep(more_s)  # what spins now makes ten thousand calls
             matched, failed = rule.matched, rule.failed
         took, calls = time.monotonic() - began, self._calls() - calls
         faults = []
