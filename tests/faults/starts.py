@@ -47,6 +47,7 @@ class Start:
     def lines(self, name: str) -> list[str]:
         """What it said, without what differs from run to run."""
         plain = re.sub(r"^(\w+): \(\S+\) \S+ \S+ ", r"", self.text, flags=re.MULTILINE).replace(name, "wg0")
+        plain = re.sub(r"/\S*/", "", plain)  # where this machine has its packages
         return [] if self.ended_by_libuv else plain.splitlines()
 
 
