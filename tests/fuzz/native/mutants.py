@@ -5,7 +5,6 @@ within SECONDS of CPU. Status 1: one was not found.
 """
 
 import argparse
-import os
 import shutil
 import sys
 import tempfile
@@ -198,16 +197,16 @@ MUTANTS = (
 
 def mutated(mutant: Mutant, whole: Build) -> Build:
     """A copy of a build, of which little has to be built anew."""
-    build = replace(whole, name=f"mutants-{whole.name}", patched={f"pywg/dataplane/{mutant.path}": mutant.text()})
+    build = replace(whole, name=f"mutants-{whole.name}")
     if not build.directory.is_dir():
         whole.build()
         shutil.copytree(whole.directory, build.directory)
+    path = f"pywg/dataplane/{mutant.path}"
     note = build.directory / _TOUCHED
+    # The last mutant's file is written again, too: it is newer then than what was built from it.
     before = note.read_text().split() if note.exists() else []
-    note.write_text("\n".join(build.patched))
-    for path in before:
-        # What the last mutant has changed is newer than what was built from it, and so is built again.
-        os.utime(build.directory / path)
+    note.write_text(path)
+    build = replace(build, patched={name: (ROOT / name).read_text() for name in before} | {path: mutant.text()})
     build.build()
     return build
 
