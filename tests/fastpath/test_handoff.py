@@ -46,9 +46,14 @@ def wake_ups(thread: str) -> str:
     return thread_status()[thread]["voluntary_ctxt_switches"]
 
 
+def sleeps(thread: str) -> bool:
+    return thread_status()[thread]["State"].startswith("S")
+
+
 def test_answer_leaves_without_another_thread(harness: PlaneHarness) -> None:
     far = Far(harness)
     counter = lent(harness, far)
+    harness.until(lambda: sleeps("pywg-tx"), "asleep")  # it has lent first, and going to sleep is a switch, too
     before = wake_ups("pywg-tx")
     for number in range(50):
         far.send(reply(number))

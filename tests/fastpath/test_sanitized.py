@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 NOT_AGAIN = (
     "test_sanitized.py",
     "test_plane_memory.py",  # measures memory, of which a sanitizer needs plenty
+    "test_plane_endless.py",  # the same
     "test_reserve.py",  # runs out of memory
     "test_secret.py",  # looks at pages by itself
 )

@@ -121,7 +121,6 @@ cdef extern from "pthread.h" nogil:
     int pthread_create(pthread_t *thread, void *attributes, void *(*start)(void *) noexcept nogil, void *arg)
     pthread_t pthread_self()
     int pthread_join(pthread_t thread, void **result)
-    int pthread_tryjoin_np(pthread_t thread, void **result)
     int pthread_sigmask(int how, const sigset_t *new_mask, sigset_t *old_mask)
     int pthread_setname_np(pthread_t thread, const char *name)
 

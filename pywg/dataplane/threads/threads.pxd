@@ -5,7 +5,7 @@ Each of the first two waits, enters its gate and runs one step of its direction 
 The control plane changes what they read between `threads_hold` and `threads_release`: it has both gates then
 (gate.pxd), and no helper has a slot (reorder.pxd).
 """
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 from pywg.dataplane.receive.receive cimport ReceivePath
 from pywg.dataplane.reorder.pool cimport Pool
 from pywg.dataplane.send.send cimport SendPath
@@ -28,6 +28,8 @@ cdef struct Threads:
     pthread_t rx
     uint64_t send_heartbeats    # atomic: rounds of the thread's loop
     uint64_t receive_heartbeats
+    uint8_t send_ended          # atomic: the thread has left its loop
+    uint8_t receive_ended
     bint running
     int error                   # of pthread_create()
     int ruleset                 # the Landlock ruleset that the threads are to be under; -1: none

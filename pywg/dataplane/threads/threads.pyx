@@ -1,5 +1,5 @@
 """The data plane's threads, started, woken, held and stopped (threads.pxd)."""
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from posix.unistd cimport usleep
 from pywg.dataplane.receive.receive cimport ERROR_PAUSE_MS, ERROR_PAUSE_NS, FAILURES_MAX, ReceivePath, receive_path_free
@@ -12,11 +12,12 @@ from pywg.dataplane.state.dataplane cimport Dataplane, gates_enter, gates_leave
 from pywg.dataplane.state.gate cimport gate_enter, gate_leave
 from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport add64, fence, load64, load8, load8_acquire, load_int, store64, store8
+from pywg.dataplane.sys.atomic cimport store8_release
 from pywg.dataplane.sys.clock cimport now_ns
 from pywg.dataplane.sys.eventfd cimport eventfd_kick, eventfd_take
 from pywg.dataplane.sys.linux cimport EINTR, POLLIN, POLLOUT, SIGSYS, SIG_SETMASK, poll, pollfd, pthread_create
 from pywg.dataplane.sys.linux cimport pthread_join, pthread_self, pthread_setname_np, pthread_sigmask
-from pywg.dataplane.sys.linux cimport pthread_tryjoin_np, sigdelset, sigfillset, sigset_t, syscall
+from pywg.dataplane.sys.linux cimport sigdelset, sigfillset, sigset_t, syscall
 from pywg.dataplane.sys.seccomp cimport filter_enter
 from pywg.dataplane.threads.handoff cimport send_handed_off, send_or_hand_off
 
@@ -87,13 +88,16 @@ cdef int threads_start(Threads *threads, int ruleset) noexcept nogil:
     """
     cdef sigset_t everything, before
     cdef pthread_t starter
+    cdef int error
     threads.ruleset = ruleset
     sigfillset(&everything)
     sigdelset(&everything, SIGSYS)
     pthread_sigmask(SIG_SETMASK, &everything, &before)
-    threads.error = pthread_create(&starter, NULL, starter_thread, threads)
-    if threads.error == 0:
-        pthread_join(starter, NULL)
+    error = pthread_create(&starter, NULL, starter_thread, threads)
+    if error == 0:
+        pthread_join(starter, NULL)     # it writes threads.error
+    else:
+        threads.error = error
     pthread_sigmask(SIG_SETMASK, &before, NULL)
     if not threads.running:
         return -1
@@ -141,7 +145,7 @@ cdef bint create_all(Threads *threads) noexcept nogil:
         if threads.error == 0:
             return True
         stop_reading(threads)
-        await_end(threads, threads.tx)
+        await_end(threads, threads.tx, &threads.send_ended)
     if threads.pool != NULL:
         pool_stop(threads.pool)
     return False
@@ -152,11 +156,12 @@ cdef void stop_reading(Threads *threads) noexcept nogil:
     threads_kick(threads)
 
 
-cdef void await_end(Threads *threads, pthread_t thread) noexcept nogil:
+cdef void await_end(Threads *threads, pthread_t thread, const uint8_t *ended) noexcept nogil:
     """Returns when a reading thread has ended."""
     cdef int rounds = 0
-    while pthread_tryjoin_np(thread, NULL) != 0:
+    while not load8_acquire(ended):
         rounds = await_kicked(threads, rounds)
+    pthread_join(thread, NULL)
 
 
 cdef void threads_stop(Threads *threads) noexcept nogil:
@@ -165,8 +170,8 @@ cdef void threads_stop(Threads *threads) noexcept nogil:
         return
     threads.running = False
     stop_reading(threads)
-    await_end(threads, threads.tx)
-    await_end(threads, threads.rx)
+    await_end(threads, threads.tx, &threads.send_ended)
+    await_end(threads, threads.rx, &threads.receive_ended)
     if threads.pool != NULL:
         pool_stop(threads.pool)
 
@@ -187,6 +192,7 @@ cdef void *send_thread(void *arg) noexcept nogil:
         store64(&threads.send_heartbeats, threads.send_heartbeats + 1)
         if not more:
             wait_to_send(threads.send_path)
+    store8_release(&threads.send_ended, 1)
     return NULL
 
 
@@ -237,6 +243,7 @@ cdef void *receive_thread(void *arg) noexcept nogil:
         if load8_acquire(&dp.handed_off):
             send_handed_off(threads.send_path)
         store64(&threads.receive_heartbeats, threads.receive_heartbeats + 1)
+    store8_release(&threads.receive_ended, 1)
     return NULL
 
 

@@ -307,7 +307,6 @@ AT_THE_START = """
 OSSL_PROVIDER_available OSSL_PROVIDER_get0_provider_ctx OSSL_PROVIDER_query_operation OSSL_PROVIDER_try_load
 OPENSSL_version_major close eventfd getenv mallopt pthread_cond_destroy pthread_cond_init pthread_create
 pthread_join pthread_mutex_destroy pthread_mutex_init pthread_mutex_trylock pthread_setname_np pthread_sigmask
-pthread_tryjoin_np
 sigaction sigaddset sigdelset sigemptyset sigfillset snprintf syscall
 """
 """Functions that a thread calls before it enters its filter, or that the event loop's thread alone calls."""
