@@ -146,12 +146,12 @@ PLANTED = {
         "",
     ),
     "sending is handed off without a kick": Planted(
-        Edit(HANDOFF, "        eventfd_write(dp.receive_kick, 1)    # the poll()", "        # the poll()"),
+        Edit(HANDOFF, "        eventfd_kick(dp.receive_kick)    # the poll()", "        # the poll()"),
         tunnel(USE, packets=1),
         "all threads wait, and the TUN has a packet",
     ),
     "sending is taken back without a kick": Planted(
-        Edit(HANDOFF, "        eventfd_write(dp.send_kick, 1)\n", ""),
+        Edit(HANDOFF, "        eventfd_kick(dp.send_kick)\n", ""),
         tunnel(USE, packets=2, heavy=1),
         "all threads wait, and the TUN has a packet",
     ),
