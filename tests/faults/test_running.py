@@ -77,7 +77,8 @@ def test_a_daemon_that_spins_or_dies_is_found(running: Running) -> None:
     spins = running.fault("recvmmsg", number_of("EINTR"), more_s=4.0)
     assert spins.faults, spins
     assert "calls in" in spins.faults[0]
-    ends = running.fault("epoll_pwait", number_of("EIO"))
+    ends = running.fault("epoll_pwait", number_of("EIO"), doing=(Running.get,))
+    assert ends.faults, ends
     assert ends.faults[0] == "ends"
     control: Outcome = running.fault("recvmmsg", number_of("EINTR"), every=1 << 30)
     assert (control.failed, control.faults) == (0, ())

@@ -4,7 +4,9 @@ import errno
 import functools
 import os
 import re
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -62,16 +64,23 @@ def test_a_tun_without_offloads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tun_offloads() == {"tun_vnet_hdr": YES, "tun_tso": NO, "tun_uso": NO}
 
 
+def children() -> set[str]:
+    """Of this process, by their process ids: those of the test session, too."""
+    return {pid for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split()}
+
+
 @pytest.mark.netns
 def test_nothing_is_left() -> None:
     require_root()
     require_tool("ip")
-    before, files = ip("-brief", "link"), os.listdir("/proc/self/fd")
+    before, files, mine = ip("-brief", "link"), os.listdir("/proc/self/fd"), children()
     tun_offloads()
     udp_offloads()
-    assert (ip("-brief", "link"), os.listdir("/proc/self/fd")) == (before, files)
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert (ip("-brief", "link"), os.listdir("/proc/self/fd"), children()) == (before, files, mine)
+    child = subprocess.Popen(["sleep", "60"])
+    assert children() == {*mine, str(child.pid)}
+    child.kill()
+    child.wait()
 
 
 def test_who_may_not_make_a_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
