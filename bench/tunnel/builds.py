@@ -20,6 +20,7 @@ NEWEST_GO_MODULE = "golang.zx2c4.com/wireguard@latest"
 BUILD_WITHIN_S = 1800.0
 
 _PACKAGED = ("setup.py", "pyproject.toml", "README.md", "LICENSE")
+_IN_PLACE = (sys.executable, "setup.py", "-q", "build_ext", "--inplace")
 _LIMITS = "pywg/dataplane/wire/limits.pxd"
 _SHORT = {
     "REKEY_AFTER_TIME": (120, 3),
@@ -61,18 +62,14 @@ def null_cipher_daemon() -> None:
     """
     if null_cipher_is_current():
         return
-    shutil.rmtree(NULL_CIPHER, ignore_errors=True)
-    shutil.copytree(ROOT / "pywg", NULL_CIPHER / "pywg", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    _copy_sources(NULL_CIPHER)
     but = shutil.ignore_patterns(f"{_CHOICE}.*.so")
     for built, target in [("cython", "cython"), ("lib.*", "null-cipher")]:
         for directory in (ROOT / "build").glob(built):
             shutil.copytree(directory, NULL_CIPHER / "build" / target, ignore=but, dirs_exist_ok=True)
-    for name in _PACKAGED:
-        shutil.copy2(ROOT / name, NULL_CIPHER)
     there = {**os.environ, "PYTHONPATH": str(NULL_CIPHER)}
     try:
-        build = (sys.executable, "setup.py", "-q", "build_ext", "--inplace")
-        run(*build, timeout=BUILD_WITHIN_S, cwd=NULL_CIPHER, env={**os.environ, "PYWG_NULL_CIPHER": "1"})
+        run(*_IN_PLACE, timeout=BUILD_WITHIN_S, cwd=NULL_CIPHER, env={**os.environ, "PYWG_NULL_CIPHER": "1"})
         run(sys.executable, "-P", "-c", _IS_NULL, env=there, cwd=NULL_CIPHER)
     except CommandError as error:
         raise NotInstalledError(f"the build without a cipher is missing from this run: {error}") from error
@@ -84,18 +81,14 @@ def short_lived_daemon() -> None:
     stamp = SHORT_LIVED / ".sources"
     if stamp.exists() and stamp.read_text() == _sources():
         return
-    shutil.rmtree(SHORT_LIVED, ignore_errors=True)
-    shutil.copytree(ROOT / "pywg", SHORT_LIVED / "pywg", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-    for name in _PACKAGED:
-        shutil.copy2(ROOT / name, SHORT_LIVED)
+    _copy_sources(SHORT_LIVED)
     limits = (SHORT_LIVED / _LIMITS).read_text()
     for name, (paper, short) in _SHORT.items():
         assert limits.count(f" {name} = {paper}\n") == 1, name
         limits = limits.replace(f" {name} = {paper}\n", f" {name} = {short}\n")
     (SHORT_LIVED / _LIMITS).write_text(limits)
     try:
-        build = (sys.executable, "setup.py", "-q", "build_ext", "--inplace")
-        run(*build, timeout=BUILD_WITHIN_S, cwd=SHORT_LIVED)
+        run(*_IN_PLACE, timeout=BUILD_WITHIN_S, cwd=SHORT_LIVED)
     except CommandError as error:
         raise NotInstalledError(f"the build with short-lived keys is missing from this run: {error}") from error
     stamp.write_text(_sources())
@@ -104,6 +97,14 @@ def short_lived_daemon() -> None:
 def null_cipher_is_current() -> bool:
     """Whether the build without a cipher is there, and made of the sources as they are now."""
     return _STAMP.exists() and _STAMP.read_text() == _sources()
+
+
+def _copy_sources(target: Path) -> None:
+    """What a build needs, and nothing that was built, in place of what was in `target`."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(ROOT / "pywg", target / "pywg", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    for name in _PACKAGED:
+        shutil.copy2(ROOT / name, target)
 
 
 def _sources() -> str:
