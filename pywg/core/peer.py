@@ -129,10 +129,10 @@ class Peer:
     def respond(self, now: float) -> None:
         """Answers the initiation that the handshake has just consumed, with an unconfirmed session."""
         self.timers.handshake_received(now)
-        crossed = self.handshake.local_index is not None
-        if self.handshake.local_index is not None:
+        crossed = self.handshake.local_index
+        if crossed is not None:
             # Our initiation was under way too. The peer's takes its place: a handshake has one initiator.
-            self._close_index(self.handshake.local_index)
+            self._close_index(crossed)
             self.handshake.local_index = None
         waiting = self.keypairs.next
         if waiting is not None and self._context.withdraw(self.id, waiting.local_index):
@@ -146,7 +146,7 @@ class Peer:
         self._begin_session(now)
         self._send(message.pack(), now)
         identity = self._context.identity
-        if crossed and identity is not None and identity.public_key < self.public_key:
+        if crossed is not None and identity is not None and identity.public_key < self.public_key:
             # The peer may have answered ours in the same way, and then both answers are for nobody. Jitter alone lets
             # the next two cross as well, where the way takes longer than that: so one of the two ends waits.
             self.last_sent_handshake = now + CROSSED_WAIT
