@@ -4,12 +4,37 @@ import os
 import stat
 import sys
 
+from pywg.cli.parser import CommandParser
 from pywg.config.keys import clamp, format_key_base64, parse_key_base64
 from pywg.constants import KEY_LEN
 from pywg.errors import ConfigError
 
 _STDIN = 0
 _MOST_INPUT = 4096
+
+
+_GENKEY = """\
+Writes a new private key, as `wg genkey` does. A file that others can't read:
+  (umask 077 && pywg genkey >key)
+"""
+
+
+def define_genkey(parser: CommandParser) -> None:
+    """Adds the command's arguments: none."""
+    parser.description = _GENKEY
+    parser.set_defaults(execute=lambda given: genkey())
+
+
+def define_genpsk(parser: CommandParser) -> None:
+    """Adds the command's arguments: none."""
+    parser.description = "Writes a new preshared key, as `wg genpsk` does. Both ends have the same one."
+    parser.set_defaults(execute=lambda given: genpsk())
+
+
+def define_pubkey(parser: CommandParser) -> None:
+    """Adds the command's arguments: none."""
+    parser.description = "Reads a private key from standard input and writes its public key.\nAs `wg pubkey` does."
+    parser.set_defaults(execute=lambda given: pubkey())
 
 
 def genkey() -> int:

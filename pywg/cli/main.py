@@ -1,22 +1,19 @@
-"""The command line's subcommand and its arguments. Finding them imports no daemon and no cryptography."""
+"""The first word of a command line: a command of the table, or an interface to serve, with its daemon's options."""
 
 import contextlib
 import errno
 import os
 import sys
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 from pywg import __version__
+from pywg.cli.commands import COMMANDS
 from pywg.cli.usage import (
     HELP_OPTIONS,
     UsageError,
-    check_interface_name,
     only_interface,
     option_number,
     option_value,
-    split,
     unknown_option,
 )
 from pywg.errors import DeviceError, PywgError
@@ -90,12 +87,11 @@ def _dispatch(argv: list[str], *, commands: bool) -> int:
         return _run(argv, any_name=True)
     if argv[0] == "run":
         return _run(argv[1:], any_name=True, page="run")
-    command = _COMMANDS.get(argv[0])
-    if command is None:
+    if argv[0] not in COMMANDS:
         return _run(argv)
-    if any(argument in HELP_OPTIONS for argument in argv[1:]):
-        return _show_help(argv[0])
-    return command(argv[1:])
+    from pywg.cli.parser import execute
+
+    return execute(argv[0], argv[1:])
 
 
 def _run(arguments: list[str], *, any_name: bool = False, page: str = "") -> int:
@@ -146,60 +142,8 @@ def _run(arguments: list[str], *, any_name: bool = False, page: str = "") -> int
 def _refuse_words(name: str) -> None:
     from pywg.cli.words import not_an_interface
 
-    if fault := not_an_interface(name, ("run", *_COMMANDS)):
+    if fault := not_an_interface(name, COMMANDS):
         raise UsageError(fault, see="")
-
-
-def _stats(arguments: list[str]) -> int:
-    interface = only_interface(split("stats", arguments)[0])
-    from pywg.cli.uapi_client import stats
-
-    return stats(interface)
-
-
-def _log(arguments: list[str]) -> int:
-    names, _ = split("log", arguments)
-    if len(names) != 2:
-        raise UsageError("log takes an interface and a level", see="pywg log --help")
-    interface = check_interface_name(names[0])
-    from pywg.cli.uapi_client import set_level
-
-    return set_level(interface, names[1])
-
-
-def _bench(arguments: list[str]) -> int:
-    names, given = split("bench", arguments, "--json")
-    if names:
-        raise UsageError("bench takes --json, and nothing else", see="pywg bench --help")
-    from pywg.cli.bench import bench
-
-    return bench(as_json=bool(given))
-
-
-def _key(name: str, arguments: list[str]) -> int:
-    """genkey, genpsk or pubkey: functions of keys.py."""
-    _take_none(name, arguments)
-    from pywg.cli import keys
-
-    command: Callable[[], int] = getattr(keys, name)
-    return command()
-
-
-def _help(arguments: list[str]) -> int:
-    names, _ = split("help", arguments)
-    if len(names) > 1:
-        raise UsageError("help about one thing at a time", see="pywg help")
-    return _show_help(*names)
-
-
-def _version(arguments: list[str]) -> int:
-    _take_none("version", arguments)
-    return _show_version()
-
-
-def _take_none(name: str, arguments: list[str]) -> None:
-    if any(split(name, arguments)):
-        raise UsageError(f"{name} takes no arguments", see=f"pywg {name} --help")
 
 
 def _show_help(page: str = "") -> int:
@@ -243,15 +187,3 @@ def _drop_output() -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
         os.close(null)
-
-
-_COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    "stats": _stats,
-    "log": _log,
-    "bench": _bench,
-    "genkey": partial(_key, "genkey"),
-    "genpsk": partial(_key, "genpsk"),
-    "pubkey": partial(_key, "pubkey"),
-    "help": _help,
-    "version": _version,
-}

@@ -60,20 +60,3 @@ def unknown_option(argument: str, known: Sequence[str], *, see: str = "pywg --he
     name = argument.partition("=")[0]
     meant = get_close_matches(name, [option for option in known if option.startswith("--")], n=1, cutoff=0.75)
     return UsageError(f"unknown option {argument!a}{f': did you mean {meant[0]}?' if meant else ''}", see=see)
-
-
-def split(command: str, arguments: Sequence[str], *flags: str) -> tuple[list[str], set[str]]:
-    """The (names, flags) of a command that takes these flags. Raises UsageError for any other option."""
-    names: list[str] = []
-    given: set[str] = set()
-    for place, argument in enumerate(arguments):
-        if argument == "--":
-            names += arguments[place + 1 :]
-            break
-        if not argument.startswith("-") or argument == "-":
-            names.append(argument)
-        elif argument in flags:
-            given.add(argument)
-        else:
-            raise unknown_option(argument, (*flags, *HELP_OPTIONS), see=f"pywg {command} --help")
-    return names, given

@@ -1,5 +1,6 @@
 """What each command line means: dropin 1. Only usage is tested here; the daemon itself is faked."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from types import ModuleType
 import pytest
 
 import pywg
+from pywg.cli import bench
 from pywg.cli.main import main
 from pywg.errors import ConfigError, TunError
+from pywg.manage import client
 
 pytestmark = pytest.mark.dropin("1")
 
@@ -36,13 +39,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     fakes: dict[str, ModuleType] = {}
     for module, name, function in (
         ("run", "run", lambda interface, **options: recorded.record("run", interface, options)),
-        ("uapi_client", "stats", lambda interface: recorded.record("stats", interface)),
-        ("uapi_client", "set_level", lambda interface, level: recorded.record("log", interface, level)),
-        ("bench", "bench", lambda *, as_json: recorded.record("bench", as_json)),
     ):
         fake = fakes.setdefault(module, ModuleType(f"pywg.cli.{module}"))
         setattr(fake, name, function)
         monkeypatch.setitem(sys.modules, fake.__name__, fake)
+    monkeypatch.setattr(client, "stats", lambda interface: recorded.record("stats", interface) or {"peers": "2"})
+    monkeypatch.setattr(client, "set_level", lambda interface, level: recorded.record("log", interface, level))
+    monkeypatch.setattr(bench, "bench", lambda *, as_json: recorded.record("bench", as_json))
     return recorded
 
 
@@ -97,9 +100,12 @@ def test_bench(calls: Calls) -> None:
     assert calls == [("bench", False), ("bench", True)]
 
 
-def test_stats(calls: Calls) -> None:
+def test_stats(calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stats", "wg0"]) == 0
-    assert calls == [("stats", "wg0")]
+    assert capsys.readouterr().out == "peers=2\n"
+    assert main(["stats", "--json", "wg0"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"peers": 2}
+    assert calls == [("stats", "wg0"), ("stats", "wg0")]
 
 
 def test_log(calls: Calls) -> None:
@@ -143,7 +149,7 @@ def test_an_error_is_one_line_and_status_1(
         ["log", "wg0"],
         ["bench", "wg0"],
         ["bench", "--nosj"],
-        ["stats", "--json", "wg0"],
+        ["stats", "--jsno", "wg0"],
         ["log", "-x", "wg0", "debug"],
         ["help", "wg0"],
         ["help", "run", "run"],
@@ -219,7 +225,7 @@ def test_usage_needs_nothing_heavy() -> None:
     }
     code = (
         "import sys; from pywg.cli.main import main\n"
-        "main(['--version']); main(['--help']); main(['genkey']); main(['genpsk']); main(['status'])\n"
+        "main(['--version']); main(['--help']); main(['status'])\n"
         f"print(sorted({heavy!r} & sys.modules.keys()), file=sys.stderr)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -238,7 +244,7 @@ def test_starting_a_daemon_needs_no_help_and_no_parser() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     others, ours = result.stdout.splitlines()
     assert {"argparse", "shlex", "difflib", "re", "inspect"}.isdisjoint(others.split())
-    assert ours == "pywg.cli.main pywg.cli.run pywg.cli.usage pywg.cli.words"
+    assert ours == "pywg.cli.commands pywg.cli.main pywg.cli.run pywg.cli.usage pywg.cli.words"
 
 
 def test_python_m_pywg() -> None:

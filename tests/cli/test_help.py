@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from pywg.cli.help import OVERVIEW, PAGES
-from pywg.cli.main import _COMMANDS, _SWITCHES, _WITH_VALUES, main
+from pywg.cli.commands import COMMANDS
+from pywg.cli.help import ENVIRONMENT, OVERVIEW, page_of
+from pywg.cli.main import _SWITCHES, _WITH_VALUES, main
+from pywg.cli.parser import parser_of
 
 OPTIONS = Path(__file__).parents[2] / "pywg" / "runtime" / "daemon" / "options.py"
 SYSTEMDS = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
 """Variables that systemd sets, and nobody else."""
-COMMANDS = ("run", *_COMMANDS)
+PAGES = (*COMMANDS, "options", "environment")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["help"], ["-f", "--help"], ["wg0", "-h"]])
@@ -22,7 +24,7 @@ def test_overview(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> N
 
 def test_the_overview_names_every_command_and_fits_a_screen() -> None:
     assert len(OVERVIEW.splitlines()) <= 24
-    for command in COMMANDS[:-2]:
+    for command in COMMANDS.keys() - {"help", "version"}:
         assert re.search(rf"^ .*\b{command}\b", OVERVIEW, re.M)
     for word in ("pywg help COMMAND", "help options", "help environment", "--foreground", "--version"):
         assert word in OVERVIEW
@@ -32,20 +34,30 @@ def test_the_overview_names_every_command_and_fits_a_screen() -> None:
 def test_every_command_has_a_page_of_its_own(capsys: pytest.CaptureFixture[str], command: str) -> None:
     for arguments in ([command, "--help"], [command, "-h"], ["help", command]):
         assert main(arguments) == 0
-        assert capsys.readouterr() == (PAGES[command], "")
-    assert len({PAGES[one] for one in COMMANDS}) == len(COMMANDS)
-    assert f"pywg {'[run]' if command == 'run' else command}" in PAGES[command]
+        assert capsys.readouterr() == (page_of(command), "")
+    assert len({page_of(one) for one in COMMANDS}) == len(COMMANDS)
+    assert f"pywg {'[run]' if command == 'run' else command}" in page_of(command)
 
 
-@pytest.mark.parametrize("page", [OVERVIEW, *PAGES.values()])
-def test_pages_fit_the_width_of_a_terminal(page: str) -> None:
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_argument_is_explained(command: str) -> None:
+    parser = parser_of(command)
+    assert parser.description
+    assert all(action.help for action in parser._actions)
+    assert COMMANDS[command].summary
+
+
+@pytest.mark.parametrize("what", ["", *PAGES])
+def test_pages_fit_the_width_of_a_terminal(what: str) -> None:
+    page = page_of(what) if what else OVERVIEW
     assert max(map(len, page.splitlines())) <= 80
+    assert page.endswith("\n")
 
 
-@pytest.mark.parametrize("option", [*_SWITCHES, *_WITH_VALUES])
-def test_every_option_of_run_is_explained(option: str) -> None:
-    assert re.search(rf"(?<![\w-]){option}\b", PAGES["options"])
-    assert PAGES["options"] == PAGES["run"]
+def test_the_options_that_are_explained_are_those_that_run_reads() -> None:
+    explained = {flag for action in parser_of("run")._actions for flag in action.option_strings}
+    assert explained == {*_SWITCHES, *_WITH_VALUES, "-h", "--help", "-V", "--version"}
+    assert page_of("options") == page_of("run")
 
 
 def test_every_variable_that_is_read_is_explained() -> None:
@@ -54,7 +66,7 @@ def test_every_variable_that_is_read_is_explained() -> None:
         f"PYWG_{name.upper().replace('-', '_')}" for name in re.findall(r'_said\("([a-z-]+)"', OPTIONS.read_text())
     }
     assert {"PYWG_STORE_TUN", "PYWG_THREADS", "WG_TUN_FD", "LOG_LEVEL"} <= read
-    assert set(re.findall(r"^  ([A-Z][A-Z_]+)", PAGES["environment"], re.M)) == read
+    assert set(re.findall(r"^  ([A-Z][A-Z_]+)", ENVIRONMENT, re.M)) == read
 
 
 def test_no_help_about_something_else(capsys: pytest.CaptureFixture[str]) -> None:

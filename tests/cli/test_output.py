@@ -15,11 +15,12 @@ PRINTING = [["--help"], ["--version"], ["help"], ["version"], ["genkey"], ["genp
 REPLY = b"".join(b"counter_%d=%d\n" % (number, number) for number in range(2_000)) + b"errno=0\n\n"
 PROGRAM = """
 import sys
-from pywg.cli import bench, uapi_client
+from pywg.cli import bench
 from pywg.cli.main import main
+from pywg.manage import client
 bench._measure = lambda seconds: {"filler": ["x" * 60] * 20_000}
 bench._lines = lambda found: found["filler"]
-uapi_client.connect = lambda interface: __import__("socket").socket(fileno=int(sys.argv[1]))
+client.connect = lambda interface, **_: __import__("socket").socket(fileno=int(sys.argv[1]))
 sys.exit(main(sys.argv[2:]))
 """
 

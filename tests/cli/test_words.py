@@ -7,11 +7,11 @@ import pytest
 
 import pywg.cli
 from pywg.cli import words
-from pywg.cli.main import _COMMANDS, main
+from pywg.cli.commands import COMMANDS
+from pywg.cli.main import main
 
 pytestmark = pytest.mark.dropin("1")
 
-COMMANDS = ("run", *_COMMANDS)
 TOOLS = ("status", "show", "up", "down", "top", "init", "doctor", "monitor", "exec", "reload", "save", "strip", "check")
 MEANT = {
     "stat": "stats",
@@ -160,4 +160,4 @@ def test_options_that_there_are_not(capsys: pytest.CaptureFixture[str], option: 
     assert f"unknown option '{option}'" in line
     assert meant in line
     assert "did you mean" not in refused(capsys, ["--json", "wg0"])
-    assert "unknown option '--json'" in refused(capsys, ["stats", "--json", "wg0"])
+    assert "unknown option '--jsno': did you mean --json?" in refused(capsys, ["stats", "--jsno", "wg0"])

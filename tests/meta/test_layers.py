@@ -21,7 +21,8 @@ LIMITS = "dataplane.wire.limits"
 MAY_IMPORT = {
     "__init__": set(),
     "__main__": {"cli"},
-    "cli": {"cli", "runtime", "config", *BASE},
+    "cli": {"cli", "manage", "runtime", "config", *BASE},
+    "manage": {"manage", "runtime.base", "runtime.net", "runtime.uapi", "config", SECRET, *BASE},
     "runtime": {"runtime", "core", "config", "_fastpath", SECRET, *BASE},
     "core": {"core", SECRET, MAC_KEYS, *BASE},
     "config": {"config", SECRET, *BASE},

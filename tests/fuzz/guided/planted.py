@@ -156,9 +156,9 @@ def descriptor_of_any_number() -> contextlib.AbstractContextManager[None]:
 
 def reply_without_bound() -> contextlib.AbstractContextManager[None]:
     """The client reads for as long as something comes."""
-    from pywg.cli import uapi_client
+    from pywg.manage import client
 
-    return replaced(uapi_client, _MOST_REPLY=1 << 40)
+    return replaced(client, _MOST_REPLY=1 << 40)
 
 
 FAULTS = {

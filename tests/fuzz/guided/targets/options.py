@@ -3,6 +3,7 @@
 import socket
 
 from pywg.cli import main as command_line
+from pywg.cli import parser
 from pywg.cli import run as runner
 from pywg.cli.usage import UsageError
 from pywg.config.interface import interface_name_fault
@@ -74,10 +75,9 @@ def run(data: bytes) -> None:
         check(interface, environ, given)
         return 0
 
-    commands = dict.fromkeys(command_line._COMMANDS, nothing)
     shows = dict.fromkeys(("_show_help", "_show_version"), nothing)
     try:
-        with replaced(runner, run=start), replaced(command_line, _COMMANDS=commands, **shows):
+        with replaced(runner, run=start), replaced(command_line, **shows), replaced(parser, execute=nothing):
             command_line._dispatch(arguments, commands=bool(len(arguments) & 1))
     except (UsageError, ConfigError) as error:
         one_line(str(error))

@@ -1,5 +1,6 @@
-"""What a daemon answers to `pywg stats` and `pywg log`, whatever program it is."""
+"""What a daemon answers, whatever program it is: read whole, or refused in one line."""
 
+import errno
 import socket
 import threading
 from collections.abc import Iterator
@@ -7,8 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from pywg.cli import uapi_client
+from pywg.config.model import DeviceChange
 from pywg.errors import DeviceError
+from pywg.manage import client
 
 
 @contextmanager
@@ -19,14 +21,14 @@ def daemon(monkeypatch: pytest.MonkeyPatch, reply: bytes, *, for_ever: bool = Fa
     def answer() -> None:
         with far:
             try:
-                assert far.recv(100).endswith(b"\n\n")
+                assert far.recv(1000).endswith(b"\n\n")
                 far.sendall(reply)
                 while for_ever:
                     far.sendall(reply)
             except OSError:
                 return  # the command hung up
 
-    monkeypatch.setattr(uapi_client, "connect", lambda interface: near)
+    monkeypatch.setattr(client, "connect", lambda interface, **_: near)
     thread = threading.Thread(target=answer)
     thread.start()
     yield
@@ -34,24 +36,41 @@ def daemon(monkeypatch: pytest.MonkeyPatch, reply: bytes, *, for_ever: bool = Fa
     thread.join()
 
 
-def test_statistics(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
     with daemon(monkeypatch, b"peers=2\nbound_device=\xff\nerrno=0\n\n"):
-        assert uapi_client.stats("wg0") == 0
-    assert capsys.readouterr().out == "peers=2\nbound_device=\\xff\n"
+        assert client.stats("wg0") == {"peers": "2", "bound_device": "\\xff"}
+
+
+def test_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    with daemon(monkeypatch, b"listen_port=51820\nerrno=0\n\n"):
+        assert client.get("wg0").listen_port == 51820
+    with daemon(monkeypatch, b"listen_port=51820\n"), pytest.raises(DeviceError, match="hung up"):
+        client.get("wg0")
+    with daemon(monkeypatch, b"errno=-12\n\n"), pytest.raises(DeviceError) as refused:
+        client.get("wg0")
+    assert refused.value.errno == errno.ENOMEM
+
+
+def test_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    change = DeviceChange(private_key=bytes(range(32)), listen_port=1)
+    with daemon(monkeypatch, b"errno=0\n\n"):
+        client.change("wg0", change)
+    with daemon(monkeypatch, b"errno=-98\n\n"), pytest.raises(DeviceError, match="refuses the change: Address") as no:
+        client.change("wg0", change)
+    assert no.value.errno == errno.EADDRINUSE
+    with daemon(monkeypatch, b""), pytest.raises(DeviceError, match="hung up"):
+        client.change("wg0", change)
 
 
 def test_a_reply_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     with daemon(monkeypatch, b"x" * 1000, for_ever=True), pytest.raises(DeviceError, match="says too much"):
-        uapi_client.stats("wg0")
+        client.stats("wg0")
 
 
 @pytest.mark.parametrize("line", ["\x1b[2Jpeers=2", "peers=2\r", "a\x00b=1"])
-def test_a_reply_that_moves_the_cursor(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str
-) -> None:
+def test_a_reply_that_moves_the_cursor(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     with daemon(monkeypatch, f"{line}\nerrno=0\n\n".encode()), pytest.raises(DeviceError, match="not pywg"):
-        uapi_client.stats("wg0")
-    assert capsys.readouterr().out == ""
+        client.stats("wg0")
 
 
 def test_a_reply_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +94,7 @@ def test_a_reply_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
 
         def recv(self, length: int) -> bytes:
             clock.now += 4
-            if clock.now > 100 + uapi_client._TIMEOUT_S:
+            if clock.now > 100 + client._TIMEOUT_S:
                 raise TimeoutError("timed out")
             return b"x"
 
@@ -86,8 +105,8 @@ def test_a_reply_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
             return self.now
 
     clock, trickle = Clock(), Trickle()
-    monkeypatch.setattr(uapi_client, "time", clock)
-    monkeypatch.setattr(uapi_client, "connect", lambda interface: trickle)
+    monkeypatch.setattr(client, "time", clock)
+    monkeypatch.setattr(client, "connect", lambda interface, **_: trickle)
     with pytest.raises(DeviceError, match="doesn't answer"):
-        uapi_client.stats("wg0")
+        client.stats("wg0")
     assert trickle.timeouts == [10.0, 6.0, 2.0]

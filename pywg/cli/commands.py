@@ -1,0 +1,26 @@
+"""The commands that there are, in the order in which an operator needs them. Reading the table loads none of them."""
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A row of the table. The module's function `define` gives a parser the command's arguments, and its `execute`."""
+
+    summary: str
+    """what it does, in one line of `pywg --help` and of the shell's completion"""
+    module: str
+    """below pywg.cli"""
+    define: str = "define"
+
+
+COMMANDS = {
+    "run": Command("the same as no command; takes every name", "run_options"),
+    "stats": Command("show the counters and offloads of a running interface", "stats"),
+    "log": Command("change how much a running interface writes to its log", "log"),
+    "bench": Command("measure what this machine does: ciphers and offloads", "bench"),
+    "genkey": Command("write a new private key", "keys", "define_genkey"),
+    "genpsk": Command("write a new preshared key", "keys", "define_genpsk"),
+    "pubkey": Command("read a private key and write its public key", "keys", "define_pubkey"),
+    "help": Command("show help, about a command or in general", "help"),
+    "version": Command("show the version", "version"),
+}

@@ -1,0 +1,27 @@
+"""`pywg log`: how much a running daemon writes to its log."""
+
+import argparse
+
+from pywg.cli.parser import CommandParser, interface_name
+
+DESCRIPTION = """\
+Changes how much a running interface writes to its log, until it ends.
+LEVEL: verbose (or debug), info, warning, error or silent; each says also what
+those after it say. The level at the start is that of LOG_LEVEL.
+"""
+
+
+def define(parser: CommandParser) -> None:
+    """Adds the command's arguments."""
+    parser.description = DESCRIPTION
+    parser.add_argument("interface", metavar="IFACE", type=interface_name, help="a running interface")
+    parser.add_argument("level", metavar="LEVEL", help="from here on")
+    parser.set_defaults(execute=log)
+
+
+def log(given: argparse.Namespace) -> int:
+    """Sets the level and returns 0. Raises ConfigError for no level, DeviceError when no pywg answers."""
+    from pywg.manage.client import set_level
+
+    set_level(given.interface, given.level)
+    return 0

@@ -1,0 +1,94 @@
+"""Parsers of the commands' arguments, their help included. The shell's completion and the manual are made of them too.
+
+No start of a daemon loads this: its arguments are read in pywg.cli.main.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, NoReturn
+
+from pywg.cli.commands import COMMANDS
+from pywg.cli.usage import UsageError, check_interface_name, unknown_option
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
+Execute = Callable[[argparse.Namespace], int]
+"""Carries out a command and returns the exit status."""
+_WIDTH = 80
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Of one command. What is wrong with arguments is a UsageError, one line as all of pywg's."""
+
+    def __init__(self, command: str) -> None:
+        super().__init__(prog=f"pywg {command}", formatter_class=_Formatter, allow_abbrev=False, add_help=False)
+        self._command = command
+        self._positionals.title = "arguments"
+        self.add_argument("-h", "--help", action="help", help="show this help")
+
+    def error(self, message: str) -> NoReturn:
+        text = message.replace("\n", " ").replace("the following arguments are required:", f"{self._command} needs")
+        raise UsageError(text, see=f"{self.prog} --help")
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """What the arguments say. Raises UsageError."""
+        self._refuse_unknown_options(arguments)
+        given, left = self.parse_known_args(list(arguments))
+        if left:
+            self.error(f"{self._command} takes no {left[0]!a}")
+        return given
+
+    def _refuse_unknown_options(self, arguments: Sequence[str]) -> None:
+        """Before a missing argument is complained about, which a misspelt option may seem to be."""
+        for argument in arguments:
+            if argument == "--":
+                return
+            known = self._option_string_actions
+            if argument.startswith("--") and argument.partition("=")[0] not in known:
+                raise unknown_option(argument, tuple(known), see=f"{self.prog} --help")
+
+    def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
+        """As its base class, which forgets errors of the system."""
+        (file or sys.stdout).write(self.format_help())
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """For a terminal of 80 columns, whatever this one has: the pages are the same everywhere."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=25, width=_WIDTH)
+
+    def add_usage(
+        self,
+        usage: str | None,
+        actions: "Sequence[argparse.Action]",  # type: ignore[override]
+        groups: "Sequence[argparse._MutuallyExclusiveGroup]",  # type: ignore[override]
+        prefix: str | None = None,
+    ) -> None:
+        super().add_usage(usage, actions, groups, prefix or "Usage: ")
+
+
+def parser_of(command: str) -> CommandParser:
+    """The parser of one of COMMANDS, whose module is loaded for it."""
+    row = COMMANDS[command]
+    parser = CommandParser(command)
+    getattr(import_module(f"pywg.cli.{row.module}"), row.define)(parser)
+    return parser
+
+
+def execute(command: str, arguments: Sequence[str]) -> int:
+    """Carries out one of COMMANDS and returns the exit status. Raises UsageError."""
+    try:
+        given = parser_of(command).parse(arguments)
+    except SystemExit:  # after --help
+        return 0
+    run: Execute = given.execute
+    return run(given)
+
+
+def interface_name(text: str) -> str:
+    """The type of an argument that names an interface."""
+    return check_interface_name(text)
