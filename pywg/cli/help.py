@@ -57,6 +57,7 @@ Environment variables of pywg run. An option wins over a variable.
   PYWG_THREADS           as --threads; default: auto
   PYWG_STAGED_MEMORY     as --staged-memory; default: 16
   PYWG_AEAD              a cipher of those that bench shows: not the fastest
+  PYWG_LOG_FILE          as --log-file
   PYWG_LOG_FORMAT        json: log lines are JSON objects; default: text
   PYWG_STORE_TUN         1: leave the interface with systemd, which keeps it
                          over a restart; needs FileDescriptorStoreMax=

@@ -33,6 +33,8 @@ _VERSION_OPTIONS = ("-V", "--version")
 _SWITCHES: "dict[str, Given]" = {
     "-f": {"foreground": True},
     "--foreground": {"foreground": True},
+    "-v": {"verbose": True},
+    "--verbose": {"verbose": True},
     "--no-udp-gso": {"udp_gso": False},
     "--no-udp-gso-equal-tail": {"udp_gso_equal_tail": False},
     "--udp-gso-equal-tail": {"udp_gso_equal_tail": True},
@@ -43,7 +45,7 @@ _SWITCHES: "dict[str, Given]" = {
 }
 _WITH_VALUES = (
     *("--listen-address", "--bind-device", "--threads", "--staged-memory"),
-    *("--user", "--socket-owner", "--monitor-socket"),
+    *("--user", "--socket-owner", "--monitor-socket", "--log-file"),
 )
 
 
@@ -122,6 +124,8 @@ def _run(arguments: list[str], *, any_name: bool = False, page: str = "") -> int
             given["socket_owner"] = option_value(argument, rest)
         elif option == "--monitor-socket":
             given["monitor_socket"] = option_value(argument, rest)
+        elif option == "--log-file":
+            given["log_file"] = option_value(argument, rest)
         elif argument in HELP_OPTIONS:
             return _show_help(page)
         elif argument in _VERSION_OPTIONS:

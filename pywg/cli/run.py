@@ -1,6 +1,7 @@
 """`pywg [-f] IFACE` and `pywg run IFACE`: the daemon."""
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Unpack
 
@@ -20,7 +21,24 @@ def run(interface: str, **given: Unpack[Given]) -> int:
     options = read_options(interface, os.environ, **given)
     if options.foreground:
         return _serve(options, lambda: None)
-    return in_background(lambda ready: _serve(options, ready), keep_output=options.keep_output)
+    return in_background(
+        lambda ready: _serve(options, ready),
+        keep_output=options.keep_output,
+        started=lambda pid: _tell_operator(options, pid),
+    )
+
+
+def _tell_operator(options: Options, pid: int) -> None:
+    """Says at a terminal what runs now. A script hears nothing, as from any daemon."""
+    if not sys.stderr or not sys.stderr.isatty():
+        return
+    name = options.interface
+    log = options.log_file or ("this terminal" if options.keep_output else "the system's log (journalctl -t pywg)")
+    print(
+        f"pywg: {name} is served in the background by PID {pid}, which logs to {log}\n"
+        f"pywg: it has no key and no port yet: `wg setconf {name} FILE` gives it both; `ip link del {name}` ends it",
+        file=sys.stderr,
+    )
 
 
 def _serve(options: Options, ready: Callable[[], None]) -> int:

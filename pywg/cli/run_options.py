@@ -13,6 +13,7 @@ With `run`, IFACE may be any name, also that of a command of pywg.
 """
 _SWITCHES = (
     ("-f, --foreground", "stay in the foreground"),
+    ("-v, --verbose", "log everything, as LOG_LEVEL=debug does; in the background, to standard error"),
     ("--no-udp-gso", "send UDP datagrams one by one"),
     (
         "--no-udp-gso-equal-tail, --udp-gso-equal-tail",
@@ -29,6 +30,11 @@ _SWITCHES = (
     ),
 )
 _WITH_VALUES = (
+    (
+        "--log-file",
+        "FILE",
+        "log to the end of this file, and not to standard error or the system's log; logrotate needs copytruncate",
+    ),
     (
         "--user",
         "USER[:GROUP]",

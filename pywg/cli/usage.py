@@ -51,10 +51,6 @@ def option_number(option: str, text: str, *, or_word: str = "") -> str:
 
 def unknown_option(argument: str, known: Sequence[str], *, see: str = "pywg --help") -> UsageError:
     """The error for an option that doesn't exist, with the option that it resembles."""
-    if argument == "-v":
-        return UsageError(
-            "unknown option '-v': -V shows the version; LOG_LEVEL=debug in the environment says more", see=""
-        )
     from difflib import get_close_matches
 
     name = argument.partition("=")[0]

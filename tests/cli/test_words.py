@@ -153,7 +153,7 @@ def test_another_name_still_has_help_and_version_as_options(capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    ("option", "meant"), [("--foregroud", "--foreground"), ("--thread", "--threads"), ("-v", "-V")]
+    ("option", "meant"), [("--foregroud", "--foreground"), ("--thread", "--threads"), ("--verbos", "--verbose")]
 )
 def test_options_that_there_are_not(capsys: pytest.CaptureFixture[str], option: str, meant: str) -> None:
     line = refused(capsys, [option, "wg0"])

@@ -10,6 +10,7 @@ because standard error is gone, or may go with its terminal.
 
 import contextlib
 import enum
+import errno
 import os
 import select
 import socket
@@ -25,7 +26,8 @@ SYSTEM_LOG = "/dev/log"
 
 _PIPE_BUF = 4096
 """Bytes that a pipe which poll() calls writable takes without waiting."""
-_DAEMON_FACILITY = 3 << 3
+FACILITY = 3 << 3
+"""Syslog's, of daemons, as it stands beside a severity."""
 
 _Send: TypeAlias = Callable[[memoryview], int]
 """Writes the beginning of some bytes, and returns how many. Raises BlockingIOError for none now."""
@@ -41,7 +43,7 @@ class Level(enum.IntEnum):
     DEBUG = 4
 
 
-_SEVERITIES = {Level.ERROR: 3, Level.WARNING: 4, Level.INFO: 6, Level.DEBUG: 7}
+SEVERITIES = {Level.ERROR: 3, Level.WARNING: 4, Level.INFO: 6, Level.DEBUG: 7}
 """Syslog's."""
 
 
@@ -134,7 +136,7 @@ class StandardError:
             if stat.S_ISFIFO(mode):
                 return lambda data: _write_if_writable(fd, data)
         else:
-            return lambda data: os.write(fd, data)
+            return lambda data: _write_if_room(fd, data)
         return _refuse  # a terminal that poll() calls writable may take one byte, and hold up the writer of two
 
 
@@ -154,7 +156,7 @@ class SystemLog:
     def put(self, level: Level, _line: str, bare: str) -> bool:
         if self._socket is None:
             return True
-        priority = _DAEMON_FACILITY | _SEVERITIES[level]
+        priority = FACILITY | SEVERITIES[level]
         at = time.strftime("%b %e %H:%M:%S")  # English: Python leaves this part of the locale as it is
         data = f"<{priority}>{at} pywg[{os.getpid()}]: {bare}".encode("utf-8", "backslashreplace")
         for again in (True, False):
@@ -192,6 +194,16 @@ def _write_if_writable(fd: int, data: memoryview) -> int:
     if not poll.poll(0):
         raise BlockingIOError
     return os.write(fd, data[:_PIPE_BUF])
+
+
+def _write_if_room(fd: int, data: memoryview) -> int:
+    """Writes to a file. A full disk is a reader who may read again."""
+    try:
+        return os.write(fd, data)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise BlockingIOError from error
+        raise
 
 
 def _refuse(_data: memoryview) -> int:

@@ -15,12 +15,14 @@ from pywg.runtime.base.failures import needing, open_null
 READY = b"ready"
 
 
-def in_background(serve: Callable[[Callable[[], None]], int], *, keep_output: bool) -> int:
+def in_background(
+    serve: Callable[[Callable[[], None]], int], *, keep_output: bool, started: Callable[[int], None] = lambda pid: None
+) -> int:
     """Runs `serve(ready)` in a child of its own session; `serve` calls `ready()` once, and returns the exit status.
 
-    The parent returns 0 when the child is ready. Otherwise it returns the child's exit status, at least 1, and the
-    child has said why on standard error. The child returns what `serve` returns. After `ready`, standard output and
-    error are /dev/null unless `keep_output`.
+    The parent calls `started(pid)` and returns 0 when the child is ready. Otherwise it returns the child's exit status,
+    at least 1, and the child has said why on standard error. The child returns what `serve` returns. After `ready`,
+    standard output and error are /dev/null unless `keep_output`.
     """
     with needing("a process in the background"):
         readable, writable = os.pipe()
@@ -28,7 +30,10 @@ def in_background(serve: Callable[[Callable[[], None]], int], *, keep_output: bo
     if child:
         os.close(writable)
         with needing("the process in the background"):
-            return _await_child(child, readable)
+            status = _await_child(child, readable)
+        if status == 0:
+            started(child)
+        return status
     os.close(readable)
     with needing("a session of its own"):
         os.setsid()

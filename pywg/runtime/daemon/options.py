@@ -5,8 +5,8 @@ PYWG_UDP_GRO and PYWG_TUN_OFFLOAD (0 or 1) switch one offload each, PYWG_UDP_GSO
 PYWG_SANDBOX the sandbox. PYWG_AEAD names the AEAD's backend, PYWG_THREADS the number of threads that move packets, and
 PYWG_STAGED_MEMORY the memory of packets that wait for a session. PYWG_LISTEN_ADDRESS and PYWG_BIND_DEVICE bind the UDP
 sockets. PYWG_USER and PYWG_DROP_NET_ADMIN say what the daemon gives up once it has started, PYWG_SOCKET_OWNER and
-PYWG_MONITOR_SOCKET who may ask it. NOTIFY_SOCKET, WATCHDOG_USEC and LISTEN_FDS are systemd's; a daemon in the
-foreground reads them.
+PYWG_MONITOR_SOCKET who may ask it. PYWG_LOG_FILE and PYWG_LOG_FORMAT say where the log goes, and how. NOTIFY_SOCKET,
+WATCHDOG_USEC, LISTEN_FDS and JOURNAL_STREAM are systemd's; a daemon in the foreground reads them.
 
 A wrong value of a variable that is ours, or that names a descriptor, is an error. The operator may have set LOG_LEVEL
 and systemd's variables for other programs: a value there that means nothing is a remark in the log, and no reason to
@@ -40,6 +40,8 @@ class Given(TypedDict, total=False):
     """Options on a command line. The environment decides those that it lacks, or gives as empty."""
 
     foreground: bool
+    verbose: bool
+    log_file: str
     udp_gso: bool
     udp_gso_equal_tail: bool
     udp_gro: bool
@@ -65,6 +67,10 @@ class Options:
     foreground: bool
     log_level: Level
     log_form: Form
+    log_file: str
+    """the file that the log goes to; empty: standard error, or the system's log"""
+    journal_stream: str
+    """what the service manager says standard error is (JOURNAL_STREAM)"""
     keep_output: bool
     """in the background, leave standard output and error open (wireguard-go: when LOG_LEVEL is set and not silent)"""
     tun_fd: int | None
@@ -107,7 +113,8 @@ def read_options(interface: str, environ: Mapping[str, str], **given: Unpack[Giv
     Raises ConfigError that names the variable, or the option, and its value.
     """
     remarks: list[str] = []
-    level = _log_level(environ, remarks)
+    level = Level.DEBUG if given.get("verbose") else _log_level(environ, remarks)
+    log_file = given.get("log_file") or environ.get("PYWG_LOG_FILE", "")
     foreground = given.get("foreground", False) or environ.get("WG_PROCESS_FOREGROUND") == "1"
     tun_fd = _descriptor(environ, "WG_TUN_FD")
     return Options(
@@ -115,7 +122,11 @@ def read_options(interface: str, environ: Mapping[str, str], **given: Unpack[Giv
         foreground=foreground,
         log_level=level,
         log_form=parse_form(environ.get("PYWG_LOG_FORMAT", "")),
-        keep_output=bool(environ.get("LOG_LEVEL")) and level is not Level.SILENT,
+        log_file=os.path.abspath(log_file) if log_file else "",
+        journal_stream=environ.get("JOURNAL_STREAM", ""),
+        keep_output=bool(given.get("verbose") or environ.get("LOG_LEVEL"))
+        and level is not Level.SILENT
+        and not log_file,
         tun_fd=_stored_tun(environ) if foreground and tun_fd is None else tun_fd,
         uapi_fd=_descriptor(environ, "WG_UAPI_FD"),
         udp_gso=_switch(environ, "PYWG_UDP_GSO", given.get("udp_gso")),

@@ -22,9 +22,11 @@ from pywg.core.crypto import private_key_from, public_key_of
 from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import ConfigError, DeviceError
 from pywg.runtime.base.failures import failed, needing
+from pywg.runtime.base.journal import Journal, is_stream
 from pywg.runtime.base.libc import forbid_dumps
 from pywg.runtime.base.log import Level, Log
-from pywg.runtime.base.log_output import StandardError, SystemLog
+from pywg.runtime.base.log_file import open_log_file
+from pywg.runtime.base.log_output import Output, StandardError, SystemLog
 from pywg.runtime.base.poller import Poller
 from pywg.runtime.base.processors import READING_THREADS
 from pywg.runtime.base.reader import Loop, Reader
@@ -68,8 +70,9 @@ def serve(options: Options, ready: Callable[[], None], system: System) -> None:
             interface.name, fd=options.uapi_fd, owner=options.socket_owner, monitor_owner=options.monitor_owner
         )
         stack.callback(sockets.close)
-        system_log = None if options.foreground else SystemLog()
-        log = Log(interface.name, options.log_level, form=options.log_form, output=StandardError(system_log))
+        system_log = _system_log(options, interface.name)
+        output = open_log_file(options.log_file) if options.log_file else _standard_error(system_log, options)
+        log = Log(interface.name, options.log_level, form=options.log_form, output=output)
         stack.callback(log.close)
         for remark in options.remarks:
             log.error(remark)
@@ -80,7 +83,7 @@ def serve(options: Options, ready: Callable[[], None], system: System) -> None:
 
         def is_ready() -> None:
             ready()
-            if system_log is not None and not options.keep_output:
+            if system_log is not None and not options.keep_output and not options.foreground:
                 log.redirect(system_log)
 
         sandbox = system.sandbox(
@@ -101,10 +104,21 @@ def serve(options: Options, ready: Callable[[], None], system: System) -> None:
         stack.callback(_close_loop, loop)
         # One run, unlike in asyncio.Runner: uvloop makes a socket pair for each run, which the sandbox then forbids.
         running = _Service(
-            options, system, interface, sockets, log=log, sandbox=sandbox, rooted=system_log is None
+            options, system, interface, sockets, log=log, sandbox=sandbox, rooted=options.foreground
         ).run(is_ready)
         stack.callback(running.close)
         loop.run_until_complete(running)
+
+
+def _system_log(options: Options, interface: str) -> Output | None:
+    """Where the log goes once a daemon in the background is ready: the journal, or /dev/log. None: where it began."""
+    if options.log_file or (options.foreground and not is_stream(options.journal_stream)):
+        return None
+    return Journal(interface, StandardError() if options.foreground else SystemLog())
+
+
+def _standard_error(system_log: Output | None, options: Options) -> Output:
+    return system_log if system_log is not None and options.foreground else StandardError(system_log)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -1,5 +1,7 @@
 """The environment and the command line. dropin: 2, 3."""
 
+from pathlib import Path
+
 import pytest
 
 from pywg._fastpath import Plane
@@ -45,6 +47,21 @@ def test_environment() -> None:
     assert (options.udp_gso, options.udp_gro, options.tun_offload) == (False, True, False)
     assert not options.sandbox
     assert options.log_form is Form.JSON
+
+
+def test_verbose_is_the_debug_level() -> None:
+    options = read_options("wg0", {"LOG_LEVEL": "silent"}, verbose=True)
+    assert (options.log_level, options.keep_output) == (Level.DEBUG, True)
+
+
+@pytest.mark.parametrize("given", [Given(log_file="pywg.log"), Given(log_file="pywg.log", verbose=True)])
+def test_a_log_file_is_the_only_output(given: Given) -> None:
+    """Its name is that of the folder where the operator was: the daemon in the background is in another."""
+    options = read_options("wg0", {"PYWG_LOG_FILE": "/other", "LOG_LEVEL": "info"}, **given)
+    assert options.log_file == str(Path("pywg.log").absolute())
+    assert not options.keep_output
+    assert read_options("wg0", {"PYWG_LOG_FILE": "/other"}).log_file == "/other"
+    assert read_options("wg0", {}).log_file == ""
 
 
 def test_command_line_wins() -> None:

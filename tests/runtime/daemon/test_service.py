@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -119,6 +120,43 @@ def test_background_is_ready_when_the_parent_returns(name: str) -> None:
         assert ask(name) == b"errno=0\n\n"
         assert name in ip("link")
         os.unlink(f"{DIRECTORY}/{name}.sock")
+        until(lambda: gone(name))
+
+    run_inside(test)
+
+
+def test_a_log_file_works_behind_the_sandbox(name: str, tmp_path: Path) -> None:
+    """In the background, and with nothing on standard error."""
+    path = tmp_path / "pywg.log"
+
+    def test() -> None:
+        started = pywg("--verbose", "--log-file", str(path), name)
+        assert (started.returncode, started.stdout, started.stderr) == (0, "", "")
+        until(lambda: "ready" in path.read_text())
+        ip("link", "del", name)
+        until(lambda: "shutting down" in path.read_text())
+        until(lambda: gone(name))
+
+    run_inside(test)
+
+
+@pytest.mark.parametrize("options", [(), ("--log-file",), ("--verbose",)])
+def test_at_a_terminal_a_start_says_what_runs(name: str, tmp_path: Path, options: tuple[str, ...]) -> None:
+    more = [*options, str(tmp_path / "log")] if options == ("--log-file",) else [*options]
+
+    def test() -> None:
+        far, near = pty.openpty()
+        command = [sys.executable, "-m", "pywg", *more, name]
+        assert subprocess.run(command, env=environment(), stderr=near, timeout=30, check=False).returncode == 0
+        os.set_blocking(far, False)
+        lines = [line for line in os.read(far, 1 << 16).decode().splitlines() if line.startswith("pywg: ")]
+        match = re.fullmatch(rf"pywg: {name} is served in the background by PID (\d+), which logs to (.*)", lines[0])
+        assert match is not None
+        assert name in Path(f"/proc/{match[1]}/cmdline").read_text().split("\0")
+        place = {(): "the system's log", ("--log-file",): str(tmp_path / "log"), ("--verbose",): "this terminal"}
+        assert match[2].startswith(place[options])
+        assert f"ip link del {name}" in lines[1]
+        ip("link", "del", name)
         until(lambda: gone(name))
 
     run_inside(test)
