@@ -16,13 +16,17 @@ class ConfigError(PywgError, ValueError):
 class WgQuickError(ConfigError):
     """A wg-quick file that can't be read.
 
-    `file` is the file's name as it was given, `line` is 1-based.
+    `file` is the file's name as it was given, `line` and `column` are 1-based, `message` is the text without them.
+    `excerpt`: the line, what may be a key in it hidden, and below it a caret under the column; "" when there is none.
     """
 
-    def __init__(self, message: str, *, file: str, line: int) -> None:
-        super().__init__(f"{file}:{line}: {message}")
+    def __init__(self, message: str, *, file: str, line: int, column: int = 1, excerpt: str = "") -> None:
+        super().__init__(f"{file}:{line}:{column}: {message}")
+        self.message = message
         self.file = file
         self.line = line
+        self.column = column
+        self.excerpt = excerpt
 
 
 class UapiError(ConfigError):

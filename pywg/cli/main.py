@@ -16,7 +16,7 @@ from pywg.cli.usage import (
     option_value,
     unknown_option,
 )
-from pywg.errors import DeviceError, PywgError
+from pywg.errors import DeviceError, PywgError, WgQuickError
 from pywg.runtime.base.failures import advice
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def main(argv: list[str], program: str = "pywg") -> int:
 
     `program` is the path by which the operator called it. Under another name than pywg, such as a link called
     wireguard-go, there are no subcommands: every word is the name of an interface. The status is 0 when it is done, 1
-    when it failed, and 2 when the command line is wrong. A failure is one line on standard error, and silent when the
-    reader of our output has gone.
+    when it failed, and 2 when the command line is wrong. A failure is one line on standard error, and the line of a
+    file that is wrong below it. Nothing is said when the reader of our output has gone.
     """
     try:
         status = _dispatch(argv, commands=os.path.basename(program).partition(".")[0] in _OUR_NAMES)
@@ -65,6 +65,8 @@ def main(argv: list[str], program: str = "pywg") -> int:
         return _fail(str(error), EXIT_USAGE)
     except DeviceError as error:
         return _fail(error.strerror or str(error), EXIT_FAILURE)
+    except WgQuickError as error:
+        return _fail(f"{error}\n{error.excerpt}".rstrip(), EXIT_FAILURE)
     except PywgError as error:
         return _fail(str(error), EXIT_FAILURE)
     except ImportError as error:

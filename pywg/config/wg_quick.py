@@ -1,31 +1,20 @@
 """The configuration files of wg(8) and wg-quick(8), to and from data classes.
 
 Read as those two do: names in any case, "#" starts a comment anywhere, space inside wg's own values is nothing, lists
-in several lines add up, and of a single value the last one counts. Host names are not resolved, and nothing is applied.
-The errors name file and line and what was expected there, and never repeat what the line holds.
+in several lines add up, and of a single value the last one counts. A byte order mark at the start is nothing, too.
+Host names are not resolved, and nothing is applied. The errors name file, line and column and what was expected there.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from pywg.config.addresses import (
-    MAX_PORT,
-    format_prefix,
-    mask,
-    parse_interface_address,
-    parse_number,
-    split_host_port,
-)
-from pywg.config.keys import format_key_base64, parse_key_base64
+from pywg.config import quick_lines, quick_names
+from pywg.config.addresses import format_prefix
+from pywg.config.keys import format_key_base64
 from pywg.config.model import Prefix
+from pywg.config.quick_lines import SPACE, PlacedError, words
+from pywg.config.quick_values import Setter, hooks_of, interface_setters, peer_setters
 from pywg.errors import ConfigError, WgQuickError
-
-MIN_MTU: Final = 68
-MAX_MTU: Final = 65535
-_MAX_KEEPALIVE: Final = 65535
-_MAX_FWMARK: Final = 2**32 - 1
-_HEX_DIGITS: Final = frozenset("0123456789abcdefABCDEF")
 
 HostPort: TypeAlias = tuple[str, int]
 """(name or IP address, UDP port)"""
@@ -51,6 +40,8 @@ class InterfaceSection:
     pre_down: list[str] = field(default_factory=list)
     post_down: list[str] = field(default_factory=list)
     save_config: bool = False
+    name: str = ""
+    """what a comment calls it (pywg.config.quick_names), "" when none does"""
 
 
 @dataclass(slots=True)
@@ -63,6 +54,8 @@ class PeerSection:
     endpoint: HostPort | None = None
     persistent_keepalive: int | None = None
     """seconds; 0 means off"""
+    name: str = ""
+    """what a comment calls it (pywg.config.quick_names), "" when none does"""
 
 
 @dataclass(slots=True)
@@ -73,36 +66,52 @@ class WgQuickConfig:
     peers: list[PeerSection] = field(default_factory=list)
 
 
+class Setting(NamedTuple):
+    """One line `Name = value` of a file that could be read."""
+
+    line: int
+    column: int
+    """of the value, 1-based as `line`"""
+    peer: int
+    """the index of its peer, -1 in [Interface]"""
+    name: str
+    """as the manual spells it"""
+    value: str
+
+
+class Reading(NamedTuple):
+    """All that there is to say about a file. Without `errors`, `config` is what the file says."""
+
+    config: WgQuickConfig
+    errors: list[WgQuickError]
+    """by line"""
+    settings: list[Setting]
+    """in the file's order"""
+    peer_lines: list[int]
+    """the line of each peer's [Peer]"""
+
+
 def parse(text: str, file: str) -> WgQuickConfig:
     """Read a configuration file's text; `file` is its name for the errors.
 
     WgQuickError: the first line that can't be read, or the [Peer] line of a peer without PublicKey.
     """
-    config = WgQuickConfig()
-    peer: PeerSection | None = None
-    setters: dict[str, Callable[[str], None]] = {}
-    peer_lines: list[int] = []
-    for number, line in enumerate(text.split("\n"), 1):
-        stripped = line.partition("#")[0].strip()
-        if not stripped:
-            continue
-        try:
-            match _squeeze(stripped).lower():
-                case "[interface]":
-                    setters = _interface_setters(config.interface)
-                case "[peer]":
-                    peer = PeerSection(b"")
-                    config.peers.append(peer)
-                    peer_lines.append(number)
-                    setters = _peer_setters(peer)
-                case _:
-                    _set(setters, stripped)
-        except ConfigError as error:
-            raise WgQuickError(str(error), file=file, line=number) from None
-    for peer, number in zip(config.peers, peer_lines, strict=True):
-        if not peer.public_key:
-            raise WgQuickError("this [Peer] needs a PublicKey", file=file, line=number)
-    return config
+    reader = _Reader(text, file)
+    if reader.errors:
+        raise reader.errors[0]
+    return reader.config
+
+
+def read(text: str, file: str) -> Reading:
+    """Read a configuration file's text to its end, whatever is in it."""
+    reader = _Reader(text, file)
+    errors = sorted(reader.errors, key=lambda error: error.line)
+    return Reading(reader.config, errors, reader.settings, reader.peer_lines)
+
+
+def as_text(data: bytes) -> str:
+    """The text of a file: bytes that are no UTF-8, as in comments of old, stay what they are in hooks."""
+    return data.decode("utf-8", "surrogateescape")
 
 
 def format(config: WgQuickConfig) -> str:
@@ -111,7 +120,7 @@ def format(config: WgQuickConfig) -> str:
     ConfigError: a text of `config` (a command, a search domain, ...) would not be read back as it is.
     """
     interface = config.interface
-    lines = ["[Interface]"]
+    lines = ["[Interface]", *_name(interface.name)]
     lines += [f"Address = {format_prefix(address)}" for address in interface.addresses]
     lines += [f"DNS = {_word('DNS', server)}" for server in interface.dns]
     if interface.mtu is not None:
@@ -124,12 +133,12 @@ def format(config: WgQuickConfig) -> str:
         lines.append(f"ListenPort = {interface.listen_port}")
     if interface.fwmark is not None:
         lines.append(f"FwMark = {interface.fwmark:#x}" if interface.fwmark else "FwMark = off")
-    for name, commands in _hooks(interface).items():
+    for name, commands in hooks_of(interface).items():
         lines += [f"{name} = {_command(name, command)}" for command in commands]
     if interface.save_config:
         lines.append("SaveConfig = true")
     for peer in config.peers:
-        lines += ["", "[Peer]", *_format_peer(peer)]
+        lines += ["", "[Peer]", *_name(peer.name), *_format_peer(peer)]
     return "\n".join(lines) + "\n"
 
 
@@ -150,140 +159,79 @@ def _format_peer(peer: PeerSection) -> list[str]:
     return lines
 
 
-def _set(setters: dict[str, Callable[[str], None]], line: str) -> None:
-    name, equals, value = line.partition("=")
-    if not equals:
-        raise ConfigError("expected [Interface], [Peer] or Name = value")
-    if not setters:
-        raise ConfigError("expected [Interface] or [Peer] before this")
-    folded = _squeeze(name).lower()
-    for known, setter in setters.items():
-        if known.lower() == folded:
-            try:
-                return setter(value.strip())
-            except ConfigError as error:
-                raise ConfigError(f"{known}: {error}") from None
-    raise ConfigError(f"unknown name; expected one of {', '.join(setters)}")
+def _name(name: str) -> list[str]:
+    if name != quick_names.clean(name):
+        raise ConfigError(f"a name has at most {quick_names.MAX_NAME} printable characters, and is no key")
+    return [f"# Name = {name}"] if name else []
 
 
-def _interface_setters(interface: InterfaceSection) -> dict[str, Callable[[str], None]]:
-    def private_key(value: str) -> None:
-        interface.private_key = parse_key_base64(_squeeze(value), "the value")
+class _Reader:
+    """Reads a text to its end. In `errors` those of lines come first, then those of whole peers."""
 
-    def listen_port(value: str) -> None:
-        interface.listen_port = parse_number(_squeeze(value), MAX_PORT)
+    def __init__(self, text: str, file: str) -> None:
+        self.config = WgQuickConfig()
+        self.errors: list[WgQuickError] = []
+        self.settings: list[Setting] = []
+        self.peer_lines: list[int] = []
+        self._file = file
+        self._setters: dict[str, Setter] = {}
+        self._names = quick_names.Naming()
+        for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+            self._line(number, line)
+        self._names.ended()
+        self.config.interface.name = self._names.interface
+        for peer, name, number in zip(self.config.peers, self._names.peers, self.peer_lines, strict=True):
+            peer.name = name
+            if not peer.public_key:
+                self._wrong("this [Peer] needs a PublicKey", number, "[Peer]", 0)
 
-    def fwmark(value: str) -> None:
-        interface.fwmark = _parse_fwmark(_squeeze(value))
+    def _line(self, number: int, line: str) -> None:
+        before, mark, after = line.partition("#")
+        body, comment = before.rstrip(SPACE), mark + after
+        if section := quick_lines.section_of(body):
+            self._begin(section, number, comment)
+            return
+        name = quick_lines.name_of(body)
+        self._names.line(body, comment, key=name == "PublicKey")
+        if not body:
+            return
+        value = body.partition("=")[2].lstrip(SPACE)
+        offset = len(body) - len(value) if name in self._setters else len(body) - len(body.lstrip(SPACE))
+        try:
+            quick_lines.refuse_characters(body)
+            if name not in self._setters:
+                raise quick_lines.misplaced(body, self._setters)
+            self._setters[name](value)
+        except PlacedError as error:
+            self._wrong(str(error), number, body, error.offset + offset * error.in_value)
+        except ConfigError as error:
+            self._wrong(str(error), number, body, offset)
+        else:
+            peer = len(self.config.peers) - 1 if "PublicKey" in self._setters else -1
+            self.settings.append(Setting(number, offset + 1, peer, name, value))
 
-    def address(value: str) -> None:
-        interface.addresses += map(parse_interface_address, _words(value))
+    def _begin(self, section: str, number: int, comment: str) -> None:
+        self._names.begin(peer=section == "peer", comment=comment)
+        if section == "interface":
+            self._setters = interface_setters(self.config.interface)
+            return
+        peer = PeerSection(b"")
+        self.config.peers.append(peer)
+        self.peer_lines.append(number)
+        self._setters = peer_setters(peer)
 
-    def dns(value: str) -> None:
-        interface.dns += _words(value)
-
-    def mtu(value: str) -> None:
-        interface.mtu = _parse_mtu(value) if value else None
-
-    def table(value: str) -> None:
-        if value and _words(value) != [value]:
-            raise ConfigError('expected "off", "auto" or one routing table')
-        interface.table = value or None
-
-    def save_config(value: str) -> None:
-        if value.lower() not in {"true", "false"}:
-            raise ConfigError('expected "true" or "false"')
-        interface.save_config = value.lower() == "true"
-
-    def append_to(commands: list[str]) -> Callable[[str], None]:
-        return lambda value: commands.append(value) if value else None
-
-    return {
-        "PrivateKey": private_key,
-        "ListenPort": listen_port,
-        "FwMark": fwmark,
-        "Address": address,
-        "DNS": dns,
-        "MTU": mtu,
-        "Table": table,
-        **{name: append_to(commands) for name, commands in _hooks(interface).items()},
-        "SaveConfig": save_config,
-    }
-
-
-def _peer_setters(peer: PeerSection) -> dict[str, Callable[[str], None]]:
-    def public_key(value: str) -> None:
-        peer.public_key = parse_key_base64(_squeeze(value), "the value")
-
-    def preshared_key(value: str) -> None:
-        peer.preshared_key = parse_key_base64(_squeeze(value), "the value")
-
-    def allowed_ips(value: str) -> None:
-        entries = _squeeze(value)  # an empty list is one here; wg itself refuses it in a file
-        addresses = map(parse_interface_address, entries.split(",") if entries else ())
-        peer.allowed_ips += [(mask(ip, cidr), cidr) for ip, cidr in addresses]
-
-    def endpoint(value: str) -> None:
-        peer.endpoint = split_host_port(_squeeze(value))
-
-    def persistent_keepalive(value: str) -> None:
-        seconds = _squeeze(value)
-        peer.persistent_keepalive = 0 if seconds.lower() == "off" else parse_number(seconds, _MAX_KEEPALIVE)
-
-    return {
-        "PublicKey": public_key,
-        "PresharedKey": preshared_key,
-        "AllowedIPs": allowed_ips,
-        "Endpoint": endpoint,
-        "PersistentKeepalive": persistent_keepalive,
-    }
-
-
-def _hooks(interface: InterfaceSection) -> dict[str, list[str]]:
-    return {
-        "PreUp": interface.pre_up,
-        "PostUp": interface.post_up,
-        "PreDown": interface.pre_down,
-        "PostDown": interface.post_down,
-    }
-
-
-def _parse_fwmark(text: str) -> int:
-    """Decimal, hexadecimal after "0x", or the word "off"."""
-    if text.lower() == "off":
-        return 0
-    if not text.startswith("0x"):
-        return parse_number(text, _MAX_FWMARK)
-    digits = text[2:].lstrip("0") or text[2:3]
-    if not digits or len(digits) > 8 or not set(digits) <= _HEX_DIGITS:
-        raise ConfigError(f'expected "off" or a number in 0..{_MAX_FWMARK:#x}')
-    return int(digits, 16)
-
-
-def _parse_mtu(text: str) -> int:
-    mtu = parse_number(text, MAX_MTU)
-    if mtu < MIN_MTU:
-        raise ConfigError(f"not a number in {MIN_MTU}..{MAX_MTU}")
-    return mtu
-
-
-def _squeeze(text: str) -> str:
-    """Without any space, as wg reads its own lines."""
-    return "".join(text.split())
-
-
-def _words(text: str) -> list[str]:
-    """A list as wg-quick reads it: commas are spaces."""
-    return text.replace(",", " ").split()
+    def _wrong(self, message: str, number: int, body: str, offset: int) -> None:
+        excerpt = quick_lines.excerpt(body, offset + 1)
+        self.errors.append(WgQuickError(message, file=self._file, line=number, column=offset + 1, excerpt=excerpt))
 
 
 def _word(name: str, text: str) -> str:
-    if _words(text) != [text] or "#" in text:
+    if words(text) != [(text, 0)] or "#" in text or "\0" in text:
         raise ConfigError(f"{name} can't hold space, commas or '#'")
     return text
 
 
 def _command(name: str, text: str) -> str:
-    if not text or text != text.strip() or "#" in text or "\n" in text:
-        raise ConfigError(f"{name} can't be empty, begin or end with space, or hold '#' or a line's end")
+    if not text or text != text.strip(SPACE) or any(character in text for character in "#\n\0"):
+        raise ConfigError(f"{name} can't be empty, begin or end with space, or hold '#', NUL or a line's end")
     return text

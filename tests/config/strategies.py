@@ -5,8 +5,9 @@ from typing import TypeVar
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from pywg.config import wg_quick
+from pywg.config import quick_names, wg_quick
 from pywg.config.model import AllowedIpChange, DeviceChange, DeviceStatus, PeerChange, PeerStatus
+from pywg.config.quick_lines import SPACE
 
 T = TypeVar("T")
 
@@ -79,9 +80,12 @@ device_statuses = st.builds(
     peers=st.lists(peer_statuses, max_size=4),
 )
 
-_line_text = st.characters(codec="utf-8", exclude_characters="#\n")
-words = st.text(_line_text, min_size=1, max_size=20).filter(lambda text: text.replace(",", " ").split() == [text])
-commands = st.lists(st.text(_line_text, min_size=1, max_size=30).filter(lambda text: text == text.strip()), max_size=2)
+_line_text = st.characters(codec="utf-8", exclude_characters="#\n\0")
+words = st.text(_line_text, min_size=1, max_size=20).filter(lambda text: not set(text) & set(f"{SPACE},"))
+commands = st.lists(
+    st.text(_line_text, min_size=1, max_size=30).filter(lambda text: text == text.strip(SPACE)), max_size=2
+)
+names = st.text(max_size=80).map(quick_names.clean)
 hosts = st.one_of(
     st.from_regex(r"[a-z0-9][a-z0-9.-]{0,20}", fullmatch=True),
     st.ip_addresses().map(str),
@@ -101,6 +105,7 @@ interface_sections = st.builds(
     pre_down=commands,
     post_down=commands,
     save_config=st.booleans(),
+    name=names,
 )
 peer_sections = st.builds(
     wg_quick.PeerSection,
@@ -109,6 +114,7 @@ peer_sections = st.builds(
     allowed_ips=st.lists(prefixes, max_size=4),
     endpoint=optional(st.tuples(hosts, ports)),
     persistent_keepalive=optional(ports),
+    name=names,
 )
 wg_quick_configs = st.builds(
     wg_quick.WgQuickConfig, interface=interface_sections, peers=st.lists(peer_sections, max_size=3)

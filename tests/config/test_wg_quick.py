@@ -1,6 +1,8 @@
 """Files of wg(8) and wg-quick(8): read as those two read them, written back the same, errors with file and line."""
 
+import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,7 +75,7 @@ def test_names_in_any_case_with_any_space() -> None:
 
 def test_comments() -> None:
     text = "# first\n[Interface] # second\nListenPort = 7 # third\n#FwMark = 1\n  # fourth\nPostUp = echo a#b\n"
-    assert wg_quick.parse(text, FILE).interface == InterfaceSection(listen_port=7, post_up=["echo a"])
+    assert wg_quick.parse(text, FILE).interface == InterfaceSection(listen_port=7, post_up=["echo a"], name="second")
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing\n", "[Interface]", "[Interface]\n[Interface]\n"])
@@ -198,7 +200,7 @@ def test_what_wg_quick_takes_as_not_given() -> None:
 def test_bad_interface_line(line: str) -> None:
     error = error_of(f"[Interface]\n# a comment\n\n{line}\nListenPort = 1\n")
     assert (error.file, error.line) == (FILE, 4)
-    assert str(error).startswith(f"{FILE}:4: ")
+    assert str(error).startswith(f"{FILE}:4:{error.column}: ")
 
 
 @pytest.mark.parametrize(
@@ -277,11 +279,200 @@ def test_the_error_says_which_setting_and_what_was_expected() -> None:
         PEER + "Endpoint = [{}",
         PEER + "Endpoint = host:{}",
         PEER + "PersistentKeepalive = {}",
+        "PrivateKey {}",
+        "PrivateKey {} = 1",
+        "PrivateKey: {}",
+        "PrivateKey =\n{}",
+        "PostUp = wg set %i private-key {}\0",
+        "Address = host\t{}",
+        "DNS\t{}",
+        PEER + "PublicKey = {}\u2028",
+        PEER + "PreshardKey = {}",
+        PEER + "psk = {}",
+        PEER + "Address = {}",
     ],
 )
 def test_no_error_repeats_a_secret(place: str, secret: str) -> None:
     error = error_of("[Interface]\n" + place.format(secret))
-    assert not any(secret[start : start + 8] in repr(error) for start in range(len(secret) - 7))
+    shown = repr(error) + error.excerpt
+    assert not any(secret[start : start + 8] in shown for start in range(len(secret) - 7))
+
+
+@pytest.mark.parametrize("gap", [" ", "\t", "  "])
+def test_no_excerpt_shows_a_key_with_space_in_it(gap: str) -> None:
+    """wg reads such a key."""
+    parts = [BASE64[start : start + 6] for start in range(0, 44, 6)]
+    for place in ("ListenPort = {}", "PrivateKey = x{}", "{}", "Address = {}"):
+        excerpt = error_of("[Interface]\n" + place.format(gap.join(parts))).excerpt
+        assert not any(part in excerpt for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "shown", "message"),
+    [
+        ("ListenPort = x", 14, "ListenPort = x", "ListenPort: not a number in 0..65535"),
+        ("\tlistenport=\tx # 8", 14, "\tlistenport=\tx", "ListenPort: not a number in 0..65535"),
+        ("Address = 10.0.0.1/24, 10.0.0.2/33", 24, "Address = 10.0.0.1/24, 10.0.0.2/33", "Address: not a prefix"),
+        ("Adress = 10.0.0.1/24", 1, "Adress = 10.0.0.1/24", "unknown name; did you mean Address?"),
+        ("  [Interfase]", 3, "  [Interfase]", "did you mean [Interface]?"),
+        ("ListenPort 51820", 11, "ListenPort 51820", "expected '=' after ListenPort"),
+        ("AllowedIPs = ::/0", 1, "AllowedIPs = ::/0", "AllowedIPs belongs in [Peer]"),
+        ("MTU = 1420\rTable = off", 7, "MTU = 1420?Table = off", "MTU: not a number"),
+        ("MTU\r= 1420\rTable = off", 7, "MTU?= 1420?Table = off", "MTU: not a number"),
+        ("Nothing\rMTU = 1", 8, "*******?*** * *", "carriage return"),
+        ("ListenPort = 51820\xa0", 19, "ListenPort = 51820?", "U+00A0 is no ASCII character"),
+        ("FwMark = \u201c1\u201d", 10, "FwMark = \u201c1\u201d", "U+201C is no ASCII character"),
+        ("MTU = 1420\udcff", 11, "MTU = 1420?", "byte 0xff is no ASCII character"),
+        ("PostUp = echo\0", 14, "PostUp = *****", "a NUL byte"),
+        ("M\0T\0U\0=\0", 2, "********", "is it UTF-16?"),
+        (f"PrivateKey = {BASE64[:-2]}", 14, f"PrivateKey = {'*' * 42}", "PrivateKey: the value must be a key"),
+        ("Endpoint = server.example.org:1", 1, "Endpoint = server.example.org:1", "Endpoint belongs in [Peer]"),
+        ("Table = " + "a b " * 40, 9, ("Table = " + "a b " * 40)[:72], 'Table: expected "off"'),
+    ],
+)
+def test_the_error_shows_the_place(line: str, column: int, shown: str, message: str) -> None:
+    error = error_of(f"[Interface]\n{line}")
+    assert (error.line, error.column) == (2, column)
+    assert message in str(error)
+    text, caret = error.excerpt.split("\n")
+    assert text == f"    {shown.rstrip()}" or len(shown) == 72
+    assert caret.expandtabs() == " " * len(f"    {line[: column - 1]}".expandtabs()) + "^"
+
+
+def test_the_excerpt_of_a_long_line_is_around_the_place() -> None:
+    addresses = ", ".join(f"10.0.{number}.1/24" for number in range(200))
+    error = error_of(f"[Interface]\nAddress = {addresses}, 10.1.1.1/99, {addresses}")
+    text, caret = error.excerpt.split("\n")
+    assert text[caret.index("^") :].startswith("10.1.1.1/99")
+    assert len(text) <= 76
+
+
+@pytest.mark.parametrize(
+    ("section", "written", "meant"),
+    [
+        ("Interface", "Adress", "Address"),
+        ("Interface", "Addresses", "Address"),
+        ("Interface", "PrivatKey", "PrivateKey"),
+        ("Interface", "Private-Key", "PrivateKey"),
+        ("Interface", "Listen_Port", "ListenPort"),
+        ("Interface", "Port", "ListenPort"),
+        ("Interface", "Post-Up", "PostUp"),
+        ("Interface", "nameserver", "DNS"),
+        ("Interface", "SaveConf", "SaveConfig"),
+        ("Peer", "AllowedIP", "AllowedIPs"),
+        ("Peer", "Allowed-IPs", "AllowedIPs"),
+        ("Peer", "EndPoints", "Endpoint"),
+        ("Peer", "Keepalive", "PersistentKeepalive"),
+        ("Peer", "PersistantKeepAlive", "PersistentKeepalive"),
+        ("Peer", "PSK", "PresharedKey"),
+        ("Peer", "PubKey", "PublicKey"),
+    ],
+)
+def test_near_misses_of_a_name(section: str, written: str, meant: str) -> None:
+    assert f"did you mean {meant}?" in str(error_of(f"[{section}]\n{written} = 1\n"))
+
+
+@pytest.mark.parametrize("name", ["Nonsense", "x", "", "A" * 100, "\u212a" * 3])
+def test_what_is_like_no_name(name: str) -> None:
+    assert "did you mean" not in str(error_of(f"[Interface]\n{name} = 1\n"))
+
+
+def test_every_error_of_a_file() -> None:
+    text = f"[Interface]\nMTU = 1\nAdress = ::1\nListenPort = 7\n[Peer]\nEndpoint = x\n{PEER}[Peer]\nFwMark = 1\n"
+    reading = wg_quick.read(text, FILE)
+    assert [(error.line, error.column) for error in reading.errors] == [
+        (2, 7),
+        (3, 1),
+        (5, 1),
+        (6, 12),
+        (9, 1),
+        (10, 1),
+    ]
+    assert reading.config.interface.listen_port == 7
+    assert reading.peer_lines == [5, 7, 9]
+    assert [setting[:4] for setting in reading.settings] == [(4, 14, -1, "ListenPort"), (8, 13, 1, "PublicKey")]
+    assert error_of(text).line == 2
+
+
+def test_other_ends_and_beginnings_of_text() -> None:
+    text = f"[Interface]\nListenPort = 7\nPostUp = echo a\n{PEER}"
+    wanted = wg_quick.parse(text, FILE)
+    for other in (
+        "\ufeff" + text,
+        text.replace("\n", "\r\n"),
+        text.rstrip(),
+        text + "\n\n",
+        text.replace(" = ", "\t=\v"),
+    ):
+        assert wg_quick.parse(other, FILE) == wanted
+    for utf_16 in ("utf-16", "utf-16-le", "utf-16-be"):
+        assert "UTF-16" in str(error_of(wg_quick.as_text(text.encode(utf_16))))
+
+
+def test_bytes_that_are_no_text_stay_what_they_are() -> None:
+    config = wg_quick.parse(wg_quick.as_text(b"# f\xfcr alle\n[Interface]\nPostUp = echo \xfc"), FILE)
+    assert config.interface.name == "f r alle"
+    assert os.fsencode(config.interface.post_up[0]) == b"echo \xfc"
+
+
+@pytest.mark.parametrize("space", ["\xa0", "\u2003", "\x1c", "\x85"])
+def test_only_the_space_that_wg_knows_is_space(space: str) -> None:
+    assert error_of(f"[Interface]\nListenPort{space}= 1").line == 2
+    assert interface(f"PostUp = {space}a{space}").post_up == [f"{space}a{space}"]
+
+
+@pytest.mark.parametrize(
+    ("above", "inside", "name"),
+    [
+        ("# Berlin", "", "Berlin"),
+        ("### Client bob", "", "bob"),
+        ("### begin bob ###", "", "bob"),
+        ("# BEGIN_PEER bob", "", "bob"),
+        ("# the office\n# Berlin", "", "Berlin"),
+        ("# Name = Berlin\n# the office", "", "Berlin"),
+        ("# Berlin\n", "", ""),
+        ("", "# Berlin", "Berlin"),
+        ("", "#friendly_name=Berlin, HQ", "Berlin, HQ"),
+        ("# x", "# Name = Berlin # 2", "Berlin # 2"),
+        ("# x", "PersistentKeepalive = 25 # Name = Berlin", "Berlin"),
+        ("# x", "# name=", "x"),
+        ("", "AllowedIPs = ::/0 # all", ""),
+        ("", "AllowedIPs = ::/0\n# Berlin", ""),
+        ("", "AllowedIPs = ::/0\n# Name = Berlin", "Berlin"),
+        ("# Endpoint = 192.0.2.1:1", "", ""),
+        ("# [Peer]", "", ""),
+        (f"# PresharedKey = {BASE64}", f"# {BASE64}", ""),
+        ("#" * 50, "", ""),
+        ("# a\x1b[2J\u202eb\tc", "", "a [2J b c"),
+        ("# " + "1234567890 " * 9, "", "1234567890 1234567890 1234567890 1234567890 1234567890 123456789"),
+    ],
+)
+def test_names_of_peers(above: str, inside: str, name: str) -> None:
+    text = f"[Interface]\n\n{above}\n[Peer]\n{inside}\nPublicKey = {BASE64}\n"
+    config = wg_quick.parse(text, FILE)
+    assert config.peers[0].name == name
+    assert wg_quick.parse(wg_quick.format(config), FILE) == config
+    assert BASE64 not in repr(config)
+
+
+def test_names_belong_to_their_section() -> None:
+    text = f"""\
+# Managed by hand
+[Interface] # HQ
+# Name = HQ 2
+ListenPort = 1
+# Berlin
+{PEER}# Name = Paris
+[Peer]
+PublicKey = {BASE64} # Lyon
+[Peer] # Rome
+PublicKey = {BASE64}
+# the end
+"""
+    config = wg_quick.parse(text, FILE)
+    assert config.interface.name == "HQ 2"
+    assert [peer.name for peer in config.peers] == ["Berlin", "Paris", "Rome"]
+    assert wg_quick.format(config).count("# Name = ") == 4
 
 
 def test_no_repr_shows_a_secret() -> None:
@@ -325,6 +516,13 @@ def test_wrong_values_raise_nothing_else(lines: list[str]) -> None:
         WgQuickConfig(InterfaceSection(pre_up=["a\nb"])),
         WgQuickConfig(InterfaceSection(post_down=[" a"])),
         WgQuickConfig(InterfaceSection(post_up=[""])),
+        WgQuickConfig(InterfaceSection(post_up=["a\0"])),
+        WgQuickConfig(InterfaceSection(dns=["a\0"])),
+        WgQuickConfig(InterfaceSection(name="a\nPostUp = b")),
+        WgQuickConfig(InterfaceSection(name=" a")),
+        WgQuickConfig(peers=[PeerSection(KEY, name="a\x1b[2J")]),
+        WgQuickConfig(peers=[PeerSection(KEY, name="a" * 65)]),
+        WgQuickConfig(peers=[PeerSection(KEY, name=BASE64)]),
         WgQuickConfig(InterfaceSection(dns=["a,b"])),
         WgQuickConfig(InterfaceSection(table="a b")),
         WgQuickConfig(InterfaceSection(table="")),
@@ -357,7 +555,7 @@ def test_wg_quick_strip_reads_what_is_written(config: WgQuickConfig) -> None:
         if line.startswith("[") or line.partition("=")[0].strip().lower() in own
     ]
     bare = wg_quick.parse("\n".join(stripped), FILE)
-    assert bare.peers == config.peers
+    assert bare.peers == [replace(peer, name="") for peer in config.peers]
     assert bare.interface == InterfaceSection(
         config.interface.private_key, config.interface.listen_port, config.interface.fwmark
     )

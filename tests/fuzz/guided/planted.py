@@ -119,8 +119,8 @@ def wrong_line() -> contextlib.AbstractContextManager[None]:
     from pywg.errors import WgQuickError
 
     class LaterError(WgQuickError):
-        def __init__(self, message: str, *, file: str, line: int) -> None:
-            super().__init__(message, file=file, line=line + ("AllowedIPs" in message))
+        def __init__(self, message: str, *, file: str, line: int, **place: Any) -> None:
+            super().__init__(message, file=file, line=line + ("AllowedIPs" in message), **place)
 
     return replaced(wg_quick, WgQuickError=LaterError)
 

@@ -35,8 +35,10 @@ def check_error(text: str, error: WgQuickError) -> None:
     assert error.file == FILE
     lines = text.split("\n")
     assert 1 <= error.line <= len(lines)
-    assert str(error).startswith(f"{FILE}:{error.line}: ")
-    assert BASE64 not in str(error)
+    assert 1 <= error.column <= len(lines[error.line - 1]) + 1
+    assert str(error).startswith(f"{FILE}:{error.line}:{error.column}: ")
+    assert BASE64 not in str(error) + error.excerpt
+    assert all(line.replace("\t", "").isprintable() for line in error.excerpt.split("\n"))
     missing = "needs a PublicKey" in str(error)
     if missing:
         # It is the first such peer's line. With a key, and what follows left out, all is well.
