@@ -5,8 +5,9 @@ from pywg.dataplane.receive.coalesce cimport COALESCE_TCP, COALESCE_UDP
 from pywg.dataplane.state.activity cimport activity_arm
 from pywg.dataplane.state.counters cimport Counters
 from pywg.dataplane.state.dataplane cimport Dataplane
-from pywg.dataplane.state.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD, Message, events_drop_message
-from pywg.dataplane.state.events cimport events_next_message, events_rearm, events_signal, events_take
+from pywg.dataplane.state.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD, EventQueue, Message
+from pywg.dataplane.state.events cimport events_drop_message, events_next_message, events_raise, events_rearm
+from pywg.dataplane.state.events cimport events_signal, events_take
 from pywg.dataplane.state.peer cimport Peer
 from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport load64, load8
@@ -21,30 +22,52 @@ cdef tuple snapshot_events(Dataplane *dp, int limit):
     """([(message, source)], [(peer, flags, confirmed index)], device flags), as Plane.drain() returns it.
 
     Raises OSError, and takes nothing, where the descriptor stays readable: the loop would call again at once, for ever.
+    Raises MemoryError where there is none for the first that waits. Where there is none for a later one, that waits on.
     """
     cdef list messages = []
     cdef list happened = []
-    cdef uint32_t flags, confirmed_index
-    cdef Message *message
-    cdef Peer *peer
+    cdef tuple taken
     if not events_rearm(&dp.events):
         raise OSError(linux.errno, "the plane's events can't be read")
+    try:
+        taken = (messages, happened, device_flags(dp))
+        take_messages(&dp.events, messages, limit)
+        take_peers(&dp.events, happened, PEERS_A_MESSAGE * limit)
+    except MemoryError:
+        events_signal(&dp.events)
+        if not messages and not happened:
+            raise
+    if len(messages) == limit or len(happened) == PEERS_A_MESSAGE * limit:
+        events_signal(&dp.events)
+    return taken
+
+
+cdef int take_messages(EventQueue *queue, list messages, int limit) except -1:
+    cdef Message *message
     while len(messages) < limit:
-        message = events_next_message(&dp.events)
+        message = events_next_message(queue)
         if message == NULL:
             break
         messages.append((
             PyBytes_FromStringAndSize(<const char *>message.data, message.len), from_endpoint(&message.source),
         ))
-        events_drop_message(&dp.events)
-    while len(happened) < PEERS_A_MESSAGE * limit:
-        peer = events_take(&dp.events, &flags, &confirmed_index)
+        events_drop_message(queue)
+    return 0
+
+
+cdef int take_peers(EventQueue *queue, list happened, int limit) except -1:
+    cdef uint32_t flags, confirmed_index
+    cdef Peer *peer
+    while len(happened) < limit:
+        peer = events_take(queue, &flags, &confirmed_index)
         if peer == NULL:
             break
-        happened.append((peer.id, flags, confirmed_index))
-    if len(messages) == limit or len(happened) == PEERS_A_MESSAGE * limit:
-        events_signal(&dp.events)
-    return messages, happened, device_flags(dp)
+        try:
+            happened.append((peer.id, flags, confirmed_index))
+        except MemoryError:
+            events_raise(queue, peer, flags)    # to the end of the list, with what was raised meanwhile
+            raise
+    return 0
 
 
 cdef int device_flags(Dataplane *dp) noexcept:

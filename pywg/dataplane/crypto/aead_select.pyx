@@ -13,7 +13,9 @@ from pywg.dataplane.crypto.chacha20poly1305 cimport chapoly_is_here, chapoly_ope
 from pywg.dataplane.crypto.evp cimport evp_free, evp_is_here, evp_new, evp_open_each, evp_rekey, evp_seal_each
 from pywg.dataplane.crypto.ossl_provider cimport provider_free, provider_is_here, provider_new, provider_open_each
 from pywg.dataplane.crypto.ossl_provider cimport provider_rekey, provider_seal_each
+from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.clock cimport now_ns
+from pywg.dataplane.sys.linux cimport ENOMEM
 from pywg.dataplane.wire.wireguard cimport KEY_LEN, TAG_LEN, WG_HEADER_LEN
 
 cdef enum:
@@ -96,14 +98,23 @@ cdef struct Trial:
 
 
 cdef bint trial_begin(Trial *trial, const AeadBackend *backend) except -1:
-    """False: the library failed. trial_end() must follow in either case, but not after a MemoryError."""
+    """False: the library failed. trial_end() must follow in either case, but not after a MemoryError.
+
+    Sets errno to 0: it tells afterwards whether a library failed for want of memory.
+    """
     memcpy(trial.key, ANSWER_KEY, KEY_LEN)
     aead_init(&trial.sealer, backend, True)
     aead_init(&trial.opener, backend, False)
     trial.memory = <uint8_t *>malloc(TRIAL_MEMORY)
     if trial.memory == NULL:
         raise MemoryError
-    return aead_use(&trial.sealer, trial.key) == 0 and aead_use(&trial.opener, trial.key) == 0
+    linux.errno = 0
+    if aead_use(&trial.sealer, trial.key) == 0 and aead_use(&trial.opener, trial.key) == 0:
+        return True
+    if linux.errno == ENOMEM:
+        trial_end(trial)
+        raise MemoryError
+    return False
 
 
 cdef void trial_end(Trial *trial) noexcept:
@@ -162,7 +173,7 @@ cdef bint agrees(Trial *mine, Trial *evp, int n, uint32_t text_len) noexcept:
 
 
 cdef bint aead_is_right(const AeadBackend *backend) except -1:
-    """Whether a backend gives right results. It must be here."""
+    """Whether a backend gives right results. It must be here. MemoryError: that can't be told."""
     cdef Trial mine, evp
     cdef bint right = trial_begin(&mine, backend)
     try:
@@ -170,6 +181,8 @@ cdef bint aead_is_right(const AeadBackend *backend) except -1:
         right = (right and knows_the_answer(&mine) and agrees(&mine, &evp, 1, 0) and agrees(&mine, &evp, 16, 1420)
                  and agrees(&mine, &evp, 17, 65) and agrees(&mine, &evp, 64, 33) and agrees(&mine, &evp, 3, 2048))
         trial_end(&evp)
+        if not right and linux.errno == ENOMEM:
+            raise MemoryError
     finally:
         trial_end(&mine)
     return right

@@ -18,6 +18,7 @@ cdef struct IndexTable:
 
 cdef int index_table_init(IndexTable *table) noexcept nogil
 cdef void index_table_free(IndexTable *table) noexcept nogil
+cdef int index_table_make_room(IndexTable *table) noexcept nogil
 cdef int index_table_put(IndexTable *table, uint32_t index, Peer *peer, Keypair *keypair) noexcept nogil
 cdef void index_table_remove(IndexTable *table, uint32_t index) noexcept nogil
 

@@ -37,12 +37,17 @@ cdef int grow(IndexTable *table) noexcept nogil:
     return 0
 
 
+cdef int index_table_make_room(IndexTable *table) noexcept nogil:
+    """Makes sure that the next index can be put. 0, or -1 when there is no memory."""
+    return grow(table) if (table.used + 1) * 2 > table.mask + 1 else 0
+
+
 cdef int index_table_put(IndexTable *table, uint32_t index, Peer *peer, Keypair *keypair) noexcept nogil:
     """Adds the index, or changes what an index that is there names. 0, or -1 when there is no memory."""
     cdef IndexEntry *entry = index_table_find(table, index)
     cdef uint32_t i
     if entry == NULL:
-        if (table.used + 1) * 2 > table.mask + 1 and grow(table) < 0:
+        if index_table_make_room(table) < 0:
             return -1
         i = index & table.mask
         while table.slots[i].peer != NULL:

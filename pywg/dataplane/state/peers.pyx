@@ -6,8 +6,8 @@ from pywg.dataplane.crypto.secret cimport secret_alloc, secret_free
 from pywg.dataplane.state.allowedips cimport allowedips_remove_owner
 from pywg.dataplane.state.dataplane cimport Dataplane, gates_are_mine
 from pywg.dataplane.state.events cimport events_forget
-from pywg.dataplane.state.index_table cimport IndexEntry, IndexTable, index_table_find, index_table_put
-from pywg.dataplane.state.index_table cimport index_table_remove
+from pywg.dataplane.state.index_table cimport IndexEntry, IndexTable, index_table_find, index_table_make_room
+from pywg.dataplane.state.index_table cimport index_table_put, index_table_remove
 from pywg.dataplane.state.peer cimport Keypair, Peer
 from pywg.dataplane.state.staged cimport staged_drop_all
 from pywg.dataplane.sys.checks cimport c_assert
@@ -57,14 +57,13 @@ cdef Keypair *keypair_new(Peer *peer, const uint8_t *send_key, const uint8_t *re
 cdef int keypair_publish(Dataplane *dp, Keypair *keypair, bint confirmed) noexcept nogil:
     """Lets a keypair open from now on. Not `confirmed`: it becomes the peer's `next`; otherwise the peer has no `next`.
 
-    0, or -1: no memory.
+    0, or -1: no memory, and all is as it was.
     """
     c_assert(gates_are_mine(dp))
-    if index_table_put(&dp.indices, keypair.local_index, keypair.peer, keypair) < 0:
+    if index_table_make_room(&dp.indices) < 0 or index_table_make_room(&dp.remote_indices) < 0:
         return -1
-    if index_table_put(&dp.remote_indices, keypair.remote_index, keypair.peer, keypair) < 0:
-        index_table_remove(&dp.indices, keypair.local_index)
-        return -1
+    index_table_put(&dp.indices, keypair.local_index, keypair.peer, keypair)
+    index_table_put(&dp.remote_indices, keypair.remote_index, keypair.peer, keypair)
     keypair.next_of_peer = keypair.peer.keypairs
     keypair.peer.keypairs = keypair
     keypair.peer.next = NULL if confirmed else keypair
