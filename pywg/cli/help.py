@@ -9,21 +9,19 @@ if TYPE_CHECKING:
     from pywg.cli.parser import CommandParser
 
 OVERVIEW = """\
-Usage: pywg [OPTION]... IFACE   make the WireGuard interface IFACE and serve it
-       pywg COMMAND [ARGUMENT]...
-
-Serves in the background until `ip link del IFACE`. As root, for example:
-  pywg wg0
-  wg set wg0 private-key FILE listen-port 51820 peer KEY allowed-ips ...
-  ip address add 10.0.0.1/24 dev wg0 && ip link set wg0 up
+Usage: pywg COMMAND [ARGUMENT]...
+       pywg [OPTION]... IFACE   make the WireGuard interface IFACE and serve it
 
 Commands (more of each: pywg help COMMAND):
-  run [OPTION]... IFACE  the same as no command; takes every name
+  up FILE|NAME           set up the interface of a wg-quick file
+  down FILE|NAME         take it down, and undo what was done for it
+  reload FILE|NAME       change it to what its file says now; sessions stay
   stats IFACE            show the counters and offloads of a running interface
   log IFACE LEVEL        change how much a running interface writes to its log
   bench [--json]         measure what this machine does: ciphers and offloads
   genkey, genpsk         write a new private key, a new preshared key
   pubkey                 read a private key and write its public key
+  run [OPTION]... IFACE  as without a command, in place of wireguard-go
 
 Options:
   -f, --foreground       stay in the foreground; for more: pywg help options

@@ -7,10 +7,7 @@ behind it. `pywg run NAME` takes every name, and so does pywg when it is called 
 from collections.abc import Iterable
 
 _DOES = {
-    "`wg-quick {word} IFACE` does that": "up down save strip",
-    "`wg-quick up IFACE` does that": "add",
-    "`wg-quick down IFACE` does that": "del delete remove kill",
-    "`wg syncconf IFACE FILE` does that": "reload",
+    "`wg-quick {word} IFACE` does that": "save strip",
     "`wg {word}` does that": "set setconf addconf syncconf showconf",
     "`wg set` and `wg setconf` do that": "config configure",
     "`wg show` has the peers, `pywg stats IFACE` the counters": "status show info list ls top monitor",
@@ -22,6 +19,8 @@ _DOES = {
 """The tool that does what a command of other programs for tunnels does, where pywg has no such command."""
 _IN_OTHER_TOOLS = {word: text for text, words in _DOES.items() for word in words.split()}
 _MEANS = {
+    "up": "add",
+    "down": "del delete remove kill",
     "bench": "benchmark",
     "stats": "counters metrics statistics",
     "genkey": "keygen gen-key",
@@ -53,10 +52,7 @@ def _about_file(word: str) -> str:
     if not word.lower().endswith(".conf"):
         return f"{word!a} is a path, and pywg takes the name of an interface"
     path = _quoted(word if "/" in word else f"./{word}")
-    return (
-        f"{word!a} is a file, and pywg takes the name of an interface: "
-        f"`WG_QUICK_USERSPACE_IMPLEMENTATION=pywg wg-quick up {path}` sets up what the file says"
-    )
+    return f"{word!a} is a file, and pywg takes the name of an interface: `pywg up {path}` sets up what the file says"
 
 
 def _resembles(word: str, command: str) -> bool:

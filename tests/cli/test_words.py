@@ -12,8 +12,13 @@ from pywg.cli.main import main
 
 pytestmark = pytest.mark.dropin("1")
 
-TOOLS = ("status", "show", "up", "down", "top", "init", "doctor", "monitor", "exec", "reload", "save", "strip", "check")
+TOOLS = ("status", "show", "top", "init", "doctor", "monitor", "exec", "save", "strip", "check")
 MEANT = {
+    "add": "up",
+    "ups": "up",
+    "donw": "down",
+    "delete": "down",
+    "reloda": "reload",
     "stat": "stats",
     "Stats": "stats",
     "STATS": "stats",
@@ -80,7 +85,7 @@ def test_words_of_other_tools(started: list[str], capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize(
     ("word", "instead"),
-    [("up", "`wg-quick up"), ("down", "`wg-quick down"), ("status", "`wg show"), ("set", "`wg set")],
+    [("save", "`wg-quick save"), ("status", "`wg show"), ("set", "`wg set")],
 )
 def test_what_does_it_today(capsys: pytest.CaptureFixture[str], word: str, instead: str) -> None:
     assert instead in refused(capsys, [word])
@@ -106,7 +111,7 @@ def test_files_and_paths(started: list[str], capsys: pytest.CaptureFixture[str],
     line = refused(capsys, [word])
     assert f"'{word}' is a " in line
     path = {"wg0.conf": "./wg0.conf", "WG0.CONF": "./WG0.CONF", "a b.conf": "'./a b.conf'"}.get(word, word)
-    assert (f"wg-quick up {path}`" in line) == word.lower().endswith(".conf")
+    assert (f"`pywg up {path}`" in line) == word.lower().endswith(".conf")
     assert started == []
 
 

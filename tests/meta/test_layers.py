@@ -78,15 +78,17 @@ def test_core_has_no_clock_network_or_chance_of_its_own(path: Path) -> None:
     assert {name.split(".")[0] for name in _imports(path)} & IMPURE == set()
 
 
-def test_only_netlink_uses_pyroute2() -> None:
-    """By whatever way it is imported: no string of another module names it, docstrings aside."""
+def test_only_two_modules_use_pyroute2() -> None:
+    """The daemon's and the commands', by whatever way: no string of another module names it, docstrings aside."""
     users = set()
     for path in _modules():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and str(node.value).split(".")[0] == "pyroute2":
                 users.add(_name(path))
         users |= {_name(path) for name in _imports(path) if name.split(".")[0] == "pyroute2"}
-    assert users == {"runtime/net/netlink.py"}
+    assert users == {"runtime/net/netlink.py", "manage/network.py"}
+    daemons = [path for path in _modules() if _name(path).startswith(("runtime/", "core/"))]
+    assert not any(name.startswith("pywg.manage") for path in daemons for name in _imports(path))
 
 
 WINGS = (("daemon", "selfbench"), ("device", "confine"), ("net", "uapi"), ("base",))

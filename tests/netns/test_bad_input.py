@@ -108,7 +108,8 @@ def test_name_served_by_a_live_daemon(pywg: str, namespace: Namespace, open_lab:
     site = open_lab(pywg, pywg, connect=False).near
     said = _refused(namespace, pywg, *options, site.interface)  # another namespace, but the socket's directory is one
     assert f"{site.interface} is in use" in said
-    assert f"`kill {site.pid}`" in said
+    assert f"PID {site.pid}, serves it" in said
+    assert f"`pywg down {site.interface}`" in said
     assert site.wg("show", site.interface, "peers") == ""
 
 

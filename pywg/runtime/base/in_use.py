@@ -44,9 +44,9 @@ def daemon_of(interface: str, *, directory: str = DIRECTORY, suffix: str = SOCKE
 def served_already(interface: str, daemon: Daemon) -> str:
     """One line: that a daemon serves `interface`, which, and how to end it."""
     if daemon.pid:
-        what, end = f"{daemon.program}, PID {daemon.pid}, serves it", f"`kill {daemon.pid}`"
+        what, end = f"{daemon.program}, PID {daemon.pid}, serves it", f"`pywg down {interface}`"
     else:
-        what, end = f"a daemon answers on {daemon.path}", f"`rm {daemon.path}`"
+        what, end = f"a daemon answers on {daemon.path}", f"`pywg down {interface}`, or `rm {daemon.path}`"
     return f"{interface} is in use: {what}; to end it and remove {interface}: {end}"
 
 

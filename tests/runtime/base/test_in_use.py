@@ -40,7 +40,7 @@ def test_a_daemon_is_named_with_its_pid(tmp_path: Path) -> None:
         line = name_taken("wg7", directory=str(tmp_path))
         assert line == served_already("wg7", daemon)
         assert f"{program}, PID {process.pid}" in line
-        assert f"`kill {process.pid}`" in line
+        assert "`pywg down wg7`" in line
 
 
 @pytest.mark.parametrize("arguments", [(), ("wg70",), ("wg", "7")])

@@ -1,0 +1,128 @@
+"""The daemon of an interface: started in the background, and ended with its interface."""
+
+import contextlib
+import errno
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+from pywg.errors import DeviceError
+from pywg.manage.tunnel.machine import Machine
+from pywg.manage.tunnel.steps import Step
+from pywg.runtime.base.in_use import daemon_of, is_kernels, name_taken
+
+_START_S = 60.0
+_END_S = 10.0
+_NOT_FOR_IT = ("WG_PROCESS_FOREGROUND", "WG_TUN_FD", "WG_UAPI_FD")
+"""Variables by which a daemon would stay in the foreground, or take another's descriptors."""
+
+
+@dataclass(frozen=True)
+class Daemon(Step):
+    """pywg, serving the interface in the background."""
+
+    remembered = False
+
+    def command(self, interface: str) -> str:
+        return f"pywg run {interface}"
+
+    def undo_command(self, interface: str) -> str:
+        return f"ip link delete dev {interface}"
+
+    def do(self, machine: Machine) -> None:
+        """Raises DeviceError with what the daemon says. It says that on standard error itself where LOG_LEVEL is set,
+        as its log goes there from then on."""
+        environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_IT}
+        said = None if environment.get("LOG_LEVEL") else subprocess.PIPE
+        process = subprocess.Popen(
+            [*_program(), "run", machine.interface],
+            stdin=subprocess.DEVNULL,
+            stderr=said,
+            env=environment,
+            start_new_session=True,  # a Ctrl-C must not end the parent alone, and leave the daemon
+        )
+        try:
+            _, text = process.communicate(timeout=_START_S)
+        except subprocess.TimeoutExpired:
+            _kill_session(process.pid)
+            process.wait()
+            raise DeviceError(errno.ETIMEDOUT, f"it is not ready after {_START_S:.0f} s") from None
+        if process.returncode:
+            lines = (text or b"").decode(errors="replace").strip().splitlines()
+            why = lines[-1].removeprefix("pywg: ") if lines else f"it ended with status {process.returncode}"
+            raise DeviceError(errno.EIO, why)
+
+    def undo(self, machine: Machine) -> None:
+        remove(machine)
+
+
+def remove(machine: Machine) -> None:
+    """Deletes the interface, and waits until its daemon has ended. Raises OSError."""
+    daemon = daemon_of(machine.interface)
+    link = machine.network.link(machine.interface)
+    if link is not None:
+        machine.network.delete_link(link.index)
+    if daemon is None:
+        return
+    if daemon.pid:
+        _await_end(daemon.pid)
+    end = time.monotonic() + _END_S
+    while daemon_of(machine.interface) is not None:
+        if time.monotonic() > end:
+            text = f"the interface is gone, but a daemon answers on {daemon.path} still"
+            raise DeviceError(errno.ETIMEDOUT, text)
+        time.sleep(0.01)
+
+
+def require_free(machine: Machine) -> None:
+    """Raises DeviceError EEXIST when there is such an interface, or a daemon for it."""
+    interface = machine.interface
+    if machine.network.link(interface) is None and daemon_of(interface) is None:
+        return
+    raise DeviceError(errno.EEXIST, name_taken(interface))
+
+
+def require_served(machine: Machine) -> None:
+    """Raises DeviceError unless a daemon in user space serves the interface, in this network namespace."""
+    interface = machine.interface
+    link = machine.network.link(interface)
+    daemon = daemon_of(interface)
+    if link is None and daemon is None:
+        raise DeviceError(errno.ENODEV, f"{interface} is not up: `pywg up {interface}` sets it up")
+    if link is None:
+        who = f"{daemon.program}, PID {daemon.pid}," if daemon and daemon.pid else "a daemon"
+        raise DeviceError(errno.ENODEV, f"{interface} is not in this network namespace, though {who} answers for it")
+    if daemon is None:
+        if is_kernels(interface):
+            raise DeviceError(errno.EOPNOTSUPP, name_taken(interface))
+        raise DeviceError(errno.EOPNOTSUPP, f"no WireGuard daemon serves {interface}: it is another interface")
+
+
+def _program() -> list[str]:
+    """What the operator has called, or else this interpreter. Never a module of the working directory."""
+    called = sys.argv[0]
+    if os.path.basename(called) == "pywg" and os.path.isfile(called) and os.access(called, os.X_OK):
+        return [called]
+    return [sys.executable, "-P", "-m", "pywg"]
+
+
+def _await_end(pid: int) -> None:
+    """Waits until a process has ended; asks it to, and makes it, when it takes too long."""
+    with contextlib.suppress(ProcessLookupError):
+        fd = os.pidfd_open(pid)
+        try:
+            for number in (signal.SIGTERM, signal.SIGKILL, None):
+                if select.select([fd], [], [], _END_S)[0] or number is None:
+                    return
+                signal.pidfd_send_signal(fd, number)
+        finally:
+            os.close(fd)
+
+
+def _kill_session(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)

@@ -1,0 +1,149 @@
+"""`pywg down`: what `pywg up` did, or wg-quick, is undone, whatever has become of the file since."""
+
+import os
+
+from pywg.config.wg_quick import InterfaceSection
+from pywg.errors import ConfigError, DeviceError
+from pywg.manage import client
+from pywg.manage.network import Network
+from pywg.manage.tunnel import names, present, save
+from pywg.manage.tunnel import state as states
+from pywg.manage.tunnel.daemon import Daemon, remove, require_served
+from pywg.manage.tunnel.hooks import Hook
+from pywg.manage.tunnel.interrupt import Interrupted, Interrupts
+from pywg.manage.tunnel.machine import Machine
+from pywg.manage.tunnel.names import QuickFile, Target
+from pywg.manage.tunnel.state import State
+from pywg.manage.tunnel.steps import Step
+from pywg.manage.tunnel.transaction import StepError
+from pywg.runtime.base.in_use import daemon_of
+
+_EIO, _EPERM = 5, 1
+
+
+def down(target: Target, *, verbose: bool = False) -> list[str]:
+    """Takes the interface down, and returns what was done, in a line.
+
+    Raises DeviceError when it is not up. A PreDown that fails leaves it up; what fails later is told when all else is
+    done.
+    """
+    if os.geteuid():
+        raise DeviceError(_EPERM, f"only root may do this: sudo pywg down {target.interface}")
+    with states.locked(target.interface), Interrupts() as interrupts, Network() as network:
+        machine = Machine(target.interface, network, interrupts, verbose=verbose)
+        state = _require_up(machine)
+        if network.link(machine.interface) is None and daemon_of(machine.interface) is None:
+            undo_leftovers(machine)
+            return [f"{target.interface} was gone; what it had left is removed"]
+        pre, post, file = _hooks(target, machine, state)
+        for hook in pre:
+            _do(hook, machine, f"{target.interface} is still up")
+        if file is not None and file.config.interface.save_config:
+            _save(file, machine)
+        failed = _undo(_outliving(machine, state), machine)
+        with interrupts.undoing():
+            machine.show(Daemon().undo_command(target.interface))
+            remove(machine)
+            states.forget(target.interface)
+        if failed:
+            raise StepError(_EIO, f"{target.interface} is down, but this could not be undone: {', '.join(failed)}")
+        for hook in post:
+            _do(hook, machine, f"{target.interface} is down")
+        return [f"{target.interface} is down"]
+
+
+def dry_run(target: Target) -> list[str]:
+    """The steps that `down` would take, as commands."""
+    with Interrupts() as interrupts, Network() as network:
+        machine = Machine(target.interface, network, interrupts)
+        state = _require_up(machine)
+        pre, post, file = _hooks(target, machine, state)
+        name = target.interface
+        commands = [hook.command(name) for hook in pre]
+        commands += [_saving(file)] if file is not None and file.config.interface.save_config else []
+        commands += [step.undo_command(name) for step in reversed(_outliving(machine, state))]
+        commands += [Daemon().undo_command(name), *(hook.command(name) for hook in post)]
+        return [line for command in commands for line in command.splitlines()]
+
+
+def undo_leftovers(machine: Machine) -> None:
+    """Undoes what is remembered of an interface that is gone, and was not taken down. Raises StepError."""
+    state = states.read(machine.interface)
+    if state is None:
+        return
+    failed = _undo([step for step in state.steps if step.outlives], machine)
+    states.forget(machine.interface)
+    if failed:
+        raise StepError(_EIO, f"{machine.interface} has left what could not be undone: {', '.join(failed)}")
+
+
+def _require_up(machine: Machine) -> State | None:
+    """What is remembered of the interface. Raises DeviceError unless it is up here, or has left something here."""
+    state = states.read(machine.interface)
+    if state is not None and state.namespace != states.namespace():
+        there = os.path.basename(state.file)
+        raise DeviceError(
+            _EIO, f"{machine.interface} ({there}) was set up in another network namespace: run this there"
+        )
+    if state is None or machine.network.link(machine.interface) is not None:
+        require_served(machine)
+    return state
+
+
+def _outliving(machine: Machine, state: State | None) -> list[Step]:
+    steps = state.steps if state else present.found_steps(machine, client.get(machine.interface).fwmark)
+    return [step for step in steps if step.outlives]
+
+
+def _undo(steps: list[Step], machine: Machine) -> list[str]:
+    """In reverse order, to the end. Returns what could not be undone, in words."""
+    failed = []
+    with machine.interrupts.undoing():
+        for step in reversed(steps):
+            machine.show(step.undo_command(machine.interface))
+            try:
+                step.undo(machine)
+            except OSError as error:
+                failed.append(f"{step.name(machine.interface)} ({error.strerror or error})")
+    return failed
+
+
+def _hooks(target: Target, machine: Machine, state: State | None) -> tuple[list[Hook], list[Hook], QuickFile | None]:
+    """PreDown and PostDown: the file's, as with wg-quick; without a file that can be read, those of `up`."""
+    file, interface = None, InterfaceSection()
+    if state is not None:
+        interface.pre_down, interface.post_down = state.hooks["PreDown"], state.hooks["PostDown"]
+    path = state.file if state and not os.path.exists(target.path) else target.path
+    if os.path.exists(path):
+        try:
+            file = names.read(Target(target.interface, path))
+            interface = file.config.interface
+        except (ConfigError, DeviceError) as error:
+            machine.warn(f"{error}; what was done is undone all the same")
+    pre = [Hook("PreDown", text) for text in interface.pre_down]
+    return pre, [Hook("PostDown", text) for text in interface.post_down], file
+
+
+def _save(file: QuickFile, machine: Machine) -> None:
+    """Raises DeviceError, and nothing is changed."""
+    machine.show(_saving(file))
+    link = machine.network.link(machine.interface)
+    addresses = machine.network.addresses(machine.index)
+    running = client.get(machine.interface)
+    config = save.saved(file.config, running, addresses, link.mtu if link else 0)
+    save.write(file.target.path, config)
+
+
+def _saving(file: QuickFile) -> str:
+    return f"pywg save {file.target.path}"
+
+
+def _do(hook: Hook, machine: Machine, left: str) -> None:
+    machine.show(hook.command(machine.interface))
+    try:
+        machine.interrupts.check()
+        hook.do(machine)
+    except Interrupted as error:
+        raise Interrupted(error.number, left) from None
+    except OSError as error:
+        raise StepError(_EIO, f"{hook.name(machine.interface)}: {error.strerror or error}; {left}") from error
