@@ -1,6 +1,7 @@
 """Calls of libc that Python's standard library lacks.
 
-prctl(2), syscall(2), capget(2), capset(2), unshare(2), inotify(7) and timerfd_create(2).
+prctl(2), syscall(2), capget(2), capset(2), unshare(2), setns(2), mount(2), umount2(2), inotify(7) and
+timerfd_create(2).
 """
 
 import ctypes
@@ -39,7 +40,7 @@ def prctl(option: int, *arguments: int) -> int:
     return _checked(_libc.prctl(option, *map(ctypes.c_ulong, padded)))
 
 
-def syscall(number: int, *arguments: int | ctypes.Array[ctypes.c_char] | None) -> int:
+def syscall(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
     """The result of a system call without a function in libc; a buffer or None stands for a pointer. Raises OSError."""
     passed = [ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments]
     return _checked(_libc.syscall(ctypes.c_long(number), *passed))
@@ -66,6 +67,22 @@ def set_capabilities(kept: int) -> None:
 def unshare(flags: int) -> None:
     """unshare(2), of the calling thread. Raises OSError."""
     _checked(_libc.unshare(ctypes.c_int(flags)))
+
+
+def set_namespace(fd: int, kind: int) -> None:
+    """setns(2), of the calling thread. Raises OSError."""
+    _checked(_libc.setns(ctypes.c_int(fd), ctypes.c_int(kind)))
+
+
+def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
+    """mount(2). Raises OSError."""
+    texts = [os.fsencode(text) for text in (source, target, kind)]
+    _checked(_libc.mount(*texts, ctypes.c_ulong(flags), data.encode()))
+
+
+def unmount(target: str, flags: int) -> None:
+    """umount2(2). Raises OSError."""
+    _checked(_libc.umount2(os.fsencode(target), ctypes.c_int(flags)))
 
 
 def watch_file(path: str) -> int:

@@ -146,12 +146,12 @@ class SystemLog:
     waiting = False
 
     def __init__(self, path: str = SYSTEM_LOG) -> None:
-        self._path = path
+        self._path = os.path.realpath(path)
         self._socket: socket.socket | None = None
         with contextlib.suppress(OSError):
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             self._socket = sock
-            sock.connect(path)
+            sock.connect(self._path)
 
     def put(self, level: Level, _line: str, bare: str) -> bool:
         if self._socket is None:
@@ -180,6 +180,11 @@ class SystemLog:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def system_log_folder(path: str = SYSTEM_LOG) -> str:
+    """The folder in which the socket of a system's log that is started again will be."""
+    return os.path.dirname(os.path.realpath(path))
 
 
 def _socket_sender(fd: int) -> _Send:

@@ -168,6 +168,15 @@ class Confinement(NamedTuple):
 UNCONFINED = Confinement(-1, (b"", b"", b""))
 
 
+class Folders(NamedTuple):
+    """Directories in which a daemon that serves still looks for files."""
+
+    sockets: str | None
+    """of its sockets, where it removes them at its end"""
+    others: Sequence[str] = ()
+    """of sockets to which it connects"""
+
+
 class Sandbox(Protocol):
     """The process' drop of privileges, in the order of these methods. What can't be had is left out and raises nothing,
     unless the operator asked for it."""
@@ -178,9 +187,10 @@ class Sandbox(Protocol):
     def remover(self, files: Sequence[SocketFile]) -> Remover | None:
         """A process that may remove what this one will not be able to; None where it will."""
 
-    def drop_privileges(self, root: str | None = None) -> bool:
+    def drop_privileges(self, folders: Folders | None = None) -> str | None:
         """Drops those of the calling thread and of threads it starts later. Sockets that need more are open by then,
-        and all modules are imported. Returns whether directory `root` is now the root directory."""
+        and all modules are imported. No file can be found any more but in `folders`; without that, all can. Returns
+        the path that `folders.sockets` has now; `folders.others` keep theirs."""
 
     def for_threads(self) -> AbstractContextManager[Confinement]:
         """What the data plane's threads are to start under."""

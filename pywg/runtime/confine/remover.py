@@ -4,9 +4,9 @@ The sockets lie in root's folder, where `wg` looks for them. A daemon of another
 right to do so, such as a folder that its group may write, would let it make sockets under the names of other interfaces
 as well, to which `wg` would send their keys. So a process stays beside the daemon that may, and does nothing else: it
 waits for one byte of a pipe, whatever that is, or for the pipe's end. It is forked before there is a key or a peer,
-holds no descriptor of the daemon's, and has no capability; Landlock lets it remove files of that folder, and seccomp
-has no call to do more. Of a daemon that is killed the sockets stay, as ever: `wg` removes a socket on which no daemon
-answers, and the next daemon takes it over.
+holds no descriptor of the daemon's, and has no capability; that folder is its root directory; Landlock lets it remove
+files there, and seccomp leaves it the few calls that this takes. Of a daemon that is killed the sockets stay, as ever:
+`wg` removes a socket on which no daemon answers, and the next daemon takes it over.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pywg.runtime.base.libc import prctl
 from pywg.runtime.base.system import SocketFile
-from pywg.runtime.confine import capabilities, landlock, seccomp
+from pywg.runtime.confine import capabilities, landlock, root, seccomp
 
 PATIENCE_MS = 2000
 """Milliseconds that the daemon waits at its end for its sockets to be removed: a stopped process would never do it."""
@@ -67,14 +67,15 @@ def _serve(files: Sequence[SocketFile], waits: int, tells: int) -> None:
             signal.signal(number, signal.SIG_IGN)  # they are meant for the daemon, and this comes after it
     _let_go(waits, tells)
     _rename()
-    _confine(os.path.dirname(files[0].path))
+    folder = _confine(os.path.dirname(files[0].path), waits)
     if not os.read(waits, 1):
         return
     for path, device, inode in files:
         with contextlib.suppress(OSError):
-            found = os.lstat(path)
+            here = os.path.join(folder, os.path.basename(path))
+            found = os.lstat(here)
             if (found.st_dev, found.st_ino) == (device, inode):
-                os.unlink(path)
+                os.unlink(here)
 
 
 def _let_go(*kept: int) -> None:
@@ -101,16 +102,21 @@ def _rename() -> None:
             ctypes.memmove(start, _NAME.encode(), len(_NAME))
 
 
-def _confine(directory: str) -> None:
-    """What can't be had is left out, as it is for the daemon."""
+def _confine(folder: str, waits: int) -> str:
+    """Returns the folder's path from now on. What can't be had is left out, as it is for the daemon."""
     with contextlib.suppress(OSError):
         os.chdir("/")
     with contextlib.suppress(OSError):
+        root.enter_folder(folder)
+        folder = "/"
+    with contextlib.suppress(OSError):
         prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    for step in (lambda: capabilities.keep_only(0), lambda: landlock.restrict(directory), _restrict):
+    steps = (
+        lambda: capabilities.keep_only(0),
+        lambda: landlock.restrict(folder),
+        lambda: seccomp.restrict_remover(waits),  # nobody would hear of what is refused here
+    )
+    for step in steps:
         with contextlib.suppress(OSError):
             step()
-
-
-def _restrict() -> bool:
-    return seccomp.restrict(all_threads=False, counted=False)  # nobody would hear of what is refused here
+    return folder

@@ -2,15 +2,15 @@
 
 There are four steps. `begin` comes before the event loop: libuv, below uvloop, would open an io_uring, and no filter
 sees what that does. `drop_privileges` comes before the data plane's threads, because the kernel ties users and
-capabilities to threads, and after the last import: another user may not be able to read the modules. It makes the
-folder of the sockets the root directory, where nothing else is to be found from then on, and changes the user.
-CAP_NET_ADMIN stays unless the operator wants it dropped (marks, socket buffers, other namespaces); so does
-CAP_NET_BIND_SERVICE, if it was there (the operator may yet set a listen port below 1024), and before Linux 5.7
-CAP_NET_RAW where new sockets are to be bound to a device. `for_threads` gives the data plane's threads, which parse
-what strangers send, a Landlock of their own from their start, by which they can open no file and signal no other
-process, and each kind a filter of its own, which leaves it the system calls that seccomp.py lists for it. `close` comes
-when the daemon is ready. From then on the process can open no file and execute nothing, and the event loop's thread,
-where Python runs, is under Landlock and a filter too.
+capabilities to threads, and after the last import: another user may not be able to read the modules. It enters a root
+directory where nothing is to be found from then on but sockets (root.py), and changes the user. CAP_NET_ADMIN stays
+unless the operator wants it dropped (marks, socket buffers, other namespaces); so does CAP_NET_BIND_SERVICE, if it was
+there (the operator may yet set a listen port below 1024), and before Linux 5.7 CAP_NET_RAW where new sockets are to be
+bound to a device. `for_threads` gives the data plane's threads, which parse what strangers send, a Landlock of their
+own from their start, by which they can open no file and signal no other process, and each kind a filter of its own,
+which leaves it the system calls that seccomp.py lists for it. `close` comes when the daemon is ready. From then on the
+process can open no file and execute nothing, and the event loop's thread, where Python runs, is under Landlock and a
+filter too.
 
 Neither Landlock nor seccomp keeps stat(2) from telling the event loop's thread that a file exists, its size and its
 times: where the root directory stays the system's, it does.
@@ -28,8 +28,8 @@ from pywg.runtime.base.accounts import Account
 from pywg.runtime.base.failures import failed, needing
 from pywg.runtime.base.libc import CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, CAP_NET_RAW, prctl
 from pywg.runtime.base.log import Log
-from pywg.runtime.base.system import UNCONFINED, Confinement, SocketFile, Watcher
-from pywg.runtime.confine import bpf, capabilities, identity, landlock, refused, seccomp
+from pywg.runtime.base.system import UNCONFINED, Confinement, Folders, SocketFile, Watcher
+from pywg.runtime.confine import bpf, capabilities, identity, landlock, refused, root, seccomp
 from pywg.runtime.confine.remover import Remover
 from pywg.runtime.net import kernel
 
@@ -81,16 +81,21 @@ class Sandbox:
         with needing("a process that removes the sockets at the end"):
             return Remover(files)
 
-    def drop_privileges(self, root: str | None = None) -> bool:
+    def drop_privileges(self, folders: Folders | None = None) -> str | None:
         if self._enabled or self._user or not self._net_admin:
             _allow_locked_memory()  # CAP_IPC_LOCK, which goes next, made it unlimited
-        if self._enabled and root is not None:
-            self._holds["root"] = self._attempt("a root directory of its own", lambda: _enter_root(root))
+        place = folders and folders.sockets
+        if self._enabled and folders is not None:
+            alone = place if not folders.others else None
+            enter = (lambda: root.enter_folder(alone)) if alone else (lambda: root.enter_empty(*folders))
+            if self._attempt("a root directory of its own", enter):
+                self._holds["root"] = 1
+                place = "/" if alone else place
         if self._user is not None or not self._net_admin:
             self._drop_as_asked(self._user)
         elif self._enabled:
             self._holds["capabilities"] = self._attempt("capabilities", lambda: capabilities.keep_only(self._kept))
-        return bool(self._holds["root"])
+        return place
 
     def _drop_as_asked(self, user: Account | None) -> None:
         """As a start without it would be another than was asked for, this raises DeviceError."""
@@ -160,11 +165,6 @@ class Sandbox:
         if not done:
             self._log.info(f"sandbox: this kernel or machine has no {name}")
         return int(done)
-
-
-def _enter_root(directory: str) -> None:
-    os.chroot(directory)
-    os.chdir("/")
 
 
 def _allow_locked_memory() -> None:

@@ -168,6 +168,9 @@ def _limited(pid: int) -> Iterator[tuple[str, set[Thread], Alternatives]]:
     )
 
 
+_REMOVER = ("lstat", "newfstatat", "unlink", "unlinkat", "munmap", "brk", "exit_group")
+"""Calls of remover.py's process, besides one read and memory for Python."""
+
 _ON_MUSL = {"sendmmsg": "sendmsg"}
 """musl's sendmmsg() makes a sendmsg(2) of each message."""
 _ON_AARCH64 = {"poll": "ppoll"}
@@ -207,6 +210,20 @@ def restrict(*, all_threads: bool, counted: bool) -> bool:
         return False
     instructions = _program(Thread.LOOP, machine, counted=counted, shared=all_threads)
     return bpf.enter(instructions, all_threads=all_threads)
+
+
+def allowed_to_remover(waits: int) -> list[tuple[str, Alternatives]]:
+    """What the process that removes the sockets may call: it reads from descriptor `waits` and no other."""
+    of_its_own: list[tuple[str, Alternatives]] = [("read", [(Test(0, waits),)]), ("mmap", [_MEMORY_OF_ITS_OWN])]
+    return of_its_own + [(name, [()]) for name in _REMOVER]
+
+
+def restrict_remover(waits: int) -> bool:
+    """Puts the calling thread, of that process, under its filter; otherwise as `restrict`."""
+    machine = bpf.machine()
+    if machine is None:
+        return False
+    return bpf.enter(bpf.program(machine, allowed_to_remover(waits), refuse=bpf.FAIL), all_threads=False)
 
 
 def _program(on: Thread, machine: bpf.Machine, *, counted: bool, shared: bool = False) -> list[bpf.Instruction]:

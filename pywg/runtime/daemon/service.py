@@ -26,11 +26,21 @@ from pywg.runtime.base.journal import Journal, is_stream
 from pywg.runtime.base.libc import forbid_dumps
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.log_file import open_log_file
-from pywg.runtime.base.log_output import Output, StandardError, SystemLog
+from pywg.runtime.base.log_output import Output, StandardError, SystemLog, system_log_folder
 from pywg.runtime.base.poller import Poller
 from pywg.runtime.base.processors import READING_THREADS
 from pywg.runtime.base.reader import Loop, Reader
-from pywg.runtime.base.system import SOCKET_BUFFER_LEN, LinkState, Sandbox, Sockets, System, Tun, Unreachables, Watcher
+from pywg.runtime.base.system import (
+    SOCKET_BUFFER_LEN,
+    Folders,
+    LinkState,
+    Sandbox,
+    Sockets,
+    System,
+    Tun,
+    Unreachables,
+    Watcher,
+)
 from pywg.runtime.daemon.boot_timer import BootTimer
 from pywg.runtime.daemon.notify import Notifier, Pulse, keep_watchdog
 from pywg.runtime.daemon.options import STORED_TUN, Options
@@ -103,9 +113,8 @@ def serve(options: Options, ready: Callable[[], None], system: System) -> None:
             loop = _new_loop()
         stack.callback(_close_loop, loop)
         # One run, unlike in asyncio.Runner: uvloop makes a socket pair for each run, which the sandbox then forbids.
-        running = _Service(
-            options, system, interface, sockets, log=log, sandbox=sandbox, rooted=options.foreground
-        ).run(is_ready)
+        needed = [] if options.foreground or options.log_file else [system_log_folder()]
+        running = _Service(options, system, interface, sockets, log=log, sandbox=sandbox, needed=needed).run(is_ready)
         stack.callback(running.close)
         loop.run_until_complete(running)
 
@@ -196,14 +205,14 @@ class _Service:
         *,
         log: Log,
         sandbox: Sandbox,
-        rooted: bool,
+        needed: list[str],
     ) -> None:
-        """`rooted`: no file is needed any more once the daemon serves, but the sockets'."""
+        """`needed`: folders in which something is looked for once the daemon serves, besides the sockets' own."""
         self._options = options
         self._system = system
         self._interface = interface
         self._sockets = sockets
-        self._rooted = rooted
+        self._needed = needed
         self._log = log
         self._notifier = Notifier(options.notify_socket)
         self._sandbox = sandbox
@@ -346,9 +355,9 @@ class _Service:
             raise failed("a part of pywg", error) from error
 
     def _drop_privileges(self) -> None:
-        root = self._sockets.configuration.directory if self._rooted else None
-        if self._sandbox.drop_privileges(root) and root is not None:
-            self._sockets.root_is(root)
+        folder = self._sandbox.drop_privileges(Folders(self._sockets.configuration.directory, self._needed))
+        if folder is not None:
+            self._sockets.folder_is(folder)
 
     def _close_sandbox(self) -> None:
         self._sandbox.close(self._sockets.removed_in)

@@ -45,10 +45,10 @@ class InterfaceSockets:
             for one in self._all():
                 one.leave_to(remover)
 
-    def root_is(self, directory: str) -> None:
-        """Their folder is now the root directory."""
+    def folder_is(self, directory: str) -> None:
+        """Their folder has another path now."""
         for one in self._all():
-            one.root_is(directory)
+            one.folder_is(directory)
 
     def servers(
         self, device: Configurable, log: Log, more_stats: Callable[[], Mapping[str, int | str]]

@@ -61,11 +61,10 @@ class UapiSocket:
             return self._fd < 0 or os.fstat(self._fd).st_nlink > 0
         return True
 
-    def root_is(self, directory: str) -> None:
-        """The folder of the file is now the root directory."""
+    def folder_is(self, directory: str) -> None:
+        """The folder of the file has another path now."""
         if self.path is not None and self._file is not None:
-            assert os.path.dirname(self.path) == directory
-            self.path = f"/{os.path.basename(self.path)}"
+            self.path = os.path.join(directory, os.path.basename(self.path))
             self._file = self._file._replace(path=self.path)
 
     def leave_to(self, remover: Remover) -> None:

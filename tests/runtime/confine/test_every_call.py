@@ -1,6 +1,7 @@
 """Every system call there is, tried from inside every kind of thread of a daemon: what docs/security.md says passes,
 and nothing else; beside it, threads of a daemon without the sandbox. dropin: 21."""
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 from pywg.runtime.confine import bpf, calls, seccomp
 from pywg.runtime.confine.seccomp import Thread
 from tests.requirements import require_root
-from tests.runtime.daemon.test_service import Foreground, answers, ask, until
+from tests.runtime.daemon.test_service import DIRECTORY, Foreground, answers, ask, gone, until
+from tests.runtime.daemon.test_users import remover_of
 from tests.runtime.namespace import ip, run_inside, unique
 from tests.runtime.syscall_injection import Inside, inside, thread_of
 
@@ -140,6 +142,34 @@ def test_from_inside_each_kind_of_thread() -> None:
         assert "sandbox: the event loop was refused" in told
 
     run_inside(test)
+
+
+def test_from_inside_the_process_that_removes_the_sockets() -> None:
+    """It is refused all but its own few calls, each with EPERM, which of the others none gives for these arguments."""
+    require_root()
+    name = unique("pywgt")
+    listed = dict(seccomp.allowed_to_remover(1))
+    page = PAGE.read_text().partition("`pywg-remover`")[2].partition("\n- ")[0]
+
+    def test() -> None:
+        with Foreground(name, PYWG_USER="nobody") as daemon:
+            until(lambda: answers(name))
+            remover = remover_of(daemon.process.pid)
+            until(lambda: "Seccomp:\t2" in Path(f"/proc/{remover}/status").read_text())
+            assert os.path.samefile(f"/proc/{remover}/root", DIRECTORY)
+            waits = int(Path(f"/proc/{remover}/syscall").read_text().split()[1], 16)
+            tried = [number for number in [*range(LAST + 1), *X32] if number != NUMBERS["exit_group"]]
+            with inside(remover) as thread:
+                passed = {number for number in tried if thread.call(number, *[NOTHING] * 6, stack=16) != "EPERM"}
+                assert thread.call(NUMBERS["read"], waits, thread.room, 0) == "0"
+                assert thread.call(NUMBERS["mmap"], 0, 4096, 3, 0x22, NOTHING).isdigit()
+            assert _names(passed) - UNFILTERED == listed.keys() - {"exit_group", "read", "mmap"}
+            daemon.process.terminate()
+            assert daemon.exit_status() == 0
+            until(lambda: gone(name))
+
+    run_inside(test)
+    assert set(re.findall(r"`(\w+)`", page)) >= listed.keys()
 
 
 @pytest.mark.parametrize("thread_name", ["pywg-rx", "pywg-h0"])

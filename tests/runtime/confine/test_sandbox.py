@@ -23,6 +23,7 @@ pytestmark = pytest.mark.netns
 ENTER = """
 import ctypes, errno, fcntl, json, mmap, os, resource, signal, socket, subprocess, sys, threading, time
 from pywg.runtime.base.log import Level, Log
+from pywg.runtime.base.system import Folders
 from tests.lines import StreamOutput
 from pywg.runtime.confine.sandbox import Sandbox
 directory, other = sys.argv[1:3]
@@ -62,7 +63,7 @@ def inside(tmp_path: Path, body: str, *, prepare: str = "", rooted: bool = False
     (tmp_path / "socket directory").mkdir(exist_ok=True)
     (tmp_path / "socket directory" / "wg0.sock").touch()
     (tmp_path / "other").touch()
-    enter = ENTER.replace("privileges()", "privileges(directory); directory = '/'") if rooted else ENTER
+    enter = ENTER.replace("privileges()", "privileges(Folders(directory)); directory = '/'") if rooted else ENTER
     program = prepare + enter + "found = {}\n" + body + "\ndone.set()\nthread.join()\nprint(json.dumps(found))"
     arguments = [str(tmp_path / "socket directory"), str(tmp_path / "other")]
     ended = subprocess.run(

@@ -353,53 +353,6 @@ def test_whoever_is_that_user_already_needs_no_right(name: str) -> None:
     run_inside(body)
 
 
-# ---- the root directory
-
-
-@pytest.mark.parametrize("variables", [{}, {"PYWG_USER": "nobody"}])
-def test_a_daemon_in_the_foreground_sees_nothing_but_sockets(name: str, variables: dict[str, str]) -> None:
-    """And it holds no directory open, which would be a way out."""
-
-    def test(daemon: Foreground) -> None:
-        pid = daemon.process.pid
-        assert os.path.samefile(f"/proc/{pid}/root", DIRECTORY)
-        assert os.path.samefile(f"/proc/{pid}/cwd", DIRECTORY)
-        assert {stat.S_IFMT(entry.stat().st_mode) for entry in os.scandir(f"/proc/{pid}/root/")} == {stat.S_IFSOCK}
-        open_files = [os.stat(fd).st_mode for fd in Path(f"/proc/{pid}/fd").iterdir()]
-        assert any(map(stat.S_ISCHR, open_files))
-        assert not any(map(stat.S_ISDIR, open_files))
-        assert b"sandbox_root=1\n" in ask(name, b"stats=1\n\n")
-
-    running(name, test, **variables)
-
-
-def test_a_daemon_in_the_background_keeps_the_root(name: str) -> None:
-    """The system's log is found by its path when it is started again."""
-
-    def test() -> None:
-        assert pywg(name, environ={"PYWG_USER": "nobody"}).returncode == 0
-        until(lambda: b"sandbox_seccomp=1\n" in ask(name, b"stats=1\n\n"))
-        assert b"sandbox_root=0\n" in ask(name, b"stats=1\n\n")
-        ip("link", "del", name)
-        until(lambda: gone(name))
-
-    run_inside(test)
-
-
-def test_without_the_right_to_another_root_it_starts_all_the_same(name: str) -> None:
-    def body() -> None:
-        before = ("setpriv", "--bounding-set=-sys_chroot", "--inh-caps=-all")
-        with Foreground(name, before=before, LOG_LEVEL="info") as daemon:
-            until(lambda: answers(name) and b"sandbox_seccomp=1\n" in ask(name, b"stats=1\n\n"))
-            assert b"sandbox_root=0\n" in ask(name, b"stats=1\n\n")
-            daemon.process.terminate()
-            assert daemon.exit_status() == 0
-            assert b"without a root directory of its own: Operation not permitted" in daemon.stderr.read()
-        assert gone(name)
-
-    run_inside(body)
-
-
 # ---- who may ask
 
 
