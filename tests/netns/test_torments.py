@@ -81,7 +81,7 @@ def test_power_cut_at_both_ends(subject: str, open_lab: OpenLab) -> None:
     """Neither says goodbye. With both configured again, one handshake brings the tunnel back."""
     lab = dropin.tunnel(open_lab, subject, psk=True)
     near, far = lab.near, lab.far
-    for _ in range(scaled(2, 20)):
+    for _ in range(scaled(2, 100)):
         for site in (near, far):
             assert site.daemon is not None
             site.daemon.kill()
