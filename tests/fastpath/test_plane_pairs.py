@@ -231,3 +231,18 @@ def test_inner_sender_is_told_what_can_not_be_reached(cause: str, version: int, 
         harness.until(lambda: harness.counter(cause) == 501, "all refused")
         answers = harness.counter("tx_unreachable_sent")
         assert 1 < answers < 250
+        assert harness.counter("tx_unreachable_error") == 0
+
+
+def test_a_refused_unreachable_is_counted_and_goes_through_the_tun() -> None:
+    """And what the TUN refuses as well was not sent."""
+    with PlaneHarness() as harness, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as refuses:
+        harness.plane.attach_icmp(refuses.fileno(), -1)
+        for version, refused in ((4, 1), (6, 1), (4, 2)):
+            harness.write(Raw(version=version, payload=bytes(60)).build())
+            assert harness.read_frame()[1][0] >> 4 == version
+            harness.until(lambda refused=refused: harness.counter("tx_unreachable_error") == refused, "a refused send")
+        harness.counted(tx_no_peer=3, tx_unreachable_sent=3, tx_unreachable_error=2)
+        harness.tun.shutdown(socket.SHUT_RD)
+        harness.write(Raw(version=6, payload=bytes(60)).build())
+        harness.counted(tx_no_peer=4, tx_unreachable_sent=3, tx_unreachable_error=3)

@@ -200,16 +200,23 @@ cdef void outbound(SendPath *e, uint8_t *packet, uint32_t packet_len, uint64_t n
 cdef void answer_unreachable(SendPath *e, const IpView *ip, uint64_t now) noexcept nogil:
     """Sends the inner sender an unreachable, if the RFCs allow an answer and the rate limit does."""
     cdef Dataplane *dp = e.dp
+    cdef int fd = dp.icmp4_fd if ip.version == 4 else dp.icmp6_fd
     cdef uint32_t len
+    cdef bint written
     if not token_bucket_take(&e.icmp, now, ICMP_PER_SECOND, ICMP_BURST):
         return
     len = icmp_unreachable(ip, e.reply + VNET_HDR_MAX)
     c_assert(len <= ICMP_REPLY_MAX)
-    if len != 0:
-        memset(e.reply, 0, VNET_HDR_MAX)
-        if not icmp_send(dp.icmp4_fd, dp.icmp6_fd, e.reply + VNET_HDR_MAX, len):
-            write(dp.tun_fd, e.reply + VNET_HDR_MAX - dp.vnet_hdr_len, len + dp.vnet_hdr_len)
-        count(&dp.counters.tx_unreachable_sent)
+    if len == 0:
+        return
+    if fd >= 0:
+        if icmp_send(fd, e.reply + VNET_HDR_MAX, len):
+            count(&dp.counters.tx_unreachable_sent)
+            return
+        count(&dp.counters.tx_unreachable_error)
+    memset(e.reply, 0, VNET_HDR_MAX)
+    written = write(dp.tun_fd, e.reply + VNET_HDR_MAX - dp.vnet_hdr_len, len + dp.vnet_hdr_len) >= 0
+    count(&dp.counters.tx_unreachable_sent if written else &dp.counters.tx_unreachable_error)
 
 
 cdef bint may_send(SendPath *e, Peer *peer, uint64_t now) noexcept nogil:

@@ -15,5 +15,5 @@ cdef enum:
     ICMP_PER_SECOND = 1000          # Linux's icmp_msgs_per_sec
 
 
-cdef bint icmp_send(int fd4, int fd6, const uint8_t *reply, uint32_t reply_len) noexcept nogil
+cdef bint icmp_send(int fd, const uint8_t *reply, uint32_t reply_len) noexcept nogil
 cdef uint32_t icmp_unreachable(const IpView *ip, uint8_t *reply) noexcept nogil

@@ -97,21 +97,16 @@ cdef uint32_t icmp_unreachable(const IpView *ip, uint8_t *reply) noexcept nogil:
     return reply_len
 
 
-cdef bint icmp_send(int fd4, int fd6, const uint8_t *reply, uint32_t reply_len) noexcept nogil:
-    """Sends what `icmp_unreachable` wrote through the raw socket of its family, without its IP header.
-
-    False: there is no socket, or it refused, and nothing was sent.
-    """
+cdef bint icmp_send(int fd, const uint8_t *reply, uint32_t reply_len) noexcept nogil:
+    """Sends what `icmp_unreachable` wrote through the raw socket of its family, without its IP header. False: refused."""
     cdef sockaddr_in in4
     cdef sockaddr_in6 in6
     if ip_version(reply) == 4:
         memset(&in4, 0, sizeof(in4))
         in4.sin_family = AF_INET
         memcpy(&in4.sin_addr, (<const Ip4Header *>reply).destination, 4)
-        return fd4 >= 0 and sendto(fd4, reply + IP4_LEN, reply_len - IP4_LEN, MSG_DONTWAIT, <sockaddr *>&in4,
-                                   sizeof(in4)) >= 0
+        return sendto(fd, reply + IP4_LEN, reply_len - IP4_LEN, MSG_DONTWAIT, <sockaddr *>&in4, sizeof(in4)) >= 0
     memset(&in6, 0, sizeof(in6))
     in6.sin6_family = AF_INET6
     memcpy(&in6.sin6_addr, (<const Ip6Header *>reply).destination, 16)
-    return fd6 >= 0 and sendto(fd6, reply + IP6_LEN, reply_len - IP6_LEN, MSG_DONTWAIT, <sockaddr *>&in6,
-                               sizeof(in6)) >= 0
+    return sendto(fd, reply + IP6_LEN, reply_len - IP6_LEN, MSG_DONTWAIT, <sockaddr *>&in6, sizeof(in6)) >= 0

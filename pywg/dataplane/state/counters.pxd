@@ -10,7 +10,8 @@ cdef struct Counters:
     uint64_t tx_packets             # frames that the TUN gave
     uint64_t tx_no_peer             # frames to an address that no peer has
     uint64_t tx_no_endpoint         # frames to a peer whose endpoint is not known
-    uint64_t tx_unreachable_sent    # ICMP errors to their senders
+    uint64_t tx_unreachable_sent    # ICMP errors to their senders,
+    uint64_t tx_unreachable_error   # and refused calls for them: the raw socket's, and the TUN's that is tried next
     uint64_t tx_malformed           # frames that are no IP packet, or whose offload does not fit them
     uint64_t tx_unknown_gso         # superframes of an unknown kind
     uint64_t tx_no_room             # frames, or groups of datagrams, that did not fit into a batch
