@@ -37,6 +37,15 @@ class _NewKey:
     public: bytes | None
 
 
+def _lockable() -> str:
+    """How much memory may be locked, in words. Asked at the start: the sandbox has no call for it."""
+    try:
+        limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    except OSError:
+        return "not known"
+    return f"{limit} bytes"
+
+
 class Device:
     """All of one interface but the interface itself. Calls `tun_gone` when the plane finds it deleted.
 
@@ -85,6 +94,7 @@ class Device:
         self._mtu = 0
         self._wanted_up = False
         self._memory_locked = memory_locked
+        self._lockable = _lockable()
         self._said_unlocked = False
         Secret(length=1).wipe()  # the arena exists from the start, and so it is known whether it could be locked
         self._look_at_memory()
@@ -238,12 +248,8 @@ class Device:
         if self._said_unlocked or self._memory_locked():
             return
         self._said_unlocked = True
-        try:
-            limit = str(resource.getrlimit(resource.RLIMIT_MEMLOCK)[0])
-        except OSError:
-            limit = "an unknown number of"
         self._log.error(
-            f"keys may be written to swap space: no more memory can be locked (RLIMIT_MEMLOCK is {limit} bytes); "
+            f"keys may be written to swap space: no more memory can be locked (RLIMIT_MEMLOCK is {self._lockable}); "
             "raise it with `ulimit -l unlimited` or LimitMEMLOCK=infinity, or start pywg with CAP_IPC_LOCK"
         )
 

@@ -140,3 +140,25 @@ def test_keys_that_can_not_be_locked_are_mentioned(name: str, memory: str) -> No
         assert locked or ("ERROR: " in said and "RLIMIT_MEMLOCK is 0 bytes" in said and "ulimit -l" in said)
 
     run_inside(test)
+
+
+def test_keys_that_can_not_be_locked_later_are_mentioned_and_nobody_suspects_an_intruder(name: str) -> None:
+    """The arena grows with the peers, when the sandbox is closed."""
+
+    def test() -> None:
+        memory = 1 << 16
+        with Foreground(name, before=("prlimit", f"--memlock={memory}:{memory}", *WITHOUT_IPC_LOCK)) as daemon:
+            until(lambda: answers(name) and b"sandbox_seccomp=1\n" in ask(name, b"stats=1\n\n"))
+            assert b"secrets_locked=1\n" in ask(name, b"stats=1\n\n")
+            peers = b"".join(b"public_key=%064x\npreshared_key=%064x\n" % (n, n) for n in range(1, 1500))
+            assert ask(name, b"set=1\n" + peers + b"\n") == b"errno=0\n\n"
+            stats = ask(name, b"stats=1\n\n")
+            daemon.process.terminate()
+            assert daemon.exit_status() == 0
+            said = daemon.stderr.read().decode()
+        assert b"secrets_locked=0\n" in stats
+        assert b"sandbox_refused=0\n" in stats
+        assert said.count("\n") == 1, said
+        assert f"RLIMIT_MEMLOCK is {memory} bytes" in said
+
+    run_inside(test)
