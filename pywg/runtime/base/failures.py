@@ -18,6 +18,7 @@ _ADVICE = {
     errno.EAGAIN: "raise the limit of processes and threads with `ulimit -u`, or TasksMax= in a unit",
     errno.EPERM: _REFUSED,
     errno.EACCES: _REFUSED,
+    errno.ENOPROTOOPT: "this kernel doesn't know that socket option: Linux 4.14 or later is needed",
     errno.ENOSYS: "this kernel, or the container's profile (seccomp), has no such system call: allow it there",
     errno.EROFS: "the file system is read-only: mount it for writing",
     errno.ENOSPC: "make room: a file system, or a limit of the kernel's, is full",

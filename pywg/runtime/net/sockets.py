@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from pywg.config.addresses import interface_index, parse_ip
 from pywg.errors import BindError
+from pywg.runtime.base import failures
 from pywg.runtime.base.binding import EVERYWHERE, Binding, is_link_local
 from pywg.runtime.base.system import SOCKET_BUFFER_LEN
 from pywg.runtime.net import kernel
@@ -65,27 +66,31 @@ class Sockets:
 
     @property
     def receive_buffer(self) -> int:
-        # The kernel shows twice of what it was asked for, and keeps half for its own.
-        lengths = [sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2 for sock in self._open()]
-        return min(lengths, default=0)
+        lengths = []
+        for sock in self._open():
+            with contextlib.suppress(OSError):
+                # The kernel shows twice of what it was asked for, and keeps half for its own.
+                lengths.append(sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2)
+        return min(lengths, default=SOCKET_BUFFER_LEN)
 
     def _open(self) -> list[socket.socket]:
         return [sock for sock in (self.udp4, self.udp6) if sock is not None]
 
     def set_mark(self, fwmark: int) -> None:
-        old = [(sock, sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK)) for sock in self._open()]
+        marked = []
         try:
-            for sock, _ in old:
+            for sock in self._open():
+                old = sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, signed_mark(fwmark))
+                marked.append((sock, old))
         except OSError as error:
-            for sock, mark in old:
-                if sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) != mark:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+            for sock, old in marked:
+                _try_option(sock, socket.SOL_SOCKET, socket.SO_MARK, old)
             raise _mark_error(error, fwmark) from error
 
     def hold(self) -> None:
         for sock in self._open():
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            _try_option(sock, socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
 
     def use(self) -> None:
         for sock in self._open():
@@ -118,24 +123,34 @@ def open_sockets(
     EADDRNOTAVAIL or ENODEV (the binding), EAFNOSUPPORT (no family at all).
     """
     opening = _Opening(fwmark, udp_gro, binding, factory)
-    for attempt in range(PORT_TRIES):
-        udp4 = opening.open_one(socket.AF_INET, port)
-        bound = udp4.getsockname()[1] if udp4 is not None else port
+    for _ in range(PORT_TRIES if port == 0 else 1):
+        sockets = Sockets(None, None, port)
         try:
-            udp6 = opening.open_one(socket.AF_INET6, bound)
+            sockets.udp4 = opening.open_one(socket.AF_INET, port)
+            sockets.port = _port_of(sockets.udp4, port)
+            sockets.udp6 = opening.open_one(socket.AF_INET6, sockets.port)
+            sockets.port = _port_of(sockets.udp6, sockets.port)
         except BindError as error:
-            if udp4 is not None:
-                udp4.close()
-            if port == 0 and error.errno == errno.EADDRINUSE and attempt < PORT_TRIES - 1:
+            sockets.close()
+            if sockets.port and error.errno == errno.EADDRINUSE:
+                refused = error
                 continue
             raise
-        if udp6 is not None:
-            bound = udp6.getsockname()[1]
-        if udp4 is None and udp6 is None:
+        if sockets.udp4 is None and sockets.udp6 is None:
             text = "this host has neither IPv4 nor IPv6 that UDP sockets could be opened for"
             raise BindError(errno.EAFNOSUPPORT, text)
-        return Sockets(udp4, udp6, bound, opening.ifindex)
-    raise AssertionError("the last attempt returns or raises")
+        sockets.ifindex = opening.ifindex
+        return sockets
+    raise refused
+
+
+def _port_of(sock: socket.socket | None, asked: int) -> int:
+    """The port of a bound socket; `asked` where there is none. Raises BindError."""
+    try:
+        return asked if sock is None else int(sock.getsockname()[1])
+    except OSError as error:
+        text = f"the number of a UDP port can't be had: {error.strerror}{failures.advice(error.errno or errno.EIO)}"
+        raise BindError(error.errno or errno.EIO, text) from error
 
 
 @dataclass(slots=True)
@@ -177,15 +192,15 @@ class _Opening:
 
 def _set_options(sock: socket.socket, family: socket.AddressFamily, udp_gro: bool) -> None:
     if family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        _need_option(sock, socket.IPPROTO_IPV6, "IPV6_V6ONLY", socket.IPV6_V6ONLY, 1)
+        _need_option(sock, socket.IPPROTO_IPV6, "IPV6_RECVPKTINFO", socket.IPV6_RECVPKTINFO, 1)
         _try_option(sock, socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)  # ECN
     else:
-        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+        _need_option(sock, socket.IPPROTO_IP, "IP_PKTINFO", IP_PKTINFO, 1)
         _try_option(sock, socket.IPPROTO_IP, IP_RECVTOS, 1)  # ECN
         # Like the kernel's WireGuard, leave DF clear: a path with a smaller MTU then costs fragments, never a silent
         # black hole.
-        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
+        _need_option(sock, socket.IPPROTO_IP, "IP_MTU_DISCOVER", IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
     _set_buffer(sock, socket.SO_RCVBUF, SO_RCVBUFFORCE)
     _set_buffer(sock, socket.SO_SNDBUF, SO_SNDBUFFORCE)
     if udp_gro and kernel.release() >= _UDP_GRO_SINCE:
@@ -193,8 +208,17 @@ def _set_options(sock: socket.socket, family: socket.AddressFamily, udp_gro: boo
 
 
 def _set_buffer(sock: socket.socket, option: int, forced: int) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_LEN)  # up to net.core.*mem_max
+    _try_option(sock, socket.SOL_SOCKET, option)  # up to net.core.*mem_max
     _try_option(sock, socket.SOL_SOCKET, forced)  # past it, with CAP_NET_ADMIN
+
+
+def _need_option(sock: socket.socket, level: int, name: str, option: int, value: int) -> None:
+    """Sets an option without which the data plane would not do what it should. Raises BindError."""
+    try:
+        sock.setsockopt(level, option, value)
+    except OSError as error:
+        text = f"a UDP socket can't have {name}: {error.strerror}{failures.advice(error.errno or errno.EIO)}"
+        raise BindError(error.errno or errno.EIO, text) from error
 
 
 def _try_option(sock: socket.socket, level: int, option: int, value: int = SOCKET_BUFFER_LEN) -> None:
@@ -243,9 +267,9 @@ def _mark(sock: socket.socket, fwmark: int) -> None:
 
 
 def _mark_error(error: OSError, fwmark: int) -> BindError:
-    return BindError(
-        error.errno or errno.EIO, f"fwmark {fwmark:#x} can't be set: {error.strerror}; it needs CAP_NET_ADMIN"
-    )
+    code = error.errno or errno.EIO
+    advice = "; it needs CAP_NET_ADMIN" if code in (errno.EPERM, errno.EACCES) else failures.advice(code)
+    return BindError(code, f"fwmark {fwmark:#x} can't be set: {error.strerror}{advice}")
 
 
 def _bind_error(error: OSError, family: socket.AddressFamily, port: int, binding: Binding) -> BindError:
@@ -254,7 +278,7 @@ def _bind_error(error: OSError, family: socket.AddressFamily, port: int, binding
         errno.EADDRINUSE: "another program has it: choose another listen port",
         errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE",
         errno.EADDRNOTAVAIL: "the address has to be there, and on that device if one is asked for",
-    }.get(error.errno or 0, "")
+    }.get(error.errno or 0, "") or failures.advice(error.errno or 0).removeprefix("; ")
     place = f"{binding.address(family) or name}" + (f", device {binding.device}" if binding.device else "")
     text = f"UDP port {port} ({place}) can't be opened: {error.strerror}"
     return BindError(error.errno or errno.EIO, f"{text}; {advice}" if advice else text)

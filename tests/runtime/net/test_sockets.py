@@ -195,3 +195,118 @@ def test_mark_on_both_sockets_and_changed_later(mark: int) -> None:
                 assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) & 0xFFFFFFFF == new
     finally:
         sockets.close()
+
+
+def refusing(call: str, code: int, *options: tuple[int, int]) -> Callable[[socket.AddressFamily], socket.socket]:
+    """A factory of sockets that refuse `call`: of setsockopt, with these options (level, number) alone."""
+
+    class Refusing(socket.socket):
+        pass
+
+    def refuse(self: socket.socket, *arguments: object) -> object:
+        if not options or arguments[:2] in options:
+            raise OSError(code, os.strerror(code))
+        return getattr(super(Refusing, self), call)(*arguments)
+
+    setattr(Refusing, call, refuse)
+    return lambda family: Refusing(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+
+
+CAP_NET_ADMIN, MEMORY, KERNEL, PROFILE = "CAP_NET_ADMIN", "free some memory", "this kernel doesn't know", "has to allow"
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.EPERM, CAP_NET_ADMIN),
+        (errno.ENOMEM, MEMORY),
+        (errno.ENOBUFS, MEMORY),
+        (errno.ENOPROTOOPT, KERNEL),
+        (errno.EIO, ""),
+    ],
+    ids=errno.errorcode.get,
+)
+def test_a_mark_that_is_refused_gets_the_advice_for_its_errno(code: int, advice: str) -> None:
+    with pytest.raises(BindError, match="fwmark 0x7 can't be set") as caught:
+        open_sockets(0, 7, factory=refusing("setsockopt", code, (socket.SOL_SOCKET, socket.SO_MARK)))
+    sockets = open_sockets(0, 0, factory=refusing("setsockopt", code, (socket.SOL_SOCKET, socket.SO_MARK)))
+    try:
+        with pytest.raises(BindError) as later:
+            sockets.set_mark(7)
+    finally:
+        sockets.close()
+    for error in (caught.value, later.value):
+        assert error.errno == code
+        assert str(error.strerror).endswith(os.strerror(code)) == (not advice)
+        assert advice in str(error.strerror)
+        assert (CAP_NET_ADMIN in str(error.strerror)) == (code == errno.EPERM)
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        ((socket.IPPROTO_IPV6, socket.IPV6_V6ONLY), "IPV6_V6ONLY"),
+        ((socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO), "IPV6_RECVPKTINFO"),
+        ((socket.IPPROTO_IP, IP_PKTINFO), "IP_PKTINFO"),
+        ((socket.IPPROTO_IP, IP_MTU_DISCOVER), "IP_MTU_DISCOVER"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("code", "advice"), [(errno.ENOPROTOOPT, KERNEL), (errno.EPERM, PROFILE)], ids=errno.errorcode.get
+)
+def test_an_option_that_is_needed_and_refused_is_named(
+    option: tuple[int, int], name: str, code: int, advice: str
+) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(BindError, match=f"can't have {name}: {os.strerror(code)}; .*{advice}") as caught:
+        open_sockets(0, 0, factory=refusing("setsockopt", code, option))
+    assert caught.value.errno == code
+    assert CAP_NET_ADMIN not in str(caught.value)
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_options_that_only_make_it_faster_may_be_refused() -> None:
+    optional = [(socket.SOL_SOCKET, option) for option in (socket.SO_RCVBUF, socket.SO_SNDBUF, 32, 33)]
+    optional += [(socket.IPPROTO_IP, socket.IP_RECVTOS), (socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS)]
+    optional += [(socket.IPPROTO_UDP, UDP_GRO)]
+    sockets = open_sockets(0, 0, factory=refusing("setsockopt", errno.ENOMEM, *optional))
+    try:
+        sockets.hold()
+        sockets.use()
+        assert sockets.port > 0
+    finally:
+        sockets.close()
+
+
+def test_what_can_not_be_asked_of_a_socket_is_one_error_or_none() -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(BindError, match=r"the number of a UDP port can't be had: .*; free some memory") as caught:
+        open_sockets(0, 0, factory=refusing("getsockname", errno.ENOBUFS))
+    assert caught.value.errno == errno.ENOBUFS
+    assert set(os.listdir("/proc/self/fd")) == before
+    sockets = open_sockets(0, 0, factory=refusing("getsockopt", errno.ENOMEM))
+    try:
+        assert sockets.receive_buffer > 0
+        assert not sockets.udp_gro
+        with pytest.raises(BindError, match=r"fwmark 0x7 can't be set: .*; free some memory"):
+            sockets.set_mark(7)
+    finally:
+        sockets.close()
+
+
+def test_a_mark_that_one_socket_refuses_is_on_none() -> None:
+    require_root()
+
+    class Refusing(socket.socket):
+        def setsockopt(self, *arguments: object) -> None:
+            if arguments[:2] == (socket.SOL_SOCKET, socket.SO_MARK) and self.family == V6:
+                raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+            super().setsockopt(*arguments)  # type: ignore[call-overload]
+
+    sockets = open_sockets(0, 0, factory=lambda family: Refusing(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
+    try:
+        with pytest.raises(BindError):
+            sockets.set_mark(7)
+        assert [sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) for sock in both(sockets)] == [0, 0]
+    finally:
+        sockets.close()
