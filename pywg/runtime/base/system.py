@@ -187,10 +187,12 @@ class Sandbox(Protocol):
     def remover(self, files: Sequence[SocketFile]) -> Remover | None:
         """A process that may remove what this one will not be able to; None where it will."""
 
-    def drop_privileges(self, folders: Folders | None = None) -> str | None:
-        """Drops those of the calling thread and of threads it starts later. Sockets that need more are open by then,
-        and all modules are imported. No file can be found any more but in `folders`; without that, all can. Returns
+    def enter_root(self, folders: Folders) -> str | None:
+        """Makes a root directory in which no file can be found but in `folders`, when all modules are imported. Returns
         the path that `folders.sockets` has now; `folders.others` keep theirs."""
+
+    def drop_privileges(self) -> None:
+        """Drops those of the calling thread and of threads it starts later. Sockets that need more are open by then."""
 
     def for_threads(self) -> AbstractContextManager[Confinement]:
         """What the data plane's threads are to start under."""

@@ -1,32 +1,41 @@
 """Privileges that the daemon drops after its start, so that an attacker inside it gains nothing else.
 
-There are four steps. `begin` comes before the event loop: libuv, below uvloop, would open an io_uring, and no filter
-sees what that does. `drop_privileges` comes before the data plane's threads, because the kernel ties users and
-capabilities to threads, and after the last import: another user may not be able to read the modules. It enters a root
-directory where nothing is to be found from then on but sockets (root.py), and changes the user. CAP_NET_ADMIN stays
-unless the operator wants it dropped (marks, socket buffers, other namespaces); so does CAP_NET_BIND_SERVICE, if it was
-there (the operator may yet set a listen port below 1024), and before Linux 5.7 CAP_NET_RAW where new sockets are to be
-bound to a device. `for_threads` gives the data plane's threads, which parse what strangers send, a Landlock of their
-own from their start, by which they can open no file and signal no other process, and each kind a filter of its own,
-which leaves it the system calls that seccomp.py lists for it. `close` comes when the daemon is ready. From then on the
-process can open no file and execute nothing, and the event loop's thread, where Python runs, is under Landlock and a
-filter too.
+There are five steps. `begin` comes before the event loop: libuv, below uvloop, would open an io_uring, and no filter
+sees what that does. `enter_root` comes after the last import, and enters a root directory where nothing is to be found
+from then on but sockets (root.py). `drop_privileges` comes before the data plane's threads, because the kernel ties
+users and capabilities to threads, and after the last import, too: another user may not be able to read the modules.
+CAP_NET_ADMIN stays unless the operator wants it dropped (marks, socket buffers, other namespaces); so does
+CAP_NET_BIND_SERVICE, if it was there (the operator may yet set a listen port below 1024), and before Linux 5.7
+CAP_NET_RAW where new sockets are to be bound to a device. `for_threads` gives the data plane's threads, which parse
+what strangers send, a Landlock of their own from their start, by which they can open no file and signal no other
+process, and each kind a filter of its own, which leaves it the system calls that seccomp.py lists for it. `close` comes
+when the daemon is ready. From then on the process can open no file and execute nothing, and the event loop's thread,
+where Python runs, is under Landlock and a filter too.
 
 Neither Landlock nor seccomp keeps stat(2) from telling the event loop's thread that a file exists, its size and its
 times: where the root directory stays the system's, it does.
 
 A step that can't be had is left out: a kernel or container without it is no reason to have no tunnel. `stats` says
-which hold. Another user, and no CAP_NET_ADMIN, the operator asked for: where they can't be had, the start fails.
+which hold, and the log, at any level, which the kernel has and refused. Another user, and no CAP_NET_ADMIN, the operator asked for: where they can't be had, the start fails.
 """
 
 import contextlib
+import errno
 import os
 import resource
 from collections.abc import Callable, Iterator, Sequence
 
 from pywg.runtime.base.accounts import Account
-from pywg.runtime.base.failures import failed, needing
-from pywg.runtime.base.libc import CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, CAP_NET_RAW, prctl
+from pywg.runtime.base.failures import advice, failed, needing
+from pywg.runtime.base.libc import (
+    CAP_NET_ADMIN,
+    CAP_NET_BIND_SERVICE,
+    CAP_NET_RAW,
+    CAP_SYS_ADMIN,
+    CAP_SYS_CHROOT,
+    permitted_capabilities,
+    prctl,
+)
 from pywg.runtime.base.log import Log
 from pywg.runtime.base.system import UNCONFINED, Confinement, Folders, SocketFile, Watcher
 from pywg.runtime.confine import bpf, capabilities, identity, landlock, refused, root, seccomp
@@ -39,6 +48,8 @@ _STEPS = (
     *("no_new_privs", "capabilities", "root", "user", "net_admin_dropped"),
     *("landlock", "landlock_threads", "seccomp", "seccomp_threads"),
 )
+_ABSENT = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
+"""Errors of a kernel that has no such step. Any other is a refusal."""
 _DEVICES_FREE_SINCE = (5, 7)
 """The first kernel that binds an unbound socket to a device without a capability."""
 
@@ -81,21 +92,27 @@ class Sandbox:
         with needing("a process that removes the sockets at the end"):
             return Remover(files)
 
-    def drop_privileges(self, folders: Folders | None = None) -> str | None:
+    def enter_root(self, folders: Folders) -> str | None:
+        if not self._enabled:
+            return folders.sockets
+        alone = folders.sockets if not folders.others else None
+        name, needed = ("CAP_SYS_CHROOT", CAP_SYS_CHROOT) if alone else ("CAP_SYS_ADMIN", CAP_SYS_ADMIN)
+        if not _has(needed):
+            self._log.info(f"sandbox: without a root directory of its own: no {name}")
+            return folders.sockets
+        enter = (lambda: root.enter_folder(alone)) if alone else (lambda: root.enter_empty(*folders))
+        self._holds["root"] = self._attempt("a root directory of its own", enter)
+        return "/" if alone and self._holds["root"] else folders.sockets
+
+    def drop_privileges(self) -> None:
         if self._enabled or self._user or not self._net_admin:
             _allow_locked_memory()  # CAP_IPC_LOCK, which goes next, made it unlimited
-        place = folders and folders.sockets
-        if self._enabled and folders is not None:
-            alone = place if not folders.others else None
-            enter = (lambda: root.enter_folder(alone)) if alone else (lambda: root.enter_empty(*folders))
-            if self._attempt("a root directory of its own", enter):
-                self._holds["root"] = 1
-                place = "/" if alone else place
         if self._user is not None or not self._net_admin:
             self._drop_as_asked(self._user)
         elif self._enabled:
-            self._holds["capabilities"] = self._attempt("capabilities", lambda: capabilities.keep_only(self._kept))
-        return place
+            self._holds["capabilities"] = self._attempt(
+                "the drop of capabilities", lambda: capabilities.keep_only(self._kept)
+            )
 
     def _drop_as_asked(self, user: Account | None) -> None:
         """As a start without it would be another than was asked for, this raises DeviceError."""
@@ -128,9 +145,9 @@ class Sandbox:
         self._holds["landlock_threads"] = int(confined)
         self._holds["seccomp_threads"] = int(filtered)
         if self._holds["no_new_privs"] and not confined and landlock.abi():
-            self._log.info("sandbox: the data plane's threads are without Landlock")
+            self._log.error("sandbox: the data plane's threads are without Landlock, which was refused")
         if self._io_uring_refused and not filtered:
-            self._log.info("sandbox: the data plane's threads are without filters of their own")
+            self._log.error("sandbox: the data plane's threads are without filters of their own, which were refused")
 
     def close(self, socket_directory: str | None) -> None:
         if not self._enabled:
@@ -158,13 +175,20 @@ class Sandbox:
         try:
             done = step()
         except OSError as error:
-            self._log.info(f"sandbox: without {name}: {error.strerror or error}")
+            tell = self._log.info if error.errno in _ABSENT else self._log.error
+            tell(f"sandbox: without {name}: {error.strerror or error}{advice(error.errno or errno.EIO)}")
             return 0
         if done is None:
             return 1
         if not done:
             self._log.info(f"sandbox: this kernel or machine has no {name}")
         return int(done)
+
+
+def _has(capability: int) -> bool:
+    with contextlib.suppress(OSError):
+        return bool(permitted_capabilities() >> capability & 1)
+    return True  # to be tried
 
 
 def _allow_locked_memory() -> None:

@@ -355,9 +355,10 @@ class _Service:
             raise failed("a part of pywg", error) from error
 
     def _drop_privileges(self) -> None:
-        folder = self._sandbox.drop_privileges(Folders(self._sockets.configuration.directory, self._needed))
+        folder = self._sandbox.enter_root(Folders(self._sockets.configuration.directory, self._needed))
         if folder is not None:
             self._sockets.folder_is(folder)
+        self._sandbox.drop_privileges()
 
     def _close_sandbox(self) -> None:
         self._sandbox.close(self._sockets.removed_in)

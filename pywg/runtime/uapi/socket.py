@@ -108,7 +108,8 @@ def open_uapi(
         if listener is None:
             if daemon := daemon_of(interface, directory=directory, suffix=suffix):
                 raise DeviceError(errno.EADDRINUSE, served_already(interface, daemon))
-            os.unlink(path)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
             listener = _bind(path, owner)
     except DeviceError:
         raise

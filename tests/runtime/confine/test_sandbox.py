@@ -63,7 +63,8 @@ def inside(tmp_path: Path, body: str, *, prepare: str = "", rooted: bool = False
     (tmp_path / "socket directory").mkdir(exist_ok=True)
     (tmp_path / "socket directory" / "wg0.sock").touch()
     (tmp_path / "other").touch()
-    enter = ENTER.replace("privileges()", "privileges(Folders(directory)); directory = '/'") if rooted else ENTER
+    enter = ENTER.replace("sandbox.drop", "sandbox.enter_root(Folders(directory)); directory = '/'; sandbox.drop")
+    enter = enter if rooted else ENTER
     program = prepare + enter + "found = {}\n" + body + "\ndone.set()\nthread.join()\nprint(json.dumps(found))"
     arguments = [str(tmp_path / "socket directory"), str(tmp_path / "other")]
     ended = subprocess.run(

@@ -59,13 +59,16 @@ class Refusal(NamedTuple):
     """(index, value): only such calls"""
     mentions: str = ""
     """what its log has to say at the default level, where it starts"""
+    options: tuple[str, ...] = ()
 
 
 TUNSETIFF, TUNGETIFF, TUNSETOFFLOAD = 0x400454CA, 0x800454D2, 0x400454D0
 TUNGETVNETHDRSZ, TUNSETVNETHDRSZ, SIOCSIFMTU, FIONBIO = 0x800454D7, 0x400454D8, 0x8922, 0x5421
 TUNGETDEVNETNS, SIOCGSKNS = 0x54E3, 0x894C
 IOCTL, SOCKET, PRCTL, FCNTL, PRLIMIT = 16, 41, 157, 72, 302
-SET_DUMPABLE, CAPBSET_READ, CAPBSET_DROP, SET_NO_NEW_PRIVS, CAP_AMBIENT = 4, 23, 24, 38, 47
+SET_DUMPABLE, SET_KEEPCAPS, CAPBSET_READ, CAPBSET_DROP, SET_NO_NEW_PRIVS, CAP_AMBIENT = 4, 8, 23, 24, 38, 47
+NOBODY, WITHOUT_NET_ADMIN = ("--user", "nobody"), ("--drop-net-admin",)
+NOBODYS = "user nobody can't be had"
 
 TABLE = [
     # The interface
@@ -106,16 +109,46 @@ TABLE = [
     Refusal("RLIMIT_CORE", PRLIMIT, errno.EPERM, STARTS, ((1, 4),), "can't be forbidden"),
     Refusal("RLIMIT_MEMLOCK", PRLIMIT, errno.EPERM, STARTS, ((1, 8),)),
     Refusal("PR_SET_NO_NEW_PRIVS", PRCTL, errno.EINVAL, STARTS, ((0, SET_NO_NEW_PRIVS),)),
+    Refusal("PR_SET_NO_NEW_PRIVS", PRCTL, errno.EPERM, STARTS, ((0, SET_NO_NEW_PRIVS),), "sandbox: without no_new_pri"),
+    Refusal("chroot", 161, errno.EPERM, STARTS, (), "sandbox: without a root directory of its own"),
+    Refusal("chdir", 80, errno.EACCES, STARTS, (), "sandbox: without a root directory of its own"),
     Refusal("PR_CAPBSET_READ", PRCTL, errno.EPERM, STARTS, ((0, CAPBSET_READ),)),
     Refusal("PR_CAPBSET_DROP", PRCTL, errno.EPERM, STARTS, ((0, CAPBSET_DROP),)),
     Refusal("PR_CAP_AMBIENT", PRCTL, errno.EINVAL, STARTS, ((0, CAP_AMBIENT),)),
-    Refusal("capget", 125, errno.EPERM, STARTS),
-    Refusal("capset", 126, errno.EPERM, STARTS),
-    *(Refusal("seccomp", 317, code, STARTS) for code in (errno.ENOSYS, errno.EPERM, errno.ENOMEM)),
+    Refusal("capget", 125, errno.EPERM, STARTS, (), "sandbox: without the drop of capabilities"),
+    Refusal("capset", 126, errno.EPERM, STARTS, (), "sandbox: without the drop of capabilities"),
+    Refusal("seccomp", 317, errno.ENOSYS, STARTS),
+    *(Refusal("seccomp", 317, code, STARTS, (), "sandbox: without seccomp") for code in (errno.EPERM, errno.ENOMEM)),
     *(Refusal("landlock_create_ruleset", 444, code, STARTS) for code in (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)),
-    Refusal("landlock_add_rule", 445, errno.EPERM, STARTS),
-    Refusal("landlock_restrict_self", 446, errno.EPERM, STARTS),
-    Refusal("landlock_restrict_self", 446, errno.E2BIG, STARTS),
+    Refusal("landlock_add_rule", 445, errno.EPERM, STARTS, (), "sandbox: without Landlock"),
+    Refusal("landlock_restrict_self", 446, errno.EPERM, STARTS, (), "sandbox: without Landlock"),
+    Refusal("landlock_restrict_self", 446, errno.E2BIG, STARTS, (), "data plane's threads are without Landlock"),
+    # What the operator wants given up: without it, no start
+    *(
+        Refusal(call, number, code, f"{NOBODYS}: {os.strerror(code)}; {says}", arguments, "", NOBODY)
+        for call, number, code, says, arguments in (
+            ("setgroups", 116, errno.EPERM, "run as root", ()),
+            ("setresgid", 119, errno.EPERM, "run as root", ()),
+            ("setresuid", 117, errno.EPERM, "run as root", ()),
+            ("setresuid", 117, errno.EAGAIN, "raise the limit of processes", ()),
+            ("PR_SET_KEEPCAPS", PRCTL, errno.EPERM, "run as root", ((0, SET_KEEPCAPS),)),
+            ("capset", 126, errno.EPERM, "run as root", ()),
+        )
+    ),
+    Refusal("capget", 125, errno.EPERM, PROFILE, (), "", NOBODY),
+    Refusal("a process that removes", 56, errno.EAGAIN, THREADS, (), "", NOBODY),
+    Refusal("chroot", 161, errno.EPERM, STARTS, (), "sandbox: without a root directory of its own", NOBODY),
+    Refusal("seccomp", 317, errno.EPERM, STARTS, (), "sandbox: without seccomp", NOBODY),
+    Refusal(
+        "capset",
+        126,
+        errno.EPERM,
+        f"a daemon without CAP_NET_ADMIN can't be had: {os.strerror(errno.EPERM)}; run",
+        (),
+        "",
+        WITHOUT_NET_ADMIN,
+    ),
+    Refusal("capget", 125, errno.EPERM, PROFILE, (), "", WITHOUT_NET_ADMIN),
     # The event loop
     Refusal("epoll_create1", 291, errno.EMFILE, FILES),
     Refusal("epoll_create1", 291, errno.ENOMEM, MEMORY),
@@ -161,7 +194,7 @@ def command(refusal: Refusal | None, *argv: str) -> list[str]:
 
 
 def named(refusal: Refusal) -> str:
-    return f"{refusal.call}-{errno.errorcode[refusal.code]}"
+    return "-".join([refusal.call, errno.errorcode[refusal.code], *refusal.options[:1]])
 
 
 def nothing_left(name: str) -> bool:
@@ -202,7 +235,7 @@ def test_each_system_call_of_a_start(refusal: Refusal) -> None:
 
     def test() -> None:
         os.makedirs(DIRECTORY, exist_ok=True)
-        outcome, text = try_start(name, command(refusal, "-f", name))
+        outcome, text = try_start(name, command(refusal, "-f", *refusal.options, name))
         if refusal.says == STARTS:
             assert (outcome, "Traceback" in text) == ("started", False), text
             assert refusal.mentions in text
