@@ -17,6 +17,8 @@ TRAIN = 48
 """Datagrams of one send: the kernel cuts it."""
 TRAINS_AT_ONCE = 8
 """What a socket's buffer surely holds."""
+A_SESSION = 1_000_000
+"""Messages of one session, which must not get too old."""
 PAGE_LEN = os.sysconf("SC_PAGE_SIZE")
 MAY_GROW = 4 << 20
 FROM_ANOTHER = raw_packet(60)
@@ -82,6 +84,7 @@ def test_endless_hostile_datagrams(name: str) -> None:
         before = _counted(harness, kind)
         sent, resident = 0, 0
         while sent < COUNT:
+            _renew(far)
             for _ in range(TRAINS_AT_ONCE):
                 if kind.fresh:
                     train = [kind.make(far) for _ in range(TRAIN)]
@@ -97,6 +100,15 @@ def test_endless_hostile_datagrams(name: str) -> None:
         far.send(reply(1))
         assert harness.read(1) == [reply(1)]
     print(f"{name}: {sent}, memory {grown >> 10:+} KiB")
+
+
+def _renew(far: Far) -> None:
+    if far.counter < A_SESSION:
+        return
+    old, far.local_index, far.counter = far.local_index, far.local_index + (1 << 16), 0
+    far.install()
+    far.harness.plane.use_keypair(far.peer, far.local_index)
+    far.harness.plane.retire_keypair(old)
 
 
 def _counted(harness: PlaneHarness, kind: Kind) -> int:

@@ -238,10 +238,9 @@ def test_a_refused_unreachable_is_counted_and_goes_through_the_tun() -> None:
     """And what the TUN refuses as well was not sent."""
     with PlaneHarness() as harness, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as refuses:
         harness.plane.attach_icmp(refuses.fileno(), -1)
-        for version, refused in ((4, 1), (6, 1), (4, 2)):
+        for version in (4, 6, 4):
             harness.write(Raw(version=version, payload=bytes(60)).build())
             assert harness.read_frame()[1][0] >> 4 == version
-            harness.until(lambda refused=refused: harness.counter("tx_unreachable_error") == refused, "a refused send")
         harness.counted(tx_no_peer=3, tx_unreachable_sent=3, tx_unreachable_error=2)
         harness.tun.shutdown(socket.SHUT_RD)
         harness.write(Raw(version=6, payload=bytes(60)).build())

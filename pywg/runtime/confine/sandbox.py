@@ -16,7 +16,8 @@ Neither Landlock nor seccomp keeps stat(2) from telling the event loop's thread 
 times: where the root directory stays the system's, it does.
 
 A step that can't be had is left out: a kernel or container without it is no reason to have no tunnel. `stats` says
-which hold, and the log, at any level, which the kernel has and refused. Another user, and no CAP_NET_ADMIN, the operator asked for: where they can't be had, the start fails.
+which hold, and the log, at any level, which the kernel has and refused. Another user, and no CAP_NET_ADMIN, the
+operator asked for: where they can't be had, the start fails.
 """
 
 import contextlib
