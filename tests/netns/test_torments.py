@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.soak.watch import sample
 from bench.tunnel.command import CommandError, run
 from bench.tunnel.implementations import find
 from bench.tunnel.site import Site, poll
@@ -56,6 +57,9 @@ REQUEST_LINES = [
         "",
     )
 ]
+REQUESTS_MOST = 40
+"""Of one connection."""
+MAY_GROW = 4 << 20
 CLOCK = Path(__file__).with_name("wall_clock.c")
 
 
@@ -179,7 +183,10 @@ def test_a_thousand_idle_clients(pywg: str, open_lab: OpenLab) -> None:
 @pytest.mark.dropin("Bad input")
 @pytest.mark.timeout(7200)
 def test_mutated_requests(pywg: str, open_lab: OpenLab) -> None:
-    """Each is answered with an errno of the protocol's or hung up on, and the daemon answers the next."""
+    """Each is answered with an errno of the protocol's or hung up on, and the daemon answers the next.
+
+    Some on each connection, up to the one that the daemon hangs up on.
+    """
     lab = dropin.tunnel(open_lab, "pywg")
     site = lab.near
     chance = random.Random(1)
@@ -193,10 +200,11 @@ def test_mutated_requests(pywg: str, open_lab: OpenLab) -> None:
         errno.ENOMEM,
         errno.EPERM,
     }
-    answered = 0
-    for _ in range(scaled(1_000, 1_000_000)):
-        lines = b"\n".join(chance.choices(REQUEST_LINES, k=chance.randint(1, 12)))
-        request = b"set=1\n" + mutate(chance, lines) + b"\n\n"
+    answered = connections = 0
+    before = sample(site.pid, 0.0)
+    while answered < scaled(1_000, 1_000_000):
+        connections += 1
+        request = b"".join(_mutated(chance) for _ in range(chance.randint(1, REQUESTS_MOST)))
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(20)
             client.connect(str(site.uapi_socket))
@@ -211,10 +219,21 @@ def test_mutated_requests(pywg: str, open_lab: OpenLab) -> None:
             if line.startswith(b"errno="):
                 answered += 1
                 assert -int(line[6:]) in known, request
-    assert answered
     assert site.alive()
     assert "errno=0" in site.uapi("get=1")
     assert "internal error" not in site.log_tail()
     site.uapi(f"set=1\nprivate_key={dropin.hexkey(site.keys.private)}\nlisten_port=51820\nfwmark=0\nreplace_peers=true")
     site.add_peer(lab.far, endpoint=4)
     dropin.resumes(site, lab.far.inner(4))
+    poll(lambda: sample(site.pid, 0.0).fds <= before.fds, "as many descriptors as before")
+    after = sample(site.pid, 0.0)
+    assert after.threads == before.threads
+    assert after.private_bytes - before.private_bytes < MAY_GROW
+    print(
+        f"mutated requests: {answered} answered, on {connections} connections, memory "
+        f"{(after.private_bytes - before.private_bytes) >> 10:+} KiB"
+    )
+
+
+def _mutated(chance: random.Random) -> bytes:
+    return b"set=1\n" + mutate(chance, b"\n".join(chance.choices(REQUEST_LINES, k=chance.randint(1, 12)))) + b"\n\n"

@@ -98,7 +98,8 @@ cdef uint32_t icmp_unreachable(const IpView *ip, uint8_t *reply) noexcept nogil:
 
 
 cdef bint icmp_send(int fd, const uint8_t *reply, uint32_t reply_len) noexcept nogil:
-    """Sends what `icmp_unreachable` wrote through the raw socket of its family, without its IP header. False: refused."""
+    """Sends what `icmp_unreachable` wrote, without its IP header, through the raw socket of its family. False: refused.
+    """
     cdef sockaddr_in in4
     cdef sockaddr_in6 in6
     if ip_version(reply) == 4:
