@@ -64,6 +64,7 @@ CLOCK = Path(__file__).with_name("wall_clock.c")
 
 
 @pytest.mark.dropin("17")
+@pytest.mark.timeout(3600)
 def test_stopped_and_continued_under_traffic(subject: str, open_lab: OpenLab) -> None:
     """What came meanwhile is dropped by the kernel or answered late; the session goes on."""
     lab = dropin.tunnel(open_lab, subject)
@@ -81,6 +82,7 @@ def test_stopped_and_continued_under_traffic(subject: str, open_lab: OpenLab) ->
 
 
 @pytest.mark.dropin("5", "6", "kill -9 and restart")
+@pytest.mark.timeout(3600)
 def test_power_cut_at_both_ends(subject: str, open_lab: OpenLab) -> None:
     """Neither says goodbye. With both configured again, one handshake brings the tunnel back."""
     lab = dropin.tunnel(open_lab, subject, psk=True)
