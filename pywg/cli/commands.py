@@ -14,9 +14,11 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "init": Command("write the files that join two sites, or many: keys, rules, all", "init"),
     "up": Command("set up the interface of a wg-quick file", "up", "define_up"),
     "down": Command("take an interface down, and all that was done for it", "up", "define_down"),
     "reload": Command("change a running interface to what its file says now", "up", "define_reload"),
+    "qr": Command("show a wg-quick file as a QR code, for a phone", "qr"),
     "run": Command("the same as no command; takes every name", "run_options"),
     "stats": Command("show the counters and offloads of a running interface", "stats"),
     "log": Command("change how much a running interface writes to its log", "log"),

@@ -13,6 +13,7 @@ Usage: pywg COMMAND [ARGUMENT]...
        pywg [OPTION]... IFACE   make the WireGuard interface IFACE and serve it
 
 Commands (more of each: pywg help COMMAND):
+  init, qr               write the files that join sites; show one to a phone
   up FILE|NAME           set up the interface of a wg-quick file
   down FILE|NAME         take it down, and undo what was done for it
   reload FILE|NAME       change it to what its file says now; sessions stay

@@ -33,8 +33,18 @@ class CommandParser(argparse.ArgumentParser):
         text = message.replace("\n", " ").replace("the following arguments are required:", f"{self._command} needs")
         raise UsageError(text, see=f"{self.prog} --help")
 
+    def words(self, metavar: str) -> "argparse._SubParsersAction[_WordParser]":
+        """Begins the words of a command like `init mesh`: `add_parser(word, help=...)` of the result adds one."""
+        return self.add_subparsers(
+            metavar=metavar, help="one of:", required=True, prog=self.prog, parser_class=_WordParser
+        )
+
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """What the arguments say. Raises UsageError."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction) and arguments and arguments[0] in action.choices:
+                word: CommandParser = action.choices[arguments[0]]
+                return word.parse(arguments[1:])
         self._refuse_unknown_options(arguments)
         given, left = self.parse_known_args(list(arguments))
         if left:
@@ -53,6 +63,13 @@ class CommandParser(argparse.ArgumentParser):
     def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
         """As its base class, which forgets errors of the system."""
         (file or sys.stdout).write(self.format_help())
+
+
+class _WordParser(CommandParser):
+    """Of a word of a command: argparse makes it."""
+
+    def __init__(self, prog: str, **_: object) -> None:
+        super().__init__(prog.removeprefix("pywg "))
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

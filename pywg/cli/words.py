@@ -12,7 +12,6 @@ _DOES = {
     "`wg set` and `wg setconf` do that": "config configure",
     "`wg show` has the peers, `pywg stats IFACE` the counters": "status show info list ls top monitor",
     "`wg show` and `pywg stats IFACE` tell of a tunnel, `pywg bench` of this machine": "doctor check",
-    "`pywg genkey` and `pywg pubkey` make the keys": "init",
     "`ip netns exec` runs a program in a network namespace": "exec",
     "`systemctl {word} pywg@IFACE` does that, with the unit that comes with pywg": "start stop restart enable disable",
 }
@@ -28,6 +27,8 @@ _MEANS = {
     "pubkey": "pub-key",
     "log": "loglevel",
     "help": "usage",
+    "init": "setup wizard mesh site-to-site",
+    "qr": "qrcode qr-code",
 }
 _MEANT = {word: command for command, words in _MEANS.items() for word in words.split()}
 _SHORT = 4

@@ -138,12 +138,13 @@ def format(config: WgQuickConfig) -> str:
     if interface.save_config:
         lines.append("SaveConfig = true")
     for peer in config.peers:
-        lines += ["", "[Peer]", *_name(peer.name), *_format_peer(peer)]
+        lines += ["", "[Peer]", *format_peer(peer)]
     return "\n".join(lines) + "\n"
 
 
-def _format_peer(peer: PeerSection) -> list[str]:
-    lines = [f"PublicKey = {format_key_base64(peer.public_key)}"]
+def format_peer(peer: PeerSection) -> list[str]:
+    """The lines of one [Peer], without that one. ConfigError as `format`."""
+    lines = [*_name(peer.name), f"PublicKey = {format_key_base64(peer.public_key)}"]
     if peer.preshared_key is not None:
         lines.append(f"PresharedKey = {format_key_base64(peer.preshared_key)}")
     if peer.allowed_ips:

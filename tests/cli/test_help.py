@@ -47,6 +47,15 @@ def test_every_argument_is_explained(command: str) -> None:
     assert COMMANDS[command].summary
 
 
+@pytest.mark.parametrize(("command", "word"), [("init", "site-to-site"), ("init", "mesh")])
+def test_words_of_a_command_have_pages(capsys: pytest.CaptureFixture[str], command: str, word: str) -> None:
+    assert main([command, word, "--help"]) == 0
+    page = capsys.readouterr().out
+    assert page.startswith(f"Usage: pywg {command} {word} ")
+    assert max(map(len, page.splitlines())) <= 80
+    assert word in page_of(command)
+
+
 @pytest.mark.parametrize("what", ["", *PAGES])
 def test_pages_fit_the_width_of_a_terminal(what: str) -> None:
     page = page_of(what) if what else OVERVIEW

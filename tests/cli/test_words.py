@@ -12,7 +12,7 @@ from pywg.cli.main import main
 
 pytestmark = pytest.mark.dropin("1")
 
-TOOLS = ("status", "show", "top", "init", "doctor", "monitor", "exec", "save", "strip", "check")
+TOOLS = ("status", "show", "top", "doctor", "monitor", "exec", "save", "strip", "check")
 MEANT = {
     "add": "up",
     "ups": "up",
@@ -41,11 +41,14 @@ MEANT = {
     "benchmark": "bench",
     "hlep": "help",
     "verison": "version",
+    "inti": "init",
+    "mesh": "init",
+    "setup": "init",
 }
 INTERFACES = """
 wg0 wg1 wg wg-home wg%d tun0 tun utun home office stats0 stats-1 log0 run1 bench2 lan lon lab sun fun dog lag held heap
 wan vpn site site-a site_b berlin london paris test client server eth0 a b statistic ben key pub gen ver dc1 dc2-dc1
-bridge core edge backup remote local mesh hub spoke pw1a2b3c4a
+bridge core edge backup remote local hub spoke pw1a2b3c4a
 """
 NAMES = INTERFACES.split()
 

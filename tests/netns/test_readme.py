@@ -27,9 +27,9 @@ BEHIND = {"A": "192.168.1", "B": "192.168.2"}
 OTHER = {"A": "B", "B": "A"}
 
 
-def blocks() -> list[str]:
-    """What is to be typed, or to be in a file, below "Use it"."""
-    section = (ROOT / "README.md").read_text().partition("\n## Use it\n")[2].partition("\n## ")[0]
+def blocks(title: str = "Use it") -> list[str]:
+    """What is to be typed, or to be in a file, below a title."""
+    section = (ROOT / "README.md").read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     return [
         textwrap.dedent(block).strip("\n")
         for block in re.findall(r"(?:^(?:    .*)?\n)+", section, re.M)

@@ -1,0 +1,31 @@
+"""`pywg qr`: a wg-quick file for the camera of a phone."""
+
+import argparse
+import sys
+
+from pywg.cli.parser import CommandParser
+
+DESCRIPTION = """\
+Shows a wg-quick file as a QR code, which WireGuard on a phone takes up. The
+code has the private key in it. What no phone takes, such as hooks, is left out.
+"""
+
+
+def define(parser: CommandParser) -> None:
+    """Adds the command's arguments."""
+    parser.description = DESCRIPTION
+    parser.add_argument("file", metavar="FILE", help="a wg-quick file")
+    parser.set_defaults(execute=qr)
+
+
+def qr(given: argparse.Namespace) -> int:
+    """Shows the code and returns 0. Raises ConfigError, DeviceError."""
+    from pywg.config.wg_quick import as_text
+    from pywg.manage import qr as codes
+
+    codes.require()
+    with open(given.file, "rb") as file:
+        text = as_text(file.read())
+    if left_out := codes.show(text, given.file):
+        print(f"pywg: left out, as no phone takes it: {', '.join(left_out)}", file=sys.stderr)
+    return 0

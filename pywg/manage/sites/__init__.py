@@ -1,0 +1,1 @@
+"""Sites that a tunnel joins, and the files that set them up: `pywg init`."""
