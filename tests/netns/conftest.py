@@ -6,6 +6,7 @@ Variables in the environment of pytest are the daemons' too: PYWG_USER=nobody PY
 import contextlib
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,8 +14,10 @@ import pytest
 
 from bench.tunnel.implementations import find
 from bench.tunnel.lab import Lab
+from pywg.manage.tunnel import daemon as daemons
 from tests.requirements import require_root, require_tool
 
+from .machine import Machine, machine
 from .without_net_admin import NEEDS_NET_ADMIN
 
 TOOLS = ("ip", "wg", "ping", "ethtool", "setpriv", "unshare")
@@ -89,3 +92,29 @@ def pywg(pytestconfig: pytest.Config) -> str:
     if not programs:
         pytest.skip("pywg is not among the --pairs")
     return programs[0]
+
+
+@pytest.fixture(scope="module")
+def _machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    for tool in ("wg-quick", "nft", "wireguard-go"):
+        require_tool(tool)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        name = f"pywg-{os.getpid()}-{secrets.token_hex(3)}a"
+        with machine(name, tmp_path_factory.mktemp("machine"), monkeypatch) as made:
+            yield made
+
+
+@pytest.fixture
+def here(_machine: Machine) -> Iterator[Machine]:
+    """A namespace for tunnels of files, one for all tests of a module, each of which finds it as it was made."""
+    yield _machine
+    _machine.clear()
+
+
+@pytest.fixture
+def quick_daemon(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon is wireguard-go, which starts in no time: for tests of what stands around it."""
+    script = here.folder / "bin" / "daemon"
+    script.write_text(f'#!/bin/sh\nexec {require_tool("wireguard-go")} "$2"\n')
+    script.chmod(0o755)
+    monkeypatch.setattr(daemons, "_program", lambda: [str(script)])

@@ -28,7 +28,7 @@ SHOWN = (
     "for f in -4 -6; do ip $f route show table all; ip $f rule; done; nft list ruleset; "
     "sysctl net.ipv4.conf.all.src_valid_mark; ls {1}/servers 2>/dev/null && cat {1}/servers; "
     "wg show {0} listen-port; wg show {0} fwmark; "
-    "for w in peers endpoints preshared-keys persistent-keepalive; do wg show {0} $w | sort; done; "
+    'for w in peers endpoints preshared-keys persistent-keepalive; do wg show {0} $w | sed "s/^/$w /" | sort; done; '
     "wg show {0} allowed-ips | tr '\\t ' '\\n' | sort"
 )
 _OWN = re.compile(r"(fe80::\S+)/64 scope link stable-privacy")
@@ -69,9 +69,9 @@ class Machine:
         with self.namespace.entered():
             return reloads.reload(self.target)
 
-    def quick(self, verb: str, daemon: str) -> None:
-        """wg-quick, with the PATH of the tests, in which resolvconf is."""
-        implementation = f"WG_QUICK_USERSPACE_IMPLEMENTATION={daemon}"
+    def quick(self, verb: str) -> None:
+        """wg-quick, with wireguard-go, which starts in no time: what is looked at is what stands around the daemon."""
+        implementation = "WG_QUICK_USERSPACE_IMPLEMENTATION=wireguard-go"
         self.namespace.run("env", implementation, "wg-quick", verb, str(self.path))
 
     def shown(self) -> str:
@@ -79,7 +79,8 @@ class Machine:
         text = self.namespace.run("sh", "-c", SHOWN.format(self.interface, self.folder) + "; true")
         for own in _OWN.findall(text):
             text = text.replace(own, "OWN")
-        lines = text.replace("[::ffff:10.77.0.2]", "10.77.0.2").splitlines()  # wireguard-go keeps the longer form
+        # wireguard-go keeps the longer form, and forgets the zone.
+        lines = text.replace("[::ffff:10.77.0.2]", "10.77.0.2").replace("fe80::7%near", "fe80::7").splitlines()
         if self.resolv_conf.exists():
             lines.append(self.resolv_conf.read_text())
         return "\n".join(line.replace(" permanent", "") for line in lines)
@@ -90,11 +91,15 @@ class Machine:
         self.log.unlink(missing_ok=True)
         return lines
 
+    def nothing_is_remembered(self) -> None:
+        """No state file, and no lock."""
+        assert list(Path(state.DIRECTORY).glob("*")) == []
+
     def nothing_runs(self) -> None:
         """Neither a process nor a file of pywg's is left."""
         poll(lambda: self.namespace.pids() == [], "no process is left")
         assert not self.socket.exists()
-        assert list(Path(state.DIRECTORY).glob("*")) == []
+        self.nothing_is_remembered()
 
     def clear(self) -> None:
         """After a test that failed."""

@@ -6,12 +6,12 @@ from pywg.config.wg_quick import InterfaceSection
 from pywg.errors import ConfigError, DeviceError
 from pywg.manage import client
 from pywg.manage.network import Network
-from pywg.manage.tunnel import names, present, save
+from pywg.manage.tunnel import dns, names, present, save
 from pywg.manage.tunnel import state as states
 from pywg.manage.tunnel.daemon import Daemon, remove, require_served
 from pywg.manage.tunnel.hooks import Hook
 from pywg.manage.tunnel.interrupt import Interrupted, Interrupts
-from pywg.manage.tunnel.machine import Machine
+from pywg.manage.tunnel.machine import Machine, program
 from pywg.manage.tunnel.names import QuickFile, Target
 from pywg.manage.tunnel.state import State
 from pywg.manage.tunnel.steps import Step
@@ -40,7 +40,7 @@ def down(target: Target, *, verbose: bool = False) -> list[str]:
             _do(hook, machine, f"{target.interface} is still up")
         if file is not None and file.config.interface.save_config:
             _save(file, machine)
-        failed = _undo(_outliving(machine, state), machine)
+        failed = _undo(_outliving(machine, state, file), machine)
         with interrupts.undoing():
             machine.show(Daemon().undo_command(target.interface))
             remove(machine)
@@ -61,7 +61,7 @@ def dry_run(target: Target) -> list[str]:
         name = target.interface
         commands = [hook.command(name) for hook in pre]
         commands += [_saving(file)] if file is not None and file.config.interface.save_config else []
-        commands += [step.undo_command(name) for step in reversed(_outliving(machine, state))]
+        commands += [step.undo_command(name) for step in reversed(_outliving(machine, state, file))]
         commands += [Daemon().undo_command(name), *(hook.command(name) for hook in post)]
         return [line for command in commands for line in command.splitlines()]
 
@@ -90,8 +90,14 @@ def _require_up(machine: Machine) -> State | None:
     return state
 
 
-def _outliving(machine: Machine, state: State | None) -> list[Step]:
-    steps = state.steps if state else present.found_steps(machine, client.get(machine.interface).fwmark)
+def _outliving(machine: Machine, state: State | None, file: QuickFile | None) -> list[Step]:
+    """What has to be undone beside the interface. Of wg-quick's doing, the file alone tells whether there is DNS."""
+    if state:
+        return [step for step in state.steps if step.outlives]
+    steps = present.found_steps(machine, client.get(machine.interface).fwmark)
+    servers = [one for one in file.config.interface.dns if dns.is_server(one)] if file else []
+    if servers and program("resolvconf"):
+        steps.append(dns.Resolvconf(tuple(servers), ()))
     return [step for step in steps if step.outlives]
 
 

@@ -4,23 +4,21 @@ import re
 from collections.abc import Iterator
 from socket import AF_INET, AF_INET6
 
-from pywg.config.addresses import V4_LEN, format_prefix
+from pywg.config.addresses import format_prefix
 from pywg.manage.network import TABLE_MAIN
 from pywg.manage.tunnel.firewall import Firewall
 from pywg.manage.tunnel.machine import Machine, program, run
 from pywg.manage.tunnel.state import others
 from pywg.manage.tunnel.steps import Address, LinkUp, PolicyRule, Route, Step
 
-_LINK_LOCAL = b"\xfe\x80"
-
 
 def found_steps(machine: Machine, mark: int) -> list[Step]:
-    """As if `pywg up` had done them. `mark`: the daemon's, which names the table of its default routes."""
+    """As if `pywg up` had done them, the address that an interface gives itself among them.
+
+    `mark`: the daemon's, which names the table of its default routes.
+    """
     network, index = machine.network, machine.index
-    steps: list[Step] = []
-    for ip, cidr in network.addresses(index):
-        if len(ip) == V4_LEN or not ip.startswith(_LINK_LOCAL):
-            steps.append(Address(format_prefix((ip, cidr))))
+    steps: list[Step] = [Address(format_prefix(address)) for address in network.addresses(index)]
     link = network.link(machine.interface)
     if link is not None and link.up:
         steps.append(LinkUp(link.mtu))

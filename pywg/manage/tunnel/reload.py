@@ -18,7 +18,7 @@ from pywg.manage.tunnel.interrupt import Interrupts
 from pywg.manage.tunnel.machine import Machine
 from pywg.manage.tunnel.names import QuickFile, Target
 from pywg.manage.tunnel.peers import Configure, Difference, WantedPeer, difference, peers_of, remembered
-from pywg.manage.tunnel.plan import AUTO, Imagined, dns_steps, link_up, mark_of, route_steps, table_of
+from pywg.manage.tunnel.plan import AUTO, FIRST_TABLE, Imagined, dns_steps, link_up, mark_of, route_steps, table_of
 from pywg.manage.tunnel.resolve import Addresses, resolve
 from pywg.manage.tunnel.state import State
 from pywg.manage.tunnel.steps import Address, LinkUp, PolicyRule, Route, Step, ValidMark
@@ -51,7 +51,7 @@ class _Reload:
         self.state = self.remembered or State(machine.interface, namespace=states.namespace())
         self.state.steps = self._standing(self.remembered)
         marks = [step.mark for step in self.state.steps if isinstance(step, PolicyRule) and step.mark]
-        self._policy_mark = marks[0] if marks else 0
+        self._policy_mark = marks[0] if marks and marks[0] >= FIRST_TABLE else 0  # a lower one was a file's
 
     def device(self, addresses: Addresses) -> Difference:
         """The difference of keys and peers."""
@@ -129,7 +129,9 @@ class _Reload:
     def _standing(self, state: State | None) -> list[Step]:
         """The remembered steps whose effect is still there; where none are, what is found."""
         if state is None:
-            return self.stands
+            return [
+                step for step in self.stands if not (isinstance(step, Address) and step.address.startswith("fe80:"))
+            ]
         there = {step.same() for step in self.stands}
         tables = {step.family for step in self.stands if isinstance(step, Firewall)}
         return [
