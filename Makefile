@@ -2,6 +2,7 @@
 # make test    lint, types and all tests                        TESTS="tests/core -k rekey" chooses some
 #              TESTS=fast: those of core, config and data plane, without root: some 90 seconds of CPU
 # make fuzz    every fuzzer, native and Python                 SECONDS=3600 for all together; FUZZ="wg_quick" for some
+#              RECORD=1 adds what was run to tests/fuzz/ledger.json
 # make bench   micro benchmarks, then the tunnel bench          QUICK=1 for a short run; BENCH="--rounds 3" for others
 # make bench-compare    micro benchmarks beside the saved ones   "python -m bench.micro --save-baseline" saves others
 # make venv    only the environment that these need; make runtime: only what pywg itself needs, in .venv/bin/pywg
@@ -14,6 +15,7 @@ BENCH ?=
 TESTS ?= tests
 SECONDS ?= 600
 FUZZ ?=
+RECORD ?= 0
 
 # A test that is skipped has failed here: what it lacks, the others lack as well.
 FAST := tests/core tests/config tests/fastpath -m "not netns and not slow" --no-skips
@@ -45,7 +47,7 @@ lint: venv
 	@$(LINT)
 
 fuzz: venv
-	@exec nice -n 19 $(BIN)/python -m tests.fuzz.supervisor --seconds $(SECONDS) $(FUZZ) </dev/null
+	@exec nice -n 19 $(BIN)/python -m tests.fuzz.supervisor --seconds $(SECONDS) $(if $(filter-out 0,$(RECORD)),--record) $(FUZZ) </dev/null
 
 bench: venv .venv/.bench bench-packages
 	@exec $(BIN)/python -m bench.micro $(if $(filter-out 0,$(QUICK)),--quick) </dev/null

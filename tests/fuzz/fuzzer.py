@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+CACHE = Path(".cache/fuzz")
 KEPT = Path("tests/fuzz/corpus")
-"""The inputs that are part of the repository, a folder for each fuzzer: small, and enough to begin with."""
-LEARNT = Path(".cache/fuzz/corpus")
+"""The inputs that are part of the repository (tests/fuzz/corpus.py): small, and enough to begin with."""
+UNPACKED = CACHE / "kept"
+"""The same as files, in a folder for each fuzzer."""
+LEARNT = CACHE / "corpus"
 """The inputs that runs on this machine have found worth keeping. A run begins with both."""
-FOUND = Path(".cache/fuzz/found")
+FOUND = CACHE / "found"
 """The inputs that failed."""
 _COUNT = re.compile(r"^stat::number_of_executed_units: (\d+)$", re.MULTILINE)
 
@@ -29,6 +32,15 @@ class Fuzzer:
     again: tuple[str, ...] = ()
     share: float = 1.0
     """Of the time that others get."""
+    build: str = "python"
+    """What the ledger calls what runs (tests/fuzz/ledger.py)."""
+    inputs: str = ""
+    """The target whose inputs it takes and adds to, where that has another name."""
+
+    @property
+    def target(self) -> str:
+        """What it looks at."""
+        return self.inputs or self.name
 
 
 def libfuzzer(
@@ -40,12 +52,15 @@ def libfuzzer(
     again: Sequence[str] = (),
     memory_mb: int = 512,
     share: float = 1.0,
+    build: str = "python",
+    target: str = "",
 ) -> Fuzzer:
     """A program that libFuzzer drives, with its corpus, a bound on its memory, and a place for what it finds.
 
     `again` is the command that takes the name of a file that failed, where it is another than the program itself.
     """
-    learnt, found, kept = LEARNT / name, FOUND / name, KEPT / name
+    of = target or name
+    learnt, found, kept = LEARNT / of, FOUND / of, UNPACKED / of
     command = (
         *program,
         f"-rss_limit_mb={memory_mb}",
@@ -56,9 +71,9 @@ def libfuzzer(
         "-verbosity=1",
         *options,
         str(learnt),
-        *([str(kept)] if (ROOT / kept).is_dir() else []),
+        str(kept),
     )
-    return Fuzzer(name, command, tuple(prepare), tuple(again or program), share)
+    return Fuzzer(name, command, tuple(prepare), tuple(again or program), share, build, target)
 
 
 def executions(output: str) -> int:

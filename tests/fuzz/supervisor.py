@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tests.fuzz import corpus, ledger
 from tests.fuzz.fuzzer import FOUND, ROOT, Fuzzer, executions
 from tests.fuzz.registry import fuzzers
 
@@ -57,6 +58,7 @@ class Running:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the result
         self._asked = False
         self._known = set(_artifacts(fuzzer))
+        corpus.unpack(fuzzer.target)
         self.child = subprocess.Popen(
             fuzzer.command,
             cwd=ROOT,
@@ -181,7 +183,7 @@ def _descendants(pid: int) -> Iterator[int]:
 
 
 def _artifacts(fuzzer: Fuzzer) -> list[Path]:
-    return [file.relative_to(ROOT) for file in (ROOT / FOUND / fuzzer.name).glob("*")]
+    return [file.relative_to(ROOT) for file in (ROOT / FOUND / fuzzer.target).glob("*")]
 
 
 def write_result(directory: Path, result: Result) -> None:
@@ -207,6 +209,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="default: one for each processor")
     parser.add_argument("--results", type=Path, help="also write each result into this folder, as NAME.json")
     parser.add_argument("--idle", action="store_true", help="take only time that no other process wants")
+    parser.add_argument("--record", action="store_true", help="add what is run to tests/fuzz/ledger.json")
     parser.add_argument("names", nargs="*", metavar="FUZZER", help=", ".join(known))
     given = parser.parse_args(arguments)
     unknown = set(given.names) - known.keys()
@@ -220,6 +223,11 @@ def main(arguments: list[str]) -> int:
         print(result, flush=True)
         if result.found:
             found.append(result.name)
+        if given.record:
+            it, found_one = known[result.name], bool(result.found)
+            ledger.add(
+                it.target, it.build, executions=result.executions, cpu_seconds=result.cpu_seconds, found=found_one
+            )
         if given.results is not None:
             write_result(given.results, result)
 

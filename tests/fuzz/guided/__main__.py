@@ -2,21 +2,21 @@
 
 Without targets all of them share the time. Status 1: something failed; what is printed has it again.
 
-    --run FILE...   runs these inputs, of one target, and nothing else
+    --run [FILE...] runs these inputs of one target, or the kept ones, and nothing else
     --merge         puts what was learnt into the kept corpus, and leaves there no more than its coverage takes
 """
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.fuzz.fuzzer import KEPT, LEARNT, ROOT
+from tests.fuzz import corpus
+from tests.fuzz.fuzzer import LEARNT, ROOT
 from tests.fuzz.guided import NOT_HERE, TARGETS, fuzzer, is_here
-from tests.fuzz.guided.inputs import failures
+from tests.fuzz.guided.inputs import failures, kept
 from tests.fuzz.supervisor import Result, supervise
 
 
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--seconds", type=float, default=60.0, help="for all targets together (default: 60)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="targets at a time")
-    parser.add_argument("--run", type=Path, nargs="+", metavar="FILE")
+    parser.add_argument("--run", type=Path, nargs="*", metavar="FILE")
     parser.add_argument("--merge", action="store_true")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
     given = parser.parse_args(arguments)
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     if given.run is not None:
         if len(given.targets) != 1:
             parser.error("--run takes the inputs of one target")
-        return run(given.targets[0], given.run)
+        return run(given.targets[0], given.run or kept(given.targets[0]))
     if not is_here():
         parser.error(NOT_HERE)
     if given.merge:
@@ -66,21 +66,15 @@ def fuzz(names: list[str], cpu_seconds: float, jobs: int) -> int:
 
 
 def merge(name: str) -> str:
-    """Files whose name has a "-" are cases with a name of their own, and stay."""
-    kept, learnt = ROOT / KEPT / name, ROOT / LEARNT / name
-    kept.mkdir(parents=True, exist_ok=True)
+    """What is kept then. Inputs with a name stay."""
+    learnt = ROOT / LEARNT / name
     learnt.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as merged:
         program = (sys.executable, "-m", "tests.fuzz.guided.program", name)
-        options = ("-merge=1", f"-max_len={TARGETS[name].max_len}", merged, str(kept), str(learnt))
+        options = ("-merge=1", f"-max_len={TARGETS[name].max_len}", merged, str(corpus.unpack(name)), str(learnt))
         subprocess.run((*program, *options), cwd=ROOT, check=True, capture_output=True)
-        for file in kept.iterdir():
-            if "-" not in file.name:
-                file.unlink()
-        for file in Path(merged).iterdir():
-            shutil.copy(file, kept / file.name)
-    files = list(kept.iterdir())
-    return f"{name}: {len(files)} inputs, {sum(file.stat().st_size for file in files)} bytes"
+        count, size = corpus.pack(name, Path(merged).iterdir())
+    return f"{name}: {count} inputs, {size} bytes"
 
 
 if __name__ == "__main__":

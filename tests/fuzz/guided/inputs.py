@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tests.fuzz.fuzzer import KEPT, ROOT
+from tests.fuzz import corpus
 
 
 def target(name: str) -> Callable[[bytes], None]:
@@ -15,8 +15,8 @@ def target(name: str) -> Callable[[bytes], None]:
 
 
 def kept(name: str) -> list[Path]:
-    """The kept inputs of a target."""
-    return sorted(file for file in (ROOT / KEPT / name).glob("*") if file.is_file())
+    """The kept inputs of a target, as files."""
+    return sorted(corpus.unpack(name).iterdir())
 
 
 def failures(name: str, files: Iterable[Path]) -> list[str]:

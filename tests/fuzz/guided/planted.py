@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tests.fuzz.fuzzer import KEPT, ROOT
+from tests.fuzz import corpus
+from tests.fuzz.fuzzer import ROOT
 from tests.fuzz.guided.replaced import replaced
 
 
@@ -187,7 +188,7 @@ def found_after(name: str, seconds: float, *, kept: bool) -> float | None:
     target = FAULTS[name].target
     with tempfile.TemporaryDirectory() as empty:
         options = [f"-max_total_time={seconds:.0f}", f"-artifact_prefix={empty}/", "-verbosity=0", empty]
-        options += [str(ROOT / KEPT / target)] if kept else []
+        options += [str(corpus.unpack(target))] if kept else []
         began = time.monotonic()
         command = [sys.executable, "-m", "tests.fuzz.guided.program", target, f"--planted={name}", *options]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)

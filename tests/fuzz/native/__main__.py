@@ -4,13 +4,13 @@ Without targets all of them share the time. Status 1: something was found; what 
 """
 
 import argparse
-import random
 import sys
 from pathlib import Path
 
+from tests.fuzz import ledger
 from tests.fuzz.native import coverage
-from tests.fuzz.native.builds import CHECKED, FAST, TARGETS
-from tests.fuzz.native.runner import again, fuzz, merge
+from tests.fuzz.native.builds import CHECKED, FAST, TARGETS, Build
+from tests.fuzz.native.runner import Done, again, fuzz, merge, pick
 
 
 def main(arguments: list[str]) -> int:
@@ -18,6 +18,10 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.native", description=__doc__)
     parser.add_argument(
         "--seconds", type=float, default=120.0, help="of CPU, for a job, all targets together (default: 120)"
+    )
+    parser.add_argument("--record", action="store_true", help="add what is run to tests/fuzz/ledger.json")
+    parser.add_argument(
+        "--until", type=float, metavar="N", help="run and record each until it has N executions, SECONDS at a time"
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time (default: 1)")
     parser.add_argument("--fast", action="store_true", help="with assertions, and without ASan and UBSan")
@@ -46,11 +50,31 @@ def main(arguments: list[str]) -> int:
             count, size = merge(build, name)
             print(f"{name}: {count} inputs, {size} bytes", flush=True)
             continue
-        share = given.seconds / len(names)
-        done = fuzz(build, name, seconds=share, jobs=given.jobs, first=random.SystemRandom().randrange(16))
-        print(done, flush=True)
+        if given.until is not None:
+            failed = not run_until(build, name, int(given.until), seconds=given.seconds, jobs=given.jobs) or failed
+            continue
+        done = some(build, name, seconds=given.seconds / len(names), jobs=given.jobs, record=given.record)
         failed = failed or done.failure is not None
     return int(failed)
+
+
+def some(build: Build, name: str, *, seconds: float, jobs: int, record: bool, most: int = -1) -> Done:
+    """One run of a target, with any of the ciphers."""
+    done = fuzz(build, name, seconds=seconds, jobs=jobs, backends=[pick(name) for _ in range(jobs)], most=most)
+    print(done, flush=True)
+    if record:
+        found = done.failure is not None
+        ledger.add(name, build.kind, executions=done.executions, cpu_seconds=done.cpu_seconds, found=found)
+    return done
+
+
+def run_until(build: Build, name: str, executions: int, *, seconds: float, jobs: int) -> bool:
+    """Whether the target has them by the ledger. What is found ends it."""
+    while (left := executions - ledger.executions(name)) > 0:
+        done = some(build, name, seconds=seconds, jobs=jobs, record=True, most=-(-left // jobs))
+        if done.failure is not None:
+            return False
+    return True
 
 
 def run_again(parser: argparse.ArgumentParser, file: Path, targets: list[str], *, fast: bool) -> int:

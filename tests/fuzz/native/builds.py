@@ -27,6 +27,10 @@ WITHOUT_CIPHER = "def address(str _aead"
 TARGETS = sorted(source.stem for source in HERE.glob("*.pyx") if MARK in source.read_text())
 """A target is a .pyx with `address(aead)`: that of an `int one(const uint8_t *data, size_t len) noexcept nogil`."""
 
+CHEAP = "cheap"
+"""Where a cipher's name stands: one of the target's own, with inputs that do little (ciphers.pyx)."""
+WITH_CHEAP = {name for name in TARGETS if "ciphers cimport choose" in (HERE / f"{name}.pyx").read_text()}
+
 ONE_CIPHER = {name for name in TARGETS if WITHOUT_CIPHER in (HERE / f"{name}.pyx").read_text()}
 """Those that don't use the cipher that they are given."""
 
@@ -42,6 +46,7 @@ class Build:
     environment: dict[str, str]
     runtimes: tuple[str, ...] = ()  # of the compiler's
     guided: bool = True
+    kind: str = "fast"  # what the ledger calls it (tests/fuzz/ledger.py)
     patched: dict[str, str] = field(default_factory=dict)  # what files of the copy are instead: text by path
 
     @property
@@ -103,6 +108,7 @@ CHECKED = Build(
     "guided-address-undefined",
     _clang("address,undefined,fuzzer-no-link", "clang -shared -shared-libasan"),
     ("libclang_rt.asan-x86_64.so",),
+    kind="checked",
 )
 FAST = Build("guided", _clang("fuzzer-no-link"))
 """Assertions and the targets' own checks alone: a multiple of the executions."""

@@ -39,6 +39,7 @@ cdef struct Session:
 
 cdef struct World:
     Dataplane *dp
+    bint cheap                  # the cipher (ciphers.pyx)
     AeadContexts helper
     Peer *peers[PEERS]          # NULL: it is gone
     bint new[PEERS]             # it is not the one that was made at first

@@ -68,7 +68,7 @@ cdef void arrive_at_socket(Harness *b, int fd, mmsghdr *message) noexcept nogil:
     elif what < 58:
         len = handshakes(b, data, &source, &stride)
     else:
-        len = chance_short_len(c, MTU) if what < 60 or b.heavy else chance_below(c, 160)
+        len = chance_short_len(c, MTU) if what < 60 and not b.world.cheap or b.heavy else chance_below(c, 160)
         memset(data, <int>what, len)
         chance_bytes(c, data, min(len, <uint32_t>160))
         if len and what & 1:

@@ -8,7 +8,6 @@ from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.string cimport memcmp, memcpy, memmove
 
 from pywg.dataplane.crypto.blake2s cimport blake2s_mac
-from pywg.dataplane.crypto.evp cimport evp_open
 from pywg.dataplane.receive.open cimport DATAGRAMS_MAX
 from pywg.dataplane.state.counters cimport Counters, count as due
 from pywg.dataplane.state.replay cimport REPLAY_WINDOW
@@ -18,6 +17,7 @@ from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
 from pywg.dataplane.wire.wireguard cimport COOKIE_REPLY_LEN, INITIATION_LEN, MAC_LEN, RESPONSE_LEN, TAG_LEN
 from pywg.dataplane.wire.wireguard cimport TRANSPORT_MIN_LEN, WG_HEADER_LEN, TransportHeader
 
+from tests.fuzz.native.ciphers cimport session_open
 from tests.fuzz.native.common cimport FIRST_INDEX, PEERS, Session, need, need_equal
 from tests.fuzz.native.harness cimport Superframe, decapsulated, get16, kernel, packet_is, same_flow, superframe_piece
 from tests.fuzz.native.harness cimport superframe_read
@@ -103,7 +103,7 @@ cdef void judge_transport(Harness *b, const uint8_t *datagram, uint32_t len, uin
             return
         b.added += 1
     memcpy(b.scratch, datagram + WG_HEADER_LEN, text_len + TAG_LEN)
-    if (not evp_open(session.open, header.counter, b.scratch, text_len)
+    if (not session_open(session, b.world.cheap, header.counter, b.scratch, text_len)
             or not is_new(b, index, header.counter, session.greatest, ~<uint64_t>0)):
         due(&b.expected.rx_replayed)
         return

@@ -11,7 +11,6 @@ from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, malloc
 
 from pywg.dataplane.crypto.aead cimport AeadBackend
-from pywg.dataplane.crypto.aead_select cimport aead_choose
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
 from pywg.dataplane.reorder.reorder cimport reorder_is_empty
 from pywg.dataplane.send.seal cimport BATCH_BYTES, MAX_RUNS
@@ -21,6 +20,7 @@ from pywg.dataplane.state.staged cimport staged_drop_all
 from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.wire.run cimport RUN_MAX_DATAGRAMS
 
+from tests.fuzz.native.ciphers cimport choose, is_cheap
 from tests.fuzz.native.common cimport LAYOUTS, PEERS, end_peer, end_session, idle_helper, layout_slots, make_peer, need
 from tests.fuzz.native.common cimport need_equal, settle, world_make, world_ready, world_restore
 from tests.fuzz.native.harness cimport KERNEL_TUN, KERNEL_UDP4, KERNEL_UDP6, TRAFFIC_TCP, TRAFFIC_UDP, Chance
@@ -169,6 +169,7 @@ cdef void control(Harness *b, uint32_t what, uint32_t i) noexcept nogil:
 cdef void make(Harness *b, const AeadBackend *aead) noexcept nogil:
     cdef uint32_t i
     world_make(&b.world, aead)
+    b.world.cheap = is_cheap(aead)
     for i in range(<uint32_t>PEERS):
         set_endpoint(b, b.world.peers[i], 1 + i)
     world_ready(&b.world)
@@ -202,7 +203,7 @@ cdef void begin(Harness *b, const uint8_t *data, size_t len) noexcept nogil:
     b.until_confirmed = 0
     b.burst_peer = 0
     b.frames = b.datagrams = 0
-    b.heavy = layout >= 42
+    b.heavy = layout >= 42 and not b.world.cheap
     b.bytes_left = MANY_BYTES if b.heavy else FEW_BYTES
     b.frames_max = MANY_FRAMES if b.heavy else FEW_FRAMES
     b.plan.count = b.plan.at = 0
@@ -260,5 +261,5 @@ cdef int one(const uint8_t *data, size_t len) noexcept nogil:
 def address(aead: str) -> int:
     """Of `one`, with that backend."""
     global backend
-    backend = aead_choose(aead)
+    backend = choose(aead)
     return <unsigned long long><void *>&one

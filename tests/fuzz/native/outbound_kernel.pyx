@@ -5,7 +5,6 @@ from libc.errno cimport EAGAIN, EBADFD, EINTR, EINVAL, EIO, EMSGSIZE, ENETUNREAC
 from libc.stdint cimport uint16_t, uint32_t, uint8_t
 from libc.string cimport memcmp, memcpy, memset
 
-from pywg.dataplane.crypto.evp cimport evp_open
 from pywg.dataplane.send.seal cimport READ_MAX
 from pywg.dataplane.sys.linux cimport AF_INET, AF_INET6, CMSG_DATA, CMSG_FIRSTHDR, CMSG_NXTHDR, SOL_UDP, UDP_SEGMENT
 from pywg.dataplane.sys.linux cimport cmsghdr, iovec, mmsghdr, msghdr
@@ -13,6 +12,7 @@ from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
 from pywg.dataplane.wire.virtio cimport VnetHdr
 from pywg.dataplane.wire.wireguard cimport TAG_LEN, WG_HEADER_LEN, TransportHeader
 
+from tests.fuzz.native.ciphers cimport session_open
 from tests.fuzz.native.common cimport FIRST_INDEX, Session, need
 from tests.fuzz.native.harness cimport KERNEL_UDP4, chance_below, get16, is_in_place, marked_len, sum16
 from tests.fuzz.native.outbound_frames cimport marked_frame, planned_frame, wild_frame
@@ -168,7 +168,7 @@ cdef void open_datagram(Harness *b, uint8_t *datagram, uint32_t len) noexcept no
     need(header.counter < REJECT_AFTER_MESSAGES, b"a counter past the limit")
     session.next_counter = header.counter + 1
     text_len = len - WG_HEADER_LEN - TAG_LEN
-    need(evp_open(session.open, header.counter, text, text_len), b"not authentic")
+    need(session_open(session, b.world.cheap, header.counter, text, text_len), b"not authentic")
     if session.peer == 0 or text_len == 0:
         return
     inner_len = marked_len(text, text_len, 0, True, &number)

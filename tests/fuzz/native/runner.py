@@ -10,18 +10,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pywg._fastpath import available_aeads
-from tests.fuzz.fuzzer import FOUND, KEPT, LEARNT, ROOT, Fuzzer, libfuzzer
-from tests.fuzz.native.builds import CHECKED, ONE_CIPHER, TARGETS, Build
+from tests.fuzz import corpus
+from tests.fuzz.fuzzer import FOUND, LEARNT, ROOT, Fuzzer, libfuzzer
+from tests.fuzz.native.builds import CHEAP, CHECKED, ONE_CIPHER, TARGETS, WITH_CHEAP, Build
 
-CORPUS = ROOT / KEPT
 MEMORY_MB = 2048
 MAX_LEN = 192  # of an input: what an input does takes time
 KEPT_LEN = MAX_LEN  # of one that is kept
-FLAGS = (f"-max_len={MAX_LEN}", "-len_control=0", "-entropic_scale_per_exec_time=1")
+SHORT_LEN = 64  # of an input with the cheap cipher, where a shorter one is worth more than one that does much
+FLAGS = ("-len_control=0", "-entropic_scale_per_exec_time=1")
 HANG_SECONDS = 120  # for one input, on a machine that is busy with something else
 STATUS = {70: "a hang", 71: "too much memory", 77: "a finding"}
 SHOWN = 6000
@@ -45,53 +47,86 @@ class Done:
 
 
 def aeads(target: str) -> list[str]:
-    """The ciphers that make a difference to the target."""
-    return sorted(available_aeads())[: 1 if target in ONE_CIPHER else None]
+    """The ciphers that make a difference to the target; the cheap one is the last."""
+    real = sorted(available_aeads())[: 1 if target in ONE_CIPHER else None]
+    return [*real, CHEAP] if target in WITH_CHEAP else real
+
+
+def pick(target: str) -> str:
+    """A cipher for one run: mostly the cheap one, with which a second has ten times as many inputs."""
+    chance = random.SystemRandom()
+    if target in WITH_CHEAP and chance.randrange(4):
+        return CHEAP
+    return chance.choice([backend for backend in aeads(target) if backend != CHEAP])
 
 
 def fuzzers() -> list[Fuzzer]:
-    """One for each target, with any of the ciphers; none where there is no clang."""
-    return [fuzzer(name) for name in TARGETS] if shutil.which("clang") else []
+    """Those of all targets; none where there is no clang."""
+    return [one for name in TARGETS for one in fuzzers_of(name)] if shutil.which("clang") else []
 
 
-def fuzzer(target: str) -> Fuzzer:
-    """The fuzzer of one target, under ASan and UBSan."""
-    backend = random.SystemRandom().choice(aeads(target))
+def fuzzers_of(target: str) -> list[Fuzzer]:
+    """With any of the ciphers, and with the cheap one; together they have the time of one."""
+    real = random.SystemRandom().choice([backend for backend in aeads(target) if backend != CHEAP])
+    if target not in WITH_CHEAP:
+        return [fuzzer(target, target, real, 0.5 if target in ONE_CIPHER else 1.0)]
+    return [fuzzer(target, target, real, 0.5), fuzzer(f"{target}-{CHEAP}", target, CHEAP, 0.5)]
+
+
+def fuzzer(name: str, target: str, backend: str, share: float) -> Fuzzer:
+    """The fuzzer of one target with one cipher, under ASan and UBSan."""
     command = (sys.executable, "-m", "tests.fuzz.native")
     return libfuzzer(
-        target,
+        name,
         CHECKED.command(*_inside(CHECKED, target, backend, 0)),
-        options=FLAGS,
+        target=target,
+        options=_flags(backend),
         prepare=(*command, "--build"),
         again=("python", "-m", "tests.fuzz.native", "--again"),
         memory_mb=MEMORY_MB,
-        share=0.5 if target in ONE_CIPHER else 1.0,  # a stage by itself, at tens of thousands of inputs a second
+        build=CHECKED.kind,
+        share=share,
     )
 
 
 def inputs(target: str) -> list[Path]:
-    """The kept ones."""
-    return sorted((CORPUS / target).glob("*"))
+    """The kept ones, as files."""
+    return sorted(corpus.unpack(target).iterdir())
 
 
 def fuzz(
-    build: Build, target: str, *, seconds: float, jobs: int = 1, first: int = 0, apart: Path | None = None
+    build: Build,
+    target: str,
+    *,
+    seconds: float,
+    jobs: int = 1,
+    backends: Sequence[str] = (),
+    most: int = -1,
+    apart: Path | None = None,
 ) -> Done:
-    """Looks for inputs that end a process, for so many CPU seconds of each job.
+    """Looks for inputs that end a process, for so many CPU seconds of each job, or `most` executions of each.
 
-    The jobs take the AEAD backends in turn, beginning with `first`. `apart`: what is found comes there, and the kept
+    The jobs take these ciphers in turn, or all in turn. `apart`: what is found comes there, and the kept
     corpus alone is what it begins with.
     """
     with tempfile.TemporaryDirectory() as name:
         own = Path(name) if apart else ROOT / LEARNT / target
         found = apart or ROOT / FOUND / target
-        for directory in (own, found, CORPUS / target):
+        kept = corpus.unpack(target)
+        for directory in (own, found):
             directory.mkdir(parents=True, exist_ok=True)
-        flags = (*FLAGS, f"-timeout={HANG_SECONDS}", "-print_final_stats=1", f"-artifact_prefix={found}/")
+        flags = (
+            f"-timeout={HANG_SECONDS}",
+            f"-runs={most}",
+            "-print_final_stats=1",
+            f"-artifact_prefix={found}/",
+        )
         running = []
         for job in range(jobs):
-            backend = aeads(target)[(first + job) % len(aeads(target))]
-            command = build.command(*_inside(build, target, backend, seconds), *flags, str(own), str(CORPUS / target))
+            turns = backends or aeads(target)
+            backend = turns[job % len(turns)]
+            inside = _inside(build, target, backend, seconds)
+            command = build.command(*inside, *_flags(backend), *flags, str(own), str(kept))
             running.append(_start(command, build))
         ended = [_end(process) for process in running]
     failures = [said for status, said, _ in ended if status != 0]
@@ -119,8 +154,6 @@ def again(build: Build, target: str, files: list[Path]) -> str | None:
 
 def merge(build: Build, target: str) -> tuple[int, int]:
     """Keeps the fewest inputs that reach what all of them do. How many there are then, and their bytes."""
-    kept = CORPUS / target
-    kept.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         merged = Path(name, "merged")
         short = Path(name, "short")
@@ -133,11 +166,11 @@ def merge(build: Build, target: str) -> tuple[int, int]:
         flags = ("-set_cover_merge=1", "-use_counters=0", f"-max_len={KEPT_LEN}", f"-timeout={HANG_SECONDS}")
         status, said, _ = _end(_start([*command, *flags, str(merged), str(short)], build))
         assert status == 0, said[-SHOWN:]
-        for old in inputs(target):
-            old.unlink()
-        for one in merged.iterdir():
-            shutil.copy2(one, kept)
-    return len(inputs(target)), sum(one.stat().st_size for one in inputs(target))
+        return corpus.pack(target, merged.iterdir())
+
+
+def _flags(backend: str) -> tuple[str, ...]:
+    return (*FLAGS, f"-max_len={SHORT_LEN if backend == CHEAP else MAX_LEN}")
 
 
 def _inside(build: Build, target: str, backend: str, seconds: float) -> tuple[str, ...]:
