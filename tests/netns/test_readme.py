@@ -1,4 +1,4 @@
-"""README's link between two sites, typed as it is written there: by hand, and with wg-quick."""
+"""README's link between two sites, typed as it is written there: with a file, by hand, and with wg-quick."""
 
 import contextlib
 import os
@@ -19,7 +19,8 @@ from tests.requirements import require_tool
 
 # A site's own directories, so that both interfaces can have the same name.
 OWN = (
-    "mkdir -p /run/wireguard && mount -t tmpfs none /run/wireguard && mount -t tmpfs none /etc/wireguard && echo ready"
+    "mkdir -p -m 755 /run/wireguard && mkdir -p -m 700 /run/pywg && mount -t tmpfs none /run/wireguard && "
+    "mount -t tmpfs none /run/pywg && mount -t tmpfs none /etc/wireguard && echo ready"
 )
 OUTER = {"A": "198.51.100.1", "B": "203.0.113.1"}
 INNER = {"A": "10.99.0.1", "B": "10.99.0.2"}
@@ -123,7 +124,7 @@ def ends(site: Site) -> None:
 
 def test_the_commands(sites: dict[str, Site]) -> None:
     keys = make_keys(sites)
-    for site, commands in zip(sites.values(), blocks()[1:3], strict=True):
+    for site, commands in zip(sites.values(), blocks()[3:5], strict=True):
         site.type(with_keys(commands, keys))
     carries(sites)
     for site in sites.values():
@@ -131,10 +132,12 @@ def test_the_commands(sites: dict[str, Site]) -> None:
         ends(site)
 
 
-def test_the_file(sites: dict[str, Site]) -> None:
+@pytest.mark.parametrize(("up", "down"), [(2, "pywg down wg0"), (5, "wg-quick down wg0")])
+def test_the_file(sites: dict[str, Site], up: int, down: str) -> None:
     require_tool("wg-quick")
     keys = make_keys(sites)
-    file, command = blocks()[3:5]
+    file, command = blocks()[1], blocks()[up]
+    assert down.split(maxsplit=1)[0] in command
     at_b = file
     for one, other in (("KEY_OF_B", "KEY_OF_A"), (OUTER["B"], OUTER["A"]), (f"{INNER['A']}/24", f"{INNER['B']}/24")):
         assert one in at_b
@@ -148,7 +151,7 @@ def test_the_file(sites: dict[str, Site]) -> None:
         site.type(command)
     carries(sites)
     for site in sites.values():
-        site.type("wg-quick down wg0")
+        site.type(down)
         ends(site)
 
 
