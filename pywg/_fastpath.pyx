@@ -45,11 +45,12 @@ from pywg.dataplane.crypto.aead_select import choose as choose_aead
 from pywg.dataplane.crypto.cookie_mac import cookie_key, mac1_key
 from pywg.dataplane.selfbench import bench_open, bench_seal
 from pywg.dataplane.sys.reserve import reserve_fill, reserve_low, reserve_spend
-from pywg.dataplane.sys.seccomp import refused_calls, refused_rearm, refused_watch
+from pywg.dataplane.sys.seccomp import refused_by_kind, refused_calls, refused_rearm, refused_watch
 
 __all__ = [
     "ACTIVITY", "CONFIRMED", "HANDSHAKE_WANTED", "REKEY_WANTED", "ROUTING_LOOP", "TUN_GONE", "UNDER_LOAD", "Plane",
-    "available_aeads", "bench_open", "bench_seal", "choose_aead", "now", "refused_calls", "refused_rearm",
+    "available_aeads", "bench_open", "bench_seal", "choose_aead", "now", "refused_by_kind", "refused_calls",
+    "refused_rearm",
     "refused_watch", "reserve_fill", "reserve_low", "reserve_spend",
 ]
 

@@ -19,17 +19,19 @@ from tests.requirements import require_root, require_tool
 
 from .machine import Machine, machine
 from .without_net_admin import NEEDS_NET_ADMIN
+from .without_sandbox import NEEDS_SANDBOX, SANDBOXED
 
 TOOLS = ("ip", "wg", "ping", "ethtool", "setpriv", "unshare")
 OpenLab = Callable[..., Lab]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    without = os.environ.get("PYWG_DROP_NET_ADMIN") == "1"
+    needs = NEEDS_NET_ADMIN if os.environ.get("PYWG_DROP_NET_ADMIN") == "1" else {}
+    needs = needs | ({} if SANDBOXED else NEEDS_SANDBOX)
     for item in items:
         if "tests/netns" in item.path.as_posix():
             item.add_marker(pytest.mark.netns)
-            if without and (why := NEEDS_NET_ADMIN.get(getattr(item, "originalname", ""))):
+            if why := needs.get(getattr(item, "originalname", "")):
                 item.add_marker(pytest.mark.xfail(reason=why, strict=True))
 
 

@@ -21,19 +21,21 @@ from . import dropin
 from .conftest import OpenLab
 from .inner_udp import Wire, payload
 from .without_net_admin import NEEDS_NET_ADMIN
+from .without_sandbox import NEEDS_SANDBOX
 
 pytestmark = pytest.mark.dropin("21")
 
 COMBINATIONS = {
-    "user": {"PYWG_USER": "nobody"},
-    "user-without-net-admin": {"PYWG_USER": "nobody", "PYWG_DROP_NET_ADMIN": "1"},
+    "user": {"PYWG_SANDBOX": "1", "PYWG_USER": "nobody", "PYWG_DROP_NET_ADMIN": "0"},
+    "user-without-net-admin": {"PYWG_SANDBOX": "1", "PYWG_USER": "nobody", "PYWG_DROP_NET_ADMIN": "1"},
 }
+"""Whatever the environment of pytest has."""
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS)
 def test_a_tunnels_life(combination: str, open_lab: OpenLab) -> None:
     end = Implementation("pywg", find("pywg").command, COMBINATIONS[combination])
-    with_net_admin = "PYWG_DROP_NET_ADMIN" not in COMBINATIONS[combination]
+    with_net_admin = COMBINATIONS[combination]["PYWG_DROP_NET_ADMIN"] == "0"
     lab = open_lab(end, end, psk=True)
     lab.establish()
     near, far = lab.near, lab.far
@@ -67,7 +69,7 @@ def test_a_tunnels_life(combination: str, open_lab: OpenLab) -> None:
     assert not far.uapi_socket.exists()
 
 
-def test_no_test_of_the_list_is_gone() -> None:
+def test_no_test_of_the_lists_is_gone() -> None:
     modules = [import_module(f"tests.netns.{one.name}") for one in pkgutil.iter_modules(tests.netns.__path__)]
     there = {name for module in modules for name, _ in inspect.getmembers(module, inspect.isfunction)}
-    assert set(NEEDS_NET_ADMIN) <= there
+    assert NEEDS_NET_ADMIN.keys() | NEEDS_SANDBOX.keys() <= there

@@ -6,7 +6,7 @@ to an eventfd that wakes the event loop, and comes back by rt_sigreturn(2): ever
 ends the process where a refused call meets a blocked SIGSYS. So no thread blocks it; libc does for moments, in which it
 makes only calls that are on every list.
 """
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport add64, load64, load64_acquire, load_int, store8, store_int
 from pywg.dataplane.sys.eventfd cimport eventfd_take
@@ -31,6 +31,9 @@ cdef extern from * nogil:
 
     /* All of it atomic. `last`: the kind of the thread in the upper half, the number of the call in the lower. */
     static struct { uint64_t count, last; int fd; uint8_t told; } pywg_refused = {0, 0, -1, 0};
+    /* Of each kind of thread, and at last of all others: how many calls, the number of the last. */
+    enum { PYWG_KINDS = 5 };
+    static struct { uint64_t count; uint32_t last; } pywg_refused_by[PYWG_KINDS];
 
     static void pywg_wake(int fd)
     {
@@ -60,11 +63,22 @@ cdef extern from * nogil:
     #elif defined(__aarch64__)
         registers->regs[0] = (uint64_t)-EPERM;
     #endif
+        unsigned kind = (uint16_t)info->si_errno;
+        kind = kind < PYWG_KINDS ? kind : PYWG_KINDS - 1;
+        __atomic_store_n(&pywg_refused_by[kind].last, (uint32_t)info->si_syscall, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&pywg_refused_by[kind].count, 1, __ATOMIC_RELEASE);
         __atomic_store_n(&pywg_refused.last, (uint64_t)(uint16_t)info->si_errno << 32 | (uint32_t)info->si_syscall,
                          __ATOMIC_RELAXED);
         __atomic_fetch_add(&pywg_refused.count, 1, __ATOMIC_RELEASE);
         if (!__atomic_exchange_n(&pywg_refused.told, 1, __ATOMIC_ACQ_REL))
             pywg_wake(__atomic_load_n(&pywg_refused.fd, __ATOMIC_ACQUIRE));
+    }
+
+    static uint64_t pywg_refused_of(unsigned kind, uint32_t *last)
+    {
+        uint64_t count = __atomic_load_n(&pywg_refused_by[kind].count, __ATOMIC_ACQUIRE);
+        *last = __atomic_load_n(&pywg_refused_by[kind].last, __ATOMIC_RELAXED);
+        return count;
     }
 
     static int pywg_handle_refusals(void)
@@ -81,6 +95,14 @@ cdef extern from * nogil:
     #else
         return ENOSYS;
     #endif
+    }
+
+    /* linux/capability.h: sockets that have what it takes are given to the threads, which need none for their use. */
+    static void pywg_no_capabilities(void)
+    {
+        struct { uint32_t version; int pid; } header = {0x20080522, 0};     /* the calling thread */
+        uint32_t sets[6] = {0};
+        (void)syscall(SYS_capset, &header, sets);
     }
 
     static int pywg_seccomp(const void *program, size_t len)
@@ -102,13 +124,22 @@ cdef extern from * nogil:
     uint64_t *refused_last "(&pywg_refused.last)"
     int *refused_fd "(&pywg_refused.fd)"
     uint8_t *refused_told "(&pywg_refused.told)"
+    uint64_t refused_of "pywg_refused_of"(unsigned kind, uint32_t *last)
+    int KINDS "PYWG_KINDS"
     int handle_refusals "pywg_handle_refusals"()
+    void no_capabilities "pywg_no_capabilities"()
     int seccomp "pywg_seccomp"(const void *program, size_t len)
 
 
 cdef void filter_enter(Filter *filter) noexcept nogil:
-    """Puts the calling thread, which must have no_new_privs, under the filter, for good; notes whether that is so."""
-    if filter.program != NULL and seccomp(filter.program, filter.program_len) == 0:
+    """Puts the calling thread, which must have no_new_privs, under the filter, for good; notes whether that is so.
+
+    With the filter go the thread's capabilities. An open netlink socket would lend it the event loop's.
+    """
+    if filter.program == NULL:
+        return
+    no_capabilities()
+    if seccomp(filter.program, filter.program_len) == 0:
         add64(&filter.entered, 1)
 
 
@@ -133,6 +164,18 @@ def refused_calls() -> tuple[int, int, int]:
     cdef uint64_t count = load64_acquire(refused_count)
     cdef uint64_t last = load64(refused_last)
     return count, <int>(last & 0xFFFFFFFF), <int>(last >> 32)
+
+
+def refused_by_kind() -> list[tuple[int, int]]:
+    """For each kind of thread, by its value and then for any other: how many calls were refused, the last's number."""
+    cdef uint32_t last
+    cdef unsigned kind
+    cdef uint64_t count
+    found = []
+    for kind in range(KINDS):
+        count = refused_of(kind, &last)
+        found.append((count, last))
+    return found
 
 
 def refused_rearm() -> None:

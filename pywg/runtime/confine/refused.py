@@ -6,7 +6,7 @@ Landlock refuses can't be counted: the kernel tells the caller alone, and from L
 
 import errno
 
-from pywg._fastpath import refused_calls, refused_rearm, refused_watch
+from pywg._fastpath import refused_by_kind, refused_calls, refused_rearm, refused_watch
 from pywg.runtime.base.clock import TimerHandle, cancel
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.reader import Loop, Reader
@@ -31,9 +31,14 @@ def count() -> bool:
 
 
 def stats() -> dict[str, int]:
-    """`sandbox_refused`: how many calls were refused; `sandbox_refused_last`: the number of the last one."""
+    """`sandbox_refused`: how many calls were refused; `sandbox_refused_last`: the number of the last one. The same of
+    each kind of thread."""
     refused, number, _ = refused_calls()
-    return {"sandbox_refused": refused, "sandbox_refused_last": number if refused else NONE}
+    found = {"sandbox_refused": refused, "sandbox_refused_last": number if refused else NONE}
+    for kind, (count, last) in zip(seccomp.Thread, refused_by_kind(), strict=False):
+        name = f"sandbox_refused_{kind.name.lower()}"
+        found |= {name: count, f"{name}_last": last if count else NONE}
+    return found
 
 
 class RefusedCalls:

@@ -132,6 +132,8 @@ def test_from_inside_each_kind_of_thread() -> None:
                 counted += len(refused)
                 assert _stat(name, "sandbox_refused") == counted
                 assert _stat(name, "sandbox_refused_last") == X32[-1]
+                assert _stat(name, f"sandbox_refused_{on.name.lower()}") == len(refused)
+                assert _stat(name, f"sandbox_refused_{on.name.lower()}_last") == X32[-1]
             for on, tid in reversed(threads.items()):
                 refused_end, end = sorted(ENDS, key=lambda one: one in _table(on)[0])
                 with inside(tid) as thread:

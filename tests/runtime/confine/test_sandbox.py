@@ -252,6 +252,8 @@ landlock.syscall = bpf.syscall = refuse
         "sandbox_seccomp_threads": 0,
         "sandbox_refused": 0,
         "sandbox_refused_last": -1,
+        **{f"sandbox_refused_{kind}": 0 for kind in ("loop", "sender", "receiver", "helper")},
+        **{f"sandbox_refused_{kind}_last": -1 for kind in ("loop", "sender", "receiver", "helper")},
     }
 
 

@@ -3,6 +3,7 @@ the sandbox is off. dropin: 21."""
 
 import os
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -21,6 +22,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.dropin("21")]
 
 # x86-64
 OPEN, STAT, SOCKETPAIR, SETSOCKOPT, FCNTL, KILL, UNLINK, TGKILL = 2, 4, 53, 54, 72, 62, 87, 234
+SENDTO, NLM_F_REQUEST, RTM_NEWADDR = 44, 1, 20
 AWAY = 1024
 IPT_SO_SET_REPLACE = IP6T_SO_SET_REPLACE = 64
 SO_ATTACH_FILTER = 26
@@ -119,6 +121,36 @@ def test_from_inside_a_thread_of_the_data_plane(
             assert len(found) == 6
             until(lambda: _is_stopped(other))
             assert not victim.exists()
+
+    run_inside(test)
+
+
+def _netlink_descriptor(pid: int) -> int:
+    """Of the event loop, to the route family."""
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/netlink").read_text().splitlines()[1:]]
+    inodes = {f"socket:[{row[9]}]" for row in rows if row[1] == "0"}
+    return next(int(fd.name) for fd in Path(f"/proc/{pid}/fd").iterdir() if os.readlink(fd) in inodes)
+
+
+@pytest.mark.parametrize("thread", ["pywg-rx", "pywg-tx", "the loop"])
+def test_the_loops_netlink_socket_lends_no_capability(thread: str) -> None:
+    """An address for lo, asked for over the descriptor that is open. The loop itself would get it."""
+    name = unique("pywgt")
+
+    def test() -> None:
+        with Foreground(name) as daemon:
+            until(lambda: answers(name) and b"sandbox_seccomp=1\n" in ask(name, b"stats=1\n\n"))
+            pid = daemon.process.pid
+            body = struct.pack("=BBBBi", socket.AF_INET, 32, 0, 0, 1) + struct.pack(
+                "=HH4s", 8, 2, bytes([192, 0, 2, 77])
+            )
+            message = struct.pack("=IHHII", 16 + len(body), RTM_NEWADDR, NLM_F_REQUEST, 77, 0) + body
+            with inside(pid if thread == "the loop" else thread_of(pid, thread)) as stopped:
+                sent = stopped.call(SENDTO, _netlink_descriptor(pid), stopped.put(message), len(message), 0, 0, 0)
+            assert sent == str(len(message))
+            assert ("192.0.2.77" in ip("address", "show", "lo")) == (thread == "the loop")
+            daemon.process.terminate()
+            assert daemon.exit_status() == 0
 
     run_inside(test)
 

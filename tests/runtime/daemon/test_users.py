@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,8 +114,9 @@ def test_every_thread_is_the_user_with_these_capabilities(
             assert thread["Gid"].split() == [str(gid)] * 4
             if uid:
                 assert thread["Groups"].split() == []
-            for kind in ("CapPrm", "CapEff", "CapBnd"):
-                assert int(thread[kind], 16) == capabilities
+            own = capabilities if thread["Pid"] == str(daemon.process.pid) else 0  # the data plane's need none
+            assert int(thread["CapPrm"], 16) == int(thread["CapEff"], 16) == own
+            assert int(thread["CapBnd"], 16) == capabilities
             assert int(thread["CapInh"], 16) == int(thread["CapAmb"], 16) == 0
             assert thread["NoNewPrivs"] == "1"
         shown = ask(name, b"stats=1\n\n").decode()
@@ -373,7 +375,15 @@ def test_the_configuration_sockets_owner(name: str, owner: str, mode: int, uid: 
         assert (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == (mode, uid, gid)
         assert connects(path, uid=OTHERS, gid=OTHERS) == ("done" if OTHERS in owner else "EACCES")
         assert connects(path, uid=4243, gid=4243) == "EACCES"
+        assert ask(name, KEYS) == b"errno=0\n\n"
+        shown = as_user("wg", "show", name, "dump", uid=OTHERS, gid=OTHERS)
+        if OTHERS in owner:
+            assert b64encode(b"\x18" * 30).decode() in shown.stdout, shown.stderr
+        else:
+            assert (shown.returncode, shown.stdout) == (1, "")
+            assert shown.stderr == "Unable to access interface: Permission denied\n"
 
+    require_tool("wg")
     running(name, test, **({"PYWG_SOCKET_OWNER": owner} if owner else {}))
 
 
@@ -393,6 +403,9 @@ def test_the_monitoring_socket_of_a_daemon(name: str) -> None:
         refused = as_user(sys.executable, "-m", "pywg", "stats", name, uid=4243, gid=4243)
         assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
         assert "--monitor-socket" in refused.stderr
+        wg = as_user("wg", "show", name, uid=OTHERS, gid=OTHERS)
+        assert (wg.returncode, wg.stdout) == (1, "")
+        assert wg.stderr == "Unable to access interface: Permission denied\n"
         level = as_user(sys.executable, "-m", "pywg", "log", name, "debug", uid=OTHERS, gid=OTHERS)
         assert level.returncode == 1
         with socket.socket(socket.AF_UNIX) as client:

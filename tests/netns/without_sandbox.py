@@ -1,0 +1,17 @@
+"""The tests that look for what only the sandbox does, and fail with PYWG_SANDBOX=0 in the environment of pytest.
+
+All others pass then too, by what was asked for by name (--user, --drop-net-admin) and without waiting for the sandbox.
+"""
+
+import os
+
+SANDBOXED = os.environ.get("PYWG_SANDBOX") != "0"
+"""Whether daemons without a variable of their own are in the sandbox."""
+
+NEEDS_SANDBOX = {
+    "test_every_thread_has_given_up_all_but_net_admin": "looks for the capabilities that are gone",
+    "test_no_io_uring_is_open": "the sandbox alone keeps libuv from one",
+    "test_helpers_are_in_the_sandbox_with_the_others": "looks for the filters",
+    "test_many_helpers_with_libcrypto_need_no_other_system_call": "looks for the filters",
+    "test_the_wheel_carries_a_tunnel": "looks for the sandbox",
+}
