@@ -16,12 +16,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from bench.tunnel.command import CommandError, run
 from bench.tunnel.implementations import build, version
 from bench.tunnel.lab import Lab
+from bench.tunnel.results import machine
 from bench.tunnel.site import LINK, LISTEN_PORT, Keys, Site
 
 from .watch import OUTAGE_MAX_S, Sample, Verdict, of_daemon, sample
@@ -31,7 +33,7 @@ REPORT = ROOT / "bench" / "results" / "soak.json"
 DAEMON = "pywg-short-lived"
 SAMPLE_EVERY_S = 5.0
 NOWHERE = "192.0.2.1:9"  # the endpoint of strangers: no route leads there, and the log says so
-EXPECTED = (NOWHERE, "has the other end another preshared key?", "handshake with", "works again")
+EXPECTED = (NOWHERE, "has the other end another preshared key?", "handshake with", "works again", "handshake trouble: ")
 """What the log may say: both ends don't get another preshared key in the same instant."""
 STRANGERS = 200  # peers that come and go, all together
 STREAM_MBIT_S = 150.0
@@ -208,6 +210,8 @@ def verdicts(
     yield Verdict("no byte was damaged", f"{damaged} of {total / 1e9:.1f} GB", damaged == 0 and total > 0)
     yield Verdict("no packet was overtaken", str(overtaken), overtaken == 0)
     yield Verdict(f"no outage over {OUTAGE_MAX_S:g} s", f"{outage:.2f} s", outage <= OUTAGE_MAX_S)
+    still = max(end["still_s"] for end in ends)
+    yield Verdict("the longest time between two blocks of a stream", f"{still:.2f} s", None)
     broken = int(sum(end["reconnected"] for end in ends))
     yield Verdict("no TCP connection broke", str(broken), broken == 0)
     yield Verdict("keys rotated", f"{handshakes} handshakes", handshakes >= run_s / 10)
@@ -216,6 +220,7 @@ def verdicts(
 def soak(minutes: float, seed: int, out: Path) -> bool:
     """Whether all held."""
     build(DAEMON)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
     with Lab(DAEMON, DAEMON, psk=True) as lab:
         lab.establish()
         flows = {plan.name: Flow(lab, plan) for plan in FLOWS}
@@ -243,6 +248,10 @@ def soak(minutes: float, seed: int, out: Path) -> bool:
         found = list(verdicts(lab, tallies, samples, handshakes, minutes * 60))
         report = {
             "daemon": version(build(DAEMON)),
+            "commit": run("git", "-C", str(ROOT), "describe", "--always", "--dirty").strip(),
+            "machine": machine(),
+            "began": started,
+            "strangers": STRANGERS,
             "minutes": minutes,
             "seed": seed,
             "unrest": unrest.done,

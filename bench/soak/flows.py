@@ -34,7 +34,11 @@ TIMEOUT_S = 60.0
 
 @dataclass
 class Tally:
-    """What an end of a flow has seen: `outage_s` is the longest time in which nothing that was sent was answered."""
+    """What an end of a flow has seen.
+
+    `outage_s` is the longest time in which nothing that was sent was answered, and `still_s` the longest between two
+    blocks of a stream. TCP may wait longer than the tunnel was away.
+    """
 
     sent: int = 0
     received: int = 0
@@ -43,6 +47,7 @@ class Tally:
     overtaken: int = 0
     reconnected: int = 0
     outage_s: float = 0.0
+    still_s: float = 0.0
 
 
 def digest(data: bytes) -> bytes:
@@ -70,6 +75,11 @@ class Outages:
 
     def sent(self, number: int, now: float) -> None:
         self.waiting.append((number, now))
+
+    def look(self, now: float) -> None:
+        """Counts the time that the oldest send waits already: an outage that has not ended is one."""
+        if self.waiting:
+            self.longest_s = max(self.longest_s, now - self.waiting[0][1])
 
     def answered(self, number: int, now: float) -> None:
         """An answer to `number`; earlier sends without one are lost, and begin no outage of their own."""
@@ -114,6 +124,8 @@ def probe_from(address: str, port: int) -> None:
         due = time.monotonic()
         while True:
             now = time.monotonic()
+            outages.look(now)
+            tally.outage_s = round(outages.longest_s, 3)
             teller.tell(now)
             if now >= due:
                 due = max(due + PROBE_EVERY_S, now)  # a process that slept does not catch up
@@ -145,7 +157,6 @@ def take_echoes(sock: socket.socket, tally: Tally, order: Order, outages: Outage
         tally.received_bytes += len(data)
         tally.overtaken += order.note(number)
         outages.answered(number, time.monotonic())
-        tally.outage_s = round(outages.longest_s, 3)
 
 
 def probe_to(port: int) -> None:
@@ -209,6 +220,7 @@ def stream_to(port: int) -> None:
             teller.tell(time.monotonic())
             connection, _ = listener.accept()
             connection.settimeout(TIMEOUT_S)
+            last = time.monotonic()
             with connection, contextlib.suppress(OSError), connection.makefile("rb", buffering=1 << 20) as received:
                 while len(header := received.read(HEADER_LEN)) == HEADER_LEN:
                     length = int.from_bytes(header[:4], "big")
@@ -217,7 +229,10 @@ def stream_to(port: int) -> None:
                     tally.received += 1
                     tally.received_bytes += length
                     tally.damaged += digest(block) != header[4:]
-                    teller.tell(time.monotonic())
+                    now = time.monotonic()
+                    tally.still_s = round(max(tally.still_s, now - last), 3)
+                    last = now
+                    teller.tell(now)
             tally.reconnected += 1
 
 

@@ -1,5 +1,6 @@
 """What hours of a daemon show: samples of its memory and descriptors, their slope, and verdicts."""
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,13 +34,18 @@ def sample(pid: int, began: float) -> Sample:
     return Sample(round(time.monotonic() - began, 1), private, descriptors, threads)
 
 
+def quarters(samples: Sequence[Sample]) -> list[Sequence[Sample]]:
+    """The samples in four parts, in order."""
+    edges = [len(samples) * part // 4 for part in range(5)]
+    return [samples[begin:end] for begin, end in itertools.pairwise(edges)]
+
+
 def settled(samples: Sequence[Sample]) -> Sequence[Sample]:
     return samples[int(len(samples) * WARM_UP) :]
 
 
-def slope_mib_h(samples: Sequence[Sample]) -> float:
-    """The least-squares line through the settled samples' memory, in MiB an hour; 0 of fewer than two."""
-    rest = settled(samples)
+def slope_mib_h(rest: Sequence[Sample]) -> float:
+    """The least-squares line through the samples' memory, in MiB an hour; 0 of fewer than two."""
     if len(rest) < 2:
         return 0.0
     middle_s = sum(one.at_s for one in rest) / len(rest)
@@ -63,17 +69,20 @@ class Verdict:
 
 def of_daemon(name: str, samples: Sequence[Sample]) -> list[Verdict]:
     """Memory that does not grow, descriptors and threads that stay."""
-    slope, rest = slope_mib_h(samples), settled(samples)
+    rest = settled(samples)
+    slope = slope_mib_h(rest)
+    first, last = (min(one.fds for one in part) for part in (rest[: len(rest) // 4 + 1], rest[-len(rest) // 4 - 1 :]))
     long_enough = bool(samples) and samples[-1].at_s >= SLOPE_NEEDS_S
     fds, threads = ({getattr(one, field) for one in rest} for field in ("fds", "threads"))
     return [
         Verdict(
             f"{name}: memory grows by at most {SLOPE_MAX} MiB an hour",
-            f"{slope:.2f} MiB/h, {samples[-1].private_bytes / MIB:.1f} MiB at the end",
+            f"{slope:.2f} MiB/h, {samples[-1].private_bytes / MIB:.1f} MiB at the end; by quarters of the run "
+            + ", ".join(f"{slope_mib_h(part):.2f}" for part in quarters(samples)),
             slope <= SLOPE_MAX if long_enough else None,
         ),
         Verdict(
-            f"{name}: as many descriptors at the end as after the start", _range(fds), rest[-1].fds <= min(fds) + 1
+            f"{name}: as many descriptors at the end as after the start, but for clients", _range(fds), last <= first
         ),
         Verdict(f"{name}: as many threads", _range(threads), len(threads) == 1),
     ]

@@ -7,11 +7,12 @@ import random
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from bench.soak import flows, watch
-from bench.soak.watch import MIB, Sample, of_daemon, slope_mib_h
+from bench.soak.watch import MIB, Sample, of_daemon, quarters, settled, slope_mib_h
 
 
 def test_an_undamaged_datagram_has_its_number() -> None:
@@ -39,6 +40,19 @@ def test_an_outage_is_as_long_as_its_oldest_send_waits() -> None:
     assert outages.longest_s == pytest.approx(3.1)  # of number 1, which left at 1
 
 
+def test_an_outage_that_has_not_ended_is_one() -> None:
+    outages = flows.Outages()
+    outages.sent(0, 10.0)
+    outages.look(10.5)
+    assert outages.longest_s == pytest.approx(0.5)
+    outages.sent(1, 11.0)
+    outages.look(12.5)
+    assert outages.longest_s == pytest.approx(2.5)
+    outages.answered(1, 13.0)
+    outages.look(20.0)
+    assert outages.longest_s == pytest.approx(3.0)
+
+
 def samples(rise_mib_h: float, *, hours: float = 1.0, fds: int = 26) -> list[Sample]:
     """Some of a daemon that begins with 20 MiB; what it takes while it warms up is not counted."""
     count = 100
@@ -50,15 +64,27 @@ def samples(rise_mib_h: float, *, hours: float = 1.0, fds: int = 26) -> list[Sam
 
 @pytest.mark.parametrize("rise", [0.0, 0.4, 3.0])
 def test_slope(rise: float) -> None:
-    assert slope_mib_h(samples(rise)) == pytest.approx(rise, abs=0.01)
+    assert slope_mib_h(settled(samples(rise))) == pytest.approx(rise, abs=0.01)
 
 
 def test_verdicts() -> None:
     assert [one.holds for one in of_daemon("near", samples(0.4))] == [True, True, True]
     assert [one.holds for one in of_daemon("near", samples(0.6))] == [False, True, True]
     assert [one.holds for one in of_daemon("near", samples(9.0, hours=0.1))] == [None, True, True]
-    leaking = [*samples(0.0), Sample(3700, 20 * MIB, 40, 4)]
-    assert [one.holds for one in of_daemon("near", leaking)] == [True, False, False]
+    another_thread = [*samples(0.0), Sample(3700, 20 * MIB, 26, 4)]
+    assert [one.holds for one in of_daemon("near", another_thread)] == [True, True, False]
+    leaking = [replace(one, fds=one.fds + number // 20) for number, one in enumerate(samples(0.0))]
+    assert [one.holds for one in of_daemon("near", leaking)] == [True, False, True]
+    clients = [replace(one, fds=one.fds + number % 3) for number, one in enumerate(samples(0.0))]
+    assert [one.holds for one in of_daemon("near", clients)] == [True, True, True]
+
+
+def test_the_slope_of_each_quarter_is_told() -> None:
+    """Of memory that grows while it warms up alone, as an allocator's does."""
+    warming = [replace(one, private_bytes=MIB * (20 + min(number, 25))) for number, one in enumerate(samples(0.0))]
+    assert [round(slope_mib_h(part), 1) for part in quarters(warming)][1:] == [0.0, 0.0, 0.0]
+    assert slope_mib_h(quarters(warming)[0]) > 10
+    assert "0.00, 0.00, 0.00" in of_daemon("near", warming)[0].found
 
 
 def test_a_sample_of_this_process() -> None:

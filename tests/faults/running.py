@@ -214,7 +214,9 @@ class Running:
         except (TimeoutError, OSError, AssertionError) as error:
             faults.append(f"does not recover: {error}" if self.near.alive() else "ends")
         told = self._log()
-        faults += [f"logs {word!r}" for word in ("internal error", "Traceback", "Assertion") if word in told]
+        faults += [
+            f"logs {word!r}" for word in ("internal error", "Traceback", "Assertion", "never needs") if word in told
+        ]
         after = self._counters() if self.near.alive() else {}
         tells = [name for name, value in sorted(after.items()) if value > before.get(name, 0) and _tells(name)]
         tells += sorted({_plain(line) for line in told.splitlines()}) + sorted(self._replies)

@@ -27,8 +27,12 @@ _ALWAYS_THERE = "/dev"
 
 def enter_folder(folder: str) -> None:
     """Makes `folder` the root directory. Raises OSError, and the root is as it was."""
-    os.chroot(folder)
-    os.chdir("/")
+    os.chdir(folder)  # first: after chroot(2) nothing may fail any more
+    try:
+        os.chroot(".")
+    except OSError:
+        os.chdir("/")
+        raise
 
 
 def enter_empty(writable: str | None, readable: Sequence[str]) -> bool:

@@ -76,6 +76,8 @@ class Sandbox:
         self._holds = dict.fromkeys(_STEPS, 0)
         self._io_uring_refused = 0
         self._counts = 0
+        self._refused: list[str] = []
+        """Lines for the log, when the daemon is ready: a start that fails says one thing, why."""
 
     def begin(self) -> None:
         """Forbids new privileges, and io_uring."""
@@ -146,9 +148,9 @@ class Sandbox:
         self._holds["landlock_threads"] = int(confined)
         self._holds["seccomp_threads"] = int(filtered)
         if self._holds["no_new_privs"] and not confined and landlock.abi():
-            self._log.error("sandbox: the data plane's threads are without Landlock, which was refused")
+            self._refused.append("the data plane's threads are without Landlock, which was refused")
         if self._io_uring_refused and not filtered:
-            self._log.error("sandbox: the data plane's threads are without filters of their own, which were refused")
+            self._refused.append("the data plane's threads are without filters of their own, which were refused")
 
     def close(self, socket_directory: str | None) -> None:
         if not self._enabled:
@@ -157,6 +159,8 @@ class Sandbox:
             self._holds["landlock"] = self._attempt("Landlock", lambda: landlock.restrict(socket_directory))
         if self._io_uring_refused:
             self._holds["seccomp"] = self._attempt("seccomp", self._restrict)
+        for line in self._refused:
+            self._log.error(f"sandbox: {line}")
         self._log.debug("sandbox: " + ", ".join(f"{name} {value}" for name, value in self._holds.items()))
 
     def watcher(self) -> Watcher:
@@ -176,8 +180,11 @@ class Sandbox:
         try:
             done = step()
         except OSError as error:
-            tell = self._log.info if error.errno in _ABSENT else self._log.error
-            tell(f"sandbox: without {name}: {error.strerror or error}{advice(error.errno or errno.EIO)}")
+            line = f"without {name}: {error.strerror or error}"
+            if error.errno in _ABSENT:
+                self._log.info(f"sandbox: {line}")
+            else:
+                self._refused.append(line + advice(error.errno or errno.EIO))
             return 0
         if done is None:
             return 1

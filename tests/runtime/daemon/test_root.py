@@ -124,7 +124,7 @@ def test_a_daemon_in_the_background_sees_sockets_and_the_folder_of_the_system_lo
         assert {"nosuid", "nodev", "noexec"} <= flags[DIRECTORY]
         assert os.path.samefile(f"/proc/{pid}/cwd", f"/proc/{pid}/root")
         assert os.path.samefile(f"/proc/{pid}/root{DIRECTORY}/{name}.sock", f"{DIRECTORY}/{name}.sock")
-        assert not os.path.exists(f"/proc/{pid}/root/etc")
+        assert not Path(f"/proc/{pid}/root", "etc").exists()
         holds_no_directory(pid)
         assert f" {DIRECTORY} " not in Path("/proc/self/mountinfo").read_text()
         ended(name)
