@@ -190,11 +190,13 @@ def stream_from(address: str, port: int, mbit_s: float) -> None:
     tally = Tally()
     teller, rng = Teller(tally), random.Random(port)
     while True:
+        connected = False
         try:
             with socket.create_connection((address, port), timeout=TIMEOUT_S) as connection:
+                connected = True
                 _send_blocks(connection, tally, teller, rng, mbit_s)
         except OSError:
-            tally.reconnected += 1
+            tally.reconnected += connected  # the other end may not listen yet
             time.sleep(0.5)
 
 

@@ -76,18 +76,16 @@ class Running:
         self._usual: dict[Doing, int] = {}
 
     def __enter__(self) -> Self:
-        self._lab.__enter__()
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._lab)
             self._join()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._lab.__exit__(kind, error, traceback)
+        self._stack.__exit__(kind, error, traceback)
 
     @property
     def near(self) -> Site:
@@ -185,7 +183,7 @@ class Running:
         """Lets the calls fail while all of `doing` is done again and again, and looks at what becomes of the daemon.
 
         `every`: one in so many of them fails. `fresh`: a daemon that has just started.
-        `more_s`: how much longer a persistent fault lasts when nothing is done any more.
+        `more_s`: how much longer a persistent fault lasts when nothing is done any more, unless the daemon spins.
         """
         if not self.near.alive():
             self._restart()
@@ -201,8 +199,11 @@ class Running:
             while (rule.failed < ENOUGH and time.monotonic() - began < WINDOW_S) or turns == 0:
                 self._turn(doing)
                 turns += 1
-            if rule.failed and every == 1:
-                time.sleep(more_s)  # what spins now makes ten thousand calls
+            until = time.monotonic() + more_s
+            while rule.failed and every == 1 and time.monotonic() < until:
+                if self._calls() - calls > CALLS_PER_S * (until - began) + TIMES_AS_MANY * a_turn * turns:
+                    break  # what spins makes ten thousand calls a second
+                time.sleep(0.01)
             matched, failed = rule.matched, rule.failed
         took, calls = time.monotonic() - began, self._calls() - calls
         faults = []
