@@ -62,6 +62,67 @@ cdef extern from *:
     void seal_and_keep(int level, const uint8_t *key, uint64_t counter, uint8_t **texts, const uint32_t *lens,
                        int n) nogil
 
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+
+    enum { MARKED = 32 << 10, APART = 4 << 10, MARK = 0xC3 };   /* bytes below the caller; the first are left out */
+
+    #if defined(__x86_64__)
+    __attribute__((target("avx512f"), noinline)) static void mark_vectors(void)
+    {
+        __asm__ __volatile__("vpternlogd $0xff, %%zmm24, %%zmm24, %%zmm24; vpternlogd $0xff, %%zmm31, %%zmm31, %%zmm31"
+                             : : : "xmm24", "xmm31");
+    }
+
+    __attribute__((target("avx512f"), noinline)) static int marked_vectors(void)
+    {
+        uint64_t found[16];
+        int i, count = 0;
+        __asm__ __volatile__("vmovdqu64 %%zmm24, (%0); vmovdqu64 %%zmm31, 64(%0)" : : "r"(found) : "memory");
+        for (i = 0; i < 16; i++)
+            count += found[i] == UINT64_MAX;
+        return count;
+    }
+
+    static int has_vectors(void)
+    {
+        __builtin_cpu_init();
+        return __builtin_cpu_supports("avx512f") != 0;
+    }
+    #else
+    static void mark_vectors(void) {}
+    static int marked_vectors(void) { return 0; }
+    static int has_vectors(void) { return 0; }
+    #endif
+
+    __attribute__((noinline)) static void mark_stack(void)
+    {
+        volatile uint8_t below[MARKED];
+        size_t i;
+        for (i = 0; i < MARKED; i++)
+            below[i] = MARK;
+        __asm__ __volatile__("" : : "r"(below) : "memory");
+    }
+
+    __attribute__((noinline)) static int marked_stack(void)
+    {
+        volatile uint8_t below[MARKED];     /* as mark_stack() left it */
+        const volatile uint8_t *found = below;
+        int i, count = 0;
+        __asm__ __volatile__("" : "+r"(found));
+        for (i = 0; i < MARKED - APART; i++)
+            count += found[i] == MARK;
+        return count;
+    }
+    """
+    void mark_stack() nogil
+    int marked_stack() nogil
+    void mark_vectors() nogil
+    int marked_vectors() nogil
+    bint has_vectors() nogil
+
 cdef enum:
     TEXT_MAX = 2048
 
@@ -69,6 +130,19 @@ cdef enum:
 def here() -> bool:
     """Whether this machine's registers can be read: x86-64 with AVX."""
     return residue_here() != 0
+
+
+def mark() -> None:
+    """Leaves marks in this thread: on its stack, below the caller, and in registers that only AVX-512 has."""
+    if has_vectors():
+        mark_vectors()
+    mark_stack()
+
+
+def marks() -> tuple[int, int]:
+    """How many of the marks are left: on the stack, in the registers. The caller has to be the one of `mark`."""
+    cdef int vectors = marked_vectors() if has_vectors() else 0
+    return marked_stack(), vectors
 
 
 cdef struct Batch:

@@ -7,12 +7,13 @@
 #include <string.h>
 #include <ucontext.h>
 
-enum { STEPS_RANGES = 64 };
+enum { STEPS_RANGES = 64, STEPS_WORDS = 17 };
 
 struct steps {
     uint64_t from[STEPS_RANGES], to[STEPS_RANGES]; /* of addresses that are noted */
     int ranges;
-    uint64_t *at; /* what was noted */
+    uint64_t *at; /* what was noted: STEPS_WORDS a step with the registers, or the address alone */
+    int registers;
     size_t count, room;
 };
 
@@ -20,6 +21,8 @@ static struct steps *steps_now; /* of the one thread that is traced */
 
 #if defined(__x86_64__)
 enum { STEPS_TRAP_FLAG = 0x100 };
+
+_Static_assert(REG_R8 == 0 && REG_RSP == 15 && REG_RIP == STEPS_WORDS - 1, "in the order of REGISTERS in steps.pyx");
 
 static void steps_note(int number, siginfo_t *info, void *given)
 {
@@ -29,7 +32,9 @@ static void steps_note(int number, siginfo_t *info, void *given)
     int i;
     for (i = 0; i < steps->ranges; i++)
         if (at >= steps->from[i] && at < steps->to[i]) {
-            if (steps->count < steps->room)
+            if (steps->count < steps->room && steps->registers)
+                memcpy(steps->at + steps->count * STEPS_WORDS, registers, STEPS_WORDS * sizeof *steps->at);
+            else if (steps->count < steps->room)
                 steps->at[steps->count] = at;
             steps->count++;
             return;

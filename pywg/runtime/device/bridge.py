@@ -101,19 +101,23 @@ class Bridge:
         """Hands the plane's messages and events to the core, when its descriptor is readable."""
         if self._closed:
             return
-        messages, peer_events, state = self._plane.drain(DRAIN_LIMIT)
-        now = self._now()
-        for peer, what, confirmed_index in peer_events:
-            self._peer_event(peer, what, confirmed_index, now)
-        if state & flags.UNDER_LOAD:
-            self._cookies_until = min(self._cookies_until, now + COOKIE_SECRET_MAX_AGE)
-            self._log.limited("under load", "under load: handshakes have to bring a cookie", Level.INFO)
-        for data, addr in messages:
-            sender = self._tunnel.receive_datagram(data, Endpoint(*addr), now)
-            if sender is not None:
-                self._plane.handshake_received(sender, addr, len(data))
-                self._handshakes.received(sender, data[0])
-            self._carry()
+        try:
+            messages, peer_events, state = self._plane.drain(DRAIN_LIMIT)
+            now = self._now()
+            for peer, what, confirmed_index in peer_events:
+                self._peer_event(peer, what, confirmed_index, now)
+            if state & flags.UNDER_LOAD:
+                self._cookies_until = min(self._cookies_until, now + COOKIE_SECRET_MAX_AGE)
+                self._log.limited("under load", "under load: handshakes have to bring a cookie", Level.INFO)
+            for data, addr in messages:
+                sender = self._tunnel.receive_datagram(data, Endpoint(*addr), now)
+                if sender is not None:
+                    self._plane.handshake_received(sender, addr, len(data))
+                    self._handshakes.received(sender, data[0])
+                self._carry()
+        except BaseException:
+            self._tunnel.rest()
+            raise
         self.move()
         if state & flags.TUN_GONE:
             self._tun_gone()
@@ -176,6 +180,7 @@ class Bridge:
                 self._tunnel.handle_deadline(now)
             self.move()
         except Exception:
+            self._tunnel.rest()
             if self._timer is None:  # without a timer, deadlines would wait for the next input
                 self._timer_at = self._now() + RETRY_S
                 self._timer = self._call_later(RETRY_S, self._on_timer)

@@ -163,9 +163,13 @@ class Device:
         Raises MemoryError, and nothing has changed either, unless others have taken memory since it was reserved: core
         and plane then agree on those peers that could be had.
         """
-        self._reserve(change)
-        new_key = self._resolve_key(change)
-        sockets = self._listen_port.resolve(change.listen_port, change.fwmark)
+        try:
+            self._reserve(change)
+            new_key = self._resolve_key(change)
+            sockets = self._listen_port.resolve(change.listen_port, change.fwmark)
+        except BaseException:
+            self._tunnel.rest()  # it has worked with the key that is refused
+            raise
         now = self._now()
         self._listen_port.apply(change.listen_port, change.fwmark, sockets)
         if sockets is None and change.fwmark is not None:
