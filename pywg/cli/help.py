@@ -13,10 +13,12 @@ Usage: pywg COMMAND [ARGUMENT]...
        pywg [OPTION]... IFACE   make the WireGuard interface IFACE and serve it
 
 Commands (more of each: pywg help COMMAND):
-  init, qr               write the files that join sites; show one to a phone
+  init                   write the files that join two sites, or many
+  check, qr FILE|NAME    say what is wrong in a file; show it to a phone
   up FILE|NAME           set up the interface of a wg-quick file
   down FILE|NAME         take it down, and undo what was done for it
   reload FILE|NAME       change it to what its file says now; sessions stay
+  save, strip FILE|NAME  write what runs into its file; print wg's part of it
   stats IFACE            show the counters and offloads of a running interface
   log IFACE LEVEL        change how much a running interface writes to its log
   bench [--json]         measure what this machine does: ciphers and offloads

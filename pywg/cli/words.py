@@ -7,11 +7,10 @@ behind it. `pywg run NAME` takes every name, and so does pywg when it is called 
 from collections.abc import Iterable
 
 _DOES = {
-    "`wg-quick {word} IFACE` does that": "save strip",
     "`wg {word}` does that": "set setconf addconf syncconf showconf",
     "`wg set` and `wg setconf` do that": "config configure",
     "`wg show` has the peers, `pywg stats IFACE` the counters": "status show info list ls top monitor",
-    "`wg show` and `pywg stats IFACE` tell of a tunnel, `pywg bench` of this machine": "doctor check",
+    "`wg show` and `pywg stats IFACE` tell of a tunnel, `pywg bench` of this machine": "doctor",
     "`ip netns exec` runs a program in a network namespace": "exec",
     "`systemctl {word} pywg@IFACE` does that, with the unit that comes with pywg": "start stop restart enable disable",
 }
@@ -28,6 +27,7 @@ _MEANS = {
     "log": "loglevel",
     "help": "usage",
     "init": "setup wizard mesh site-to-site",
+    "check": "lint validate verify",
     "qr": "qrcode qr-code",
 }
 _MEANT = {word: command for command, words in _MEANS.items() for word in words.split()}

@@ -12,7 +12,7 @@ from pywg.cli.main import main
 
 pytestmark = pytest.mark.dropin("1")
 
-TOOLS = ("status", "show", "top", "doctor", "monitor", "exec", "save", "strip", "check")
+TOOLS = ("status", "show", "top", "doctor", "monitor", "exec")
 MEANT = {
     "add": "up",
     "ups": "up",
@@ -41,6 +41,10 @@ MEANT = {
     "benchmark": "bench",
     "hlep": "help",
     "verison": "version",
+    "chekc": "check",
+    "validate": "check",
+    "svae": "save",
+    "stripp": "strip",
     "inti": "init",
     "mesh": "init",
     "setup": "init",
@@ -88,7 +92,7 @@ def test_words_of_other_tools(started: list[str], capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize(
     ("word", "instead"),
-    [("save", "`wg-quick save"), ("status", "`wg show"), ("set", "`wg set")],
+    [("status", "`wg show"), ("set", "`wg set")],
 )
 def test_what_does_it_today(capsys: pytest.CaptureFixture[str], word: str, instead: str) -> None:
     assert instead in refused(capsys, [word])

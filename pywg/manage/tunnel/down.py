@@ -137,7 +137,7 @@ def _save(file: QuickFile, machine: Machine) -> None:
     addresses = machine.network.addresses(machine.index)
     running = client.get(machine.interface)
     config = save.saved(file.config, running, addresses, link.mtu if link else 0)
-    save.write(file.target.path, config)
+    save.write(file, config)
 
 
 def _saving(file: QuickFile) -> str:

@@ -5,7 +5,7 @@ import os
 import re
 import stat
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pywg.config import wg_quick
 from pywg.config.interface import interface_name_fault
@@ -35,6 +35,7 @@ class QuickFile:
     target: Target
     config: WgQuickConfig
     settings: list[Setting]
+    text: str = field(repr=False)
 
     def error(self, message: str, name: str, value: str) -> WgQuickError:
         """About the first setting `name` that holds `value`: its place, and the message."""
@@ -61,18 +62,25 @@ def find(given: str) -> Target:
 
 def read(target: Target) -> QuickFile:
     """Raises WgQuickError for what the file says, and DeviceError when it can't be read."""
+    text = wg_quick.as_text(load(target))
+    reading = wg_quick.read(text, target.path)
+    if reading.errors:
+        raise reading.errors[0]
+    return QuickFile(target, reading.config, reading.settings, text)
+
+
+def load(target: Target, *, warn: bool = True) -> bytes:
+    """What is in the file. Warns, as wg-quick, when every user may do something with it. Raises DeviceError."""
     try:
         with open(target.path, "rb") as file:
-            _warn_of_others(target.path, os.fstat(file.fileno()))
+            if warn:
+                _warn_of_others(target.path, os.fstat(file.fileno()))
             data = file.read(_MOST_FILE + 1)
     except OSError as error:
         raise _unreadable(target, error) from error
     if len(data) > _MOST_FILE:
         raise DeviceError(errno.EFBIG, f"{target.path} is no configuration: it has more than {_MOST_FILE >> 20} MiB")
-    reading = wg_quick.read(wg_quick.as_text(data), target.path)
-    if reading.errors:
-        raise reading.errors[0]
-    return QuickFile(target, reading.config, reading.settings)
+    return data
 
 
 def _checked(name: str, given: str) -> str:

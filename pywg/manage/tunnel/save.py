@@ -1,13 +1,21 @@
-"""SaveConfig: the file of an interface, written anew from what runs."""
+"""`pywg save` and SaveConfig: what runs goes into the interface's file, which keeps its comments, names and hooks."""
 
 import contextlib
+import errno
 import os
 import tempfile
 
-from pywg.config.addresses import format_sock_addr, split_host_port
+from pywg.config import wg_quick
+from pywg.config.addresses import format_sock_addr, parse_ip, split_host_port
+from pywg.config.keys import format_key_base64
 from pywg.config.model import ZERO_KEY, DeviceStatus, PeerStatus, Prefix
-from pywg.config.wg_quick import InterfaceSection, PeerSection, WgQuickConfig, format
-from pywg.errors import DeviceError
+from pywg.config.quick_edit import edited
+from pywg.config.wg_quick import InterfaceSection, PeerSection, WgQuickConfig
+from pywg.errors import ConfigError, DeviceError
+from pywg.manage import client
+from pywg.manage.network import Network
+from pywg.manage.tunnel import names
+from pywg.manage.tunnel.names import QuickFile, Target
 
 _LINK_LOCAL = b"\xfe\x80"
 
@@ -15,12 +23,19 @@ _LINK_LOCAL = b"\xfe\x80"
 def saved(file: WgQuickConfig, running: DeviceStatus, addresses: list[Prefix], mtu: int) -> WgQuickConfig:
     """What wg-quick would save: keys, port, mark, peers and addresses as they are, the rest as the file has it.
 
-    An address that the interface has given itself is no part of it. Names of peers stay.
+    An address that the interface has given itself is no part of it. Names stay: those of peers, and the host names of
+    endpoints, of which what runs is but an address. A key that a hook sets stays out of the file.
+
+    Raises ConfigError when the file's private key is not what runs, for there is none.
     """
     old = file.interface
-    names = {peer.public_key: peer.name for peer in file.peers}
+    known = {peer.public_key: peer for peer in file.peers}
+    hooks = " ".join([*old.pre_up, *old.post_up])
+    if running.private_key is None and old.private_key is not None:
+        raise ConfigError("the interface has no private key, and its file would lose the one that it has")
+    keyed_by_hook = old.private_key is None and "private-key" in hooks
     interface = InterfaceSection(
-        private_key=bytes(running.private_key) if running.private_key is not None else None,
+        private_key=None if running.private_key is None or keyed_by_hook else bytes(running.private_key),
         listen_port=running.listen_port or None,
         fwmark=running.fwmark or None,
         addresses=[one for one in addresses if not one[0].startswith(_LINK_LOCAL) or one in old.addresses],
@@ -34,18 +49,49 @@ def saved(file: WgQuickConfig, running: DeviceStatus, addresses: list[Prefix], m
         save_config=old.save_config,
         name=old.name,
     )
-    return WgQuickConfig(interface, [_section(peer, names.get(peer.public_key, "")) for peer in running.peers])
+    return WgQuickConfig(interface, [_section(peer, known.get(peer.public_key), hooks) for peer in running.peers])
 
 
-def write(path: str, config: WgQuickConfig) -> None:
-    """Replaces a file, by way of another one: a reader finds all of the old or all of the new. Raises DeviceError."""
-    path = os.path.realpath(path)
+def save(target: Target) -> list[str]:
+    """What runs goes into the file. Returns what stays as it was, in lines for the operator.
+
+    Raises ConfigError or DeviceError: then the file is as it was.
+    """
+    with Network() as network:
+        file = names.read(target)
+        running = client.get(target.interface)
+        link = network.link(target.interface)
+        if link is None:
+            raise DeviceError(errno.ENODEV, f"there is no interface {target.interface} here")
+        wanted = saved(file.config, running, network.addresses(link.index), link.mtu)
+    write(file, wanted)
+    named = [peer for peer in wanted.peers if peer.endpoint and not _is_address(peer.endpoint[0])]
+    return [
+        f"{peer.name or format_key_base64(peer.public_key)} keeps its endpoint {peer.endpoint[0]}"
+        for peer in named
+        if peer.endpoint
+    ]
+
+
+def write(file: QuickFile, config: WgQuickConfig) -> None:
+    """Replaces the file, by way of another one: a reader finds all of the old or all of the new.
+
+    Owner and mode stay, but others may do nothing. Raises DeviceError, also when the file was edited since it was read.
+    """
+    path = os.path.realpath(file.target.path)
+    text = edited(file.text, config)
     try:
         fd, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))  # mode 0600
         try:
-            with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
-                file.write(format(config))
-                file.flush()
+            with open(fd, "wb") as new, open(path, "rb") as old:
+                new.write(text.encode("utf-8", "surrogateescape"))
+                new.flush()
+                status = os.fstat(old.fileno())
+                if wg_quick.as_text(old.read()) != file.text:
+                    raise OSError(errno.EBUSY, "it was edited meanwhile")
+                if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+                    os.fchown(fd, status.st_uid, status.st_gid)
+                os.fchmod(fd, status.st_mode & 0o770)
                 os.fsync(fd)
             os.rename(temporary, path)
         except BaseException:
@@ -56,13 +102,25 @@ def write(path: str, config: WgQuickConfig) -> None:
         raise DeviceError(error.errno or 5, f"{path} can't be saved: {error.strerror}") from error
 
 
-def _section(peer: PeerStatus, name: str) -> PeerSection:
+def _section(peer: PeerStatus, known: PeerSection | None, hooks: str) -> PeerSection:
     preshared_key = bytes(peer.preshared_key)
+    without = preshared_key == ZERO_KEY or (known and known.preshared_key is None and "preshared-key" in hooks)
+    endpoint = split_host_port(format_sock_addr(peer.endpoint)) if peer.endpoint else None
+    if known and known.endpoint and not _is_address(known.endpoint[0]):
+        endpoint = known.endpoint
     return PeerSection(
         peer.public_key,
-        preshared_key=None if preshared_key == ZERO_KEY else preshared_key,
+        preshared_key=None if without else preshared_key,
         allowed_ips=peer.allowed_ips,
-        endpoint=split_host_port(format_sock_addr(peer.endpoint)) if peer.endpoint else None,
+        endpoint=endpoint,
         persistent_keepalive=peer.persistent_keepalive or None,
-        name=name,
+        name=known.name if known else "",
     )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        parse_ip(host.partition("%")[0])
+    except ConfigError:
+        return False
+    return True

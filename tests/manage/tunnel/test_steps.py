@@ -195,7 +195,7 @@ def test_a_file_that_others_may_read(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def quick_file(text: str) -> QuickFile:
     reading = wg_quick.read(text, "wg0.conf")
-    return QuickFile(Target("wg0", "wg0.conf"), reading.config, reading.settings)
+    return QuickFile(Target("wg0", "wg0.conf"), reading.config, reading.settings, text)
 
 
 def test_tables_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
