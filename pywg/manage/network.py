@@ -104,10 +104,11 @@ class Network:
         """Of an interface, with host bits, in the kernel's order: IPv4, then IPv6."""
         found = []
         for family in (AF_INET, AF_INET6):
-            for message in self._dump(_GETADDR, ifaddrmsg, {"family": family, "index": index}, {}):
-                address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-                if message["index"] == index and address:
-                    found.append((parse_ip(address), message["prefixlen"]))
+            with _nothing_of():
+                for message in self._dump(_GETADDR, ifaddrmsg, {"family": family, "index": index}, {}):
+                    address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+                    if message["index"] == index and address:
+                        found.append((parse_ip(address), message["prefixlen"]))
         return found
 
     def add_address(self, index: int, address: Prefix) -> None:
@@ -126,7 +127,7 @@ class Network:
         attributes = ({"RTA_OIF": index} if index else {}) | ({"RTA_TABLE": table} if table else {})
         found = []
         for family in (AF_INET, AF_INET6):
-            with contextlib.suppress(FileNotFoundError):  # there is no such table
+            with _nothing_of():
                 for message in self._dump(_GETROUTE, rtmsg, {"family": family}, attributes):
                     its_table = message.get_attr("RTA_TABLE") or message["table"]
                     if (index and message.get_attr("RTA_OIF") != index) or (table and its_table != table):
@@ -168,7 +169,7 @@ class Network:
 
     def rules(self, family: int) -> list[Rule]:
         """In the order in which the kernel asks them; none without this family."""
-        with contextlib.suppress(OSError):
+        with _nothing_of():
             return [_rule(message) for message in self._dump(_GETRULE, fibmsg, {"family": family}, {})]
         return []
 
@@ -224,6 +225,18 @@ class Network:
 
 
 _LENGTHS = {AF_INET: 4, AF_INET6: 16}
+_NOT_HERE = (errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
+"""There is no such routing table, or the kernel runs without IPv6, or without policy routing."""
+
+
+@contextlib.contextmanager
+def _nothing_of() -> Iterator[None]:
+    """In the body, what is not here has nothing to list."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NOT_HERE:
+            raise
 
 
 def _family(ip: bytes) -> int:

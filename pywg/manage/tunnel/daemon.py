@@ -41,6 +41,7 @@ class Daemon(Step):
         process = subprocess.Popen(
             [*_program(), "run", machine.interface],
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # which it may keep open for ever
             stderr=said,
             env=environment,
             start_new_session=True,  # a Ctrl-C must not end the parent alone, and leave the daemon
@@ -105,7 +106,7 @@ def require_served(machine: Machine) -> None:
 def _program() -> list[str]:
     """What the operator has called, or else this interpreter. Never a module of the working directory."""
     called = sys.argv[0]
-    if os.path.basename(called) == "pywg" and os.path.isfile(called) and os.access(called, os.X_OK):
+    if os.path.basename(called) == "pywg" != called and os.path.isfile(called) and os.access(called, os.X_OK):
         return [called]
     return [sys.executable, "-P", "-m", "pywg"]
 

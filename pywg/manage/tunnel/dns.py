@@ -66,6 +66,7 @@ class Resolvconf(Step):
     """By resolvconf."""
 
     outlives = True
+    in_namespace = False
 
     servers: tuple[str, ...]
     search: tuple[str, ...]
@@ -93,6 +94,7 @@ class ResolvConf(Step):
     """In a file. `path` is the file itself, where /etc/resolv.conf is a link."""
 
     outlives = True
+    in_namespace = False
 
     servers: tuple[str, ...]
     search: tuple[str, ...]

@@ -71,7 +71,8 @@ def undo_leftovers(machine: Machine) -> None:
     state = states.read(machine.interface)
     if state is None:
         return
-    failed = _undo([step for step in state.steps if step.outlives], machine)
+    here = state.namespace == states.namespace()
+    failed = _undo([step for step in state.steps if step.outlives and (here or not step.in_namespace)], machine)
     states.forget(machine.interface)
     if failed:
         raise StepError(_EIO, f"{machine.interface} has left what could not be undone: {', '.join(failed)}")
@@ -80,14 +81,14 @@ def undo_leftovers(machine: Machine) -> None:
 def _require_up(machine: Machine) -> State | None:
     """What is remembered of the interface. Raises DeviceError unless it is up here, or has left something here."""
     state = states.read(machine.interface)
-    if state is not None and state.namespace != states.namespace():
-        there = os.path.basename(state.file)
-        raise DeviceError(
-            _EIO, f"{machine.interface} ({there}) was set up in another network namespace: run this there"
-        )
-    if state is None or machine.network.link(machine.interface) is not None:
+    gone = machine.network.link(machine.interface) is None and daemon_of(machine.interface) is None
+    if state is None or not gone:
         require_served(machine)
-    return state
+    if state is None or state.namespace == states.namespace():
+        return state
+    if gone:
+        raise DeviceError(_EIO, f"{machine.interface} was set up in another network namespace: run this there")
+    return None  # there it is gone, as a daemon of this name is here
 
 
 def _outliving(machine: Machine, state: State | None, file: QuickFile | None) -> list[Step]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from socket import AF_INET
 
 from pywg.config.addresses import format_ip, format_prefix
-from pywg.errors import DeviceError
 from pywg.manage import client
 from pywg.manage.network import Network
 from pywg.manage.tunnel import dns, names, present
@@ -26,7 +25,6 @@ from pywg.manage.tunnel.transaction import Replace, Transaction, Undo
 from pywg.manage.tunnel.up import addresses_as_written, require_root, state_of
 
 _DNS = (dns.Resolved, dns.Resolvconf, dns.ResolvConf)
-_EIO = 5
 
 
 class Reconfigure(Configure):
@@ -47,7 +45,9 @@ class _Reload:
         self.running = client.get(machine.interface)
         self.stands = present.found_steps(machine, self.running.fwmark)
         self.stands_before = self.stands
-        self.remembered = states.read(machine.interface)
+        remembered = states.read(machine.interface)
+        here = remembered is not None and remembered.namespace == states.namespace()
+        self.remembered = remembered if here else None  # else it is of an interface that is gone, elsewhere
         self.state = self.remembered or State(machine.interface, namespace=states.namespace())
         self.state.steps = self._standing(self.remembered)
         marks = [step.mark for step in self.state.steps if isinstance(step, PolicyRule) and step.mark]
@@ -197,10 +197,7 @@ def dry_run(target: Target) -> list[str]:
 
 def _begin(file: QuickFile, machine: Machine) -> _Reload:
     require_served(machine)
-    it = _Reload(file, machine)
-    if it.remembered is not None and it.remembered.namespace != states.namespace():
-        raise DeviceError(_EIO, f"{machine.interface} was set up in another network namespace: run this there")
-    return it
+    return _Reload(file, machine)
 
 
 def _all_steps(it: _Reload, device: Difference, addresses: Addresses) -> Iterator[Step]:

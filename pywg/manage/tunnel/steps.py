@@ -28,6 +28,8 @@ class Step:
     """in the state file"""
     outlives: ClassVar[bool] = False
     """stays when the interface goes"""
+    in_namespace: ClassVar[bool] = True
+    """is gone with its network namespace"""
 
     def command(self, interface: str) -> str:
         """What does the same, a line a command. Never with a secret."""
