@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import sys
 from pathlib import Path
 from socket import AF_INET, AF_INET6
 from typing import Any, cast
@@ -15,7 +16,7 @@ from pywg.config.keys import parse_key_base64
 from pywg.config.model import DeviceStatus, PeerStatus
 from pywg.config.wg_quick import parse
 from pywg.errors import ConfigError, DeviceError, WgQuickError
-from pywg.manage.tunnel import names, plan, resolve
+from pywg.manage.tunnel import daemon, names, plan, resolve
 from pywg.manage.tunnel import state as states
 from pywg.manage.tunnel.dns import ResolvConf, Resolvconf, Resolved
 from pywg.manage.tunnel.firewall import Firewall
@@ -269,3 +270,16 @@ def test_the_lock_of_a_command_that_has_ended_is_no_lock(tmp_path: Path) -> None
             pass
         assert busy.value.errno == errno.EBUSY
     assert os.listdir(tmp_path / "state") == []
+
+
+@pytest.mark.parametrize("called", ["pywg", "/no/such/pywg", "/usr/lib/python3/pywg/__main__.py", "-c"])
+def test_the_daemon_is_no_program_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, called: str
+) -> None:
+    (tmp_path / "pywg").write_text("#!/bin/sh\n")
+    (tmp_path / "pywg").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [called, "up", "wg0"])
+    assert daemon._program() == [sys.executable, "-P", "-m", "pywg"]
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "pywg"), "up", "wg0"])
+    assert daemon._program() == [str(tmp_path / "pywg")], "the one that was called"
