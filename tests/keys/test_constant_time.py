@@ -4,7 +4,6 @@ The processor itself tells which (tests/native/steps.pyx), of every extension th
 first difference is found. That no address depends on a secret valgrind says of AVX2's kernels.
 """
 
-import gc
 import platform
 import re
 import secrets
@@ -26,6 +25,8 @@ from tests.requirements import require_tool
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="instructions are traced on x86-64 alone")
 
 TAG_LEN = 16
+WARM = 20
+"""Calls after which Python has specialized the function, and changes it no more."""
 FOUND = 99
 _CODE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) r-xp .* (/.*)")
 
@@ -37,13 +38,10 @@ def code(*names: str) -> list[tuple[int, int]]:
 
 
 def same(calls: Sequence[Callable[[], object]], *libraries: str) -> bool:
-    """Whether they execute the same instructions of these libraries, each after a first call for what happens once."""
-    for call in calls:
+    """Whether they execute the same instructions of these libraries, each after calls for what happens once."""
+    for call in calls * WARM:
         call()
-    traces = []
-    for call in calls:
-        gc.collect()  # none is due during the call then, which would be instructions of Python's
-        traces.append(steps.trace(call, code(*libraries)))
+    traces = [steps.trace(call, code(*libraries)) for call in calls]
     assert len(traces[0]) > 100, "it was seen"
     return all(trace == traces[0] for trace in traces)
 
