@@ -39,7 +39,7 @@ def code(*names: str) -> list[tuple[int, int]]:
 
 def same(calls: Sequence[Callable[[], object]], *libraries: str) -> bool:
     """Whether they execute the same instructions of these libraries, each after calls for what happens once."""
-    for call in calls * WARM:
+    for call in [*calls] * WARM:
         call()
     traces = [steps.trace(call, code(*libraries)) for call in calls]
     assert len(traces[0]) > 100, "it was seen"
