@@ -22,6 +22,8 @@ COMMANDS = {
     "save": Command("write what runs into the interface's file", "files", "define_save"),
     "strip": Command("print what wg takes of a wg-quick file", "files", "define_strip"),
     "qr": Command("show a wg-quick file as a QR code, for a phone", "qr"),
+    "doctor": Command("find out why there is no tunnel, or a bad one", "doctor"),
+    "ping": Command("ping a peer through the tunnel, find the MTU", "ping"),
     "run": Command("the same as no command; takes every name", "run_options"),
     "stats": Command("show the counters and offloads of a running interface", "stats"),
     "log": Command("change how much a running interface writes to its log", "log"),

@@ -19,6 +19,7 @@ Commands (more of each: pywg help COMMAND):
   down FILE|NAME         take it down, and undo what was done for it
   reload FILE|NAME       change it to what its file says now; sessions stay
   save, strip FILE|NAME  write what runs into its file; print wg's part of it
+  doctor, ping           why is there no tunnel, or a bad one; round trips, MTU
   stats IFACE            show the counters and offloads of a running interface
   log IFACE LEVEL        change how much a running interface writes to its log
   bench [--json]         measure what this machine does: ciphers and offloads

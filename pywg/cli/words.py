@@ -10,7 +10,6 @@ _DOES = {
     "`wg {word}` does that": "set setconf addconf syncconf showconf",
     "`wg set` and `wg setconf` do that": "config configure",
     "`wg show` has the peers, `pywg stats IFACE` the counters": "status show info list ls top monitor",
-    "`wg show` and `pywg stats IFACE` tell of a tunnel, `pywg bench` of this machine": "doctor",
     "`ip netns exec` runs a program in a network namespace": "exec",
     "`systemctl {word} pywg@IFACE` does that, with the unit that comes with pywg": "start stop restart enable disable",
 }
@@ -25,6 +24,7 @@ _MEANS = {
     "genpsk": "gen-psk",
     "pubkey": "pub-key",
     "log": "loglevel",
+    "doctor": "diagnose netcheck bugreport troubleshoot",
     "help": "usage",
     "init": "setup wizard mesh site-to-site",
     "check": "lint validate verify",

@@ -102,6 +102,12 @@ def served(*, directory: str = DIRECTORY) -> list[str]:
     return sorted(name for name in names if _answers(name, directory))
 
 
+def served_here(*, directory: str = DIRECTORY) -> list[str]:
+    """Those of `served` that are in this network namespace: the folder of sockets is one for all."""
+    here = {name for _, name in socket.if_nameindex()}
+    return [name for name in served(directory=directory) if name in here]
+
+
 def _answers(interface: str, directory: str) -> bool:
     """Also when the caller may not ask: then the socket is a live daemon's, or a leftover that only root can tell."""
     if daemon_of(interface, directory=directory) is not None:

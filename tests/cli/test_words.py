@@ -12,7 +12,7 @@ from pywg.cli.main import main
 
 pytestmark = pytest.mark.dropin("1")
 
-TOOLS = ("status", "show", "top", "doctor", "monitor", "exec")
+TOOLS = ("status", "show", "top", "monitor", "exec")
 MEANT = {
     "add": "up",
     "ups": "up",
@@ -48,6 +48,9 @@ MEANT = {
     "inti": "init",
     "mesh": "init",
     "setup": "init",
+    "docter": "doctor",
+    "diagnose": "doctor",
+    "pnig": "ping",
 }
 INTERFACES = """
 wg0 wg1 wg wg-home wg%d tun0 tun utun home office stats0 stats-1 log0 run1 bench2 lan lon lab sun fun dog lag held heap

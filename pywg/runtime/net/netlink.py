@@ -23,9 +23,14 @@ from pywg.runtime.base.reader import Loop, Reader
 
 _PACKAGE = "pyroute2"
 _NLMSG_ERROR = 2
+_NLMSG_DONE = 3
 _NLM_F_REQUEST = 1
+_NLM_F_DUMP = 0x300
+_LENGTH = slice(0, 4)
 _TYPE = slice(4, 6)
+_FLAGS = slice(6, 8)
 _SEQUENCE = slice(8, 12)
+_HEADER_LEN = 16
 _SOL_NETLINK = 270
 _NETLINK_LISTEN_ALL_NSID = 8
 _REPLY_LEN = 1 << 16
@@ -108,6 +113,38 @@ class Questions:
         question[_SEQUENCE] = self._sequence.to_bytes(4, sys.byteorder)
         self.socket.send(question)
         return self._answer(form)
+
+    def dump(self, kind: int, form: Message, fields: Mapping[str, int]) -> list[Message]:
+        """All messages that answer `kind`, decoded as `form`. Raises OSError as `ask` does."""
+        question = encode(kind, form, fields, {})
+        question[_FLAGS] = (_NLM_F_REQUEST | _NLM_F_DUMP).to_bytes(2, sys.byteorder)
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        question[_SEQUENCE] = self._sequence.to_bytes(4, sys.byteorder)
+        self.socket.send(question)
+        found: list[Message] = []
+        while True:
+            for data in self._messages():
+                answer = int.from_bytes(data[_TYPE], sys.byteorder)
+                if answer == _NLMSG_DONE:
+                    return found
+                if answer == _NLMSG_ERROR:
+                    code = -decode(messages().error, data)["error"]
+                    raise OSError(code, os.strerror(code))
+                found.append(decode(form, data))
+
+    def _messages(self) -> Iterator[bytes]:
+        """The messages of one read, those of this question."""
+        try:
+            data = self.socket.recv(_REPLY_LEN)
+        except BlockingIOError as error:
+            raise OSError(errno.EPROTO, "no answer from rtnetlink") from error
+        while len(data) >= _HEADER_LEN:
+            length = int.from_bytes(data[_LENGTH], sys.byteorder)
+            if length < _HEADER_LEN:
+                raise OSError(errno.EPROTO, "an answer of rtnetlink without a length")
+            if int.from_bytes(data[_SEQUENCE], sys.byteorder) == self._sequence:
+                yield data[:length]
+            data = data[(length + 3) & ~3 :]
 
     def _answer(self, form: Message) -> Message:
         """The answer, which is there at once: rtnetlink answers while the question is being sent."""

@@ -76,6 +76,15 @@ def open_tun(name: str, *, offload: bool = True) -> Tun:
     return tun
 
 
+def device_fault() -> str:
+    """Why no interface can be made: one line, what is wrong, a colon, and what to do. Empty when /dev/net/tun opens."""
+    try:
+        os.close(os.open(_DEVICE, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
+    except OSError as error:
+        return str(_device_error(error).strerror)
+    return ""
+
+
 def take_tun(fd: int, *, offload: bool = True) -> Tun:
     """Takes over a TUN that another program made, with the name, MTU and flags that it has. Raises TunError."""
     try:
