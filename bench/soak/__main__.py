@@ -7,10 +7,14 @@ Status 1: a promise did not hold. The report is JSON with every sample. Needs ro
 """
 
 import argparse
+import base64
 import contextlib
+import hashlib
 import json
 import os
 import random
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -36,6 +40,10 @@ NOWHERE = "192.0.2.1:9"  # the endpoint of strangers: no route leads there, and 
 EXPECTED = (NOWHERE, "has the other end another preshared key?", "handshake with", "works again", "handshake trouble: ")
 """What the log may say: both ends don't get another preshared key in the same instant."""
 STRANGERS = 200  # peers that come and go, all together
+CHANGES_BEFORE = 2000  # of strangers, before the first sample
+RING_PLACES = 4096  # MESSAGE_RING of the data plane: places for handshake messages
+RING_BURST, RING_PAUSE_S = 32, 0.05
+INITIATION = 1
 STREAM_MBIT_S = 150.0
 
 
@@ -113,10 +121,29 @@ class Unrest:
         action()
 
     def fill(self) -> None:
-        """As many strangers as there may be: what they take is no growth later."""
+        """Takes once what is taken on first use: it is no growth later.
+
+        As many strangers as there may be, many changes of them, and each place of the ring of handshake messages.
+        """
         for site in self._lab.sites:
             while len(self._strangers[site.name]) < STRANGERS // 2:
                 self._add_stranger(site)
+        for _ in range(CHANGES_BEFORE):
+            self.stranger()
+        for site, other in (self._lab.sites, self._lab.sites[::-1]):
+            self._touch_ring(site, other)
+
+    @staticmethod
+    def _touch_ring(site: Site, other: Site) -> None:
+        """Has as many initiations, which do not open, come from the other end as the ring has places."""
+        key = hashlib.blake2s(b"mac1----" + base64.b64decode(site.keys.public)).digest()
+        with other.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for number in range(RING_PLACES):
+                body = struct.pack("<I", INITIATION) + os.urandom(112)
+                mac1 = hashlib.blake2s(body, key=key, digest_size=16).digest()
+                sock.sendto(body + mac1 + bytes(16), (site.outer(4), LISTEN_PORT))
+                if number % RING_BURST == 0:
+                    time.sleep(RING_PAUSE_S)  # else the ring fills, and an honest initiation needs a cookie
 
     def stranger(self) -> None:
         site = self._rng.choice(self._lab.sites)
