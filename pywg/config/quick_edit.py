@@ -91,7 +91,7 @@ class _Edit:
         first = self._sections[0].start if self._sections else len(self._lines)
         out = self._lines[:first]
         changes = self._of_interface()
-        if all(section.peer >= 0 for section in self._sections):
+        if changes and all(section.peer >= 0 for section in self._sections):
             lines = [line for new in changes.values() for line in new]
             out += self._ended(["[Interface]", *lines, ""])
             changes = {}

@@ -225,12 +225,10 @@ class _Check:
             text = f"the default route goes to the table FwMark says, and {interface.fwmark} is {table}: take another"
             yield self._find("error", "fwmark-table", "FwMark", -1, text)
         if default and not automatic and interface.table != "off" and not interface.fwmark:
-            text = (
-                f"a default route in table {interface.table}, but no FwMark: no rule can tell the tunnel's own packets"
-            )
+            text = "a default route in a table of its own, but no FwMark: no rule can tell the tunnel's own packets"
             yield self._find("warning", "table-without-mark", "Table", -1, text)
         if interface.table and not here.table_is_known(interface.table):
-            text = f"no routing table {interface.table}: /etc/iproute2/rt_tables has none of that name"
+            text = "there is no such routing table: /etc/iproute2/rt_tables has the names"
             yield self._find("error", "unknown-table", "Table", -1, text)
         if interface.dns and not here.has_dns_tool():
             text = "neither resolvectl nor resolvconf is here: pywg writes /etc/resolv.conf, wg-quick fails"

@@ -149,6 +149,27 @@ def test_every_error_and_no_secret(file: Path, capsys: pytest.CaptureFixture[str
     assert not any(key[:20] in out for key in (PRIVATE, B))
 
 
+@pytest.mark.parametrize(
+    "place", ["Table = {}", "DNS = {}", "FwMark = 254\nTable = {}\nDNS = {}", "# {}", "[Peer] # {}"]
+)
+def test_no_finding_repeats_a_secret_or_an_escape(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """A key in a place where another word is taken, and what would move a terminal's cursor."""
+    monkeypatch.setattr(here, "has_dns_tool", lambda: False)
+    text = GOOD.replace("192.168.2.0/24", "0.0.0.0/0").replace("10.0.0.3/32", "10.0.0.2/32")
+    for secret in (PRIVATE, "\x1b[2Jx"):
+        line = place.replace("{}", secret)
+        file.write_text(text.replace("ListenPort", f"{line}\nPublicKey = {B}\n[Interface]\nListenPort"))
+        if "[Peer]" not in place:
+            file.write_text(text.replace("ListenPort", f"{line}\nListenPort"))
+        main(["check", str(file)])
+        out = capsys.readouterr().out
+        assert out.count(str(file)) >= 1
+        assert PRIVATE[:12] not in out
+        assert "\x1b" not in out
+
+
 def test_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text(GOOD.replace(B, PRIVATE))
     assert main(["check", "--json", str(file), str(file)]) == 1

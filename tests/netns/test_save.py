@@ -83,7 +83,7 @@ def test_beside_wg_quick(here: Machine) -> None:
     here.namespace.run("ip", "link", "set", name, "mtu", "1300")
     before = here.path.read_text()
     here.path.chmod(0o640)
-    assert saved(here) == ["Berlin keeps its endpoint localhost"]
+    assert saved(here) == ["Berlin keeps the host name of its endpoint"]
     ours = here.path.read_text()
     assert here.path.stat().st_mode & 0o777 == 0o640
     assert [path.name for path in here.folder.iterdir() if path.name.startswith(f".{name}")] == []
@@ -106,7 +106,7 @@ def test_beside_wg_quick(here: Machine) -> None:
     here.down()
     here.up()  # what was saved can be set up
     assert here.namespace.run("wg", "show", name, "listen-port") == "51978\n"
-    assert saved(here) == ["Berlin keeps its endpoint localhost"]
+    assert saved(here) == ["Berlin keeps the host name of its endpoint"]
     assert here.path.read_text() == ours, "nothing has changed"
 
 

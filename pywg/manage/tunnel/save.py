@@ -65,11 +65,10 @@ def save(target: Target) -> list[str]:
             raise DeviceError(errno.ENODEV, f"there is no interface {target.interface} here")
         wanted = saved(file.config, running, network.addresses(link.index), link.mtu)
     write(file, wanted)
-    named = [peer for peer in wanted.peers if peer.endpoint and not _is_address(peer.endpoint[0])]
     return [
-        f"{peer.name or format_key_base64(peer.public_key)} keeps its endpoint {peer.endpoint[0]}"
-        for peer in named
-        if peer.endpoint
+        f"{peer.name or format_key_base64(peer.public_key)} keeps the host name of its endpoint"
+        for peer in wanted.peers
+        if peer.endpoint and not _is_address(peer.endpoint[0])
     ]
 
 

@@ -1,6 +1,8 @@
 """wg-quick's files: any text is read, or refused with its line; what was read is written so that it reads the same."""
 
 from pywg.config import wg_quick
+from pywg.config.quick_edit import edited
+from pywg.config.quick_strip import strip
 from pywg.errors import ConfigError, WgQuickError
 
 FILE = "wg0.conf"
@@ -27,6 +29,10 @@ def run(data: bytes) -> None:
     except ConfigError as error:
         raise AssertionError("what was read can't be written") from error
     assert wg_quick.parse(written, FILE) == config
+    if len({peer.public_key for peer in config.peers}) == len(config.peers):
+        assert edited(text, config).removesuffix("\n") == text.removesuffix("\n"), "it says all that already"
+    stripped = strip(text, FILE)
+    assert strip(stripped, FILE) == stripped + "\n", "nothing is left to strip, but an empty line comes to an end"
     assert wg_quick.format(wg_quick.parse(written, FILE)) == written
 
 
