@@ -5,8 +5,8 @@ from typing import TypeVar
 
 from typing_extensions import Buffer
 
-from pywg.config.model import DeviceChange, DeviceStatus
-from pywg.config.uapi import format_get_steps, parse_set_steps
+from pywg.config.model import DeviceChange, DeviceStatus, PeerTrouble
+from pywg.config.uapi import format_get_steps, format_troubles_steps, parse_set_steps
 
 _Result = TypeVar("_Result")
 
@@ -17,6 +17,10 @@ def parse_set(request: Buffer) -> DeviceChange:
 
 def format_get(status: DeviceStatus) -> bytearray:
     return _at_once(format_get_steps(status))
+
+
+def format_troubles(troubles: list[PeerTrouble]) -> bytearray:
+    return _at_once(format_troubles_steps(troubles))
 
 
 def _at_once(steps: Generator[None, None, _Result]) -> _Result:

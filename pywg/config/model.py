@@ -83,6 +83,18 @@ class PeerStatus:
     allowed_ips: list[Prefix] = field(default_factory=list)
 
 
+class PeerTrouble(NamedTuple):
+    """What keeps a peer from answering, as the operation `peers=1` tells: of a peer that owes an answer alone."""
+
+    public_key: bytes
+    initiations_unanswered: int
+    """since the last handshake, or since its endpoint or our key changed; also those that could not leave"""
+    unanswered_seconds: int
+    """since the first of them"""
+    trouble: str
+    """the cause, as the log names it in one line; empty while there is none to name"""
+
+
 @dataclass(slots=True)
 class DeviceStatus:
     """A device as a UAPI get operation shows it; zero and None mean "not set"."""

@@ -14,7 +14,15 @@ from errno import EINVAL, EPROTO
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pywg.config.addresses import MAX_PORT, format_prefix, format_sock_addr, parse_number, parse_prefix, parse_sock_addr
-from pywg.config.model import AllowedIpChange, DeviceChange, DeviceStatus, PeerChange, PeerStatus, SockAddr
+from pywg.config.model import (
+    AllowedIpChange,
+    DeviceChange,
+    DeviceStatus,
+    PeerChange,
+    PeerStatus,
+    PeerTrouble,
+    SockAddr,
+)
 from pywg.config.uapi_text import TextBuilder, ascii_text, key_value, lines, number_value, secret_value
 from pywg.errors import ConfigError, UapiError
 
@@ -144,6 +152,45 @@ def parse_get(reply: "ReadableBuffer") -> DeviceStatus:
     return status
 
 
+def format_troubles_steps(troubles: list[PeerTrouble]) -> Generator[None, None, bytearray]:
+    """The lines of the reply to `peers=1`, without the "errno=" line: four for each peer that is in trouble."""
+    text = TextBuilder()
+    for number, peer in enumerate(troubles, 1):
+        text.line(
+            f"public_key={peer.public_key.hex()}\n"
+            f"initiations_unanswered={peer.initiations_unanswered}\n"
+            f"unanswered_seconds={peer.unanswered_seconds}\n"
+            f"trouble={peer.trouble.encode('ascii', 'backslashreplace').decode()}"
+        )
+        if number % (LINES_A_STEP // 4) == 0:
+            yield
+    return text.finish()
+
+
+def parse_troubles(reply: "ReadableBuffer") -> list[PeerTrouble]:
+    """Read the reply to `peers=1`; lines it doesn't know are skipped. UapiError as of `parse_get`."""
+    found: list[PeerTrouble] = []
+    for number, (name, value) in enumerate(lines(reply), 1):
+        try:
+            if value is None:
+                raise ConfigError(_NOT_A_LINE)
+            if name == b"errno":
+                _raise_errno(value)
+            elif name == b"public_key":
+                found.append(PeerTrouble(key_value(value), 0, 0, ""))
+            elif found and name == b"trouble":
+                found[-1] = found[-1]._replace(trouble=ascii_text(value))
+            elif found and name == b"initiations_unanswered":
+                found[-1] = found[-1]._replace(initiations_unanswered=number_value(value, _MAX_U64))
+            elif found and name == b"unanswered_seconds":
+                found[-1] = found[-1]._replace(unanswered_seconds=number_value(value, _MAX_U64))
+        except UapiError:
+            raise
+        except ConfigError as error:
+            raise UapiError(f"line {number}: {error}", errno=EPROTO) from None
+    return found
+
+
 def format_errno(errno: int) -> bytes:
     """The end of a reply: the line with the errno, 0 or positive, and the blank line. The wire has its negative."""
     return b"errno=%d\n\n" % -abs(errno)
@@ -190,6 +237,18 @@ def _endpoint(value: memoryview) -> SockAddr:
     return parse_sock_addr(ascii_text(value))
 
 
+def _told_endpoint(value: memoryview) -> SockAddr:
+    """As `_endpoint`. A zone is a name where the daemon is, which may be another network namespace: unknown is none."""
+    try:
+        return _endpoint(value)
+    except ConfigError:
+        host, percent, rest = ascii_text(value).partition("%")
+        _, bracket, port = rest.partition("]:")
+        if not (percent and bracket):
+            raise
+        return parse_sock_addr(f"{host}]:{port}")
+
+
 def _number(most: int) -> _Reader:
     return lambda value: number_value(value, most)
 
@@ -220,7 +279,8 @@ _PEER_KEYS: Final[dict[bytes, tuple[str, _Reader]]] = {
 _SET_NAMES: Final = _DEVICE_KEYS.keys() | _PEER_KEYS.keys() | {b"public_key", b"allowed_ip"}
 _DEVICE_STATUS: Final = {name: _DEVICE_KEYS[name] for name in (b"private_key", b"listen_port", b"fwmark")}
 _PEER_STATUS: Final[dict[bytes, tuple[str, _Reader]]] = {
-    **{name: _PEER_KEYS[name] for name in (b"preshared_key", b"endpoint", b"persistent_keepalive_interval")},
+    **{name: _PEER_KEYS[name] for name in (b"preshared_key", b"persistent_keepalive_interval")},
+    b"endpoint": ("endpoint", _told_endpoint),
     b"tx_bytes": ("tx_bytes", _number(_MAX_U64)),
     b"rx_bytes": ("rx_bytes", _number(_MAX_U64)),
 }

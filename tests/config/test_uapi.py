@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pywg.config import uapi
-from pywg.config.model import ZERO_KEY, AllowedIpChange, DeviceChange, DeviceStatus, PeerChange, PeerStatus
+from pywg.config.model import ZERO_KEY, AllowedIpChange, DeviceChange, DeviceStatus, PeerChange, PeerStatus, PeerTrouble
 from pywg.errors import ConfigError, UapiError
 from tests import at_once
 from tests.config.strategies import device_changes, device_statuses
@@ -424,6 +424,27 @@ def test_set_of_wrong_values_raises_nothing_else(request_bytes: bytes) -> None:
 @given(st.binary(max_size=200) | noisy_lines)
 def test_get_of_anything_raises_nothing_else(reply: bytes) -> None:
     assert errno_of(uapi.parse_get, reply) >= 0
+
+
+@pytest.mark.parametrize("zone", ["no-such-link", "veth.7", "4294967296"])
+def test_get_of_a_daemon_in_another_namespace_is_without_its_zones(zone: str) -> None:
+    reply = f"{PEER}endpoint=[fe80::1%{zone}]:7\n{PEER}endpoint=[fe80::1%lo]:7\n".encode()
+    unknown, known = uapi.parse_get(reply).peers
+    assert unknown.endpoint == (bytes.fromhex("fe80" + "00" * 13 + "01"), 7, 0)
+    assert known.endpoint == (*unknown.endpoint[:2], 1)
+    for wrong in ("[fe80::1%]", "[fe80::1%x]:70000", "1.2.3.4%x:1", "%x]:1"):
+        assert errno_of(uapi.parse_get, f"{PEER}endpoint={wrong}\n".encode()) == errno.EPROTO
+
+
+def test_troubles_round_trip() -> None:
+    told = [PeerTrouble(KEY, 7, 35, "no route = none"), PeerTrouble(bytes(32), 0, 0, "")]
+    reply = at_once.format_troubles(told)
+    assert uapi.parse_troubles(reply) == told
+    assert uapi.parse_troubles(reply + b"of_tomorrow=1\nerrno=0\n\n") == told
+    assert uapi.parse_troubles(b"") == []
+    assert errno_of(uapi.parse_troubles, b"errno=-12\n\n") == errno.ENOMEM
+    for wrong in (b"public_key=00\n", b"x\n", PEER.encode() + b"initiations_unanswered=x\n"):
+        assert errno_of(uapi.parse_troubles, wrong) == errno.EPROTO
 
 
 def test_get_that_failed_has_the_devices_errno() -> None:

@@ -17,10 +17,12 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from pywg._fastpath import Plane, choose_aead, reserve_fill
+from pywg import __version__
+from pywg._fastpath import Plane, available_aeads, choose_aead, reserve_fill
 from pywg.core.crypto import private_key_from, public_key_of
 from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import ConfigError, DeviceError
+from pywg.runtime.base import clock
 from pywg.runtime.base.failures import failed, needing
 from pywg.runtime.base.journal import Journal, is_stream
 from pywg.runtime.base.libc import forbid_dumps
@@ -218,6 +220,7 @@ class _Service:
         self._sandbox = sandbox
         self._said_small = False
         self._stopped = asyncio.Event()
+        self._began = clock.now()
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Runs until `_stop`, then closes all that it opened, in reverse order."""
@@ -261,7 +264,14 @@ class _Service:
             await self._stopped.wait()
 
     def _more_stats(self) -> dict[str, int | str]:
-        return {**self._sandbox.stats(), **self._options.binding.stats()}
+        return {
+            "version": __version__,
+            "uptime_seconds": int(clock.now() - self._began),
+            "aead_asked": self._options.aead,
+            "aead_available": ",".join(available_aeads()),
+            **self._sandbox.stats(),
+            **self._options.binding.stats(),
+        }
 
     def _start_device(self, loop: Loop, stack: contextlib.AsyncExitStack) -> Device:
         options = self._options

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pywg.config.keys import clamp
-from pywg.config.model import ZERO_KEY, DeviceChange, DeviceStatus, PeerChange, PeerStatus, Prefix
+from pywg.config.model import ZERO_KEY, DeviceChange, DeviceStatus, PeerChange, PeerStatus, PeerTrouble, Prefix
 from pywg.core.crypto import private_key_from, public_key_of
 from pywg.core.events import Activity, Endpoint
 from pywg.core.tunnel import Tunnel
@@ -216,6 +216,10 @@ class Device:
         stats.update((f"counter_{_word(name)}", count) for name, count in self._plane.counters().items())
         stats.update((f"counter_handshake_{_word(name)}", count) for name, count in self._bridge.dropped.items())
         return stats
+
+    def troubles(self) -> list[PeerTrouble]:
+        """Of each peer that owes an answer to initiations: how many, since when, and why as far as that is known."""
+        return self._handshakes.troubles()
 
     # The peers' sources, for routes.RouteWatcher
 

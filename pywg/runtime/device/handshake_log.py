@@ -5,12 +5,14 @@ are lines at debug alone. A stranger can cause three of these lines, with our pu
 three are limited, at whatever rate they come. Lines name peers by their public keys.
 """
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pywg.config.addresses import format_sock_addr
+from pywg.config.model import PeerTrouble
 from pywg.constants import MESSAGE_INITIATION, MESSAGE_RESPONSE, REKEY_ATTEMPT_TIME
 from pywg.core import events
 from pywg.core.events import Dropped, Endpoint
@@ -56,6 +58,11 @@ class _Story:
     """at which the log said it"""
     seen_at: float = 0.0
     """when it last showed itself"""
+    cause: str = ""
+    """the trouble in words, for `troubles`; "" when all is well"""
+    unanswered: int = 0
+    """initiations since the last handshake, given up or not"""
+    first_unanswered_at: float = 0.0
     unanswered_since: float | None = None
     tries: int = 0
     replays: int = 0
@@ -100,6 +107,18 @@ class HandshakeLog:
     def removed(self, peer: int) -> None:
         """The operator removed a peer."""
         self._stories.pop(peer, None)
+
+    def troubles(self) -> list[PeerTrouble]:
+        """Of each peer that owes an answer: since when, and why as far as that is known."""
+        now = self.now()
+        found = []
+        for peer, story in self._stories.items():
+            if story.unanswered or story.cause:
+                seconds = int(now - story.first_unanswered_at) if story.unanswered else 0
+                with contextlib.suppress(LocalProtocolError):  # it is gone
+                    public_key = self.tunnel.peer_state(peer).public_key
+                    found.append(PeerTrouble(public_key, story.unanswered, seconds, story.cause))
+        return found
 
     # What we send
 
@@ -156,6 +175,7 @@ class HandshakeLog:
             self._over(peer, story, f"handshake with {self._place(peer)} works again")
         self._debug_limited(peer, "handshake completed")
         story.unanswered_since, story.tries, story.replays = None, 0, 0
+        story.unanswered, story.cause = 0, ""
 
     def given_up(self, peer: int) -> None:
         """The core sends a peer no further initiation until there is new data."""
@@ -203,11 +223,13 @@ class HandshakeLog:
         if story.trouble not in ("", "no answer") and self.now() - story.seen_at <= REKEY_ATTEMPT_TIME:
             return
         own = self.tunnel.public_key
-        text = (
+        cause = (
             f"no answer from {self._place(peer)} for {REKEY_ATTEMPT_TIME} s: check the endpoint, the firewalls for "
-            f"that UDP port, its public key here, and ours there ({key_name(own) if own is not None else 'none'})"
+            "that UDP port, its public key here, and ours there"
         )
-        self._trouble(peer, story, "no answer", text, Level.ERROR if story.endpoint_is_set else Level.INFO)
+        text = f"{cause} ({key_name(own) if own is not None else 'none'})"
+        level = Level.ERROR if story.endpoint_is_set else Level.INFO
+        self._trouble(peer, story, "no answer", text, level, cause=cause)
 
     def _find_out(self, peer: int) -> None:
         endpoint = self.endpoint(peer)
@@ -233,8 +255,12 @@ class HandshakeLog:
         text = f"initiation{place} under the unknown public key {key_name(public_key)}: it is no peer's here"
         self.log.limited("unknown public key", text, Level.ERROR, burst_seconds=STRANGERS_SECONDS)
 
-    def _trouble(self, peer: int, story: _Story, kind: str, text: str, level: Level = Level.ERROR) -> None:
+    def _trouble(
+        self, peer: int, story: _Story, kind: str, text: str, level: Level = Level.ERROR, *, cause: str = ""
+    ) -> None:
+        """`cause` is what `troubles` tells, where that is less than the text: monitors don't learn our public key."""
         story.seen_at = self.now()
+        story.cause = cause or text
         if story.trouble == kind:
             self._debug_limited(peer, text)
             return
@@ -243,7 +269,7 @@ class HandshakeLog:
             story.trouble, story.level = kind, level
 
     def _over(self, peer: int, story: _Story, text: str) -> None:
-        story.trouble = ""
+        story.trouble = story.cause = ""
         self.log.limited("handshake trouble over", f"{self.name(peer)}: {text}", story.level)
 
     def _debug(self, peer: int, text: str) -> None:
@@ -260,6 +286,9 @@ class HandshakeLog:
         if story.unanswered_since is None:
             story.unanswered_since = self.now()
         story.tries += 1
+        if not story.unanswered:
+            story.first_unanswered_at = self.now()
+        story.unanswered += 1
 
     def _story(self, peer: int) -> _Story:
         return self._stories.setdefault(peer, _Story())

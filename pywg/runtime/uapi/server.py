@@ -1,8 +1,9 @@
 """The server on a device's configuration socket: any number of operations on a connection, and clients of any kind.
 
-An operation is `set=1`, `get=1`, `stats=1` or `log_level=WORD` on a line, more lines, and a blank line. The end of the
-stream after a whole line serves as the blank line. The reply ends with `errno=N`, and N is never positive. `stats=1`
-and `log_level=` are ours: the others are WireGuard's cross-platform protocol, https://www.wireguard.com/xplatform/.
+An operation is `set=1`, `get=1`, `stats=1`, `peers=1` or `log_level=WORD` on a line, more lines, and a blank line. The
+end of the stream after a whole line serves as the blank line. The reply ends with `errno=N`, and N is never positive.
+`stats=1`, `peers=1` (which peers owe an answer to initiations) and `log_level=` are ours: the others are WireGuard's
+cross-platform protocol, https://www.wireguard.com/xplatform/.
 Requests and replies hold private keys, so the server wipes them. It reads and writes their text, most of the work, in
 steps, which leave the event loop room for handshakes. It applies a change in one go, and never while it writes another
 client's reply. The reply is ENOMEM for an operation that there is no memory for, and another errno for any other that
@@ -17,8 +18,8 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Protocol, TypeVar
 
 from pywg._fastpath import reserve_fill, reserve_low
-from pywg.config.model import DeviceChange, DeviceStatus
-from pywg.config.uapi import format_errno, format_get_steps, parse_set_steps
+from pywg.config.model import DeviceChange, DeviceStatus, PeerTrouble
+from pywg.config.uapi import format_errno, format_get_steps, format_troubles_steps, parse_set_steps
 from pywg.dataplane.crypto.secret import wipe
 from pywg.errors import ConfigError, DeviceError, UapiError
 from pywg.runtime.base.log import Level, Log, parse_level
@@ -36,7 +37,7 @@ ACCEPT_RETRY_S = 0.1
 SEND_TIMEOUT_S = 30.0
 """Seconds after which the server disconnects a client that has not taken its reply."""
 LOG_LEVEL = b"log_level="
-_NAMES = (b"set=1", b"get=1", b"stats=1")
+_NAMES = (b"set=1", b"get=1", b"stats=1", b"peers=1")
 _OPERATIONS = (*(name + b"\n" for name in _NAMES), LOG_LEVEL)
 _LOG_OPERATION_MAX_LEN = 64
 _FIRST_BUFFER_LEN = 4096
@@ -53,6 +54,9 @@ class Configurable(Protocol):
 
     def stats(self) -> Mapping[str, int | str]:
         """Counters by name."""
+
+    def troubles(self) -> list[PeerTrouble]:
+        """The peers that owe an answer to initiations."""
 
 
 class UapiServer:
@@ -245,6 +249,8 @@ class UapiServer:
         elif name == b"get=1":
             async with self.configuration:
                 return await _with_pauses(format_get_steps(self._device.status(), keys=self._keys))
+        elif name == b"peers=1":
+            return await _with_pauses(format_troubles_steps(self._device.troubles()))
         else:
             stats = {**self._device.stats(), **self._more_stats()}
             return bytearray(

@@ -149,6 +149,45 @@ def test_no_answer_names_the_key_that_the_other_end_has_to_know() -> None:
     assert f"and ours there ({key_name(pair.a_key)})" in pair.a.lines("ERROR")[0]
 
 
+@pytest.mark.parametrize("name", [name for name in CAUSES if name not in ("unknown key", "no private key")])
+def test_the_cause_is_told_to_a_client_too(name: str) -> None:
+    cause, expected = CAUSES[name]
+    pair = Pair()
+    assert pair.a.device.troubles() == pair.b.device.troubles() == []
+    cause(pair)
+    told = pair.b if name in AT_THE_OTHER_END else pair.a
+    (trouble,) = told.device.troubles()
+    assert expected in trouble.trouble
+    if name not in ("clock", "malformed key"):
+        assert trouble.initiations_unanswered >= 4
+        assert trouble.unanswered_seconds >= 25
+
+
+def test_unanswered_initiations_are_counted_past_a_giving_up_and_until_an_answer() -> None:
+    pair = Pair()
+    _attempts(pair, 12)
+    (trouble,) = pair.a.device.troubles()
+    assert (trouble.public_key, trouble.initiations_unanswered, trouble.trouble) == (pair.b_key, 3, "")
+    assert trouble.unanswered_seconds == 12
+    _attempts(pair, 300)
+    assert "handshake given up" in "".join(pair.a.lines("DEBUG"))
+    (trouble,) = pair.a.device.troubles()
+    assert trouble.initiations_unanswered > 20
+    assert trouble.unanswered_seconds == 312
+    _attempts(pair, 10, deliver=True)
+    assert pair.a.device.troubles() == []
+
+
+def test_what_is_told_has_no_part_of_our_key() -> None:
+    """Monitors are told too, and don't learn it. The log, which is root's, names it: see below."""
+    pair = Pair()
+    _nobody_answers(pair)
+    (trouble,) = pair.a.device.troubles()
+    assert trouble.trouble.endswith("its public key here, and ours there")
+    pair.a.set(PeerChange(pair.b_key, remove=True))
+    assert pair.a.device.troubles() == []
+
+
 # Once more when it is over
 
 

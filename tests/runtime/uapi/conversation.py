@@ -5,7 +5,7 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeAlias
 
-from pywg.config.model import DeviceChange, DeviceStatus, PeerStatus
+from pywg.config.model import DeviceChange, DeviceStatus, PeerStatus, PeerTrouble
 from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import UapiError
 from pywg.runtime.base.log import Level, Log
@@ -23,6 +23,7 @@ class FakeDevice:
         self.changes: list[DeviceChange] = []
         self.refuse: UapiError | None = None
         self.peers: list[PeerStatus] = []
+        self.in_trouble: list[PeerTrouble] = []
         self.asked = 0
         """for stats"""
 
@@ -37,6 +38,9 @@ class FakeDevice:
     def stats(self) -> dict[str, int]:
         self.asked += 1
         return {"peers": 2, "counter_bad_mac1": 7}
+
+    def troubles(self) -> list[PeerTrouble]:
+        return self.in_trouble
 
 
 class Client:

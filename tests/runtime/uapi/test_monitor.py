@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pywg.config.model import PeerStatus
+from pywg.config.model import PeerStatus, PeerTrouble
 from pywg.dataplane.crypto.secret import Secret
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.uapi.monitor import MAX_MONITORS, MonitorServer
@@ -114,6 +114,18 @@ def test_statistics_are_those_of_the_other_socket(tmp_path: Path) -> None:
         assert shown == await client.ask(b"stats=1\n\n")  # a connection serves several
 
     converse(tmp_path, test)
+
+
+def test_troubles_are_those_of_the_other_socket(tmp_path: Path) -> None:
+    device = FakeDevice()
+    device.in_trouble = [PeerTrouble(PUBLIC, 7, 35, "no answer")]
+
+    async def test(servers: Servers) -> None:
+        shown = await (await servers.connect(servers.monitor)).ask(b"peers=1\n\n")
+        assert b"initiations_unanswered=7\n" in shown
+        assert shown == await (await servers.connect(servers.main)).ask(b"peers=1\n\n")
+
+    converse(tmp_path, test, device)
 
 
 @pytest.mark.parametrize(

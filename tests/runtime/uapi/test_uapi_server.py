@@ -7,7 +7,8 @@ import os
 
 import pytest
 
-from pywg.config.model import DeviceChange
+from pywg.config.model import DeviceChange, PeerTrouble
+from pywg.config.uapi import parse_troubles
 from pywg.errors import UapiError
 from pywg.runtime.base.log import Level, Log
 from tests.lines import StreamOutput
@@ -103,6 +104,7 @@ def test_byte_by_byte(talk: Talk) -> None:
         (b"set=1\nnonsense=1\n\n", errno.EINVAL),
         (b"get=1\nlisten_port=1\n\n", errno.EINVAL),
         (b"stats=1\nx=1\n\n", errno.EINVAL),
+        (b"peers=1\nx=1\n\n", errno.EINVAL),
     ],
 )
 def test_errors_are_negative_and_the_connection_goes_on(talk: Talk, request_text: bytes, code: int) -> None:
@@ -152,6 +154,35 @@ def test_what_is_no_operation_is_hung_up_on(talk: Talk, request_text: bytes) -> 
         assert await (await connect()).ask(b"set=1\n\n") == b"errno=0\n\n"
 
     talk(test)
+
+
+def test_peers_in_trouble(talk: Talk) -> None:
+    device = FakeDevice()
+    device.in_trouble = [PeerTrouble(bytes([number]) * 32, number, 5, "no route \N{EM DASH}") for number in (1, 2)]
+
+    async def test(device: FakeDevice, connect: Connect) -> None:
+        client = await connect()
+        reply = await client.ask(b"peers=1\n\n")
+        assert reply.startswith(b"public_key=" + b"01" * 32 + b"\ninitiations_unanswered=1\nunanswered_seconds=5\n")
+        assert reply.count(b"\ntrouble=no route \\u2014\n") == 2  # on one line, and ASCII, whatever the text
+        assert [one.initiations_unanswered for one in parse_troubles(reply)] == [1, 2]
+        device.in_trouble = []
+        assert await client.ask(b"peers=1\n\n") == b"errno=0\n\n"
+
+    talk(test, device)
+
+
+def test_many_peers_in_trouble_leave_others_their_turn(talk: Talk) -> None:
+    device = FakeDevice()
+    device.in_trouble = [PeerTrouble(bytes(32), 1, 1, "")] * 10_000
+
+    async def test(device: FakeDevice, connect: Connect) -> None:
+        first, second = await connect(), await connect()
+        first.send(b"peers=1\n\n")
+        assert await second.ask(b"set=1\n\n") == b"errno=0\n\n"
+        assert len(parse_troubles(await first.reply())) == 10_000
+
+    talk(test, device)
 
 
 def test_stats(talk: Talk) -> None:

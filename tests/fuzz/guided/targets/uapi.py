@@ -11,8 +11,8 @@ import itertools
 import re
 import socket
 
-from pywg.config.model import DeviceChange, DeviceStatus, PeerChange
-from pywg.config.uapi import format_set, parse_get
+from pywg.config.model import DeviceChange, DeviceStatus, PeerChange, PeerTrouble
+from pywg.config.uapi import format_set, parse_get, parse_troubles
 from pywg.runtime.base.log import Level, Log, level_of
 from pywg.runtime.base.poller import Poller
 from pywg.runtime.uapi.monitor import MonitorServer
@@ -32,6 +32,7 @@ TOKENS = (
         b"set=1\n",
         b"get=1\n\n",
         b"stats=1\n\n",
+        b"peers=1\n\n",
         b"log_level=debug\n\n",
         b"\n\n",
         b"\n",
@@ -65,7 +66,7 @@ TOKENS = (
         b"\0",
     ),
 )
-_OPERATIONS = (b"set=1", b"get=1", b"stats=1")
+_OPERATIONS = (b"set=1", b"get=1", b"stats=1", b"peers=1")
 
 
 def run(data: bytes) -> None:
@@ -125,6 +126,9 @@ class Conversation:
     def stats(self) -> dict[str, int | str]:
         return self.harness.device.stats()
 
+    def troubles(self) -> list[PeerTrouble]:
+        return self.harness.device.troubles()
+
     # What it came to
 
     def shown(self) -> bytes:
@@ -157,6 +161,8 @@ class Conversation:
             if name == b"get=1" and not code:
                 status = parse_get(reply)
                 assert parse_get(format_get(status)) == status
+            if name == b"peers=1" and not code:
+                assert all(peer.initiations_unanswered or peer.trouble for peer in parse_troubles(reply))
         assert replies == b"", "an answer to nothing"
         assert self.shown() == model.get()
 
