@@ -19,12 +19,12 @@ Commands (more of each: pywg help COMMAND):
   down FILE|NAME         take it down, and undo what was done for it
   reload FILE|NAME       change it to what its file says now; sessions stay
   save, strip FILE|NAME  write what runs into its file; print wg's part of it
+  status [IFACE]         show what runs, how it does, and what is wrong
+  show, top [IFACE]      as `wg show`; a live screen of rates, peers and drops
   doctor, ping           why is there no tunnel, or a bad one; round trips, MTU
-  stats IFACE            show the counters and offloads of a running interface
-  log IFACE LEVEL        change how much a running interface writes to its log
+  stats, log IFACE       show all counters; change how much the log says
   bench [--json]         measure what this machine does: ciphers and offloads
-  genkey, genpsk         write a new private key, a new preshared key
-  pubkey                 read a private key and write its public key
+  genkey, genpsk, pubkey make a private, a preshared, a public key, as wg does
   run [OPTION]... IFACE  as without a command, in place of wireguard-go
 
 Options:

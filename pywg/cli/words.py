@@ -9,7 +9,7 @@ from collections.abc import Iterable
 _DOES = {
     "`wg {word}` does that": "set setconf addconf syncconf showconf",
     "`wg set` and `wg setconf` do that": "config configure",
-    "`wg show` has the peers, `pywg stats IFACE` the counters": "status show info list ls top monitor",
+    "`pywg status` shows what runs, `pywg top` shows it live": "monitor",
     "`ip netns exec` runs a program in a network namespace": "exec",
     "`systemctl {word} pywg@IFACE` does that, with the unit that comes with pywg": "start stop restart enable disable",
 }
@@ -19,6 +19,7 @@ _MEANS = {
     "up": "add",
     "down": "del delete remove kill",
     "bench": "benchmark",
+    "status": "info list ls state",
     "stats": "counters metrics statistics",
     "genkey": "keygen gen-key",
     "genpsk": "gen-psk",
@@ -42,7 +43,7 @@ def not_an_interface(word: str, commands: Iterable[str]) -> str:
     lower = word.lower()
     if lower in _IN_OTHER_TOOLS:
         text = f"there is no command {lower!r} yet: {_IN_OTHER_TOOLS[lower].format(word=lower)}"
-    elif meant := _MEANT.get(lower) or next((one for one in commands if _resembles(lower, one)), ""):
+    elif meant := _MEANT.get(lower) or _nearest(lower, commands):
         text = f"there is no command {word!a}: did you mean `pywg {meant}`?"
     else:
         return ""
@@ -54,6 +55,12 @@ def _about_file(word: str) -> str:
         return f"{word!a} is a path, and pywg takes the name of an interface"
     path = _quoted(word if "/" in word else f"./{word}")
     return f"{word!a} is a file, and pywg takes the name of an interface: `pywg up {path}` sets up what the file says"
+
+
+def _nearest(word: str, commands: Iterable[str]) -> str:
+    """The command that a word resembles; of several the one that it is, or begins with: stats and status are close."""
+    resembling = [command for command in commands if _resembles(word, command)]
+    return max(resembling, key=lambda command: (command == word, word.startswith(command)), default="")
 
 
 def _resembles(word: str, command: str) -> bool:

@@ -11,8 +11,8 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from pywg.config.model import DeviceChange, DeviceStatus
-from pywg.config.uapi import format_set, parse_get
+from pywg.config.model import DeviceChange, DeviceStatus, PeerTrouble
+from pywg.config.uapi import format_set, parse_get, parse_troubles
 from pywg.errors import DeviceError, UapiError
 from pywg.runtime.base.in_use import DIRECTORY, SOCKET, daemon_of
 from pywg.runtime.base.log import parse_level
@@ -82,6 +82,19 @@ def stats(interface: str, *, directory: str = DIRECTORY) -> dict[str, str]:
     return found
 
 
+def troubles(interface: str, *, directory: str = DIRECTORY) -> list[PeerTrouble]:
+    """The peers that owe an answer to initiations; none where the daemon does not tell.
+
+    Raises DeviceError when no daemon answers.
+    """
+    sock, _ = _connect_to_see(interface, directory)
+    reply = _ask(sock, interface, b"peers=1\n\n", most=_MOST_STATE)
+    try:
+        return parse_troubles(reply)
+    except UapiError as error:
+        raise DeviceError(error.errno, f"the troubles of {interface} can't be read: {error}") from None
+
+
 def set_level(interface: str, level: str, *, directory: str = DIRECTORY) -> None:
     """Sets the daemon's log level until it ends or is told another.
 
@@ -96,10 +109,15 @@ def set_level(interface: str, level: str, *, directory: str = DIRECTORY) -> None
 
 def served(*, directory: str = DIRECTORY) -> list[str]:
     """The interfaces that daemons answer for, pywg's and others', sorted."""
-    names = set()
+    return sorted(served_as_listed(directory=directory))
+
+
+def served_as_listed(*, directory: str = DIRECTORY) -> list[str]:
+    """As `served`, in the order of the folder, which is that of `wg show`."""
+    names: list[str] = []
     with contextlib.suppress(OSError):
-        names = {name.removesuffix(f".{SOCKET}") for name in os.listdir(directory) if name.endswith(f".{SOCKET}")}
-    return sorted(name for name in names if _answers(name, directory))
+        names = [name.removesuffix(f".{SOCKET}") for name in os.listdir(directory) if name.endswith(f".{SOCKET}")]
+    return [name for name in names if _answers(name, directory)]
 
 
 def served_here(*, directory: str = DIRECTORY) -> list[str]:

@@ -227,7 +227,7 @@ def test_usage_needs_nothing_heavy() -> None:
     }
     code = (
         "import sys; from pywg.cli.main import main\n"
-        "main(['--version']); main(['--help']); main(['status'])\n"
+        "main(['--version']); main(['--help']); main(['statuss'])\n"
         f"print(sorted({heavy!r} & sys.modules.keys()), file=sys.stderr)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

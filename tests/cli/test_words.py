@@ -12,7 +12,7 @@ from pywg.cli.main import main
 
 pytestmark = pytest.mark.dropin("1")
 
-TOOLS = ("status", "show", "top", "monitor", "exec")
+TOOLS = ("monitor", "exec")
 MEANT = {
     "add": "up",
     "ups": "up",
@@ -24,6 +24,15 @@ MEANT = {
     "STATS": "stats",
     "sttas": "stats",
     "statss": "stats",
+    "statuss": "status",
+    "sttaus": "status",
+    "Status": "status",
+    "info": "status",
+    "ls": "status",
+    "hsow": "show",
+    "shows": "show",
+    "tpo": "top",
+    "tops": "top",
     "statz": "stats",
     "genkeys": "genkey",
     "gnekey": "genkey",
@@ -55,7 +64,7 @@ MEANT = {
 INTERFACES = """
 wg0 wg1 wg wg-home wg%d tun0 tun utun home office stats0 stats-1 log0 run1 bench2 lan lon lab sun fun dog lag held heap
 wan vpn site site-a site_b berlin london paris test client server eth0 a b statistic ben key pub gen ver dc1 dc2-dc1
-bridge core edge backup remote local hub spoke pw1a2b3c4a
+bridge core edge tip tap hop shop shot slow snow backup remote local hub spoke pw1a2b3c4a
 """
 NAMES = INTERFACES.split()
 
@@ -95,7 +104,7 @@ def test_words_of_other_tools(started: list[str], capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize(
     ("word", "instead"),
-    [("status", "`wg show"), ("set", "`wg set")],
+    [("start", "`systemctl start"), ("set", "`wg set")],
 )
 def test_what_does_it_today(capsys: pytest.CaptureFixture[str], word: str, instead: str) -> None:
     assert instead in refused(capsys, [word])
@@ -108,7 +117,7 @@ def test_near_misses_of_a_command(started: list[str], capsys: pytest.CaptureFixt
     assert started == []
 
 
-@pytest.mark.parametrize("word", ["genkey", "stats", "run", "help", "version"])
+@pytest.mark.parametrize("word", ["genkey", "stats", "status", "run", "help", "version"])
 def test_a_command_behind_an_option(started: list[str], capsys: pytest.CaptureFixture[str], word: str) -> None:
     assert f"did you mean `pywg {word}`?" in refused(capsys, ["-f", word])
     assert started == []

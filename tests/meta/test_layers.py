@@ -59,7 +59,7 @@ def _imports(path: Path) -> Iterator[str]:
 
 def _allowed(imported: str, layer: str) -> bool:
     inside = imported.removeprefix("pywg.")
-    if layer == "cli" and inside == "__version__":
+    if layer in ("cli", "runtime") and inside == "__version__":
         return True
     return any(inside == target or inside.startswith(f"{target}.") for target in MAY_IMPORT[layer])
 
