@@ -87,7 +87,8 @@ class Build:
             if _is_stale(self.directory / "kernel.so", HERE / "kernel.c", HERE / "kernel.h"):
                 build_library(HERE / "kernel.c", self.directory / "kernel.so", sanitize="")
             sources = sorted(str(source.relative_to(ROOT)) for source in HERE.glob("*.pyx"))
-            for part in (("setup.py", "--quiet", "build_ext", "--inplace"), ("-m", "tests.native", *sources)):
+            package = ("setup.py",) if self.guided else ("-m", "tests.fuzz.native.lines")
+            for part in ((*package, "--quiet", "build_ext", "--inplace"), ("-m", "tests.native", *sources)):
                 environment = {**os.environ, **self.environment}
                 done = subprocess.run(
                     [sys.executable, *part],

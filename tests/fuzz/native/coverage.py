@@ -16,7 +16,6 @@ from pathlib import Path
 from tests.fuzz.native.builds import LINES, TARGETS
 from tests.fuzz.native.runner import again, inputs
 from tests.requirements import require_tool
-from tests.sanitizers import ROOT
 
 REASONS = Path(__file__).parent / "unreached.txt"
 _FUNCTION = re.compile(r"cdef\b.*?\b(\w+)\s*\(", re.DOTALL)
@@ -37,7 +36,7 @@ class Covered:
 
 
 def measure(targets: Iterable[str] = TARGETS) -> list[Covered]:
-    """Builds, runs the kept inputs with every cipher, and reads what the compiler has counted."""
+    """Builds, and runs the kept inputs with every cipher."""
     require_tool("gcov")
     LINES.build()
     for old in LINES.directory.rglob("*.gcda"):
@@ -45,12 +44,17 @@ def measure(targets: Iterable[str] = TARGETS) -> list[Covered]:
     for target in targets:
         failure = again(LINES, target, inputs(target))
         assert failure is None, failure
+    return read()
+
+
+def read() -> list[Covered]:
+    """What the compiler has counted in the last run."""
     seen: dict[str, dict[int, bool]] = defaultdict(dict)
     for path, line, ran in _counted(LINES.directory):
         seen[path][line] = seen[path].get(line, False) or ran
     found = []
     for path, lines in sorted(seen.items()):
-        functions = nogil_lines((ROOT / path).read_text())
+        functions = nogil_lines((LINES.directory / path).read_text())
         its = {line: functions[line] for line in lines if line in functions}
         if its:
             found.append(Covered(path, its, {line for line in its if lines[line]}))

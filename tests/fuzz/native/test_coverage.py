@@ -2,7 +2,10 @@
 
 import fnmatch
 
+import pytest
+
 from tests.fuzz.native.coverage import REASONS, Covered, nogil_lines, report, unexplained
+from tests.fuzz.native.lines import NAMED, SECTIONS, name_helpers
 from tests.sanitizers import ROOT
 
 SOURCES = {
@@ -26,3 +29,13 @@ def test_each_reason_is_for_a_function_that_there_is() -> None:
             files, functions, why = line.split(maxsplit=2)
             its = {name for path, names in SOURCES.items() if fnmatch.fnmatch(path, files) for name in names}
             assert fnmatch.filter(its, functions), f"no function {functions} in {files}: {why}"
+
+
+def test_the_helpers_of_cython_are_no_lines_of_a_module() -> None:
+    first, second = (f"/* #### Code section: {section} ### */\n" for section in SECTIONS)
+    text = f"the module\n{first}import\n{second}constants\n"
+    named = name_helpers(text)
+    assert named == f"the module\n{NAMED}{first}import\n{NAMED}{second}constants\n"
+    assert name_helpers(named) == named
+    with pytest.raises(SystemExit):
+        name_helpers("another Cython's C")
