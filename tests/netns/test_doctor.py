@@ -514,6 +514,12 @@ def test_a_file(pywg: str, open_lab: OpenLab, tmp_path: Path) -> None:
     assert "this host's own public key" in texts["own-key"]
     assert "below 1280" in texts["mtu-ipv6"]
     assert "10.77.0.2/32 of the allowed IPs contains its endpoint" in texts["routing-loop"]
+    path.write_text(f"[Interface]\nPrivateKey = {lab.near.keys.private}\nMTU = 1400\nMTU = 1300\n")
+    path.chmod(0o600)
+    with lab.near.namespace.entered():
+        said = [one for one in judge(gather("idle2", str(path))) if one.check == "file"]
+    assert [one.severity for one in said] == [Severity.WARNING]
+    assert "MTU is in line 3 too" in said[0].text
     path.write_text("[Interface]\nAdress = 10.0.0.1/24\n")
     with lab.near.namespace.entered():
         assert "file" in {one.check for one in wrong(judge(gather("idle2", str(path))))}

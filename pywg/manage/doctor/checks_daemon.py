@@ -184,11 +184,11 @@ def file(facts: Facts) -> Iterator[Finding]:
     """The file says what can be done."""
     if facts.file is None:
         return
-    for text in facts.file.errors:
+    for text in (*facts.file.errors, *facts.file.faults):
         yield error("file", text, f"edit {facts.file.path}")
     for text in facts.file.warnings:
         yield warning("file", text, f"edit {facts.file.path}")
-    if not facts.file.errors and not facts.file.warnings:
+    if not facts.file.errors and not facts.file.faults and not facts.file.warnings:
         yield ok("file", f"{facts.file.path} can be read")
 
 

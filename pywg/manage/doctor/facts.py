@@ -93,6 +93,8 @@ class FileFacts:
     path: str
     errors: list[str] = field(default_factory=list)
     """each in one line; with errors, nothing else here is known"""
+    faults: list[str] = field(default_factory=list)
+    """what can't work, of what can be read"""
     warnings: list[str] = field(default_factory=list)
     addresses: list[Prefix] = field(default_factory=list)
     listen_port: int = 0

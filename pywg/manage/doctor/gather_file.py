@@ -15,11 +15,17 @@ from pywg.config.keys import format_key_base64
 from pywg.config.model import SockAddr
 from pywg.config.wg_quick import HostPort
 from pywg.errors import ConfigError
+from pywg.manage.check import check
 from pywg.manage.doctor.facts import FileFacts, PeerFacts
 
 _MOST_BYTES: Final = 64 << 20
 _RESOLVE_S: Final = 5.0
 _DNS_S: Final = 1.5
+_JUDGED_HERE: Final = {
+    *("no-private-key", "own-key", "same-key", "same-allowed-ip", "no-allowed-ips", "own-address"),
+    *("mtu", "loop", "port-taken"),
+}
+"""Findings of `pywg check` that doctor's own checks know more of, from the daemon or the routes."""
 _QUESTION: Final = struct.pack("!HHHHHH", 0x7077, 0x0100, 1, 0, 0, 0) + b"\0" + struct.pack("!HH", 2, 1)
 """For the name servers of the root, which every resolver knows or refuses to tell."""
 
@@ -32,6 +38,10 @@ def gather(path: str) -> FileFacts:
     facts = FileFacts(path, errors=[" ".join(str(error).split("\n")[0].split()) for error in reading.errors])
     if facts.errors:
         return facts
+    for finding in check(os.path.abspath(path)).findings:
+        if finding.code not in _JUDGED_HERE:
+            text = f"{path}:{finding.line}: {finding.message}"
+            (facts.faults if finding.severity == "error" else facts.warnings).append(text)
     interface = reading.config.interface
     facts.addresses, facts.mtu, facts.fwmark = interface.addresses, interface.mtu, interface.fwmark
     facts.listen_port, facts.table = interface.listen_port or 0, (interface.table or "auto").lower()

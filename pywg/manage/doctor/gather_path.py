@@ -32,7 +32,7 @@ _SMALL: Final = 68
 _UDP: Final = 8
 _WHY: Final = {
     errno.ECONNREFUSED: "no program listens on that port there",
-    errno.EHOSTUNREACH: "no host answers there",
+    errno.EHOSTUNREACH: "no host answers there, or a firewall forbids it",
     errno.ENETUNREACH: "a router has no way there",
     errno.EACCES: "a firewall there forbids it",
     errno.EPERM: "a packet filter of this host drops it",
