@@ -4,8 +4,8 @@ import argparse
 import json
 import os
 import shutil
-import sys
 
+from pywg.cli.color import wants_color
 from pywg.cli.parser import CommandParser
 from pywg.cli.usage import check_interface_name
 
@@ -50,7 +50,7 @@ def doctor(given: argparse.Namespace) -> int:
             reports.append(as_objects(interface, findings, status))
             continue
         about = f"{interface}{f' ({path})' if path else ''}" if interface else "this machine: no tunnel runs"
-        print("\n".join(lines(about, findings, width=_width(), color=_wants_color())))
+        print("\n".join(lines(about, findings, width=_width(), color=wants_color())))
     if given.json:
         print(json.dumps(reports, indent=2))
     return worst
@@ -69,7 +69,3 @@ def _targets(what: str) -> list[tuple[str, str]]:
 
 def _width() -> int:
     return min(shutil.get_terminal_size((100, 24)).columns, 120)
-
-
-def _wants_color() -> bool:
-    return bool(sys.stdout) and sys.stdout.isatty() and not os.environ.get("NO_COLOR")

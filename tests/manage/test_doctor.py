@@ -102,7 +102,7 @@ CASES: dict[str, tuple[Callable[[Facts], object], str, Severity, str]] = {
         lambda f: _stats(f, counter_tx_no_peer="100"),
         "drops",
         Severity.WARNING,
-        "100 packets went to",
+        "100, beside 1000 that passed: packets to",
     ),
     "unanswered": (_stale, "handshake", Severity.ERROR, "to 203.0.113.9:51820 are unanswered"),
     "counted": (

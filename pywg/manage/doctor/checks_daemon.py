@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from pywg.config.addresses import V6_LEN, format_ip, format_prefix, mask
+from pywg.manage import reasons
 from pywg.manage.doctor.facts import Facts
 from pywg.manage.doctor.finding import Finding, error, note, ok, warning
 
@@ -13,30 +14,10 @@ _SANDBOX: Final = ("sandbox_seccomp", "sandbox_seccomp_threads", "sandbox_no_new
 _MANY: Final = 100
 _SHARE: Final = 0.01
 """Of what passes: a loss of one in a hundred is felt by TCP."""
-_DROPS: Final = {
-    "tx_no_peer": ("tx_packets", "packets went to an address that no peer has", "add it to a peer's AllowedIPs"),
-    "tx_no_endpoint": (
-        "tx_packets",
-        "packets went to a peer without an endpoint",
-        "give it an Endpoint, or a keepalive",
-    ),
-    "tx_send_error": ("tx_sends", "sends were refused by the kernel", "pywg log IFACE debug: the log has the cause"),
-    "tx_message_too_long": ("tx_sends", "datagrams were larger than the path takes", "pywg ping PEER --mtu"),
-    "tx_routing_loop": (
-        "tx_packets",
-        "packets were the tunnel's own, come back",
-        "ip route get ENDPOINT: not by the tunnel",
-    ),
-    "rx_source_not_allowed": (
-        *("rx_packets", "packets came from an address that is not their peer's"),
-        "add the network behind that peer to its AllowedIPs",
-    ),
-    "rx_forged": ("rx_datagrams", "datagrams were damaged or forged", "look for a faulty link: ip -statistics link"),
-    "rx_replayed": ("rx_datagrams", "datagrams came twice or very late", "look for a link that repeats packets"),
-    "rx_queue_full": ("rx_datagrams", "messages found no room", "fewer peers a host, or more processors"),
-    "rx_tun_error": ("rx_packets", "packets could not be written to the interface", "ip link set IFACE up; the log"),
-}
-"""A counter -> the one of what passed, what it counts, what mends it."""
+_OF: Final = {"tx": "tx_packets", "rx": "rx_datagrams"}
+"""What passed, beside which a counter of losses is seen."""
+_NOT_LOSSES: Final = ("rx_bad_mac1", "rx_malformed", "rx_truncated", "rx_unknown_index", "rx_bad_cookie_reply")
+"""Of strangers, who may send as much as they like."""
 
 
 def daemon(facts: Facts) -> Iterator[Finding]:
@@ -159,10 +140,12 @@ def sandbox(facts: Facts) -> Iterator[Finding]:
 def drops(facts: Facts) -> Iterator[Finding]:
     """Little is lost or refused, of what passes."""
     stats = facts.running.stats if facts.running is not None else {}
-    for name, (of, text, mend) in _DROPS.items():
-        lost, passed = _counter(stats, name), _counter(stats, of)
-        if lost >= _MANY and lost >= _SHARE * passed:
-            yield warning("drops", f"{lost} {text}, beside {passed} that passed", mend)
+    for drop in reasons.drops(stats):
+        passed = _counter(stats, _OF.get(drop.name.partition("_")[0], ""))
+        if drop.name not in _NOT_LOSSES and passed and drop.times >= max(_MANY, _SHARE * passed):
+            yield warning(
+                "drops", f"{drop.times}, beside {passed} that passed: {drop.reason.meaning}", drop.reason.hint
+            )
 
 
 def _counter(stats: dict[str, str], name: str) -> int:

@@ -5,7 +5,7 @@ import errno
 import os
 
 from pywg.config.addresses import V4_LEN, format_ip
-from pywg.config.model import DeviceStatus, SockAddr
+from pywg.config.model import DeviceStatus, PeerTrouble, SockAddr
 from pywg.errors import DeviceError
 from pywg.manage import client
 from pywg.manage.doctor import gather_file, gather_machine, gather_network, gather_path
@@ -82,7 +82,18 @@ def _running(facts: Facts) -> Running | None:
     with contextlib.suppress(DeviceError):
         running.stats = client.stats(name)
     running.peers = _peers(status, facts.file)
+    if running.stats:
+        with contextlib.suppress(DeviceError):
+            _tell_troubles(running.peers, client.troubles(name))
     return running
+
+
+def _tell_troubles(peers: list[PeerFacts], troubles: list[PeerTrouble]) -> None:
+    by_key = {one.public_key: one for one in troubles}
+    for peer in peers:
+        told = by_key.get(peer.public_key)
+        peer.unanswered = told.initiations_unanswered if told is not None else 0
+        peer.trouble = told.trouble if told is not None else ""
 
 
 def _peers(status: DeviceStatus, file: FileFacts | None) -> list[PeerFacts]:
