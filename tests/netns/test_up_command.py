@@ -185,7 +185,7 @@ def test_save_config(here: Machine) -> None:
         PSK,
         KEY,
         "MTU = 1380",
-        "DNS = example.org",
+        "DNS = 10.78.0.53, example.org",
     ):
         assert line in saved
     assert "fe80" not in saved

@@ -301,22 +301,34 @@ def test_one_command_at_a_time(here: Machine) -> None:
     here.nothing_runs()
 
 
-def test_a_hook_is_ended_by_a_signal(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A signal that comes while a hook runs ends the hook, not only the wait for it."""
+@pytest.mark.parametrize("method", ["__init__", "wait"])
+def test_a_hook_is_ended_by_a_signal(here: Machine, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """A signal that comes while a hook is started or runs ends the hook, not only the wait for it."""
     here.write(f"{HEAD}{DUAL}\nPostUp = echo $$ >> LOG; exec sleep 1000\n")
     before = here.shown()
-    wait = subprocess.Popen.wait
     handlers: list[Interrupts] = []
-    enter = Interrupts.__enter__
-    monkeypatch.setattr(Interrupts, "__enter__", lambda own: handlers.append(own) or enter(own))  # type: ignore[func-returns-value]
+    enter, real = Interrupts.__enter__, getattr(subprocess.Popen, method)
 
-    def waits(process: "subprocess.Popen[bytes]", timeout: float | None = None) -> int:
-        if timeout is None and here.log.exists() is False and process.args[0] == program("bash"):  # type: ignore[index]
-            poll(here.log.exists, "the hook runs")
-            handlers[-1]._handle(signal.SIGINT, None)
-        return wait(process, timeout)
+    def entered(own: Interrupts) -> Interrupts:
+        handlers.append(own)
+        return enter(own)
 
-    monkeypatch.setattr(subprocess.Popen, "wait", waits)
+    def comes() -> None:
+        poll(here.log.exists, "the hook runs")
+        handlers[-1]._handle(signal.SIGINT, None)
+
+    def init(process: Any, argv: Any, *rest: Any, **more: Any) -> None:
+        real(process, argv, *rest, **more)
+        if argv[0] == program("bash"):
+            comes()
+
+    def wait(process: Any, timeout: float | None = None) -> Any:
+        if timeout is None and process.args[0] == program("bash"):
+            comes()
+        return real(process, timeout)
+
+    monkeypatch.setattr(Interrupts, "__enter__", entered)
+    monkeypatch.setattr(subprocess.Popen, method, {"__init__": init, "wait": wait}[method])
     with pytest.raises(Interrupted, match="SIGINT"):
         here.up()
     (pid,) = here.logged()

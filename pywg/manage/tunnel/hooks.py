@@ -34,13 +34,13 @@ class Hook(Step):
     def do(self, machine: Machine) -> None:
         """Runs it where the command of pywg runs: with its terminal, environment and standard input."""
         shell = program("bash") or "/bin/sh"  # wg-quick's are bash's
-        with machine.interrupts.waiting():
-            process = subprocess.Popen([shell, "-c", self.command(machine.interface)])
-            try:
+        process = subprocess.Popen([shell, "-c", self.command(machine.interface)])  # where no signal is heard
+        try:
+            with machine.interrupts.waiting():
                 status = process.wait()
-            except BaseException:
-                _end(process)
-                raise
+        except BaseException:
+            _end(process)
+            raise
         if status:
             how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
             raise DeviceError(errno.EIO, f"it {how}")
