@@ -20,12 +20,17 @@ _MOST_BYTES = 64 << 20
 
 def names_of(interface: str, *, configurations: str = CONFIGURATIONS, states: str = STATES) -> dict[bytes, str]:
     """The names of the peers of `interface` by their public keys. A peer without a name isn't in it."""
-    path = _file_of(interface, states) or os.path.join(configurations, f"{interface}.conf")
+    path = configuration_of(interface, configurations=configurations, states=states)
     with contextlib.suppress(OSError, ValueError, ConfigError):
         peers = wg_quick.read(_text(path), path).config.peers  # an error elsewhere in the file takes no name away
         named = {peer.public_key: printable(peer.name).strip() for peer in peers}
         return {key: name for key, name in named.items() if key and name}
     return {}
+
+
+def configuration_of(interface: str, *, configurations: str = CONFIGURATIONS, states: str = STATES) -> str:
+    """The path of the file that `interface` was set up with, or would be; the file need not exist."""
+    return _file_of(interface, states) or os.path.join(configurations, f"{interface}.conf")
 
 
 def _file_of(interface: str, states: str) -> str:

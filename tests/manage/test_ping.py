@@ -24,7 +24,7 @@ def _tunnels(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     monkeypatch.setattr(client, "served_here", lambda: list(states))
     monkeypatch.setattr(client, "watch", lambda name: (DeviceStatus(peers=states[name]), False))
-    monkeypatch.setattr(peers, "_names", lambda name: {BERLIN: "Berlin", PARIS: "Paris"} if name == "wg0" else {})
+    monkeypatch.setattr(peers, "names_of", lambda name: {BERLIN: "Berlin", PARIS: "Paris"} if name == "wg0" else {})
 
 
 @pytest.mark.parametrize(

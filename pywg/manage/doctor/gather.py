@@ -11,9 +11,10 @@ from pywg.manage import client
 from pywg.manage.doctor import gather_file, gather_machine, gather_network, gather_path
 from pywg.manage.doctor.facts import OVERHEAD_V4, OVERHEAD_V6, Facts, FileFacts, Filtered, PeerFacts, Running
 from pywg.manage.doctor.packet_filter import Packet, Rules, verdict
+from pywg.manage.names import CONFIGURATIONS, configuration_of
 from pywg.runtime.base.in_use import daemon_of
 
-DIRECTORY = "/etc/wireguard"
+DIRECTORY = CONFIGURATIONS
 MOST_PATHS = 16
 """Endpoints that are tried."""
 MOST_ROUTES = 512
@@ -46,7 +47,7 @@ def gather(interface: str = "", path: str = "") -> Facts:
 
 
 def _file(interface: str, path: str, unseen: list[str]) -> FileFacts | None:
-    usual = f"{DIRECTORY}/{interface}.conf"
+    usual = configuration_of(interface, configurations=DIRECTORY)
     try:
         return gather_file.gather(path or usual)
     except FileNotFoundError as error:

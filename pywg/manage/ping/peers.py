@@ -4,15 +4,13 @@ import contextlib
 import errno
 from typing import NamedTuple
 
-from pywg.config import wg_quick
 from pywg.config.addresses import format_ip, mask, parse_ip
 from pywg.config.keys import format_key_base64
 from pywg.config.model import PeerStatus, Prefix
 from pywg.errors import ConfigError, DeviceError
 from pywg.manage import client
+from pywg.manage.names import names_of
 
-DIRECTORY = "/etc/wireguard"
-_MOST_BYTES = 64 << 20
 _SHORTEST_KEY = 4
 MOST_ADDRESSES = 8
 """Addresses of a peer that are tried."""
@@ -42,7 +40,7 @@ def choose(who: str, *, interface: str = "") -> Chosen:
             denied = error
             continue
         status.private_key = None
-        named = _names(name)
+        named = names_of(name)
         for peer in status.peers:
             peer_name = named.get(peer.public_key, "") or format_key_base64(peer.public_key)
             all_peers.append(Chosen(name, peer, peer_name, hosts(peer.allowed_ips)))
@@ -98,14 +96,6 @@ def hosts(allowed_ips: list[Prefix]) -> list[bytes]:
 
 def _key(one: Chosen) -> str:
     return format_key_base64(one.peer.public_key)
-
-
-def _names(interface: str) -> dict[bytes, str]:
-    """Of the peers in /etc/wireguard/NAME.conf; none where that can't be read."""
-    with contextlib.suppress(OSError, ValueError, ConfigError), open(f"{DIRECTORY}/{interface}.conf", "rb") as file:
-        peers = wg_quick.parse(wg_quick.as_text(file.read(_MOST_BYTES)), interface).peers
-        return {peer.public_key: peer.name for peer in peers if peer.name}
-    return {}
 
 
 def described(chosen: Chosen) -> str:
