@@ -36,7 +36,7 @@ def _tell_operator(options: Options, pid: int) -> None:
     log = options.log_file or ("this terminal" if options.keep_output else "the system's log (journalctl -t pywg)")
     print(
         f"pywg: {name} is served in the background by PID {pid}, which logs to {log}\n"
-        f"pywg: it has no key and no port yet: `wg setconf {name} FILE` gives it both; `ip link del {name}` ends it",
+        f"pywg: it has no key and no port yet: `wg setconf {name} FILE` gives it both; `pywg down {name}` ends it",
         file=sys.stderr,
     )
 

@@ -34,4 +34,8 @@ def test_the_wheel_is_pywg_and_its_units() -> None:
     assert compiled == wanted
     units = {name.rpartition("/")[2] for name in names if "/data/share/pywg/systemd/" in name}
     assert units == {"README.md", "pywg@.service", "pywg@.service.d-user.conf", "wg-quick@.service.d-pywg.conf"}
+    manual = {name.rpartition("/")[2] for name in names if "/data/share/man/man8/" in name}
+    assert {"pywg.8", "pywg-run.8"} <= manual
+    assert any(name.endswith("/data/share/bash-completion/completions/pywg") for name in names)
+    assert any(name.endswith("/data/share/zsh/site-functions/_pywg") for name in names)
     assert [name for name in names if re.search(r"\.(pyx|c|h|inc)$|test|bench\.json", name)] == []

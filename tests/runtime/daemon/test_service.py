@@ -155,7 +155,7 @@ def test_at_a_terminal_a_start_says_what_runs(name: str, tmp_path: Path, options
         assert name in Path(f"/proc/{match[1]}/cmdline").read_text().split("\0")
         place = {(): "the system's log", ("--log-file",): str(tmp_path / "log"), ("--verbose",): "this terminal"}
         assert match[2].startswith(place[options])
-        assert f"ip link del {name}" in lines[1]
+        assert f"pywg down {name}" in lines[1]
         ip("link", "del", name)
         until(lambda: gone(name))
 

@@ -1,0 +1,159 @@
+"""python -m tests.cli.manual: writes docs/man and docs/completion, from the same definitions as `pywg --help`.
+
+Packages install both; `make test` finds files that lack a command or an option.
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+import shtab
+from argparse_manpage.manpage import Manpage
+
+from pywg import __version__
+from pywg.cli.commands import COMMANDS
+from pywg.cli.help import ENVIRONMENT, OVERVIEW
+from pywg.cli.parser import parser_of
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+MAN, COMPLETION = DOCS / "man", DOCS / "completion"
+SECTION = 8
+_INTERFACES = "_pywg_interfaces"
+_CONFIGURATIONS = "_pywg_configurations"
+_BASH = f"""
+{_INTERFACES}() {{
+  local path
+  for path in /var/run/wireguard/*.sock; do
+    path="${{path##*/}}"
+    compgen -W "${{path%.sock}}" -- "$1"
+  done
+}}
+{_CONFIGURATIONS}() {{
+  local path
+  for path in /etc/wireguard/*.conf; do
+    path="${{path##*/}}"
+    compgen -W "${{path%.conf}}" -- "$1"
+  done
+  compgen -f -X '!*.conf' -- "$1"
+  compgen -d -- "$1"
+}}
+"""
+_ZSH = f"""
+{_INTERFACES}() {{
+  local -a names
+  names=(/var/run/wireguard/*.sock(N:t:r))
+  _describe interface names
+}}
+{_CONFIGURATIONS}() {{
+  local -a names
+  names=(/etc/wireguard/*.conf(N:t:r))
+  _describe configuration names
+  _files -g '*.conf'
+}}
+"""
+_COMPLETE = {
+    "interface": {"bash": _INTERFACES, "zsh": _INTERFACES},
+    "configuration": {"bash": _CONFIGURATIONS, "zsh": _CONFIGURATIONS},
+}
+"""What the shell offers for an argument, by its metavar's meaning: IFACE, or FILE|NAME."""
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """Of `pywg` with all its commands, as the shell completes it."""
+    root = argparse.ArgumentParser("pywg", add_help=False)
+    root.add_argument("-h", "--help", action="help", help="show help")
+    root.add_argument("-V", "--version", action="store_true", help="show the version")
+    commands = root.add_subparsers(dest="command", metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        parser = parser_of(name)
+        for action in parser._actions:
+            meaning = _meaning(action)
+            if meaning:
+                action.complete = _COMPLETE[meaning]  # type: ignore[attr-defined]
+        made = commands.add_parser(name, parents=[parser], add_help=False, help=command.summary)
+        made.description = parser.description
+    return root
+
+
+def _meaning(action: argparse.Action) -> str:
+    """The kind of thing that an argument names; "" for one that the shell can't know."""
+    metavar = str(action.metavar or "")
+    if "FILE" in metavar and not (action.option_strings and action.dest == "log_file"):
+        return "configuration" if not action.option_strings else ""
+    return "interface" if "IFACE" in metavar else ""
+
+
+def man_page(name: str) -> str:
+    """Of one command: pywg-NAME(8)."""
+    parser = parser_of(name)
+    parser.man_short_description = COMMANDS[name].summary  # type: ignore[attr-defined]
+    about = {"project_name": "pywg", "manual_section": SECTION, "manual_title": "pywg", "version": __version__}
+    text = str(Manpage(parser, _data=about)).replace("COMMENTS", "NOTES")
+    text = text.replace(f".TH PYWG {name.upper()}", rf".TH PYWG\-{name.upper()}", 1)
+    text = text.replace(rf"pywg {name} \-", rf"pywg\-{name} \-", 1)
+    return _without_date(text) + ".SH SEE ALSO\n.BR pywg (8)\n"
+
+
+def overview() -> str:
+    """pywg(8): what `pywg --help` and `pywg help environment` say, and where the pages of the commands are."""
+    pages = ",\n".join(f".BR pywg-{name} ({SECTION})" for name in COMMANDS if name not in ("help", "version"))
+    return "\n".join(
+        [
+            f'.TH PYWG "{SECTION}" "" "pywg {__version__}" "pywg"',
+            ".SH NAME",
+            r"pywg \- WireGuard in user space for Linux",
+            ".SH SYNOPSIS",
+            *_verbatim(OVERVIEW),
+            ".SH ENVIRONMENT",
+            *_verbatim(ENVIRONMENT),
+            ".SH EXIT STATUS",
+            *_EXIT_STATUS,
+            ".SH SEE ALSO",
+            pages + ",",
+            ".BR wg (8),",
+            ".BR wg-quick (8)",
+            "",
+        ]
+    )
+
+
+_EXIT_STATUS = [
+    line
+    for status, meaning in (
+        ("0", "done"),
+        ("1", "failed, or something was found wrong: a line on standard error says what"),
+        ("2", "the command line means nothing"),
+        ("3, 4", "of doctor and status: the pages of these commands say which"),
+        ("130", "interrupted"),
+        ("141", "the reader of the output has gone"),
+    )
+    for line in (".TP", f".B {status}", meaning)
+]
+
+
+def _verbatim(text: str) -> list[str]:
+    escaped = text.rstrip().replace("\\", r"\e").replace("-", r"\-").replace("'", r"\(aq")
+    return [".nf", *(rf"\&{line}" for line in escaped.splitlines()), ".fi"]
+
+
+def _without_date(text: str) -> str:
+    """The same page whenever it is made."""
+    return re.sub(r'^(\.TH "?[^"]*"? "\d" )"[^"]*"', r'\1""', text, count=1, flags=re.M)
+
+
+def main() -> None:
+    """Writes all."""
+    for folder in (MAN, COMPLETION):
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.iterdir():
+            old.unlink()
+    (MAN / f"pywg.{SECTION}").write_text(overview())
+    for name in COMMANDS:
+        (MAN / f"pywg-{name}.{SECTION}").write_text(man_page(name))
+    parser = whole_parser()
+    (COMPLETION / "pywg").write_text(shtab.complete(parser, "bash", preamble=_BASH))
+    (COMPLETION / "_pywg").write_text(shtab.complete(parser, "zsh", preamble=_ZSH))
+
+
+if __name__ == "__main__":
+    main()
