@@ -1,7 +1,6 @@
 """The manual and the shell's completion that packages install: they know every command and every option."""
 
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from pywg.cli.commands import COMMANDS
 from pywg.cli.parser import parser_of
 from tests.cli.manual import COMPLETION, MAN, SECTION, man_page, overview
+from tests.requirements import require_tool
 
 AGAIN = "python -m tests.cli.manual writes it again"
 
@@ -28,8 +28,7 @@ def test_the_overview_is_that_of_the_help() -> None:
 
 @pytest.mark.parametrize("path", sorted(MAN.iterdir()), ids=lambda path: path.name)
 def test_pages_have_no_fault_of_form(path: object) -> None:
-    if shutil.which("groff") is None:
-        pytest.skip("groff is not here")
+    require_tool("groff")
     made = subprocess.run(
         ["groff", "-man", "-Tascii", "-P-c", "-ww", str(path)], capture_output=True, text=True, check=True, timeout=30
     )
