@@ -102,5 +102,5 @@ def _running(file: QuickFile, machine: Machine) -> list[str]:
     pid = f"PID {daemon.pid}, " if daemon and daemon.pid else ""
     return [
         f"{interface} is up: pywg, {pid}UDP port {port}{f', {addresses}' if addresses else ''}",
-        f"`pywg down {interface}` takes it down; `pywg stats {interface}` shows its counters",
+        f"`pywg down {interface}` takes it down; `pywg status {interface}` shows how it does",
     ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.fuzz.native.builds import CHEAP, CHECKED, FAST, WITH_CHEAP, Build
-from tests.fuzz.native.runner import Done, aeads, fuzz
+from tests.fuzz.native.runner import CHEAP_SHARE, Done, aeads, fuzz
 from tests.sanitizers import ROOT
 
 SECONDS = 60.0
@@ -214,11 +214,12 @@ def mutated(mutant: Mutant, whole: Build) -> Build:
 def find(mutant: Mutant, whole: Build) -> Done:
     """What the target comes to, in the time that the tests give it."""
     build = mutated(mutant, whole)
-    turns = [aeads(mutant.target)[0], *([CHEAP] if mutant.target in WITH_CHEAP else [])]
+    cheap = CHEAP_SHARE if mutant.target in WITH_CHEAP else 0.0
+    turns = {aeads(mutant.target)[0]: 1 - cheap, **({CHEAP: cheap} if cheap else {})}
     executions, cpu_seconds = 0, 0.0
-    for backend in reversed(turns):
+    for backend, share in reversed(turns.items()):
         with tempfile.TemporaryDirectory() as found:
-            seconds = SECONDS / len(turns)
+            seconds = SECONDS * share
             done = fuzz(build, mutant.target, seconds=seconds, backends=[backend], apart=Path(found))
         executions += done.executions
         cpu_seconds += done.cpu_seconds
