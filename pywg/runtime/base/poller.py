@@ -59,7 +59,11 @@ class Poller:
             await self._until(listener, select.EPOLLIN)
             with contextlib.suppress(BlockingIOError):
                 client, _ = listener.accept()
-                client.setblocking(False)
+                try:
+                    client.setblocking(False)
+                except BaseException:
+                    client.close()  # Python asks for the far end's name of a socket that it closes by itself
+                    raise
                 return client
 
     async def receive_into(self, client: socket.socket, buffer: memoryview) -> int:
