@@ -77,7 +77,7 @@ def test_name_of_another_interface(pywg: str, namespace: Namespace, interface: s
     assert interface in namespace.run("ip", "-o", "link"), "it was there before, and stays"
 
 
-@pytest.mark.parametrize("word", ["status", "ups", "stat", "wg0.conf"])
+@pytest.mark.parametrize("word", ["start", "ups", "stat", "wg0.conf"])
 def test_a_word_for_a_tool_makes_no_interface(pywg: str, namespace: Namespace, word: str) -> None:
     before = namespace.run("ip", "-o", "link")
     assert f"'{word}'" in _refused(namespace, pywg, word, status=2)
