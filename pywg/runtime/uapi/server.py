@@ -259,8 +259,11 @@ class UapiServer:
         return bytearray()
 
     def _set_log_level(self, operation: memoryview) -> None:
-        word, _, rest = bytes(operation[len(LOG_LEVEL) : _LOG_OPERATION_MAX_LEN]).partition(b"\n")
+        # One byte more than may be there: what is cut off must not be taken for the end.
+        word, _, rest = bytes(operation[len(LOG_LEVEL) : _LOG_OPERATION_MAX_LEN + 1]).partition(b"\n")
         try:
+            if len(LOG_LEVEL) + len(word) >= _LOG_OPERATION_MAX_LEN:
+                raise ConfigError("log_level takes one word, and this is too long for one")
             if rest not in (b"", b"\n") or not word:
                 raise ConfigError("log_level takes one word and no further lines")
             level = parse_level(word.decode("ascii", "replace"))

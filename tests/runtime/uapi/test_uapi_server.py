@@ -214,6 +214,10 @@ def test_log_level(talk: Talk) -> None:
             assert log.level is level
         for wrong in (b"loud", b"", b"debug\nx=1", b"debug\n" + b"x" * 100, b"\xff"):
             assert await client.ask(b"log_level=" + wrong + b"\n\n") == b"errno=-22\n\n"
+        for cut in range(40, 60):  # what looks well as far as it was looked at, and goes on
+            for beyond in (b"x", b"\nx=1"):
+                request = b"log_level=debug" + b" " * cut + beyond + b"\n\n"
+                assert await client.ask(request) == b"errno=-22\n\n", cut
         assert log.level is Level.SILENT
         assert await client.ask(b"get=1\n\n") != b""
 

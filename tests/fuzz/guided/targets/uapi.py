@@ -24,6 +24,8 @@ from tests.lines import StreamOutput
 from tests.runtime.device_harness import DeviceHarness, peer_key
 
 CUTS = 4
+MOST_OF_A_LEVEL = 64
+"""Bytes of the line `log_level=WORD`, with its end."""
 KEYS = tuple(peer_key(number).hex().encode() for number in (1, 2))
 PRIVATE = b"42" * 32
 SECRET = b"\x58" * 32
@@ -146,7 +148,8 @@ class Conversation:
                 code = model.set(body)
             elif name.startswith(b"log_level="):
                 word = name.removeprefix(b"log_level=").decode("ascii", "replace")
-                code = errno.EINVAL if body not in (b"", b"\n") or level_of(word) is None else 0
+                wrong = body not in (b"", b"\n") or level_of(word) is None or len(name) >= MOST_OF_A_LEVEL
+                code = errno.EINVAL if wrong else 0
             elif body not in (b"", b"\n") and not body.startswith(b"\n"):
                 code = errno.EINVAL
             else:
