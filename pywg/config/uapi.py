@@ -134,21 +134,16 @@ def parse_get(reply: "ReadableBuffer") -> DeviceStatus:
     """
     status = DeviceStatus()
     peer: PeerStatus | None = None
-    for number, (name, value) in enumerate(lines(reply), 1):
-        try:
-            if value is None:
-                raise ConfigError(_NOT_A_LINE)
-            if name == b"errno":
-                _raise_errno(value)
-            elif name == b"public_key":
-                peer = PeerStatus(key_value(value))
-                status.peers.append(peer)
-            else:
-                _read_status(peer or status, name, value)
-        except UapiError:
-            raise
-        except ConfigError as error:
-            raise UapiError(f"line {number}: {error}", errno=EPROTO) from None
+
+    def read(name: bytes, value: memoryview) -> None:
+        nonlocal peer
+        if name == b"public_key":
+            peer = PeerStatus(key_value(value))
+            status.peers.append(peer)
+        else:
+            _read_status(peer or status, name, value)
+
+    _read_reply(reply, read)
     return status
 
 
@@ -170,25 +165,35 @@ def format_troubles_steps(troubles: list[PeerTrouble]) -> Generator[None, None, 
 def parse_troubles(reply: "ReadableBuffer") -> list[PeerTrouble]:
     """Read the reply to `peers=1`; lines it doesn't know are skipped. UapiError as of `parse_get`."""
     found: list[PeerTrouble] = []
+
+    def read(name: bytes, value: memoryview) -> None:
+        if name == b"public_key":
+            found.append(PeerTrouble(key_value(value), 0, 0, ""))
+        elif found and name == b"trouble":
+            found[-1] = found[-1]._replace(trouble=ascii_text(value))
+        elif found and name == b"initiations_unanswered":
+            found[-1] = found[-1]._replace(initiations_unanswered=number_value(value, _MAX_U64))
+        elif found and name == b"unanswered_seconds":
+            found[-1] = found[-1]._replace(unanswered_seconds=number_value(value, _MAX_U64))
+
+    _read_reply(reply, read)
+    return found
+
+
+def _read_reply(reply: "ReadableBuffer", read: Callable[[bytes, memoryview], None]) -> None:
+    """Has `read` read each line but that of the errno. Raises UapiError."""
     for number, (name, value) in enumerate(lines(reply), 1):
         try:
             if value is None:
                 raise ConfigError(_NOT_A_LINE)
             if name == b"errno":
                 _raise_errno(value)
-            elif name == b"public_key":
-                found.append(PeerTrouble(key_value(value), 0, 0, ""))
-            elif found and name == b"trouble":
-                found[-1] = found[-1]._replace(trouble=ascii_text(value))
-            elif found and name == b"initiations_unanswered":
-                found[-1] = found[-1]._replace(initiations_unanswered=number_value(value, _MAX_U64))
-            elif found and name == b"unanswered_seconds":
-                found[-1] = found[-1]._replace(unanswered_seconds=number_value(value, _MAX_U64))
+            else:
+                read(name, value)
         except UapiError:
             raise
         except ConfigError as error:
             raise UapiError(f"line {number}: {error}", errno=EPROTO) from None
-    return found
 
 
 def format_errno(errno: int) -> bytes:
