@@ -8,6 +8,7 @@ from pywg.cli.parser import CommandParser
 from pywg.config.keys import clamp, format_key_base64, parse_key_base64
 from pywg.constants import KEY_LEN
 from pywg.errors import ConfigError
+from pywg.manage.public_key import public_key_of
 
 _STDIN = 0
 _MOST_INPUT = 4096
@@ -57,9 +58,7 @@ def pubkey() -> int:
     Space around the key is ignored. Raises ConfigError when the input is no key.
     """
     private_key = parse_key_base64(_read_input().strip(), "standard input")
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
-    _write(X25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw(), secret=False)
+    _write(public_key_of(private_key), secret=False)
     return 0
 
 

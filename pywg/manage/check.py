@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from pywg.config import wg_quick
 from pywg.config.addresses import V4_LEN, V6_LEN, format_ip, format_prefix, mask, parse_interface_address, parse_ip
-from pywg.config.keys import clamp
 from pywg.config.model import Prefix
 from pywg.config.quick_values import entries
 from pywg.config.wg_quick import PeerSection, Reading
 from pywg.errors import ConfigError
 from pywg.manage import here
+from pywg.manage.public_key import public_key_of
 from pywg.manage.tunnel import names
 from pywg.manage.tunnel.names import Target
 
@@ -113,7 +113,7 @@ class _Check:
         own = self._interface.private_key
         if own is None and "private-key" not in self._hooks:
             yield self._find("warning", "no-private-key", "PrivateKey", -1, "no PrivateKey: there is no handshake")
-        public = _public_key_of(own) if own else b""
+        public = public_key_of(own) if own else b""
         seen: dict[bytes, int] = {}
         for number, peer in enumerate(self._peers):
             if peer.public_key == own:
@@ -236,14 +236,6 @@ class _Check:
         if interface.listen_port and self._name and here.port_is_taken(interface.listen_port, self._name):
             text = f"UDP port {interface.listen_port} is taken on this machine"
             yield self._find("warning", "port-taken", "ListenPort", -1, text)
-
-
-def _public_key_of(private_key: bytes) -> bytes:
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey  # noqa: PLC0415
-
-    key = bytearray(private_key)
-    clamp(key)
-    return X25519PrivateKey.from_private_bytes(bytes(key)).public_key().public_bytes_raw()
 
 
 def _within(prefix: Prefix, outer: Prefix) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from pywg.config.addresses import format_prefix, format_sock_addr
 from pywg.config.model import DeviceStatus, PeerStatus
+from pywg.manage.public_key import public_key_of
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -61,10 +62,7 @@ def own_public_key(status: DeviceStatus) -> bytes | None:
     private = status.private_key
     if private is None or not is_set(private):
         return None
-    # Half of the command's memory, and a monitor needs none of it.
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey  # noqa: PLC0415
-
-    return X25519PrivateKey.from_private_bytes(memoryview(private)).public_key().public_bytes_raw()
+    return public_key_of(private)
 
 
 def pretty(view: View, *, color: bool, now: Callable[[], float] = time.time) -> str:

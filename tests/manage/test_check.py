@@ -11,12 +11,13 @@ from pywg.cli.main import main
 from pywg.config.keys import format_key_base64
 from pywg.config.wg_quick import parse
 from pywg.manage import here
-from pywg.manage.check import _public_key_of, check
+from pywg.manage.check import check
+from pywg.manage.public_key import public_key_of
 from pywg.manage.tunnel import names
 
 OWN = bytes([8]) * 31 + bytes([72])
 PRIVATE = format_key_base64(OWN)
-PUBLIC = format_key_base64(_public_key_of(OWN))
+PUBLIC = format_key_base64(public_key_of(OWN))
 A, B = (format_key_base64(bytes([number]) * 32) for number in (1, 2))
 GOOD = f"""\
 [Interface]

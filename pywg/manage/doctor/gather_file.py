@@ -7,8 +7,6 @@ import struct
 import threading
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
 from pywg.config import wg_quick
 from pywg.config.addresses import V4_LEN, parse_ip
 from pywg.config.keys import format_key_base64
@@ -17,6 +15,7 @@ from pywg.config.wg_quick import HostPort
 from pywg.errors import ConfigError
 from pywg.manage.check import check
 from pywg.manage.doctor.facts import FileFacts, PeerFacts
+from pywg.manage.public_key import public_key_of
 
 _MOST_BYTES: Final = 64 << 20
 _RESOLVE_S: Final = 5.0
@@ -47,7 +46,7 @@ def gather(path: str) -> FileFacts:
     facts.listen_port, facts.table = interface.listen_port or 0, (interface.table or "auto").lower()
     facts.private_key_set = interface.private_key is not None
     if interface.private_key is not None:
-        facts.own_key = _public(interface.private_key)
+        facts.own_key = public_key_of(interface.private_key)
     for peer in reading.config.peers:
         name = peer.name or short(peer.public_key)
         facts.peers.append(PeerFacts(name, peer.public_key, peer.allowed_ips, keepalive=peer.persistent_keepalive or 0))
@@ -60,10 +59,6 @@ def short(public_key: bytes) -> str:
     """A peer without a name, as the log shortens its key."""
     text = format_key_base64(public_key)
     return f"{text[:4]}…{text[39:43]}"
-
-
-def _public(private_key: bytes) -> bytes:
-    return X25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw()
 
 
 def _resolve(endpoints: list[HostPort | None], peers: list[PeerFacts]) -> None:

@@ -5,17 +5,16 @@ import os
 
 from pywg.config.keys import clamp
 from pywg.constants import KEY_LEN
+from pywg.manage.public_key import public_key_of
 from pywg.manage.sites.site import Site
 
 
 def give_key(site: Site, private_key: bytes = b"") -> None:
     """Gives a site its keys, by default fresh ones."""
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey  # noqa: PLC0415
-
     key = bytearray(private_key or os.urandom(KEY_LEN))
     clamp(key)
     site.private_key = bytes(key)
-    site.public_key = X25519PrivateKey.from_private_bytes(site.private_key).public_key().public_bytes_raw()
+    site.public_key = public_key_of(site.private_key)
 
 
 def pair_key(secret: bytes, one: Site, other: Site) -> bytes:
