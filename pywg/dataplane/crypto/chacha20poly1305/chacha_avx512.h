@@ -9,6 +9,14 @@
     STEP512(c0, d0, b0, c1, d1, b1, c2, d2, b2, c3, d3, b3, 12) \
     STEP512(a0, b0, d0, a1, b1, d1, a2, b2, d2, a3, b3, d3, 8) \
     STEP512(c0, d0, b0, c1, d1, b1, c2, d2, b2, c3, d3, b3, 7)
+#define QUARTER512(a, b, c, d) \
+    STEP512_ONE(a, b, d, 16) \
+    STEP512_ONE(c, d, b, 12) \
+    STEP512_ONE(a, b, d, 8) \
+    STEP512_ONE(c, d, b, 7)
+#define STEP512_ONE(a, b, d, bits) \
+    x[a] = _mm512_add_epi32(x[a], x[b]); \
+    x[d] = _mm512_rol_epi32(_mm512_xor_si512(x[d], x[a]), bits);
 #define STEP512(a0, b0, d0, a1, b1, d1, a2, b2, d2, a3, b3, d3, bits) \
     x[a0] = _mm512_add_epi32(x[a0], x[b0]); \
     x[a1] = _mm512_add_epi32(x[a1], x[b1]); \
@@ -19,7 +27,29 @@
     x[d2] = _mm512_rol_epi32(_mm512_xor_si512(x[d2], x[a2]), bits); \
     x[d3] = _mm512_rol_epi32(_mm512_xor_si512(x[d3], x[a3]), bits);
 
-/* Sixteen blocks of key stream, word by word. `low` and `high` are the halves of each lane's packet counter. */
+/* The rounds behind the first column round, and the sum with what the state began as. `low` and `high` are the halves of
+ * each lane's packet counter. */
+CHAPOLY_AVX512 CHAPOLY_INLINE void chacha512_other_rounds(const uint32_t key[8], __m512i block, __m512i low,
+                                                          __m512i high, __m512i x[16])
+{
+    int i;
+    for (i = 0; i < 9; i++) {
+        QUARTERS512(0, 5, 10, 15, 1, 6, 11, 12, 2, 7, 8, 13, 3, 4, 9, 14)
+        QUARTERS512(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)
+    }
+    QUARTERS512(0, 5, 10, 15, 1, 6, 11, 12, 2, 7, 8, 13, 3, 4, 9, 14)
+#pragma GCC unroll 16
+    for (i = 0; i < 4; i++)
+        x[i] = _mm512_add_epi32(x[i], _mm512_set1_epi32((int)CHACHA_CONSTANTS[i]));
+#pragma GCC unroll 16
+    for (i = 0; i < 8; i++)
+        x[4 + i] = _mm512_add_epi32(x[4 + i], _mm512_set1_epi32((int)key[i]));
+    x[12] = _mm512_add_epi32(x[12], block);
+    x[14] = _mm512_add_epi32(x[14], low);
+    x[15] = _mm512_add_epi32(x[15], high);
+}
+
+/* Sixteen blocks of key stream of any packets, word by word. */
 CHAPOLY_AVX512 CHAPOLY_INLINE void chacha512_blocks(const uint32_t key[8], __m512i block, __m512i low, __m512i high,
                                                     __m512i x[16])
 {
@@ -34,19 +64,21 @@ CHAPOLY_AVX512 CHAPOLY_INLINE void chacha512_blocks(const uint32_t key[8], __m51
     x[13] = _mm512_setzero_si512();
     x[14] = low;
     x[15] = high;
-    for (i = 0; i < 10; i++) {
-        QUARTERS512(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)
-        QUARTERS512(0, 5, 10, 15, 1, 6, 11, 12, 2, 7, 8, 13, 3, 4, 9, 14)
-    }
+    QUARTERS512(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)
+    chacha512_other_rounds(key, block, low, high, x);
+}
+
+/* Sixteen blocks of key stream of one packet (chacha_first_columns), word by word. */
+CHAPOLY_AVX512 CHAPOLY_INLINE void chacha512_blocks_of_one(const uint32_t key[8], const uint32_t columns[16],
+                                                           uint64_t counter, __m512i block, __m512i x[16])
+{
+    int i;
 #pragma GCC unroll 16
-    for (i = 0; i < 4; i++)
-        x[i] = _mm512_add_epi32(x[i], _mm512_set1_epi32((int)CHACHA_CONSTANTS[i]));
-#pragma GCC unroll 16
-    for (i = 0; i < 8; i++)
-        x[4 + i] = _mm512_add_epi32(x[4 + i], _mm512_set1_epi32((int)key[i]));
-    x[12] = _mm512_add_epi32(x[12], block);
-    x[14] = _mm512_add_epi32(x[14], low);
-    x[15] = _mm512_add_epi32(x[15], high);
+    for (i = 0; i < 16; i++)
+        x[i] = _mm512_set1_epi32((int)columns[i]);
+    x[12] = block;
+    QUARTER512(0, 4, 8, 12)
+    chacha512_other_rounds(key, block, _mm512_set1_epi32((int)counter), _mm512_set1_epi32((int)(counter >> 32)), x);
 }
 
 /* A 16 x 16 transposition: from one word of 16 blocks a vector to one block a vector. */
@@ -92,14 +124,13 @@ CHAPOLY_AVX512 CHAPOLY_KERNEL void chacha512_keys(const uint32_t key[8], const s
 }
 
 /* Sixteen whole blocks of one packet. */
-CHAPOLY_AVX512 CHAPOLY_INLINE void chacha512_xor_run(const uint32_t key[8], uint32_t block, uint64_t counter,
-                                                     uint8_t *text)
+CHAPOLY_AVX512 CHAPOLY_INLINE void chacha512_xor_run(const uint32_t key[8], const uint32_t columns[16],
+                                                     uint64_t counter, uint32_t block, uint8_t *text)
 {
     const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     __m512i x[16];
     int i;
-    chacha512_blocks(key, _mm512_add_epi32(_mm512_set1_epi32((int)block), lanes), _mm512_set1_epi32((int)counter),
-                     _mm512_set1_epi32((int)(counter >> 32)), x);
+    chacha512_blocks_of_one(key, columns, counter, _mm512_add_epi32(_mm512_set1_epi32((int)block), lanes), x);
     transpose512(x);
 #pragma GCC unroll 16
     for (i = 0; i < 16; i++)

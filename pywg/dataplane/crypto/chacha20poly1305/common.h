@@ -86,6 +86,41 @@ CHAPOLY_INLINE uint64_t load_u64(const uint8_t *from)
     return word;
 }
 
+#define CHACHA_ROTATE(word, bits) ((word) << (bits) | (word) >> (32 - (bits)))
+
+/* The quarter round (RFC 8439 section 2.1) of column `column` (0..3) of a state. */
+CHAPOLY_INLINE void chacha_column(uint32_t x[16], int column)
+{
+    uint32_t a = x[column], b = x[4 + column], c = x[8 + column], d = x[12 + column];
+    a += b;
+    d = CHACHA_ROTATE(d ^ a, 16);
+    c += d;
+    b = CHACHA_ROTATE(b ^ c, 12);
+    a += b;
+    d = CHACHA_ROTATE(d ^ a, 8);
+    c += d;
+    b = CHACHA_ROTATE(b ^ c, 7);
+    x[column] = a;
+    x[4 + column] = b;
+    x[8 + column] = c;
+    x[12 + column] = d;
+}
+
+/* What the columns 1 to 3 of all of a packet's blocks are after the first column round: the block's number is in
+ * column 0. That one is left as it is before the round. */
+CHAPOLY_INLINE void chacha_first_columns(const uint32_t key[8], uint64_t counter, uint32_t x[16])
+{
+    memcpy(x, CHACHA_CONSTANTS, sizeof(CHACHA_CONSTANTS));
+    memcpy(x + 4, key, 8 * sizeof(key[0]));
+    x[12] = 0;
+    x[13] = 0;
+    x[14] = (uint32_t)counter;
+    x[15] = (uint32_t)(counter >> 32);
+    chacha_column(x, 1);
+    chacha_column(x, 2);
+    chacha_column(x, 3);
+}
+
 CHAPOLY_INLINE void wipe(void *at, size_t len)
 {
     memset(at, 0, len);
