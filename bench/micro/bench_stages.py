@@ -5,6 +5,7 @@ import random
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from tests.native import inward
 from tests.native.aead import bench_superframe
 from tests.native.packets import coalesce, internet_checksum, segment
 from tests.native.state import Table, Window
@@ -21,6 +22,11 @@ def bench_segment(benchmark: BenchmarkFixture, superframe: tuple[bytes, bytes]) 
 def bench_segment_and_seal(benchmark: BenchmarkFixture, superframe: tuple[bytes, bytes]) -> None:
     """50 superframes into 45 sealed datagrams each, without Python: what the outbound thread does between its calls."""
     benchmark(bench_superframe, "auto", *superframe, MTU, ROUNDS)
+
+
+def bench_receive(benchmark: BenchmarkFixture, superframe: tuple[bytes, bytes]) -> None:
+    """50 times 45 datagrams from the receive buffers to the TUN's system call: what the thread itself does."""
+    benchmark(inward.bench_superframe, "auto", *superframe, MTU, ROUNDS)
 
 
 def bench_coalesce(benchmark: BenchmarkFixture, superframe: tuple[bytes, bytes]) -> None:

@@ -39,5 +39,6 @@ cdef struct ReceivePath:
 cdef ReceivePath *receive_path_new(Dataplane *dp, int slots) noexcept nogil
 cdef void receive_path_free(ReceivePath *e) noexcept nogil
 cdef void receive_step(ReceivePath *e) noexcept nogil
+cdef void receive_messages(ReceivePath *e, int n) noexcept nogil
 cdef void receive_path_hold(ReceivePath *e) noexcept nogil
 cdef void receive_path_release(ReceivePath *e) noexcept nogil

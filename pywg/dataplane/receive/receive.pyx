@@ -107,14 +107,10 @@ cdef bint ready(ReceivePath *e) noexcept nogil:
 
 
 cdef void receive(ReceivePath *e, int fd, int *failures) noexcept nogil:
-    cdef ReceiveBatch *b
-    cdef ReceiveMeta *message
-    cdef uint32_t bytes = 0
-    cdef int i, n
+    cdef int n
     if not ready(e):
         return
-    b = e.batch
-    n = udp_receive(b.receiver, fd, e.limit)
+    n = udp_receive(e.batch.receiver, fd, e.limit)
     if n < 0:
         # The socket reports a pending error (ICMP) once; any other error most likely comes again at once.
         count(&e.dp.counters.rx_receive_error)
@@ -127,6 +123,15 @@ cdef void receive(ReceivePath *e, int fd, int *failures) noexcept nogil:
         return
     failures[0] = 0
     count(&e.dp.counters.rx_receives)
+    receive_messages(e, n)
+
+
+cdef void receive_messages(ReceivePath *e, int n) noexcept nogil:
+    """Takes the `n` messages that the batch has received."""
+    cdef ReceiveBatch *b = e.batch
+    cdef ReceiveMeta *message
+    cdef uint32_t bytes = 0
+    cdef int i
     b.now = now_ns()
     e.full = 0 if n < e.limit else min(e.full + 1, BEHIND_BATCHES)
     if e.full >= PRESSED_BATCHES:
