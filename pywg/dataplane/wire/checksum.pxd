@@ -8,6 +8,50 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+cdef extern from * nogil:
+    """
+    #include <stddef.h>
+    #include <stdint.h>
+    #include <string.h>
+
+    #if defined(__GNUC__) && !defined(__clang__)
+    #define PYWG_UNROLL _Pragma("GCC unroll 4")
+    #else
+    #define PYWG_UNROLL
+    #endif
+
+    /* Two sums are kept, so that the loop vectorizes: of the 64-bit words, modulo 2^64, and of their upper halves. The
+     * sum of the lower halves is the first minus the second, shifted. */
+    static inline uint64_t pywg_csum_words(const uint8_t *data, size_t words)
+    {
+        uint64_t total = 0, high = 0, word;
+        size_t i;
+        PYWG_UNROLL
+        for (i = 0; i < words; i++) {
+            memcpy(&word, data + 8 * i, 8);
+            total += word;
+            high += word >> 32;
+        }
+        return (total - (high << 32)) + high;
+    }
+
+    static inline uint64_t pywg_csum_copy_words(uint8_t *restrict to, const uint8_t *restrict data, size_t words)
+    {
+        uint64_t total = 0, high = 0, word;
+        size_t i;
+        PYWG_UNROLL
+        for (i = 0; i < words; i++) {
+            memcpy(&word, data + 8 * i, 8);
+            memcpy(to + 8 * i, &word, 8);
+            total += word;
+            high += word >> 32;
+        }
+        return (total - (high << 32)) + high;
+    }
+    """
+    uint64_t csum_words "pywg_csum_words"(const uint8_t *data, size_t words)
+    uint64_t csum_copy_words "pywg_csum_copy_words"(uint8_t *to, const uint8_t *data, size_t words)
+
 
 cdef inline uint64_t csum_tail(const uint8_t *data, size_t len) noexcept nogil:
     """Sum of the last 0..7 bytes of a piece, padded with zeros as RFC 1071 pads an odd byte."""
@@ -19,33 +63,17 @@ cdef inline uint64_t csum_tail(const uint8_t *data, size_t len) noexcept nogil:
 
 
 cdef inline uint64_t csum_partial(const uint8_t *data, size_t len, uint64_t initial) noexcept nogil:
-    """`initial` plus the sum of `len` bytes (< 2^31) at any alignment.
-
-    Two sums are kept, so that the loop vectorizes: of the 64-bit words, modulo 2^64, and of their upper halves. The sum
-    of the lower halves is the first minus the second, shifted.
-    """
-    cdef uint64_t total = 0, high = 0, word
+    """`initial` plus the sum of `len` bytes (< 2^31) at any alignment."""
     cdef size_t words = len >> 3
-    cdef size_t i
-    for i in range(words):
-        memcpy(&word, data + 8 * i, 8)
-        total += word
-        high += word >> 32
-    return initial + (total - (high << 32)) + high + csum_tail(data + 8 * words, len & 7)
+    return initial + csum_words(data, words) + csum_tail(data + 8 * words, len & 7)
 
 
 cdef inline uint64_t csum_copy(uint8_t *to, const uint8_t *data, size_t len, uint64_t initial) noexcept nogil:
     """csum_partial() that also copies: one pass over memory instead of two. `to` and `data` do not overlap."""
-    cdef uint64_t total = 0, high = 0, word
     cdef size_t words = len >> 3
-    cdef size_t i
-    for i in range(words):
-        memcpy(&word, data + 8 * i, 8)
-        memcpy(to + 8 * i, &word, 8)
-        total += word
-        high += word >> 32
+    cdef uint64_t sum = csum_copy_words(to, data, words)
     memcpy(to + 8 * words, data + 8 * words, len & 7)
-    return initial + (total - (high << 32)) + high + csum_tail(data + 8 * words, len & 7)
+    return initial + sum + csum_tail(data + 8 * words, len & 7)
 
 
 cdef inline uint16_t csum_fold(uint64_t total) noexcept nogil:
