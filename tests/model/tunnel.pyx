@@ -280,7 +280,9 @@ cdef void setup() noexcept nogil:
         if plan.sessions >> i & 1:
             use_session(i, session(i))
         # Timers and bytes, by relaxed atomics: no thread waits for them.
-        model_ignore(&peer.tx_bytes, <uint8_t *>&peer.handshake_asked_ns - <uint8_t *>&peer.tx_bytes)
+        model_ignore(&peer.tx_bytes, <uint8_t *>&peer.handshake_index - <uint8_t *>&peer.tx_bytes)
+        model_ignore(&peer.unanswered_since, <uint8_t *>&peer.handshake_asked_ns - <uint8_t *>&peer.unanswered_since)
+        model_ignore(&peer.rx_bytes, 2 * sizeof(uint64_t))
     model_ignore(&world.dp.send_gate, 2 * sizeof(world.dp.send_gate))
     model_ignore(&world.dp.counters, sizeof(Counters))
     model_ignore(&world.threads.send_heartbeats, 16)

@@ -7,7 +7,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg.dataplane.receive.coalesce cimport COALESCE_MAX_IOV, Coalescer, coalesce_add, coalesce_count, coalesce_frame
 from pywg.dataplane.receive.coalesce cimport coalesce_free, coalesce_new, coalesce_reset
 from pywg.dataplane.receive.open cimport Group, ReceiveBatch
-from pywg.dataplane.state.activity cimport activity_begins
+from pywg.dataplane.state.activity cimport activity_begins, activity_ends
 from pywg.dataplane.state.allowedips cimport allowedips_lookup
 from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.dataplane cimport Dataplane, gates_are_mine
@@ -53,34 +53,50 @@ cdef int delivery_renew(Delivery *d, int vnet_hdr_len) noexcept nogil:
 # ---- what a message says of its peer
 
 cdef void deliver(Delivery *d, ReceiveBatch *b) noexcept nogil:
-    """Takes the authentic and new messages of an opened batch."""
+    """Takes the authentic and new messages of an opened batch. What they say of their peer is noted once a group."""
+    cdef uint32_t i
+    for i in range(b.group_count):
+        deliver_group(d, b, &b.groups[i])
+
+
+cdef void deliver_group(Delivery *d, ReceiveBatch *b, const Group *group) noexcept nogil:
     cdef Dataplane *dp = d.dp
-    cdef Group *group
-    cdef Keypair *keypair
+    cdef Keypair *keypair = group.keypair
+    cdef Peer *peer = keypair.peer
     cdef ReceiveMeta *known = NULL
     cdef uint8_t *datagram
-    cdef uint32_t i, j, at
-    for i in range(b.group_count):
-        group = &b.groups[i]
-        keypair = group.keypair
-        known = NULL
-        for j in range(group.count):
-            at = group.first + j
-            datagram = b.datagrams[at]
-            if not (group.authentic >> j) & 1:
-                count(&dp.counters.rx_forged)
-                continue
-            if not replay_accept(&keypair.window, (<TransportHeader *>datagram).counter):
-                count(&dp.counters.rx_replayed)
-                continue
-            if b.sources[at] != known:
-                known = b.sources[at]
-                heard_from(keypair.peer, &known.source)
-            note_received(dp, keypair, b.wire_lens[at] != TRANSPORT_MIN_LEN, b.now)
-            take_packet(d, keypair.peer, datagram + WG_HEADER_LEN, b.wire_lens[at], known.tos)
+    cdef uint32_t i, at, wire_len
+    cdef uint64_t bytes = 0, packets = 0
+    cdef bint data = False
+    for i in range(group.count):
+        at = group.first + i
+        datagram = b.datagrams[at]
+        wire_len = b.wire_lens[at]
+        if not (group.authentic >> i) & 1:
+            count(&dp.counters.rx_forged)
+            continue
+        if not replay_accept(&keypair.window, (<TransportHeader *>datagram).counter):
+            count(&dp.counters.rx_replayed)
+            continue
+        if b.sources[at] != known:
+            known = b.sources[at]
+            heard_from(peer, &known.source)
+        if wire_len == TRANSPORT_MIN_LEN:
+            count(&dp.counters.rx_keepalives)
+            bytes += wire_len
+            continue
+        data = True
+        if take_packet(d, peer, datagram + WG_HEADER_LEN, wire_len - WG_HEADER_LEN - TAG_LEN, known.tos):
+            bytes += wire_len
+            packets += 1
+    if known != NULL:
+        add64(&peer.rx_bytes, bytes)
+        count(&dp.counters.rx_packets, packets)
+        note_received(dp, keypair, data, b.now)
 
 
 cdef void note_received(Dataplane *dp, Keypair *keypair, bint data, uint64_t now) noexcept nogil:
+    """Of a group that had an authentic and new message. `data`: not keepalives alone."""
     cdef Peer *peer = keypair.peer
     if keypair == peer.next:
         # The kernel's wg_noise_received_with_keypair(): a keypair that another has replaced since never seals. This is
@@ -89,7 +105,7 @@ cdef void note_received(Dataplane *dp, Keypair *keypair, bint data, uint64_t now
         store_pointer(<void **>&peer.sending, NULL if keypair.expired else keypair)
         events_confirmed(&dp.events, peer, keypair.local_index)
     store64(&peer.last_received, now)
-    store64(&peer.unanswered_since, 0)
+    activity_ends(&peer.unanswered_since)
     if data:
         activity_begins(&dp.events, peer, &peer.keepalive_owed_since, now)
     if (keypair.initiator and now - keypair.birth_ns >= RECEIVER_REKEY_TIME * SECOND_NS
@@ -100,29 +116,25 @@ cdef void note_received(Dataplane *dp, Keypair *keypair, bint data, uint64_t now
 
 # ---- to the TUN
 
-cdef void take_packet(Delivery *d, Peer *peer, uint8_t *packet, uint32_t wire_len,
-                      uint8_t outer_tos) noexcept nogil:
-    """Cryptokey routing: the inner source must be the peer's. The IP header's own length cuts off the padding."""
+cdef bint take_packet(Delivery *d, Peer *peer, uint8_t *packet, uint32_t text_len, uint8_t outer_tos) noexcept nogil:
+    """Cryptokey routing: the inner source must be the peer's. The IP header's own length cuts off the padding.
+
+    False: the packet is not delivered.
+    """
     cdef Dataplane *dp = d.dp
-    cdef uint32_t text_len = wire_len - WG_HEADER_LEN - TAG_LEN
     cdef IpView ip
-    if text_len == 0:
-        count(&dp.counters.rx_keepalives)
-        add64(&peer.rx_bytes, wire_len)
-        return
     if not ip_read(&ip, packet, text_len) or ip.total_len == 0:
         count(&dp.counters.rx_not_ip)
-        return
+        return False
     if <Peer *>allowedips_lookup(dp.allowed, ip.source, ip.address_len) != peer:
         count(&dp.counters.rx_source_not_allowed)
-        return
-    add64(&peer.rx_bytes, wire_len)
+        return False
     ecn_decapsulate(&ip, outer_tos)
-    count(&dp.counters.rx_packets)
     ip.len = ip.total_len
     if coalesce_add(d.coalescer, &ip, dp.coalesce) != 0:
         write_frames(d)
         coalesce_add(d.coalescer, &ip, dp.coalesce)
+    return True
 
 
 cdef void write_frames(Delivery *d) noexcept nogil:

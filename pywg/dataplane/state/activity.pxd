@@ -20,6 +20,12 @@ cdef inline void activity_begins(EventQueue *queue, Peer *peer, uint64_t *since,
         events_raise(queue, peer, EVENT_ACTIVITY)
 
 
+cdef inline void activity_ends(uint64_t *since) noexcept nogil:
+    """Ends a time. A time that does not run is not written: both directions' threads keep reading it."""
+    if load64(since) != 0:
+        store64(since, 0)
+
+
 cdef inline void activity_arm(Peer *peer) noexcept nogil:
     """Arms the event, unless one of the times runs. The caller reads them after this, so it misses no start."""
     if load64(&peer.unanswered_since) == 0 and load64(&peer.keepalive_owed_since) == 0:

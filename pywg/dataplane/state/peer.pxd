@@ -52,13 +52,6 @@ cdef struct Peer:
     Keypair *sending            # atomic: the current keypair, or NULL; delivery sets it to one that gets confirmed
     Keypair *next               # RX: the responder's new one, until its first authentic packet; no other gets confirmed
     Keypair *keypairs           # all of the peer's, linked by next_of_peer; each can open
-    uint32_t handshake_index    # of our handshake in flight
-    bint has_handshake
-    # RX: the last handshake message to the peer, which one authentic cookie reply may answer.
-    uint8_t cookie_key[KEY_LEN]  # no secret: it follows from the peer's public key
-    bint cookie_due
-    uint32_t sent_index         # the message's sender index
-    uint8_t sent_mac1[MAC_LEN]
     pthread_mutex_t endpoint_lock
     Endpoint endpoint           # under endpoint_lock: delivery moves it, senders read it; has_endpoint() needs no lock
 
@@ -66,15 +59,23 @@ cdef struct Peer:
     StagedPacket *staged_last   # TX
     uint32_t staged_count       # TX
 
-    uint64_t tx_bytes           # relaxed
-    uint64_t rx_bytes           # relaxed
-
-    # Activity, in ns of CLOCK_BOOTTIME, 0 for "not"; relaxed. core/timers.py runs the protocol's timers by them.
-    uint64_t unanswered_since
-    uint64_t keepalive_owed_since
+    # Bytes and activity, in three places a cache line apart: the two directions write to their own in each batch, and
+    # read what both share (peer_new). Relaxed atomics. Activity is in ns of CLOCK_BOOTTIME, 0 for "not"; core/timers.py
+    # runs the protocol's timers by it.
+    uint64_t tx_bytes
     uint64_t last_sent
-    uint64_t last_received
     uint64_t last_data_sent
+
+    uint32_t handshake_index    # of our handshake in flight
+    bint has_handshake
+    # RX: the last handshake message to the peer, which one authentic cookie reply may answer.
+    uint8_t cookie_key[KEY_LEN]  # no secret: it follows from the peer's public key
+    bint cookie_due
+    uint32_t sent_index         # the message's sender index
+    uint8_t sent_mac1[MAC_LEN]
+
+    uint64_t unanswered_since   # shared activity
+    uint64_t keepalive_owed_since
     uint8_t activity_armed
 
     uint64_t handshake_asked_ns  # TX: when HANDSHAKE_WANTED was last raised
@@ -91,6 +92,9 @@ cdef struct Peer:
     Peer *next_with_events
     uint32_t events
     uint32_t confirmed_index
+
+    uint64_t rx_bytes           # relaxed; received bytes and activity
+    uint64_t last_received
 
 
 cdef inline const uint8_t *keypair_seal_key(const Keypair *keypair) noexcept nogil:
