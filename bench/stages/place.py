@@ -1,0 +1,77 @@
+"""The place of the stages: two sites with a TUN and a UDP socket each, joined by a veth, and a TCP connection."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+
+from bench.tunnel.lab import Lab
+from bench.tunnel.site import LINK, Site
+from pywg.runtime.net.sockets import open_sockets
+from pywg.runtime.net.tun import open_tun
+from tests.native.stages import Stream
+
+MTU = 1420
+PORT = 7000
+TURNS = 1000
+"""Of carrying, within which the connection has to be there."""
+BUFFER_LEN = 8 << 20
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
+
+
+@contextlib.contextmanager
+def stream(aead: str = "auto") -> Iterator[Stream]:
+    """A stream in a lab of its own, connected. Raises CommandError or OSError where that can't be had; needs root."""
+    with Lab(None, None) as lab, contextlib.ExitStack() as stack:
+        described = []
+        for site, other in (lab.sites, lab.sites[::-1]):
+            with site.namespace.entered():
+                tun = open_tun(site.interface)
+                stack.callback(tun.close)
+                udp = open_sockets(0, 0)
+                stack.callback(udp.close)
+            site.bring_up(MTU)
+            described.append((site, other, tun, udp))
+        ports = {site.number: udp.port for site, _, _, udp in described}
+        near, far = (
+            (tun.fd, tun.vnet_hdr_len, udp.fd4, _endpoint(site, other, ports[other.number]))
+            for site, other, tun, udp in described
+        )
+        one = Stream(aead, near, far)
+        stack.enter_context(_connected(one, lab.near, lab.far))
+        yield one
+
+
+def _endpoint(site: Site, other: Site, port: int) -> tuple[bytes, int, int, bytes, int]:
+    with site.namespace.entered():
+        index = socket.if_nametoindex(LINK)
+    return socket.inet_aton(other.outer(4)), port, 0, socket.inet_aton(site.outer(4)), index
+
+
+@contextlib.contextmanager
+def _connected(one: Stream, near: Site, far: Site) -> Iterator[None]:
+    """The near site's socket connected to the far one's, through the stages."""
+    with (
+        far.namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as listener,
+        near.namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as client,
+    ):
+        for sock in (listener, client):
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_LEN)
+            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_LEN)
+        listener.bind((far.inner(4), PORT))
+        listener.listen(1)
+        client.connect_ex((far.inner(4), PORT))
+        for _ in range(TURNS):
+            one.carry(1, turns=1)
+            with contextlib.suppress(BlockingIOError):
+                server, _ = listener.accept()
+                break
+        else:
+            why = os.strerror(client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+            raise TimeoutError(f"no connection through the stages within {TURNS} turns: {why}")
+        with server:
+            server.setblocking(False)
+            one.attach(client.fileno(), server.fileno())
+            yield
+            one.attach(-1, -1)

@@ -1,0 +1,50 @@
+"""The costs of the stages: their arithmetic, and that all of them are measured."""
+
+import pytest
+
+from bench.stages import costs, measured
+from bench.stages.costs import FRAME_LEN, Cost
+from tests.native.stages import TIMED
+from tests.requirements import require_root, require_tool
+
+
+def test_microseconds_a_superframe() -> None:
+    us = costs.frame_us({"seal": (30_000, 2 * FRAME_LEN), "send": (5_000, FRAME_LEN), "merge": (7, 0)})
+    assert us == {"seal": pytest.approx(15.0), "send": pytest.approx(5.0)}
+
+
+def test_the_ordered_part_is_what_delivery_takes_besides_merging() -> None:
+    rounds = [{"deliver": 6.0, "merge": 4.0}, {"deliver": 5.0, "merge": 4.5}, {"deliver": 9.0, "merge": 8.0}]
+    summary = costs.summarize(rounds)
+    assert summary["ordered"] == Cost(least=1.0, median=1.5)
+    assert "deliver" not in summary
+
+
+def test_the_least_and_the_median() -> None:
+    assert costs.summarize([{"seal": 9.0}, {"seal": 2.0}, {"seal": 3.0}]) == {"seal": Cost(2.0, 3.0)}
+
+
+def test_a_cap_is_bits_by_time() -> None:
+    assert costs.cap(FRAME_LEN * 8 / 1e3) == pytest.approx(1e9)  # a bit a nanosecond
+
+
+def test_the_cap_of_a_serial_part_is_of_its_stages_together() -> None:
+    us = dict.fromkeys(costs.STAGES, 1.0) | {"tun_read": 8.0, "cut": 3.0}
+    assert costs.caps(us)["out: reader"] == pytest.approx(costs.cap(11.0))
+
+
+def test_serial_parts_are_of_stages_and_share_none() -> None:
+    named = [stage for stages in costs.SERIAL.values() for stage in stages]
+    assert set(named) <= set(costs.STAGES)
+    assert len(named) == len(set(named))
+    assert set(costs.STAGES) == {*TIMED, "ordered"} - {"deliver"}
+
+
+@pytest.mark.netns
+def test_every_stage_is_measured() -> None:
+    require_root()
+    require_tool("wg")
+    text = measured.measure(4, "auto", with_daemons=False)
+    assert all(text["us"]["here"][name]["median"] > 0 for name in costs.STAGES if name != "ordered"), text["us"]
+    assert all(cap > 1e9 for cap in text["caps"]["here"].values()), text["caps"]
+    assert text["machine"]["aead"] in measured.told(text, before=text)
