@@ -57,7 +57,8 @@ def main(argv: list[str], program: str = "pywg") -> int:
     `program` is the path by which the operator called it. Under another name than pywg, such as a link called
     wireguard-go, there are no subcommands: every word is the name of an interface. The status is 0 when it is done, 1
     when it failed, and 2 when the command line is wrong. A failure is one line on standard error, and the line of a
-    file that is wrong below it. Nothing is said when the reader of our output has gone.
+    file that is wrong below it; when nothing is asked for, the commands stand before it. Nothing is said when the
+    reader of our output has gone.
     """
     try:
         status = _dispatch(argv, commands=os.path.basename(program).partition(".")[0] in _OUR_NAMES)
@@ -88,7 +89,10 @@ def main(argv: list[str], program: str = "pywg") -> int:
 
 def _dispatch(argv: list[str], *, commands: bool) -> int:
     if not argv:
-        raise UsageError("which interface?")
+        if not commands:
+            raise UsageError("which interface?")
+        _show_commands()
+        raise UsageError("which command, or which interface?", see="pywg help")
     if not commands:
         return _run(argv, any_name=True)
     if argv[0] == "run":
@@ -152,6 +156,15 @@ def _refuse_words(name: str) -> None:
 
     if fault := not_an_interface(name, COMMANDS):
         raise UsageError(fault, see="")
+
+
+def _show_commands() -> None:
+    """The overview without its end: beside an error, and so on standard error."""
+    from pywg.cli.help import OVERVIEW
+
+    with contextlib.suppress(OSError):
+        if sys.stderr:
+            print(OVERVIEW.partition("Options:")[0], file=sys.stderr, end="")
 
 
 def _show_help(page: str = "") -> int:

@@ -139,7 +139,6 @@ def test_an_error_is_one_line_and_status_1(
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         [""],
         ["-f"],
         ["run"],

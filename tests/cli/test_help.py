@@ -22,6 +22,21 @@ def test_overview(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> N
     assert capsys.readouterr() == (OVERVIEW, "")
 
 
+def test_without_an_argument_the_commands_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is an error all the same; and none of the commands for a program that is called by another name."""
+    assert main([]) == 2
+    out, err = capsys.readouterr()
+    *shown, question = err.splitlines()
+    assert out == ""
+    assert question == "pywg: which command, or which interface? (see pywg help)"
+    assert len(shown) < 20
+    assert OVERVIEW.startswith("\n".join(shown))
+    for command in COMMANDS.keys() - {"help", "version"}:
+        assert re.search(rf"^ .*\b{command}\b", err, re.M)
+    assert main([], "/usr/bin/wireguard-go") == 2
+    assert capsys.readouterr() == ("", "pywg: which interface? (see pywg --help)\n")
+
+
 def test_the_overview_names_every_command_and_fits_a_screen() -> None:
     assert len(OVERVIEW.splitlines()) <= 24
     for command in COMMANDS.keys() - {"help", "version"}:
