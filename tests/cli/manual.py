@@ -20,6 +20,7 @@ MAN, COMPLETION = DOCS / "man", DOCS / "completion"
 SECTION = 8
 _INTERFACES = "_pywg_interfaces"
 _CONFIGURATIONS = "_pywg_configurations"
+_TUNNELS = "_pywg_tunnels"
 _BASH = f"""
 {_INTERFACES}() {{
   local path
@@ -37,6 +38,10 @@ _BASH = f"""
   compgen -f -X '!*.conf' -- "$1"
   compgen -d -- "$1"
 }}
+{_TUNNELS}() {{
+  {_INTERFACES} "$1"
+  {_CONFIGURATIONS} "$1"
+}}
 """
 _ZSH = f"""
 {_INTERFACES}() {{
@@ -50,12 +55,19 @@ _ZSH = f"""
   _describe configuration names
   _files -g '*.conf'
 }}
+{_TUNNELS}() {{
+  {_INTERFACES}
+  {_CONFIGURATIONS}
+}}
 """
 _COMPLETE = {
     "interface": {"bash": _INTERFACES, "zsh": _INTERFACES},
     "configuration": {"bash": _CONFIGURATIONS, "zsh": _CONFIGURATIONS},
+    "tunnel": {"bash": _TUNNELS, "zsh": _TUNNELS},
 }
-"""What the shell offers for an argument, by its metavar's meaning: IFACE, or FILE|NAME."""
+"""What the shell offers for an argument, by its meaning: what runs, what has a file, or both."""
+_OF_WHAT_RUNS = ("down", "reload", "save", "doctor")
+"""Commands whose FILE|NAME is of an interface that runs, which has a file perhaps."""
 
 
 def whole_parser() -> argparse.ArgumentParser:
@@ -67,7 +79,7 @@ def whole_parser() -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         parser = parser_of(name)
         for action in parser._actions:
-            meaning = _meaning(action)
+            meaning = _meaning(name, action)
             if meaning:
                 action.complete = _COMPLETE[meaning]  # type: ignore[attr-defined]
         made = commands.add_parser(name, parents=[parser], add_help=False, help=command.summary)
@@ -75,12 +87,16 @@ def whole_parser() -> argparse.ArgumentParser:
     return root
 
 
-def _meaning(action: argparse.Action) -> str:
+def _meaning(command: str, action: argparse.Action) -> str:
     """The kind of thing that an argument names; "" for one that the shell can't know."""
     metavar = str(action.metavar or "")
-    if "FILE" in metavar and not (action.option_strings and action.dest == "log_file"):
-        return "configuration" if not action.option_strings else ""
-    return "interface" if "IFACE" in metavar else ""
+    if "IFACE" in metavar or metavar == "WHO":
+        return "interface"
+    if action.option_strings or not metavar:
+        return ""
+    if command in _OF_WHAT_RUNS:
+        return "tunnel"
+    return "configuration" if "FILE" in metavar else ""
 
 
 def man_page(name: str) -> str:
