@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable
 
@@ -28,6 +29,9 @@ def define_up(parser: CommandParser) -> None:
     """Adds the command's arguments."""
     parser.description = _UP
     _define(parser, "print the steps as commands, and do nothing")
+    parser.add_argument(
+        "--notify", action="store_true", help="as ExecStart= of a unit with Type=notify: see docs/systemd"
+    )
     parser.set_defaults(execute=_up)
 
 
@@ -35,6 +39,7 @@ def define_down(parser: CommandParser) -> None:
     """Adds the command's arguments."""
     parser.description = _DOWN
     _define(parser, "print the steps as commands, and do nothing")
+    parser.add_argument("--if-up", action="store_true", help="no error where it is not up")
     parser.set_defaults(execute=_down)
 
 
@@ -55,7 +60,19 @@ def _up(given: argparse.Namespace) -> int:
     from pywg.manage.tunnel import names, up
 
     target = names.find(given.target)
-    return _print(up.dry_run(target)) if given.dry_run else _carry_out(lambda: up.up(target, verbose=given.verbose))
+    if given.dry_run:
+        return _print(up.dry_run(target))
+    ready = _tell_manager if given.notify else None
+    return _carry_out(lambda: up.up(target, verbose=given.verbose, ready=ready))
+
+
+def _tell_manager(pid: int) -> None:
+    """Makes the daemon the main process of the unit in which this command runs."""
+    from pywg.runtime.daemon.notify import Notifier
+
+    notifier = Notifier(os.environ.get("NOTIFY_SOCKET") or None)
+    notifier.ready_as(pid)
+    notifier.close()
 
 
 def _down(given: argparse.Namespace) -> int:
@@ -64,7 +81,7 @@ def _down(given: argparse.Namespace) -> int:
     target = names.find(given.target)
     if given.dry_run:
         return _print(down.dry_run(target))
-    return _carry_out(lambda: down.down(target, verbose=given.verbose))
+    return _carry_out(lambda: down.down(target, verbose=given.verbose, if_up=given.if_up))
 
 
 def _reload(given: argparse.Namespace) -> int:

@@ -11,7 +11,9 @@ _DOES = {
     "`wg set` and `wg setconf` do that": "config configure",
     "`pywg status` shows what runs, `pywg top` shows it live": "monitor",
     "`ip netns exec` runs a program in a network namespace": "exec",
-    "`systemctl {word} pywg@IFACE` does that, with the unit that comes with pywg": "start stop restart enable disable",
+    "`systemctl {word} pywg-quick@IFACE` does that, with a unit that comes with pywg: see docs/systemd": (
+        "start stop restart enable disable"
+    ),
 }
 """The tool that does what a command of other programs for tunnels does, where pywg has no such command."""
 _IN_OTHER_TOOLS = {word: text for text, words in _DOES.items() for word in words.split()}

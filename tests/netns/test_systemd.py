@@ -1,4 +1,4 @@
-"""Both ways to run under a real systemd: the native unit, and wg-quick@ with the drop-in. dropin: 21."""
+"""Three ways to run under a real systemd: `pywg up`, the native unit, and wg-quick@ with the drop-in. dropin: 21."""
 
 import pwd
 import shutil
@@ -35,16 +35,17 @@ class Site:
         self.interface = lab.near.interface
         self.native = f"pywg@{self.interface}.service"
         self.quick = f"wg-quick@{self.interface}.service"
+        self.up = f"pywg-quick@{self.interface}.service"
         self.file = f"/etc/wireguard/{self.interface}.conf"
 
-    def configure(self, *, allowed: str = "10.78.0.0/24") -> None:
-        """Writes wg0.conf as it is for wg-quick."""
+    def configure(self, *, allowed: str = "10.78.0.0/24", more: str = "", peers: str = "") -> None:
+        """Writes wg0.conf as it is for wg-quick, with `more` lines of [Interface]."""
         self.machine.write(
             self.file,
             f"[Interface]\nPrivateKey = {self.lab.near.keys.private}\nListenPort = {LISTEN_PORT}\n"
-            f"Address = {self.lab.near.inner(4)}/24\n"
+            f"Address = {self.lab.near.inner(4)}/24\n{more}"
             f"[Peer]\nPublicKey = {self.lab.far.keys.public}\nAllowedIPs = {allowed}\n"
-            f"Endpoint = {self.lab.far.outer(4)}:{LISTEN_PORT}\n",
+            f"Endpoint = {self.lab.far.outer(4)}:{LISTEN_PORT}\n{peers}",
         )
 
     def systemctl(self, verb: str, unit: str) -> None:
@@ -70,16 +71,17 @@ class Site:
     def left(self, unit: str) -> list[str]:
         """What there still is of a tunnel that was stopped."""
         links = self.lab.near.ip("-o", "link")
-        sockets = self.machine.run("ls", "-A", "/run/wireguard").split()
+        sockets = self.machine.run("find", "/run", "-path", "/run/wireguard/*").split()
         return self.machine.processes(unit) + sockets + [line for line in links.splitlines() if self.interface in line]
 
-    def restarts(self) -> int:
-        """How often systemd has started the native unit again by itself."""
-        return int(self.machine.property(self.native, "NRestarts"))
+    def restarts(self, unit: str = "") -> int:
+        """How often systemd has started a unit, by default the native one, again by itself."""
+        return int(self.machine.property(unit or self.native, "NRestarts"))
 
-    def is_back(self, restarts: int) -> bool:
-        """Whether the native unit has been started again so often, and is up."""
-        return self.restarts() == restarts and self.machine.property(self.native, "ActiveState") == "active"
+    def is_back(self, restarts: int, unit: str = "") -> bool:
+        """Whether the unit has been started again so often, and is up."""
+        active = self.machine.property(unit or self.native, "ActiveState") == "active"
+        return active and self.restarts(unit) == restarts
 
 
 @pytest.fixture
@@ -91,10 +93,12 @@ def site(open_lab: OpenLab, tmp_path: Path) -> Iterator[Site]:
     quick = tmp_path / "wg-quick@.service.d"
     quick.mkdir()
     shutil.copy(SHIPPED / "wg-quick@.service.d-pywg.conf", quick / "pywg.conf")
-    impatient = tmp_path / "pywg@.service.d"
-    impatient.mkdir()
-    (impatient / "impatient.conf").write_text(f"[Service]\nWatchdogSec={WATCHDOG_S}\nRestartSec=100ms\n")
-    units = (SHIPPED / "pywg@.service", SYSTEM_UNITS / "wg-quick@.service", quick, impatient)
+    impatient = tmp_path / "pywg@.service.d", tmp_path / "pywg-quick@.service.d"
+    for folder, more in zip(impatient, (f"WatchdogSec={WATCHDOG_S}\n", "[Unit]\nStartLimitBurst=2\n"), strict=True):
+        folder.mkdir()
+        (folder / "impatient.conf").write_text(f"[Service]\nRestartSec=100ms\n{more}")
+    shipped = SHIPPED / "pywg@.service", SHIPPED / "pywg-quick@.service"
+    units = (*shipped, SYSTEM_UNITS / "wg-quick@.service", quick, *impatient)
     with Machine(lab.near.namespace, tmp_path, units) as machine:
         site = Site(lab, machine)
         site.configure()
@@ -218,3 +222,62 @@ def test_wg_quick_with_a_bad_configuration(site: Site) -> None:
     assert site.machine.property(site.quick, "ActiveState") == "failed"
     assert "10.78.0.0/33" in site.machine.journal(site.quick)
     poll(lambda: site.left(site.quick) == [], "nothing is left")
+
+
+HOOKS = "PostUp = echo up >>/tmp/hooks\nPostDown = echo down >>/tmp/hooks\n"
+
+
+def test_up_unit(site: Site) -> None:
+    """Start, reload without a break, restart and stop; the daemon is the unit's main process."""
+    machine, (other,) = site.machine, dropin.public_keys(1)
+    site.configure(more=HOOKS)
+    site.systemctl("start", site.up)
+    site.passes_traffic()
+    main = machine.property(site.up, "MainPID")
+    assert machine.run("cat", f"/proc/{main}/comm") == "pywg\n"
+    poll(lambda: machine.processes(site.up) == ["pywg"], "`pywg up` has ended")
+    handshake = machine.run("wg", "show", site.interface, "latest-handshakes")
+    site.configure(more=HOOKS, peers=f"[Peer]\nPublicKey = {other}\n")
+    site.systemctl("reload", site.up)
+    assert handshake in machine.run("wg", "show", site.interface, "latest-handshakes")
+    assert other in machine.run("wg", "show", site.interface, "peers")
+    assert machine.property(site.up, "MainPID") == main
+    site.systemctl("restart", site.up)
+    site.passes_traffic()
+    assert machine.property(site.up, "MainPID") not in ("0", main)
+    site.systemctl("stop", site.up)
+    assert site.left(site.up) == []
+    assert machine.property(site.up, "Result") == "success"
+    assert machine.run("cat", "/tmp/hooks").split() == ["up", "down", "up", "down"]
+
+
+def test_up_unit_after_a_crash(site: Site) -> None:
+    """It comes back as the file says, its hooks in pairs; what the operator takes down stays down."""
+    machine = site.machine
+    site.configure(more=HOOKS, allowed="10.78.0.0/24, 10.99.0.0/16")
+    site.systemctl("start", site.up)
+    site.passes_traffic()
+    addresses = site.lab.near.ip("-4", "address", "show", "dev", site.interface)
+    routes = site.lab.near.ip("route", "show", "dev", site.interface)
+    assert "10.99.0.0/16" in routes
+    machine.signal(site.up, signal.SIGKILL)
+    poll(lambda: site.is_back(1, site.up), "systemd has started it again", PATIENCE_S)
+    site.passes_traffic()
+    assert site.lab.near.ip("route", "show", "dev", site.interface) == routes
+    again = site.lab.near.ip("-4", "address", "show", "dev", site.interface)
+    assert again.partition(":")[2] == addresses.partition(":")[2]  # of another index
+    assert machine.run("cat", "/tmp/hooks").split() == ["up", "down", "up"]
+    machine.run("pywg", "down", site.interface)
+    poll(lambda: machine.property(site.up, "ActiveState") == "inactive", "the unit has ended", PATIENCE_S)
+    assert machine.property(site.up, "Result") == "success"
+    assert site.left(site.up) == []
+    assert machine.run("cat", "/tmp/hooks").split() == ["up", "down", "up", "down"]
+
+
+def test_up_unit_with_a_bad_configuration(site: Site) -> None:
+    site.configure(allowed="10.78.0.0/33")
+    with pytest.raises(CommandError, match="failed"):
+        site.systemctl("start", site.up)
+    poll(lambda: site.machine.property(site.up, "ActiveState") == "failed", "a failed unit", PATIENCE_S)
+    assert f"{site.file}:7:" in site.machine.journal(site.up)
+    assert site.left(site.up) == []

@@ -1,5 +1,6 @@
 """`pywg up` does all that a file says, or leaves nothing, whichever step fails or is interrupted."""
 
+import contextlib
 import dataclasses
 import errno
 import os
@@ -15,6 +16,7 @@ from bench.tunnel.site import poll
 from pywg.errors import DeviceError, WgQuickError
 from pywg.manage.tunnel import dns, transaction
 from pywg.manage.tunnel import state as states
+from pywg.manage.tunnel.hooks import Hook
 from pywg.manage.tunnel.interrupt import Interrupted, Interrupts
 from pywg.manage.tunnel.machine import program
 from pywg.manage.tunnel.steps import Step
@@ -51,6 +53,10 @@ class FailsAt:
 
 
 def _refuse(_: Transaction) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _no_space(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -221,6 +227,49 @@ def test_a_command_that_is_killed_leaves_what_the_next_takes_away(here: Machine)
         again()
         assert here.shown() == before
         here.nothing_runs()
+
+
+HOOKED = f"{HEAD}{DUAL}\nPostUp = echo up >> LOG\nPreDown = echo pre >> LOG; false\nPostDown = echo down >> LOG\n"
+
+
+def test_hooks_of_an_interface_that_was_lost_run_when_it_is_cleaned_up(
+    here: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By `down` and by the next `up`: what its PostUp did would stand twice otherwise. One that fails stops nothing."""
+
+    def lose() -> None:
+        here.namespace.run("ip", "link", "del", here.interface)
+        poll(lambda: not here.socket.exists(), "the daemon has ended")
+
+    here.write(HOOKED)
+    before = here.shown()
+    here.up()
+    assert here.logged() == ["up"]
+    lose()
+    here.up()
+    assert here.logged() == ["pre", "down", "up"]
+    assert f"{here.interface} was gone" in capsys.readouterr().err
+    lose()
+    assert here.down() == [f"{here.interface} was gone; what it had left is removed"]
+    assert here.logged() == ["pre", "down"]
+    assert here.shown() == before
+    here.nothing_runs()
+
+
+def test_hooks_of_an_up_that_did_not_end_do_not_run(here: Machine) -> None:
+    """As with wg-quick."""
+    here.write(HOOKED)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(Transaction, "__exit__", lambda *_: None)  # what a killed process does
+        monkeypatch.setattr(Hook, "do", _no_space)
+        with pytest.raises(OSError, match="No space"):
+            here.up()
+    here.namespace.run("ip", "link", "del", here.interface)
+    poll(lambda: not here.socket.exists(), "the daemon has ended")
+    with contextlib.suppress(DeviceError):
+        here.down()
+    assert here.logged() == []
+    here.nothing_runs()
 
 
 def test_what_is_left_of_another_namespace(here: Machine) -> None:

@@ -21,18 +21,21 @@ from pywg.runtime.base.in_use import daemon_of
 _EIO, _EPERM = 5, 1
 
 
-def down(target: Target, *, verbose: bool = False) -> list[str]:
+def down(target: Target, *, verbose: bool = False, if_up: bool = False) -> list[str]:
     """Takes the interface down, and returns what was done, in a line.
 
-    Raises DeviceError when it is not up. A PreDown that fails leaves it up; what fails later is told when all else is
-    done.
+    Raises DeviceError when it is not up, unless `if_up`. A PreDown that fails leaves it up; what fails later is told
+    when all else is done.
     """
     if os.geteuid():
         raise DeviceError(_EPERM, f"only root may do this: sudo pywg down {target.interface}")
     with states.locked(target.interface), Interrupts() as interrupts, Network() as network:
         machine = Machine(target.interface, network, interrupts, verbose=verbose)
+        gone = network.link(machine.interface) is None and daemon_of(machine.interface) is None
+        if if_up and gone and states.read(machine.interface) is None:
+            return [f"{target.interface} is not up"]
         state = _require_up(machine)
-        if network.link(machine.interface) is None and daemon_of(machine.interface) is None:
+        if gone:
             undo_leftovers(machine)
             return [f"{target.interface} was gone; what it had left is removed"]
         pre, post, file = _hooks(target, machine, state)
@@ -67,13 +70,19 @@ def dry_run(target: Target) -> list[str]:
 
 
 def undo_leftovers(machine: Machine) -> None:
-    """Undoes what is remembered of an interface that is gone, and was not taken down. Raises StepError."""
+    """Undoes what is remembered of an interface that is gone, and was not taken down: its daemon was killed, or another
+    program removed it. Its PreDown and PostDown run, as they undo what its PostUp did. Raises StepError."""
     state = states.read(machine.interface)
     if state is None:
         return
     here = state.namespace == states.namespace()
+    owed = state.was_up and here
+    if owed:
+        _run_owed("PreDown", state, machine)
     failed = _undo([step for step in state.steps if step.outlives and (here or not step.in_namespace)], machine)
     states.forget(machine.interface)
+    if owed:
+        _run_owed("PostDown", state, machine)
     if failed:
         raise StepError(_EIO, f"{machine.interface} has left what could not be undone: {', '.join(failed)}")
 
@@ -143,6 +152,17 @@ def _save(file: QuickFile, machine: Machine) -> None:
 
 def _saving(file: QuickFile) -> str:
     return f"pywg save {file.target.path}"
+
+
+def _run_owed(phase: str, state: State, machine: Machine) -> None:
+    """Those that failed are told: their interface is gone, so some may have nothing to act on."""
+    for text in state.hooks[phase]:
+        hook = Hook(phase, text)
+        machine.show(hook.command(machine.interface))
+        try:
+            hook.do(machine)
+        except OSError as error:
+            machine.warn(f"{hook.name(machine.interface)}: {error.strerror or error}; {machine.interface} was gone")
 
 
 def _do(hook: Hook, machine: Machine, left: str) -> None:

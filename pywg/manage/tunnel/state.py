@@ -50,6 +50,8 @@ class State:
     """by public key"""
     steps: list[Step] = field(default_factory=list)
     """in the order in which they were done"""
+    was_up: bool = False
+    """whether `up` came to its end, so that PreDown and PostDown are owed"""
 
 
 def namespace() -> int:
@@ -71,6 +73,7 @@ def read(interface: str) -> State | None:
             given["hooks"],
             {base64.b64decode(key): PeerState(**peer) for key, peer in given["peers"].items()},
             [_step(one) for one in given["steps"]],
+            given.get("was_up", False),
         )
     except FileNotFoundError:
         return None
@@ -89,6 +92,7 @@ def rewrite(state: State) -> None:
         "hooks": state.hooks,
         "peers": {base64.b64encode(key).decode(): asdict(peer) for key, peer in state.peers.items()},
         "steps": [{"step": type(step).__name__, **vars(step)} for step in state.steps if step.remembered],
+        "was_up": state.was_up,
     }
     path = _path(state.interface)
     temporary = path.with_suffix(".new")

@@ -1,6 +1,8 @@
 """`pywg up`: from nothing to what a file says, or to nothing again."""
 
+import errno
 import os
+from collections.abc import Callable
 
 from pywg.config.addresses import format_prefix
 from pywg.errors import DeviceError
@@ -23,8 +25,9 @@ from pywg.runtime.base.in_use import daemon_of
 _EPERM = 1
 
 
-def up(target: Target, *, verbose: bool = False) -> list[str]:
-    """Sets the interface up, and returns what runs then, in lines.
+def up(target: Target, *, verbose: bool = False, ready: Callable[[int], None] | None = None) -> list[str]:
+    """Sets the interface up, and returns what runs then, in lines. `ready` is called with the daemon's PID when all is
+    done.
 
     Raises ConfigError for what the file says, StepError for a step that fails, Interrupted for a signal: then nothing
     is left of it.
@@ -42,6 +45,9 @@ def up(target: Target, *, verbose: bool = False) -> list[str]:
         ) as transaction:
             for step in up_steps(file, Facts(machine), _resolver(file, machine, state)):
                 transaction.run(step)
+            if ready is not None:
+                ready(_pid(machine))
+            state.was_up = True
         return _running(file, machine)
 
 
@@ -92,6 +98,13 @@ def _resolver(file: QuickFile, machine: Machine, state: State) -> Resolver:
         return found
 
     return addresses
+
+
+def _pid(machine: Machine) -> int:
+    daemon = daemon_of(machine.interface)
+    if daemon is None or not daemon.pid:
+        raise DeviceError(errno.ESRCH, "the service manager can't be told the daemon's PID: it is not known")
+    return daemon.pid
 
 
 def _running(file: QuickFile, machine: Machine) -> list[str]:

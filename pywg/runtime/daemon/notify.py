@@ -36,6 +36,10 @@ class Notifier:
         """Says that the daemon answers."""
         self._send("READY=1")
 
+    def ready_as(self, pid: int) -> None:
+        """Says that another process, which this one has started, is the daemon from now on, and answers."""
+        self._send(f"MAINPID={pid}\nREADY=1")
+
     def stopping(self) -> None:
         """Says that the daemon is ending."""
         self._send("STOPPING=1")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pywg.cli.parser import parser_of
 from tests.requirements import require_tool
 
 pytestmark = pytest.mark.dropin("21")
@@ -46,6 +47,26 @@ def test_a_mistake_would_be_seen(tmp_path: Path) -> None:
     assert "Failed to parse sec value, ignoring: soon" in verify(tmp_path, "pywg@wg0.service")
 
 
+def test_unit_of_up(tmp_path: Path) -> None:
+    text = (UNITS / "pywg-quick@.service").read_text()
+    installed = tmp_path / "pywg"
+    shutil.copy("/bin/true", installed)
+    (tmp_path / "pywg-quick@.service").write_text(text.replace("/usr/local/bin/pywg", str(installed)))
+    assert verify(tmp_path, "pywg-quick@wg0.service") == ""
+
+
+def test_unit_of_up_runs_commands_that_there_are() -> None:
+    """Each with its options, about the file of the instance."""
+    unit = UnitParser(strict=False, interpolation=None)
+    unit.read(UNITS / "pywg-quick@.service")
+    service = unit["Service"]
+    assert service["Type"] == "notify"
+    for setting, command in (("Start", "up"), ("Reload", "reload"), ("Stop", "down"), ("StopPost", "down")):
+        program, *words = service[f"Exec{setting}"].replace("%i", "wg0").split()
+        assert (program, words[0]) == ("/usr/local/bin/pywg", command)
+        assert parser_of(command).parse(words[1:]).target == "/etc/wireguard/wg0.conf"
+
+
 def test_drop_in(tmp_path: Path) -> None:
     if not Path("/lib/systemd/system/wg-quick@.service").exists():
         pytest.skip("wireguard-tools brought no wg-quick@.service")
@@ -67,7 +88,7 @@ def test_drop_in_for_a_user(tmp_path: Path) -> None:
 def install_lines() -> list[str]:
     """The commands of the units' README that copy them."""
     lines = re.findall(r"^ +(install .*)$", (UNITS / "README.md").read_text(), re.M)
-    assert len(lines) == 3
+    assert len(lines) == 4
     return lines
 
 
@@ -83,7 +104,8 @@ def test_the_documented_commands_install_them(tmp_path: Path, units: str) -> Non
             "/opt/pywg", f"{tmp_path}/installed"
         )
         subprocess.run(["sh", "-ec", script], cwd=UNITS.parents[1], check=True)
-    assert (tmp_path / "system/pywg@.service").read_bytes() == (UNITS / "pywg@.service").read_bytes()
+    for unit in ("pywg@.service", "pywg-quick@.service"):
+        assert (tmp_path / "system" / unit).read_bytes() == (UNITS / unit).read_bytes()
     assert (tmp_path / "system/wg-quick@.service.d/pywg.conf").exists()
     assert (tmp_path / "system/pywg@.service.d/user.conf").exists()
 
@@ -91,7 +113,8 @@ def test_the_documented_commands_install_them(tmp_path: Path, units: str) -> Non
 def test_the_unit_finds_what_the_readme_installs() -> None:
     program = "/usr/local/bin/pywg"
     assert f"ln -s /opt/pywg/bin/pywg {program}\n" in (UNITS.parents[1] / "README.md").read_text()
-    assert f"ExecStart={program} " in (UNITS / "pywg@.service").read_text()
+    for unit in ("pywg@.service", "pywg-quick@.service"):
+        assert f"ExecStart={program} " in (UNITS / unit).read_text()
 
 
 def test_native_unit_is_confined() -> None:
