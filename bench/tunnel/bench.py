@@ -13,24 +13,37 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-from . import change, cipher, many_peers, plots, results, signals, stop, targets
+from . import change, cipher, inside, many_peers, plots, results, signals, stop, targets
 from .builds import ROOT, NotInstalledError
 from .command import CommandError
 from .implementations import Implementation, build, version
 from .lab import Lab
 from .measure import FAILURES, FULL, MEASURES, QUICK, Effort, Figures, measure
-from .results import CIPHER, NO_CIPHER, OURS, VETH, Record, Sample
+from .results import CIPHER, FORWARDER, NO_CIPHER, OURS, VETH, Record, Sample
 from .signals import Stopped
 
-IN_A_LAB_OF_THEIR_OWN = {"crowd": many_peers.measure, "change": change.measure, "stop": stop.measure}
+IN_A_LAB_OF_THEIR_OWN = {
+    "jumbo": inside.jumbo,
+    "vxlan": inside.vxlan,
+    "crowd": many_peers.measure,
+    "change": change.measure,
+    "stop": stop.measure,
+}
+_LABS: dict[str, dict[str, Any]] = {"jumbo": inside.JUMBO}  # other than the usual one
 ALL_MEASURES = (*MEASURES, *IN_A_LAB_OF_THEIR_OWN)
 QUICK_MEASURES = ("start", "idle", "stream", "streams", "load", "udp", "memory")
-WIREGUARD = ("wireguard-go-new", "wireguard-go", "boringtun", "gotatun")
-CONTENDERS = (VETH, OURS, NO_CIPHER, CIPHER, *WIREGUARD, "openvpn")
-QUICK_CONTENDERS = (VETH, OURS, CIPHER, "wireguard-go-new", "wireguard-go")
+WIREGUARD = ("wireguard-go-new", "tailscale", "wireguard-go", "boringtun", "gotatun")
+CONTENDERS = (VETH, OURS, NO_CIPHER, FORWARDER, CIPHER, *WIREGUARD, "openvpn")
+QUICK_CONTENDERS = (VETH, OURS, CIPHER, "wireguard-go-new", "tailscale")
 # What these can't be asked for, or need not be.
-_APPLIES = {VETH: {"idle", "stream", "streams", "plain", "udp"}, NO_CIPHER: {"stream"}, CIPHER: set[str]()}
+_APPLIES = {
+    VETH: {"idle", "stream", "streams", "plain", "udp"},
+    NO_CIPHER: {"stream", "streams", "vxlan"},
+    FORWARDER: {"idle", "stream", "streams", "load"},  # not those that need messages cut on the wire, or peers
+    CIPHER: set[str](),
+}
 _ONE_PEER = ("openvpn", "openvpn-tuned", "openvpn-chacha")  # one peer on a point-to-point link
 RESULTS = ROOT / "bench" / "results"
 
@@ -142,7 +155,7 @@ def _one(name: str, end: Implementation | None, chosen: list[str], effort: Effor
         if one not in applicable or name in _ONE_PEER:
             continue
         try:
-            with Lab(end, end) as lab:
+            with Lab(end, end, **_LABS.get(one, {})) as lab:
                 figures |= alone(lab, effort)
         except FAILURES as error:
             failed.append(f"{one}: {error}")
@@ -188,7 +201,7 @@ def _finish(record: Record, contenders: dict[str, Implementation | None]) -> int
     for line in (*record.missing, *record.failures()):
         print(f"not measured: {line}")
     drawn = plots.draw(
-        summary, [name for name in contenders if name not in (VETH, NO_CIPHER, CIPHER)], record.path.parent
+        summary, [name for name in contenders if name not in (VETH, NO_CIPHER, FORWARDER, CIPHER)], record.path.parent
     )
     print(f"written: {record.path}" + (f" and {len(drawn)} plots beside it" if drawn else ""))
     ours = [one for one in record.samples if one.name == OURS]

@@ -17,7 +17,11 @@ CARGO = CACHE / "cargo"
 NULL_CIPHER = CACHE / "null-cipher"
 SHORT_LIVED = CACHE / "short-lived"
 NEWEST_GO_MODULE = "golang.zx2c4.com/wireguard@latest"
+TAILSCALE_MODULE = "github.com/tailscale/wireguard-go@v0.0.0-20260928213032-417aef361226"
+"""What tailscale.com v1.104.5 is made of; the fork has no releases, and its branches can't be asked for."""
+FORWARDER = CACHE / "forwarder"
 BUILD_WITHIN_S = 1800.0
+GO_BESIDES = "/usr/local/go/bin"  # where Go is installed beside the distribution's
 
 _PACKAGED = ("setup.py", "pyproject.toml", "README.md", "LICENSE")
 _IN_PLACE = (sys.executable, "setup.py", "-q", "build_ext", "--inplace")
@@ -38,12 +42,22 @@ class NotInstalledError(CommandError):
     """A daemon is not there; the message says how to get it."""
 
 
-def wireguard_go() -> None:
-    """The newest wireguard-go from the Go modules. NotInstalledError without Go."""
-    if (GO_BIN / "wireguard").exists():
+def go_module(what: str, module: str, program: str) -> None:
+    """A program from the Go modules. NotInstalledError without Go."""
+    if (GO_BIN / program).exists():
         return
-    go = _compiler("go", "/usr/local/go/bin", "the newest wireguard-go", "apt-get install golang")
-    _build("the newest wireguard-go", [go, "install", NEWEST_GO_MODULE], GOBIN=str(GO_BIN))
+    go = _compiler("go", GO_BESIDES, what, "apt-get install golang")
+    _build(what, [go, "install", module], GOBIN=str(GO_BIN))
+
+
+def forwarder() -> None:
+    """The bare forwarder, from its one file. NotInstalledError without a C compiler."""
+    source = Path(__file__).with_name("forwarder.c")
+    if FORWARDER.exists() and FORWARDER.stat().st_mtime >= source.stat().st_mtime:
+        return
+    cc = _compiler("cc", "/usr/bin", "the bare forwarder", "apt-get install gcc")
+    FORWARDER.parent.mkdir(parents=True, exist_ok=True)
+    _build("the bare forwarder", [cc, "-O2", "-pthread", str(source), "-o", str(FORWARDER)])
 
 
 def crate(name: str, program: str) -> None:
@@ -133,7 +147,9 @@ def _build(what: str, argv: list[str], **env: str) -> None:
 BUILDERS: dict[str, Callable[[], None]] = {
     "no-cipher": null_cipher_daemon,
     "pywg-short-lived": short_lived_daemon,
-    "wireguard-go-new": wireguard_go,
+    "wireguard-go-new": partial(go_module, "the newest wireguard-go", NEWEST_GO_MODULE, "wireguard"),
+    "tailscale": partial(go_module, "tailscale's wireguard-go", TAILSCALE_MODULE, "wireguard-go"),
+    "forwarder": forwarder,
     "boringtun": partial(crate, "boringtun-cli", "boringtun-cli"),
     "gotatun": partial(crate, "gotatun-cli", "gotatun"),
 }

@@ -4,12 +4,12 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import builds
 from .builds import NotInstalledError
-from .command import run
+from .command import CommandError, run
 
 OPENVPN_CIPHERS = {"openvpn-chacha": "CHACHA20-POLY1305"}
 OPENVPN_DEFAULT_CIPHER = "AES-256-GCM"
@@ -20,7 +20,8 @@ class Implementation:
     """A daemon: `command` is run in the foreground with the interface's name behind it.
 
     `openvpn_cipher` is empty for a WireGuard daemon, which is configured through its UAPI socket; else the daemon is
-    OpenVPN, with that cipher on its data channel, tuned for speed or as it comes.
+    OpenVPN, with that cipher on its data channel, tuned for speed or as it comes. `bare`: it is the forwarder, which
+    has no configuration but its command line. `roams`: a peer without an endpoint gets the one that it writes from.
     """
 
     name: str
@@ -28,6 +29,8 @@ class Implementation:
     env: Mapping[str, str] = field(default_factory=dict)
     openvpn_cipher: str = ""
     openvpn_tuned: bool = False
+    bare: bool = False
+    roams: bool = True
 
     def argv(self, interface: str) -> list[str]:
         """The command line that serves `interface`."""
@@ -63,13 +66,35 @@ def build(name: str) -> Implementation:
 
 
 def version(implementation: Implementation) -> str:
-    """The version that the daemon reports, in one line."""
+    """The version that the daemon reports, in one line; that of the module too where Go has made it.
+
+    What a fork of wireguard-go reports is the version that it began from.
+    """
     said = run(*_version_command(implementation), env={**os.environ, **implementation.env})
     line = next(iter(said.splitlines()), "?")
     if implementation.openvpn_cipher:
         options = "large buffers and --fast-io" if implementation.openvpn_tuned else "default options"
         return f"{' '.join(line.split()[:2])}, UDP, {implementation.openvpn_cipher}, {options}, no DCO"
-    return f"{line}, its cipher left out" if implementation.name == "no-cipher" else line
+    if implementation.name == "no-cipher":
+        return f"{line}, its cipher left out"
+    module = go_module_of(implementation.command[0])
+    return f"{line}, module {module}" if module else line
+
+
+def go_module_of(program: str) -> str:
+    """The module, with its version, that a program was made of, and the Go that made it. Empty: not by Go."""
+    go = shutil.which("go") or shutil.which("go", path=builds.GO_BESIDES)
+    if go is None:
+        return ""
+    try:
+        lines = run(go, "version", "-m", program).splitlines()
+    except CommandError:
+        return ""
+    words = [line.split() for line in lines]
+    compiler = lines[0].rpartition(": ")[2] if lines else ""
+    module = next((f"{one[1]} {one[2]}" for one in words if one[:1] == ["mod"] and len(one) > 2), "")
+    path = next((one[1] for one in words if one[:1] == ["path"] and len(one) > 1), "")
+    return f"{module or f'{path} (of a distribution)'}, {compiler}" if path else ""
 
 
 def _version_command(implementation: Implementation) -> list[str]:
@@ -119,6 +144,12 @@ def _openvpn(name: str) -> Implementation:
     )
 
 
+def _forwarder(name: str) -> Implementation:
+    if not builds.FORWARDER.exists():
+        raise NotInstalledError("the bare forwarder is not there: make bench builds it")
+    return Implementation(name, (str(builds.FORWARDER),), bare=True)
+
+
 def _installed(program: str, package: str) -> str:
     if found := shutil.which(program) or shutil.which(program, path="/usr/sbin"):
         return found
@@ -132,10 +163,12 @@ _FINDERS: dict[str, Callable[[str], Implementation]] = {
     "pywg-short-lived": _short_lived,
     "wireguard-go": _wireguard_go,
     "wireguard-go-new": _built(builds.GO_BIN / "wireguard"),
+    "tailscale": lambda name: replace(_built(builds.GO_BIN / "wireguard-go")(name), roams=False),
     "boringtun": _built(builds.CARGO / "bin" / "boringtun-cli", "--disable-drop-privileges"),
     "gotatun": _built(builds.CARGO / "bin" / "gotatun", "--disable-drop-privileges", "--verbosity", "error"),
     "openvpn": _openvpn,
     "openvpn-tuned": _openvpn,
     "openvpn-chacha": _openvpn,
+    "forwarder": _forwarder,
 }
 NAMES = tuple(_FINDERS)

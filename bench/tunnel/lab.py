@@ -5,9 +5,9 @@
       pwXXXXXXa 10.78.0.1, fd00:78::1                  pwXXXXXXb 10.78.0.2, fd00:78::2
 
 The near site knows the far one's endpoint and not the other way round, so near is the first initiator and far the
-first responder. All names are unique to this lab: UAPI sockets lie in one directory for all namespaces. Whichever way
-the block ends, no namespace, process, socket or file stays. What was killed outright leaves them, under names that say
-whose they are: `remove_orphans` clears that away.
+first responder; a far daemon that does not roam is told where near is. All names are unique to this lab: UAPI sockets
+lie in one directory for all namespaces. Whichever way the block ends, no namespace, process, socket or file stays.
+What was killed outright leaves them, under names that say whose they are: `remove_orphans` clears that away.
 """
 
 import atexit
@@ -23,6 +23,7 @@ from typing import Self
 
 from . import signals
 from .command import CommandError, run
+from .forwarder import ForwarderSite
 from .implementations import Implementation, find
 from .namespace import Namespace
 from .openvpn import OpenVpnSite
@@ -60,7 +61,7 @@ class Lab:
         tag = secrets.token_hex(3)
         self._directory = _directory(tag)
         self.near, self.far = (
-            (OpenVpnSite if end is not None and end.openvpn_cipher else Site)(
+            _kind(end)(
                 number,
                 namespace=Namespace(f"pywg-{os.getpid()}-{tag}{letter}"),
                 interface=f"pw{tag}{letter}",
@@ -102,7 +103,8 @@ class Lab:
             return
         for site in daemons:
             site.configure(self.mtu)
-        self.far.add_peer(self.near, preshared_key=self.preshared_key)
+        roams = self.far.implementation is None or self.far.implementation.roams
+        self.far.add_peer(self.near, preshared_key=self.preshared_key, endpoint=None if roams else self.outer)
         self.near.add_peer(self.far, preshared_key=self.preshared_key, endpoint=self.outer)
 
     def _join(self) -> None:
@@ -148,6 +150,12 @@ class Lab:
                 steps.callback(site.uapi_socket.unlink, missing_ok=True)
             for site in self.sites:
                 steps.callback(site.namespace.remove)
+
+
+def _kind(end: Implementation | None) -> type[Site]:
+    if end is not None and end.bare:
+        return ForwarderSite
+    return OpenVpnSite if end is not None and end.openvpn_cipher else Site
 
 
 def remove_orphans() -> list[str]:

@@ -21,6 +21,7 @@ VETH = "veth"
 OURS = "pywg"
 NO_CIPHER = "no-cipher"
 CIPHER = "cipher"
+FORWARDER = "forwarder"
 
 
 class Spread(NamedTuple):
@@ -56,19 +57,39 @@ def spread(values: Iterable[float]) -> Spread:
 
 
 def by_round(samples: Iterable[Sample]) -> dict[int, dict[str, dict[str, float]]]:
-    """round -> contender -> figures, with those that follow from others: crowd_growth, and our efficiency."""
+    """round -> contender -> figures, with those that follow from others of the same round.
+
+    Of one contender: crowd_growth, jumbo_gain and vxlan_share. Of ours beside others: efficiency, the same by the bare
+    forwarder, and aead_in_place, which is what the cipher adds to the processor time, by what it takes alone.
+    """
     rounds: dict[int, dict[str, dict[str, float]]] = {}
     for sample in samples:
         rounds.setdefault(sample.round, {})[sample.name] = dict(sample.figures)
     for done in rounds.values():
         for figures in done.values():
-            if {"crowd_1_us", "crowd_10000_us"} <= figures.keys():
-                figures["crowd_growth"] = figures["crowd_10000_us"] / figures["crowd_1_us"]
-        parts = [(OURS, "tcp_1"), (NO_CIPHER, "tcp_1"), (CIPHER, "aead_bits")]
-        values = [done.get(name, {}).get(key) for name, key in parts]
-        if all(values):
-            done[OURS]["efficiency"] = efficiency(*(value for value in values if value))
+            for key, above, below in _RATIOS:
+                if figures.get(below) and above in figures:
+                    figures[key] = figures[above] / figures[below]
+        for key, path in (("efficiency", NO_CIPHER), ("efficiency_bare", FORWARDER)):
+            if values := _all(done, (OURS, "tcp_1"), (path, "tcp_1"), (CIPHER, "aead_bits")):
+                done[OURS][key] = efficiency(*values)
+        if values := _all(done, (OURS, "cpu_s_per_gb"), (NO_CIPHER, "cpu_s_per_gb"), (CIPHER, "aead_s_per_gb")):
+            whole, without, alone = values
+            done[OURS]["aead_in_place"] = (whole - without) / alone
     return rounds
+
+
+_RATIOS = (
+    ("crowd_growth", "crowd_10000_us", "crowd_1_us"),
+    ("jumbo_gain", "tcp_jumbo", "tcp_1"),
+    ("vxlan_share", "tcp_vxlan", "tcp_1"),
+)
+
+
+def _all(done: dict[str, dict[str, float]], *parts: tuple[str, str]) -> list[float]:
+    """These figures of these contenders; none where one is missing, or nothing."""
+    values = [done.get(name, {}).get(key) for name, key in parts]
+    return [value for value in values if value] if all(values) else []
 
 
 def summarize(samples: Iterable[Sample]) -> Summary:

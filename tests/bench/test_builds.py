@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.tunnel import builds
+from bench.tunnel import builds, implementations
 from bench.tunnel.builds import NotInstalledError
-from bench.tunnel.implementations import NAMES, build, find
+from bench.tunnel.implementations import NAMES, Implementation, build, find, version
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("GO_BIN", "CARGO", "NULL_CIPHER", "_STAMP"):
+    for name in ("GO_BIN", "CARGO", "NULL_CIPHER", "_STAMP", "FORWARDER"):
         monkeypatch.setattr(builds, name, tmp_path / name)
     monkeypatch.setattr(shutil, "which", lambda *_args, **_options: None)
 
@@ -25,9 +25,30 @@ def test_without_cargo(name: str) -> None:
         build(name)
 
 
-def test_without_go() -> None:
-    with pytest.raises(NotInstalledError, match="newest wireguard-go is missing from this run: go is not installed"):
-        build("wireguard-go-new")
+@pytest.mark.parametrize(
+    ("name", "what", "compiler"),
+    [
+        ("wireguard-go-new", "the newest wireguard-go", "go"),
+        ("tailscale", "tailscale's wireguard-go", "go"),
+        ("forwarder", "the bare forwarder", "cc"),
+    ],
+)
+def test_without_its_compiler(name: str, what: str, compiler: str) -> None:
+    with pytest.raises(NotInstalledError, match=f"{what} is missing from this run: {compiler} is not installed"):
+        build(name)
+
+
+def test_the_version_of_a_fork_is_that_of_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the program itself says is older than it is."""
+    lines = {
+        "--version": "wireguard-go v0.0.1\n\nwords",
+        "-m": "p: go1.26.8\n\tpath\texample.org/x\n\tmod\texample.org/x\tv0.2.0\th1:a=\n\tdep\ty\tv9\n",
+    }
+    monkeypatch.setattr(implementations, "run", lambda *argv, **_: lines[argv[-1] if argv[-1] in lines else argv[-2]])
+    fork = Implementation("fork", ("/bin/p", "-f"))
+    assert version(fork) == "wireguard-go v0.0.1"  # without Go nobody can tell
+    monkeypatch.setattr(shutil, "which", lambda *_args, **_options: "/bin/go")
+    assert version(fork) == "wireguard-go v0.0.1, module example.org/x v0.2.0, go1.26.8"
 
 
 @pytest.mark.parametrize("name", ["wireguard-go", "openvpn", "openvpn-chacha"])

@@ -7,7 +7,7 @@ import pytest
 
 from bench.tunnel import results
 from bench.tunnel.cipher import efficiency
-from bench.tunnel.results import CIPHER, NO_CIPHER, OURS, Record, Sample, Spread, by_round, spread, summarize
+from bench.tunnel.results import CIPHER, FORWARDER, NO_CIPHER, OURS, Record, Sample, Spread, by_round, spread, summarize
 
 MACHINE: dict[str, str | int] = {"cpu": "a processor", "cpus": 2, "aead": "evp"}
 SETTINGS = {"quick": False, "measures": ["stream"]}
@@ -55,6 +55,33 @@ def test_efficiency_is_one_when_nothing_is_added() -> None:
 def test_growth_with_the_crowd() -> None:
     (figures,) = by_round([Sample(1, "x", {"crowd_1_us": 2.0, "crowd_10000_us": 2.5})])[1].values()
     assert figures["crowd_growth"] == 1.25
+
+
+def test_efficiency_by_the_bare_forwarder() -> None:
+    samples = [
+        Sample(1, OURS, {"tcp_1": 3e9}),
+        Sample(1, FORWARDER, {"tcp_1": 12e9}),
+        Sample(1, CIPHER, {"aead_bits": 6e9}),
+    ]
+    figures = by_round(samples)[1][OURS]
+    assert figures["efficiency_bare"] == pytest.approx(0.75)
+    assert "efficiency" not in figures
+
+
+def test_what_the_cipher_adds_by_what_it_takes_alone() -> None:
+    samples = [
+        Sample(1, OURS, {"cpu_s_per_gb": 1.8}),
+        Sample(1, NO_CIPHER, {"cpu_s_per_gb": 0.93}),
+        Sample(1, CIPHER, {"aead_s_per_gb": 0.7}),
+    ]
+    assert by_round(samples)[1][OURS]["aead_in_place"] == pytest.approx(0.87 / 0.7)
+
+
+def test_other_streams_by_the_plain_one_of_the_same_contender() -> None:
+    samples = [Sample(1, "x", {"tcp_1": 2.0, "tcp_jumbo": 3.0, "tcp_vxlan": 1.0}), Sample(1, "y", {"tcp_jumbo": 9.0})]
+    figures = by_round(samples)[1]
+    assert (figures["x"]["jumbo_gain"], figures["x"]["vxlan_share"]) == (1.5, 0.5)
+    assert "jumbo_gain" not in figures["y"]
 
 
 def test_a_run_is_taken_up_where_it_ended(tmp_path: Path) -> None:
