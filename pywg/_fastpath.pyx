@@ -35,7 +35,8 @@ from pywg.dataplane.sys.clock cimport now_ns
 from pywg.dataplane.sys.linux cimport EAGAIN, EDESTADDRREQ, pthread_mutex_lock, pthread_mutex_unlock
 from pywg.dataplane.threads.threads cimport FILTER_HELPER, FILTER_RECEIVER, FILTER_SENDER, Threads, threads_count
 from pywg.dataplane.threads.threads cimport threads_filter, threads_filtered, threads_free, threads_hold, threads_kick
-from pywg.dataplane.threads.threads cimport threads_new, threads_release, threads_settle, threads_start, threads_stop
+from pywg.dataplane.threads.threads cimport threads_lanes, threads_new, threads_release, threads_settle, threads_start
+from pywg.dataplane.threads.threads cimport threads_stop
 from pywg.dataplane.udp.send cimport Sender, udp_flush, udp_queue
 from pywg.dataplane.wire.endpoint cimport Endpoint, from_endpoint, to_endpoint
 from pywg.dataplane.wire.wireguard cimport HANDSHAKE_TOS, KEY_LEN
@@ -197,6 +198,11 @@ cdef class Plane:
     def threads(self) -> int:
         """How many threads move packets."""
         return threads_count(self.all_threads)
+
+    @property
+    def lanes(self) -> int:
+        """How many of them may write to the TUN at a time."""
+        return threads_lanes(self.all_threads)
 
     @property
     def confined(self) -> bool:
@@ -600,4 +606,5 @@ cdef class Plane:
 
         `per_peer` and `per_allowed_ip` are what one more of each can add to the ceiling.
         """
-        return footprint_of(self.dp, len(self.peers), self.all_threads.send_path.batch_count, self.threads)
+        return footprint_of(self.dp, len(self.peers), self.all_threads.send_path.batch_count, self.threads,
+                            threads_lanes(self.all_threads))

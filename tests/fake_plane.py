@@ -81,6 +81,7 @@ class FakePlane:
 
     aead = "evp"
     threads = 2
+    lanes = 1
     confined = False
     filtered = False
 

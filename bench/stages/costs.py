@@ -9,15 +9,19 @@ FRAME_LEN = 47 * SEGMENT_LEN
 """Bytes of payload in a superframe: as many whole segments as an IP packet has room for."""
 
 OUT = ("tun_read", "cut", "seal", "send")
-IN = ("receive", "sort", "open", "ordered", "merge", "tun_write")
+IN = ("receive", "sort", "open", "inspect", "ordered", "merge", "tun_write")
 STAGES = (*OUT, *IN)
 SERIAL: Mapping[str, tuple[str, ...]] = {
     "out: reader": ("tun_read", "cut"),
     "out: send": ("send",),
     "in: reader": ("receive", "sort"),
-    "in: delivery": ("ordered", "merge", "tun_write"),
+    "in: delivery": ("ordered",),
+    "in: a lane": ("merge", "tun_write"),
 }
-"""The parts of which one at a time is done, for all peers together, however many threads there are."""
+"""The parts of which one at a time is done, for all peers together, however many threads there are.
+
+But for the lanes: there are up to four, of which a flow has one. Without helpers one thread does all that is inwards.
+"""
 
 Times = Mapping[str, tuple[int, int]]
 """Stage -> (nanoseconds, bytes of payload that they are of), as tests/native/stages.pyx tells them."""
@@ -38,17 +42,17 @@ def frame_us(times: Times) -> dict[str, float]:
 def summarize(rounds: Iterable[Mapping[str, float]]) -> dict[str, Cost]:
     """The costs of STAGES over rounds of frame_us().
 
-    What is ordered in delivery is what is left of it without the merging, which is timed in turns of its own: so their
-    difference is of the whole, not of each round.
+    The write to the TUN is what is left of passing a lane without the merging, which is timed in turns of its own: so
+    their difference is of the whole, not of each round.
     """
     values: dict[str, list[float]] = {}
     for one in rounds:
         for name, us in one.items():
             values.setdefault(name, []).append(us)
     found = {name: Cost(min(of), statistics.median(of)) for name, of in values.items()}
-    if "deliver" in found and "merge" in found:
-        pairs = zip(found.pop("deliver"), found["merge"], strict=True)
-        found["ordered"] = Cost(*(max(both - merge, 0.0) for both, merge in pairs))
+    if "pass" in found and "merge" in found:
+        pairs = zip(found.pop("pass"), found["merge"], strict=True)
+        found["tun_write"] = Cost(*(max(both - merge, 0.0) for both, merge in pairs))
     return {name: found[name] for name in STAGES if name in found}
 
 

@@ -2,9 +2,9 @@
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
 from pywg.dataplane.crypto.secret cimport SECRET_SLOT_LEN
 from pywg.dataplane.receive.coalesce cimport Coalescer, Frame, Member
-from pywg.dataplane.receive.deliver cimport COALESCE_PACKETS
 from pywg.dataplane.receive.open cimport ReceiveBatch
 from pywg.dataplane.receive.receive cimport ReceivePath
+from pywg.dataplane.receive.writer cimport COALESCE_PACKETS
 from pywg.dataplane.send.seal cimport RING_LEN, SEGMENTS_LEN, SendBatch
 from pywg.dataplane.send.send cimport SendPath
 from pywg.dataplane.state.allowedips cimport AllowedNode
@@ -24,17 +24,17 @@ cdef enum:
     LIBCRYPTO_CTX = 1536            # a context of libcrypto, with its key: about 1,300 bytes in 3.0
 
 
-cdef dict footprint_of(const Dataplane *dp, size_t peers, size_t slots, size_t threads):
+cdef dict footprint_of(const Dataplane *dp, size_t peers, size_t slots, size_t threads, size_t lanes):
     """Bytes by name. `per_peer` and `per_allowed_ip` are for one more; `ceiling` is the whole as configured now.
 
-    `slots`: batches of each direction. Not counted: the threads' stacks (each uses a few pages), the kernel's socket
-    buffers, and Python.
+    `slots`: batches of each direction. `lanes`: threads that may write to the TUN at a time. Not counted: the threads'
+    stacks (each uses a few pages), the kernel's socket buffers, and Python.
     """
     cdef size_t tx = slots * (RING_LEN + SEGMENTS_LEN + sizeof(SendBatch)) + sizeof(SendPath) + sizeof(Sender)
     cdef size_t receive_slot = RECEIVE_BATCH * RECEIVE_LEN + sizeof(Receiver) + sizeof(ReceiveBatch)
     cdef size_t rx = slots * receive_slot + sizeof(ReceivePath)
     cdef size_t workers = threads * (sizeof(AeadContexts) + 2 * LIBCRYPTO_CTX + ALLOCATION)
-    cdef size_t coalescer = sizeof(Coalescer) + COALESCE_PACKETS * (sizeof(Frame) + sizeof(Member))
+    cdef size_t coalescer = lanes * (sizeof(Coalescer) + COALESCE_PACKETS * (sizeof(Frame) + sizeof(Member)))
     cdef size_t handshakes = MESSAGE_RING * sizeof(Message)
     cdef size_t indices = INDICES_PER_PEER * SLOTS_PER_INDEX * sizeof(IndexEntry)
     cdef size_t keypair = sizeof(Keypair) + SECRET_SLOT_LEN + sizeof(void *) + ALLOCATION

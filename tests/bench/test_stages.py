@@ -13,11 +13,11 @@ def test_microseconds_a_superframe() -> None:
     assert us == {"seal": pytest.approx(15.0), "send": pytest.approx(5.0)}
 
 
-def test_the_ordered_part_is_what_delivery_takes_besides_merging() -> None:
-    rounds = [{"deliver": 6.0, "merge": 4.0}, {"deliver": 5.0, "merge": 4.5}, {"deliver": 9.0, "merge": 8.0}]
+def test_the_write_is_what_passing_takes_besides_merging() -> None:
+    rounds = [{"pass": 6.0, "merge": 4.0}, {"pass": 5.0, "merge": 4.5}, {"pass": 9.0, "merge": 8.0}]
     summary = costs.summarize(rounds)
-    assert summary["ordered"] == Cost(least=1.0, median=1.5)
-    assert "deliver" not in summary
+    assert summary["tun_write"] == Cost(least=1.0, median=1.5)
+    assert "pass" not in summary
 
 
 def test_the_least_and_the_median() -> None:
@@ -37,7 +37,7 @@ def test_serial_parts_are_of_stages_and_share_none() -> None:
     named = [stage for stages in costs.SERIAL.values() for stage in stages]
     assert set(named) <= set(costs.STAGES)
     assert len(named) == len(set(named))
-    assert set(costs.STAGES) == {*TIMED, "ordered"} - {"deliver"}
+    assert set(costs.STAGES) == {*TIMED, "tun_write"} - {"pass"}
 
 
 @pytest.mark.netns
@@ -45,6 +45,6 @@ def test_every_stage_is_measured() -> None:
     require_root()
     require_tool("wg")
     text = measured.measure(4, "auto", with_daemons=False)
-    assert all(text["us"]["here"][name]["median"] > 0 for name in costs.STAGES if name != "ordered"), text["us"]
+    assert all(text["us"]["here"][name]["median"] > 0 for name in costs.STAGES if name != "tun_write"), text["us"]
     assert all(cap > 1e9 for cap in text["caps"]["here"].values()), text["caps"]
     assert text["machine"]["aead"] in measured.told(text, before=text)

@@ -25,6 +25,7 @@ OF_THREADS = (
     "test_helper_threads.py",
     "test_helpers.py",
     "test_handoff.py",
+    "test_lanes.py",
     "test_plane_confirm.py",
     "test_plane_endpoints.py",
     "test_plane_lifecycle.py",

@@ -32,7 +32,7 @@ DRIVERS = {
     "tunnel": (
         *RING,
         *("threads/threads", "threads/handoff", "send/send", "send/seal", "udp/send", "udp/receive"),
-        *("receive/receive", "receive/open", "receive/deliver", "receive/coalesce"),
+        *("receive/receive", "receive/open", "receive/deliver", "receive/writer", "receive/coalesce"),
         *("state/dataplane", "state/peers", "state/staged", "state/events", "state/index_table", "state/allowedips"),
         *("crypto/aead", "crypto/aead_contexts"),
     ),

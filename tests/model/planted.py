@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tests.model.build import Edit
-from tests.model.scenarios import OLD, SC, USE, How, Scenario, ring, tunnel
+from tests.model.scenarios import OLD, SC, SOME, USE, How, Scenario, ring, tunnel
 
 REORDER = "pywg/dataplane/reorder/reorder.pyx"
 THREADS = "pywg/dataplane/threads/threads.pyx"
@@ -22,6 +22,7 @@ class Planted:
 
 
 _LOST = "all threads wait, and a slot is not finished"
+_LEFT = "all threads wait, and a lane has not passed a slot"
 _WRONG = "a slot lost, twice, overtaken, or not worked on"
 PLANTED = {
     "a slot is published before it is taken": Planted(
@@ -107,7 +108,7 @@ PLANTED = {
         _LOST,
     ),
     "no kick when there is room": Planted(
-        Edit(REORDER, " and swap8(&p.wants_room, 0):\n            eventfd_kick(p.kick)", ":\n            pass"),
+        Edit(REORDER, " and swap8(&p.wants_room, 0):\n        eventfd_kick(p.kick)", ":\n        pass"),
         ring(SC, 1, 3, 1),
         _LOST,
     ),
@@ -119,6 +120,34 @@ PLANTED = {
             REORDER, "load64_acquire(&p.in_work) == 0 and not swap8(&p.finishing, 1)", "load64_acquire(&p.in_work) == 0"
         ),
         ring(SC, 2, 2, 1, holds=1),
+        "",
+    ),
+    "a lane has two holders": Planted(
+        Edit(REORDER, " and not swap8(&p.lane[lane].held, 1):\n", ":\n"), ring(SC, 2, 2, 1, lanes=1), ""
+    ),
+    "the holder of a lane does not look once more": Planted(
+        Edit(
+            REORDER,
+            "                again |= pass_ready(p, lane)\n                store8_release(&p.lane[lane].held, 0)\n",
+            "                pass_ready(p, lane)\n                store8_release(&p.lane[lane].held, 0)\n"
+            "                break\n",
+        ),
+        ring(SC, 2, 2, 1, lanes=1),
+        _LEFT,
+    ),
+    "a slot is free before the lanes have passed it": Planted(
+        Edit(REORDER, "        least = min(least, load64_acquire(&p.lane[lane].passed))\n", "        pass\n"),
+        ring(SC, 1, 2, 1, lanes=1),
+        "",
+    ),
+    "the control plane does not wait for lanes": Planted(
+        Edit(REORDER, "        if freed(p) == p.finished:\n", "        if True:\n"),
+        ring(SC, 2, 2, 1, lanes=1, holds=1),
+        "",
+    ),
+    "a slot that goes together waits for no lane": Planted(
+        Edit(REORDER, "        if load64_acquire(&p.lane[other].passed) < number:\n", "        if False:\n"),
+        ring(SOME, 2, 2, 2, lanes=2, together=2),
         "",
     ),
     "a helper goes to sleep without a last look": Planted(

@@ -1,16 +1,18 @@
 # cython: language_level=3, cdivision=True
 """The reorder ring in the model: a reader, helpers, and the control plane that holds all.
 
-In each slot is its number. Work and finishing say whether each came once, in order, whole, and not while all was held.
+In each slot is its number. Work, finishing and the lanes say whether each came once, in order, whole, and not while all
+was held; and whether a slot that goes together came between those before it and those behind it.
 """
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc
 
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
 from pywg.dataplane.reorder.pool cimport Pool, pool_new, pool_start, pool_wake
-from pywg.dataplane.reorder.reorder cimport Reorder, reorder_finish, reorder_has_room, reorder_hold, reorder_init
-from pywg.dataplane.reorder.reorder cimport reorder_is_empty, reorder_next, reorder_release, reorder_submit
-from pywg.dataplane.reorder.reorder cimport reorder_submit_worked, reorder_work
+from pywg.dataplane.reorder.reorder cimport LANES_MAX, Reorder, reorder_finish, reorder_has_room, reorder_hold
+from pywg.dataplane.reorder.reorder cimport reorder_init, reorder_is_empty, reorder_lanes, reorder_next, reorder_pass
+from pywg.dataplane.reorder.reorder cimport reorder_release, reorder_submit, reorder_submit_worked, reorder_together
+from pywg.dataplane.reorder.reorder cimport reorder_work
 from pywg.dataplane.state.gate cimport Gate, gate_enter, gate_init, gate_leave
 from pywg.dataplane.sys.atomic cimport load8
 from pywg.dataplane.sys.linux cimport POLLIN, eventfd, eventfd_read, poll, pollfd
@@ -32,6 +34,8 @@ cdef struct Plan:
     bint pool                   # the helpers are those of pool.pyx, and sleep; otherwise they just know of work
     int refusals                # slots that can't be finished at once
     int holds                   # of the control plane
+    int lanes
+    int together                # bit n: slot number n goes together
 
 cdef struct World:
     Reorder reorder
@@ -43,6 +47,8 @@ cdef struct World:
     uint64_t finished           # under the ring's `finishing`
     uint64_t peer               # the control plane writes it while it holds all; work and finishing read it
     int refusals
+    uint64_t passed[LANES_MAX]  # under the lane's `held`
+    uint64_t went               # one more than the last slot that went together; lane 0 writes it
 
 cdef Plan plan
 cdef World *world
@@ -65,8 +71,28 @@ cdef bint finish(void *owner, int slot) noexcept nogil:
     look_at_peer()
     if world.slots[slot] != 2 * world.finished + 1:
         model_fault(b"a slot lost, twice, overtaken, or not worked on")
+    if plan.lanes:
+        reorder_together(&world.reorder, slot, plan.together >> world.finished & 1)
     world.finished += 1
     return True
+
+
+cdef void pass_slot(void *owner, int slot, int lane) noexcept nogil:
+    cdef uint64_t number = world.passed[lane], before
+    cdef int other
+    look_at_peer()
+    if world.slots[slot] != 2 * number + 1:
+        model_fault(b"a lane passed a slot that was lost, twice, overtaken, or not finished")
+    if plan.together >> number & 1:
+        for other in range(1, plan.lanes):
+            if lane == 0 and world.passed[other] < number:
+                model_fault(b"a slot that goes together overtook one before it")
+        if lane == 0:
+            world.went = number + 1
+    for before in range(number):
+        if plan.together >> before & 1 and world.went <= before:
+            model_fault(b"a slot that goes together was overtaken")
+    world.passed[lane] = number + 1
 
 
 cdef void *reader(void *arg) noexcept nogil:
@@ -116,6 +142,7 @@ cdef bint fill(uint64_t number) noexcept nogil:
         work(NULL, slot, NULL)
         reorder_submit_worked(&world.reorder)
         reorder_finish(&world.reorder, False)
+        reorder_pass(&world.reorder)
     else:
         reorder_submit(&world.reorder)
         if world.pool != NULL:
@@ -139,13 +166,16 @@ cdef short ready(int fd, short events) noexcept nogil:
 
 
 cdef void *control(void *arg) noexcept nogil:
-    cdef int _
+    cdef int _, lane
     for _ in range(plan.holds):
         gate_enter(&world.gate)
         reorder_hold(&world.reorder)
         world.peer += 1
         if world.reorder.in_work != 0:
             model_fault(b"a slot is in work while all is held")
+        for lane in range(plan.lanes):
+            if world.passed[lane] != world.finished:
+                model_fault(b"a lane has slots left while all is held")
         reorder_release(&world.reorder)
         gate_leave(&world.gate)
     return NULL
@@ -159,6 +189,7 @@ cdef void setup() noexcept nogil:
     world.refusals = plan.refusals
     gate_init(&world.gate)
     reorder_init(&world.reorder, plan.slots, world.kick, world, work, finish)
+    reorder_lanes(&world.reorder, plan.lanes, pass_slot)
     reorder_init(&world.other, 1, -1, NULL, work, finish)
     model_ignore(&world.gate, sizeof(Gate))
     model_ignore(&world.other, sizeof(Reorder))
@@ -181,6 +212,13 @@ cdef void setup() noexcept nogil:
 
 cdef void names() noexcept nogil:
     cdef Reorder *p = &world.reorder
+    cdef int lane
+    for lane in range(plan.lanes):
+        model_name(&p.lane[lane].passed, 8, b"lane.passed")
+        model_name(&p.lane[lane].held, 1, b"lane.held")
+    model_name(p.together, sizeof(p.together), b"together")
+    model_name(world.passed, sizeof(world.passed), b"slots passed")
+    model_name(&world.went, 8, b"slots gone together")
     model_name(&p.submitted, 8, b"submitted")
     model_name(&p.taken, 8, b"taken")
     model_name(&p.finished, 8, b"finished")
@@ -200,8 +238,14 @@ cdef void names() noexcept nogil:
 
 
 cdef const char *end() noexcept nogil:
+    cdef int lane
     if world.finished != <uint64_t>plan.count:
         return b"all threads wait, and a slot is not finished"
+    for lane in range(plan.lanes):
+        if world.passed[lane] != <uint64_t>plan.count:
+            return b"all threads wait, and a lane has not passed a slot"
+        if world.reorder.lane[lane].passed != <uint64_t>plan.count or world.reorder.lane[lane].held:
+            return b"a lane has passed all, and does not say so"
     if world.reorder.submitted != world.reorder.finished or world.reorder.in_work != 0 or world.reorder.finishing:
         return b"all is finished, and the ring does not say so"
     return NULL

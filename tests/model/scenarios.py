@@ -66,10 +66,13 @@ class Explored:
         )
 
 
-def ring(
-    how: How, slots: int, count: int, helpers: int, *, pool: int = 0, refusals: int = 0, holds: int = 0
-) -> Scenario:
-    plan = {"slots": slots, "count": count, "helpers": helpers, "pool": pool, "refusals": refusals, "holds": holds}
+_REST = ("pool", "refusals", "holds", "lanes", "together")
+
+
+def ring(how: How, slots: int, count: int, helpers: int, **given: int) -> Scenario:
+    """The numbers of Plan in ring.pyx."""
+    assert set(given) <= set(_REST)
+    plan = {"slots": slots, "count": count, "helpers": helpers, **dict.fromkeys(_REST, 0), **given}
     return Scenario("ring", plan, how)
 
 
@@ -85,6 +88,7 @@ def tunnel(how: How, **given: int) -> Scenario:
 
 SC, OLD = How(), How(stale=1)
 USE = How(races=0)
+SOME = How(preemptions=3)
 FEW = How(races=0, preemptions=2)
 """Use after free, order and wake-ups, in worlds with too many variables to follow each."""
 SHORT = {
@@ -94,6 +98,11 @@ SHORT = {
     "the socket is full": ring(SC, 2, 3, 1, refusals=1),
     "held by the control plane": ring(OLD, 2, 2, 1, holds=1),
     "held while the socket is full": ring(SC, 1, 2, 1, refusals=1, holds=1),
+    "a lane": ring(SC, 2, 2, 2, lanes=1),
+    "a lane, older values": ring(OLD, 1, 2, 1, lanes=1),
+    "two lanes": ring(SOME, 2, 2, 2, lanes=2),
+    "a slot goes together": ring(SOME, 2, 2, 2, lanes=2, together=2),
+    "lanes held by the control plane": ring(SOME, 2, 2, 1, lanes=2, holds=1),
     "a helper that sleeps": ring(OLD, 2, 2, 1, pool=1),
     "handed off and taken back": tunnel(USE, packets=2, messages=1, heavy=1),
     "handed off, and the socket is full": tunnel(USE, packets=2, full=1),
@@ -118,6 +127,13 @@ LONG = {
     "two helpers, one slot": ring(OLD, 1, 2, 2),
     "two helpers, three of two slots": ring(SC, 2, 3, 2),
     "two helpers, held": ring(SC, 2, 2, 2, holds=1),
+    "a lane, two helpers, older values": ring(OLD, 2, 2, 2, lanes=1),
+    "two lanes, two helpers": ring(SC, 2, 2, 2, lanes=2),
+    "two lanes, older values": ring(OLD, 1, 2, 1, lanes=2),
+    "two lanes, held": ring(SC, 1, 2, 1, lanes=2, holds=1),
+    "slots go together": ring(SC, 2, 3, 1, lanes=2, together=2),
+    "slots go together, two helpers": ring(SC, 2, 2, 2, lanes=2, together=3),
+    "three lanes, a slot goes together": ring(SC, 1, 2, 1, lanes=3, together=1),
     "a helper that sleeps, three slots": ring(SC, 2, 3, 1, pool=1),
     "two helpers that sleep": ring(SC, 2, 2, 2, pool=1),
     "woken without a cause": ring(How(spurious=2), 2, 2, 1, pool=1, holds=1),

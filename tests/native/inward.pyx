@@ -107,7 +107,7 @@ def bench_superframe(str aead, bytes vnet_hdr: bytes, bytes packet: bytes, uint3
         raise MemoryError
     count = seal(aead, key, &hdr, packet, mtu, out, runs)
     keypair = keypair_new(peer, key, key)
-    path = receive_path_new(dp, 1)
+    path = receive_path_new(dp, 1, 0)
     if keypair == NULL or path == NULL or allowedips_insert(dp.allowed, anywhere, 4, 0, &peer.allowed) < 0:
         raise MemoryError
     dp.tun_fd = open(b"/dev/null", O_WRONLY)

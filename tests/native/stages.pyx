@@ -17,11 +17,12 @@ from pywg.dataplane.crypto.aead_contexts cimport AeadContexts, aead_contexts_fre
 from pywg.dataplane.crypto.aead_select cimport aead_choose
 from pywg.dataplane.receive.coalesce cimport COALESCE_TCP, COALESCE_UDP, Coalescer, coalesce_add, coalesce_free
 from pywg.dataplane.receive.coalesce cimport coalesce_new, coalesce_reset
-from pywg.dataplane.receive.deliver cimport COALESCE_PACKETS, Delivery, deliver, delivery_free, delivery_init
-from pywg.dataplane.receive.deliver cimport delivery_renew, write_frames
+from pywg.dataplane.receive.deliver cimport Delivery, deliver, delivery_free, delivery_init, delivery_inspect
+from pywg.dataplane.receive.deliver cimport delivery_renew, delivery_write
 from pywg.dataplane.receive.open cimport DATAGRAMS_MAX, ReceiveBatch, receive_batch_add, receive_batch_clear
 from pywg.dataplane.receive.open cimport receive_batch_free, receive_batch_has_room, receive_batch_init
 from pywg.dataplane.receive.open cimport receive_batch_open, receive_batch_starts_group
+from pywg.dataplane.receive.writer cimport COALESCE_PACKETS
 from pywg.dataplane.send.seal cimport BATCH_BYTES, READ_MAX, SendBatch, send_batch_free, send_batch_init
 from pywg.dataplane.send.seal cimport send_batch_next_packet, send_batch_next_segments, send_batch_plan_packet
 from pywg.dataplane.send.seal cimport send_batch_plan_segments, send_batch_reserve, send_batch_seal, send_batch_send
@@ -63,8 +64,8 @@ cdef extern from "sched.h" nogil:
     void CPU_SET(int cpu, cpu_set_t *cpus)
     int sched_setaffinity(int pid, size_t size, const cpu_set_t *cpus)
 
-TIMED = ("tun_read", "cut", "seal", "send", "receive", "sort", "open", "deliver", "merge", "tun_write")
-"""In the order of a packet's way. `deliver` has `merge` in it, which is timed by itself in every other turn."""
+TIMED = ("tun_read", "cut", "seal", "send", "receive", "sort", "open", "inspect", "ordered", "merge", "pass")
+"""In the order of a packet's way. `pass` has `merge` in it, which is timed by itself in every other turn."""
 
 cdef enum:
     TUN_READ
@@ -74,9 +75,10 @@ cdef enum:
     RECEIVE
     SORT
     OPEN
-    DELIVER
+    INSPECT
+    ORDERED
     MERGE
-    TUN_WRITE
+    PASS
     STAGES_COUNT
     MESSAGES = 4            # of a batch of the receiving thread with helpers
     HEADERS_LEN = WG_HEADER_LEN + TAG_LEN + 20 + 32     # IPv4, TCP with timestamps
@@ -261,25 +263,27 @@ cdef int carry_in(Site *s, const int *cpus, IpView *views, Coalescer *scratch, b
     lap(costs, SORT, &since)
     for i in range(<int>b.datagram_count):
         payload += b.wire_lens[i] - min(b.wire_lens[i], <uint32_t>HEADERS_LEN)
-    weigh(costs, RECEIVE, OPEN, payload)
-    weigh(costs, TUN_WRITE, TUN_WRITE, payload)
+    weigh(costs, RECEIVE, ORDERED, payload)
     run_on(cpus[OPEN])
     since = thread_ns()
     receive_batch_open(b, &s.contexts)
     lap(costs, OPEN, &since)
-    run_on(cpus[DELIVER])
+    delivery_inspect(&s.delivery, b)
+    lap(costs, INSPECT, &since)
+    run_on(cpus[ORDERED])
+    since = thread_ns()
+    deliver(&s.delivery, b)
+    lap(costs, ORDERED, &since)
+    run_on(cpus[PASS])
     if alone:
         weigh(costs, MERGE, MERGE, payload)
         merge(b, views, scratch, costs)
-        deliver(&s.delivery, b)
-        since = thread_ns()
+        delivery_write(&s.delivery, b, 0)
     else:
-        weigh(costs, DELIVER, DELIVER, payload)
+        weigh(costs, PASS, PASS, payload)
         since = thread_ns()
-        deliver(&s.delivery, b)
-        lap(costs, DELIVER, &since)
-    write_frames(&s.delivery)
-    lap(costs, TUN_WRITE, &since)
+        delivery_write(&s.delivery, b, 0)
+        lap(costs, PASS, &since)
     receive_batch_clear(b)
     return n
 
@@ -350,7 +354,7 @@ cdef class Stream:
         memset(anywhere, 0, sizeof(anywhere))
         gates_enter(s.dp)
         failed = (send_batch_init(&s.to_send) < 0 or receive_batch_init(s.received) < 0
-                  or delivery_init(&s.delivery, s.dp) < 0 or delivery_renew(&s.delivery, vnet_hdr_len) < 0
+                  or delivery_init(&s.delivery, s.dp, 1) < 0 or delivery_renew(&s.delivery, vnet_hdr_len) < 0
                   or allowedips_insert(s.dp.allowed, anywhere, 4, 0, &s.peer.allowed) < 0)
         if keypair_publish(s.dp, s.keypair, True) < 0:
             keypair_free(s.keypair)
@@ -391,7 +395,7 @@ cdef class Stream:
 
         (payload, {stage: (nanoseconds, payload that they are of)}). `cpu`: all on this one, where the caller stays.
         With `other_cpu` each stage finds its bytes in another processor's cache: the sending application, seal, the
-        receiving reader and delivery are on that one.
+        receiving reader, delivery and lanes are on that one.
         """
         cdef Costs costs
         cdef int cpus[STAGES_COUNT]
@@ -399,7 +403,7 @@ cdef class Stream:
         cdef uint64_t carried = 0, clock
         memset(&costs, 0, sizeof(costs))
         for i in range(STAGES_COUNT):
-            cpus[i] = apart if i in (SEAL, RECEIVE, SORT, DELIVER, MERGE, TUN_WRITE) else cpu
+            cpus[i] = apart if i in (SEAL, RECEIVE, SORT, ORDERED, MERGE, PASS) else cpu
         gates_enter(self.near.dp)
         gates_enter(self.far.dp)
         with nogil:

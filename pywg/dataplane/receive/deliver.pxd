@@ -1,23 +1,25 @@
 """Delivery of opened messages, in the order they came in: to the replay window, a peer's endpoint and timers, the TUN.
 
-One thread at a time delivers: the receiving thread, or with helpers the thread that finishes slots (reorder).
+Without helpers the receiving thread does it all. With helpers there are three parts. `delivery_inspect` looks at the
+packets of a batch, beside others: it changes nothing but the batch. `deliver` takes what is authentic and new, one
+thread at a time and in order. It leaves each packet in the batch's list for the lane of its flow. `delivery_write` has
+a lane's packets merged and written, by its holder (reorder); it touches these packets, their list and the lane's
+writer.
 """
-from pywg.dataplane.receive.coalesce cimport COALESCE_MAX_IOV, Coalescer
 from pywg.dataplane.receive.open cimport ReceiveBatch
+from pywg.dataplane.receive.writer cimport Writer
+from pywg.dataplane.reorder.reorder cimport LANES_MAX
 from pywg.dataplane.state.dataplane cimport Dataplane
-from pywg.dataplane.sys.linux cimport iovec
-
-cdef enum:
-    COALESCE_PACKETS = 1024
 
 
 cdef struct Delivery:
     Dataplane *dp
-    Coalescer *coalescer            # for dp.vnet_hdr_len
-    iovec iov[COALESCE_MAX_IOV]
+    int lanes                       # 0: without helpers
+    Writer writers[LANES_MAX]       # one a lane; the first where there are none
 
-cdef int delivery_init(Delivery *d, Dataplane *dp) noexcept nogil
+cdef int delivery_init(Delivery *d, Dataplane *dp, int lanes) noexcept nogil
 cdef void delivery_free(Delivery *d) noexcept nogil
 cdef int delivery_renew(Delivery *d, int vnet_hdr_len) noexcept nogil
+cdef void delivery_inspect(Delivery *d, ReceiveBatch *b) noexcept nogil
 cdef void deliver(Delivery *d, ReceiveBatch *b) noexcept nogil
-cdef void write_frames(Delivery *d) noexcept nogil
+cdef void delivery_write(Delivery *d, ReceiveBatch *b, int lane) noexcept nogil

@@ -1,12 +1,10 @@
-"""The ordered end of the receive path (deliver.pxd).
-
-`deliver` takes what is authentic and new, and checks that the peer owns the inner source; `write_frames` writes what
-the coalescer made of it.
-"""
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from pywg.dataplane.receive.coalesce cimport COALESCE_MAX_IOV, Coalescer, coalesce_add, coalesce_count, coalesce_frame
-from pywg.dataplane.receive.coalesce cimport coalesce_free, coalesce_new, coalesce_reset
-from pywg.dataplane.receive.open cimport Group, ReceiveBatch
+"""The ordered end of the receive path (deliver.pxd)."""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from pywg.dataplane.receive.coalesce cimport Coalescer, coalesce_free, coalesce_new
+from pywg.dataplane.receive.flow cimport FLOW_UNKNOWN, flow_lane
+from pywg.dataplane.receive.open cimport DATAGRAMS_MAX, Group, ReceiveBatch
+from pywg.dataplane.receive.writer cimport COALESCE_PACKETS, writer_add, writer_flush, writer_free, writer_init
+from pywg.dataplane.reorder.reorder cimport LANES_MAX
 from pywg.dataplane.state.activity cimport activity_begins, activity_ends
 from pywg.dataplane.state.allowedips cimport allowedips_lookup
 from pywg.dataplane.state.counters cimport count
@@ -14,47 +12,104 @@ from pywg.dataplane.state.dataplane cimport Dataplane, gates_are_mine
 from pywg.dataplane.state.events cimport events_confirmed, events_raise
 from pywg.dataplane.state.peer cimport EVENT_REKEY_WANTED, Keypair, Peer, heard_from
 from pywg.dataplane.state.replay cimport replay_accept
-from pywg.dataplane.sys cimport linux
-from pywg.dataplane.sys.atomic cimport add64, load_int, store64, store_pointer
-from pywg.dataplane.sys.checks cimport c_assert
+from pywg.dataplane.sys.atomic cimport add64, store64, store_pointer
+from pywg.dataplane.sys.checks cimport c_assert, static_fits
 from pywg.dataplane.sys.clock cimport SECOND_NS
-from pywg.dataplane.sys.linux cimport EINTR, writev
 from pywg.dataplane.udp.receive cimport ReceiveMeta
-from pywg.dataplane.wire.ecn cimport ecn_decapsulate
 from pywg.dataplane.wire.ip cimport IpView, ip_read
 from pywg.dataplane.wire.limits cimport RECEIVER_REKEY_TIME
 from pywg.dataplane.wire.wireguard cimport TAG_LEN, TRANSPORT_MIN_LEN, WG_HEADER_LEN, TransportHeader
 
+cdef enum:                  # what becomes of a packet, if it is new: it takes one of the lanes, or
+    NOT_IP = LANES_MAX
+    SOURCE_NOT_ALLOWED
+    END_OF_LIST = 0xFFFF    # behind the last packet of a lane
 
-cdef int delivery_init(Delivery *d, Dataplane *dp) noexcept nogil:
+
+cdef int delivery_init(Delivery *d, Dataplane *dp, int lanes) noexcept nogil:
     """0, or -1: no memory. `d` is all zeros, and to be freed in either case."""
+    cdef int i
+    c_assert(lanes <= LANES_MAX)
+    static_fits(DATAGRAMS_MAX, END_OF_LIST)
     d.dp = dp
-    d.coalescer = coalesce_new(COALESCE_PACKETS, 0)
-    return 0 if d.coalescer != NULL else -1
+    d.lanes = lanes
+    for i in range(max(lanes, 1)):
+        if writer_init(&d.writers[i], dp) < 0:
+            return -1
+    return 0
 
 
 cdef void delivery_free(Delivery *d) noexcept nogil:
-    if d.coalescer != NULL:
-        coalesce_free(d.coalescer)
-    d.coalescer = NULL
+    cdef int i
+    for i in range(LANES_MAX):
+        writer_free(&d.writers[i])
 
 
 cdef int delivery_renew(Delivery *d, int vnet_hdr_len) noexcept nogil:
     """Switches to another virtio header, between two batches. 0, or -1: no memory, and all is as it was."""
-    cdef Coalescer *renewed = coalesce_new(COALESCE_PACKETS, vnet_hdr_len)
+    cdef Coalescer *renewed[LANES_MAX]
+    cdef int i, writers = max(d.lanes, 1)
     c_assert(gates_are_mine(d.dp))
-    if renewed == NULL:
-        return -1
-    coalesce_free(d.coalescer)
-    d.coalescer = renewed
+    for i in range(writers):
+        renewed[i] = coalesce_new(COALESCE_PACKETS, vnet_hdr_len)
+        if renewed[i] == NULL:
+            while i > 0:
+                i -= 1
+                coalesce_free(renewed[i])
+            return -1
+    for i in range(writers):
+        coalesce_free(d.writers[i].coalescer)
+        d.writers[i].coalescer = renewed[i]
     return 0
 
 
-# ---- what a message says of its peer
+# ---- beside other batches
+
+cdef inline uint32_t text_len(const ReceiveBatch *b, uint32_t at) noexcept nogil:
+    """Bytes of the inner packet and its padding; 0: a keepalive."""
+    return b.wire_lens[at] - WG_HEADER_LEN - TAG_LEN
+
+
+cdef inline int inspect(const Dataplane *dp, const Peer *peer, const ReceiveBatch *b, uint32_t at, IpView *ip,
+                        int lanes) noexcept nogil:
+    """A lane, FLOW_UNKNOWN, or why the packet is refused.
+
+    Cryptokey routing: the inner source must be the peer's.
+    """
+    if not ip_read(ip, b.datagrams[at] + WG_HEADER_LEN, text_len(b, at)) or ip.total_len == 0:
+        return NOT_IP
+    if <Peer *>allowedips_lookup(dp.allowed, ip.source, ip.address_len) != peer:
+        return SOURCE_NOT_ALLOWED
+    return flow_lane(ip, lanes) if lanes > 1 else 0
+
+
+cdef void delivery_inspect(Delivery *d, ReceiveBatch *b) noexcept nogil:
+    """Notes what becomes of each packet of an opened batch. With one of an unknown flow, the batch goes together."""
+    cdef const Group *group
+    cdef uint32_t i, j, at
+    cdef int fate
+    cdef IpView ip
+    b.together = False
+    for i in range(b.group_count):
+        group = &b.groups[i]
+        for j in range(group.count):
+            at = group.first + j
+            if not (group.authentic >> j) & 1 or text_len(b, at) == 0:
+                continue
+            fate = inspect(d.dp, group.keypair.peer, b, at, &ip, d.lanes)
+            if fate == FLOW_UNKNOWN:
+                b.together = True
+                fate = 0
+            b.fates[at] = <uint8_t>fate
+
+
+# ---- in order: what a message says of its peer
 
 cdef void deliver(Delivery *d, ReceiveBatch *b) noexcept nogil:
     """Takes the authentic and new messages of an opened batch. What they say of their peer is noted once a group."""
     cdef uint32_t i
+    for i in range(LANES_MAX):
+        b.first_in_lane[i] = END_OF_LIST
     for i in range(b.group_count):
         deliver_group(d, b, &b.groups[i])
 
@@ -64,35 +119,51 @@ cdef void deliver_group(Delivery *d, ReceiveBatch *b, const Group *group) noexce
     cdef Keypair *keypair = group.keypair
     cdef Peer *peer = keypair.peer
     cdef ReceiveMeta *known = NULL
-    cdef uint8_t *datagram
-    cdef uint32_t i, at, wire_len
+    cdef uint32_t i, at
     cdef uint64_t bytes = 0, packets = 0
     cdef bint data = False
+    cdef int fate
+    cdef IpView ip
     for i in range(group.count):
         at = group.first + i
-        datagram = b.datagrams[at]
-        wire_len = b.wire_lens[at]
         if not (group.authentic >> i) & 1:
             count(&dp.counters.rx_forged)
             continue
-        if not replay_accept(&keypair.window, (<TransportHeader *>datagram).counter):
+        if not replay_accept(&keypair.window, (<TransportHeader *>b.datagrams[at]).counter):
             count(&dp.counters.rx_replayed)
             continue
         if b.sources[at] != known:
             known = b.sources[at]
             heard_from(peer, &known.source)
-        if wire_len == TRANSPORT_MIN_LEN:
+        if text_len(b, at) == 0:
             count(&dp.counters.rx_keepalives)
-            bytes += wire_len
+            bytes += TRANSPORT_MIN_LEN
             continue
         data = True
-        if take_packet(d, peer, datagram + WG_HEADER_LEN, wire_len - WG_HEADER_LEN - TAG_LEN, known.tos):
-            bytes += wire_len
-            packets += 1
+        fate = b.fates[at] if d.lanes else inspect(dp, peer, b, at, &ip, 0)
+        if fate >= LANES_MAX:
+            count(&dp.counters.rx_not_ip if fate == NOT_IP else &dp.counters.rx_source_not_allowed)
+            continue
+        bytes += b.wire_lens[at]
+        packets += 1
+        if d.lanes:
+            append(b, 0 if b.together else fate, <uint16_t>at)
+        else:
+            writer_add(&d.writers[0], &ip, known.tos)
     if known != NULL:
         add64(&peer.rx_bytes, bytes)
         count(&dp.counters.rx_packets, packets)
         note_received(dp, keypair, data, b.now)
+
+
+cdef inline void append(ReceiveBatch *b, int lane, uint16_t at) noexcept nogil:
+    """Puts a packet at the end of the lane's list."""
+    b.next_in_lane[at] = END_OF_LIST
+    if b.first_in_lane[lane] == END_OF_LIST:
+        b.first_in_lane[lane] = at
+    else:
+        b.next_in_lane[b.last_in_lane[lane]] = at
+    b.last_in_lane[lane] = at
 
 
 cdef void note_received(Dataplane *dp, Keypair *keypair, bint data, uint64_t now) noexcept nogil:
@@ -116,39 +187,15 @@ cdef void note_received(Dataplane *dp, Keypair *keypair, bint data, uint64_t now
 
 # ---- to the TUN
 
-cdef bint take_packet(Delivery *d, Peer *peer, uint8_t *packet, uint32_t text_len, uint8_t outer_tos) noexcept nogil:
-    """Cryptokey routing: the inner source must be the peer's. The IP header's own length cuts off the padding.
-
-    False: the packet is not delivered.
-    """
-    cdef Dataplane *dp = d.dp
+cdef void delivery_write(Delivery *d, ReceiveBatch *b, int lane) noexcept nogil:
+    """Writes the packets of a delivered batch that take this lane; without lanes, all."""
+    cdef Writer *writer = &d.writers[lane]
+    cdef uint16_t at
     cdef IpView ip
-    if not ip_read(&ip, packet, text_len) or ip.total_len == 0:
-        count(&dp.counters.rx_not_ip)
-        return False
-    if <Peer *>allowedips_lookup(dp.allowed, ip.source, ip.address_len) != peer:
-        count(&dp.counters.rx_source_not_allowed)
-        return False
-    ecn_decapsulate(&ip, outer_tos)
-    ip.len = ip.total_len
-    if coalesce_add(d.coalescer, &ip, dp.coalesce) != 0:
-        write_frames(d)
-        coalesce_add(d.coalescer, &ip, dp.coalesce)
-    return True
-
-
-cdef void write_frames(Delivery *d) noexcept nogil:
-    """Writes the coalescer's frames to the TUN. A frame that the TUN refuses is counted; the others go on."""
-    cdef Dataplane *dp = d.dp
-    cdef int i, n, tun = load_int(&dp.tun_fd), frames = coalesce_count(d.coalescer)
-    cdef ssize_t written
-    for i in range(frames):
-        n = coalesce_frame(d.coalescer, i, d.iov, COALESCE_MAX_IOV)
-        if n <= 0 or tun < 0:
-            count(&dp.counters.rx_tun_error)
-            continue
-        written = writev(tun, d.iov, n)
-        while written < 0 and linux.errno == EINTR:
-            written = writev(tun, d.iov, n)
-        count(&dp.counters.rx_tun_writes if written >= 0 else &dp.counters.rx_tun_error)
-    coalesce_reset(d.coalescer)
+    if d.lanes:
+        at = b.first_in_lane[lane]
+        while at != END_OF_LIST:
+            ip_read(&ip, b.datagrams[at] + WG_HEADER_LEN, text_len(b, at))
+            writer_add(writer, &ip, b.sources[at].tos)
+            at = b.next_in_lane[at]
+    writer_flush(writer)

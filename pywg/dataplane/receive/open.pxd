@@ -3,8 +3,9 @@
 Messages of one keypair that follow each other are a group, which is opened together. The receiving thread fills a
 batch. Opening touches nothing but the group's datagrams. All that an authentic message changes is left to delivery.
 """
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
+from pywg.dataplane.reorder.reorder cimport LANES_MAX
 from pywg.dataplane.state.peer cimport Keypair
 from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.udp.receive cimport RECEIVE_BATCH, ReceiveMeta, Receiver
@@ -32,6 +33,12 @@ cdef struct ReceiveBatch:
     uint8_t *datagrams[DATAGRAMS_MAX]
     uint32_t wire_lens[DATAGRAMS_MAX]
     ReceiveMeta *sources[DATAGRAMS_MAX]    # the message that each came in
+    # With helpers: what delivery finds out (deliver.pyx)
+    bint together                   # all packets take lane 0, between those of other batches in any lane
+    uint8_t fates[DATAGRAMS_MAX]
+    uint16_t first_in_lane[LANES_MAX]
+    uint16_t last_in_lane[LANES_MAX]
+    uint16_t next_in_lane[DATAGRAMS_MAX]
 
 cdef int receive_batch_init(ReceiveBatch *b) noexcept nogil
 cdef void receive_batch_free(ReceiveBatch *b) noexcept nogil

@@ -36,7 +36,7 @@ cdef struct ReceivePath:
     Reorder reorder
     AeadContexts contexts
 
-cdef ReceivePath *receive_path_new(Dataplane *dp, int slots) noexcept nogil
+cdef ReceivePath *receive_path_new(Dataplane *dp, int slots, int lanes) noexcept nogil
 cdef void receive_path_free(ReceivePath *e) noexcept nogil
 cdef void receive_step(ReceivePath *e) noexcept nogil
 cdef void receive_messages(ReceivePath *e, int n) noexcept nogil

@@ -4,8 +4,9 @@
    any, or 8 long ones.
 2. `inbound` cuts a message that GRO merged into datagrams and tells handshake messages (admit) from transport data.
 3. `transport_message` finds the keypair and gathers its messages in groups (open), of up to 64.
-4. Groups are opened in place and delivered (deliver), each as soon as it is complete. With helpers `pass_on` hands
-   the whole batch to them (reorder), unless it is small and no other is on its way: a hop gains nothing then.
+4. Groups are opened in place and delivered (deliver), each as soon as it is complete, and then written (writer). With
+   helpers `pass_on` hands the whole batch to them (reorder), unless it is small and no other is on its way: a hop gains
+   nothing then. A batch is then opened beside others, delivered in order, and written lane by lane.
 
 No field of a datagram is trusted before its tag holds: the window, the endpoint and the timers move only after that.
 """
@@ -14,14 +15,15 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts, aead_contexts_free, aead_contexts_init
 from pywg.dataplane.receive.admit cimport admission_answer, admission_init, admission_message
-from pywg.dataplane.receive.deliver cimport deliver, delivery_free, delivery_init, write_frames
+from pywg.dataplane.receive.deliver cimport deliver, delivery_free, delivery_init, delivery_inspect, delivery_write
 from pywg.dataplane.receive.open cimport ReceiveBatch, receive_batch_add, receive_batch_clear, receive_batch_free
 from pywg.dataplane.receive.open cimport receive_batch_has_room, receive_batch_init, receive_batch_open
 from pywg.dataplane.receive.open cimport receive_batch_starts_group
 from pywg.dataplane.reorder.pool cimport pool_wake
 from pywg.dataplane.reorder.reorder cimport reorder_destroy, reorder_finish, reorder_has_room, reorder_hold
-from pywg.dataplane.reorder.reorder cimport reorder_init, reorder_is_empty, reorder_next, reorder_release
-from pywg.dataplane.reorder.reorder cimport reorder_submit, reorder_submit_worked, reorder_work
+from pywg.dataplane.reorder.reorder cimport reorder_init, reorder_is_empty, reorder_lanes, reorder_next, reorder_pass
+from pywg.dataplane.reorder.reorder cimport reorder_release, reorder_submit, reorder_submit_worked, reorder_together
+from pywg.dataplane.reorder.reorder cimport reorder_work
 from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.dataplane cimport Dataplane, gates_are_mine
 from pywg.dataplane.state.gate cimport gate_is_mine
@@ -43,8 +45,8 @@ cdef enum:
     BEHIND_BATCHES = 256    # full ones in a row: the socket is full, or soon will be
 
 
-cdef ReceivePath *receive_path_new(Dataplane *dp, int slots) noexcept nogil:
-    """`slots`: batches that may be on their way at once; 1 without helpers. NULL: no memory."""
+cdef ReceivePath *receive_path_new(Dataplane *dp, int slots, int lanes) noexcept nogil:
+    """`slots`: batches that may be on their way at once; 1 without helpers. `lanes`: 0 without. NULL: no memory."""
     cdef ReceivePath *e = <ReceivePath *>calloc(1, sizeof(ReceivePath))
     cdef int i
     if e == NULL:
@@ -53,8 +55,9 @@ cdef ReceivePath *receive_path_new(Dataplane *dp, int slots) noexcept nogil:
     aead_contexts_init(&e.contexts, dp.aead)
     e.limit = RECEIVE_BATCH
     reorder_init(&e.reorder, slots, dp.receive_kick, e, open_slot, deliver_slot)
+    reorder_lanes(&e.reorder, lanes, write_slot)
     e.batches = <ReceiveBatch *>calloc(slots, sizeof(ReceiveBatch))
-    if e.batches == NULL or delivery_init(&e.delivery, dp) < 0 or not admission_init(&e.admission):
+    if e.batches == NULL or delivery_init(&e.delivery, dp, lanes) < 0 or not admission_init(&e.admission):
         receive_path_free(e)
         return NULL
     e.batch = &e.batches[0]
@@ -148,7 +151,7 @@ cdef void receive_messages(ReceivePath *e, int n) noexcept nogil:
             inbound(e, message, b.now)
     if e.pool == NULL:
         open_and_deliver(e, b)
-        write_frames(&e.delivery)
+        delivery_write(&e.delivery, b, 0)
     else:
         pass_on(e, n == e.limit or bytes >= SMALL_BATCH)
     admission_answer(&e.admission, e.dp, b.now)
@@ -227,9 +230,10 @@ cdef void pass_on(ReceivePath *e, bint large) noexcept nogil:
     if e.batch.datagram_count == 0:
         return
     if e.alone and not large:
-        receive_batch_open(e.batch, &e.contexts)
+        open_slot(e, <int>(e.batch - e.batches), &e.contexts)
         reorder_submit_worked(&e.reorder)
         reorder_finish(&e.reorder, False)
+        reorder_pass(&e.reorder)
         return
     store64(&e.dp.receive_pressure_ns, e.batch.now)   # a reader with work for helpers should do nothing but read
     reorder_submit(&e.reorder)
@@ -243,15 +247,22 @@ cdef void pass_on(ReceivePath *e, bint large) noexcept nogil:
 
 
 cdef void open_slot(void *owner, int slot, AeadContexts *contexts) noexcept nogil:
-    receive_batch_open(&(<ReceivePath *>owner).batches[slot], contexts)
+    cdef ReceivePath *e = <ReceivePath *>owner
+    receive_batch_open(&e.batches[slot], contexts)
+    delivery_inspect(&e.delivery, &e.batches[slot])
 
 
 cdef bint deliver_slot(void *owner, int slot) noexcept nogil:
     cdef ReceivePath *e = <ReceivePath *>owner
     deliver(&e.delivery, &e.batches[slot])
-    write_frames(&e.delivery)
-    receive_batch_clear(&e.batches[slot])
+    reorder_together(&e.reorder, slot, e.batches[slot].together)
+    receive_batch_clear(&e.batches[slot])       # but for the lists of packets, which the lanes go through
     return True
+
+
+cdef void write_slot(void *owner, int slot, int lane) noexcept nogil:
+    cdef ReceivePath *e = <ReceivePath *>owner
+    delivery_write(&e.delivery, &e.batches[slot], lane)
 
 
 # ---- the control plane, inside both gates

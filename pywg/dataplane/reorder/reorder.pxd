@@ -7,11 +7,17 @@ it is free, finishes all that is ready from the head on, gives the flag back and
 the flag taken leaves its slot to the holder. So no thread waits for another, no slot is forgotten, and none overtakes
 another.
 
+Finished slots may have a way to go, in several *lanes*: each slot has a part in every lane. A lane is a ring's end in
+small: it passes the slots in the order in which they were finished, one thread at a time, and a thread that finds it
+held leaves the slots to the holder, which looks once more when it has given the lane back. Lanes don't wait for each
+other, but for a slot that goes *together*, in lane 0: it comes after all before it in every lane, and before all
+behind it. A slot is free when all lanes have passed it.
+
 A slot that can't be finished now (the socket is full) blocks those behind it. Then the reader is kicked: it waits for
 the socket, and tries again.
 
-The control plane, with the reader's gate, waits until no slot is in work and keeps the flag: the slots that are left
-then, if any, are blocked ones.
+The control plane, with the reader's gate, waits until no slot is in work, keeps the flag, and waits until the lanes
+have passed all that is finished: the slots that are left then, if any, are blocked ones.
 """
 from libc.stdint cimport uint8_t, uint64_t
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
@@ -19,9 +25,17 @@ from pywg.dataplane.sys.linux cimport pthread_cond_t, pthread_mutex_t
 
 cdef enum:
     SLOTS_MAX = 16
+    LANES_MAX = 4
 
 ctypedef void (*Work)(void *owner, int slot, AeadContexts *contexts) noexcept nogil
 ctypedef bint (*Finish)(void *owner, int slot) noexcept nogil     # False: not now, and the rest stays in the slot
+ctypedef void (*Pass)(void *owner, int slot, int lane) noexcept nogil
+
+
+cdef struct Lane:
+    uint64_t passed             # atomic: slots ever passed (under `held`)
+    uint8_t held                # atomic: a thread passes slots
+    uint8_t apart[119]          # two cache lines a lane, which a processor fetches together
 
 
 cdef struct Reorder:
@@ -41,8 +55,13 @@ cdef struct Reorder:
     uint8_t waiter              # atomic: the control plane waits for `idle`
     pthread_mutex_t lock
     pthread_cond_t idle
+    int lanes                   # 0: a slot that is finished is free
+    Pass pass_slot
+    uint8_t together[SLOTS_MAX]     # atomic: the slot goes together; written when it is finished
+    Lane lane[LANES_MAX]
 
 cdef void reorder_init(Reorder *p, int slots, int kick, void *owner, Work work, Finish finish) noexcept nogil
+cdef void reorder_lanes(Reorder *p, int lanes, Pass pass_slot) noexcept nogil
 cdef void reorder_destroy(Reorder *p) noexcept nogil
 
 # The reader, inside its gate
@@ -56,6 +75,10 @@ cdef void reorder_submit_worked(Reorder *p) noexcept nogil
 cdef bint reorder_has_work(const Reorder *p) noexcept nogil
 cdef bint reorder_work(Reorder *p, AeadContexts *contexts) noexcept nogil
 cdef bint reorder_finish(Reorder *p, bint again) noexcept nogil
+cdef void reorder_pass(Reorder *p) noexcept nogil
+
+# In `finish`
+cdef void reorder_together(Reorder *p, int slot, bint together) noexcept nogil
 
 # The control plane, with the reader's gate
 cdef void reorder_hold(Reorder *p) noexcept nogil

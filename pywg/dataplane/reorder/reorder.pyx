@@ -27,6 +27,13 @@ cdef void reorder_init(Reorder *p, int slots, int kick, void *owner, Work work, 
     pthread_cond_init(&p.idle, NULL)
 
 
+cdef void reorder_lanes(Reorder *p, int lanes, Pass pass_slot) noexcept nogil:
+    """Gives a new ring `lanes` lanes, at most LANES_MAX."""
+    c_assert(lanes <= LANES_MAX)
+    p.lanes = lanes
+    p.pass_slot = pass_slot
+
+
 cdef void reorder_destroy(Reorder *p) noexcept nogil:
     pthread_cond_destroy(&p.idle)
     pthread_mutex_destroy(&p.lock)
@@ -34,14 +41,23 @@ cdef void reorder_destroy(Reorder *p) noexcept nogil:
 
 # ---- the reader
 
+cdef inline uint64_t freed(const Reorder *p) noexcept nogil:
+    """How many of the slots ever submitted are free again."""
+    cdef uint64_t least = load64_acquire(&p.finished)
+    cdef int lane
+    for lane in range(p.lanes):
+        least = min(least, load64_acquire(&p.lane[lane].passed))
+    return least
+
+
 cdef bint reorder_is_empty(const Reorder *p) noexcept nogil:
-    """Whether every slot ever submitted is finished; stays so until the reader submits."""
-    return load64_acquire(&p.finished) == p.submitted
+    """Whether every slot ever submitted is free again; stays so until the reader submits."""
+    return freed(p) == p.submitted
 
 
 cdef int reorder_next(const Reorder *p) noexcept nogil:
     """The slot to fill, or -1: none is free."""
-    if p.submitted - load64_acquire(&p.finished) >= <uint64_t>p.slots:
+    if p.submitted - freed(p) >= <uint64_t>p.slots:
         return -1
     return <int>(p.submitted % <uint64_t>p.slots)
 
@@ -77,7 +93,7 @@ cdef bint reorder_has_work(const Reorder *p) noexcept nogil:
 
 
 cdef bint reorder_work(Reorder *p, AeadContexts *contexts) noexcept nogil:
-    """Takes the oldest slot that is not taken, works on it and finishes what is ready. False: there is none."""
+    """Takes the oldest slot that is not taken, works on it, finishes and passes what is ready. False: there is none."""
     cdef uint64_t number
     cdef int slot
     while True:
@@ -92,6 +108,7 @@ cdef bint reorder_work(Reorder *p, AeadContexts *contexts) noexcept nogil:
     add64_ordered(&p.in_work, ~<uint64_t>0)
     if reorder_finish(p, False):
         eventfd_kick(p.kick)
+    reorder_pass(p)
     return True
 
 
@@ -128,9 +145,66 @@ cdef bint finish_ready(Reorder *p) noexcept nogil:
         store8(&p.worked[slot], 0)
         number += 1
         store64_release(&p.finished, number)
-        fence()
-        if load8(&p.wants_room) and load64(&p.submitted) - number <= <uint64_t>p.slots // 2 and swap8(&p.wants_room, 0):
-            eventfd_kick(p.kick)
+        if p.lanes == 0:
+            tell_room(p)
+
+
+cdef inline void tell_room(Reorder *p) noexcept nogil:
+    """Kicks the reader if it wants room, and there is: after a slot may have become free."""
+    fence()                     # of the threads that free a slot, one sees what the others did
+    if load8(&p.wants_room) and load64(&p.submitted) - freed(p) <= <uint64_t>p.slots // 2 and swap8(&p.wants_room, 0):
+        eventfd_kick(p.kick)
+
+
+# ---- lanes
+
+cdef void reorder_together(Reorder *p, int slot, bint together) noexcept nogil:
+    """Says of a slot, while it is being finished, whether it goes together."""
+    c_assert(load8(&p.finishing))
+    store8(&p.together[slot], together)
+
+
+cdef bint lane_ready(const Reorder *p, int lane) noexcept nogil:
+    """Whether the lane can pass a slot now. Who does not hold it learns only that it could."""
+    cdef uint64_t number = load64(&p.lane[lane].passed)
+    cdef int other
+    if number >= load64_acquire(&p.finished):
+        return False
+    if not load8(&p.together[number % <uint64_t>p.slots]):
+        return True
+    if lane != 0:
+        return load64_acquire(&p.lane[0].passed) > number
+    for other in range(1, p.lanes):
+        if load64_acquire(&p.lane[other].passed) < number:
+            return False
+    return True
+
+
+cdef void reorder_pass(Reorder *p) noexcept nogil:
+    """Passes finished slots through the lanes that no other thread holds, until none of them can pass any."""
+    cdef bint again = p.lanes != 0
+    cdef int lane
+    fence()                     # a holder of a lane sees what this thread finished, once it gives the lane back
+    while again:
+        again = False
+        for lane in range(p.lanes):
+            while lane_ready(p, lane) and not swap8(&p.lane[lane].held, 1):
+                again |= pass_ready(p, lane)
+                store8_release(&p.lane[lane].held, 0)
+                fence()
+
+
+cdef bint pass_ready(Reorder *p, int lane) noexcept nogil:
+    """Passes slots in order, under `held`. False: it could pass none."""
+    cdef uint64_t number = load64(&p.lane[lane].passed), first = number
+    c_assert(load8(&p.lane[lane].held))
+    while lane_ready(p, lane):
+        p.pass_slot(p.owner, <int>(number % <uint64_t>p.slots), lane)
+        number += 1
+        store64_release(&p.lane[lane].passed, number)
+        tell_room(p)
+        tell_waiter(p)
+    return number != first
 
 
 # ---- the control plane
@@ -145,8 +219,16 @@ cdef void reorder_hold(Reorder *p) noexcept nogil:
             break
         pthread_cond_wait(&p.idle, &p.lock)
     pthread_mutex_unlock(&p.lock)
-    store8(&p.waiter, 0)
     reorder_finish_held(p)
+    reorder_pass(p)
+    pthread_mutex_lock(&p.lock)
+    while True:
+        fence()                 # as above
+        if freed(p) == p.finished:
+            break
+        pthread_cond_wait(&p.idle, &p.lock)
+    pthread_mutex_unlock(&p.lock)
+    store8(&p.waiter, 0)
 
 
 cdef void reorder_finish_held(Reorder *p) noexcept nogil:
@@ -159,6 +241,11 @@ cdef void reorder_release(Reorder *p) noexcept nogil:
     """Gives the `finishing` flag back."""
     store8_release(&p.finishing, 0)
     fence()
+    tell_waiter(p)
+
+
+cdef inline void tell_waiter(Reorder *p) noexcept nogil:
+    """Wakes the control plane if it waits. After a fence."""
     if load8(&p.waiter):
         pthread_mutex_lock(&p.lock)
         pthread_cond_broadcast(&p.idle)

@@ -5,7 +5,7 @@ from posix.unistd cimport usleep
 from pywg.dataplane.receive.receive cimport ERROR_PAUSE_MS, ERROR_PAUSE_NS, FAILURES_MAX, ReceivePath, receive_path_free
 from pywg.dataplane.receive.receive cimport receive_path_hold, receive_path_new, receive_path_release, receive_step
 from pywg.dataplane.reorder.pool cimport pool_free, pool_new, pool_start, pool_stop
-from pywg.dataplane.reorder.reorder cimport SLOTS_MAX
+from pywg.dataplane.reorder.reorder cimport LANES_MAX, SLOTS_MAX
 from pywg.dataplane.send.send cimport SendPath, send_path_free, send_path_hold, send_path_new, send_path_release
 from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.dataplane cimport Dataplane, gates_enter, gates_leave
@@ -37,6 +37,7 @@ cdef extern from * nogil:
 cdef enum:
     SOON = 50                       # rounds, of 20 us, within which threads notice a kick
     FEW_HELPERS = 4                 # for up to so many, half of the slots are enough
+    THREADS_A_LANE = 3              # one of three writes to the TUN: opening a batch takes about as long
     LANDLOCK_RESTRICT_SELF = 446    # the same number on every architecture but alpha
     HEAPS = 8
     TRIM_BLOCKS = 160
@@ -46,12 +47,13 @@ cdef enum:
 cdef Threads *threads_new(Dataplane *dp, int helpers) noexcept nogil:
     """Threads that are not started yet. NULL: no memory."""
     cdef int slots = 1 if helpers == 0 else SLOTS_MAX // 2 if helpers <= FEW_HELPERS else SLOTS_MAX
+    cdef int lanes = 0 if helpers == 0 else max(1, min(LANES_MAX, (helpers + 2) // THREADS_A_LANE))
     cdef Threads *threads = <Threads *>calloc(1, sizeof(Threads))
     if threads == NULL:
         return NULL
     threads.dp = dp
     threads.send_path = send_path_new(dp, slots)
-    threads.receive_path = receive_path_new(dp, slots)
+    threads.receive_path = receive_path_new(dp, slots, lanes)
     if threads.send_path != NULL and threads.receive_path != NULL and helpers:
         threads.pool = threads.send_path.pool = threads.receive_path.pool = pool_new(
             helpers, dp.aead, &threads.send_path.reorder, &threads.receive_path.reorder)
@@ -295,6 +297,11 @@ cdef bint leave_out_failing(ReceivePath *e, pollfd *fds) noexcept nogil:
 
 cdef int threads_count(const Threads *threads) noexcept nogil:
     return 2 + (threads.pool.count if threads.pool != NULL else 0)
+
+
+cdef int threads_lanes(const Threads *threads) noexcept nogil:
+    """How many of the threads may write to the TUN at a time."""
+    return max(1, threads.receive_path.delivery.lanes)
 
 
 cdef int threads_filtered(const Threads *threads) noexcept nogil:

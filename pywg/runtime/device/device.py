@@ -204,6 +204,7 @@ class Device:
         stats: dict[str, int | str] = {
             "aead": self._plane.aead,
             "threads": self._plane.threads,
+            "lanes": self._plane.lanes,
             "up": int(self._wanted_up),
             "sockets_open": int(sockets is not None),
             "mtu": self._mtu,

@@ -52,5 +52,6 @@ cdef extern from "superframe.h" nogil:
                                 uint32_t len)
     uint32_t superframe_piece(const Superframe *s, uint32_t i, uint8_t *to)
     bint packet_is(const Superframe *s, uint8_t *piece, uint32_t len, const uint8_t *expected, uint32_t expected_len)
+    bint may_be_one_flow(const uint8_t *a, uint32_t a_len, const uint8_t *b, uint32_t b_len)
     bint same_flow(const uint8_t *a, uint32_t a_len, const uint8_t *b, uint32_t b_len)
     void decapsulated(uint8_t *packet, uint8_t outer)

@@ -137,7 +137,7 @@ cdef void make(Harness *b, const AeadBackend *aead) noexcept nogil:
     blake2s_key(b.mac1_state, key, 32)
     world_ready(&b.world)
     for i in range(<uint32_t>LAYOUTS):
-        b.paths[i] = receive_path_new(b.world.dp, layout_slots(<int>i))
+        b.paths[i] = receive_path_new(b.world.dp, layout_slots(<int>i), 2 * <int>i)
         b.paths_before[i] = <ReceivePath *>malloc(sizeof(ReceivePath))
         need(b.paths[i] != NULL and b.paths_before[i] != NULL, b"no memory")
         if i:
@@ -203,7 +203,7 @@ cdef void end(Harness *b) noexcept nogil:
 
 
 cdef void restore_path(ReceivePath *path, const ReceivePath *before, bint limited) noexcept nogil:
-    """Not what it has for all inputs: the coalescer, and the contexts with the memory of a library's.
+    """Not what it has for all inputs: the coalescers, and the contexts with the memory of a library's.
 
     `limited`: sources have perhaps been counted.
     """

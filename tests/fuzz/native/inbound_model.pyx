@@ -19,8 +19,8 @@ from pywg.dataplane.wire.wireguard cimport TRANSPORT_MIN_LEN, WG_HEADER_LEN, Tra
 
 from tests.fuzz.native.ciphers cimport session_open
 from tests.fuzz.native.common cimport FIRST_INDEX, PEERS, Session, need, need_equal
-from tests.fuzz.native.harness cimport Superframe, decapsulated, get16, kernel, packet_is, same_flow, superframe_piece
-from tests.fuzz.native.harness cimport superframe_read
+from tests.fuzz.native.harness cimport Superframe, decapsulated, get16, kernel, may_be_one_flow, packet_is
+from tests.fuzz.native.harness cimport same_flow, superframe_piece, superframe_read
 from tests.fuzz.native.inbound_state cimport ASKERS, PENDING, SEEN, STORE, Asker, Harness, Pending, Seen
 
 
@@ -199,11 +199,16 @@ cdef void arrive(Harness *b, const uint8_t *vnet, uint32_t vnet_len, const uint8
 
 cdef void take(Harness *b, const Superframe *superframe, uint32_t len) noexcept nogil:
     """The packet in `piece` is the first of its flow that has not arrived yet."""
+    cdef bint lanes = b.receive_path.delivery.lanes != 0
     cdef uint32_t i
     cdef Pending *pending
     for i in range(b.pending_first, b.pending_count):
         pending = &b.pending[i]
-        if pending.packet == NULL or not same_flow(pending.packet, pending.len, b.piece, len):
+        if pending.packet == NULL:
+            continue
+        if lanes and not may_be_one_flow(pending.packet, pending.len, b.piece, len):
+            continue
+        if not lanes and not same_flow(pending.packet, pending.len, b.piece, len):
             continue
         need(packet_is(superframe, b.piece, len, pending.packet, pending.len), b"a packet is damaged or out of order")
         pending.packet = NULL

@@ -90,7 +90,7 @@ cdef void choose_offloads(Harness *b, uint32_t what) noexcept nogil:
     lens = [10, 12, 0, 10]
     b.world.dp.vnet_hdr_len = lens[what & 3]
     b.world.dp.coalesce = <uint8_t>(3 - (what >> 2 & 3))
-    if b.receive_path.delivery.coalescer.vnet_hdr_len != b.world.dp.vnet_hdr_len:
+    if b.receive_path.delivery.writers[0].coalescer.vnet_hdr_len != b.world.dp.vnet_hdr_len:
         need(delivery_renew(&b.receive_path.delivery, b.world.dp.vnet_hdr_len) == 0, b"no memory")
 
 

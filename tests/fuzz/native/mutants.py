@@ -102,7 +102,16 @@ MUTANTS = (
         "lens[i] = wire_lens[i] - WG_HEADER_LEN - TAG_LEN\n    return aead.backend.open",
         "lens[i] = wire_lens[i] - WG_HEADER_LEN - TAG_LEN - (wire_lens[i] > 32)\n    return aead.backend.open",
     ),
-    Mutant("deliver: the padding, too", "inbound", "receive/deliver.pyx", "ip.len = ip.total_len", "ip.len = ip.len"),
+    Mutant("deliver: the padding, too", "inbound", "receive/writer.pxd", "ip.len = ip.total_len", "ip.len = ip.len"),
+    Mutant("lanes: any fragment", "inbound", "receive/deliver.pyx", "b.together = True", "b.together = False"),
+    Mutant(
+        "lanes: packets in turn",
+        "inbound",
+        "receive/deliver.pyx",
+        "flow_lane(ip, lanes) if",
+        "<int>(at % <uint32_t>lanes) if",
+    ),
+    Mutant("lanes: the last one alone frees", "reorder", "reorder/reorder.pyx", "= min(least, load", "= (load"),
     Mutant(
         "coalesce: one member too many",
         "inbound",

@@ -1,16 +1,18 @@
 """Fuzz target: the reorder ring, with the steps of its threads in an order that the input chooses.
 
-One thread plays all: while it works on a slot, or finishes one, the steps of the others come in between. Each slot has
-to be worked on once, by the oldest first, and to be finished once, in order; none may be forgotten; the room has to be
-exact, and the reader is kicked when it has to be.
+One thread plays all: while it works on a slot, finishes one or passes one, the steps of the others come in between.
+Each slot has to be worked on once, by the oldest first, to be finished once, in order, and to be passed once by each
+lane, in order; one that goes together comes after all before it and before all behind it; none may be forgotten; the
+room has to be exact, and the reader is kicked when it has to be.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memset
 
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
-from pywg.dataplane.reorder.reorder cimport SLOTS_MAX, Reorder, reorder_finish, reorder_finish_held, reorder_has_room
-from pywg.dataplane.reorder.reorder cimport reorder_has_work, reorder_hold, reorder_init, reorder_is_empty
-from pywg.dataplane.reorder.reorder cimport reorder_next, reorder_release, reorder_submit, reorder_submit_worked
+from pywg.dataplane.reorder.reorder cimport LANES_MAX, SLOTS_MAX, Reorder, reorder_finish, reorder_finish_held
+from pywg.dataplane.reorder.reorder cimport reorder_has_room, reorder_has_work, reorder_hold, reorder_init
+from pywg.dataplane.reorder.reorder cimport reorder_is_empty, reorder_lanes, reorder_next, reorder_pass
+from pywg.dataplane.reorder.reorder cimport reorder_release, reorder_submit, reorder_submit_worked, reorder_together
 from pywg.dataplane.reorder.reorder cimport reorder_work
 from pywg.dataplane.sys.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, eventfd, eventfd_read
 
@@ -25,6 +27,7 @@ cdef enum SlotState:
     FILLED
     TAKEN
     WORKED
+    FINISHED                    # and not passed by every lane
 
 cdef struct Model:
     Reorder ring
@@ -36,6 +39,9 @@ cdef struct Model:
     uint64_t taken
     uint64_t finished
     bint finishing              # a thread is in `finish`
+    uint64_t passed[LANES_MAX]
+    bint passing[LANES_MAX]     # a thread is in `pass_slot`
+    bint together[SLOTS_MAX]
     bint alone                  # the control plane holds the reader's gate, and no helper has work
     bint draining               # nothing is blocked any more
     bint blocked                # the last try to finish the head was refused
@@ -93,14 +99,44 @@ cdef bint finish(void *owner, int slot) noexcept nogil:
     m.reader_knows = by_reader
     if m.blocked:
         return False
-    m.state[slot] = FREE
+    m.state[slot] = FINISHED if m.ring.lanes else FREE
+    if m.ring.lanes:
+        m.together[slot] = input8(&m.input) & 7 == 7
+        reorder_together(&m.ring, slot, m.together[slot])
     m.finished += 1
     return True
 
 
+cdef uint64_t freed() noexcept nogil:
+    cdef uint64_t least = m.finished
+    cdef int lane
+    for lane in range(m.ring.lanes):
+        least = min(least, m.passed[lane])
+    return least
+
+
+cdef void pass_slot(void *owner, int slot, int lane) noexcept nogil:
+    cdef uint64_t number = m.passed[lane], before
+    cdef int other
+    need(owner == &m and lane < m.ring.lanes and not m.passing[lane], b"two threads that pass slots through a lane")
+    need(m.state[slot] == FINISHED, b"a slot passed that is not finished, or free")
+    need_equal(m.number[slot], number, b"the slot to be passed")
+    for other in range(1, m.ring.lanes):
+        need(lane != 0 or not m.together[slot] or m.passed[other] >= number, b"a slot that overtook one before it")
+    for before in range(freed(), number):
+        need(not m.together[before % <uint64_t>m.ring.slots] or m.passed[0] > before, b"a slot that was overtaken")
+    m.passing[lane] = True
+    between()
+    m.passing[lane] = False
+    need(m.state[slot] == FINISHED and m.number[slot] == number, b"a slot that changed while it was passed")
+    m.passed[lane] = number + 1
+    if freed() > number:
+        m.state[slot] = FREE
+
+
 cdef void fill() noexcept nogil:
     """The reader looks for a slot, and fills it."""
-    cdef uint64_t waiting = m.submitted - m.finished
+    cdef uint64_t waiting = m.submitted - freed()
     cdef int slot = reorder_next(&m.ring)
     need((slot >= 0) == (waiting < <uint64_t>m.ring.slots), b"room that is there or not")
     need(reorder_is_empty(&m.ring) == (waiting == 0), b"a ring that is empty or not")
@@ -127,6 +163,7 @@ cdef void retry(bint again) noexcept nogil:
     m.by_reader = True
     if reorder_finish(&m.ring, again):
         need(m.blocked, b"a head that is blocked, and was not refused")
+    reorder_pass(&m.ring)
     m.by_reader = before
 
 
@@ -146,8 +183,10 @@ cdef void hold() noexcept nogil:
     m.alone = True
     reorder_hold(&m.ring)
     need(m.finished == m.submitted or m.blocked, b"slots left behind by the control plane")
+    need_equal(freed(), m.finished, b"slots that the control plane waited for")
     if input8(&m.input) & 1:
         reorder_finish_held(&m.ring)
+        reorder_pass(&m.ring)
     reorder_release(&m.ring)
     m.alone = False
 
@@ -171,13 +210,14 @@ cdef void nothing_is_forgotten() noexcept nogil:
     cdef int head = <int>(m.finished % <uint64_t>m.ring.slots)
     need_equal(m.ring.in_work, m.submitted - m.taken, b"slots in work")
     need_equal(m.ring.finished, m.finished, b"slots finished")
+    need_equal(freed(), m.finished, b"slots passed")
     if m.finished < m.submitted and m.state[head] == WORKED:
         need(m.blocked, b"a slot that is ready, and forgotten")
         if not m.reader_knows:
             notice_kicks()
             need(m.kicked, b"a reader that was not kicked when the head was blocked")
             m.reader_knows = True
-    if m.wants_room and m.submitted - m.finished <= <uint64_t>m.ring.slots // 2:
+    if m.wants_room and m.submitted - freed() <= <uint64_t>m.ring.slots // 2:
         notice_kicks()
         need(m.kicked, b"a reader that was not kicked when there was room")
         m.wants_room = False
@@ -186,12 +226,15 @@ cdef void nothing_is_forgotten() noexcept nogil:
 
 
 cdef int one(const uint8_t *data, size_t size) noexcept nogil:
-    """A byte for the slots, then steps."""
+    """A byte for the slots and the lanes, then steps."""
+    cdef uint32_t what
     memset(&m, 0, sizeof(m))
     input_start(&m.input, data, size)
     notice_kicks()
     m.kicked = False
-    reorder_init(&m.ring, 1 + <int>(input8(&m.input) % SLOTS_MAX), kick_fd, &m, work, finish)
+    what = input8(&m.input)
+    reorder_init(&m.ring, 1 + <int>(what % SLOTS_MAX), kick_fd, &m, work, finish)
+    reorder_lanes(&m.ring, <int>(what // SLOTS_MAX % (LANES_MAX + 1)), pass_slot)
     while input_left(&m.input):
         step()
         nothing_is_forgotten()
@@ -199,7 +242,7 @@ cdef int one(const uint8_t *data, size_t size) noexcept nogil:
     while reorder_work(&m.ring, &m.contexts):
         pass
     retry(True)
-    need_equal(m.finished, m.submitted, b"slots finished at the end")
+    need_equal(freed(), m.submitted, b"slots finished at the end, and passed")
     return 0
 
 

@@ -5,6 +5,7 @@
 #ifndef PYWG_FUZZ_SUPERFRAME_H
 #define PYWG_FUZZ_SUPERFRAME_H
 
+#include "ip_plain.h"
 #include "traffic.h"
 
 enum { TCP_PSH = 8, IPV4_DF = 0x40, SUPERFRAME_MAX_PIECES = 64 };
@@ -139,7 +140,36 @@ static inline uint64_t ports_of(const uint8_t *packet, uint32_t len)
     return (uint64_t)get32(packet + l4) << 16 | (uint32_t)protocol << 8 | 1;
 }
 
-/* Whether neither of two packets, which have whole IP headers, may overtake the other. */
+/* Whether it can be told what follows the IP header: not in fragments of IPv6, nor behind some of its extensions. */
+static inline int has_protocol(const struct plain_ip *ip)
+{
+    return ip->version == 4 || (ip->l4 != 0 && !ip->fragment && ip->protocol != 43 && ip->protocol != 51);
+}
+
+static inline int has_ports(const struct plain_ip *ip)
+{
+    return !ip->fragment && ip->l4 != 0 && ip->total >= ip->l4 + 4;
+}
+
+/* Whether two packets may be of one flow: of the same addresses, protocol and ports, as far as these can be told. */
+static inline int may_be_one_flow(const uint8_t *a, uint32_t a_len, const uint8_t *b, uint32_t b_len)
+{
+    const struct plain_ip one = plain_read(a, a_len), other = plain_read(b, b_len);
+    if (one.version != other.version)
+        return 0;
+    if (one.version == 4 ? memcmp(a + 12, b + 12, 8) : memcmp(a + 8, b + 8, 32))
+        return 0;
+    if (!has_protocol(&one) || !has_protocol(&other))
+        return 1;
+    if (one.protocol != other.protocol)
+        return 0;
+    if ((one.protocol != PLAIN_TCP && one.protocol != PLAIN_UDP) || !has_ports(&one) || !has_ports(&other))
+        return 1;
+    return memcmp(a + one.l4, b + other.l4, 4) == 0;
+}
+
+/* Whether neither of two packets, which have whole IP headers, may overtake the other where one thread writes: nothing
+ * overtakes a packet whose ports are not told at once. */
 static inline int same_flow(const uint8_t *a, uint32_t a_len, const uint8_t *b, uint32_t b_len)
 {
     uint64_t a_ports, b_ports;
