@@ -9,7 +9,6 @@ thread, the least and the median of all rounds. Then real daemons carry a stream
 """
 
 import argparse
-import contextlib
 import json
 import os
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from bench.stages import measured
 from bench.tunnel.builds import ROOT, NotInstalledError
-from bench.tunnel.command import CommandError
+from bench.tunnel.command import CommandError, prioritised
 
 NICE = -15
 RESULTS = ROOT / "bench" / "results" / "stages.json"
@@ -36,10 +35,9 @@ def main() -> int:
         print("bench.stages: network namespaces and TUN interfaces need root", file=sys.stderr)
         return 2
     before = json.loads(given.against.read_text()) if given.against else None
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)
     try:
-        text = measured.measure(given.rounds, given.aead, with_daemons=not given.no_daemon)
+        with prioritised(NICE):
+            text = measured.measure(given.rounds, given.aead, with_daemons=not given.no_daemon)
     except (CommandError, NotInstalledError, OSError, ValueError) as error:
         print(f"bench.stages: {error}", file=sys.stderr)
         return 1

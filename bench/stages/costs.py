@@ -22,6 +22,9 @@ SERIAL: Mapping[str, tuple[str, ...]] = {
 
 But for the lanes: there are up to four, of which a flow has one. Without helpers one thread does all that is inwards.
 """
+LANES = {"in: a lane": 4}
+TO_REACH = 40e9
+"""Bits a second that each of them is to allow: a site link of 25 Gb/s, and room."""
 
 Times = Mapping[str, tuple[int, int]]
 """Stage -> (nanoseconds, bytes of payload that they are of), as tests/native/stages.pyx tells them."""

@@ -82,11 +82,14 @@ def told(text: dict[str, Any], before: dict[str, Any] | None = None) -> str:
             cells += [""] if before else []
         rows.append([f"{way}, together", *cells])
     heads = [f"{where} {kind}" for where in us for kind in ("least", "median", *(["x before"] if before else []))]
-    caps = [[name, *(report.gbit(some[name]) for some in text["caps"].values())] for name in costs.SERIAL]
+    caps = [
+        [name, *(report.gbit(some[name]) for some in text["caps"].values()), report.gbit(costs.TO_REACH)]
+        for name in costs.SERIAL
+    ]
     lines = [
         f"{machine['cpu']}, {machine['cpus']} processors, Linux {machine['kernel']}, AEAD {machine['aead']}",
         report.table([f"us a superframe of {text['frame_len']} B", *heads], rows),
-        report.table(["cap of what is serial, Gb/s", *text["caps"]], caps),
+        report.table(["cap of what is serial, Gb/s", *text["caps"], "to reach"], caps),
     ]
     lines += [
         f"{way}: the daemon takes {us_a_frame:.1f} us of processor time a superframe, the stages "

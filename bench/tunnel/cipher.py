@@ -16,7 +16,7 @@ import sys
 from pywg._fastpath import bench_open, bench_seal
 from tests.native.aead import bench_evp
 
-from .command import CommandError
+from .command import CommandError, keep_priority
 
 PACKET_LEN = 1420  # of the tunnel's MTU
 PAYLOAD_LEN = PACKET_LEN - 20 - 32  # IPv4, TCP with timestamps
@@ -34,9 +34,13 @@ def measure(*, quick: bool) -> dict[str, float]:
     command = [sys.executable, "-m", "bench.tunnel.cipher", *(["--quick"] if quick else [])]
     cpus = sorted(os.sched_getaffinity(0))
     parts = [
-        subprocess.Popen(["taskset", "--cpu-list", str(cpu), *command], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            ["taskset", "--cpu-list", str(cpu), *command], stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
         for cpu in cpus
     ]
+    for part in parts:
+        keep_priority(part.pid)
     try:
         said = [json.loads(part.communicate(timeout=_WITHIN_S)[0] or "null") for part in parts]
     except (subprocess.TimeoutExpired, ValueError) as error:

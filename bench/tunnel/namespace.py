@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from .command import CommandError, run
+from .command import CommandError, keep_priority, run
 
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -57,6 +57,7 @@ class Namespace:
             env=env,
             start_new_session=True,
         )
+        keep_priority(child.pid)
         self._children.append(child)
         return child
 
