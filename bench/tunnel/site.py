@@ -16,7 +16,8 @@ from .namespace import Namespace
 LINK = "veth"
 LISTEN_PORT = 51820
 UAPI_DIR = Path("/var/run/wireguard")
-READY_WITHIN_S = 10.0
+READY_WITHIN_S = 30.0
+"""On a busy machine: there the kernel alone takes seconds to make an interface while other namespaces are torn down."""
 
 
 @dataclass(frozen=True, slots=True)
