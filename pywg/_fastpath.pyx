@@ -20,7 +20,7 @@ from pywg.dataplane.reorder.pool cimport HELPERS_MAX
 from pywg.dataplane.send.send cimport send_staged
 from pywg.dataplane.snapshot cimport snapshot_activity, snapshot_counters, snapshot_events, snapshot_offloads
 from pywg.dataplane.state.allowedips cimport allowedips_insert, allowedips_remove, allowedips_remove_owner
-from pywg.dataplane.state.allowedips cimport allowedips_reserve, allowedips_walk
+from pywg.dataplane.state.allowedips cimport allowedips_reserve, allowedips_unreserve, allowedips_walk
 from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane_new, gates_enter, gates_leave
 from pywg.dataplane.state.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD
 from pywg.dataplane.state.index_table cimport IndexEntry, index_table_find
@@ -320,20 +320,27 @@ cdef class Plane:
     def reserve(self, *, uint32_t peers, uint32_t prefixes) -> None:
         """Makes sure of memory for so many more peers and prefixes: adding them will not fail for want of it.
 
-        MemoryError: there is not enough. The estimate includes Python's objects of a peer. For fewer than MANY_PEERS
-        peers only the prefixes are looked at.
+        Not for prefixes before `unreserve`, whatever is removed meanwhile. MemoryError: there is not enough, and
+        nothing is reserved. The estimate includes Python's objects of a peer. For fewer than MANY_PEERS peers only the
+        prefixes are looked at.
         """
         cdef void *memory
         threads_hold(self.all_threads)
         cdef int failed = allowedips_reserve(self.dp.allowed, prefixes)
         threads_release(self.all_threads)
-        if failed:
-            raise MemoryError
-        if peers >= MANY_PEERS:
+        if not failed and peers >= MANY_PEERS:
             memory = malloc(<size_t>peers * PEER_BYTES)
-            if memory == NULL:
-                raise MemoryError
+            failed = memory == NULL
             free(memory)
+        if failed:
+            self.unreserve()
+            raise MemoryError
+
+    def unreserve(self) -> None:
+        """The change has ended that memory was reserved for: what it did not need may be given back."""
+        threads_hold(self.all_threads)
+        allowedips_unreserve(self.dp.allowed)
+        threads_release(self.all_threads)
 
     def remove_peer(self, uint32_t peer) -> None:
         """Removes the peer with its prefixes and staged packets, and wipes its keys."""

@@ -156,6 +156,9 @@ class FakePlane:
     def reserve(self, *, peers: int, prefixes: int) -> None:
         """There is always room here."""
 
+    def unreserve(self) -> None:
+        pass
+
     def remove_peer(self, peer: int) -> None:
         del self.peers[peer]
         for owned in [index for index, keypair in self.keypairs.items() if keypair.peer == peer]:

@@ -1,6 +1,7 @@
 """The ceiling that a data plane names, beside what it really takes when every buffer is full."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -69,3 +70,68 @@ def test_ceiling_is_the_sum_of_its_parts_and_grows_with_the_configuration() -> N
 def test_peers_of_the_load_have_all_that_peers_can_have(taken: Taken) -> None:
     memory = taken["peers"][1]
     assert memory["peers"] + memory["index_table"] >= PEERS * memory["per_peer"]
+
+
+MANY = [[(number.to_bytes(4, "big"), 32) for number in range(at, at + 20_000)] for at in (1 << 20, 1 << 24)]
+
+
+def test_an_empty_trie_gives_its_memory_back_and_what_is_reserved_at_the_end_of_the_change() -> None:
+    plane = Plane()
+    try:
+        plane.add_peer(1)
+        plane.allow_many(1, MANY[0])
+        assert plane.memory()["allowed_ips"] > 0
+        plane.clear_allowed(1)
+        assert plane.memory()["allowed_ips"] == 0
+        plane.reserve(peers=0, prefixes=len(MANY[0]))
+        reserved = plane.memory()["allowed_ips"]
+        assert reserved > 0
+        plane.allow_many(1, MANY[0])
+        plane.clear_allowed(1)
+        assert plane.memory()["allowed_ips"] == reserved
+        plane.unreserve()
+        assert plane.memory()["allowed_ips"] == 0
+    finally:
+        plane.close()
+
+
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(128 << 10), "MALLOC_ARENA_MAX": "1"}
+"""What is freed goes back to the kernel, and no thread has an arena of which a part was never used."""
+REFILLED = """
+import json, resource
+from pywg._fastpath import Plane
+
+def prefixes(begin, count=20_000):
+    return [(number.to_bytes(4, "big"), 32) for number in range(begin, begin + count)]
+
+plane, before, after, more = Plane(), prefixes(1 << 20), prefixes(1 << 24), prefixes(1 << 26, 60_000)
+plane.add_peer(1)
+plane.allow_many(1, before)
+plane.reserve(peers=0, prefixes=len(after))
+unlimited = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (1 << 20, unlimited[1]))
+refused = []
+for change in (lambda: plane.clear_allowed(1), lambda: plane.allow_many(1, after), lambda: plane.allow_many(1, more)):
+    try:
+        change()
+        refused.append(False)
+    except MemoryError:
+        refused.append(True)
+resource.setrlimit(resource.RLIMIT_AS, unlimited)
+print(json.dumps([refused, plane.allowed_ips(1)[: len(after)] == after]))
+plane.close()
+"""
+
+
+def test_all_prefixes_are_replaced_while_there_is_no_memory() -> None:
+    """What is reserved stays when the trie is emptied before it is filled again. The control is a third change."""
+    ended = subprocess.run(
+        [sys.executable, "-c", REFILLED],
+        env=os.environ | MALLOC,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout) == [[False, False, True], True]

@@ -64,6 +64,7 @@ cdef struct AllowedIps:
     uint32_t capacity           # nodes that there is memory for
     uint32_t nodes              # in use, forks included
     uint32_t prefixes           # in use
+    bint reserved               # a change goes on that memory is reserved for: none is given back
 
 
 # Called with the GIL; an exception ends the walk and reaches its caller.
@@ -71,6 +72,7 @@ ctypedef int (*AllowedVisit)(const uint8_t *ip, int ip_len, int cidr, void *arg)
 
 cdef AllowedIps *allowedips_new() noexcept nogil
 cdef int allowedips_reserve(AllowedIps *table, uint32_t prefixes) noexcept nogil
+cdef void allowedips_unreserve(AllowedIps *table) noexcept nogil
 cdef void allowedips_free(AllowedIps *table) noexcept nogil
 cdef int allowedips_insert(
     AllowedIps *table, const uint8_t *ip, int ip_len, int cidr, AllowedOwner *owner) noexcept nogil

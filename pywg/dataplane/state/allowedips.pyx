@@ -2,7 +2,7 @@
 
 Every node with a prefix is in its owner's ring, so that an owner's prefixes are listed and removed without a look at
 those of other owners. Nodes come from chunks that double in size. Removed nodes become free nodes, and an empty trie
-gives back all of its memory.
+gives back all of its memory, but not while a change goes on: it may fill the trie again, and must not fail then.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -128,8 +128,7 @@ cdef bint remove_prefix(
     # That may have left a fork above with only one side.
     if parent_link != NULL:
         drop_if_idle(table, parent_link)
-    if table.nodes == 0:
-        free_chunks(table)
+    give_back(table)
     return True
 
 
@@ -212,7 +211,11 @@ cdef int add_chunk(AllowedIps *table) noexcept nogil:
 
 
 cdef int allowedips_reserve(AllowedIps *table, uint32_t prefixes) noexcept nogil:
-    """Allocates for so many more inserts: they need no further memory, unless the trie becomes empty. -1: no memory."""
+    """Allocates for so many inserts: until `allowedips_unreserve` they need no further memory. -1: no memory.
+
+    Either way `allowedips_unreserve` has to follow.
+    """
+    table.reserved = True
     while table.capacity - table.nodes < 2 * <uint64_t>prefixes:    # a fork, and the prefix
         # The rest of a chunk would be lost when the next one is added.
         while table.chunk_used < table.chunk_len:
@@ -222,6 +225,18 @@ cdef int allowedips_reserve(AllowedIps *table, uint32_t prefixes) noexcept nogil
         if add_chunk(table) != 0:
             return -1
     return 0
+
+
+cdef void allowedips_unreserve(AllowedIps *table) noexcept nogil:
+    """The change has ended that memory was reserved for."""
+    table.reserved = False
+    give_back(table)
+
+
+cdef void give_back(AllowedIps *table) noexcept nogil:
+    """Frees the memory of an empty trie that nothing is reserved for."""
+    if table.nodes == 0 and not table.reserved:
+        free_chunks(table)
 
 
 cdef void free_chunks(AllowedIps *table) noexcept nogil:

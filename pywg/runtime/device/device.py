@@ -165,6 +165,12 @@ class Device:
         """
         try:
             self._reserve(change)
+            self._apply(change)
+        finally:
+            self._plane.unreserve()
+
+    def _apply(self, change: DeviceChange) -> None:
+        try:
             new_key = self._resolve_key(change)
             sockets = self._listen_port.resolve(change.listen_port, change.fwmark)
         except BaseException:

@@ -4,7 +4,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from pywg.dataplane.state.allowedips cimport AllowedIps, AllowedNode, AllowedOwner, allowedips_free, allowedips_insert
 from pywg.dataplane.state.allowedips cimport allowedips_lookup, allowedips_new, allowedips_remove
-from pywg.dataplane.state.allowedips cimport allowedips_remove_owner, allowedips_reserve
+from pywg.dataplane.state.allowedips cimport allowedips_remove_owner, allowedips_reserve, allowedips_unreserve
 
 from tests.fuzz.native.common cimport need, need_equal
 from tests.fuzz.native.input cimport Input, input8, input_below, input_bytes, input_left, input_start
@@ -64,11 +64,9 @@ cdef int longest(const uint8_t *ip, int ip_len) noexcept nogil:
 
 
 cdef void forget(uint32_t i) noexcept nogil:
-    global count, room
+    global count
     count -= 1
     prefixes[i] = prefixes[count]
-    if count == 0:
-        room = 0                # a trie that becomes empty gives its memory back
 
 
 cdef void insert(const uint8_t *ip, int ip_len, int cidr, int owner) noexcept nogil:
@@ -178,13 +176,19 @@ cdef void memory_is_counted() noexcept nogil:
         node = node.next
     waiting += table.chunk_len - table.chunk_used
     need_equal(nodes + waiting, table.capacity, b"nodes that there is memory for")
-    need(count > 0 or room > 0 or table.chunks == NULL, b"an empty trie that keeps its memory")
+    need(count > 0 or table.reserved or table.chunks == NULL, b"an empty trie that keeps its memory")
 
 
 cdef void reserve(uint32_t more) noexcept nogil:
     global room
     need(allowedips_reserve(table, more) == 0, b"no memory")
     room = max(room, more)
+
+
+cdef void unreserve() noexcept nogil:
+    global room
+    allowedips_unreserve(table)
+    room = 0
 
 
 cdef void start() noexcept nogil:
@@ -229,7 +233,11 @@ cdef int one(const uint8_t *data, size_t size) noexcept nogil:
             remove_owner(owner)
             continue
         if step % 16 == 14:
-            reserve(input8(&input))
+            step = input8(&input)
+            if step:
+                reserve(step)
+            else:
+                unreserve()
             continue
         cidr = <int>input_below(&input, 8 * ip_len + 1)
         read_address(&input, ip, ip_len, step & 3)

@@ -177,3 +177,20 @@ def test_what_memory_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in CHANGES:
         assert run(harness, name)
     assert asked == [(3, 3), (2, 6), (0, 1), (0, 2), (0, 0)]
+
+
+def test_what_is_reserved_lasts_until_the_change_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may empty the trie before it fills it again. A change that is refused has ended too."""
+    harness = DeviceHarness()
+    prepare(harness)
+    failing = Failing(monkeypatch, harness.plane)
+    monkeypatch.setattr(harness.plane, "unreserve", lambda: failing.calls.append("unreserve"))
+    for name in ("replace", "add"):
+        failing.start(None)
+        assert run(harness, name)
+        assert (failing.calls[0], failing.calls[-1]) == ("reserve", "unreserve")
+        assert "allow_many" in failing.calls
+        assert failing.calls.count("unreserve") == 1
+    failing.start(0)
+    assert not run(harness, "alter")
+    assert failing.calls == ["reserve", "unreserve"]
