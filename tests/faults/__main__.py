@@ -2,7 +2,7 @@
 
     python -m tests.faults [CALL ...]    all calls, or these alone, which are printed and not written; root
 
-Some ten minutes. The exit status is 1 when the daemon did what it should not have done.
+A quarter of an hour. The exit status is 1 when the daemon did what it should not have done.
 """
 
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.faults.calls import CASES, LIBUV, Case, number_of
 from tests.faults.running import Outcome, Running
-from tests.faults.starts import MOST, Start, Starter
+from tests.faults.starts import BACKGROUND, FOREGROUND, MOST, Start, Starter
 from tests.runtime.namespace import run_inside
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
@@ -32,6 +32,9 @@ in libuv or in libcrypto (seccomp(2) with a listener, `tests/faults/inject.c`).
   often it went on, and was a whole daemon in its sandbox. "refuses": one line on standard error, exit status 1, and no
   interface, socket or process left. "libuv": libuv ended the process, see below. Errors after a call's first are tried
   at {SOME} of its calls.
+- **in the background**: the same, of a start in the background as another user (`pywg --user nobody wg0`): with the
+  fork, the empty root directory and the change of user. Calls that a start in the foreground makes too fail with their
+  first error, {SOME} of them.
 - **what tells**: counters of `pywg stats` that grew, lines of the log, what a client of the configuration socket was
   told.
 
@@ -67,12 +70,18 @@ def _while_running(running: Running, case: Case, error: str, found: list[str]) -
     return columns[0], columns[1], tells
 
 
-def _starts(starter: Starter, case: Case, error: str, found: list[str]) -> tuple[str, list[str]]:
+def _starts(
+    starter: Starter, case: Case, error: str, found: list[str], options: tuple[str, ...]
+) -> tuple[str, list[str]]:
     became: Counter[str] = Counter()
     tells: list[str] = []
-    most = MOST if error == case.errors[0] else SOME
-    for number, start in starter.nth(case.call, number_of(error), kind=case.kind, most=most):
-        found += [f"{case.name} {error} at start, call {number}: {fault}; {start.text}" for fault in start.faults]
+    first = error == case.errors[0]
+    if case.background if options == FOREGROUND else not (first or case.background):
+        return "", []
+    most = MOST if first and (options == FOREGROUND or case.background) else SOME
+    for number, start in starter.nth(case.call, number_of(error), kind=case.kind, most=most, options=options):
+        place = " ".join((*options, f"call {number}"))
+        found += [f"{case.name} {error} at start, {place}: {fault}; {start.text}" for fault in start.faults]
         became[_became(start)] += 1
         tells += [line for line in start.lines(starter.name) if line not in tells]
     return ", ".join(f"{count} {what}" for what, count in sorted(became.items())) or "not called", tells
@@ -90,16 +99,21 @@ def rows(cases: list[Case], found: list[str]) -> Iterator[str]:
         for case in cases:
             for error in case.errors:
                 some, persistent, tells = _while_running(running, case, error, found)
-                started, lines = _starts(starter, case, error, found)
-                told = "<br>".join([f"`{tell}`" if tell.isidentifier() else tell for tell in tells + lines])
-                cells = (case.name, error, some, persistent, started, told.replace("|", "\\|"))
+                started, lines = _starts(starter, case, error, found, FOREGROUND)
+                background, more = _starts(starter, case, error, found, BACKGROUND)
+                tells += lines + [line for line in more if line not in lines]
+                told = "<br>".join([f"`{tell}`" if tell.isidentifier() else tell for tell in tells])
+                cells = (case.name, error, some, persistent, started, background, told.replace("|", "\\|"))
                 yield "| " + " | ".join(cells) + " |"
 
 
 def main(calls: list[str]) -> int:
     cases = [case for case in CASES if not calls or case.call in calls]
     found: list[str] = []
-    lines = [f"| call | errno | 1 in {ONE_IN} | persistent | at start | what tells |", "|---|---|---|---|---|---|"]
+    lines = [
+        f"| call | errno | 1 in {ONE_IN} | persistent | at start | in the background | what tells |",
+        "|---|---|---|---|---|---|---|",
+    ]
 
     def test() -> None:
         for line in rows(cases, found):

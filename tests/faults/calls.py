@@ -34,6 +34,8 @@ class Case(NamedTuple):
     """errors that are not tried persistently"""
     fresh: bool = False
     """each error on a new daemon: one that has run has its memory"""
+    background: bool = False
+    """a start in the foreground makes no such call"""
 
     @property
     def name(self) -> str:
@@ -54,6 +56,12 @@ CASES = (
     Case("write", ("EIO", "EAGAIN", "EINTR"), _CHANGES, EVENT),
     Case("clone3", ("EAGAIN", "ENOMEM", "EPERM", "EIO"), running=False),
     Case("sched_getaffinity", ("EPERM", "EIO"), running=False),
+    # The background
+    Case("clone", ("EAGAIN", "ENOMEM", "EPERM"), running=False, background=True),
+    Case("setsid", ("EPERM",), running=False, background=True),
+    Case("dup2", ("EBUSY", "EIO"), running=False, background=True),
+    Case("read", ("EIO", "EINTR"), kind=OTHER, running=False, background=True),
+    Case("write", ("EIO", "EINTR"), kind=OTHER, running=False, background=True),
     # Sockets and the interface
     Case("socket", ("EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "EAFNOSUPPORT", "EPERM", "EIO"), _CHANGES),
     Case("bind", ("EADDRINUSE", "EACCES", "EADDRNOTAVAIL", "EPERM", "EIO"), (Running.port, Running.link), UDP),
@@ -100,6 +108,16 @@ CASES = (
     Case("uname", ("EPERM",), _CHANGES),
     Case("mkdir", ("EROFS", "EIO"), running=False),
     Case("prlimit64", ("EPERM", "EIO"), running=False),
+    Case("setgroups", ("EPERM", "ENOMEM"), running=False, background=True),
+    Case("setresgid", ("EPERM", "EAGAIN"), running=False, background=True),
+    Case("setresuid", ("EPERM", "EAGAIN"), running=False, background=True),
+    Case("chdir", ("EACCES", "EIO"), running=False),
+    Case("chroot", ("EPERM",), running=False),
+    Case("unshare", ("EPERM", "ENOSPC", "ENOMEM"), running=False, background=True),
+    Case("mount", ("EPERM", "ENOMEM", "EBUSY"), running=False, background=True),
+    Case("statfs", ("EIO",), running=False, background=True),
+    Case("pivot_root", ("EINVAL", "EPERM"), running=False, background=True),
+    Case("umount2", ("EPERM", "EBUSY"), running=False, background=True),
     Case("prctl", ("EPERM",), running=False),
     Case("capget", ("EPERM",), running=False),
     Case("capset", ("EPERM",), running=False),
@@ -109,8 +127,8 @@ CASES = (
     Case("landlock_restrict_self", ("E2BIG", "EIO"), running=False),
 )  # fmt: skip
 """Left out: rt_sigaction, rt_sigprocmask, gettid, umask, exit, which can't fail but for a wrong argument; futex(2), for
-whose odd errors libc ends the process; and of a running daemon close(2), after which a descriptor is closed whatever it
-returns: here it would stay open."""
+whose odd errors libc ends the process; setns(2), which takes back what an earlier refusal has left; and of a running
+daemon close(2), after which a descriptor is closed whatever it returns: here it would stay open."""
 LIBUV = {
     "epoll_ctl": "libuv, which is given its few descriptors after epoll was tried",
     "epoll_pwait": "libuv asserts that it fails with EINTR alone",
@@ -129,6 +147,8 @@ SANDBOX = (
     "capset",
 )
 """Calls without which there is less of a sandbox. After any other refusal it is whole."""
+ROOT = ("openat", "close", "mkdir", "chdir", "chroot", "unshare", "mount", "statfs", "pivot_root", "umount2")
+"""Calls without which the root directory stays the system's, as the log says."""
 
 
 def number_of(name: str) -> int:

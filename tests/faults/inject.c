@@ -61,7 +61,6 @@ struct rule {
 };
 
 struct control {
-    uint32_t armed;         /* 0: no rule holds yet */
     uint32_t pid;           /* of COMMAND */
     int32_t listener;       /* its number, once there is a filter */
     uint32_t attending;
@@ -160,8 +159,6 @@ static int fails(const struct seccomp_notif *call, int *code)
     uint64_t matched;
     if (call->data.nr >= 0 && call->data.nr < CALLS)
         __atomic_add_fetch(&control->calls[call->data.nr], 1, __ATOMIC_RELAXED);
-    if (!__atomic_load_n(&control->armed, __ATOMIC_ACQUIRE))
-        return 0;
     for (int i = 0; i < RULES; i++) {
         struct rule *rule = &control->rules[i];
         if (!holds(rule, call))

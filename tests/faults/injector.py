@@ -25,17 +25,18 @@ BUILT = SOURCE.parents[2] / "build" / "faults" / "inject"
 MOST_RULES, _ARGUMENTS, _CALLS, _NAME_LEN = 16, 2, 512, 16
 
 NUMBERS = {
-    "read": 0, "write": 1, "close": 3, "poll": 7, "mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12,
-    "ioctl": 16, "readv": 19, "writev": 20, "mremap": 25, "madvise": 28,
-    "dup": 32, "dup2": 33, "socket": 41, "connect": 42, "sendto": 44, "recvfrom": 45, "sendmsg": 46, "recvmsg": 47,
-    "bind": 49, "listen": 50, "getsockname": 51, "socketpair": 53, "setsockopt": 54, "getsockopt": 55, "clone": 56,
-    "uname": 63, "fcntl": 72, "chdir": 80, "mkdir": 83, "unlink": 87, "chmod": 90, "setsid": 112,
-    "capget": 125, "capset": 126, "mlock": 149, "prctl": 157, "futex": 202, "sched_getaffinity": 204,
-    "epoll_wait": 232, "epoll_ctl": 233, "inotify_add_watch": 254, "openat": 257, "newfstatat": 262, "unlinkat": 263,
-    "ppoll": 271, "epoll_pwait": 281, "timerfd_create": 283, "timerfd_settime": 286,
-    "accept4": 288, "eventfd2": 290, "epoll_create1": 291, "dup3": 292, "pipe2": 293, "inotify_init1": 294,
-    "recvmmsg": 299, "prlimit64": 302, "sendmmsg": 307, "seccomp": 317, "getrandom": 318, "io_uring_setup": 425,
-    "clone3": 435, "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
+    "read": 0, "write": 1, "close": 3, "poll": 7, "mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12, "ioctl": 16,
+    "readv": 19, "writev": 20, "mremap": 25, "madvise": 28, "dup": 32, "dup2": 33, "socket": 41, "connect": 42,
+    "sendto": 44, "recvfrom": 45, "sendmsg": 46, "recvmsg": 47, "bind": 49, "listen": 50, "getsockname": 51,
+    "socketpair": 53, "setsockopt": 54, "getsockopt": 55, "clone": 56, "uname": 63, "fcntl": 72, "chdir": 80,
+    "mkdir": 83, "unlink": 87, "chmod": 90, "setsid": 112, "setgroups": 116, "setresuid": 117, "setresgid": 119,
+    "capget": 125, "capset": 126, "statfs": 137, "mlock": 149, "pivot_root": 155, "prctl": 157, "chroot": 161,
+    "mount": 165, "umount2": 166, "futex": 202, "sched_getaffinity": 204, "epoll_wait": 232, "epoll_ctl": 233,
+    "inotify_add_watch": 254, "openat": 257, "newfstatat": 262, "unlinkat": 263, "ppoll": 271, "unshare": 272,
+    "epoll_pwait": 281, "timerfd_create": 283, "timerfd_settime": 286, "accept4": 288, "eventfd2": 290,
+    "epoll_create1": 291, "dup3": 292, "pipe2": 293, "inotify_init1": 294, "recvmmsg": 299, "prlimit64": 302,
+    "sendmmsg": 307, "seccomp": 317, "getrandom": 318, "io_uring_setup": 425, "clone3": 435,
+    "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
 }  # fmt: skip
 """System calls by name. Without exit, execve and those of signal frames: there is nobody to tell of their failure."""
 
@@ -65,7 +66,6 @@ class _Rule(ctypes.Structure):
 
 class _Control(ctypes.Structure):
     _fields_ = (
-        ("armed", ctypes.c_uint32),
         ("pid", ctypes.c_uint32),
         ("listener", ctypes.c_int32),
         ("attending", ctypes.c_uint32),
@@ -92,12 +92,11 @@ class Rule:
 class Injector:
     """A control file. `command` is what a program's command line is to begin with."""
 
-    def __init__(self, *, armed: bool = True) -> None:
+    def __init__(self) -> None:
         self._file = tempfile.NamedTemporaryFile(prefix="pywg-faults-")  # noqa: SIM115 - until close()
         self._file.truncate(ctypes.sizeof(_Control))
         self._map = mmap.mmap(self._file.fileno(), ctypes.sizeof(_Control))
         self._control = _Control.from_buffer(self._map)
-        self._control.armed = armed
 
     def __enter__(self) -> Self:
         return self
@@ -116,10 +115,6 @@ class Injector:
     def command(self) -> tuple[str, ...]:
         numbers = ",".join(str(number) for number in NUMBERS.values())
         return (str(build()), self.path, numbers)
-
-    def arm(self, *, armed: bool = True) -> None:
-        """Whether rules hold at all."""
-        self._control.armed = armed
 
     def calls(self) -> dict[str, int]:
         """Calls so far, by name, whether or not any rule matches them."""

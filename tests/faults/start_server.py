@@ -1,16 +1,15 @@
-"""Starts daemons one after another, each in a process forked from this one, with the rules of an injector armed.
+"""Starts daemons one after another, each in a process forked from this one, under an injector.
 
-    inject CONTROL NUMBERS python -m tests.faults.start_server CONTROL
+    inject CONTROL NUMBERS python -m tests.faults.start_server NAME
 
 A line on standard input is the JSON of [arguments of pywg, file for standard error]. The answers are lines with the
 process' id, and, at its end, with its exit status. All modules are imported before, so that a refused call is one of
-pywg's own, and a start takes no time.
+pywg's own, and a start takes no time. From pywg's first line on, the name of each thread begins with NAME.
 """
 
 import encodings.idna  # noqa: F401
 import gc
 import json
-import mmap
 import os
 import sys
 from pathlib import Path
@@ -23,7 +22,7 @@ import pywg.runtime.daemon.service  # noqa: F401
 from pywg.cli.main import main
 
 
-def _child(argv: list[str], log: str, armed: memoryview) -> None:
+def _child(name: str, argv: list[str], log: str) -> None:
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(fd, 2)
     os.close(fd)
@@ -32,7 +31,7 @@ def _child(argv: list[str], log: str, armed: memoryview) -> None:
     print(os.getpid(), flush=True)
     os.dup2(null, 1)
     os.close(null)
-    armed[0] = 1
+    Path("/proc/self/comm").write_text(name)
     status = 1
     try:
         status = main(argv) or 0
@@ -45,17 +44,14 @@ def _child(argv: list[str], log: str, armed: memoryview) -> None:
         os._exit(status)
 
 
-def serve(control: str) -> None:
-    with Path(control).open("r+b") as file:
-        armed = memoryview(mmap.mmap(file.fileno(), 4))
+def serve(name: str) -> None:
     gc.freeze()
     for line in sys.stdin:
         argv, log = json.loads(line)
         child = os.fork()
         if child == 0:
-            _child(argv, log, armed)
+            _child(name, argv, log)
         _, status = os.waitpid(child, 0)
-        armed[0] = 0
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 

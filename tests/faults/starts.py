@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.faults.calls import LIBUV, SANDBOX
+from tests.faults.calls import LIBUV, ROOT, SANDBOX
 from tests.faults.injector import ANY, Injector
 from tests.runtime.daemon.test_service import DIRECTORY, answers, ask, environment
 from tests.runtime.namespace import unique
@@ -28,6 +29,12 @@ from tests.runtime.namespace import unique
 PATIENCE_S = 20.0
 MOST = 2000
 """Refusals of one call that are tried."""
+FOREGROUND: tuple[str, ...] = ("-f",)
+BACKGROUND: tuple[str, ...] = ("--user", "nobody")
+"""Also as another user, so that all is done that a start can do."""
+_NAME = "pywg"
+"""How the names of the daemon's threads begin, and those of what starts it: no call of any other fails."""
+_DIED_OF_ABORT = "died of SIGABRT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +62,11 @@ class Starter:
     """Starts daemons in the network namespace of the calling thread."""
 
     def __init__(self) -> None:
-        self.injector = Injector(armed=False)
+        self.injector = Injector()
         self.name = unique("pywgs")
         self._log = tempfile.NamedTemporaryFile(prefix="pywg-start-")  # noqa: SIM115 - until the end of the block
         os.makedirs(DIRECTORY, exist_ok=True)
-        command = [*self.injector.command, sys.executable, "-m", "tests.faults.start_server", self.injector.path]
+        command = [*self.injector.command, sys.executable, "-m", "tests.faults.start_server", _NAME]
         self._server = subprocess.Popen(
             command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT
         )
@@ -75,45 +82,59 @@ class Starter:
         self._server.wait(PATIENCE_S)
         self._log.close()
 
-    def nth(self, call: str, code: int, *, kind: int = ANY, most: int = MOST) -> Iterator[tuple[int, Start]]:
+    def nth(
+        self, call: str, code: int, *, kind: int = ANY, most: int = MOST, options: tuple[str, ...] = FOREGROUND
+    ) -> Iterator[tuple[int, Start]]:
         """(n, the start whose nth call fails), from 1 until a start makes no nth call.
 
-        At most `most` of them, spread over all: the first, and then each so many.
+        At most `most` of them, spread over all: the first, the last, and some between.
         """
-        usual = self.calls(call, code, kind)
-        for number in range(1, MOST, max(1, -(-usual // most))):
-            start = self.start(call, code, skip=number - 1, most=1, kind=kind)
+        usual = self.calls(call, code, kind, options)
+        tried = min(usual, most)
+        for number in sorted({1 + at * (usual - 1) // max(tried - 1, 1) for at in range(tried)}):
+            start = self.start(call, code, skip=number - 1, most=1, kind=kind, options=options)
             if not start.refused:
                 return
             yield number, start
 
-    def calls(self, call: str, code: int, kind: int) -> int:
+    def calls(self, call: str, code: int, kind: int, options: tuple[str, ...] = FOREGROUND) -> int:
         """How many such calls a start makes of which none fails."""
-        return self.start(call, code, skip=1 << 40, kind=kind).matched
+        return self.start(call, code, skip=1 << 40, kind=kind, options=options).matched
 
-    def start(self, call: str, code: int, *, skip: int = 0, most: int = 0, kind: int = ANY) -> Start:
+    def start(
+        self,
+        call: str,
+        code: int,
+        *,
+        skip: int = 0,
+        most: int = 0,
+        kind: int = ANY,
+        options: tuple[str, ...] = FOREGROUND,
+    ) -> Start:
         """One start, from pywg's first line until it answers its configuration socket or ends."""
         assert self._server.stdin is not None
         assert self._server.stdout is not None
-        with self.injector.failing(call, code, skip=skip, most=most, kind=kind) as rule:
-            self._server.stdin.write(json.dumps([["-f", self.name], self._log.name]) + "\n")
+        with self.injector.failing(call, code, skip=skip, most=most, kind=kind, thread=_NAME) as rule:
+            self._server.stdin.write(json.dumps([[*options, self.name], self._log.name]) + "\n")
             self._server.stdin.flush()
             pid = int(self._server.stdout.readline())
-            outcome = self._await(pid)
+            outcome, daemon = self._await(pid, foreground="-f" in options)
             refused, matched = rule.failed, rule.matched
         faults = []
-        if outcome == "starts" and call not in SANDBOX and not self._is_confined():
+        if outcome == "starts" and call not in SANDBOX and not self._is_confined(rooted=call not in ROOT):
             faults.append("the sandbox is open")
         if outcome == "starts":
-            os.kill(pid, signal.SIGTERM)
-        if outcome != "hangs" and not _ends(pid):
+            os.kill(daemon, signal.SIGTERM)
+        if outcome != "hangs" and not _ends(daemon):
             outcome = "doesn't end"
         if outcome not in ("starts", "refused"):
             faults.append(outcome)
-            os.kill(pid, signal.SIGKILL)
+            for started in {pid, daemon}:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(started, signal.SIGKILL)
         status = int(self._server.stdout.readline())
         text = Path(self._log.name).read_text()
-        if status == -signal.SIGABRT and call in LIBUV:
+        if call in LIBUV and (status == -signal.SIGABRT or _DIED_OF_ABORT in text):
             self._left_behind()
             return Start("refused", text, refused, matched, (), ended_by_libuv=True)
         if not faults and status != (0 if outcome == "starts" else 1):
@@ -122,15 +143,29 @@ class Starter:
         faults += self._left_behind()
         return Start(outcome, text, refused, matched, tuple(faults))
 
-    def _await(self, pid: int) -> str:
+    def _await(self, pid: int, *, foreground: bool) -> tuple[str, int]:
+        """What becomes of a start, and the process that serves. What has begun in the background may outlive `pid`."""
         until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until:
-            if _has_ended(pid):
-                return "refused"
-            if os.path.exists(f"{DIRECTORY}/{self.name}.sock") and self._answers():
-                return "starts"
+            ended = _has_ended(pid)
+            if (foreground or ended) and os.path.exists(f"{DIRECTORY}/{self.name}.sock") and self._answers():
+                return "starts", pid if foreground else self._serving()
+            if ended and (foreground or not self._is_there()):
+                return "refused", pid
             time.sleep(0.002)
-        return "hangs"
+        return "hangs", pid
+
+    def _is_there(self) -> bool:
+        """Whether there is anything left of a start."""
+        names = {name for _, name in socket.if_nameindex()}
+        return self.name in names or os.path.lexists(f"{DIRECTORY}/{self.name}.sock")
+
+    def _serving(self) -> int:
+        """The process that made the configuration socket."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.connect(f"{DIRECTORY}/{self.name}.sock")
+            pid, _, _ = struct.unpack("=3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return int(pid)
 
     def _answers(self) -> bool:
         try:
@@ -138,12 +173,13 @@ class Starter:
         except AssertionError:  # it hung up: of this client, a call may have been refused
             return False
 
-    def _is_confined(self) -> bool:
+    def _is_confined(self, *, rooted: bool) -> bool:
         """The sandbox closes when the daemon is ready, and a little later where that failed."""
+        wanted = {b"sandbox_seccomp=1"} | ({b"sandbox_root=1"} if rooted else set())
         until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until:
             with contextlib.suppress(AssertionError, OSError):
-                if b"sandbox_seccomp=1\n" in ask(self.name, b"stats=1\n\n"):
+                if wanted <= set(ask(self.name, b"stats=1\n\n").splitlines()):
                     return True
             time.sleep(0.005)
         return False

@@ -1,9 +1,10 @@
-"""Calls of libc that Python's standard library lacks.
+"""Calls of libc that Python's standard library lacks, and read(2) of a pipe.
 
 prctl(2), syscall(2), capget(2), capset(2), unshare(2), setns(2), mount(2), umount2(2), inotify(7) and
 timerfd_create(2).
 """
 
+import contextlib
 import ctypes
 import os
 import struct
@@ -16,6 +17,7 @@ CAP_NET_RAW = 13
 CAP_SYS_CHROOT = 18
 CAP_SYS_ADMIN = 21
 
+_READ_TRIES = 4
 _PR_SET_DUMPABLE = 4
 _CAPABILITY_HEADER = struct.pack("=Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, the calling thread
 _CAPABILITY_SETS = struct.Struct("=6I")  # effective, permitted, inheritable: bits 0 to 31, then bits 32 to 63
@@ -29,6 +31,14 @@ _TFD_CLOEXEC = 0o2000000
 _TFD_TIMER_ABSTIME = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def read_pipe(fd: int, most: int) -> bytes:
+    """os.read(), tried again where the kernel refuses it, which has no reason to. Raises OSError if it goes on so."""
+    for _ in range(_READ_TRIES - 1):
+        with contextlib.suppress(OSError):
+            return os.read(fd, most)
+    return os.read(fd, most)
 
 
 def forbid_dumps() -> None:

@@ -18,7 +18,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from pywg.runtime.base.libc import prctl
+from pywg.runtime.base.libc import prctl, read_pipe
 from pywg.runtime.base.system import SocketFile
 from pywg.runtime.confine import capabilities, landlock, root, seccomp
 
@@ -68,7 +68,7 @@ def _serve(files: Sequence[SocketFile], waits: int, tells: int) -> None:
     _let_go(waits, tells)
     _rename()
     folder = _confine(os.path.dirname(files[0].path), waits)
-    if not os.read(waits, 1):
+    if not read_pipe(waits, 1):
         return
     for path, device, inode in files:
         with contextlib.suppress(OSError):

@@ -3,14 +3,14 @@
 The fork comes before any thread, event loop or key exists. Ready means that interface and configuration socket answer.
 """
 
-import contextlib
 import errno
 import os
 import signal
 import sys
 from collections.abc import Callable
 
-from pywg.runtime.base.failures import needing, open_null
+from pywg.runtime.base.failures import failed, needing, open_null
+from pywg.runtime.base.libc import read_pipe
 
 READY = b"ready"
 
@@ -42,13 +42,15 @@ def in_background(
     _replace(0, null)
 
     def ready() -> None:
+        with needing("/dev/null in place of standard input and output"):
+            said = os.dup(2)
         if not keep_output:
             _replace(1, null)
             _replace(2, null)
         if null > 2:
             os.close(null)
-        with contextlib.suppress(BrokenPipeError):  # the parent was killed: the daemon is wanted all the same
-            os.write(writable, READY)
+        _tell_parent(writable, said)
+        os.close(said)
         os.close(writable)
 
     return serve(ready)
@@ -67,10 +69,30 @@ def open_standard_descriptors() -> None:
                 open_null(os.O_RDWR)  # the kernel gives the lowest free number
 
 
+def _tell_parent(writable: int, said: int) -> None:
+    """Says that the daemon is ready. `said`: what standard error was, for the line that says why that can't be said."""
+    try:
+        os.write(writable, READY)
+    except BrokenPipeError:
+        pass  # the parent was killed: the daemon is wanted all the same
+    except OSError as error:
+        os.dup2(said, 2)
+        raise failed("a word to the process that waits", error) from error
+
+
 def _await_child(child: int, readable: int) -> int:
-    with os.fdopen(readable, "rb") as pipe:
-        if pipe.read() == READY:
-            return 0
+    heard = b""
+    try:
+        while more := read_pipe(readable, len(READY)):
+            heard += more
+    except OSError:
+        os.kill(child, signal.SIGTERM)  # or what is told to have failed would go on
+        os.waitpid(child, 0)
+        raise
+    finally:
+        os.close(readable)
+    if heard == READY:
+        return 0
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
