@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import change, cipher, inside, many_peers, plots, results, signals, stop, targets
+from . import change, cipher, inside, many_flows, many_peers, plots, results, signals, stop, targets
 from .builds import ROOT, NotInstalledError
 from .command import CommandError
 from .implementations import Implementation, build, version
@@ -27,6 +27,7 @@ from .signals import Stopped
 IN_A_LAB_OF_THEIR_OWN = {
     "jumbo": inside.jumbo,
     "vxlan": inside.vxlan,
+    "flows": many_flows.measure,
     "crowd": many_peers.measure,
     "change": change.measure,
     "stop": stop.measure,
