@@ -129,6 +129,11 @@ def main() -> int:
     parser.add_argument("--tunnel", type=Path, default=RESULTS / "tunnel.json", metavar="FILE")
     given = parser.parse_args()
     stages, tunnel = json.loads(given.stages.read_text()), json.loads(given.tunnel.read_text())
+    if missing := set(costs.STAGES) - stages["us"]["here"].keys():
+        print(
+            f"bench.stages.model: {given.stages} lacks {', '.join(sorted(missing))}: run bench.stages", file=sys.stderr
+        )
+        return 2
     found = checks(stages, tunnel)
     rows = [[what, report.gbit(was), report.gbit(says), f"{says / was:.2f}"] for what, was, says in found]
     print(f"A MODEL, checked on {tunnel['machine']['cpus']} processors\n")

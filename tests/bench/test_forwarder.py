@@ -1,0 +1,21 @@
+"""The bare forwarder carries what it is given: a bound that loses or damages bytes would bound nothing."""
+
+import pytest
+
+from bench.tunnel import transfer
+from bench.tunnel.implementations import build
+from bench.tunnel.lab import Lab
+from tests.requirements import require_root, require_tool
+
+
+@pytest.mark.netns
+def test_bytes_arrive_as_they_were_sent_both_ways() -> None:
+    require_root()
+    require_tool("cc")
+    forwarder = build("forwarder")
+    with Lab(forwarder, forwarder) as lab:
+        lab.establish()
+        before = lab.far.transferred()
+        transfer.exchange(lab.near.namespace, lab.far.namespace, lab.far.inner(4), 3_000_000)
+        received, sent = (now - was for now, was in zip(lab.far.transferred(), before, strict=True))
+    assert min(received, sent) >= 3_000_000
