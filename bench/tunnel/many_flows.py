@@ -1,7 +1,8 @@
 """A hundred peers with a flow each: what a gateway carries, and what that costs its daemon.
 
 The far namespace gets a daemon for each peer, all of the implementation under test, on ports and inner addresses of
-their own (10.80.N.2). One process here sends through all flows at once, as much as each takes, and receives it.
+their own (10.80.N.2). The near daemon's sends wake those, and the kernel has it pay for that. One process here sends
+through all flows at once, as much as each takes, and receives it.
 """
 
 import contextlib
