@@ -44,6 +44,7 @@ CHANGES_BEFORE = 2000  # of strangers, before the first sample
 RING_PLACES = 4096  # MESSAGE_RING of the data plane: places for handshake messages
 RING_BURST, RING_PAUSE_S = 32, 0.05
 INITIATION = 1
+HANDSHAKE_WITHIN_S = 5.0  # one comes each three seconds
 STREAM_MBIT_S = 150.0
 
 
@@ -106,6 +107,7 @@ class Unrest:
         # Else the kernel removes all addresses of a network with the first of them.
         lab.near.namespace.run("sysctl", "-q", "-w", f"net.ipv4.conf.{LINK}.promote_secondaries=1")
         self.done: dict[str, int] = {}
+        self.apart_s = 0.0
 
     def step(self) -> None:
         actions: list[tuple[int, Callable[[], None]]] = [
@@ -205,10 +207,32 @@ class Unrest:
             site.ip("link", "set", site.interface, "mtu", mtu)
 
     def preshared_key(self) -> None:
-        """Both ends get it; the session in use goes on until the next handshake."""
-        key = run("wg", "genpsk").strip()
+        """Both ends get it, one right after the other; the session in use goes on until the next handshake.
+
+        While one end alone has it, no handshake succeeds. So it comes to both just after one, and not by processes that
+        a busy machine starts seconds apart. `apart_s` is the longest time that was between the two all the same.
+        """
+        key = base64.b64decode(run("wg", "genpsk")).hex()
+        before = self.last_handshake()
+        until = time.monotonic() + HANDSHAKE_WITHIN_S
+        while self.last_handshake() == before and time.monotonic() < until:
+            time.sleep(0.02)
+        times = []
         for site, peer in (self._lab.sites, self._lab.sites[::-1]):
-            site.wg("set", site.interface, "peer", peer.keys.public, "preshared-key", site.secret_file("psk", key))
+            public = base64.b64decode(peer.keys.public).hex()
+            answer = site.uapi(f"set=1\npublic_key={public}\nupdate_only=true\npreshared_key={key}")
+            times.append(time.monotonic())
+            if "errno=0" not in answer:
+                raise CommandError(f"{site.name}: a preshared key is refused: {answer}")
+        self.apart_s = max(self.apart_s, times[1] - times[0])
+
+    def last_handshake(self) -> str:
+        """When the near site's last handshake with the far one was, as the daemon tells it."""
+        near, far = self._lab.sites
+        public = base64.b64decode(far.keys.public).hex()
+        _, _, rest = near.uapi("get=1").partition(f"public_key={public}\n")
+        told = [line for line in rest.partition("public_key=")[0].splitlines() if line.startswith("last_handshake")]
+        return "".join(told)
 
     def end(self) -> None:
         if self._guest is not None:
@@ -239,6 +263,8 @@ def verdicts(
     yield Verdict(f"no outage over {OUTAGE_MAX_S:g} s", f"{outage:.2f} s", outage <= OUTAGE_MAX_S)
     still = max(end["still_s"] for end in ends)
     yield Verdict("the longest time between two blocks of a stream", f"{still:.2f} s", None)
+    asleep = max(end["asleep_s"] for end in ends)
+    yield Verdict("the longest time that the machine did not let a probe run", f"{asleep:.2f} s", None)
     broken = int(sum(end["reconnected"] for end in ends))
     yield Verdict("no TCP connection broke", str(broken), broken == 0)
     yield Verdict("keys rotated", f"{handshakes} handshakes", handshakes >= run_s / 10)
@@ -258,8 +284,7 @@ def soak(minutes: float, seed: int, out: Path) -> bool:
         next_sample, next_told = 0.0, 60.0
         while (now := time.monotonic() - began) < minutes * 60:
             time.sleep(0.5)
-            shaken = lab.near.wg("show", lab.near.interface, "latest-handshakes")
-            at = next(line.split("\t")[1] for line in shaken.splitlines() if line.startswith(lab.far.keys.public))
+            at = unrest.last_handshake()
             handshakes += at != last
             last = at
             unrest.step()
@@ -282,6 +307,7 @@ def soak(minutes: float, seed: int, out: Path) -> bool:
             "minutes": minutes,
             "seed": seed,
             "unrest": unrest.done,
+            "preshared_key_apart_s": round(unrest.apart_s, 3),
             "flows": tallies,
             "verdicts": [asdict(one) for one in found],
             "samples": {name: [asdict(one) for one in of] for name, of in samples.items()},

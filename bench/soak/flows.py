@@ -37,7 +37,8 @@ class Tally:
     """What an end of a flow has seen.
 
     `outage_s` is the longest time in which nothing that was sent was answered, and `still_s` the longest between two
-    blocks of a stream. TCP may wait longer than the tunnel was away.
+    blocks of a stream. TCP may wait longer than the tunnel was away. `asleep_s` is the longest time that the probe's
+    process did not run although it was due: so much of an outage is the machine's.
     """
 
     sent: int = 0
@@ -48,6 +49,7 @@ class Tally:
     reconnected: int = 0
     outage_s: float = 0.0
     still_s: float = 0.0
+    asleep_s: float = 0.0
 
 
 def digest(data: bytes) -> bytes:
@@ -124,6 +126,7 @@ def probe_from(address: str, port: int) -> None:
         due = time.monotonic()
         while True:
             now = time.monotonic()
+            tally.asleep_s = max(tally.asleep_s, round(now - due, 3))
             outages.look(now)
             tally.outage_s = round(outages.longest_s, 3)
             teller.tell(now)
