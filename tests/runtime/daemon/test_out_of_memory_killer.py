@@ -1,0 +1,81 @@
+"""A daemon whose control group has no memory left: the kernel kills it whole, and a restart is all that it takes."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.requirements import require_root
+from tests.runtime.daemon.test_service import DIRECTORY, Foreground, answers, ask, until
+from tests.runtime.daemon.test_service_memory import patient, request
+from tests.runtime.namespace import ip, run_inside, unique
+
+pytestmark = pytest.mark.netns
+
+LIMIT = 8 << 20
+"""Bytes, of which the start uses none: the daemon comes to the group when it answers."""
+PEERS = 2_000
+CHANGES = 100
+"""Of so many peers each: far more than the limit has room for."""
+V1, V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+
+
+@contextlib.contextmanager
+def limited(name: str, limit: int) -> Iterator[Path]:
+    """A control group with this memory and no swap, by the first version of control groups or the second."""
+    root, file = (V1, "memory.limit_in_bytes") if V1.exists() else (V2, "memory.max")
+    if root == V2 and "memory" not in (V2 / "cgroup.subtree_control").read_text().split():
+        pytest.skip("the memory controller of control groups is not there: mount it on /sys/fs/cgroup/memory")
+    group = root / name
+    group.mkdir()
+    try:
+        (group / file).write_text(str(limit))
+        yield group
+    finally:
+        until(lambda: (group / "cgroup.procs").read_text() == "")
+        group.rmdir()
+
+
+def kills(group: Path) -> int:
+    file = group / ("memory.oom_control" if (group / "memory.oom_control").exists() else "memory.events")
+    rows = dict(line.split() for line in file.read_text().splitlines())
+    return int(rows["oom_kill"])
+
+
+def fill(name: str) -> None:
+    """More peers than there is memory for; ends with the daemon."""
+    with contextlib.suppress(OSError):
+        for number in range(CHANGES):
+            reply = patient(name, request(range(number * PEERS, (number + 1) * PEERS)))
+            if not reply.endswith(b"errno=0\n\n"):
+                return
+
+
+def test_the_kernel_kills_it_whole_and_it_starts_again() -> None:
+    require_root()
+    name = unique("pywgt")
+
+    def test() -> None:
+        with limited(name, LIMIT) as group:
+            with Foreground(name) as daemon:
+                until(lambda: answers(name))
+                (group / "cgroup.procs").write_text(str(daemon.process.pid))
+                ip("link", "set", name, "up")
+                assert patient(name, request(range(3))) == b"errno=0\n\n", "the control: a little is had"
+                assert kills(group) == 0
+                fill(name)
+                assert daemon.process.wait(60) == -signal.SIGKILL
+                assert kills(group) == 1
+            until(lambda: name not in ip("link"))
+            assert os.path.exists(f"{DIRECTORY}/{name}.sock"), "nobody was left to remove it"
+            with Foreground(name) as daemon:
+                until(lambda: answers(name))
+                assert patient(name, request(range(3))) == b"errno=0\n\n"
+                assert ask(name).count(b"public_key=") == 3
+                daemon.process.terminate()
+                assert daemon.exit_status() == 0
+
+    run_inside(test, timeout=170)
