@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from pywg.core.events import Endpoint
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.reader import Loop, Reader
-from pywg.runtime.net.netlink import Hints, Questions, decode
+from pywg.runtime.net.netlink import Hints, Questions
 from pywg.runtime.net.routes import DEBOUNCE_S, RouteWatcher
 from tests.lines import StreamOutput
 from tests.runtime.device_harness import FakeTimer, FakeTimers
@@ -80,8 +80,8 @@ class FakeKernel(Hints, Questions):
         return self
 
     def put(self, question: bytearray, form: Any) -> Answer:
-        message = decode(form, bytes(question))
-        kind, attributes = message["header"]["type"], dict(message["attrs"])
+        message = form.decode(bytes(question))
+        kind, attributes = message.kind, message.attributes
         self.asked.append((kind, message, attributes))
         self.cost()
         if kind == RTM_GETADDR:

@@ -16,8 +16,9 @@ from pywg.config.addresses import V4_LEN, format_ip, mask, parse_ip
 from pywg.config.model import Prefix
 from pywg.manage.doctor.facts import Link, Route
 from pywg.manage.doctor.gather_machine import number
+from pywg.manage.doctor.messages import messages
 from pywg.manage.doctor.packet_filter import Rules
-from pywg.runtime.net.netlink import Message, Questions, messages
+from pywg.runtime.net.netlink import Message, Questions
 
 _RTM_GETLINK, _RTM_GETADDR, _RTM_GETROUTE = 18, 22, 26
 _IFF_UP: Final = 1

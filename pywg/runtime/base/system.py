@@ -245,6 +245,3 @@ class System(Protocol):
 
     def damages_equal_tail(self) -> bool:
         """Whether the kernel may damage datagrams of one length that it cuts from one send. Raises nothing."""
-
-    def import_late(self) -> None:
-        """Imports modules that are first needed later: a closed sandbox forbids imports."""

@@ -4,7 +4,7 @@ from pywg.runtime.base.log import Log
 from pywg.runtime.base.system import Sources, System
 from pywg.runtime.confine.identity import may_become
 from pywg.runtime.confine.sandbox import Sandbox
-from pywg.runtime.net import kernel, netlink
+from pywg.runtime.net import kernel
 from pywg.runtime.net.bound_link import BoundLink
 from pywg.runtime.net.link import LinkWatcher
 from pywg.runtime.net.refusal import Refusals
@@ -29,9 +29,6 @@ class _Linux:
 
     def damages_equal_tail(self) -> bool:
         return kernel.damages_equal_tail(kernel.release())
-
-    def import_late(self) -> None:
-        netlink.messages()
 
 
 LINUX: System = _Linux()

@@ -359,7 +359,6 @@ class _Service:
     def _import_late(self) -> None:
         """Does what imports a module on first use: soon there may be no file to import, or no right to read it."""
         try:
-            self._system.import_late()
             public_key_of(private_key_from(Secret(length=32)))
         except Exception as error:  # an import raises any: a file that could not be seen is missed in odd places
             raise failed("a part of pywg", error) from error

@@ -17,7 +17,8 @@ from pywg.runtime.base.failures import advice
 from pywg.runtime.base.log import Log
 from pywg.runtime.base.reader import Loop, tell
 from pywg.runtime.base.system import LinkState
-from pywg.runtime.net.netlink import Hints, Questions, messages, number
+from pywg.runtime.net import rtmessages
+from pywg.runtime.net.netlink import Hints, Questions, number
 from pywg.runtime.net.tun import tun_name
 
 RECHECK_S = 1.0
@@ -126,7 +127,7 @@ def read_state(tun_fd: int, questions: Questions) -> LinkState:
     namespace = _namespace_of(tun_fd, questions)
     if namespace is not None:
         attributes["IFLA_IF_NETNSID"] = namespace
-    link = questions.ask(_RTM_GETLINK, messages().link, {}, attributes)
+    link = questions.ask(_RTM_GETLINK, rtmessages.LINK, {}, attributes)
     return LinkState(bool(link["flags"] & _IFF_UP), number(link, "IFLA_MTU"), namespace is None)
 
 
@@ -144,7 +145,7 @@ def _namespace_of(tun_fd: int, questions: Questions) -> int | None:
     try:
         if _same_namespace(fd, questions.socket):
             return None
-        answer = questions.ask(_RTM_GETNSID, messages().namespace, {}, {"NETNSA_FD": fd})
+        answer = questions.ask(_RTM_GETNSID, rtmessages.NAMESPACE, {}, {"NETNSA_FD": fd})
     finally:
         os.close(fd)
     namespace = number(answer, "NETNSA_NSID")

@@ -1,27 +1,16 @@
-"""rtnetlink(7) for the runtime: questions with their answers, and hints that something has changed.
-
-The messages are pyroute2's own classes, without its front door: `import pyroute2` runs a package __init__ that imports
-all of the library, which costs a small daemon more memory and time than the rest of it together. The few modules with
-the messages need none of that. So this module imports them below a bare package of the same name, and takes them out of
-sys.modules again: a later import of pyroute2 finds it as if it had not been imported.
-"""
+"""rtnetlink(7) for the runtime: questions with their answers, and hints that something has changed."""
 
 import contextlib
 import errno
-import functools
-import importlib
-import importlib.util
 import os
 import socket
 import sys
-import types
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from pywg.runtime.base.log import Log
 from pywg.runtime.base.reader import Loop, Reader
 
-_PACKAGE = "pyroute2"
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
 _NLM_F_REQUEST = 1
@@ -31,6 +20,8 @@ _TYPE = slice(4, 6)
 _FLAGS = slice(6, 8)
 _SEQUENCE = slice(8, 12)
 _HEADER_LEN = 16
+_CODE = slice(16, 20)
+"""Of an error: the kernel's errno, negative."""
 _SOL_NETLINK = 270
 _NETLINK_LISTEN_ALL_NSID = 8
 _REPLY_LEN = 1 << 16
@@ -39,52 +30,17 @@ _HINTS_A_WAKE_UP = 1024
 """Hints taken at a wake-up: more than a socket buffer of the default length holds, so that the rest are newer."""
 
 Message: TypeAlias = Any
-"""An nlmsg of pyroute2: a dict of the fixed fields, with `get_attr(name)` for attributes."""
+"""A dict of the fixed fields, with `get_attr(name)` for attributes."""
 
 
-class Messages(NamedTuple):
-    """pyroute2's classes for the messages of this daemon."""
+class Form(Protocol):
+    """A layout of messages (rtmessages.py)."""
 
-    link: Message
-    route: Message
-    address: Message
-    namespace: Message
-    error: Message
+    def encode(self, kind: int, fields: Mapping[str, int], attributes: Mapping[str, object], /) -> bytearray:
+        """A question of type `kind`, with its attributes in the order given."""
 
-
-@functools.cache
-def messages() -> Messages:
-    """The classes, imported with the first call. Raises ImportError where pyroute2 is not installed."""
-    if _PACKAGE not in sys.modules:
-        with contextlib.suppress(ImportError, AttributeError), _bare_package():
-            return _import_messages()
-    return _import_messages()  # the front door: pyroute2 is imported already, or there is no other way
-
-
-def _import_messages() -> Messages:
-    link = importlib.import_module(f"{_PACKAGE}.netlink.rtnl.ifinfmsg")
-    route = importlib.import_module(f"{_PACKAGE}.netlink.rtnl.rtmsg")
-    address = importlib.import_module(f"{_PACKAGE}.netlink.rtnl.ifaddrmsg")
-    namespace = importlib.import_module(f"{_PACKAGE}.netlink.rtnl.nsidmsg")
-    netlink = importlib.import_module(f"{_PACKAGE}.netlink")
-    return Messages(link.ifinfmsg, route.rtmsg, address.ifaddrmsg, namespace.nsidmsg, netlink.nlmsgerr)
-
-
-@contextlib.contextmanager
-def _bare_package() -> Iterator[None]:
-    """Makes pyroute2, in the body, a package whose modules can be imported and whose __init__ has not run."""
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or spec.submodule_search_locations is None:
-        raise ModuleNotFoundError(f"No module named {_PACKAGE!r}", name=_PACKAGE)
-    bare = types.ModuleType(_PACKAGE)
-    bare.__spec__ = spec
-    bare.__path__ = spec.submodule_search_locations
-    sys.modules[_PACKAGE] = bare
-    try:
-        yield
-    finally:
-        for name in [name for name in sys.modules if name == _PACKAGE or name.startswith(f"{_PACKAGE}.")]:
-            del sys.modules[name]
+    def decode(self, data: bytes, /) -> Message:
+        """Raises OSError EPROTO when `data` is no such message."""
 
 
 class Questions:
@@ -100,23 +56,23 @@ class Questions:
         """Idempotent."""
         self.socket.close()
 
-    def ask(self, kind: int, form: Message, fields: Mapping[str, int], attributes: Mapping[str, object]) -> Message:
+    def ask(self, kind: int, form: Form, fields: Mapping[str, int], attributes: Mapping[str, object]) -> Message:
         """The one message that answers `kind` (RTM_GET...), decoded as `form`.
 
         Raises OSError with the kernel's errno; EPROTO when the kernel didn't answer, or not in this form.
         """
-        return self.put(encode(kind, form, fields, attributes), form)
+        return self.put(form.encode(kind, fields, attributes), form)
 
-    def put(self, question: bytearray, form: Message) -> Message:
+    def put(self, question: bytearray, form: Form) -> Message:
         """As `ask`, for an encoded question. Sets its sequence number in place."""
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         question[_SEQUENCE] = self._sequence.to_bytes(4, sys.byteorder)
         self.socket.send(question)
         return self._answer(form)
 
-    def dump(self, kind: int, form: Message, fields: Mapping[str, int]) -> list[Message]:
+    def dump(self, kind: int, form: Form, fields: Mapping[str, int]) -> list[Message]:
         """All messages that answer `kind`, decoded as `form`. Raises OSError as `ask` does."""
-        question = encode(kind, form, fields, {})
+        question = form.encode(kind, fields, {})
         question[_FLAGS] = (_NLM_F_REQUEST | _NLM_F_DUMP).to_bytes(2, sys.byteorder)
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         question[_SEQUENCE] = self._sequence.to_bytes(4, sys.byteorder)
@@ -128,9 +84,8 @@ class Questions:
                 if answer == _NLMSG_DONE:
                     return found
                 if answer == _NLMSG_ERROR:
-                    code = -decode(messages().error, data)["error"]
-                    raise OSError(code, os.strerror(code))
-                found.append(decode(form, data))
+                    raise _refusal(data)
+                found.append(form.decode(data))
 
     def _messages(self) -> Iterator[bytes]:
         """The messages of one read, those of this question."""
@@ -146,7 +101,7 @@ class Questions:
                 yield data[:length]
             data = data[(length + 3) & ~3 :]
 
-    def _answer(self, form: Message) -> Message:
+    def _answer(self, form: Form) -> Message:
         """The answer, which is there at once: rtnetlink answers while the question is being sent."""
         while True:
             try:
@@ -158,11 +113,8 @@ class Questions:
             if sequence != self._sequence:
                 continue  # the answer to a question that was given up
             if kind == _NLMSG_ERROR:
-                code = -decode(messages().error, data)["error"]
-                if not 0 < code <= _LAST_ERRNO:
-                    raise OSError(errno.EPROTO, "an answer of rtnetlink without an answer")
-                raise OSError(code, os.strerror(code))
-            return decode(form, data)
+                raise _refusal(data)
+            return form.decode(data)
 
 
 class Hints:
@@ -211,33 +163,20 @@ class Hints:
         self._socket.close()
 
 
-def encode(kind: int, form: Message, fields: Mapping[str, int], attributes: Mapping[str, object]) -> bytearray:
-    """A question of type `kind`, with its attributes in the order given."""
-    question = form()
-    question.update(fields)
-    question["attrs"] = list(attributes.items())
-    question["header"] = {"type": kind, "flags": _NLM_F_REQUEST}
-    question.encode()
-    data: bytearray = question.data
-    return data
-
-
-def decode(form: Message, data: bytes) -> Message:
-    """A message of form `form`. Raises OSError EPROTO when `data` isn't one."""
-    message = form(data)
-    try:
-        message.decode()
-    except Exception as error:  # the library promises no type
-        raise OSError(errno.EPROTO, f"an rtnetlink message that can't be read: {error}") from error
-    return message
-
-
 def number(message: Message, name: str) -> int:
     """The attribute `name` of a message. Raises OSError EPROTO when it isn't there, or can't be read."""
     value = message.get_attr(name)
     if not isinstance(value, int):
         raise OSError(errno.EPROTO, f"an rtnetlink message without {name}")
     return value
+
+
+def _refusal(data: bytes) -> OSError:
+    """What a message of the kind NLMSG_ERROR says."""
+    code = -int.from_bytes(data[_CODE], sys.byteorder, signed=True)
+    if len(data[_CODE]) < 4 or not 0 < code <= _LAST_ERRNO:
+        return OSError(errno.EPROTO, "an answer of rtnetlink without an answer")
+    return OSError(code, os.strerror(code))
 
 
 def _open(groups: int) -> socket.socket:

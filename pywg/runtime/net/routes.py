@@ -22,8 +22,9 @@ from pywg.runtime.base.clock import TimerHandle, cancel
 from pywg.runtime.base.log import Log
 from pywg.runtime.base.reader import Loop, tell
 from pywg.runtime.base.system import Sources
+from pywg.runtime.net import rtmessages
 from pywg.runtime.net.bound_link import BoundLink
-from pywg.runtime.net.netlink import Hints, Message, Questions, encode, messages, number
+from pywg.runtime.net.netlink import Form, Hints, Message, Questions, number
 
 DEBOUNCE_S = 0.05
 """Seconds from the first hint to the check, so that one check finds what changes together."""
@@ -204,7 +205,7 @@ class RouteWatcher:
         if question is None:
             question = self._routes[local_ip, scope] = self._route_question(scope, local_ip)
         question[_DESTINATION : _DESTINATION + len(ip)] = ip
-        return number(self._put(question, messages().route), "RTA_OIF")
+        return number(self._put(question, rtmessages.ROUTE), "RTA_OIF")
 
     def _route_question(self, scope: int, local_ip: bytes) -> bytearray:
         """A question for a route; its destination is filled in later, as encoding takes longer than all the rest."""
@@ -218,7 +219,8 @@ class RouteWatcher:
             attributes["RTA_MARK"] = self._sources.fwmark
         if interface := scope or self._sources.bound_ifindex:
             attributes["RTA_OIF"] = interface
-        return encode(_RTM_GETROUTE, messages().route, {"family": family, "dst_len": bits, "src_len": bits}, attributes)
+        fields = {"family": family, "dst_len": bits, "src_len": bits}
+        return rtmessages.ROUTE.encode(_RTM_GETROUTE, fields, attributes)
 
     def _is_ours(self, local_ip: bytes, scope: int) -> bool:
         """Whether the address is assigned. For IPv4, the question for the route asks this too."""
@@ -230,15 +232,15 @@ class RouteWatcher:
         return self._ours[key]
 
     def _is_assigned(self, local_ip: bytes, scope: int) -> bool:
-        form = messages().address
+        form = rtmessages.ADDRESS
         attributes: dict[str, object] = {"IFA_ADDRESS": socket.inet_ntop(socket.AF_INET6, local_ip)}
         try:
-            self._put(encode(_RTM_GETADDR, form, {"family": socket.AF_INET6, "index": scope}, attributes), form)
+            self._put(form.encode(_RTM_GETADDR, {"family": socket.AF_INET6, "index": scope}, attributes), form)
         except OSError as error:
             return error.errno not in _WRONG
         return True
 
-    def _put(self, question: bytearray, form: Message) -> Message:
+    def _put(self, question: bytearray, form: Form) -> Message:
         if self._questions is None:
             raise OSError(errno.EBADF, "closed")
         return self._questions.put(question, form)

@@ -1,12 +1,10 @@
-"""pyroute2's messages without its front door, and questions and hints over rtnetlink(7)."""
+"""Questions and hints over rtnetlink(7)."""
 
 import asyncio
 import errno
 import os
 import socket
 import struct
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -15,7 +13,8 @@ import pytest
 
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.net import netlink
-from pywg.runtime.net.netlink import Hints, Message, Questions, decode, messages, number
+from pywg.runtime.net.netlink import Hints, Message, Questions, number
+from pywg.runtime.net.rtmessages import LINK
 from tests.lines import StreamOutput
 
 LOG = Log("wg0", Level.SILENT, output=StreamOutput())
@@ -27,70 +26,9 @@ HEADER = struct.Struct("=IHHII")
 LINK_FIELDS = struct.Struct("=BxHiII")
 
 
-def python(program: str) -> str:
-    """What a fresh interpreter prints. `imported` names all modules whose import was begun so far."""
-    prelude = (
-        "import sys; imported = []\n"
-        "sys.addaudithook(lambda event, args: imported.append(args[0]) if event == 'import' else None)\n"
-    )
-    ended = subprocess.run(
-        [sys.executable, "-c", prelude + program], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
-
-
-def test_the_front_door_stays_shut() -> None:
-    program = """
-from pywg.runtime.net.netlink import messages
-assert messages().link.__name__ == "ifinfmsg"
-assert "pyroute2.common" in imported
-assert "pyroute2.ndb.main" not in imported and "pyroute2.iproute" not in imported
-print([name for name in sys.modules if name.split(".")[0] == "pyroute2"])
-"""
-    assert python(program) == "[]\n"
-
-
-def test_pyroute2_can_be_imported_as_always_afterwards() -> None:
-    program = """
-from pywg.runtime.net.netlink import Questions, messages
-ours = messages()
-import pyroute2
-import pyroute2.netlink.rtnl.ifinfmsg
-assert "pyroute2.ndb.main" in imported
-with pyroute2.IPRoute() as route:
-    (lo,) = route.get_links(ifname="lo")
-assert isinstance(lo, pyroute2.netlink.rtnl.ifinfmsg.ifinfmsg)
-assert messages() is ours
-print(Questions().ask(18, ours.link, {}, {"IFLA_IFNAME": "lo"}).get_attr("IFLA_MTU") == lo.get_attr("IFLA_MTU"))
-"""
-    assert python(program) == "True\n"
-
-
-def test_an_open_front_door_is_used() -> None:
-    program = """
-import pyroute2
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
-from pywg.runtime.net.netlink import messages
-print(messages().route is rtmsg, sys.modules["pyroute2"] is pyroute2)
-"""
-    assert python(program) == "True True\n"
-
-
-def test_the_front_door_is_the_way_in_when_there_is_no_other() -> None:
-    program = """
-from pywg.runtime.net import netlink
-from pywg.runtime.base.log import Level, Log
-find_spec = netlink.importlib.util.find_spec
-netlink.importlib.util.find_spec = lambda name: None if name == "pyroute2" else find_spec(name)
-print(netlink.messages().link.__name__, "pyroute2.ndb.main" in imported, "pyroute2" in sys.modules)
-"""
-    assert python(program) == "ifinfmsg True True\n"
-
-
 def test_a_link_of_the_kernel() -> None:
     questions = Questions()
-    link = questions.ask(RTM_GETLINK, messages().link, {}, {"IFLA_IFNAME": b"lo"})
+    link = questions.ask(RTM_GETLINK, LINK, {}, {"IFLA_IFNAME": b"lo"})
     assert link["flags"] & IFF_LOOPBACK
     assert number(link, "IFLA_MTU") == int(Path("/sys/class/net/lo/mtu").read_text())
     questions.close()
@@ -100,7 +38,7 @@ def test_a_link_of_the_kernel() -> None:
 def test_an_error_of_the_kernel_is_an_oserror() -> None:
     questions = Questions()
     with pytest.raises(OSError, match="No such device") as caught:
-        questions.ask(RTM_GETLINK, messages().link, {}, {"IFLA_IFNAME": b"not-there"})
+        questions.ask(RTM_GETLINK, LINK, {}, {"IFLA_IFNAME": b"not-there"})
     assert caught.value.errno == errno.ENODEV
     questions.close()
 
@@ -125,7 +63,7 @@ def link(flags: int) -> bytes:
 
 
 def ask() -> Message:
-    return Questions().ask(RTM_GETLINK, messages().link, {"index": 7}, {})
+    return Questions().ask(RTM_GETLINK, LINK, {"index": 7}, {})
 
 
 def test_the_question(kernel: socket.socket) -> None:
@@ -168,7 +106,7 @@ def test_an_error_that_is_none(kernel: socket.socket, code: int) -> None:
 
 
 def test_an_attribute_that_is_missing() -> None:
-    message = decode(messages().link, reply(1, LINK_FIELDS.pack(0, 1, 7, 1, 0)))
+    message = LINK.decode(reply(1, LINK_FIELDS.pack(0, 1, 7, 1, 0)))
     with pytest.raises(OSError, match="without IFLA_MTU"):
         number(message, "IFLA_MTU")
 

@@ -6,7 +6,6 @@ nothing, report no state that was not told, and look again for one that they cou
 
 import errno
 import itertools
-import logging
 import os
 import struct
 import sys
@@ -17,9 +16,9 @@ from typing import NamedTuple
 from pywg.core.events import Endpoint
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.system import LinkState
-from pywg.runtime.net import link, netlink
+from pywg.runtime.net import link, netlink, rtmessages
 from pywg.runtime.net.link import LinkWatcher, read_state
-from pywg.runtime.net.netlink import Message, Questions, messages, number
+from pywg.runtime.net.netlink import Questions, number
 from pywg.runtime.net.routes import RouteWatcher
 from tests.fuzz.guided.choices import Choices
 from tests.fuzz.guided.replaced import replaced
@@ -27,7 +26,6 @@ from tests.lines import StreamOutput
 from tests.runtime.device_harness import FakeTimers
 from tests.runtime.route_harness import FakeDevice
 
-logging.getLogger("pyroute2.netlink").disabled = True  # it tells of each message that it can't read
 LOG = Log("wg0", Level.SILENT, output=StreamOutput())
 TUN_FD, FAKE_FD = 4, 99
 NLMSG_ERROR, NLMSG_DONE = 2, 3
@@ -47,16 +45,16 @@ TOKENS = (
 class Form(NamedTuple):
     """One of the answers that are read: the bytes before its attributes, and the attribute that is asked for."""
 
-    message: Callable[[], Message]
+    message: rtmessages.Form
     fixed: int
     name: str
     attribute: int
 
 
 FORMS = (
-    Form(lambda: messages().link, 16, "IFLA_MTU", 4),
-    Form(lambda: messages().route, 12, "RTA_OIF", 4),
-    Form(lambda: messages().namespace, 4, "NETNSA_NSID", 1),
+    Form(rtmessages.LINK, 16, "IFLA_MTU", 4),
+    Form(rtmessages.ROUTE, 12, "RTA_OIF", 4),
+    Form(rtmessages.NAMESPACE, 4, "NETNSA_NSID", 1),
 )
 
 
@@ -112,7 +110,7 @@ def one_question(how: int, answers: list[bytes | OSError]) -> None:
     form = FORMS[how % len(FORMS)]
     answer = the_answer(list(answers), 1)
     try:
-        value = number(Questions().ask(0, form.message(), {}, {}), form.name)
+        value = number(Questions().ask(0, form.message, {}, {}), form.name)
     except OSError as error:
         if isinstance(answer, OSError):
             assert error.errno == answer.errno
