@@ -7,14 +7,35 @@ import hashlib
 import struct
 from collections.abc import Callable
 
-from pywg.core import crypto
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
+
 from pywg.core.events import Endpoint
 from tests import paper
+
+CONSTANTS = struct.unpack("<4I", b"expand 32-byte k")
+
+
+def hchacha20(key: bytes, nonce: bytes) -> bytes:
+    """The subkey of 32 bytes for a nonce of 16 (draft-irtf-cfrg-xchacha-03, section 2.2).
+
+    It is the ChaCha20 block for that nonce before the initial state is added: so take a block and subtract what is
+    known of its state, the constants (first row) and the nonce (last row). The key's rows are not part of the result.
+    """
+    block = Cipher(ChaCha20(key, nonce), mode=None).encryptor().update(bytes(64))
+    words = struct.unpack("<16I", block)
+    added = CONSTANTS + struct.unpack("<4I", nonce)
+    rows = words[:4] + words[12:]
+    return struct.pack("<8I", *((word - known) & 0xFFFFFFFF for word, known in zip(rows, added, strict=True)))
 
 
 def xseal(key: bytes, nonce: bytes, plaintext: bytes, additional_data: bytes) -> bytes:
     """XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) with a nonce of 24 bytes."""
-    return crypto.seal(crypto.hchacha20(key, nonce[:16]), plaintext, additional_data, bytes(4) + nonce[16:])
+    if len(nonce) != 24:
+        raise ValueError(f"a nonce of {len(nonce)} bytes")
+    subkey = ChaCha20Poly1305(hchacha20(key, nonce[:16]))
+    return subkey.encrypt(bytes(4) + nonce[16:], plaintext, additional_data)
 
 
 def mac(key: bytes, data: bytes) -> bytes:

@@ -17,10 +17,9 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
 from pywg.constants import CONSTRUCTION, IDENTIFIER, INITIATIONS_PER_SECOND, KEY_LEN
 from pywg.core import crypto, events, messages, tai64n
+from pywg.dataplane.crypto.noise import PrivateKey
 from pywg.dataplane.crypto.secret import Secret, wipe
 from pywg.errors import RemoteProtocolError
 
@@ -52,7 +51,7 @@ class Identity:
 
     def __init__(self, private_key: Secret) -> None:
         self.private_key = private_key
-        self._library_key: X25519PrivateKey | None = None
+        self._library_key: PrivateKey | None = None
         self.public_key = crypto.public_key_of(crypto.private_key_from(private_key))
         self.initial_hash = crypto.blake2s_hash(INITIAL_HASH + self.public_key)
 
@@ -339,7 +338,7 @@ def begin_session(handshake: Handshake, now: float) -> events.KeypairDerived:
     return events.KeypairDerived(handshake.peer, *indices, *keys, initiator, now)
 
 
-def _new_ephemeral(random: Random) -> tuple[Secret, X25519PrivateKey, bytes]:
+def _new_ephemeral(random: Random) -> tuple[Secret, PrivateKey, bytes]:
     """A fresh ephemeral key: its bytes, the library's object, the public key."""
     private = Secret.take(random(KEY_LEN))
     key = crypto.private_key_from(private)

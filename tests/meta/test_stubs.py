@@ -43,6 +43,7 @@ def test_shipped_modules_have_no_faces_for_tests() -> None:
         "_fastpath",
         "dataplane.crypto.aead_select",
         "dataplane.crypto.cookie_mac",
+        "dataplane.crypto.noise",
         "dataplane.crypto.secret",
         "dataplane.selfbench",
         "dataplane.sys.reserve",

@@ -5,6 +5,6 @@ image has them, and so has the next signal frame.
 """
 cdef enum:
     TRACES_CALL = 8 << 10       # more stack than calls of the data plane and of libcrypto take
-    TRACES_TURN = 64 << 10      # more than Python and `cryptography` take for a handshake
+    TRACES_TURN = 64 << 10      # more than Python and libcrypto take for a handshake
 
 cdef void traces_forget(size_t stack) noexcept nogil
