@@ -5,7 +5,7 @@ that a stranger can cause go through `Log.limited`. No secret reaches this modul
 """
 
 import enum
-import json
+import functools
 import time
 from base64 import b64encode
 from collections.abc import Callable
@@ -88,6 +88,10 @@ class Log:
         self.interface = interface
         self.level = level
         self._form = form
+        if form is Form.JSON:
+            from json import dumps  # noqa: PLC0415 - few daemons write it, and a closed sandbox imports nothing
+
+            self._encode = functools.partial(dumps, ensure_ascii=False)
         self._output = output
         self._monotonic = monotonic
         self._limits: dict[str, tuple[float, int]] = {}
@@ -194,4 +198,4 @@ class Log:
             "interface": self.interface,
             "message": message,
         }
-        return json.dumps(line, ensure_ascii=False)
+        return self._encode(line)

@@ -3,14 +3,16 @@
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TypeAlias
 
 READING_THREADS = 2
 """The data plane's threads besides its helpers: one reads the TUN, one the sockets."""
 _FEW_PROCESSORS = 3
 _MOST_BY_ITSELF = 10
-_CGROUP = Path("/proc/self/cgroup")
-_CGROUPS = Path("/sys/fs/cgroup")
+_CGROUP = "/proc/self/cgroup"
+_CGROUPS = "/sys/fs/cgroup"
+
+File: TypeAlias = str | os.PathLike[str]
 
 
 def auto_threads() -> int:
@@ -23,7 +25,7 @@ def threads_for(processors: int) -> int:
     return READING_THREADS if processors <= _FEW_PROCESSORS else min(processors, _MOST_BY_ITSELF)
 
 
-def usable_processors(cgroup: Path = _CGROUP, cgroups: Path = _CGROUPS) -> int:
+def usable_processors(cgroup: File = _CGROUP, cgroups: File = _CGROUPS) -> int:
     """Processors of this process' affinity, or fewer whole ones where a cgroup has a quota; at least 1."""
     try:
         processors = len(os.sched_getaffinity(0))
@@ -40,21 +42,20 @@ def quota(cpu_max: str) -> float | None:
     return int(fields[0]) / int(fields[1])
 
 
-def _quotas(cgroup: Path, cgroups: Path) -> Iterator[float]:
+def _quotas(cgroup: File, cgroups: File) -> Iterator[float]:
     """The quotas of our cgroup and of those around it: cgroups(7), version 2 where it is usually mounted; else none."""
     path = next((line[3:] for line in _text(cgroup).splitlines() if line.startswith("0::/")), None)
     if path is None or ".." in path.split("/"):
         return  # "..": our cgroup lies outside of the root of the cgroup namespace, and the mount doesn't show it
-    ours = cgroups / path.lstrip("/")
-    for each in (ours, *ours.parents):
-        if each == cgroups.parent:
-            break
-        if (found := quota(_text(each / "cpu.max"))) is not None:
+    names = [name for name in path.split("/") if name]
+    for depth in range(len(names), -1, -1):
+        if (found := quota(_text(os.path.join(cgroups, *names[:depth], "cpu.max")))) is not None:
             yield found
 
 
-def _text(path: Path) -> str:
+def _text(path: File) -> str:
     try:
-        return path.read_text()
+        with open(path, encoding="utf-8") as file:
+            return file.read()
     except (OSError, UnicodeDecodeError):
         return ""

@@ -16,7 +16,6 @@ import resource
 import select
 import signal
 from collections.abc import Sequence
-from pathlib import Path
 
 from pywg.runtime.base.libc import prctl, read_pipe
 from pywg.runtime.base.system import SocketFile
@@ -95,8 +94,10 @@ def _let_go(*kept: int) -> None:
 def _rename() -> None:
     """Shows it as what it is, also to those who look for the daemon by its command line."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/comm").write_text(_NAME)
-        start, end = map(int, Path("/proc/self/stat").read_text().rpartition(")")[2].split()[_ARGUMENTS])
+        with open("/proc/self/comm", "w") as comm:
+            comm.write(_NAME)
+        with open("/proc/self/stat") as stat:
+            start, end = map(int, stat.read().rpartition(")")[2].split()[_ARGUMENTS])
         if end - start > len(_NAME):
             ctypes.memset(start, 0, end - start)
             ctypes.memmove(start, _NAME.encode(), len(_NAME))
