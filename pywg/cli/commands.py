@@ -33,7 +33,7 @@ COMMANDS = {
     "genkey": Command("write a new private key", "keys", "define_genkey"),
     "genpsk": Command("write a new preshared key", "keys", "define_genpsk"),
     "pubkey": Command("read a private key and write its public key", "keys", "define_pubkey"),
-    "run": Command("the same as no command; takes every name", "run_options"),
+    "run": Command("the same as no command; takes every name, and several", "run_options"),
     "help": Command("show help, about a command or in general", "help"),
     "version": Command("show the version", "version"),
 }

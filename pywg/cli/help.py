@@ -25,7 +25,7 @@ Commands (more of each: pywg help COMMAND):
   stats, log IFACE       show all counters; change how much the log says
   bench [--json]         measure what this machine does: ciphers and offloads
   genkey, genpsk, pubkey make a private, a preshared, a public key, as wg does
-  run [OPTION]... IFACE  as without a command, in place of wireguard-go
+  run [OPTION]... IFACE  as without a command; IFACE IFACE ...: in one process
 
 Options:
   -f, --foreground       stay in the foreground; for more: pywg help options

@@ -14,6 +14,7 @@ from pywg.cli.usage import (
     only_interface,
     option_number,
     option_value,
+    several_interfaces,
     unknown_option,
 )
 from pywg.errors import DeviceError, PywgError, WgQuickError
@@ -105,7 +106,10 @@ def _dispatch(argv: list[str], *, commands: bool) -> int:
 
 
 def _run(arguments: list[str], *, any_name: bool = False, page: str = "") -> int:
-    """Runs a daemon. Unless `any_name`, refuses a name that looks like a word for a tool."""
+    """Runs a daemon. Unless `any_name`, refuses a name that looks like a word for a tool.
+
+    `page` is the command of which this is a run, and whose help `--help` shows: it takes several interfaces.
+    """
     given: Given = {}
     names: list[str] = []
     rest = iter(arguments)
@@ -142,11 +146,11 @@ def _run(arguments: list[str], *, any_name: bool = False, page: str = "") -> int
             raise unknown_option(argument, (*_SWITCHES, *_WITH_VALUES, *HELP_OPTIONS, *_VERSION_OPTIONS))
     if names and not any_name:
         _refuse_words(names[0])
-    interface = only_interface(names)
+    interfaces = several_interfaces(names) if page else [only_interface(names)]
     from pywg.cli.run import run
 
     try:
-        return run(interface, **given)
+        return run(interfaces, **given)
     except BrokenPipeError as error:  # not of our output: a pipe of the daemon's, which is told
         raise DeviceError(errno.EPIPE, str(error)) from error
 

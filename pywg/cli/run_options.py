@@ -1,4 +1,4 @@
-"""What `pywg [run] IFACE` takes, for its help, the shell's completion and the manual.
+"""What `pywg IFACE` and `pywg run IFACE...` take, for its help, the shell's completion and the manual.
 
 A start of the daemon reads its arguments in pywg.cli.main, which needs no parser's memory.
 """
@@ -9,7 +9,10 @@ DESCRIPTION = """\
 Makes the WireGuard interface IFACE, and serves it until the interface or its
 configuration socket is deleted, or pywg gets SIGTERM. wg and ip configure it.
 In the background, what it has to say goes to the system's log.
-With `run`, IFACE may be any name, also that of a command of pywg.
+With `run`, IFACE may be any name, also that of a command of pywg, and there may
+be several: one process serves them all, with the same options, each with
+threads, sockets and log lines of its own. Each ends by itself, and the process
+with the last one.
 """
 _SWITCHES = (
     ("-f, --foreground", "stay in the foreground"),
@@ -71,10 +74,10 @@ _WITH_VALUES = (
 
 def define(parser: CommandParser) -> None:
     """Adds the options and the interface's name."""
-    parser.usage = "pywg [run] [OPTION]... IFACE"
+    parser.usage = "pywg [OPTION]... IFACE\n       pywg run [OPTION]... IFACE..."
     parser.description = DESCRIPTION
     parser.epilog = "Variables of the environment do the same: pywg help environment"
-    parser.add_argument("interface", metavar="IFACE", help="the interface to make")
+    parser.add_argument("interface", metavar="IFACE", nargs="+", help="the interface to make; with `run`, or several")
     for flags, text in _SWITCHES:
         parser.add_argument(*flags.split(", "), dest=flags, action="store_true", help=text)
     for flag, metavar, text in _WITH_VALUES:

@@ -32,6 +32,16 @@ def only_interface(names: Sequence[str]) -> str:
     return check_interface_name(names[0])
 
 
+def several_interfaces(names: Sequence[str]) -> list[str]:
+    """The names, at least one. Raises UsageError as `only_interface`, and for one that comes twice."""
+    if not names:
+        raise UsageError("which interface?")
+    for number, name in enumerate(names):
+        if check_interface_name(name) in names[:number]:
+            raise UsageError(f"{name} is named twice")
+    return list(names)
+
+
 def option_value(argument: str, rest: Iterator[str]) -> str:
     """The value in --name=value, or the argument after --name. Raises UsageError when there is none."""
     name, equals, value = argument.partition("=")

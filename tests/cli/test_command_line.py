@@ -93,7 +93,31 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 )
 def test_run(calls: Calls, arguments: list[str], interface: str, given: dict[str, object]) -> None:
     assert main(arguments) == 0
-    assert calls == [("run", interface, given)]
+    assert calls == [("run", [interface], given)]
+
+
+def test_run_of_several(calls: Calls) -> None:
+    assert main(["run", "wg0", "--threads", "3", "stats", "--", "-w"]) == 0
+    assert calls == [("run", ["wg0", "stats", "-w"], {"threads": "3"})]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["wg0", "wg1"], "one interface at a time"),  # as wireguard-go, which knows no more
+        (["run", "wg0", "wg1", "wg0"], "wg0 is named twice"),
+        (["run", "wg0", "a" * 16], "15"),
+        (["run"], "which interface?"),
+    ],
+)
+def test_several_that_are_refused(
+    calls: Calls, arguments: list[str], fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert fault in said
+    assert said.count("\n") == 1
+    assert calls == []
 
 
 def test_bench(calls: Calls) -> None:

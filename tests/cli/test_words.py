@@ -1,6 +1,7 @@
 """A word that is meant for a tool makes no interface, whatever stands around it; names of interfaces still do."""
 
 import sys
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -74,8 +75,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The interfaces that the faked daemon was to serve."""
     names: list[str] = []
 
-    def run(interface: str, **options: object) -> int:
-        names.append(interface)
+    def run(interfaces: Sequence[str], **options: object) -> int:
+        names.extend(interfaces)
         return 0
 
     monkeypatch.setitem(sys.modules, "pywg.cli.run", SimpleNamespace(run=run))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pywg.errors import DeviceError
 from pywg.manage.tunnel.machine import Machine
 from pywg.manage.tunnel.steps import Step
-from pywg.runtime.base.in_use import daemon_of, is_kernels, name_taken
+from pywg.runtime.base.in_use import daemon_of, is_kernels, name_taken, serves_others
 
 _START_S = 60.0
 _END_S = 10.0
@@ -62,14 +62,15 @@ class Daemon(Step):
 
 
 def remove(machine: Machine) -> None:
-    """Deletes the interface, and waits until its daemon has ended. Raises OSError."""
+    """Deletes the interface, and waits until its daemon has ended, or no longer serves it. Raises OSError."""
     daemon = daemon_of(machine.interface)
+    ends = daemon is not None and daemon.pid and not serves_others(daemon, machine.interface)
     link = machine.network.link(machine.interface)
     if link is not None:
         machine.network.delete_link(link.index)
     if daemon is None:
         return
-    if daemon.pid:
+    if ends:
         _await_end(daemon.pid)
     end = time.monotonic() + _END_S
     while daemon_of(machine.interface) is not None:

@@ -41,6 +41,19 @@ def daemon_of(interface: str, *, directory: str = DIRECTORY, suffix: str = SOCKE
     return Daemon(path, pid if program else 0, program)
 
 
+def serves_others(daemon: Daemon, interface: str) -> bool:
+    """Whether it answers for another interface too, and so must not end with this one."""
+    directory = os.path.dirname(daemon.path)
+    with contextlib.suppress(OSError):
+        for file in os.listdir(directory):
+            name, dot, suffix = file.rpartition(".")
+            if dot and suffix == SOCKET and name != interface:
+                other = daemon_of(name, directory=directory)
+                if other is not None and daemon.pid and other.pid == daemon.pid:
+                    return True
+    return False
+
+
 def served_already(interface: str, daemon: Daemon) -> str:
     """One line: that a daemon serves `interface`, which, and how to end it."""
     if daemon.pid:

@@ -58,6 +58,10 @@ class Notifier:
             with contextlib.suppress(OSError):
                 socket.send_fds(self._socket, [f"FDSTORE=1\nFDNAME={name}".encode()], [fd])
 
+    def forget(self, name: str) -> None:
+        """Has the manager close the copy that it keeps under `name`."""
+        self._send(f"FDSTOREREMOVE=1\nFDNAME={name}")
+
     def close(self) -> None:
         """Idempotent."""
         if self._socket is not None:

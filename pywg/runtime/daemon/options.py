@@ -27,8 +27,8 @@ from pywg.runtime.daemon.notify import watchdog_seconds
 
 _Read = TypeVar("_Read")
 
-STORED_TUN = "tun"
-"""The name under which the service manager keeps the TUN for the daemon's next start."""
+_STORED_TUN = "tun"
+"""The name under which the service manager keeps the TUN for the daemon's next start, where the daemon has but one."""
 _FIRST_LISTEN_FD = 3
 _MOST_DESCRIPTORS = 999_999_999
 _MOST_THREADS = 64
@@ -102,13 +102,15 @@ class Options:
     """seconds within which the service manager wants a sign of life"""
     store_tun: bool
     """leave the TUN with the service manager, so that a restart keeps the interface"""
+    stored_tun: str
+    """the name under which it is left there"""
     remarks: tuple[str, ...] = ()
     """for the log: variables that mean nothing, and what holds instead"""
 
 
-def read_options(interface: str, environ: Mapping[str, str], **given: Unpack[Given]) -> Options:
+def read_options(interface: str, environ: Mapping[str, str], *, alone: bool = True, **given: Unpack[Given]) -> Options:
     """The options of `interface`. By default switches are on, sockets are bound to a port only, and the number of
-    threads is "auto".
+    threads is "auto". Unless `alone`, the daemon has other interfaces too.
 
     Raises ConfigError that names the variable, or the option, and its value.
     """
@@ -116,7 +118,10 @@ def read_options(interface: str, environ: Mapping[str, str], **given: Unpack[Giv
     level = Level.DEBUG if given.get("verbose") else _log_level(environ, remarks)
     log_file = given.get("log_file") or environ.get("PYWG_LOG_FILE", "")
     foreground = given.get("foreground", False) or environ.get("WG_PROCESS_FOREGROUND") == "1"
-    tun_fd = _descriptor(environ, "WG_TUN_FD")
+    tun_fd, uapi_fd = _descriptor(environ, "WG_TUN_FD"), _descriptor(environ, "WG_UAPI_FD")
+    if not alone and (tun_fd, uapi_fd) != (None, None):
+        raise ConfigError("WG_TUN_FD and WG_UAPI_FD are of one interface: a daemon of several takes neither")
+    stored_tun = _STORED_TUN if alone else f"{_STORED_TUN}-{interface}"
     return Options(
         interface=interface,
         foreground=foreground,
@@ -127,8 +132,8 @@ def read_options(interface: str, environ: Mapping[str, str], **given: Unpack[Giv
         keep_output=bool(given.get("verbose") or environ.get("LOG_LEVEL"))
         and level is not Level.SILENT
         and not log_file,
-        tun_fd=_stored_tun(environ) if foreground and tun_fd is None else tun_fd,
-        uapi_fd=_descriptor(environ, "WG_UAPI_FD"),
+        tun_fd=_stored_tun(environ, stored_tun) if foreground and tun_fd is None else tun_fd,
+        uapi_fd=uapi_fd,
         udp_gso=_switch(environ, "PYWG_UDP_GSO", given.get("udp_gso")),
         udp_gso_equal_tail=_switch_or_none(environ, "PYWG_UDP_GSO_EQUAL_TAIL", given.get("udp_gso_equal_tail")),
         udp_gro=_switch(environ, "PYWG_UDP_GRO", given.get("udp_gro")),
@@ -148,6 +153,7 @@ def read_options(interface: str, environ: Mapping[str, str], **given: Unpack[Giv
         notify_socket=(environ.get("NOTIFY_SOCKET") or None) if foreground else None,
         watchdog=_watchdog(environ, remarks) if foreground else None,
         store_tun=foreground and _switch(environ, "PYWG_STORE_TUN", None, default="0"),
+        stored_tun=stored_tun,
         remarks=tuple(remarks),
     )
 
@@ -186,12 +192,12 @@ def _number(name: str, text: str, least: int, most: int, wrong: str) -> int:
     return number
 
 
-def _stored_tun(environ: Mapping[str, str]) -> int | None:
+def _stored_tun(environ: Mapping[str, str], name: str) -> int | None:
     """The TUN that the service manager kept from the last start: sd_listen_fds(3). Other descriptors are ignored."""
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return None
     names = environ.get("LISTEN_FDNAMES", "").split(":")
-    return _FIRST_LISTEN_FD + names.index(STORED_TUN) if STORED_TUN in names else None
+    return _FIRST_LISTEN_FD + names.index(name) if name in names else None
 
 
 def _log_level(environ: Mapping[str, str], remarks: list[str]) -> Level:

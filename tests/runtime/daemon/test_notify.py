@@ -44,11 +44,14 @@ def test_messages(manager: tuple[socket.socket, str]) -> None:
 def test_a_descriptor_is_kept(manager: tuple[socket.socket, str]) -> None:
     sock, address = manager
     readable, writable = os.pipe()
-    Notifier(address).keep(writable, "tun")
+    notifier = Notifier(address)
+    notifier.keep(writable, "tun")
     message, (kept,), _, _ = socket.recv_fds(sock, 100, 1)
     assert message == b"FDSTORE=1\nFDNAME=tun"
     os.write(kept, b"x")
     assert os.read(readable, 1) == b"x"
+    notifier.forget("tun")
+    assert sock.recv(100) == b"FDSTOREREMOVE=1\nFDNAME=tun"
     for fd in (readable, writable, kept):
         os.close(fd)
 

@@ -33,12 +33,22 @@ def verify(directory: Path, unit: str) -> str:
     return "\n".join(said) + ("" if ended.returncode == 0 or said else f"status {ended.returncode}")
 
 
-def test_native_unit(tmp_path: Path) -> None:
-    text = (UNITS / "pywg@.service").read_text()
+@pytest.mark.parametrize(("file", "unit"), [("pywg@.service", "pywg@wg0.service"), ("pywg.service", "pywg.service")])
+def test_native_unit(tmp_path: Path, file: str, unit: str) -> None:
+    text = (UNITS / file).read_text()
     installed = tmp_path / "pywg"
     shutil.copy("/bin/true", installed)
-    (tmp_path / "pywg@.service").write_text(text.replace("/usr/local/bin/pywg", str(installed)))
-    assert verify(tmp_path, "pywg@wg0.service") == ""
+    (tmp_path / file).write_text(text.replace("/usr/local/bin/pywg", str(installed)))
+    assert verify(tmp_path, unit) == ""
+
+
+def test_the_unit_of_several_differs_in_what_is_several() -> None:
+    one, several = ((UNITS / file).read_text().splitlines() for file in ("pywg@.service", "pywg.service"))
+    keys = {line.partition("=")[0] for line in {*one} ^ {*several} if not line.startswith("#")}
+    assert keys <= {
+        *("Description", "EnvironmentFile", "ExecStart", "ExecStartPost", "FileDescriptorStoreMax"),
+        "SyslogIdentifier",
+    }
 
 
 def test_a_mistake_would_be_seen(tmp_path: Path) -> None:

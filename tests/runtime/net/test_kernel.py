@@ -6,9 +6,9 @@ import os
 import pytest
 
 from pywg.runtime.base.log import Level, Log
+from pywg.runtime.daemon.interface import may_segment_equal
 from pywg.runtime.daemon.linux import LINUX
 from pywg.runtime.daemon.options import read_options
-from pywg.runtime.daemon.service import may_segment_equal
 from pywg.runtime.net import kernel
 from pywg.runtime.net.kernel import UNKNOWN, damages_equal_tail, parse_release, release
 from tests.lines import StreamOutput

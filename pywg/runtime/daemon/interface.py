@@ -1,0 +1,248 @@
+"""One interface of a daemon from its start to its end: its TUN, sockets, log and device, and what ends it alone.
+
+The process around it (service.py) may have others, which this one's end leaves alone.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+
+from pywg._fastpath import Plane
+from pywg.runtime.base.journal import Journal, is_stream
+from pywg.runtime.base.log import Log
+from pywg.runtime.base.log_file import open_log_file
+from pywg.runtime.base.log_output import Output, StandardError, SystemLog
+from pywg.runtime.base.poller import Poller
+from pywg.runtime.base.processors import READING_THREADS
+from pywg.runtime.base.reader import Reader
+from pywg.runtime.base.system import (
+    SOCKET_BUFFER_LEN,
+    LinkState,
+    Sandbox,
+    Sockets,
+    System,
+    Unreachables,
+    Watcher,
+)
+from pywg.runtime.daemon.boot_timer import BootTimer
+from pywg.runtime.daemon.notify import Notifier
+from pywg.runtime.daemon.options import Options
+from pywg.runtime.device.device import Device
+from pywg.runtime.uapi.interface_sockets import InterfaceSockets
+
+NO_CIPHER = "none"
+"""The AEAD of a build without one (PYWG_NULL_CIPHER of setup.py)."""
+
+
+class Interface:
+    """What one interface has. `close` gives back what the constructor opened; `end`, before, what the others did.
+
+    Raises DeviceError that says what can't be had.
+    """
+
+    def __init__(self, options: Options, system: System) -> None:
+        self._options = options
+        self._system = system
+        self._said_small = False
+        self.stopped = asyncio.Event()
+        with contextlib.ExitStack() as stack:
+            if options.tun_fd is None:
+                self.tun = system.open_tun(options.interface, offload=options.tun_offload)
+            else:
+                self.tun = system.take_tun(options.tun_fd, offload=options.tun_offload)
+            stack.callback(self.tun.close)
+            self.name = self.tun.name
+            self.sockets = InterfaceSockets(
+                self.name, fd=options.uapi_fd, owner=options.socket_owner, monitor_owner=options.monitor_owner
+            )
+            stack.callback(self.sockets.close)
+            self._system_log = system_log_of(options, self.name)
+            self.log = open_log(options, self.name, self._system_log)
+            stack.callback(self.log.close)
+            self._opened = stack.pop_all()
+        self._running = contextlib.AsyncExitStack()
+
+    def close(self) -> None:
+        """Removes the interface and its sockets' files, and writes what the log's reader takes. Idempotent."""
+        self._opened.close()
+
+    def log_to_system(self) -> None:
+        """The daemon is ready: in the background its log goes to the system's from now on."""
+        redirect(self.log, self._options, self._system_log)
+
+    # The start, in the order of these methods. What fails is the caller's to end.
+
+    def follow_link(self, loop: asyncio.AbstractEventLoop, poller: Poller, notifier: Notifier) -> None:
+        """Follows the link and the sockets' files: hearing of other namespaces takes a privilege that is dropped next.
+
+        The first state comes a turn of the loop later.
+        """
+        self._notifier = notifier
+        self._poller = poller
+        self.log.follow(loop.call_later)
+        self._running.callback(self.log.follow, None)
+        self._follow(self._system.link_watcher(self.tun.fd, self._link_changed, self._tun_gone, self.log))
+        self._unreachables = self._system.unreachables(self.log)
+        self._running.callback(self._unreachables.close)
+        self._watch_socket()
+
+    def start_device(self, sandbox: Sandbox) -> Plane:
+        """Starts the threads that move packets."""
+        options = self._options
+        stack, loop, log = self._running, self._poller, self.log
+        with sandbox.for_threads() as confinement:
+            plane = Plane(
+                aead=options.aead,
+                udp_gso=options.udp_gso,
+                udp_gso_equal_tail=may_segment_equal(options, self._system, log),
+                coalesce=options.tun_offload,
+                helpers=options.threads - READING_THREADS,
+                staged_bytes=options.staged_bytes,
+                ruleset=confinement.ruleset,
+                filters=confinement.filters,
+            )
+        stack.callback(plane.close)
+        if plane.aead == NO_CIPHER:
+            log.error("THIS BUILD DOES NOT ENCRYPT: it is for benchmarks, and any packet that it sends can be read")
+        log.info(f"{plane.threads} threads move packets")
+        log.debug(f"data plane: {_memory_line(plane.memory())}")
+        timer = BootTimer(loop, log)
+        stack.callback(timer.close)
+        refusals = self._system.refusals(loop.call_later, binding=options.binding)
+        stack.callback(refusals.close)
+        self.device = Device(
+            plane,
+            log=log,
+            call_later=loop.call_later,
+            boot_later=timer.call_later,
+            tun_gone=self._tun_gone,
+            refusals=refusals,
+            open_sockets=self._open_sockets,
+        )
+        stack.callback(self.device.close)
+        plane.attach_tun(self.tun.fd, vnet_hdr_len=self.tun.vnet_hdr_len, uso=self.tun.uso)
+        stack.callback(plane.detach_tun)
+        reader = Reader(loop, plane.event_fd, self.device.on_plane_ready, what="data plane", log=log)
+        reader.start()
+        stack.callback(reader.close)
+        return plane
+
+    def answer(self, more_stats: Callable[[], Mapping[str, int | str]]) -> None:
+        """Follows the routes, and answers on the sockets."""
+        self._follow(self._system.route_watcher(self.device, self.log, device=self._options.binding.device))
+        for server in self.sockets.servers(self.device, self.log, more_stats):
+            server.start()
+            self._running.push_async_callback(server.close)
+        self.log.info("ready")
+
+    def leave_tun(self) -> None:
+        """Leaves the TUN with the service manager, if the operator wants that."""
+        if self._options.store_tun:
+            self._notifier.keep(self.tun.fd, self._options.stored_tun)
+
+    def take_tun_back(self) -> None:
+        """Has the manager let go of it: this interface is to end, and the daemon is not."""
+        if self._options.store_tun:
+            self._notifier.forget(self._options.stored_tun)
+
+    async def end(self) -> None:
+        """Closes all that was started, in reverse order."""
+        await self._running.aclose()
+
+    def stop(self, why: str) -> None:
+        """Has this interface end."""
+        if not self.stopped.is_set():
+            self.log.info(f"{why}: shutting down")
+            self.stopped.set()
+
+    def _follow(self, watcher: Watcher) -> None:
+        self._running.callback(watcher.close)
+        watcher.start(self._poller)
+
+    def _tun_gone(self) -> None:
+        self.stop("the interface was deleted")
+
+    def _open_sockets(self, port: int, fwmark: int) -> Sockets:
+        options = self._options
+        sockets = self._system.open_sockets(port, fwmark, udp_gro=options.udp_gro, binding=options.binding)
+        have = sockets.receive_buffer
+        if have < SOCKET_BUFFER_LEN and not self._said_small:
+            self._said_small = True
+            self.log.warning(
+                f"UDP sockets receive into {have >> 10} KiB, and not {SOCKET_BUFFER_LEN >> 10}, so bursts may be lost: "
+                "without CAP_NET_ADMIN, net.core.rmem_max and wmem_max limit them"
+            )
+        return sockets
+
+    def _link_changed(self, state: LinkState) -> None:
+        through: Unreachables = self._unreachables
+        self.device.set_mtu(state.mtu)
+        self.device.answer_through(*((through.fd4, through.fd6) if state.here else (-1, -1)))
+        if state.up:
+            self.device.up()
+        else:
+            self.device.down()
+        self._notifier.status(f"{self.name} is {'up' if state.up else 'down'}, MTU {state.mtu}")
+
+    def _watch_socket(self) -> None:
+        fd = self.sockets.configuration.watch()
+        if fd is None:
+            return
+
+        def look() -> None:
+            try:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(fd, 4096)
+            finally:
+                if not self.sockets.configuration.present():
+                    self.stop("the configuration socket was removed")
+
+        self._running.callback(os.close, fd)
+        reader = Reader(self._poller, fd, look, what="the configuration socket's file", log=self.log)
+        reader.start()
+        self._running.callback(reader.close)
+        look()
+
+
+def open_log(options: Options, name: str, system_log: Output | None) -> Log:
+    """The log of what is called `name`, as it begins."""
+    output = open_log_file(options.log_file) if options.log_file else _standard_error(system_log, options)
+    return Log(name, options.log_level, form=options.log_form, output=output)
+
+
+def redirect(log: Log, options: Options, system_log: Output | None) -> None:
+    """Sends lines to the system's log from now on, where the daemon is in the background and has no other log."""
+    if system_log is not None and not options.keep_output and not options.foreground:
+        log.redirect(system_log)
+
+
+def system_log_of(options: Options, interface: str) -> Output | None:
+    """Where the log goes once a daemon in the background is ready: the journal, or /dev/log. None: where it began."""
+    if options.log_file or (options.foreground and not is_stream(options.journal_stream)):
+        return None
+    return Journal(interface, StandardError() if options.foreground else SystemLog())
+
+
+def _standard_error(system_log: Output | None, options: Options) -> Output:
+    return system_log if system_log is not None and options.foreground else StandardError(system_log)
+
+
+def may_segment_equal(options: Options, system: System, log: Log) -> bool:
+    """Whether a UDP_SEGMENT send may end with a datagram as long as the others. Warns on kernels that damage it."""
+    wanted = options.udp_gso_equal_tail
+    if not options.udp_gso or not system.damages_equal_tail():
+        return wanted is not False
+    log.warning(
+        f"Linux {os.uname().release} may damage datagrams of one length that it cuts from one send: "
+        + ("they are cut none the less, as asked for" if wanted else "they are sent one by one")
+    )
+    return bool(wanted)
+
+
+def _memory_line(memory: dict[str, int]) -> str:
+    """The ceiling of the data plane's memory, and what raises it."""
+    return (
+        f"at most {memory['ceiling'] / (1 << 20):.1f} MiB without peers, "
+        f"{memory['per_peer'] / 1024:.1f} KiB more a peer and {memory['per_allowed_ip']} bytes an allowed IP"
+    )

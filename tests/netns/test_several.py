@@ -1,0 +1,211 @@
+"""One daemon of several interfaces: each works, is asked, is logged and ends as if it were alone."""
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.tunnel.command import CommandError, run
+from bench.tunnel.implementations import find
+from bench.tunnel.namespace import Namespace
+from bench.tunnel.site import poll
+
+from .without_sandbox import SANDBOXED
+
+FOLDER = Path("/var/run/wireguard")
+
+
+class Machine:
+    """A namespace with one daemon of several interfaces, in the foreground unless it is started otherwise."""
+
+    def __init__(self, namespace: Namespace, log: Path, names: list[str]) -> None:
+        self.namespace = namespace
+        self.log = log
+        self.names = names
+        self.keys = [run("wg", "genkey").strip() for _ in names]
+        self.daemon: subprocess.Popen[bytes] | None = None
+
+    def start(self, *options: str) -> None:
+        pywg = find("pywg")
+        with self.log.open("ab") as log:
+            argv = [pywg.command[0], "run", "-f", *options, *self.names]
+            environ = {**os.environ, "LOG_LEVEL": "debug"}
+            self.daemon = self.namespace.start(argv, stdout=log, stderr=log, env=environ)
+        poll(lambda: all(self.answers(name) for name in self.names), f"{self.names} answer")
+
+    def answers(self, name: str) -> bool:
+        with contextlib.suppress(CommandError):
+            return "interface" in self.namespace.run("wg", "show", name)
+        return False
+
+    def gone(self, name: str) -> bool:
+        links = self.namespace.run("ip", "-o", "link")
+        return not (FOLDER / f"{name}.sock").exists() and f" {name}:" not in links
+
+    def stats(self, name: str) -> dict[str, str]:
+        shown = self.namespace.run(find("pywg").command[0], "stats", name)
+        return dict(line.split("=", 1) for line in shown.splitlines())
+
+    def public(self, number: int) -> str:
+        return run("wg", "pubkey", stdin=self.keys[number]).strip()
+
+    def said(self, name: str, text: str) -> bool:
+        return any(f"({name})" in line and text in line for line in self.log.read_text().splitlines())
+
+
+@pytest.fixture
+def machines(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Machine, Machine]]:
+    """Two machines on one link, with as many interfaces each as the parameter says."""
+    tag = secrets.token_hex(2)
+    made = []
+    try:
+        for side in "ab":
+            namespace = Namespace(f"several-{tag}-{side}")
+            made.append(namespace)
+            namespace.create()
+        near, far = made
+        near.run("ip", "link", "add", "out", "type", "veth", "peer", "name", "out", "netns", far.name)
+        for number, namespace in enumerate(made, 1):
+            namespace.run("ip", "address", "add", f"192.0.2.{number}/24", "dev", "out")
+            namespace.run("ip", "link", "set", "out", "up")
+        names = [[f"s{tag}{side}{number}" for number in range(request.param)] for side in "ab"]
+        yield Machine(near, tmp_path / "near.log", names[0]), Machine(far, tmp_path / "far.log", names[1])
+    finally:
+        for namespace in made:
+            namespace.remove()
+
+
+def join(near: Machine, far: Machine, number: int) -> None:
+    """Makes a tunnel of the interfaces of that number."""
+    for own, other, host, peer in ((near, far, 1, 2), (far, near, 2, 1)):
+        name, inner = own.names[number], f"10.9.{number}"
+        own.namespace.run("wg", "set", name, "private-key", "/dev/stdin", stdin=own.keys[number])
+        own.namespace.run("wg", "set", name, "listen-port", str(7000 + number))
+        own.namespace.run(
+            *("wg", "set", name, "peer", other.public(number), "allowed-ips", f"{inner}.0/24"),
+            *("endpoint", f"192.0.2.{peer}:{7000 + number}"),
+        )
+        own.namespace.run("ip", "address", "add", f"{inner}.{host}/24", "dev", name)
+        own.namespace.run("ip", "link", "set", name, "up")
+
+
+def ping(near: Machine, number: int) -> None:
+    near.namespace.run("ping", "-c", "2", "-i", "0.05", "-W", "5", f"10.9.{number}.2")
+
+
+def nothing_was_refused(machine: Machine, name: str) -> None:
+    if SANDBOXED:
+        stats = machine.stats(name)
+        assert stats["sandbox_refused"] == "0", [machine.log.read_text()]
+
+
+def status_of_threads(pid: int) -> list[dict[str, str]]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        lines = (task / "status").read_text().splitlines()
+        found.append({key: value.strip() for key, value in (line.split(":", 1) for line in lines)})
+    return found
+
+
+@pytest.mark.parametrize("machines", [2], indirect=True)
+def test_two_interfaces_and_one_ends(machines: tuple[Machine, Machine]) -> None:
+    """Traffic through both; one is deleted, the other's configuration socket removed: each end is one's own."""
+    near, far = machines
+    near.start()
+    far.start("--threads", "3")
+    first, second = near.names
+    for number in range(2):
+        join(near, far, number)
+        ping(near, number)
+    daemon = near.daemon
+    assert daemon is not None
+    if SANDBOXED:
+        poll(lambda: near.stats(second)["sandbox_seccomp"] == "1", "the sandbox is closed")
+        threads = status_of_threads(daemon.pid)
+        assert sorted(one["Name"] for one in threads) == ["pywg", *["pywg-rx"] * 2, *["pywg-tx"] * 2]
+        assert {one["Seccomp"] for one in threads} == {"2"}
+        assert {int(one["CapEff"], 16) for one in threads if one["Name"] != "pywg"} == {0}
+        assert near.stats(first)["sandbox_seccomp_threads"] == near.stats(first)["sandbox_root"] == "1"
+        assert far.stats(far.names[1])["threads"] == "3"
+    near.namespace.run(find("pywg").command[0], "log", first, "error")
+    near.namespace.run("ip", "link", "del", first)
+    poll(lambda: near.gone(first), f"{first} is gone")
+    ping(near, 1)
+    assert daemon.poll() is None
+    assert not near.answers(first)
+    assert not near.said(first, "shutting down")  # its log ends at errors
+    nothing_was_refused(near, second)
+    assert {one["Name"] for one in status_of_threads(daemon.pid)} == {"pywg", "pywg-rx", "pywg-tx"}
+    # The other machine keeps both, and one whose socket is removed goes as the last one does.
+    (FOLDER / f"{far.names[0]}.sock").unlink()
+    poll(lambda: far.gone(far.names[0]), f"{far.names[0]} is gone")
+    assert far.said(far.names[0], "the configuration socket was removed: shutting down")
+    assert not far.said(far.names[1], "shutting down")
+    ping(near, 1)
+    nothing_was_refused(far, far.names[1])
+    (FOLDER / f"{second}.sock").unlink()
+    assert daemon.wait(10) == 0
+    assert near.gone(second)
+    assert near.said(second, "the configuration socket was removed: shutting down")
+
+
+@pytest.mark.parametrize("machines", [2], indirect=True)
+def test_sigterm_ends_all(machines: tuple[Machine, Machine]) -> None:
+    near, _ = machines
+    near.start()
+    daemon = near.daemon
+    assert daemon is not None
+    os.kill(daemon.pid, signal.SIGTERM)
+    assert daemon.wait(10) == 0
+    assert all(map(near.gone, near.names))
+    assert all(near.said(name, "SIGTERM received: shutting down") for name in near.names)
+
+
+@pytest.mark.parametrize("machines", [2], indirect=True)
+def test_where_one_can_not_be_had_none_is_served(machines: tuple[Machine, Machine]) -> None:
+    near, _ = machines
+    near.namespace.run("ip", "link", "add", near.names[1], "type", "veth", "peer", "name", "other")
+    with pytest.raises(CommandError, match=near.names[1]):
+        near.namespace.run(find("pywg").command[0], "run", *near.names)
+    assert near.gone(near.names[0])
+    assert not (FOLDER / f"{near.names[1]}.sock").exists()
+
+
+@pytest.mark.parametrize("machines", [2], indirect=True)
+def test_another_user_removes_each_socket(machines: tuple[Machine, Machine]) -> None:
+    """The sockets lie in root's folder, and the daemon is nobody by then."""
+    near, _ = machines
+    near.start("--user", "nobody")
+    first, second = near.names
+    near.namespace.run("ip", "link", "del", first)
+    poll(lambda: near.gone(first), f"{first} is gone")
+    assert near.answers(second)
+    assert (FOLDER / f"{second}.sock").exists()
+    near.namespace.run("ip", "link", "del", second)
+    assert near.daemon is not None
+    assert near.daemon.wait(10) == 0
+    assert near.gone(second)
+
+
+@pytest.mark.parametrize("machines", [20], indirect=True)
+def test_twenty_in_the_background(machines: tuple[Machine, Machine]) -> None:
+    near, far = machines
+    for machine in machines:
+        machine.namespace.run(find("pywg").command[0], "run", *machine.names)
+        assert all(map(machine.answers, machine.names))
+        assert len(machine.namespace.pids()) == 1
+    for number in (0, 7, 19):
+        join(near, far, number)
+        ping(near, number)
+    near.namespace.run(find("pywg").command[0], "down", near.names[7])
+    poll(lambda: near.gone(near.names[7]), f"{near.names[7]} is gone")
+    ping(near, 19)
+    for machine in machines:
+        (pid,) = machine.namespace.pids()
+        os.kill(pid, signal.SIGTERM)
+        poll(lambda: all(map(machine.gone, machine.names)), "all are gone")  # noqa: B023
