@@ -19,7 +19,7 @@ from tests.runtime.namespace import ip, run_inside, unique
 
 pytestmark = pytest.mark.netns
 DIRECTORY = "/var/run/wireguard"
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 @pytest.fixture(autouse=True)
