@@ -22,6 +22,7 @@ from pywg.manage.tunnel.steps import Step
 RESOLV_CONF = "/etc/resolv.conf"
 RESOLVED = "/run/systemd/resolve"
 _STUB = "nameserver 127.0.0.53"
+_RESOLVED_TOOLS = ("resolvectl", "systemd-resolve")
 _ORDER = "/etc/resolvconf/interface-order"
 _IPV4 = re.compile(r"[0-9.]+")
 
@@ -144,7 +145,7 @@ def dns_step(interface: str, servers: Sequence[str], search: Sequence[str]) -> S
     names = tuple(servers), tuple(search)
     if program("resolvectl") and _resolved_answers():
         return Resolved(*names)
-    if program("resolvconf"):
+    if (path := program("resolvconf")) and not _is_resolveds(path):
         return Resolvconf(*names)
     path = os.path.realpath(RESOLV_CONF)
     before = _read(path)
@@ -165,6 +166,11 @@ def _resolved_answers() -> bool:
         return True
     hosts = re.search(r"^\s*hosts:(.*)$", _read("/etc/nsswitch.conf") or "", re.M)
     return hosts is not None and "resolve" in hosts[1].split()
+
+
+def _is_resolveds(resolvconf: str) -> bool:
+    """Whether it is another name of resolvectl, which is of no use where no program asks systemd-resolved."""
+    return os.path.basename(os.path.realpath(resolvconf)) in _RESOLVED_TOOLS
 
 
 def _prefix() -> str:

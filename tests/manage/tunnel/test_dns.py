@@ -198,6 +198,17 @@ def test_systemd_resolved(folder: Path, stub: str) -> None:
     assert log.read_text() == "dns wg0 10.0.0.53 fd00::53\ndomain wg0 corp.example ~.\nrevert wg0\n"
 
 
+def test_resolvconf_that_is_resolvectl_is_of_no_use_without_systemd_resolved(folder: Path) -> None:
+    """As the package systemd-resolved has it: where it doesn't run, or no program asks it, the file is written."""
+    log = install(folder, "resolvectl")
+    (folder / "bin" / "resolvconf").symlink_to(folder / "bin" / "resolvectl")
+    step = dns_step("wg0", ["10.0.0.53"], [])
+    assert isinstance(step, ResolvConf)
+    step.do(a_machine("wg0"))
+    assert "10.0.0.53" in (folder / "resolv.conf").read_text()
+    assert not log.exists()
+
+
 def test_systemd_resolved_that_fails_is_left_as_it_was(folder: Path) -> None:
     log = install(folder, "resolvectl", status=1)
     with pytest.raises(OSError, match="resolvectl"):
