@@ -108,22 +108,30 @@ def set_level(interface: str, level: str, *, directory: str = DIRECTORY) -> None
 
 
 def served(*, directory: str = DIRECTORY) -> list[str]:
-    """The interfaces that daemons answer for, pywg's and others', sorted."""
+    """The interfaces that daemons answer for, pywg's and others', sorted. Raises DeviceError where the caller may not
+    look into the folder of their sockets."""
     return sorted(served_as_listed(directory=directory))
 
 
 def served_as_listed(*, directory: str = DIRECTORY) -> list[str]:
     """As `served`, in the order of the folder, which is that of `wg show`."""
     names: list[str] = []
-    with contextlib.suppress(OSError):
+    try:
         names = [name.removesuffix(f".{SOCKET}") for name in os.listdir(directory) if name.endswith(f".{SOCKET}")]
+    except PermissionError:
+        raise DeviceError(errno.EACCES, f"only root may see what runs: {directory} is closed to others") from None
+    except OSError:
+        pass
     return [name for name in names if _answers(name, directory)]
 
 
 def served_here(*, directory: str = DIRECTORY) -> list[str]:
-    """Those of `served` that are in this network namespace: the folder of sockets is one for all."""
+    """Those of `served` that are in this network namespace: the folder of sockets is one for all. None where the
+    caller may not look into it."""
     here = {name for _, name in socket.if_nameindex()}
-    return [name for name in served(directory=directory) if name in here]
+    with contextlib.suppress(DeviceError):
+        return [name for name in served(directory=directory) if name in here]
+    return []
 
 
 def _answers(interface: str, directory: str) -> bool:

@@ -1,10 +1,12 @@
 """What a daemon answers, whatever program it is: read whole, or refused in one line."""
 
 import errno
+import os
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +112,16 @@ def test_a_reply_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DeviceError, match="doesn't answer"):
         client.stats("wg0")
     assert trickle.timeouts == [10.0, 6.0, 2.0]
+
+
+def test_a_folder_that_is_closed_to_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not said that nothing runs, but that the caller can't tell."""
+
+    def closed(_: str) -> list[str]:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    assert client.served(directory=str(tmp_path / "none")) == []
+    monkeypatch.setattr(os, "listdir", closed)
+    with pytest.raises(DeviceError, match="only root may see what runs"):
+        client.served(directory=str(tmp_path))
+    assert client.served_here(directory=str(tmp_path)) == []

@@ -94,6 +94,13 @@ class UapiSocket:
         self.listener.close()
 
 
+def _make_folder(directory: str) -> None:
+    """For all to look into, whatever the umask: a socket's own mode says who may use it. One that is there stays."""
+    if not os.path.isdir(directory):
+        os.makedirs(directory, exist_ok=True)
+        os.chmod(directory, 0o755)  # noqa: S103
+
+
 def open_uapi(
     interface: str, *, directory: str = DIRECTORY, suffix: str = SOCKET, owner: Owner = ROOTS_ALONE
 ) -> UapiSocket:
@@ -103,7 +110,7 @@ def open_uapi(
     """
     path = f"{directory}/{interface}.{suffix}"
     try:
-        os.makedirs(directory, mode=0o755, exist_ok=True)
+        _make_folder(directory)
         listener = _bind(path, owner)
         if listener is None:
             if daemon := daemon_of(interface, directory=directory, suffix=suffix):

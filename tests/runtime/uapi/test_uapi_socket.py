@@ -20,11 +20,13 @@ def directory(tmp_path: Path) -> str:
 
 
 @pytest.mark.dropin("6")
-def test_directory_and_socket_have_wireguard_gos_modes(directory: str) -> None:
-    umask = os.umask(0o022)
+@pytest.mark.parametrize("given", [0o022, 0o077])
+def test_directory_and_socket_have_wireguard_gos_modes(directory: str, given: int) -> None:
+    """Whatever the umask, or an operator with 077 would keep the group of the monitoring socket out of the folder."""
+    umask = os.umask(given)
     try:
         uapi = open_uapi("wg0", directory=directory)
-        assert os.umask(0o022) == 0o022
+        assert os.umask(given) == given
     finally:
         os.umask(umask)
     try:
