@@ -174,6 +174,8 @@ class _Reader:
         self.errors: list[WgQuickError] = []
         self.settings: list[Setting] = []
         self.peer_lines: list[int] = []
+        self._wrong_keys: set[int] = set()
+        """peers, by position, whose PublicKey is there and wrong, which is said of its line"""
         self._file = file
         self._setters: dict[str, Setter] = {}
         self._names = quick_names.Naming()
@@ -181,9 +183,10 @@ class _Reader:
             self._line(number, line)
         self._names.ended()
         self.config.interface.name = self._names.interface
-        for peer, name, number in zip(self.config.peers, self._names.peers, self.peer_lines, strict=True):
+        peers = zip(self.config.peers, self._names.peers, self.peer_lines, strict=True)
+        for position, (peer, name, number) in enumerate(peers):
             peer.name = name
-            if not peer.public_key:
+            if not peer.public_key and position not in self._wrong_keys:
                 self._wrong("this [Peer] needs a PublicKey", number, "[Peer]", 0)
 
     def _line(self, number: int, line: str) -> None:
@@ -203,10 +206,12 @@ class _Reader:
             if name not in self._setters:
                 raise quick_lines.misplaced(body, self._setters)
             self._setters[name](value)
-        except PlacedError as error:
-            self._wrong(str(error), number, body, error.offset + offset * error.in_value)
         except ConfigError as error:
+            if isinstance(error, PlacedError):
+                offset = error.offset + offset * error.in_value
             self._wrong(str(error), number, body, offset)
+            if name == "PublicKey":
+                self._wrong_keys.add(len(self.config.peers) - 1)
         else:
             peer = len(self.config.peers) - 1 if "PublicKey" in self._setters else -1
             self.settings.append(Setting(number, offset + 1, peer, name, value))

@@ -575,3 +575,10 @@ def test_the_real_wg_quick_takes_what_is_written(tmp_path: Path) -> None:
     bare = wg_quick.parse(result.stdout, FILE)
     assert bare.peers == config.peers
     assert bare.interface == InterfaceSection(KEY, 51820, 0xCA6C)
+
+
+def test_a_public_key_that_is_wrong_is_not_missing_too() -> None:
+    """The first error is what `pywg up` shows: that of the key's own line."""
+    wrong, missing = "[Peer]\nPublicKey = x\n", "[Peer]\nAllowedIPs = 10.0.0.1\n"
+    errors = wg_quick.read(f"[Interface]\n{wrong}{missing}", "wg0.conf").errors
+    assert [(error.line, "needs a PublicKey" in str(error)) for error in errors] == [(3, False), (4, True)]
