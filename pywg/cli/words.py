@@ -12,14 +12,15 @@ _DOES = {
     "`pywg status` shows what runs, `pywg top` shows it live": "monitor",
     "`ip netns exec` runs a program in a network namespace": "exec",
     "`systemctl {word} pywg-quick@IFACE` does that, with a unit that comes with pywg: see docs/systemd": (
-        "start stop restart enable disable"
+        "enable disable"
     ),
 }
 """The tool that does what a command of other programs for tunnels does, where pywg has no such command."""
 _IN_OTHER_TOOLS = {word: text for text, words in _DOES.items() for word in words.split()}
 _MEANS = {
-    "up": "add",
-    "down": "del delete remove kill",
+    "up": "add start",
+    "down": "del delete remove kill stop",
+    "reload": "restart",
     "bench": "benchmark",
     "status": "info list ls state",
     "stats": "counters metrics statistics",

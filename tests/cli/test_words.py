@@ -17,6 +17,9 @@ TOOLS = ("monitor", "exec")
 MEANT = {
     "add": "up",
     "ups": "up",
+    "start": "up",
+    "stop": "down",
+    "restart": "reload",
     "donw": "down",
     "delete": "down",
     "reloda": "reload",
@@ -105,7 +108,7 @@ def test_words_of_other_tools(started: list[str], capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize(
     ("word", "instead"),
-    [("start", "`systemctl start"), ("set", "`wg set")],
+    [("enable", "`systemctl enable"), ("set", "`wg set")],
 )
 def test_what_does_it_today(capsys: pytest.CaptureFixture[str], word: str, instead: str) -> None:
     assert instead in refused(capsys, [word])

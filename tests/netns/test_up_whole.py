@@ -199,7 +199,9 @@ def test_a_name_that_is_taken(here: Machine) -> None:
     here.namespace.run("ip", "link", "del", here.interface)
     here.up()
     shown = here.shown()
-    with pytest.raises(DeviceError, match=rf"is in use: .* `pywg down {here.interface}`"):
+    with pytest.raises(
+        DeviceError, match=rf"is in use: .* `pywg down {here.interface}`; `pywg reload {here.interface}` applies"
+    ):
         here.up()
     assert here.shown() == shown
     here.down()

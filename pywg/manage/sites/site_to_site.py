@@ -1,9 +1,9 @@
 """`pywg init site-to-site`: two sites and the files for both."""
 
 import os
+import shlex
 from collections.abc import Sequence
 
-from pywg.config.addresses import format_ip
 from pywg.config.model import Prefix
 from pywg.constants import KEY_LEN
 from pywg.errors import ConfigError
@@ -69,14 +69,19 @@ def to_run(site: Site, interface: str) -> list[str]:
 def what_next(left: Site, right: Site, *, interface: str, folder: str) -> str:
     """What the operator does with the files."""
     lines = []
-    for site in (left, right):
-        path = os.path.join(folder, site.name)
-        lines.append(f"At {site.name}, as root, with a copy of the folder {path}:")
+    paths = [os.path.join(folder, site.name) for site in (left, right)]
+    for site, path in zip((left, right), paths, strict=True):
+        how = ""
+        if site.endpoint:
+            host = f"[{site.endpoint[0]}]" if ":" in site.endpoint[0] else site.endpoint[0]
+            how = f" (such as by `scp -r {shlex.quote(path)} root@{host}:`)"
+        lines.append(f"At {site.name}, as root, with a copy of the folder {path}{how}:")
         lines += [f"  {command}" for command in (f"cd {site.name}", *to_run(site, interface))]
         if site.endpoint:
             lines.append(f"Its firewall, and a router with NAT before it, let UDP port {site.port} in.")
         lines.append("")
-    far = format_ip(right.addresses[0][0])
-    lines.append(f"Then `ping {far}` at {left.name} goes through the tunnel.")
-    lines.append("The folders hold private keys: remove them when they are where they belong.")
+    lines.append(
+        f"Then `pywg ping {right.name}` at {left.name} goes through the tunnel; if not, `pywg doctor` says why."
+    )
+    lines.append(f"The folders hold private keys: `rm -r {shlex.join(paths)}` when they are where they belong.")
     return "\n".join(lines) + "\n"

@@ -11,7 +11,9 @@ import time
 from dataclasses import dataclass
 
 from pywg.errors import DeviceError
+from pywg.manage.client import served_here
 from pywg.manage.tunnel.machine import Machine
+from pywg.manage.tunnel.names import DIRECTORY
 from pywg.manage.tunnel.steps import Step
 from pywg.runtime.base.in_use import daemon_of, is_kernels, name_taken, serves_others
 
@@ -85,7 +87,10 @@ def require_free(machine: Machine) -> None:
     interface = machine.interface
     if machine.network.link(interface) is None and daemon_of(interface) is None:
         return
-    raise DeviceError(errno.EEXIST, name_taken(interface))
+    text = name_taken(interface)
+    if daemon_of(interface) is not None:
+        text += f"; `pywg reload {interface}` applies what has changed in its file"
+    raise DeviceError(errno.EEXIST, text)
 
 
 def require_served(machine: Machine) -> None:
@@ -94,7 +99,7 @@ def require_served(machine: Machine) -> None:
     link = machine.network.link(interface)
     daemon = daemon_of(interface)
     if link is None and daemon is None:
-        raise DeviceError(errno.ENODEV, f"{interface} is not up: `pywg up {interface}` sets it up")
+        raise DeviceError(errno.ENODEV, _not_up(interface))
     if link is None:
         who = f"{daemon.program}, PID {daemon.pid}," if daemon and daemon.pid else "a daemon"
         raise DeviceError(errno.ENODEV, f"{interface} is not in this network namespace, though {who} answers for it")
@@ -102,6 +107,14 @@ def require_served(machine: Machine) -> None:
         if is_kernels(interface):
             raise DeviceError(errno.EOPNOTSUPP, name_taken(interface))
         raise DeviceError(errno.EOPNOTSUPP, f"no WireGuard daemon serves {interface}: it is another interface")
+
+
+def _not_up(interface: str) -> str:
+    """One line: that it isn't, and what may have been meant."""
+    others = served_here()
+    if others and not os.path.exists(f"{DIRECTORY}/{interface}.conf"):
+        return f"{interface} is not up, and has no file in {DIRECTORY}; what is up: {', '.join(others)}"
+    return f"{interface} is not up: `pywg up {interface}` sets it up"
 
 
 def _program() -> list[str]:

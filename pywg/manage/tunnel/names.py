@@ -17,6 +17,7 @@ DIRECTORY = "/etc/wireguard"
 _NAME = re.compile(r"[a-zA-Z0-9_=+.-]{1,15}")
 """wg-quick's: such a name needs no quoting in a hook."""
 _MOST_FILE = 1 << 26
+_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def find(given: str) -> Target:
         return Target(_checked(given, given), f"{DIRECTORY}/{given}.conf")
     name = os.path.basename(given)
     if not name.endswith(".conf"):
-        raise ConfigError(f"{given!a}: a file has to be called like its interface, with .conf after it")
+        meant = f": did you mean {given}.conf?" if os.path.exists(f"{given}.conf") and given.isprintable() else ""
+        raise ConfigError(f"{given!a}: a file has to be called like its interface, with .conf after it{meant}")
     return Target(_checked(name.removesuffix(".conf"), given), given)
 
 
@@ -99,9 +101,22 @@ def _unreadable(target: Target, error: OSError) -> DeviceError:
         elsewhere = f"{DIRECTORY}/{target.interface}.conf", f"./{target.interface}.conf"
         if there := next((one for one in elsewhere if one != target.path and os.path.exists(one)), ""):
             text += f": did you mean {there}?"
+        elif others := _files():
+            text += f"; there is {', '.join(others)}"
+        elif target.path == elsewhere[0]:
+            text += ": `pywg init site-to-site` writes files that join two sites"
     elif error.errno in (errno.EACCES, errno.EPERM) and os.geteuid():
         text += "; run this as root"
     return DeviceError(error.errno or errno.EIO, text)
+
+
+def _files() -> list[str]:
+    """Some of the files that are where files belong."""
+    try:
+        names = sorted(name for name in os.listdir(DIRECTORY) if name.endswith(".conf") and name.isprintable())
+    except OSError:
+        return []
+    return [f"{DIRECTORY}/{name}" for name in names[:_NAMED]]
 
 
 def _warn_of_others(path: str, found: os.stat_result) -> None:

@@ -176,11 +176,21 @@ def test_files_that_can_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "wg0.conf").write_text(HEAD)
     with pytest.raises(DeviceError, match=f"there is no ./x/wg0.conf: did you mean {tmp_path}/wg0.conf"):
         names.read(names.find("./x/wg0.conf"))
+    with pytest.raises(DeviceError, match=f"there is no {tmp_path}/wg9.conf; there is {tmp_path}/wg0.conf$"):
+        names.read(names.find("wg9"))
+    with pytest.raises(ConfigError, match=f"with .conf after it: did you mean {tmp_path}/wg0.conf"):
+        names.find(f"{tmp_path}/wg0")
     (tmp_path / "wg1.conf").mkdir()
     with pytest.raises(DeviceError, match="Is a directory"):
         names.read(names.find("wg1"))
     monkeypatch.setattr(names, "_MOST_FILE", 10)
     with pytest.raises(DeviceError, match="no configuration"):
+        names.read(names.find("wg0"))
+
+
+def test_no_file_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "DIRECTORY", str(tmp_path / "none"))
+    with pytest.raises(DeviceError, match=r"there is no .*: `pywg init site-to-site` writes files"):
         names.read(names.find("wg0"))
 
 
