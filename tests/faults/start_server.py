@@ -12,7 +12,6 @@ import gc
 import json
 import os
 import sys
-from pathlib import Path
 
 import pywg.cli.run
 import pywg.cli.words
@@ -31,7 +30,8 @@ def _child(name: str, argv: list[str], log: str) -> None:
     print(os.getpid(), flush=True)
     os.dup2(null, 1)
     os.close(null)
-    Path("/proc/self/comm").write_text(name)
+    # Not closed: from the new name on calls fail, and the close would be the start's first one.
+    os.write(os.open("/proc/self/comm", os.O_WRONLY), name.encode())
     status = 1
     try:
         status = main(argv) or 0
