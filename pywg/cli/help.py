@@ -56,6 +56,8 @@ Environment variables of pywg run. An option wins over a variable.
   PYWG_DROP_NET_ADMIN    1: as --drop-net-admin
   PYWG_SOCKET_OWNER      as --socket-owner
   PYWG_MONITOR_SOCKET    as --monitor-socket
+  PYWG_NAMESPACE_SOCKET  1: sockets in /var/run/wireguard/netns-NUMBER, where wg
+                         does not look, and pywg does in that network namespace
   PYWG_THREADS           as --threads; default: auto
   PYWG_STAGED_MEMORY     as --staged-memory; default: 16
   PYWG_AEAD              a cipher of those that bench shows: not the fastest

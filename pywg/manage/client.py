@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pywg.config.model import DeviceChange, DeviceStatus, PeerTrouble
 from pywg.config.uapi import format_set, parse_get, parse_troubles
 from pywg.errors import DeviceError, UapiError
-from pywg.runtime.base.in_use import DIRECTORY, SOCKET, daemon_of
+from pywg.runtime.base.in_use import DIRECTORY, SOCKET, daemon_of, folder_of, own_folder
 from pywg.runtime.base.log import parse_level
 from pywg.runtime.uapi.socket import MONITOR, connect
 
@@ -30,12 +30,12 @@ _MOST_STATE = 1 << 28
 _DENIED = (errno.EACCES, errno.EPERM)
 
 
-def get(interface: str, *, directory: str = DIRECTORY) -> DeviceStatus:
+def get(interface: str, *, directory: str | None = None) -> DeviceStatus:
     """The state of `interface`, with its keys. Raises DeviceError when no daemon answers."""
     return _status(connect(interface, directory=directory), interface)
 
 
-def watch(interface: str, *, directory: str = DIRECTORY) -> tuple[DeviceStatus, bool]:
+def watch(interface: str, *, directory: str | None = None) -> tuple[DeviceStatus, bool]:
     """The state of `interface`, and whether its keys are told: a monitoring socket tells none.
 
     Raises DeviceError when no daemon answers, or the caller may use neither socket.
@@ -44,7 +44,7 @@ def watch(interface: str, *, directory: str = DIRECTORY) -> tuple[DeviceStatus, 
     return _status(sock, interface), keys
 
 
-def change(interface: str, what: DeviceChange, *, directory: str = DIRECTORY) -> None:
+def change(interface: str, what: DeviceChange, *, directory: str | None = None) -> None:
     """Has the daemon apply a change, as a whole. Secrets of `what` stay the caller's.
 
     Raises DeviceError when no daemon answers, or refuses: its errno is the daemon's.
@@ -66,7 +66,7 @@ def change(interface: str, what: DeviceChange, *, directory: str = DIRECTORY) ->
         raise DeviceError(errno.EPROTO, f"the daemon of {interface} hung up on the change")
 
 
-def stats(interface: str, *, directory: str = DIRECTORY) -> dict[str, str]:
+def stats(interface: str, *, directory: str | None = None) -> dict[str, str]:
     """The daemon's counters, offloads and more, by name, in its order: `pywg stats` prints them.
 
     Raises DeviceError when no pywg answers.
@@ -82,7 +82,7 @@ def stats(interface: str, *, directory: str = DIRECTORY) -> dict[str, str]:
     return found
 
 
-def troubles(interface: str, *, directory: str = DIRECTORY) -> list[PeerTrouble]:
+def troubles(interface: str, *, directory: str | None = None) -> list[PeerTrouble]:
     """The peers that owe an answer to initiations; none where the daemon does not tell.
 
     Raises DeviceError when no daemon answers.
@@ -95,7 +95,7 @@ def troubles(interface: str, *, directory: str = DIRECTORY) -> list[PeerTrouble]
         raise DeviceError(error.errno, f"the troubles of {interface} can't be read: {error}") from None
 
 
-def set_level(interface: str, level: str, *, directory: str = DIRECTORY) -> None:
+def set_level(interface: str, level: str, *, directory: str | None = None) -> None:
     """Sets the daemon's log level until it ends or is told another.
 
     Raises ConfigError for a word that is no level, DeviceError when no pywg answers. A daemon that went to the
@@ -107,25 +107,27 @@ def set_level(interface: str, level: str, *, directory: str = DIRECTORY) -> None
         raise DeviceError(errno.ENOTSUP, f"the log level of {interface} can't be changed: its daemon is not pywg")
 
 
-def served(*, directory: str = DIRECTORY) -> list[str]:
+def served(*, directory: str | None = None) -> list[str]:
     """The interfaces that daemons answer for, pywg's and others', sorted. Raises DeviceError where the caller may not
     look into the folder of their sockets."""
     return sorted(served_as_listed(directory=directory))
 
 
-def served_as_listed(*, directory: str = DIRECTORY) -> list[str]:
+def served_as_listed(*, directory: str | None = None) -> list[str]:
     """As `served`, in the order of the folder, which is that of `wg show`."""
-    names: list[str] = []
-    try:
-        names = [name.removesuffix(f".{SOCKET}") for name in os.listdir(directory) if name.endswith(f".{SOCKET}")]
-    except PermissionError:
-        raise DeviceError(errno.EACCES, f"only root may see what runs: {directory} is closed to others") from None
-    except OSError:
-        pass
+    files: list[str] = []
+    for folder in [directory] if directory else [DIRECTORY, own_folder()]:
+        try:
+            files += os.listdir(folder)
+        except PermissionError:
+            raise DeviceError(errno.EACCES, f"only root may see what runs: {folder} is closed to others") from None
+        except OSError:
+            pass
+    names = dict.fromkeys(name.removesuffix(f".{SOCKET}") for name in files if name.endswith(f".{SOCKET}"))
     return [name for name in names if _answers(name, directory)]
 
 
-def served_here(*, directory: str = DIRECTORY) -> list[str]:
+def served_here(*, directory: str | None = None) -> list[str]:
     """Those of `served` that are in this network namespace: the folder of sockets is one for all. None where the
     caller may not look into it."""
     here = {name for _, name in socket.if_nameindex()}
@@ -134,15 +136,15 @@ def served_here(*, directory: str = DIRECTORY) -> list[str]:
     return []
 
 
-def _answers(interface: str, directory: str) -> bool:
+def _answers(interface: str, directory: str | None) -> bool:
     """Also when the caller may not ask: then the socket is a live daemon's, or a leftover that only root can tell."""
     if daemon_of(interface, directory=directory) is not None:
         return True
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex(f"{directory}/{interface}.{SOCKET}") in _DENIED
+        return probe.connect_ex(f"{directory or folder_of(interface)}/{interface}.{SOCKET}") in _DENIED
 
 
-def _connect_to_see(interface: str, directory: str) -> tuple[socket.socket, bool]:
+def _connect_to_see(interface: str, directory: str | None) -> tuple[socket.socket, bool]:
     try:
         return connect(interface, directory=directory), True
     except DeviceError as error:

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Final
 
-from pywg.runtime.base.in_use import daemon_of
+from pywg.runtime.base.in_use import daemon_here
 
 _TABLE_FILES: Final = ("/etc/iproute2/rt_tables", "/usr/share/iproute2/rt_tables", "/usr/lib/iproute2/rt_tables")
 _TABLE_FOLDERS: Final = tuple(f"{file}.d" for file in _TABLE_FILES)
@@ -36,7 +36,7 @@ def has_dns_tool() -> bool:
 
 def port_is_taken(port: int, interface: str) -> bool:
     """Whether another program has the UDP port. Not when the interface is up: then it is its own."""
-    if daemon_of(interface) is not None:
+    if daemon_here(interface) is not None:
         return False
     for family in (socket.AF_INET, socket.AF_INET6):
         with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:

@@ -11,10 +11,11 @@ import os
 from pywg.config import wg_quick
 from pywg.errors import ConfigError
 from pywg.manage.units import printable
+from pywg.runtime.base import namespaces
 
 CONFIGURATIONS = "/etc/wireguard"
 STATES = "/run/pywg"
-"""A file NAME.json there is of an interface that `pywg up` has set up; its "file" is the configuration's path."""
+"""A file there is of an interface that `pywg up` has set up; its "file" is the configuration's path."""
 _MOST_BYTES = 64 << 20
 
 
@@ -22,7 +23,7 @@ def names_of(interface: str, *, configurations: str = CONFIGURATIONS, states: st
     """The names of the peers of `interface` by their public keys. A peer without a name isn't in it."""
     path = configuration_of(interface, configurations=configurations, states=states)
     with contextlib.suppress(OSError, ValueError, ConfigError):
-        peers = wg_quick.read(_text(path), path).config.peers  # an error elsewhere in the file takes no name away
+        peers = wg_quick.read(read_text(path), path).config.peers  # an error elsewhere in the file takes no name away
         named = {peer.public_key: printable(peer.name).strip() for peer in peers}
         return {key: name for key, name in named.items() if key and name}
     return {}
@@ -33,16 +34,26 @@ def configuration_of(interface: str, *, configurations: str = CONFIGURATIONS, st
     return _file_of(interface, states) or os.path.join(configurations, f"{interface}.conf")
 
 
+def state_files(interface: str, namespace: int, *, states: str = STATES) -> tuple[str, str]:
+    """Where what is remembered of an interface in a network namespace may be: under a name that only this namespace
+    has, or under the plain one, which is the first's that came. No interface's name has an @."""
+    return os.path.join(states, f"{interface}@{namespace}.json"), os.path.join(states, f"{interface}.json")
+
+
 def _file_of(interface: str, states: str) -> str:
     """The path that the state's file names; "" for none."""
-    with contextlib.suppress(OSError, ValueError):
-        state = json.loads(_text(os.path.join(states, f"{interface}.json")))
-        path = state.get("file") if isinstance(state, dict) else None
-        return path if isinstance(path, str) else ""
+    here = namespaces.of_this_thread()
+    for path in state_files(interface, here, states=states):
+        with contextlib.suppress(OSError, ValueError):
+            state = json.loads(read_text(path))
+            if isinstance(state, dict) and state.get("namespace", here) == here:
+                file = state.get("file")
+                return file if isinstance(file, str) else ""
     return ""
 
 
-def _text(path: str) -> str:
+def read_text(path: str) -> str:
+    """What is in a file that another may have put there. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would hold the command up
     with open(fd, encoding="utf-8", errors="replace") as file:
         return file.read(_MOST_BYTES)

@@ -14,7 +14,7 @@ from pywg.manage import client, process
 from pywg.manage.addresses import addresses_of, index_of
 from pywg.manage.names import names_of
 from pywg.manage.wg_show import is_set, own_public_key
-from pywg.runtime.base.in_use import DIRECTORY, Daemon, daemon_of
+from pywg.runtime.base.in_use import Daemon, daemon_of
 from pywg.runtime.base.log import key_name
 from pywg.runtime.uapi.socket import MONITOR
 
@@ -67,12 +67,12 @@ class Rates:
     """(received, sent) by public key; a peer that came between the sights isn't in it"""
 
 
-def glance(interface: str, *, directory: str = DIRECTORY) -> Sight:
+def glance(interface: str, *, directory: str | None = None) -> Sight:
     """The state and the statistics alone. Raises DeviceError when no daemon answers, or the caller may not ask."""
     return _seen(interface, directory, whole=False)
 
 
-def look(interface: str, *, directory: str = DIRECTORY) -> Sight:
+def look(interface: str, *, directory: str | None = None) -> Sight:
     """All that can be seen. Raises DeviceError as `glance`."""
     sight = _seen(interface, directory, whole=True)
     with contextlib.suppress(DeviceError):
@@ -86,7 +86,7 @@ def look(interface: str, *, directory: str = DIRECTORY) -> Sight:
     return sight
 
 
-def _seen(interface: str, directory: str, *, whole: bool) -> Sight:
+def _seen(interface: str, directory: str | None, *, whole: bool) -> Sight:
     """`whole`: with the interface's public key, whose computation needs a large library."""
     status, told = client.watch(interface, directory=directory)
     sight = Sight(interface, time.monotonic(), time.time_ns(), status)
@@ -101,7 +101,7 @@ def _seen(interface: str, directory: str, *, whole: bool) -> Sight:
     return sight
 
 
-def serving(interface: str, *, directory: str = DIRECTORY) -> Daemon | None:
+def serving(interface: str, *, directory: str | None = None) -> Daemon | None:
     """The daemon, found over either of its sockets."""
     return daemon_of(interface, directory=directory) or daemon_of(interface, directory=directory, suffix=MONITOR)
 

@@ -8,7 +8,6 @@ from pywg.errors import DeviceError
 from pywg.manage.client import served
 from pywg.manage.kernels import kernels
 from pywg.manage.sight import Rates, Sight, glance, look, rates
-from pywg.runtime.base.in_use import DIRECTORY
 
 
 @dataclass(slots=True)
@@ -24,7 +23,7 @@ def gather(
     interface: str | None,
     interval: float,
     *,
-    directory: str = DIRECTORY,
+    directory: str | None = None,
     wait: Callable[[float], None] = time.sleep,
 ) -> Found:
     """Looks at one interface, or at all, and for the rates twice; an `interval` of 0 s: once, and without rates.

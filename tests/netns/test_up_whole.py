@@ -1,7 +1,6 @@
 """`pywg up` does all that a file says, or leaves nothing, whichever step fails or is interrupted."""
 
 import contextlib
-import dataclasses
 import errno
 import os
 import signal
@@ -274,33 +273,6 @@ def test_hooks_of_an_up_that_did_not_end_do_not_run(here: Machine) -> None:
     here.nothing_runs()
 
 
-def test_what_is_left_of_another_namespace(here: Machine) -> None:
-    """Its rules are not here to be undone, and a tunnel of the same name is up here all the same."""
-    here.write(EVERYTHING)
-    before = here.shown()
-    here.up()
-    shown = here.shown()
-    state = states.read(here.interface)
-    assert state is not None
-    states.rewrite(dataclasses.replace(state, namespace=1))
-    here.reload()  # of what is found, and not of what is remembered elsewhere
-    assert sorted(here.shown().splitlines()) == sorted(shown.splitlines())
-    states.rewrite(dataclasses.replace(state, namespace=1))
-    here.down()
-    here.namespace.run("sysctl", "-q", "net.ipv4.conf.all.src_valid_mark=0")
-    assert here.shown() == before
-    states.rewrite(dataclasses.replace(state, namespace=1))
-    with pytest.raises(DeviceError, match="was set up in another network namespace"):
-        here.down()
-    here.namespace.run("ip", "rule", "add", "priority", "32764", "table", "main", "suppress_prefixlength", "0")
-    here.up()
-    here.down()
-    here.namespace.run("ip", "rule", "del", "priority", "32764")  # it is there still
-    here.namespace.run("sysctl", "-q", "net.ipv4.conf.all.src_valid_mark=0")
-    assert here.shown() == before
-    here.nothing_runs()
-
-
 def test_ipv6_that_is_turned_off(here: Machine) -> None:
     here.write(f"{HEAD}{DUAL}\n")
     before = here.shown()
@@ -345,7 +317,8 @@ def test_a_hook_that_keeps_it_up(here: Machine) -> None:
 
 def test_one_command_at_a_time(here: Machine) -> None:
     here.write(FILES["dual stack"])
-    with states.locked(here.interface), pytest.raises(DeviceError, match=rf"at the moment \(PID {os.getpid()}\)"):
+    busy = pytest.raises(DeviceError, match=rf"at the moment \(PID {os.getpid()}\)")
+    with here.namespace.entered(), states.locked(here.interface), busy:
         here.up()
     here.up()
     here.down()

@@ -15,7 +15,15 @@ from pywg.manage.client import served_here
 from pywg.manage.tunnel.machine import Machine
 from pywg.manage.tunnel.names import DIRECTORY
 from pywg.manage.tunnel.steps import Step
-from pywg.runtime.base.in_use import daemon_of, is_kernels, name_taken, serves_others
+from pywg.runtime.base.in_use import (
+    daemon_here,
+    daemon_of,
+    forget_own_folder,
+    is_kernels,
+    is_taken_elsewhere,
+    name_taken,
+    serves_others,
+)
 
 _START_S = 60.0
 _END_S = 10.0
@@ -38,7 +46,18 @@ class Daemon(Step):
     def do(self, machine: Machine) -> None:
         """Raises DeviceError with what the daemon says. It says that on standard error itself where LOG_LEVEL is set,
         as its log goes there from then on."""
+        beside = is_taken_elsewhere(machine.interface)
+        try:
+            self._start(machine, beside=beside)
+        except DeviceError:
+            if beside or not is_taken_elsewhere(machine.interface):
+                raise
+            self._start(machine, beside=True)  # a daemon of another namespace has just taken the socket
+
+    def _start(self, machine: Machine, *, beside: bool) -> None:
+        """`beside`: with its socket in the folder of this network namespace."""
         environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_IT}
+        environment |= {"PYWG_NAMESPACE_SOCKET": "1"} if beside else {}
         said = None if environment.get("LOG_LEVEL") else subprocess.PIPE
         process = subprocess.Popen(
             [*_program(), "run", machine.interface],
@@ -65,7 +84,7 @@ class Daemon(Step):
 
 def remove(machine: Machine) -> None:
     """Deletes the interface, and waits until its daemon has ended, or no longer serves it. Raises OSError."""
-    daemon = daemon_of(machine.interface)
+    daemon = daemon_here(machine.interface)
     ends = daemon is not None and daemon.pid and not serves_others(daemon, machine.interface)
     link = machine.network.link(machine.interface)
     if link is not None:
@@ -75,17 +94,18 @@ def remove(machine: Machine) -> None:
     if ends:
         _await_end(daemon.pid)
     end = time.monotonic() + _END_S
-    while daemon_of(machine.interface) is not None:
+    while daemon_here(machine.interface) is not None:
         if time.monotonic() > end:
             text = f"the interface is gone, but a daemon answers on {daemon.path} still"
             raise DeviceError(errno.ETIMEDOUT, text)
         time.sleep(0.01)
+    forget_own_folder()
 
 
 def require_free(machine: Machine) -> None:
     """Raises DeviceError EEXIST when there is such an interface, or a daemon for it."""
     interface = machine.interface
-    if machine.network.link(interface) is None and daemon_of(interface) is None:
+    if machine.network.link(interface) is None and daemon_here(interface) is None:
         return
     text = name_taken(interface)
     if daemon_of(interface) is not None:

@@ -16,7 +16,7 @@ from pywg.manage.tunnel.names import QuickFile, Target
 from pywg.manage.tunnel.state import State
 from pywg.manage.tunnel.steps import Step
 from pywg.manage.tunnel.transaction import StepError
-from pywg.runtime.base.in_use import daemon_of
+from pywg.runtime.base.in_use import daemon_here, is_served_in
 
 _EIO, _EPERM = 5, 1
 
@@ -31,7 +31,7 @@ def down(target: Target, *, verbose: bool = False, if_up: bool = False) -> list[
         raise DeviceError(_EPERM, f"only root may do this: sudo pywg down {target.interface}")
     with states.locked(target.interface), Interrupts() as interrupts, Network() as network:
         machine = Machine(target.interface, network, interrupts, verbose=verbose)
-        gone = network.link(machine.interface) is None and daemon_of(machine.interface) is None
+        gone = network.link(machine.interface) is None and daemon_here(machine.interface) is None
         if if_up and gone and states.read(machine.interface) is None:
             return [f"{target.interface} is not up"]
         state = _require_up(machine)
@@ -71,18 +71,20 @@ def dry_run(target: Target) -> list[str]:
 
 def undo_leftovers(machine: Machine) -> None:
     """Undoes what is remembered of an interface that is gone, and was not taken down: its daemon was killed, or another
-    program removed it. Its PreDown and PostDown run, as they undo what its PostUp did. Raises StepError."""
-    state = states.read(machine.interface)
-    if state is None:
-        return
-    here = state.namespace == states.namespace()
-    owed = state.was_up and here
-    if owed:
-        _run_owed("PreDown", state, machine)
-    failed = _undo([step for step in state.steps if step.outlives and (here or not step.in_namespace)], machine)
-    states.forget(machine.interface)
-    if owed:
-        _run_owed("PostDown", state, machine)
+    program removed it. Its PreDown and PostDown run, as they undo what its PostUp did. Of one of this name in another
+    network namespace, what is not in that namespace is undone. Raises StepError."""
+    failed = []
+    if (state := states.read(machine.interface)) is not None:
+        if state.was_up:
+            _run_owed("PreDown", state, machine)
+        failed = _undo([step for step in state.steps if step.outlives], machine)
+        states.forget(machine.interface)
+        if state.was_up:
+            _run_owed("PostDown", state, machine)
+    for other in states.others(machine.interface):
+        if other.interface == machine.interface and not is_served_in(other.interface, other.namespace):
+            failed += _undo([step for step in other.steps if step.outlives and not step.in_namespace], machine)
+            states.forget(other.interface, of=other.namespace)
     if failed:
         raise StepError(_EIO, f"{machine.interface} has left what could not be undone: {', '.join(failed)}")
 
@@ -90,14 +92,9 @@ def undo_leftovers(machine: Machine) -> None:
 def _require_up(machine: Machine) -> State | None:
     """What is remembered of the interface. Raises DeviceError unless it is up here, or has left something here."""
     state = states.read(machine.interface)
-    gone = machine.network.link(machine.interface) is None and daemon_of(machine.interface) is None
-    if state is None or not gone:
+    if state is None or machine.network.link(machine.interface) or daemon_here(machine.interface):
         require_served(machine)
-    if state is None or state.namespace == states.namespace():
-        return state
-    if gone:
-        raise DeviceError(_EIO, f"{machine.interface} was set up in another network namespace: run this there")
-    return None  # there it is gone, as a daemon of this name is here
+    return state
 
 
 def _outliving(machine: Machine, state: State | None, file: QuickFile | None) -> list[Step]:

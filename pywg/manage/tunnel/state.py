@@ -1,7 +1,8 @@
 """The state file of an interface that is up: what was done for it, so that it can be undone even if its file has
 changed since, or the command that did it was killed. It is root's alone, and has no key.
 
-A lock beside it keeps two commands from changing the same interface at a time.
+The same name may be up in several network namespaces, each with a file of its own (`pywg.manage.names.state_files`). A
+lock beside it keeps two commands from changing the same interface at a time.
 """
 
 import base64
@@ -16,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from pywg.errors import DeviceError
+from pywg.manage.names import state_files
 from pywg.manage.tunnel.steps import Step
+from pywg.runtime.base import namespaces
 
 DIRECTORY = "/run/pywg"
 _VERSION = 1
@@ -41,7 +44,7 @@ class State:
     interface: str
     file: str = ""
     """of the configuration; empty when there was none"""
-    namespace: int = 0
+    namespace: int = field(default_factory=namespaces.of_this_thread)
     """the inode of the network namespace"""
     mtu_given: bool = False
     """whether the file has an MTU"""
@@ -56,17 +59,22 @@ class State:
 
 def namespace() -> int:
     """The inode of this thread's network namespace."""
-    return os.stat("/proc/thread-self/ns/net").st_ino
+    return namespaces.of_this_thread()
 
 
 def read(interface: str) -> State | None:
-    """What is remembered of an interface; None when there is nothing, or nothing that can be read."""
+    """What is remembered of an interface of this network namespace; None when that is nothing that can be read."""
+    path = _file_of(interface, namespace())
+    return None if path is None else _read(path)
+
+
+def _read(path: Path) -> State | None:
     try:
-        given = json.loads(_path(interface).read_text())
+        given = json.loads(path.read_text())
         if given["version"] != _VERSION:
             return None
         return State(
-            interface,
+            path.stem.partition("@")[0],
             given["file"],
             given["namespace"],
             given["mtu_given"],
@@ -94,24 +102,35 @@ def rewrite(state: State) -> None:
         "steps": [{"step": type(step).__name__, **vars(step)} for step in state.steps if step.remembered],
         "was_up": state.was_up,
     }
-    path = _path(state.interface)
-    temporary = path.with_suffix(".new")
+    keyed, plain = map(Path, state_files(state.interface, state.namespace, states=DIRECTORY))
+    temporary = keyed.with_suffix(".new")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with open(fd, "w") as file:
         json.dump(given, file)
+    path = _file_of(state.interface, state.namespace)
+    if path is None:
+        try:
+            os.link(temporary, plain)  # of two namespaces that come at a time, one has it
+            os.unlink(temporary)
+            return
+        except FileExistsError:
+            path = plain if _read(plain) is None else keyed
     os.rename(temporary, path)
 
 
-def forget(interface: str) -> None:
-    """Nothing stands any more."""
-    _path(interface).unlink(missing_ok=True)
+def forget(interface: str, *, of: int | None = None) -> None:
+    """Nothing stands any more, in the namespace `of`; None: in this one."""
+    path = _file_of(interface, namespace() if of is None else of)
+    if path is not None:
+        path.unlink(missing_ok=True)
 
 
 def others(interface: str) -> Iterator[State]:
-    """Of the other interfaces that are up, in all namespaces."""
+    """Of all that is up, in all namespaces, but the interface in this one."""
     with contextlib.suppress(FileNotFoundError):
         for path in sorted(Path(DIRECTORY).glob("*.json")):
-            if path.stem != interface and (state := read(path.stem)) is not None:
+            state = _read(path)
+            if state is not None and (state.interface, state.namespace) != (interface, namespace()):
                 yield state
 
 
@@ -119,7 +138,7 @@ def others(interface: str) -> Iterator[State]:
 def locked(interface: str) -> Iterator[None]:
     """No other command changes the interface during the body. Raises DeviceError EBUSY when one does already."""
     os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
-    path = Path(DIRECTORY, f"{interface}.lock")
+    path = Path(DIRECTORY, f"{interface}@{namespace()}.lock")
     fd = _lock(path, interface)
     try:
         yield
@@ -146,8 +165,12 @@ def _lock(path: Path, interface: str) -> int:
         os.close(fd)  # its last holder has removed the file
 
 
-def _path(interface: str) -> Path:
-    return Path(DIRECTORY, f"{interface}.json")
+def _file_of(interface: str, of: int) -> Path | None:
+    """The file of an interface in a namespace; None: there is none that can be read."""
+    for path in map(Path, state_files(interface, of, states=DIRECTORY)):
+        if (state := _read(path)) is not None and state.namespace == of:
+            return path
+    return None
 
 
 def _step(given: dict[str, Any]) -> Step:

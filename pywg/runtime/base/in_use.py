@@ -4,14 +4,19 @@ Messages of a start that fails name the owner, so that none of them advises what
 """
 
 import contextlib
+import errno
 import os
 import socket
 import struct
 from typing import NamedTuple
 
+from pywg.runtime.base import namespaces
+
 DIRECTORY = "/var/run/wireguard"
 SOCKET = "sock"
 """The suffix of the file of a configuration socket."""
+_SERVED = (0, errno.EAGAIN, errno.EACCES, errno.EPERM)
+"""What connect(2) says where a daemon listens, its queue may be full, and this process need not be allowed to ask."""
 _UCRED = struct.Struct("3i")
 
 
@@ -26,9 +31,34 @@ class Daemon(NamedTuple):
     """the process's name; empty when the PID is not known"""
 
 
-def daemon_of(interface: str, *, directory: str = DIRECTORY, suffix: str = SOCKET) -> Daemon | None:
-    """The daemon that answers for `interface`; None when no daemon does."""
-    path = f"{directory}/{interface}.{suffix}"
+def own_folder() -> str:
+    """Where the sockets of this network namespace lie that can't be in DIRECTORY, which is one for all namespaces."""
+    return _folder_in(namespaces.of_this_thread())
+
+
+def forget_own_folder() -> None:
+    """Removes it, if no socket is left in it."""
+    with contextlib.suppress(OSError):
+        os.rmdir(own_folder())
+
+
+def folder_of(interface: str) -> str:
+    """Where the socket of `interface` lies, for this network namespace."""
+    own = own_folder()
+    path = f"{own}/{interface}.{SOCKET}"
+    if os.path.lexists(path):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+            if probe.connect_ex(path) in _SERVED:  # else its daemon was killed
+                return own
+    return DIRECTORY
+
+
+def daemon_of(interface: str, *, directory: str | None = None, suffix: str = SOCKET) -> Daemon | None:
+    """The daemon that answers for `interface`; None when no daemon does. It may be of another network namespace.
+
+    `directory`: of the socket; None: where it lies for this namespace.
+    """
+    path = f"{directory or folder_of(interface)}/{interface}.{suffix}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         try:
             probe.connect(path)
@@ -54,6 +84,26 @@ def serves_others(daemon: Daemon, interface: str) -> bool:
     return False
 
 
+def daemon_here(interface: str) -> Daemon | None:
+    """As `daemon_of`, but not one that is known to be of another network namespace."""
+    daemon = daemon_of(interface)
+    return None if daemon is None or _is_elsewhere(daemon) else daemon
+
+
+def is_taken_elsewhere(interface: str) -> bool:
+    """Whether a daemon of another network namespace has the socket of that name in DIRECTORY."""
+    daemon = daemon_of(interface, directory=DIRECTORY)
+    return daemon is not None and _is_elsewhere(daemon)
+
+
+def is_served_in(interface: str, namespace: int) -> bool:
+    """Whether a daemon may serve an interface of this name in another network namespace."""
+    if daemon_of(interface, directory=_folder_in(namespace)) is not None:
+        return True
+    daemon = daemon_of(interface, directory=DIRECTORY)
+    return daemon is not None and namespaces.of_process(daemon.pid) in (0, namespace)
+
+
 def served_already(interface: str, daemon: Daemon) -> str:
     """One line: that a daemon serves `interface`, which, and how to end it."""
     if daemon.pid:
@@ -63,7 +113,7 @@ def served_already(interface: str, daemon: Daemon) -> str:
     return f"{interface} is in use: {what}; to end it and remove {interface}: {end}"
 
 
-def name_taken(interface: str, *, directory: str = DIRECTORY) -> str:
+def name_taken(interface: str, *, directory: str | None = None) -> str:
     """One line: the owner of an interface's name, and how to free it."""
     if daemon := daemon_of(interface, directory=directory):
         return served_already(interface, daemon)
@@ -83,6 +133,15 @@ def is_kernels(interface: str) -> bool:
     with contextlib.suppress(OSError, ValueError), open(f"/sys/class/net/{interface}/uevent") as uevent:
         return "DEVTYPE=wireguard\n" in uevent
     return False
+
+
+def _folder_in(namespace: int) -> str:
+    return f"{DIRECTORY}/netns-{namespace}"
+
+
+def _is_elsewhere(daemon: Daemon) -> bool:
+    its = namespaces.of_process(daemon.pid) if daemon.pid else 0
+    return its not in {0, namespaces.of_this_thread()} and os.path.dirname(daemon.path) != own_folder()
 
 
 def _program_serving(pid: int, interface: str) -> str:

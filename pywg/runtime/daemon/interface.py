@@ -54,7 +54,11 @@ class Interface:
             stack.callback(self.tun.close)
             self.name = self.tun.name
             self.sockets = InterfaceSockets(
-                self.name, fd=options.uapi_fd, owner=options.socket_owner, monitor_owner=options.monitor_owner
+                self.name,
+                fd=options.uapi_fd,
+                owner=options.socket_owner,
+                monitor_owner=options.monitor_owner,
+                of_namespace=options.namespace_socket,
             )
             stack.callback(self.sockets.close)
             self._system_log = system_log_of(options, self.name)

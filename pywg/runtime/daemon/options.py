@@ -5,7 +5,8 @@ PYWG_UDP_GRO and PYWG_TUN_OFFLOAD (0 or 1) switch one offload each, PYWG_UDP_GSO
 PYWG_SANDBOX the sandbox. PYWG_AEAD names the AEAD's backend, PYWG_THREADS the number of threads that move packets, and
 PYWG_STAGED_MEMORY the memory of packets that wait for a session. PYWG_LISTEN_ADDRESS and PYWG_BIND_DEVICE bind the UDP
 sockets. PYWG_USER and PYWG_DROP_NET_ADMIN say what the daemon gives up once it has started, PYWG_SOCKET_OWNER and
-PYWG_MONITOR_SOCKET who may ask it. PYWG_LOG_FILE and PYWG_LOG_FORMAT say where the log goes, and how. NOTIFY_SOCKET,
+PYWG_MONITOR_SOCKET who may ask it; PYWG_NAMESPACE_SOCKET, by which `pywg up` serves one name in several network
+namespaces, where. PYWG_LOG_FILE and PYWG_LOG_FORMAT say where the log goes, and how. NOTIFY_SOCKET,
 WATCHDOG_USEC, LISTEN_FDS and JOURNAL_STREAM are systemd's; a daemon in the foreground reads them.
 
 A wrong value of a variable that is ours, or that names a descriptor, is an error. The operator may have set LOG_LEVEL
@@ -91,6 +92,8 @@ class Options:
     """who may use the configuration socket, besides root"""
     monitor_owner: Owner | None
     """who may use the monitoring socket, besides root; None: there is none"""
+    namespace_socket: bool
+    """the sockets lie in a folder of this network namespace, and not where `wg` looks"""
     aead: str
     """the backend of the data plane's AEAD by name, or "auto" for the fastest on this processor"""
     threads: int
@@ -148,6 +151,7 @@ def read_options(interface: str, environ: Mapping[str, str], *, alone: bool = Tr
         drop_net_admin=_switch(environ, "PYWG_DROP_NET_ADMIN", given.get("drop_net_admin"), default="0"),
         socket_owner=_if_said(read_owner, *_said("socket-owner", given.get("socket_owner"), environ)) or Owner(),
         monitor_owner=_if_said(read_group, *_said("monitor-socket", given.get("monitor_socket"), environ)),
+        namespace_socket=_switch(environ, "PYWG_NAMESPACE_SOCKET", None, default="0"),
         threads=_threads(*_said("threads", given.get("threads"), environ)),
         staged_bytes=_staged_mib(*_said("staged-memory", given.get("staged_memory"), environ)) << 20,
         notify_socket=(environ.get("NOTIFY_SOCKET") or None) if foreground else None,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from pywg.runtime.base.accounts import Owner
-from pywg.runtime.base.in_use import DIRECTORY
+from pywg.runtime.base.in_use import DIRECTORY, own_folder
 from pywg.runtime.base.log import Log
 from pywg.runtime.base.system import Remover, SocketFile
 from pywg.runtime.uapi.monitor import MonitorServer
@@ -14,12 +14,22 @@ from pywg.runtime.uapi.socket import MONITOR, UapiSocket, from_fd, open_uapi
 class InterfaceSockets:
     """Opens both, in one folder, and owns them. Raises DeviceError.
 
-    `fd` is a configuration socket that another program made (WG_UAPI_FD), or None; then that program has said to whom
-    it belongs, and not `owner`. Without a `monitor_owner` there is no socket for monitors.
+    `of_namespace`: in the folder of this network namespace, where `wg` does not look. `fd` is a configuration socket
+    that another program made (WG_UAPI_FD), or None; then that program has said to whom it belongs, and not `owner`.
+    Without a `monitor_owner` there is no socket for monitors.
     """
 
-    def __init__(self, interface: str, *, fd: int | None, owner: Owner, monitor_owner: Owner | None) -> None:
-        self.configuration = open_uapi(interface, owner=owner) if fd is None else from_fd(fd)
+    def __init__(
+        self,
+        interface: str,
+        *,
+        fd: int | None,
+        owner: Owner,
+        monitor_owner: Owner | None,
+        of_namespace: bool = False,
+    ) -> None:
+        folder = own_folder() if of_namespace else DIRECTORY
+        self.configuration = open_uapi(interface, directory=folder, owner=owner) if fd is None else from_fd(fd)
         self._monitor: UapiSocket | None = None
         if monitor_owner is not None:
             directory = self.configuration.directory or DIRECTORY

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pywg.errors import DeviceError
 from pywg.runtime.base.accounts import Owner
 from pywg.runtime.base.failures import advice
-from pywg.runtime.base.in_use import DIRECTORY, SOCKET, daemon_of, is_kernels, served_already
+from pywg.runtime.base.in_use import DIRECTORY, SOCKET, daemon_of, folder_of, is_kernels, served_already
 from pywg.runtime.base.libc import watch_file
 from pywg.runtime.base.system import Remover, SocketFile
 
@@ -152,9 +152,12 @@ def from_fd(fd: int) -> UapiSocket:
     return _of(listener, path)
 
 
-def connect(interface: str, *, directory: str = DIRECTORY, suffix: str = SOCKET) -> socket.socket:
-    """A client's blocking connection to the daemon of `interface`. Raises DeviceError when no daemon answers."""
-    path = f"{directory}/{interface}.{suffix}"
+def connect(interface: str, *, directory: str | None = None, suffix: str = SOCKET) -> socket.socket:
+    """A client's blocking connection to the daemon of `interface`. Raises DeviceError when no daemon answers.
+
+    `directory`: of the socket; None: where it lies for this network namespace.
+    """
+    path = f"{directory or folder_of(interface)}/{interface}.{suffix}"
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.connect(path)

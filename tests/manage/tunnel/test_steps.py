@@ -16,6 +16,7 @@ from pywg.config.keys import parse_key_base64
 from pywg.config.model import DeviceStatus, PeerStatus
 from pywg.config.wg_quick import parse
 from pywg.errors import ConfigError, DeviceError, WgQuickError
+from pywg.manage.names import configuration_of
 from pywg.manage.tunnel import daemon, names, plan, resolve
 from pywg.manage.tunnel import state as states
 from pywg.manage.tunnel.dns import ResolvConf, Resolvconf, Resolved
@@ -49,18 +50,39 @@ def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_remembered_is_read_again(tmp_path: Path) -> None:
     key = bytes(range(32))
-    state = State(
-        "wg0", "/etc/wireguard/wg0.conf", 7, True, {"PreDown": ["a \udce9"]}, {key: PeerState("a:1", "b:2")}, STEPS
-    )
+    hooks, peers = {"PreDown": ["a \udce9"]}, {key: PeerState("a:1", "b:2")}
+    state = State("wg0", "/etc/wireguard/wg0.conf", states.namespace(), True, hooks, peers, STEPS)
     states.rewrite(state)
     assert states.read("wg0") == state
     (file,) = (tmp_path / "state").iterdir()
+    assert file.name == "wg0.json"
     assert file.stat().st_mode & 0o777 == 0o600
     assert list(states.others("wg0")) == []
     assert [one.interface for one in states.others("wg1")] == ["wg0"]
     states.forget("wg0")
     states.forget("wg0")
     assert states.read("wg0") is None
+
+
+def test_each_namespace_has_its_own(tmp_path: Path) -> None:
+    """The first that comes has the plain name, and keeps it: so has a file of a pywg that knew no other name."""
+    here = states.namespace()
+    elsewhere, mine = State("wg0", "there", 7), State("wg0", "here", here)
+    states.rewrite(elsewhere)
+    assert states.read("wg0") is None
+    states.rewrite(mine)
+    states.rewrite(mine)
+    files = {path.name for path in (tmp_path / "state").iterdir()}
+    assert files == {"wg0.json", f"wg0@{here}.json"}
+    assert (states.read("wg0"), list(states.others("wg0"))) == (mine, [elsewhere])
+    assert configuration_of("wg0", states=states.DIRECTORY) == "here"
+    states.forget("wg0")
+    assert (states.read("wg0"), list(states.others("wg0"))) == (None, [elsewhere])
+    assert configuration_of("wg0", states=states.DIRECTORY) == "/etc/wireguard/wg0.conf"
+    states.rewrite(mine)
+    states.forget("wg0", of=7)
+    states.rewrite(mine)
+    assert (states.read("wg0"), list(states.others("wg0"))) == (mine, [])
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"version": 2}', '{"version": 1, "steps": [{"step": "No"}]}'])
@@ -72,9 +94,9 @@ def test_what_can_not_be_read_is_nothing(tmp_path: Path, text: str) -> None:
 
 def test_a_link_in_place_of_a_state_file_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
-    (tmp_path / "state" / "wg0.new").symlink_to(tmp_path / "victim")
+    (tmp_path / "state" / "wg0@7.new").symlink_to(tmp_path / "victim")
     with pytest.raises(OSError, match="symbolic"):
-        states.rewrite(State("wg0"))
+        states.rewrite(State("wg0", namespace=7))
     assert not (tmp_path / "victim").exists()
 
 
@@ -274,7 +296,7 @@ def test_a_name_that_there_is_not_is_asked_for_once(monkeypatch: pytest.MonkeyPa
 
 def test_the_lock_of_a_command_that_has_ended_is_no_lock(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
-    (tmp_path / "state" / "wg0.lock").write_text("1\n")
+    (tmp_path / "state" / f"wg0@{states.namespace()}.lock").write_text("1\n")
     with states.locked("wg0"), states.locked("wg1"):
         with pytest.raises(DeviceError, match=rf"\(PID {os.getpid()}\)") as busy, states.locked("wg0"):
             pass
