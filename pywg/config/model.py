@@ -35,14 +35,16 @@ class AllowedIpChange(NamedTuple):
 class PeerChange:
     """One peer's part of a change; None leaves the present value alone.
 
-    `remove` wins over everything else here. With `update_only` an unknown peer is left unknown. `replace_allowed_ips`
-    comes before `allowed_ips`, whose entries apply in order.
+    `remove` wins over everything else here. With `update_only` an unknown peer is left unknown. `clear_endpoint` comes
+    before `endpoint`, and `replace_allowed_ips` before `allowed_ips`, whose entries apply in order.
     """
 
     public_key: bytes
     remove: bool = False
     update_only: bool = False
     preshared_key: Secret | bytes | None = field(default=None, repr=False)
+    clear_endpoint: bool = False
+    """the peer has none then, until it is set or the peer speaks: a key of pywg's own"""
     endpoint: SockAddr | None = None
     persistent_keepalive: int | None = None
     """seconds, 0..65535; 0 turns it off"""

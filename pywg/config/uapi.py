@@ -77,6 +77,8 @@ def format_set(change: DeviceChange) -> bytearray:
             text.line("remove=true")
         if peer.preshared_key is not None:
             text.secret("preshared_key", peer.preshared_key)
+        if peer.clear_endpoint:
+            text.line("clear_endpoint=true")
         if peer.endpoint is not None:
             text.line(f"endpoint={format_sock_addr(peer.endpoint)}")
         if peer.persistent_keepalive is not None:
@@ -220,6 +222,8 @@ def _read_set(request: "ReadableBuffer", change: DeviceChange) -> Generator[None
                 if name == b"replace_allowed_ips" and peer is not None:
                     # It replaces whatever the peer has by then, this request's earlier entries included.
                     peer.allowed_ips.clear()
+                if name == b"clear_endpoint" and peer is not None:
+                    peer.endpoint = None  # likewise
         except ConfigError as error:
             # A name that is none of ours may be a key that slipped into the wrong place.
             what = f"{name.decode('ascii')}: " if name in _SET_NAMES else ""
@@ -276,6 +280,7 @@ _PEER_KEYS: Final[dict[bytes, tuple[str, _Reader]]] = {
     b"remove": ("remove", _true),
     b"update_only": ("update_only", _true),
     b"preshared_key": ("preshared_key", secret_value),
+    b"clear_endpoint": ("clear_endpoint", _true),
     b"endpoint": ("endpoint", _endpoint),
     b"persistent_keepalive_interval": ("persistent_keepalive", _number(MAX_KEEPALIVE)),
     b"replace_allowed_ips": ("replace_allowed_ips", _true),

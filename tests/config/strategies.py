@@ -47,6 +47,7 @@ peer_changes = st.builds(
     remove=st.booleans(),
     update_only=st.booleans(),
     preshared_key=optional(keys),
+    clear_endpoint=st.booleans(),
     endpoint=optional(sock_addrs),
     persistent_keepalive=optional(ports),
     replace_allowed_ips=st.booleans(),

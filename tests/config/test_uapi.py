@@ -187,6 +187,15 @@ def test_replace_allowed_ips_also_drops_what_the_request_gave_before() -> None:
     assert change.peers[0].allowed_ips == [AllowedIpChange(bytes([10, 1, 0, 0]), 16)]
 
 
+def test_an_endpoint_is_cleared_before_it_is_set() -> None:
+    change = at_once.parse_set(f"{PEER}endpoint=10.0.0.1:1\nclear_endpoint=true\n".encode())
+    assert change.peers == [PeerChange(KEY, clear_endpoint=True)]
+    change = at_once.parse_set(f"{PEER}clear_endpoint=true\nendpoint=10.0.0.1:1\n".encode())
+    assert change.peers == [PeerChange(KEY, clear_endpoint=True, endpoint=(bytes([10, 0, 0, 1]), 1, 0))]
+    for line in ("clear_endpoint=false", "clear_endpoint="):
+        assert set_error(f"{PEER}{line}\n").errno == errno.EINVAL
+
+
 def test_a_leading_minus_removes_an_allowed_ip() -> None:
     change = at_once.parse_set(f"{PEER}allowed_ip=10.0.0.0/8\nallowed_ip=-10.0.0.0/8\n".encode())
     assert [entry.remove for entry in change.peers[0].allowed_ips] == [False, True]
@@ -367,6 +376,7 @@ SECRET_PLACES = [
     PEER + "remove={}",
     PEER + "update_only={}",
     PEER + "replace_allowed_ips={}",
+    PEER + "clear_endpoint={}",
     PEER + "protocol_version={}",
     PEER + "private_key={}",
     PEER + "{}=1",

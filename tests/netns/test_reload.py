@@ -213,6 +213,16 @@ def test_a_session_goes_on(open_lab: OpenLab, tmp_path: Path, monkeypatch: pytes
     assert ping.wait() == 0
     assert " 0% packet loss" in (tmp_path / "ping").read_text()
     assert near.wg("show", near.interface, "latest-handshakes").splitlines()[0] == session.splitlines()[0]
+
+    endpoint = f"10.77.0.2:{LISTEN_PORT}"
+    Path(target.path).write_text(text.replace(f"Endpoint = {endpoint}\n", ""))
+    with near.namespace.entered():
+        changed = reloads.reload(target)
+    assert f"- peer {lab.far.keys.public} endpoint {endpoint}" in changed
+    assert near.wg("show", near.interface, "endpoints").split() == [lab.far.keys.public, "(none)"]
+    dropin.resumes(lab.far, "10.78.0.1")  # its session stands, and tells where it is
+    assert near.wg("show", near.interface, "endpoints").split()[1] == endpoint
+    assert near.wg("show", near.interface, "latest-handshakes").splitlines()[0] == session.splitlines()[0]
     near.namespace.run("ip", "link", "del", near.interface)
 
 
@@ -226,4 +236,8 @@ def test_an_endpoint_that_has_moved_stays(here: Machine, monkeypatch: pytest.Mon
     here.write(f"{HEAD}{DUAL}\n" + peer(ONE, "10.9.0.0/16", "Endpoint = 10.77.0.8:8\n"))
     here.reload()
     assert "10.77.0.8:8" in here.shown()
+    here.namespace.run("wg", "set", here.interface, "peer", ONE, "endpoint", "10.77.0.9:9")
+    here.write(f"{HEAD}{DUAL}\n" + peer(ONE, "10.9.0.0/16"))
+    assert here.reload()[:-1] == []
+    assert "10.77.0.9:9" in here.shown(), "an endpoint that the file has no more is one that it had"
     here.down()

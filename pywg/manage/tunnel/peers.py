@@ -134,11 +134,13 @@ def difference(
     fwmark: int,
     running: DeviceStatus,
     before: Mapping[bytes, PeerState] | None,
+    clears: bool = True,
 ) -> Difference:
     """From what runs to what the file wants. What the file leaves open stays: the port, the private key.
 
     `before` is what the file said when it was last applied, None: not known. Endpoints that have moved since then stay
-    where they are, and a preshared key that the file never had is another program's.
+    where they are, and a preshared key that the file never had is another program's. An endpoint that the file has no
+    more goes where the daemon `clears` one, unless the peer has moved.
     """
     found = Difference()
     _device(found, config, fwmark, running)
@@ -150,7 +152,8 @@ def difference(
             found.lines.append(f"- peer {format_key_base64(key)}")
     for key, peer in peers.items():
         if key in have:
-            _peer(found, peer, have[key], addresses, None if before is None else before.get(key, PeerState()))
+            last = None if before is None else before.get(key, PeerState())
+            _peer(found, peer, have[key], addresses, last, clears=clears)
         else:
             found.change.peers.append(_new(peer, addresses))
             found.back.peers.append(PeerChange(key, remove=True))
@@ -173,7 +176,15 @@ def _device(found: Difference, config: WgQuickConfig, fwmark: int, running: Devi
         found.lines += [f"- fwmark {running.fwmark or 'off'}", f"+ fwmark {fwmark or 'off'}"]
 
 
-def _peer(found: Difference, peer: WantedPeer, old: PeerStatus, addresses: Addresses, before: PeerState | None) -> None:
+def _peer(
+    found: Difference,
+    peer: WantedPeer,
+    old: PeerStatus,
+    addresses: Addresses,
+    before: PeerState | None,
+    *,
+    clears: bool,
+) -> None:
     change, back = PeerChange(peer.public_key), PeerChange(peer.public_key)
     lines = found.lines
     known = f"peer {format_key_base64(peer.public_key)}"
@@ -188,8 +199,14 @@ def _peer(found: Difference, peer: WantedPeer, old: PeerStatus, addresses: Addre
         assert new is not None
         if before is None or before.address != format_sock_addr(new):
             change.endpoint, back.endpoint = new, old.endpoint
+            back.clear_endpoint = clears and old.endpoint is None
             lines += [f"- {known} endpoint {format_sock_addr(old.endpoint)}"] if old.endpoint else []
             lines.append(f"+ {known} endpoint {_host_port(peer.endpoint)}")
+    elif peer.endpoint is None and old.endpoint is not None and before is not None and clears:
+        there = format_sock_addr(old.endpoint)
+        if before.address == there:
+            change.clear_endpoint, back.endpoint = True, old.endpoint
+            lines.append(f"- {known} endpoint {there}")
     if (peer.keepalive or 0) != old.persistent_keepalive:
         change.persistent_keepalive, back.persistent_keepalive = peer.keepalive or 0, old.persistent_keepalive
         lines += [

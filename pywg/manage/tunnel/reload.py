@@ -7,6 +7,7 @@ from pathlib import Path
 from socket import AF_INET
 
 from pywg.config.addresses import format_ip, format_prefix
+from pywg.errors import DeviceError
 from pywg.manage import client
 from pywg.manage.network import Network
 from pywg.manage.tunnel import dns, names, present
@@ -45,9 +46,7 @@ class _Reload:
         self.running = client.get(machine.interface)
         self.stands = present.found_steps(machine, self.running.fwmark)
         self.stands_before = self.stands
-        remembered = states.read(machine.interface)
-        here = remembered is not None and remembered.namespace == states.namespace()
-        self.remembered = remembered if here else None  # else it is of an interface that is gone, elsewhere
+        self.remembered = states.read(machine.interface)
         self.state = self.remembered or State(machine.interface, namespace=states.namespace())
         self.state.steps = self._standing(self.remembered)
         marks = [step.mark for step in self.state.steps if isinstance(step, PolicyRule) and step.mark]
@@ -57,7 +56,13 @@ class _Reload:
         """The difference of keys and peers."""
         before = self.remembered.peers if self.remembered else None
         return difference(
-            self.file.config, self.peers, addresses, fwmark=self.mark, running=self.running, before=before
+            self.file.config,
+            self.peers,
+            addresses,
+            fwmark=self.mark,
+            running=self.running,
+            before=before,
+            clears=self._is_pywg(),
         )
 
     @property
@@ -146,6 +151,11 @@ class _Reload:
         network = self.machine.network
         own = [format_ip(ip) for ip, _ in network.addresses(self.machine.index) if ip.startswith(b"\xfe\x80")]
         return Imagined(self.machine, self.file, mark=self.running.fwmark, own=own)
+
+    def _is_pywg(self) -> bool:
+        with contextlib.suppress(DeviceError):
+            return bool(client.stats(self.machine.interface))
+        return False
 
     def _has_default(self) -> bool:
         return any(cidr == 0 for peer in self.peers.values() for _, cidr in peer.allowed)

@@ -317,6 +317,9 @@ class Device:
             peer = surely(self._add_peer, change.public_key, now)
         if change.preshared_key is not None:
             self._tunnel.set_preshared_key(peer, _taken(change.preshared_key) or None)
+        if change.clear_endpoint and change.endpoint is None:
+            surely(self._plane.set_endpoint, peer, None)
+            self._handshakes.endpoint_cleared(peer)
         if change.endpoint is not None:
             before = surely(self.endpoint, peer)
             surely(self._plane.set_endpoint, peer, (*change.endpoint, b"", 0))

@@ -94,6 +94,10 @@ class HandshakeLog:
         if moved:
             self.changed(peer)
 
+    def endpoint_cleared(self, peer: int) -> None:
+        """The operator took a peer's endpoint away."""
+        self._stories[peer] = _Story()
+
     def changed(self, peer: int) -> None:
         """A peer's endpoint or our key changed: a trouble may be over, and the log says it again if it isn't."""
         self._stories[peer] = _Story(endpoint_is_set=self._story(peer).endpoint_is_set)

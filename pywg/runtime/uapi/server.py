@@ -2,7 +2,8 @@
 
 An operation is `set=1`, `get=1`, `stats=1`, `peers=1` or `log_level=WORD` on a line, more lines, and a blank line. The
 end of the stream after a whole line serves as the blank line. The reply ends with `errno=N`, and N is never positive.
-`stats=1`, `peers=1` (which peers owe an answer to initiations) and `log_level=` are ours: the others are WireGuard's
+`stats=1`, `peers=1` (which peers owe an answer to initiations), `log_level=` and, of a peer in a set operation,
+`clear_endpoint=true` (it has no endpoint then, and its session stays) are ours: the others are WireGuard's
 cross-platform protocol, https://www.wireguard.com/xplatform/.
 Requests and replies hold private keys, so the server wipes them. It reads and writes their text, most of the work, in
 steps, which leave the event loop room for handshakes. It applies a change in one go, and never while it writes another

@@ -100,6 +100,9 @@ class Model:
             wish.values[name] = key(value)
         elif name == b"endpoint":
             wish.values[name] = endpoint(value)
+        elif name == b"clear_endpoint":
+            one_of(value, b"true")
+            wish.values[b"endpoint"] = ""
         elif name == b"persistent_keepalive_interval":
             wish.values[name] = number(value, 0xFFFF)
         else:

@@ -235,6 +235,25 @@ def test_a_roaming_peer_is_shown_where_it_is() -> None:
     assert pair.b.peer(pair.a_key).endpoint == moved[:3]
 
 
+def test_an_endpoint_that_is_cleared_is_the_next_that_speaks() -> None:
+    """The session stays: what comes in its name is taken, and tells where the peer is."""
+    pair = Pair()
+    pair.handshake()
+    before = pair.b.peer(pair.a_key)
+    assert before.endpoint is not None
+    pair.b.set(PeerChange(pair.a_key, clear_endpoint=True))
+    cleared = pair.b.peer(pair.a_key)
+    assert (cleared.endpoint, cleared.last_handshake_ns) == (None, before.last_handshake_ns)
+    pair.a.write(1)
+    ((_, data),) = pair.a.plane.sent
+    pair.b.plane.receive(data, (*before.endpoint, b"", 0))
+    pair.b.poll()
+    after = pair.b.peer(pair.a_key)
+    assert (after.endpoint, after.last_handshake_ns) == (before.endpoint, before.last_handshake_ns)
+    pair.b.set(PeerChange(pair.a_key, clear_endpoint=True, endpoint=(bytes(4), 1, 0)))
+    assert pair.b.peer(pair.a_key).endpoint == (bytes(4), 1, 0)
+
+
 def test_mtu_reaches_the_plane_and_the_stats() -> None:
     harness = DeviceHarness()
     harness.device.set_mtu(1380)
