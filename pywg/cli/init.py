@@ -18,6 +18,7 @@ from pywg.manage.sites.here import Found, this_machine
 from pywg.manage.sites.site import (
     Site,
     check_together,
+    is_v4,
     parse_endpoint,
     parse_name,
     parse_networks,
@@ -81,6 +82,7 @@ def _define_mesh(parser: CommandParser) -> None:
 
 def _define_common(parser: CommandParser, *, tunnel: str, out: str) -> None:
     parser.add_argument("--tunnel", metavar="CIDR,...", help=f"network of the tunnel itself; default: {tunnel}")
+    parser.add_argument("--ipv6", action="store_true", help="and one of IPv6 for it, of a private network (RFC 4193)")
     psk = parser.add_mutually_exclusive_group()
     psk.add_argument("--psk", action="store_true", help="a preshared key for each pair: the default")
     psk.add_argument("--no-psk", action="store_true", help="none")
@@ -101,7 +103,8 @@ def _site_to_site(given: argparse.Namespace) -> int:
         qr.require()
     left = _site(given, "left", None, asks=asks)
     right = _site(given, "right", left, asks=asks)
-    tunnel = _tunnel(given, (left, right))
+    asked = asks and any(_leaves_open(given, side) for side in ("left", "right"))
+    tunnel = _tunnel(given, (left, right), asks=asked)
     nat = {"left": [left.name], "right": [right.name], "both": [left.name, right.name], None: []}[given.nat]
     keepalive = None
     if given.keepalive is not None:
@@ -127,7 +130,13 @@ def _mesh(given: argparse.Namespace) -> int:
     if out == given.table:
         raise UsageError("the table's name has no ending to leave out: --out DIR says where the folders go")
     made = mesh.make(
-        entries, tunnel or [], folder=out, interface=given.interface, psk=not given.no_psk, force=given.force
+        entries,
+        tunnel or [],
+        folder=out,
+        interface=given.interface,
+        psk=not given.no_psk,
+        force=given.force,
+        ipv6=given.ipv6,
     )
     print(f"{len(entries)} sites in {out}/: {made.new} new, {made.changed} changed, {made.same} as before.")
     if made.gone:
@@ -151,10 +160,15 @@ def _require(given: argparse.Namespace) -> None:
         )
 
 
+def _leaves_open(given: argparse.Namespace, side: str) -> bool:
+    """Whether there is something to ask about a site."""
+    return getattr(given, side) is None or getattr(given, f"{side}_endpoint") is None
+
+
 def _site(given: argparse.Namespace, side: str, other: Site | None, *, asks: bool) -> Site:
     """One site: what the options say, the operator's answers to what they don't, and defaults."""
     said = {what: getattr(given, f"{side}_{what}" if what else side) for what in ("", "endpoint", "network")}
-    asks = asks and (said[""] is None or said["endpoint"] is None)
+    asks = asks and _leaves_open(given, side)
 
     def value(what: str, question: str, parse: Callable[[str], T], default: str = "", hint: str = "") -> T:
         option = f"--{side}-{what}" if what else f"--{side}"
@@ -193,8 +207,29 @@ def _site(given: argparse.Namespace, side: str, other: Site | None, *, asks: boo
     return site
 
 
-def _tunnel(given: argparse.Namespace, sites: tuple[Site, Site]) -> list[Prefix]:
-    """The option's, or the first default that is in no network of the sites."""
+def _tunnel(given: argparse.Namespace, sites: tuple[Site, Site], *, asks: bool) -> list[Prefix]:
+    """The option's, or the first default that is in no network of the sites; with one of IPv6 if that is wanted."""
+    from pywg.constants import KEY_LEN
+    from pywg.manage.sites.keys import private_network
+
+    tunnel = _tunnel_v4(given, sites)
+    several = not all(map(is_v4, tunnel))
+    wanted = given.ipv6
+    if asks and not (several or wanted or given.tunnel):
+        both = any(not is_v4(network) for site in sites for network in site.networks)
+        question = "Addresses of IPv6 in the tunnel too? (yes or no)"
+        wanted = ask(question, _yes_or_no, default="yes" if both else "no")
+    return tunnel if several or not wanted else [*tunnel, private_network(os.urandom(KEY_LEN))]
+
+
+def _yes_or_no(text: str) -> bool:
+    for word, means in (("yes", True), ("no", False)):
+        if text and word.startswith(text.lower()):
+            return means
+    raise ConfigError("expected yes or no")
+
+
+def _tunnel_v4(given: argparse.Namespace, sites: tuple[Site, Site]) -> list[Prefix]:
     from pywg.manage.sites.site_to_site import DEFAULT_TUNNELS
 
     if given.tunnel:

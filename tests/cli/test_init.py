@@ -101,20 +101,50 @@ def test_nobody_can_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_questions(tmp_path: Path) -> None:
-    answers = ["", "none", "192.168.1.5/24", "192.168.1.0/24", "", "none", "", "203.0.113.1", "192.168.1.0/25", ""]
+    answers = ["", "none", "192.168.1.5/24", "192.168.1.0/24"]
+    answers += ["", "none", "", "203.0.113.1", "192.168.1.0/25", "", "perhaps", "n"]
     status, shown = at_a_terminal(tmp_path, answers)
     assert status == 0
-    for complaint in ("is it 192.168.1.0/24?", "one of the two sites needs an address", "of site-b overlap"):
+    wanted = "is it 192.168.1.0/24?", "one of the two sites needs an address", "of site-b overlap", "expected yes or no"
+    for complaint in wanted:
         assert complaint in shown
     (here,) = (path.parent for path in tmp_path.glob("*/wg0.conf") if path.parent.name != "site-b")
     config = parse((here / "wg0.conf").read_text(), "wg0.conf")
     assert config.peers[0].endpoint == ("203.0.113.1", 51820)
     assert config.peers[0].persistent_keepalive == 25
+    assert [len(ip) for ip, _ in config.interface.addresses] == [4]
+
+
+@pytest.mark.parametrize("answers", [["203.0.113.1", "fd00:2::/64", ""], ["203.0.113.1", "", "yes"]])
+def test_both_families_by_questions(tmp_path: Path, answers: list[str]) -> None:
+    """A network of IPv6 behind a site makes it the default."""
+    assert at_a_terminal(tmp_path, answers, *SITES)[0] == 0
+    _have_both_families(tmp_path, "berlin", "paris")
+
+
+def test_both_families_by_an_option(tmp_path: Path) -> None:
+    assert init(tmp_path, "--ipv6") == 0
+    _have_both_families(tmp_path, "berlin", "paris")
+    sites = tmp_path / "sites.csv"
+    sites.write_text("name,endpoint\na,198.51.100.1\nb\n")
+    for options in (["--ipv6"], []):  # a further run keeps it
+        assert main(["init", "mesh", str(sites), *options]) == 0
+        _have_both_families(tmp_path / "sites", "a", "b")
+    assert main(["init", "mesh", str(sites), "--ipv6", "--tunnel", "10.1.0.0/24,fd00:1::/64", "--force"]) == 0
+    assert "fd00:1::1/64" in (tmp_path / "sites" / "a" / "wg0.conf").read_text()
+
+
+def _have_both_families(folder: Path, *names: str) -> None:
+    configs = [parse((folder / name / "wg0.conf").read_text(), name) for name in names]
+    for config, other in zip(configs, reversed(configs), strict=True):
+        v4, v6 = (ip for ip, _ in config.interface.addresses)
+        assert (len(v4), v6[:1], v6[6:15]) == (4, b"\xfd", bytes(9))
+        assert [ip for ip, _ in config.peers[0].allowed_ips][:2] == [ip for ip, _ in other.interface.addresses]
 
 
 def test_only_what_is_not_said_is_asked(tmp_path: Path) -> None:
     assert at_a_terminal(tmp_path, [], *SITES, "--right-endpoint", "none")[0] == 0
-    assert at_a_terminal(tmp_path, ["203.0.113.1", ""], *SITES, "--force")[0] == 0
+    assert at_a_terminal(tmp_path, ["203.0.113.1", "", ""], *SITES, "--force")[0] == 0
 
 
 def test_answers_that_end(tmp_path: Path) -> None:

@@ -223,8 +223,27 @@ def test_networks_of_this_machine() -> None:
         ("eth2", "00000008", "00000000", "0001", "000000FF"),
         ("docker0", "000011AC", "00000000", "0001", "0000FFFF"),
     ]
-    assert here.networks_of(head + "".join(row.format(*one) for one in rows)) == "192.168.2.0/24"
-    assert here.networks_of("") == ""
+    v4 = head + "".join(row.format(*one) for one in rows)
+    assert here.networks_of(v4, "") == "192.168.2.0/24"
+    row = "{} {:02x} " + "0" * 32 + " 00 {} 00000100 00000001 00000000 {:08x}     {}\n"
+    nowhere, router = "0" * 32, "fe80" + "0" * 27 + "1"
+    rows_v6 = [
+        ("fd000002" + "0" * 24, 64, nowhere, 0x1, "eth1"),
+        ("20010db800020000" + "0" * 16, 64, nowhere, 0x40001, "eth1"),
+        ("20010db800030000" + "0" * 16, 64, router, 0x3, "eth1"),
+        ("20010db800020000" + "0" * 15 + "1", 128, nowhere, 0x80200001, "eth1"),
+        ("20010db800010000" + "0" * 16, 64, nowhere, 0x1, "eth0"),
+        ("20010db800040000" + "0" * 16, 64, nowhere, 0x1, "eth3"),
+        ("fd000009" + "0" * 24, 64, nowhere, 0x201, "eth1"),
+        ("fd000005" + "0" * 24, 64, nowhere, 0x1, "docker0"),
+        ("fe80" + "0" * 28, 64, nowhere, 0x1, "eth1"),
+        ("ff00" + "0" * 28, 8, nowhere, 0x1, "eth1"),
+        (nowhere, 0, router, 0x3, "eth3"),
+        (nowhere, 0, nowhere, 0x200200, "lo"),
+    ]
+    v6 = "".join(row.format(*one) for one in rows_v6)
+    assert here.networks_of(v4, v6) == "192.168.2.0/24, fd00:2::/64, 2001:db8:2::/64"
+    assert here.networks_of("", "") == ""
     assert parse_name(here.this_machine().name)
 
 

@@ -18,8 +18,8 @@ from pywg.constants import KEY_LEN
 from pywg.errors import ConfigError
 from pywg.manage.sites import folder as folders
 from pywg.manage.sites import text
-from pywg.manage.sites.keys import give_key, pair_key
-from pywg.manage.sites.site import KEEPALIVE_S, Site, address_in, check_together, holds, room
+from pywg.manage.sites.keys import give_key, pair_key, private_network
+from pywg.manage.sites.site import KEEPALIVE_S, Site, address_in, check_together, holds, is_v4, room
 from pywg.manage.sites.site_to_site import files_of
 from pywg.manage.sites.table import Entry
 
@@ -70,10 +70,21 @@ class Memory:
 
 
 def make(
-    entries: Sequence[Entry], tunnel: Sequence[Prefix], *, folder: str, interface: str, psk: bool, force: bool
+    entries: Sequence[Entry],
+    tunnel: Sequence[Prefix],
+    *,
+    folder: str,
+    interface: str,
+    psk: bool,
+    force: bool,
+    ipv6: bool = False,
 ) -> Outcome:
-    """Writes the files of all sites. Raises ConfigError, before anything is written, and OSError."""
+    """Writes the files of all sites. `ipv6`: with addresses of a private network, if `tunnel` has none of IPv6.
+
+    Raises ConfigError, before anything is written, and OSError.
+    """
     memory = _remembered(folder)
+    tunnel = [*tunnel, *_private_network(tunnel, memory, wanted=ipv6)]
     sites = [entry.site for entry in entries]
     new = {site.name for site in sites if site.name not in memory.sites}
     gone = sorted(memory.sites.keys() - {site.name for site in sites})
@@ -120,6 +131,13 @@ def _remembered(folder: str) -> Memory:
         return Memory(os.urandom(KEY_LEN))
     except (ValueError, LookupError, TypeError, AttributeError):
         raise ConfigError(f"{path} is damaged: put a copy back, or remove it for new keys at every site") from None
+
+
+def _private_network(tunnel: Sequence[Prefix], memory: Memory, *, wanted: bool) -> list[Prefix]:
+    """That of the mesh, where it is wanted or a run before has used it."""
+    network = private_network(memory.secret)
+    used = any(holds(network, ip) for known in memory.sites.values() for ip in known.addresses)
+    return [network] if (wanted or used) and all(map(is_v4, tunnel)) else []
 
 
 def _give_addresses(entries: Sequence[Entry], tunnel: Sequence[Prefix], memory: Memory) -> None:
