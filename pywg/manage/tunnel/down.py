@@ -1,6 +1,7 @@
 """`pywg down`: what `pywg up` did, or wg-quick, is undone, whatever has become of the file since."""
 
 import os
+from dataclasses import replace
 
 from pywg.config.wg_quick import InterfaceSection
 from pywg.errors import ConfigError, DeviceError
@@ -72,7 +73,7 @@ def dry_run(target: Target) -> list[str]:
 def undo_leftovers(machine: Machine) -> None:
     """Undoes what is remembered of an interface that is gone, and was not taken down: its daemon was killed, or another
     program removed it. Its PreDown and PostDown run, as they undo what its PostUp did. Of one of this name in another
-    network namespace, what is not in that namespace is undone. Raises StepError."""
+    network namespace, what is not in that namespace is undone; the rest waits there. Raises StepError."""
     failed = []
     if (state := states.read(machine.interface)) is not None:
         if state.was_up:
@@ -82,9 +83,10 @@ def undo_leftovers(machine: Machine) -> None:
         if state.was_up:
             _run_owed("PostDown", state, machine)
     for other in states.others(machine.interface):
-        if other.interface == machine.interface and not is_served_in(other.interface, other.namespace):
-            failed += _undo([step for step in other.steps if step.outlives and not step.in_namespace], machine)
-            states.forget(other.interface, of=other.namespace)
+        owed = [step for step in other.steps if step.outlives and not step.in_namespace]
+        if owed and other.interface == machine.interface and not is_served_in(other.interface, other.namespace):
+            failed += _undo(owed, machine)
+            states.rewrite(replace(other, steps=[step for step in other.steps if step not in owed]))
     if failed:
         raise StepError(_EIO, f"{machine.interface} has left what could not be undone: {', '.join(failed)}")
 

@@ -118,9 +118,9 @@ def rewrite(state: State) -> None:
     os.rename(temporary, path)
 
 
-def forget(interface: str, *, of: int | None = None) -> None:
-    """Nothing stands any more, in the namespace `of`; None: in this one."""
-    path = _file_of(interface, namespace() if of is None else of)
+def forget(interface: str) -> None:
+    """Nothing stands any more, in this network namespace."""
+    path = _file_of(interface, namespace())
     if path is not None:
         path.unlink(missing_ok=True)
 

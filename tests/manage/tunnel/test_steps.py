@@ -79,10 +79,6 @@ def test_each_namespace_has_its_own(tmp_path: Path) -> None:
     states.forget("wg0")
     assert (states.read("wg0"), list(states.others("wg0"))) == (None, [elsewhere])
     assert configuration_of("wg0", states=states.DIRECTORY) == "/etc/wireguard/wg0.conf"
-    states.rewrite(mine)
-    states.forget("wg0", of=7)
-    states.rewrite(mine)
-    assert (states.read("wg0"), list(states.others("wg0"))) == (mine, [])
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"version": 2}', '{"version": 1, "steps": [{"step": "No"}]}'])
