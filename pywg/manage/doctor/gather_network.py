@@ -106,8 +106,10 @@ def host_in(prefix: Prefix) -> bytes:
 def rules(unseen: list[str]) -> Rules:
     """The rules of nftables, with those that iptables makes of it; empty where there are none."""
     program = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if _legacy_tables():
-        unseen.append("the rules of iptables-legacy are not looked at: iptables-legacy -S")
+    for tables, shown in (("ip", "iptables"), ("ip6", "ip6tables")):
+        if names := _legacy_tables(tables):
+            text = f"the rules of {shown}-legacy are not looked at, and may drop: {shown}-legacy-save (tables: {names})"
+            unseen.append(text)
     if program is None:
         unseen.append("the packet filter is not looked at, as there is no `nft`: apt-get install nftables")
         return []
@@ -128,10 +130,11 @@ def rules(unseen: list[str]) -> Rules:
     return []
 
 
-def _legacy_tables() -> bool:
+def _legacy_tables(family: str) -> str:
+    """The tables of the older iptables, which nft does not list; empty for none."""
     with contextlib.suppress(OSError):
-        return "filter" in Path("/proc/thread-self/net/ip_tables_names").read_text().split()
-    return False
+        return ", ".join(sorted(Path(f"/proc/thread-self/net/{family}_tables_names").read_text().split()))
+    return ""
 
 
 def port_holder(port: int, daemon_pid: int) -> str:

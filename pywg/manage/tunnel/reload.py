@@ -121,8 +121,11 @@ class _Reload:
             if isinstance(step, Firewall):
                 if (wall := walls.pop(step.family, None)) is None:
                     yield step
-                elif wall != step:
+                elif wall != step and wall.tool == step.tool == "nft":
                     yield Replace(wall, step)
+                elif wall != step:
+                    yield step  # iptables has no table of its own for them: none gives way by itself
+                    yield Undo(wall)
             elif isinstance(step, ValidMark) or step.same() not in there:
                 yield step
         yield from map(Undo, walls.values())
