@@ -23,7 +23,8 @@ def names_of(interface: str, *, configurations: str = CONFIGURATIONS, states: st
     """The names of the peers of `interface` by their public keys. A peer without a name isn't in it."""
     path = configuration_of(interface, configurations=configurations, states=states)
     with contextlib.suppress(OSError, ValueError, ConfigError):
-        peers = wg_quick.read(read_text(path), path).config.peers  # an error elsewhere in the file takes no name away
+        reading = wg_quick.read(wg_quick.as_text(contents(path)), path)
+        peers = reading.config.peers  # an error elsewhere in the file takes no name away
         named = {peer.public_key: printable(peer.name).strip() for peer in peers}
         return {key: name for key, name in named.items() if key and name}
     return {}
@@ -45,15 +46,15 @@ def _file_of(interface: str, states: str) -> str:
     here = namespaces.of_this_thread()
     for path in state_files(interface, here, states=states):
         with contextlib.suppress(OSError, ValueError):
-            state = json.loads(read_text(path))
+            state = json.loads(contents(path))
             if isinstance(state, dict) and state.get("namespace", here) == here:
                 file = state.get("file")
                 return file if isinstance(file, str) else ""
     return ""
 
 
-def read_text(path: str) -> str:
-    """What is in a file that another may have put there. Raises OSError."""
+def contents(path: str) -> bytes:
+    """What is in a file that another may have put there: its beginning, of one that has no end. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would hold the command up
-    with open(fd, encoding="utf-8", errors="replace") as file:
+    with open(fd, "rb") as file:
         return file.read(_MOST_BYTES)

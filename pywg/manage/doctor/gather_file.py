@@ -15,9 +15,9 @@ from pywg.config.wg_quick import HostPort
 from pywg.errors import ConfigError
 from pywg.manage.check import check
 from pywg.manage.doctor.facts import FileFacts, PeerFacts
+from pywg.manage.names import contents
 from pywg.manage.public_key import public_key_of
 
-_MOST_BYTES: Final = 64 << 20
 _RESOLVE_S: Final = 5.0
 _DNS_S: Final = 1.5
 _JUDGED_HERE: Final = {
@@ -31,9 +31,7 @@ _QUESTION: Final = struct.pack("!HHHHHH", 0x7077, 0x0100, 1, 0, 0, 0) + b"\0" + 
 
 def gather(path: str) -> FileFacts:
     """What the file says. Raises OSError when it can't be read."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would hold the command up
-    with open(fd, "rb") as file:
-        reading = wg_quick.read(wg_quick.as_text(file.read(_MOST_BYTES)), path)
+    reading = wg_quick.read(wg_quick.as_text(contents(path)), path)
     facts = FileFacts(path, errors=[" ".join(str(error).split("\n")[0].split()) for error in reading.errors])
     if facts.errors:
         return facts
