@@ -9,6 +9,7 @@ REPORT = """<testsuites><testsuite>
 <testcase name="c"><skipped type="pytest.xfail"/></testcase>
 <testcase name="d[1]"><failure/></testcase><testcase name="e"><error/></testcase>
 <testcase name="f"><skipped/></testcase>
+<testcase name="g"><skipped type="pytest.skip" message="wireguard-go is not among the --pairs"/></testcase>
 </testsuite></testsuites>"""
 
 
