@@ -134,7 +134,8 @@ class Starter:
                     os.kill(started, signal.SIGKILL)
         status = int(self._server.stdout.readline())
         text = Path(self._log.name).read_text()
-        if call in LIBUV and (status == -signal.SIGABRT or _DIED_OF_ABORT in text):
+        aborted = status == -signal.SIGABRT or _DIED_OF_ABORT in text
+        if call in LIBUV and (aborted or (outcome == "refused" and status == 0)):  # 0: just after it was ready
             self._left_behind()
             return Start("refused", text, refused, matched, (), ended_by_libuv=True)
         if not faults and status != (0 if outcome == "starts" else 1):
@@ -150,15 +151,10 @@ class Starter:
             ended = _has_ended(pid)
             if (foreground or ended) and os.path.exists(f"{DIRECTORY}/{self.name}.sock") and self._answers():
                 return "starts", pid if foreground else self._serving()
-            if ended and (foreground or not self._is_there()):
+            if ended and (foreground or self.name not in {name for _, name in socket.if_nameindex()}):
                 return "refused", pid
             time.sleep(0.002)
         return "hangs", pid
-
-    def _is_there(self) -> bool:
-        """Whether there is anything left of a start."""
-        names = {name for _, name in socket.if_nameindex()}
-        return self.name in names or os.path.lexists(f"{DIRECTORY}/{self.name}.sock")
 
     def _serving(self) -> int:
         """The process that made the configuration socket."""

@@ -83,7 +83,9 @@ def _let_go(*kept: int) -> None:
         null = os.open(os.devnull, os.O_RDWR)
         for fd in range(3):
             os.dup2(null, fd)
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    limit = -1
+    with contextlib.suppress(OSError):
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     most = _DESCRIPTORS if limit < 0 else min(limit, _DESCRIPTORS)
     start = 3
     for fd in (*sorted(kept), max(most, *kept)):
