@@ -8,11 +8,11 @@ SEGMENT_LEN = 1420 - 20 - 32  # of the tunnel's MTU; IPv4, TCP with timestamps
 FRAME_LEN = 47 * SEGMENT_LEN
 """Bytes of payload in a superframe: as many whole segments as an IP packet has room for."""
 
-OUT = ("tun_read", "cut", "seal", "send")
+OUT = ("tun_read", "plan", "seal", "send")
 IN = ("receive", "sort", "open", "inspect", "ordered", "merge", "tun_write")
 STAGES = (*OUT, *IN)
 SERIAL: Mapping[str, tuple[str, ...]] = {
-    "out: reader": ("tun_read", "cut"),
+    "out: reader": ("tun_read", "plan"),
     "out: send": ("send",),
     "in: reader": ("receive", "sort"),
     "in: delivery": ("ordered",),

@@ -73,7 +73,7 @@ def test_helpers_are_as_many_as_there_are_processors_for() -> None:
 def test_the_costs_of_a_daemon_keep_the_stages_proportions() -> None:
     us = model.scaled(US, 100.0)
     assert costs.total(us, costs.STAGES) == pytest.approx(100.0)
-    assert us["seal"] / us["cut"] == pytest.approx(20.0)
+    assert us["seal"] / us["plan"] == pytest.approx(20.0)
     without = model.scaled(US, 50.0, model.AEAD)
     assert (without["seal"], without["open"]) == (0.0, 0.0)
     assert costs.total(without, costs.STAGES) == pytest.approx(50.0)

@@ -29,7 +29,7 @@ def test_a_cap_is_bits_by_time() -> None:
 
 
 def test_the_cap_of_a_serial_part_is_of_its_stages_together() -> None:
-    us = dict.fromkeys(costs.STAGES, 1.0) | {"tun_read": 8.0, "cut": 3.0}
+    us = dict.fromkeys(costs.STAGES, 1.0) | {"tun_read": 8.0, "plan": 3.0}
     assert costs.caps(us)["out: reader"] == pytest.approx(costs.cap(11.0))
 
 

@@ -8,25 +8,19 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from pywg.dataplane.crypto.aead cimport AEAD_BATCH, Aead, aead_free, aead_init, aead_use
-from pywg.dataplane.crypto.aead cimport open_batch as open_datagrams, seal_batch as seal_datagrams, seal_run
+from pywg.dataplane.crypto.aead cimport open_batch as open_datagrams, seal_batch as seal_datagrams
 from pywg.dataplane.crypto.aead_select cimport aead_choose
 from pywg.dataplane.crypto.chacha20poly1305 cimport chapoly_is_here, chapoly_poly1305
-from pywg.dataplane.send.segment cimport segment_frame
 from pywg.dataplane.sys.clock cimport now_ns
 from pywg.dataplane.sys.libcrypto cimport EVP_CIPHER_CTX, EVP_CTRL_AEAD_GET_TAG, EVP_CIPHER_CTX_ctrl
 from pywg.dataplane.sys.libcrypto cimport EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_EncryptFinal_ex
 from pywg.dataplane.sys.libcrypto cimport EVP_EncryptInit_ex, EVP_EncryptUpdate, EVP_chacha20_poly1305
-from pywg.dataplane.wire.ip cimport IpView, ip_read
 from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
-from pywg.dataplane.wire.run cimport Run
-from pywg.dataplane.wire.virtio cimport VNET_HDR_LEN, VnetHdr
 from pywg.dataplane.wire.wireguard cimport KEY_LEN, MESSAGE_TRANSPORT, TAG_LEN, TRANSPORT_MIN_LEN, WG_HEADER_LEN
 from pywg.dataplane.wire.wireguard cimport padded_len
 
 cdef enum:
     POLY_BATCH = 16     # one-time keys a call of poly1305
-    MAX_RUNS = 16       # of a superframe
-    OUT_LEN = 200_000
 
 
 cdef int begin(Aead *aead, str name, bint seals, bytes key) except -1:
@@ -187,57 +181,6 @@ def poly1305(int level, keys: list[bytes], messages: list[bytes]) -> list[bytes]
 
 
 # ---- how long it takes
-
-cdef bytes KEY = b"\7" * KEY_LEN
-
-
-cdef void *zeros(uint32_t count, size_t size) except NULL:
-    cdef void *memory = calloc(count, size)
-    if memory == NULL:
-        raise MemoryError
-    return memory
-
-
-cdef int seal_frame(Aead *aead, const VnetHdr *hdr, const uint8_t *packet, uint32_t packet_len, uint32_t mtu,
-                    uint8_t *out, Run *runs, uint64_t counter) noexcept nogil:
-    """Cuts and seals a superframe, as the sending thread does. The number of runs, or SEG_*."""
-    cdef IpView ip
-    cdef int i, n
-    ip_read(&ip, <uint8_t *>packet, packet_len)
-    n = segment_frame(hdr, &ip, mtu, out, OUT_LEN, runs, MAX_RUNS)
-    for i in range(n):
-        seal_run(aead, &runs[i], 1, counter)
-        counter += runs[i].count
-    return n
-
-
-def bench_superframe(str aead, bytes vnet_hdr: bytes, bytes packet: bytes, uint32_t mtu, uint32_t rounds) -> float:
-    """Nanoseconds a superframe of cutting it into datagrams and sealing those, without the GIL."""
-    cdef const uint8_t *at = <const uint8_t *>PyBytes_AS_STRING(packet)
-    cdef uint32_t packet_len = <uint32_t>len(packet)
-    cdef Run runs[MAX_RUNS]
-    cdef VnetHdr hdr
-    cdef uint8_t *out
-    cdef uint64_t start
-    cdef uint32_t _i
-    cdef int n = 0
-    cdef Aead sealer
-    memcpy(&hdr, PyBytes_AS_STRING(vnet_hdr[:VNET_HDR_LEN]), VNET_HDR_LEN)
-    begin(&sealer, aead, True, KEY)
-    try:
-        out = <uint8_t *>zeros(1, OUT_LEN)
-        with nogil:
-            start = now_ns()
-            for _i in range(rounds):
-                n = seal_frame(&sealer, &hdr, at, packet_len, mtu, out, runs, 0)
-            start = now_ns() - start
-        free(out)
-    finally:
-        aead_free(&sealer)
-    if n <= 0:
-        raise ValueError("not a superframe that can be cut")
-    return <double>start / rounds
-
 
 def bench_evp(uint32_t packet_len, uint32_t batch, uint32_t rounds) -> float:
     """Nanoseconds a packet of the bare EVP calls in a C loop: the same bytes, but no header, no run."""

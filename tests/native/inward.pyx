@@ -11,7 +11,7 @@ from pywg.dataplane.crypto.aead_select cimport aead_choose
 from pywg.dataplane.receive.coalesce cimport COALESCE_TCP, COALESCE_UDP
 from pywg.dataplane.receive.deliver cimport delivery_renew
 from pywg.dataplane.receive.receive cimport ReceivePath, receive_messages, receive_path_free, receive_path_new
-from pywg.dataplane.send.segment cimport segment_frame
+from pywg.dataplane.send.segment cimport Superframe, segment_cut, segment_plan
 from pywg.dataplane.state.allowedips cimport allowedips_insert
 from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane_new, gates_enter, gates_leave
 from pywg.dataplane.state.peer cimport Keypair, Peer
@@ -35,6 +35,7 @@ cdef int seal(str aead, const uint8_t *key, const VnetHdr *hdr, bytes packet, ui
               Run *runs) except -1:
     """Cuts and seals a superframe. The number of runs."""
     cdef Aead sealer
+    cdef Superframe frame
     cdef IpView ip
     cdef uint64_t counter = 0
     cdef int i, n
@@ -42,8 +43,9 @@ cdef int seal(str aead, const uint8_t *key, const VnetHdr *hdr, bytes packet, ui
     if aead_use(&sealer, key) < 0:
         raise MemoryError
     ip_read(&ip, <uint8_t *>PyBytes_AS_STRING(packet), <uint32_t>len(packet))
-    n = segment_frame(hdr, &ip, mtu, out, OUT_LEN, runs, MAX_RUNS)
+    n = segment_plan(&frame, hdr, &ip, mtu, out, OUT_LEN, runs, MAX_RUNS)
     for i in range(n):
+        segment_cut(&frame, &runs[i], 0, runs[i].count)
         seal_run(&sealer, &runs[i], INDEX, counter)
         counter += runs[i].count
     aead_free(&sealer)

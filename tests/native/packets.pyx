@@ -7,7 +7,8 @@ from libc.string cimport memcpy, memset
 
 from pywg.dataplane.receive.coalesce cimport COALESCE_MAX_IOV, COALESCE_TCP, COALESCE_UDP, Coalescer, coalesce_add
 from pywg.dataplane.receive.coalesce cimport coalesce_count, coalesce_frame, coalesce_free, coalesce_new
-from pywg.dataplane.send.segment cimport SEG_MALFORMED, SEG_NO_ROOM, SEG_UNKNOWN_GSO, finish_checksum, segment_frame
+from pywg.dataplane.send.segment cimport SEG_MALFORMED, SEG_NO_ROOM, SEG_UNKNOWN_GSO, Superframe, finish_checksum
+from pywg.dataplane.send.segment cimport segment_cut, segment_plan
 from pywg.dataplane.send.unreachable cimport ICMP_REPLY_MAX, icmp_unreachable
 from pywg.dataplane.sys.linux cimport iovec
 from pywg.dataplane.wire.checksum cimport csum_fold, csum_partial
@@ -42,6 +43,7 @@ def datagrams(vnet_hdr, packet, mtu, *, room=200_000, max_runs=16):
     cdef uint8_t *whole = <uint8_t *>malloc(packet_len or 1)
     cdef uint8_t *out = <uint8_t *>malloc(out_room or 1)
     cdef Run *runs = <Run *>malloc(sizeof(Run) * (run_room or 1))
+    cdef Superframe frame
     cdef IpView ip
     cdef int count
     try:
@@ -50,9 +52,11 @@ def datagrams(vnet_hdr, packet, mtu, *, room=200_000, max_runs=16):
         memcpy(whole, <const uint8_t *><const char *>packet, packet_len)
         memset(out, 0xEE, out_room)
         ip_read(&ip, whole, packet_len)
-        count = segment_frame(&hdr, &ip, mtu, out, out_room, runs, run_room)
+        count = segment_plan(&frame, &hdr, &ip, mtu, out, out_room, runs, run_room)
         if count < 0:
             raise ValueError(REASONS[count])
+        for i in range(count):
+            segment_cut(&frame, &runs[i], 0, runs[i].count)
         return [run_datagrams(&runs[i]) for i in range(count)]
     finally:
         free(whole)

@@ -24,9 +24,10 @@ from pywg.dataplane.receive.open cimport receive_batch_free, receive_batch_has_r
 from pywg.dataplane.receive.open cimport receive_batch_open, receive_batch_starts_group
 from pywg.dataplane.receive.writer cimport COALESCE_PACKETS
 from pywg.dataplane.send.seal cimport BATCH_BYTES, READ_MAX, SendBatch, send_batch_free, send_batch_init
-from pywg.dataplane.send.seal cimport send_batch_next_packet, send_batch_next_segments, send_batch_plan_packet
-from pywg.dataplane.send.seal cimport send_batch_plan_segments, send_batch_reserve, send_batch_seal, send_batch_send
-from pywg.dataplane.send.segment cimport finish_checksum, segment_frame
+from pywg.dataplane.send.seal cimport send_batch_next_frame, send_batch_next_packet, send_batch_next_segments
+from pywg.dataplane.send.seal cimport send_batch_plan_frame, send_batch_plan_packet, send_batch_reserve
+from pywg.dataplane.send.seal cimport send_batch_seal, send_batch_send
+from pywg.dataplane.send.segment cimport finish_checksum, segment_plan
 from pywg.dataplane.send.send cimport RUNS_FOR_A_FRAME
 from pywg.dataplane.state.allowedips cimport allowedips_insert, allowedips_lookup
 from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane_new, gates_enter, gates_leave
@@ -64,12 +65,12 @@ cdef extern from "sched.h" nogil:
     void CPU_SET(int cpu, cpu_set_t *cpus)
     int sched_setaffinity(int pid, size_t size, const cpu_set_t *cpus)
 
-TIMED = ("tun_read", "cut", "seal", "send", "receive", "sort", "open", "inspect", "ordered", "merge", "pass")
+TIMED = ("tun_read", "plan", "seal", "send", "receive", "sort", "open", "inspect", "ordered", "merge", "pass")
 """In the order of a packet's way. `pass` has `merge` in it, which is timed by itself in every other turn."""
 
 cdef enum:
     TUN_READ
-    CUT
+    PLAN
     SEAL
     SEND
     RECEIVE
@@ -145,8 +146,8 @@ cdef inline void weigh(Costs *costs, int first, int last, uint64_t payload) noex
 
 # ---- out
 
-cdef uint64_t cut(Site *s, uint8_t *packet, uint32_t packet_len) noexcept nogil:
-    """Finds the packet's peer and plans it, cut where it is a superframe. Its payload; 0: it is none."""
+cdef uint64_t plan(Site *s, uint8_t *packet, uint32_t packet_len) noexcept nogil:
+    """Finds the packet's peer and plans it; a superframe is cut when it is sealed. Its payload; 0: it is none."""
     cdef Dataplane *dp = s.dp
     cdef VnetHdr *hdr = <VnetHdr *>(packet - dp.vnet_hdr_len)
     cdef Run runs[RUNS_FOR_A_FRAME]
@@ -165,10 +166,10 @@ cdef uint64_t cut(Site *s, uint8_t *packet, uint32_t packet_len) noexcept nogil:
             send_batch_plan_packet(&s.to_send, peer, packet, packet_len, ip.tos & ECN_MASK, dp.mtu)
         return 0
     out = send_batch_next_segments(&s.to_send, &room)
-    n = segment_frame(hdr, &ip, dp.mtu, out, room, runs, RUNS_FOR_A_FRAME)
+    n = segment_plan(send_batch_next_frame(&s.to_send), hdr, &ip, dp.mtu, out, room, runs, RUNS_FOR_A_FRAME)
     if n <= 0:
         return 0
-    send_batch_plan_segments(&s.to_send, peer, ip.tos & ECN_MASK, runs, n)
+    send_batch_plan_frame(&s.to_send, peer, ip.tos & ECN_MASK, runs, n)
     return ip.total_len - ip_headers_len(&ip)
 
 
@@ -189,14 +190,14 @@ cdef uint64_t carry_out(Site *s, const int *cpus, Costs *costs) noexcept nogil:
             break
         lap(costs, TUN_READ, &since)
         taken += <uint32_t>n
-        bytes += cut(s, packet, <uint32_t>n - s.dp.vnet_hdr_len)
-        lap(costs, CUT, &since)
+        bytes += plan(s, packet, <uint32_t>n - s.dp.vnet_hdr_len)
+        lap(costs, PLAN, &since)
     weigh(costs, TUN_READ, SEND, bytes)
     if s.to_send.run_count == 0:
         return bytes
     since = thread_ns()
     send_batch_reserve(&s.to_send, s.dp, now_ns())
-    lap(costs, CUT, &since)
+    lap(costs, PLAN, &since)
     run_on(cpus[SEAL])
     since = thread_ns()
     send_batch_seal(&s.to_send, s.dp, &s.contexts)

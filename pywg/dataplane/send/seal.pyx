@@ -2,8 +2,9 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
-from pywg.dataplane.crypto.aead cimport aead_use, seal_run
+from pywg.dataplane.crypto.aead cimport AEAD_BATCH, Aead, aead_use, seal_batch
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts, aead_contexts_forget
+from pywg.dataplane.send.segment cimport Superframe, segment_cut
 from pywg.dataplane.state.activity cimport activity_begins
 from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.dataplane cimport Dataplane
@@ -16,6 +17,7 @@ from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.sys.libcrypto cimport OPENSSL_cleanse
 from pywg.dataplane.sys.linux cimport pthread_mutex_lock, pthread_mutex_unlock
 from pywg.dataplane.udp.send cimport SEND_BATCH, udp_flush, udp_forget_peers, udp_queue
+from pywg.dataplane.wire.endpoint cimport Endpoint
 from pywg.dataplane.wire.limits cimport REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME
 from pywg.dataplane.wire.run cimport RUN_MAX_DATAGRAMS, RUN_MAX_WIRE_LEN, Run, run_len
 from pywg.dataplane.wire.virtio cimport VNET_HDR_MAX
@@ -46,7 +48,7 @@ cdef void send_batch_free(SendBatch *b) noexcept nogil:
 
 # ---- planning
 
-cdef void send_batch_plan(SendBatch *b, Peer *peer, uint8_t ecn, const Run *run) noexcept nogil:
+cdef void plan_run(SendBatch *b, Peer *peer, uint8_t ecn, const Run *run, Superframe *frame) noexcept nogil:
     """Adds a run. `send_batch_next_packet` said that there is room for it."""
     cdef PlannedRun *planned = &b.runs[b.run_count]
     c_assert(b.run_count < MAX_RUNS)
@@ -55,14 +57,25 @@ cdef void send_batch_plan(SendBatch *b, Peer *peer, uint8_t ecn, const Run *run)
     planned.run = run[0]
     planned.peer = peer
     planned.tos = ecn
+    planned.frame = frame
+    planned.sealed = 0
 
 
-cdef void send_batch_plan_segments(SendBatch *b, Peer *peer, uint8_t ecn, const Run *runs, int n) noexcept nogil:
-    """Adds the runs of a superframe, which was cut to where `send_batch_next_segments` said."""
+cdef void send_batch_plan_frame(SendBatch *b, Peer *peer, uint8_t ecn, const Run *runs, int n) noexcept nogil:
+    """Adds a superframe that is where `send_batch_next_packet` said; it is cut to where `send_batch_next_segments` did.
+
+    It is what `send_batch_next_frame` describes, and these are its runs. Its bytes stay until they are cut.
+    """
+    cdef Superframe *frame = send_batch_next_frame(b)
     cdef int i
+    c_assert(n > 0)
+    c_assert(frame.ip.packet == b.ring + b.ring_used + WG_HEADER_LEN)
+    b.frame_count += 1
+    b.ring_used += (WG_HEADER_LEN + frame.ip.len + 15) & ~<uint32_t>15
+    c_assert(b.ring_used <= RING_LEN)
     for i in range(n):
         c_assert(runs[i].base == b.segments + b.segments_used)
-        send_batch_plan(b, peer, ecn, &runs[i])
+        plan_run(b, peer, ecn, &runs[i], frame)
         b.segments_used += run_len(&runs[i])
         c_assert(b.segments_used <= SEGMENTS_LEN)
 
@@ -89,33 +102,47 @@ cdef void send_batch_plan_packet(SendBatch *b, Peer *peer, uint8_t *packet, uint
     run.count = 1
     run.inner_len = run.last_len = packet_len
     run.stride = run.last_wire = wire
-    send_batch_plan(b, peer, ecn, &run)
+    plan_run(b, peer, ecn, &run, NULL)
 
 
 # ---- reserving
 
 cdef void send_batch_reserve(SendBatch *b, Dataplane *dp, uint64_t now) noexcept nogil:
     """Gives each run its keypair, counters and address, in the order of the runs. Inside the gate."""
-    cdef PlannedRun *planned
-    cdef Peer *peer
-    cdef int i
+    cdef int i = 0
     c_assert(gate_is_mine(&dp.send_gate))
-    for i in range(b.run_count):
+    while i < b.run_count:
+        i = reserve_for_peer(b, dp, i, now)
+
+
+cdef int reserve_for_peer(SendBatch *b, Dataplane *dp, int first, uint64_t now) noexcept nogil:
+    """The same of one peer's runs in a row. The first run after them."""
+    cdef PlannedRun *planned
+    cdef Peer *peer = b.runs[first].peer
+    cdef Keypair *keypair = sending(peer)
+    cdef Endpoint to
+    cdef bint data = False
+    cdef int i = first
+    pthread_mutex_lock(&peer.endpoint_lock)
+    to = peer.endpoint
+    pthread_mutex_unlock(&peer.endpoint_lock)
+    while i < b.run_count and b.runs[i].peer == peer:
         planned = &b.runs[i]
-        peer = planned.peer
-        planned.keypair = sending(peer)
-        planned.first_counter = planned.keypair.next_counter
-        planned.keypair.next_counter += planned.run.count
-        pthread_mutex_lock(&peer.endpoint_lock)
-        planned.to = peer.endpoint
-        pthread_mutex_unlock(&peer.endpoint_lock)
-        note_sent(dp, peer, planned.keypair, &planned.run, now)
+        planned.keypair = keypair
+        planned.first_counter = keypair.next_counter
+        keypair.next_counter += planned.run.count
+        planned.to = to
+        data = data or planned.run.inner_len != 0
+        i += 1
+    note_sent(dp, peer, keypair, data, now)
+    return i
 
 
-cdef void note_sent(Dataplane *dp, Peer *peer, const Keypair *keypair, const Run *run, uint64_t now) noexcept nogil:
+cdef void note_sent(Dataplane *dp, Peer *peer, const Keypair *keypair, bint data, uint64_t now) noexcept nogil:
+    """`data`: more than keepalives."""
     store64(&peer.last_sent, now)
     store64(&peer.keepalive_owed_since, 0)
-    if run.inner_len != 0:
+    if data:
         activity_begins(&dp.events, peer, &peer.unanswered_since, now)
     if (keypair.next_counter >= REKEY_AFTER_MESSAGES
             or (keypair.initiator and now - keypair.birth_ns >= REKEY_AFTER_TIME * SECOND_NS)):
@@ -124,24 +151,79 @@ cdef void note_sent(Dataplane *dp, Peer *peer, const Keypair *keypair, const Run
             events_raise(&dp.events, peer, EVENT_REKEY_WANTED)
 
 
-# ---- sealing and sending
+# ---- cutting, sealing and queueing
+
+cdef struct Together:
+    # Datagrams that one call of the cipher seals: of one keypair, with counters in a row, from any runs
+    uint8_t *datagrams[AEAD_BATCH]
+    uint32_t wire_lens[AEAD_BATCH]
+    PlannedRun *runs[AEAD_BATCH]
+    uint32_t count
+    const Keypair *keypair
+    uint64_t first_counter
+
 
 cdef void send_batch_seal(SendBatch *b, Dataplane *dp, AeadContexts *contexts) noexcept nogil:
-    """Seals and queues every run. `contexts`: the calling thread's."""
+    """Cuts, seals and queues every run. `contexts`: the calling thread's."""
     cdef PlannedRun *planned
+    cdef Together together
     cdef int i
     c_assert(b.sender.count == 0)
+    together.count = 0
+    together.keypair = NULL
     for i in range(b.run_count):
         planned = &b.runs[i]
-        # A run that could not be sealed is not sent; its counters are not used again.
-        if (aead_use(&contexts.sealer, keypair_seal_key(planned.keypair)) != 0
-                or seal_run(&contexts.sealer, &planned.run, planned.keypair.remote_index, planned.first_counter) != 0):
-            count(&dp.counters.tx_seal_failed)
-            continue
-        if not udp_queue(&b.sender, planned.peer, &planned.to, planned.run.base, run_len(&planned.run),
-                         planned.run.stride if planned.run.count > 1 else 0, planned.tos):
-            count(&dp.counters.tx_no_room)
+        if (planned.keypair != together.keypair
+                or planned.first_counter != together.first_counter + together.count):
+            seal_together(&together, &contexts.sealer)
+        add_run(&together, planned, &contexts.sealer)
+    seal_together(&together, &contexts.sealer)
     aead_contexts_forget(contexts)
+    for i in range(b.run_count):
+        planned = &b.runs[i]
+        # A run that was not sealed whole is not sent; its counters are not used again.
+        if planned.sealed != planned.run.count:
+            count(&dp.counters.tx_seal_failed)
+        elif not udp_queue(&b.sender, planned.peer, &planned.to, planned.run.base, run_len(&planned.run),
+                           planned.run.stride if planned.run.count > 1 else 0, planned.tos):
+            count(&dp.counters.tx_no_room)
+
+
+cdef void add_run(Together *together, PlannedRun *planned, Aead *sealer) noexcept nogil:
+    """Adds a run's datagrams, cut if need be, and seals whenever as many are together as a call takes."""
+    cdef Run *run = &planned.run
+    cdef uint32_t done = 0, n, i
+    while done < run.count:
+        if together.count == 0:
+            together.keypair = planned.keypair
+            together.first_counter = planned.first_counter + done
+        n = min(AEAD_BATCH - together.count, run.count - done)
+        if planned.frame != NULL:
+            segment_cut(planned.frame, run, done, n)
+        for i in range(done, done + n):
+            together.datagrams[together.count] = run.base + i * run.stride
+            together.wire_lens[together.count] = run.stride if i + 1 < run.count else run.last_wire
+            together.runs[together.count] = planned
+            together.count += 1
+        done += n
+        if together.count == AEAD_BATCH:
+            seal_together(together, sealer)
+
+
+cdef void seal_together(Together *together, Aead *sealer) noexcept nogil:
+    """Seals what is together, if anything is. What could not be sealed is not noted as sealed."""
+    cdef const Keypair *keypair = together.keypair
+    cdef uint32_t i, n = together.count
+    c_assert(n <= AEAD_BATCH)
+    together.count = 0
+    if n == 0:
+        return
+    if (aead_use(sealer, keypair_seal_key(keypair)) != 0
+            or seal_batch(sealer, together.datagrams, together.wire_lens, <int>n, keypair.remote_index,
+                          together.first_counter) != 0):
+        return
+    for i in range(n):
+        together.runs[i].sealed += 1
 
 
 cdef bint send_batch_send(SendBatch *b, Dataplane *dp) noexcept nogil:
@@ -152,6 +234,7 @@ cdef bint send_batch_send(SendBatch *b, Dataplane *dp) noexcept nogil:
     b.run_count = 0
     b.ring_used = 0
     b.segments_used = 0
+    b.frame_count = 0
     return b.sender.count == 0 or udp_flush(&b.sender, dp)
 
 

@@ -1,5 +1,8 @@
 """Segmentation of superframes from the TUN. The contract of each function stands in segment.pxd.
 
+A superframe is planned by the thread that reads it, and cut by the thread that seals it, some segments at a time, so
+that they are still in the first-level cache when the cipher comes to them.
+
 The segments are those that Linux' own segmentation makes (tcp_gso_segment, __udp_gso_segment): the IPv4 ID counts up,
 the sequence number advances, FIN and PSH stay on the last segment only, CWR on the first only, and every checksum is
 complete. virtio's `hdr_len` is a hint (virtio 1.2, 5.1.6.2) and is not read.
@@ -17,22 +20,12 @@ from pywg.dataplane.wire.virtio cimport VnetHdr
 from pywg.dataplane.wire.wireguard cimport TAG_LEN, WG_HEADER_LEN, padded_len
 
 
-cdef struct Superframe:
-    const IpView *ip
-    uint32_t header_len   # IP and transport headers: what every segment repeats
-    uint32_t payload_len
-    uint32_t gso_size
-    uint32_t count        # segments
-    uint64_t ip_sum       # of the IPv4 header without the fields that differ from segment to segment
-    uint64_t l4_sum       # of the pseudo and transport headers, likewise
-
-
 cdef int read_superframe(Superframe *s, const VnetHdr *hdr, const IpView *ip) noexcept nogil:
     """Checks the frame and fills `s`. 0 or SEG_*."""
     cdef uint8_t gso_type = hdr.gso_type & ~<uint8_t>VNET_GSO_ECN
     if gso_type != VNET_GSO_TCPV4 and gso_type != VNET_GSO_TCPV6 and gso_type != VNET_GSO_UDP_L4:
         return SEG_UNKNOWN_GSO
-    s.ip = ip
+    s.ip = ip[0]
     s.header_len = ip_headers_len(ip)
     if s.header_len == 0 or ip.fragment or hdr.gso_size == 0:
         return SEG_MALFORMED
@@ -47,6 +40,7 @@ cdef int read_superframe(Superframe *s, const VnetHdr *hdr, const IpView *ip) no
     s.payload_len = ip.total_len - s.header_len
     s.gso_size = hdr.gso_size
     s.count = (s.payload_len + s.gso_size - 1) // s.gso_size if s.payload_len else 1
+    s.cut = 0
     return 0
 
 
@@ -135,7 +129,9 @@ cdef inline void write_segment(const Superframe *s, uint8_t *packet, uint32_t i,
     cdef uint32_t packet_len = s.header_len + payload_len
     cdef uint32_t l4_len = packet_len - s.ip.l4_offset
     cdef const uint8_t *payload = s.ip.packet + s.header_len + i * s.gso_size
-    cdef uint64_t payload_sum = csum_copy(packet + s.header_len, payload, payload_len, htons(l4_len))
+    cdef uint64_t payload_sum
+    c_assert(s.header_len + i * s.gso_size + payload_len <= s.ip.len)
+    payload_sum = csum_copy(packet + s.header_len, payload, payload_len, htons(l4_len))
     memcpy(packet, s.ip.packet, s.header_len)
     write_ip(s, packet, packet_len, i)
     if s.ip.protocol == PROTO_TCP:
@@ -144,32 +140,28 @@ cdef inline void write_segment(const Superframe *s, uint8_t *packet, uint32_t i,
         write_udp(s, <UdpHeader *>(packet + s.ip.l4_offset), l4_len, payload_sum)
 
 
-cdef int segment_frame(
-    const VnetHdr *hdr, const IpView *ip, uint32_t mtu, uint8_t *out, uint32_t out_room, Run *runs, int max_runs,
+cdef int segment_plan(
+    Superframe *s, const VnetHdr *hdr, const IpView *ip, uint32_t mtu, uint8_t *out, uint32_t out_room, Run *runs,
+    int max_runs,
 ) noexcept nogil:
-    cdef Superframe s
-    cdef int status = read_superframe(&s, hdr, ip)
-    if status < 0:
-        return status
-    cdef int run_count = plan_runs(&s, mtu, out, out_room, runs, max_runs)
-    if run_count < 0:
-        return run_count
-    sum_constants(&s)
-    cdef uint32_t left = s.payload_len
-    cdef uint32_t payload_len, padding
-    cdef uint32_t i
-    for i in range(s.count):
-        payload_len = min(left, s.gso_size)
-        left -= payload_len
-        padding = padded_len(s.header_len + payload_len, mtu) - (s.header_len + payload_len)
-        write_segment(&s, out + WG_HEADER_LEN, i, payload_len)
-        out += WG_HEADER_LEN + s.header_len + payload_len
-        memset(out, 0, padding)
-        out += padding + TAG_LEN
-    # The datagrams end where plan_runs() said.
-    c_assert(out == runs[run_count - 1].base + (runs[run_count - 1].count - 1) * runs[run_count - 1].stride
-             + runs[run_count - 1].last_wire)
-    return run_count
+    cdef int status = read_superframe(s, hdr, ip)
+    return status if status < 0 else plan_runs(s, mtu, out, out_room, runs, max_runs)
+
+
+cdef void segment_cut(Superframe *s, const Run *run, uint32_t first, uint32_t n) noexcept nogil:
+    cdef uint32_t i, inner_len, wire
+    cdef uint8_t *packet
+    c_assert(s.cut + n <= s.count)
+    c_assert(first + n <= run.count)
+    if s.cut == 0:
+        sum_constants(s)
+    for i in range(first, first + n):
+        inner_len = run.inner_len if i + 1 < run.count else run.last_len
+        wire = run.stride if i + 1 < run.count else run.last_wire
+        packet = run.base + i * run.stride + WG_HEADER_LEN
+        write_segment(s, packet, s.cut, inner_len - s.header_len)
+        memset(packet + inner_len, 0, wire - WG_HEADER_LEN - inner_len - TAG_LEN)
+        s.cut += 1
 
 
 cdef int finish_checksum(const VnetHdr *hdr, uint8_t *packet, uint32_t packet_len) noexcept nogil:

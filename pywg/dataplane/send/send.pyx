@@ -3,10 +3,11 @@
 1. `send_step`, which a thread calls inside the gate (handoff), reads until the TUN is empty or the batch is 64
    packets or 64 KiB.
 2. `outbound` finds the peer that owns the destination, and a keypair; without one the packet is staged.
-3. `plan_frame` cuts a superframe into datagrams; `send_batch_plan_packet` appends a packet, where it was read, to the
-   run before it if both go to the same peer and have the same length.
-4. `pass_on` seals every run and sends it, a run in one send where the kernel segments (seal). With helpers it hands
-   the batch to them (reorder), unless the TUN is empty and no batch is on its way: a hop gains nothing then.
+3. `plan_frame` checks a superframe and decides its datagrams' lengths; `send_batch_plan_packet` appends a packet, where
+   it was read, to the run before it if both go to the same peer and have the same length.
+4. `pass_on` reserves the counters, cuts and seals every run and sends it, a run in one send where the kernel segments
+   (seal). With helpers it hands the batch to them (reorder), which cut and seal, unless the TUN is empty and no batch
+   is on its way: a hop gains nothing then.
 
 The control plane calls `send_staged` with both gates held, so no thread is in here meanwhile.
 """
@@ -20,10 +21,11 @@ from pywg.dataplane.reorder.reorder cimport reorder_hold, reorder_init, reorder_
 from pywg.dataplane.reorder.reorder cimport reorder_submit, reorder_submit_worked, reorder_work
 from pywg.dataplane.send.routing_loop cimport looks_like_transport, routing_loop_closes
 from pywg.dataplane.send.seal cimport BATCH_BYTES, BATCH_PACKETS, READ_MAX, SendBatch, send_batch_forget_peers
-from pywg.dataplane.send.seal cimport send_batch_free, send_batch_init, send_batch_next_packet, send_batch_next_segments
-from pywg.dataplane.send.seal cimport send_batch_plan_packet, send_batch_plan_segments, send_batch_reserve
-from pywg.dataplane.send.seal cimport send_batch_seal, send_batch_send, sending
-from pywg.dataplane.send.segment cimport SEG_NO_ROOM, SEG_UNKNOWN_GSO, finish_checksum, segment_frame
+from pywg.dataplane.send.seal cimport send_batch_free, send_batch_init, send_batch_next_frame, send_batch_next_packet
+from pywg.dataplane.send.seal cimport send_batch_next_segments, send_batch_plan_frame, send_batch_plan_packet
+from pywg.dataplane.send.seal cimport send_batch_reserve, send_batch_seal, send_batch_send, sending
+from pywg.dataplane.send.segment cimport SEG_NO_ROOM, SEG_UNKNOWN_GSO, Superframe, finish_checksum, segment_cut
+from pywg.dataplane.send.segment cimport segment_plan
 from pywg.dataplane.send.unreachable cimport ICMP_BURST, ICMP_PER_SECOND, ICMP_REPLY_MAX, icmp_send, icmp_unreachable
 from pywg.dataplane.state.allowedips cimport allowedips_lookup
 from pywg.dataplane.state.counters cimport count
@@ -234,25 +236,27 @@ cdef bint may_send(SendPath *e, Peer *peer, uint64_t now) noexcept nogil:
 # ---- 3. runs
 
 cdef void plan_frame(SendPath *e, Peer *peer, const VnetHdr *hdr, const IpView *ip, uint64_t now) noexcept nogil:
-    """Plans a superframe as one run, or more where it exceeds one UDP send."""
+    """Plans a superframe as one run, or more where it exceeds one UDP send. The thread that seals it cuts it."""
     cdef Dataplane *dp = e.dp
     cdef Run runs[RUNS_FOR_A_FRAME]
+    cdef Superframe *frame = send_batch_next_frame(e.batch)
     cdef uint32_t room
     cdef uint8_t *out = send_batch_next_segments(e.batch, &room)
-    cdef int i, n = segment_frame(hdr, ip, dp.mtu, out, room, runs, RUNS_FOR_A_FRAME)
+    cdef int i, n = segment_plan(frame, hdr, ip, dp.mtu, out, room, runs, RUNS_FOR_A_FRAME)
     if n <= 0:
         if n == SEG_UNKNOWN_GSO:
             count(&dp.counters.tx_unknown_gso)
         else:
             count(&dp.counters.tx_no_room if n == SEG_NO_ROOM else &dp.counters.tx_malformed)
         return
-    if not may_send(e, peer, now):
-        for i in range(n):
-            stage_run(dp, peer, &runs[i])
-        if can_seal(sending(peer), now):
-            plan_staged(e, peer, now)
+    if may_send(e, peer, now):
+        send_batch_plan_frame(e.batch, peer, ip.tos & ECN_MASK, runs, n)
         return
-    send_batch_plan_segments(e.batch, peer, ip.tos & ECN_MASK, runs, n)
+    for i in range(n):
+        segment_cut(frame, &runs[i], 0, runs[i].count)
+        stage_run(dp, peer, &runs[i])
+    if can_seal(sending(peer), now):
+        plan_staged(e, peer, now)
 
 
 cdef void stage_run(Dataplane *dp, Peer *peer, const Run *run) noexcept nogil:

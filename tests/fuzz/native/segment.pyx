@@ -3,7 +3,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
-from pywg.dataplane.send.segment cimport segment_frame
+from pywg.dataplane.send.segment cimport Superframe, segment_cut, segment_plan
 from pywg.dataplane.wire.ip cimport IpView, ip_read
 from pywg.dataplane.wire.run cimport Run, run_len
 from pywg.dataplane.wire.virtio cimport VnetHdr
@@ -105,11 +105,23 @@ cdef void runs_are_plain(const Cut *c, const Run *runs, int count, const uint8_t
     need_equal(i, c.pieces, b"packets of a superframe")
 
 
+cdef void cut_in_steps(Superframe *s, const Run *runs, int count, uint32_t step) noexcept nogil:
+    """So many segments at a time, as they come to the cipher."""
+    cdef uint32_t first
+    cdef int i
+    for i in range(count):
+        first = 0
+        while first < runs[i].count:
+            segment_cut(s, &runs[i], first, min(step, runs[i].count - first))
+            first += step
+
+
 cdef int one(const uint8_t *data, size_t size) noexcept nogil:
     """A byte for the packet's shape, two for the MTU, one each for runs and room; virtio's header, the packet."""
     cdef Input input
     cdef IpView ip
     cdef VnetHdr hdr
+    cdef Superframe frame
     cdef Cut c
     cdef Run runs[RUNS]
     cdef uint8_t vnet[10]
@@ -135,13 +147,13 @@ cdef int one(const uint8_t *data, size_t size) noexcept nogil:
     out = <uint8_t *>malloc(room)
     memset(out, UNTOUCHED, room)
     ip_read(&ip, packet, len)
-    status = segment_frame(&hdr, &ip, mtu, out, <uint32_t>room, runs, most)
+    status = segment_plan(&frame, &hdr, &ip, mtu, out, <uint32_t>room, runs, most)
+    only(out, <uint32_t>room, UNTOUCHED, b"bytes of a superframe that is not cut yet")
     need_equal(<uint64_t>(status + 4), <uint64_t>(expected + 4), b"what becomes of a superframe (and 4)")
     if status >= 0:
+        cut_in_steps(&frame, runs, status, 1 + slack % 64)
         runs_are_plain(&c, runs, status, out, mtu)
         only(out + used, <uint32_t>(room - used), UNTOUCHED, b"bytes behind the last datagram")
-    else:
-        only(out, <uint32_t>room, UNTOUCHED, b"bytes of a superframe that is not cut")
     free(out)
     return 0
 
