@@ -147,7 +147,7 @@ class Lab:
         with contextlib.ExitStack() as steps:  # each step runs, whatever becomes of the others
             steps.callback(shutil.rmtree, self._directory, ignore_errors=True)
             for site in self.sites:
-                steps.callback(site.uapi_socket.unlink, missing_ok=True)
+                steps.callback(_remove_sockets, site.interface)
             for site in self.sites:
                 steps.callback(site.namespace.remove)
 
@@ -167,10 +167,16 @@ def remove_orphans() -> list[str]:
             continue
         with contextlib.suppress(CommandError):  # another process clears it away just now
             Namespace(path.name).remove()
-            Path(UAPI_DIR, f"pw{found['tag']}{found['letter']}.sock").unlink(missing_ok=True)
+            _remove_sockets(f"pw{found['tag']}{found['letter']}")
             shutil.rmtree(_directory(found["tag"]), ignore_errors=True)
             removed.append(path.name)
     return removed
+
+
+def _remove_sockets(interface: str) -> None:
+    """Removes what a killed daemon left where `wg` looks: its configuration socket, and the one for monitoring."""
+    for path in UAPI_DIR.glob(f"{interface}.*"):
+        path.unlink(missing_ok=True)
 
 
 def _directory(tag: str) -> Path:
