@@ -310,8 +310,11 @@ pthread_join pthread_mutex_destroy pthread_mutex_init pthread_mutex_trylock pthr
 sigaction sigaddset sigdelset sigemptyset sigfillset snprintf syscall
 """
 """Functions that a thread calls before it enters its filter, or that the event loop's thread alone calls."""
-BY_THE_LOOP_ALONE = {"mlock", "mmap64", "mprotect", "munmap", "madvise", "sysconf"}
-"""An arena of secrets is added where the control plane makes a key."""
+_X25519 = """ERR_clear_error EVP_PKEY_CTX_free EVP_PKEY_CTX_new EVP_PKEY_derive EVP_PKEY_derive_init EVP_PKEY_free
+EVP_PKEY_derive_set_peer EVP_PKEY_get_raw_public_key EVP_PKEY_new_raw_private_key EVP_PKEY_new_raw_public_key"""
+BY_THE_LOOP_ALONE = {"mlock", "mmap64", "mprotect", "munmap", "madvise", "sysconf", *_X25519.split()}
+"""An arena of secrets is added where the control plane makes a key; handshakes compute, and ask the system for nothing
+but memory."""
 BY_A_THREAD_ITSELF = {
     "restart_syscall": "poll, after a stop",
     "rt_sigreturn": "a refusal is counted",
