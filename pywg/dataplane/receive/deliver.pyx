@@ -108,7 +108,7 @@ cdef void delivery_inspect(Delivery *d, ReceiveBatch *b) noexcept nogil:
 cdef void deliver(Delivery *d, ReceiveBatch *b) noexcept nogil:
     """Takes the authentic and new messages of an opened batch. What they say of their peer is noted once a group."""
     cdef uint32_t i
-    for i in range(LANES_MAX):
+    for i in range(<uint32_t>LANES_MAX):
         b.first_in_lane[i] = END_OF_LIST
     for i in range(b.group_count):
         deliver_group(d, b, &b.groups[i])

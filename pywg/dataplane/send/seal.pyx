@@ -5,7 +5,7 @@ from libc.string cimport memset
 from pywg.dataplane.crypto.aead cimport AEAD_BATCH, Aead, aead_use, seal_batch
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts, aead_contexts_forget
 from pywg.dataplane.send.segment cimport Superframe, segment_cut
-from pywg.dataplane.state.activity cimport activity_begins
+from pywg.dataplane.state.activity cimport activity_begins, activity_ends
 from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.events cimport events_raise
@@ -141,7 +141,7 @@ cdef int reserve_for_peer(SendBatch *b, Dataplane *dp, int first, uint64_t now) 
 cdef void note_sent(Dataplane *dp, Peer *peer, const Keypair *keypair, bint data, uint64_t now) noexcept nogil:
     """`data`: more than keepalives."""
     store64(&peer.last_sent, now)
-    store64(&peer.keepalive_owed_since, 0)
+    activity_ends(&peer.keepalive_owed_since)
     if data:
         activity_begins(&dp.events, peer, &peer.unanswered_since, now)
     if (keypair.next_counter >= REKEY_AFTER_MESSAGES

@@ -172,7 +172,7 @@ def refused_by_kind() -> list[tuple[int, int]]:
     cdef unsigned kind
     cdef uint64_t count
     found = []
-    for kind in range(KINDS):
+    for kind in range(<unsigned>KINDS):
         count = refused_of(kind, &last)
         found.append((count, last))
     return found
