@@ -74,11 +74,14 @@ class Tunnel:
         return identity.private_key if identity is not None else None
 
     def set_private_key(self, private_key: Secret | None, now: float) -> None:
+        """As `set_identity`. Takes the Secret over."""
+        self.set_identity(Identity(private_key) if private_key is not None else None, now)
+
+    def set_identity(self, identity: Identity | None, now: float) -> None:
         """Changes our identity: every session expires, and what waited for a key begins, while the interface is up.
 
-        Takes the Secret over, and wipes the one before. LocalProtocolError while a peer has our new public key.
+        Wipes the one before. LocalProtocolError while a peer has our new public key.
         """
-        identity = Identity(private_key) if private_key is not None else None
         if identity is not None and identity.public_key in self._by_key:
             raise LocalProtocolError("a peer has the public key of this private key: remove it first")
         old, self._context.identity = self._context.identity, identity

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from pywg.config.keys import clamp
 from pywg.config.model import ZERO_KEY, DeviceChange, DeviceStatus, PeerChange, PeerStatus, PeerTrouble, Prefix
-from pywg.core.crypto import private_key_from, public_key_of
 from pywg.core.events import Activity, Endpoint
+from pywg.core.handshake import Identity
 from pywg.core.tunnel import Tunnel
 from pywg.dataplane.crypto.secret import Secret, locked
 from pywg.runtime.base import clock
@@ -31,10 +31,9 @@ from pywg.runtime.device.plane import DataPlane
 
 @dataclass(slots=True)
 class _NewKey:
-    """A private key to be set: None clears it."""
+    """A private key to be set, with all that is computed from it: None clears it."""
 
-    private: Secret | None
-    public: bytes | None
+    identity: Identity | None
 
 
 def _lockable() -> str:
@@ -276,13 +275,13 @@ class Device:
             return None
         private = _taken(change.private_key)
         if not private:
-            return _NewKey(None, None) if self._tunnel.private_key is not None else None
+            return _NewKey(None) if self._tunnel.private_key is not None else None
         with memoryview(private) as key:
             clamp(key)
         if private == self._tunnel.private_key:
             private.wipe()
             return None
-        return _NewKey(private, public_key_of(private_key_from(private)))
+        return _NewKey(Identity(private))
 
     def _reserve(self, change: DeviceChange) -> None:
         """Reserves memory for what the change adds. Raises MemoryError when there is none."""
@@ -295,15 +294,17 @@ class Device:
     # Applying: fails for want of memory alone
 
     def _set_key(self, new_key: _NewKey, now: float) -> None:
-        if new_key.public is not None:
-            own = self._tunnel.peer_by_key(new_key.public)
+        identity = new_key.identity
+        public = None if identity is None else identity.public_key
+        if public is not None:
+            own = self._tunnel.peer_by_key(public)
             if own is not None:
                 self._remove_peers([own], now)
-        self._tunnel.set_private_key(new_key.private, now)
+        self._tunnel.set_identity(identity, now)
         self._bridge.move_events()
-        surely(self._plane.set_identity, new_key.public)
+        surely(self._plane.set_identity, public)
         self._handshakes.all_changed()
-        self._log.debug("private key set" if new_key.private is not None else "private key cleared")
+        self._log.debug("private key set" if identity is not None else "private key cleared")
 
     def _apply_peer(self, change: PeerChange, now: float) -> None:
         peer = self._tunnel.peer_by_key(change.public_key)
