@@ -96,8 +96,9 @@ class UapiSocket:
 
 def _make_folder(directory: str) -> None:
     """For all to look into, whatever the umask: a socket's own mode says who may use it. One that is there stays."""
-    if not os.path.isdir(directory):
-        os.makedirs(directory, exist_ok=True)
+    is_new = not os.path.isdir(directory)
+    os.makedirs(directory, exist_ok=True)
+    if is_new:
         os.chmod(directory, 0o755)  # noqa: S103
 
 
