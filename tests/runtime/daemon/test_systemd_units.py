@@ -98,7 +98,7 @@ def test_drop_in_for_a_user(tmp_path: Path) -> None:
 def install_lines() -> list[str]:
     """The commands of the units' README that copy them."""
     lines = re.findall(r"^ +(install .*)$", (UNITS / "README.md").read_text(), re.M)
-    assert len(lines) == 4
+    assert len(lines) == 5
     return lines
 
 
@@ -114,7 +114,7 @@ def test_the_documented_commands_install_them(tmp_path: Path, units: str) -> Non
             "/opt/pywg", f"{tmp_path}/installed"
         )
         subprocess.run(["sh", "-ec", script], cwd=UNITS.parents[1], check=True)
-    for unit in ("pywg@.service", "pywg-quick@.service"):
+    for unit in ("pywg@.service", "pywg-quick@.service", "pywg.service"):
         assert (tmp_path / "system" / unit).read_bytes() == (UNITS / unit).read_bytes()
     assert (tmp_path / "system/wg-quick@.service.d/pywg.conf").exists()
     assert (tmp_path / "system/pywg@.service.d/user.conf").exists()
@@ -123,7 +123,7 @@ def test_the_documented_commands_install_them(tmp_path: Path, units: str) -> Non
 def test_the_unit_finds_what_the_readme_installs() -> None:
     program = "/usr/local/bin/pywg"
     assert f"ln -s /opt/pywg/bin/pywg {program}\n" in (UNITS.parents[1] / "README.md").read_text()
-    for unit in ("pywg@.service", "pywg-quick@.service"):
+    for unit in ("pywg@.service", "pywg-quick@.service", "pywg.service"):
         assert f"ExecStart={program} " in (UNITS / unit).read_text()
 
 
