@@ -18,10 +18,10 @@ from pywg.dataplane.wire.wireguard cimport KEY_LEN
 cdef Peer *peer_new(uint32_t id) noexcept nogil:
     """A peer that only the caller knows of. NULL: no memory."""
     cdef Peer *peer = <Peer *>calloc(1, sizeof(Peer))
-    # What the two directions write, and what both read, are in no common cache line, wherever the peer is.
-    c_assert(<const uint8_t *>&peer.unanswered_since - <const uint8_t *>&peer.last_data_sent >= 64 + 8)
-    c_assert(<const uint8_t *>&peer.rx_bytes - <const uint8_t *>&peer.activity_armed >= 64)
     if peer != NULL:
+        # What the two directions write, and what both read, are in no common cache line, wherever the peer is.
+        c_assert(<const uint8_t *>&peer.unanswered_since - <const uint8_t *>&peer.last_data_sent >= 64 + 8)
+        c_assert(<const uint8_t *>&peer.rx_bytes - <const uint8_t *>&peer.activity_armed >= 64)
         peer.id = id
         peer.activity_armed = True
         pthread_mutex_init(&peer.endpoint_lock, NULL)
