@@ -154,9 +154,8 @@ cdef bint source_may(int source) noexcept nogil:
     return True
 
 
-cdef bint cookie_is_good(int source, int owner) noexcept nogil:
-    """Whether the cookie that `owner` has is one for this source: of the last two secrets, and for 120 s."""
-    cdef const Source *s = &sources[owner]
+cdef bint cookie_is_good(int source, const Source *s) noexcept nogil:
+    """Whether the cookie that `s` has is one for this source: of the last two secrets, and for 120 s."""
     if not s.has_cookie or s.secret < m.first_secret or s.secret < m.secret_count - 2:
         return False
     if m.now - m.secrets[s.secret] >= 120 * SECOND:
@@ -169,7 +168,8 @@ cdef void ask(int source, uint32_t index, const uint8_t *mac1) noexcept nogil:
     """A cookie reply, if the budget has time: half of it, an eighth under pressure, 4 ms in advance."""
     cdef uint64_t earned
     hold_back()
-    if m.asker_count == ASKERS_MAX:
+    if m.asker_count == ASKERS_MAX:     # no more are noted before these have their answers
+        spend()
         answered()
     earned = (m.now - m.budget_last) // (8 if admission.pressure else 2)
     m.budget_last = m.now
@@ -190,13 +190,13 @@ cdef void answered() noexcept nogil:
     m.asker_count = m.answered = m.accepted = 0
 
 
-cdef void handshake(int source, int cookie_of, bint mac1_right, bint with_cookie, uint32_t index,
+cdef void handshake(int source, const Source *proof, bint mac1_right, uint32_t index,
                     const uint8_t *mac1) noexcept nogil:
     if not m.has_key or not mac1_right:
         m.counters.rx_bad_mac1 += 1
     elif not loaded():
         push()
-    elif not (with_cookie and cookie_is_good(source, cookie_of)):
+    elif not cookie_is_good(source, proof):
         ask(source, index, mac1)
     elif source_may(source):
         push()
@@ -273,18 +273,25 @@ cdef void reply_is_right(int fd, mmsghdr *message) noexcept nogil:
 
 cdef void answer() noexcept nogil:
     """The end of a batch. A secret makes cookies for 110 s."""
-    cdef int64_t spent
-    cdef int askers = m.asker_count
     kernel.now_ns = m.now
-    if askers:
-        if m.secret_count == m.first_secret or m.now - m.secrets[m.secret_count - 1] >= 110 * SECOND:
-            m.secrets[m.secret_count] = m.now
-            m.secret_count += 1
+    if m.asker_count:
+        make_secret()
     admission_answer(admission, dp, m.now)
-    if askers:
-        spent = min(<int64_t>(kernel.now_ns - m.now), <int64_t>askers * 20_000)
-        m.budget = max(m.budget - min(spent, <int64_t>8_000_000), <int64_t>-4_000_000)
+    if m.asker_count:
+        spend()
     answered()
+
+
+cdef void make_secret() noexcept nogil:
+    if m.secret_count == m.first_secret or m.now - m.secrets[m.secret_count - 1] >= 110 * SECOND:
+        m.secrets[m.secret_count] = m.now
+        m.secret_count += 1
+
+
+cdef void spend() noexcept nogil:
+    """The time that the answers took."""
+    cdef int64_t spent = min(<int64_t>(kernel.now_ns - m.now), <int64_t>m.asker_count * 20_000)
+    m.budget = max(m.budget - min(spent, <int64_t>8_000_000), <int64_t>-4_000_000)
 
 
 # ---- messages
@@ -311,16 +318,15 @@ cdef bint is_in_flight(uint32_t index) noexcept nogil:
 
 
 cdef void initiation_or_response(uint32_t what) noexcept nogil:
-    """With a source, whose cookie it has, and what is wrong with it."""
+    """With a source, whose cookie it has, and what is wrong with it. Some come as often as fills a batch."""
     cdef uint32_t len = RESPONSE if what & 8 else INITIATION
     cdef uint32_t where = input8(&steps), odd = input8(&steps), index = input8(&steps)
     cdef int source = <int>(where & 7), cookie_of = <int>(where >> 3 & 7)
     cdef bint with_cookie = where >> 6 != 0
     cdef uint8_t *message
     cdef uint32_t receiver, fate = odd & 7, had
-    cdef TokenBucket before
-    cdef TokenBucket *bucket
-    cdef uint64_t waiting = m.written
+    cdef Source proof
+    cdef int _time
     message = <uint8_t *>malloc(len)
     memset(message, <int>index, len)
     message[0] = 2 if what & 8 else 1
@@ -331,23 +337,36 @@ cdef void initiation_or_response(uint32_t what) noexcept nogil:
     if cookie_of >= SOURCES:
         cookie_of = source
     make_macs(message, len, fate, cookie_of, with_cookie)
-    if fate == 2:
-        with_cookie = False
+    proof = sources[cookie_of]          # answers on the way bring another
+    proof.has_cookie = proof.has_cookie and with_cookie and fate != 2
     memcpy(&had, message + 4, 4)
+    for _time in range(ASKERS_MAX + 8 if odd >= 0xF8 else 1):
+        arrive(what, source, &proof, fate != 1, had, message, len)
+    free(message)
+
+
+cdef void arrive(uint32_t what, int source, const Source *proof, bint mac1_right, uint32_t had,
+                 const uint8_t *message, uint32_t len) noexcept nogil:
+    cdef uint64_t waiting = m.written
+    cdef TokenBucket before
+    cdef TokenBucket *bucket
+    cdef uint32_t receiver
+    memcpy(&receiver, message + 8, 4)
     bucket = &admission.sources.buckets[sources_bucket(&admission.sources, &sources[source].at, m.now)]
     before = bucket[0]
-    if m.asker_count == ASKERS_MAX:
-        answer()
+    if m.asker_count == ASKERS_MAX and m.has_key and mac1_right and loaded() and (
+            not what & 8 or is_in_flight(receiver)) and not cookie_is_good(source, proof):
+        kernel.now_ns = m.now
+        make_secret()
     admission_message(admission, dp, &sources[source].at, message, len, message[0], m.now)
     if what & 8 and not is_in_flight(receiver):
         m.counters.rx_unknown_index += 1
     else:
-        handshake(source, cookie_of, fate != 1, with_cookie, had, message + len - 32)
-    if not (with_cookie and cookie_is_good(source, cookie_of)):
+        handshake(source, proof, mac1_right, had, message + len - 32)
+    if not cookie_is_good(source, proof):
         need(memcmp(&before, bucket, sizeof(before)) == 0, b"a source that is charged for what is not proved to be its")
     if m.written != waiting:
         passed_on(source, message, len)
-    free(message)
 
 
 cdef void passed_on(int source, const uint8_t *message, uint32_t len) noexcept nogil:
