@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.fuzz import ledger
 from tests.fuzz.native import coverage
 from tests.fuzz.native.builds import CHECKED, FAST, TARGETS, Build
-from tests.fuzz.native.runner import Done, again, fuzz, merge, pick
+from tests.fuzz.native.runner import Done, again, fuzz, merge, pick, pick_length
 
 
 def main(arguments: list[str]) -> int:
@@ -64,8 +64,9 @@ def main(arguments: list[str]) -> int:
 
 
 def some(build: Build, name: str, *, seconds: float, jobs: int, record: bool, most: int = -1) -> Done:
-    """One run of a target, with any of the ciphers."""
-    done = fuzz(build, name, seconds=seconds, jobs=jobs, backends=[pick(name) for _ in range(jobs)], most=most)
+    """One run of a target, with any of the ciphers, and of either length."""
+    backends, longest = [pick(name) for _ in range(jobs)], pick_length(name)
+    done = fuzz(build, name, seconds=seconds, jobs=jobs, backends=backends, most=most, longest=longest)
     print(done, flush=True)
     if record:
         found = done.failure is not None

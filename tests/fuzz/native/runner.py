@@ -25,6 +25,8 @@ KEPT_LEN = MAX_LEN  # of one that is kept
 CHEAP_SHARE = 0.25
 """Of a target's time in `make test`: its inputs are short there, and fill no batch."""
 SHORT_LEN = 64  # of an input with the cheap cipher, where a shorter one is worth more than one that does much
+BRIEF = {"allowedips", "coalesce", "queues", "tables"}
+"""Those whose inputs are steps and nothing else: short ones, 1.5 to 2.5 times as many, do most of what long ones do."""
 FLAGS = ("-len_control=0", "-entropic_scale_per_exec_time=1")
 HANG_SECONDS = 120  # for one input, on a machine that is busy with something else
 STATUS = {70: "a hang", 71: "too much memory", 77: "a finding"}
@@ -60,6 +62,11 @@ def pick(target: str) -> str:
     if target in WITH_CHEAP and chance.randrange(4):
         return CHEAP
     return chance.choice([backend for backend in aeads(target) if backend != CHEAP])
+
+
+def pick_length(target: str) -> int:
+    """The longest input of one run: mostly the short one, where a target is brief."""
+    return SHORT_LEN if target in BRIEF and random.SystemRandom().randrange(4) else MAX_LEN
 
 
 def fuzzers() -> list[Fuzzer]:
@@ -104,12 +111,13 @@ def fuzz(
     jobs: int = 1,
     backends: Sequence[str] = (),
     most: int = -1,
+    longest: int = MAX_LEN,
     apart: Path | None = None,
 ) -> Done:
     """Looks for inputs that end a process, for so many CPU seconds of each job, or `most` executions of each.
 
-    The jobs take these ciphers in turn, or all in turn. `apart`: what is found comes there, and the kept
-    corpus alone is what it begins with.
+    The jobs take these ciphers in turn, or all in turn. `longest`: no input has more bytes. `apart`: what is found
+    comes there, and the kept corpus alone is what it begins with.
     """
     with tempfile.TemporaryDirectory() as name:
         own = Path(name) if apart else ROOT / LEARNT / target
@@ -128,7 +136,7 @@ def fuzz(
             turns = backends or aeads(target)
             backend = turns[job % len(turns)]
             inside = _inside(build, target, backend, seconds)
-            command = build.command(*inside, *_flags(backend), *flags, str(own), str(kept))
+            command = build.command(*inside, *_flags(backend, longest), *flags, str(own), str(kept))
             running.append(_start(command, build))
         ended = [_end(process) for process in running]
     failures = [said for status, said, _ in ended if status != 0]
@@ -171,8 +179,8 @@ def merge(build: Build, target: str) -> tuple[int, int]:
         return corpus.pack(target, merged.iterdir())
 
 
-def _flags(backend: str) -> tuple[str, ...]:
-    return (*FLAGS, f"-max_len={SHORT_LEN if backend == CHEAP else MAX_LEN}")
+def _flags(backend: str, longest: int = MAX_LEN) -> tuple[str, ...]:
+    return (*FLAGS, f"-max_len={min(longest, SHORT_LEN) if backend == CHEAP else longest}")
 
 
 def _inside(build: Build, target: str, backend: str, seconds: float) -> tuple[str, ...]:
