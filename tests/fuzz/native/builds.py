@@ -1,8 +1,8 @@
 """The data plane and the targets built by clang, so that libFuzzer is guided by what an input reached.
 
 A copy of the sources for each build is kept in .cache, and only what has changed is built again. A process runs it as
-it is shipped, inside Python, behind three libraries that are loaded before everything else: libFuzzer, which Debian has
-as an archive alone, the sanitizers' runtime, and kernel.c.
+it is shipped, inside Python, behind four libraries that are loaded before everything else: libFuzzer, which Debian has
+as an archive alone, faults.c, the sanitizers' runtime, and kernel.c.
 """
 
 import fcntl
@@ -60,8 +60,9 @@ class Build:
 
     def command(self, *python: str) -> list[str]:
         """A command line that runs Python with what was built."""
-        preload = [*([self.directory / "libfuzzer.so"] if self.guided else []), *map(_runtime, self.runtimes)]
-        preload.append(self.directory / "kernel.so")
+        preload = [self.directory / "libfuzzer.so"] if self.guided else []
+        # Before the runtime, which does what faults.c lets pass; and kernel.c behind it, which sees each buffer first.
+        preload += [self.directory / "faults.so", *map(_runtime, self.runtimes), self.directory / "kernel.so"]
         return [
             # -R: with as many random bits as kernels use today, the shadow memory is sometimes in the way.
             *("setarch", "-R", "env", f"PYTHONPATH={self.directory}"),
@@ -84,8 +85,10 @@ class Build:
                 _share_translations(self.directory)
             if self.guided:
                 _build_libfuzzer(self.directory / "libfuzzer.so")
-            if _is_stale(self.directory / "kernel.so", HERE / "kernel.c", HERE / "kernel.h"):
-                build_library(HERE / "kernel.c", self.directory / "kernel.so", sanitize="")
+            for library in ("kernel", "faults"):
+                source, built = HERE / f"{library}.c", self.directory / f"{library}.so"
+                if _is_stale(built, source, source.with_suffix(".h")):
+                    build_library(source, built, sanitize="")
             sources = sorted(str(source.relative_to(ROOT)) for source in HERE.glob("*.pyx"))
             package = ("setup.py",) if self.guided else ("-m", "tests.fuzz.native.lines")
             for part in ((*package, "--quiet", "build_ext", "--inplace"), ("-m", "tests.native", *sources)):

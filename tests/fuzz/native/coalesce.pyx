@@ -45,7 +45,7 @@ cdef extern from "merge_plain.h" nogil:
 
 cdef enum:
     PACKETS = 80
-    FLOWS = 12
+    FLOWS = 32                  # more than may be open at once
     LONGEST = 22000             # three of them are more than a frame holds
     FRAME_LONGEST = 65535
     TCP = 6
@@ -150,7 +150,7 @@ cdef uint32_t size_of(Input *input, uint32_t what) noexcept nogil:
 cdef uint32_t next_packet(Input *input, uint8_t *p) noexcept nogil:
     """Two bytes say which flow, how long, and what is odd about it; then come those that this needs. Its length."""
     cdef uint32_t what = input8(input), odd = input8(input)
-    cdef uint32_t number = (what & 15) % FLOWS
+    cdef uint32_t number = what & 15 | (16 if odd & 0x3C == 0x38 else 0)
     cdef Flow *flow = &flows[number]
     cdef uint32_t l4 = 40 if number & 1 else 20
     cdef uint32_t protocol = UDP if number & 2 else TCP

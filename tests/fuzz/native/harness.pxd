@@ -1,16 +1,20 @@
 """What the drivers are made of: the kernel that they play (kernel.h), traffic (traffic.h), and what became of it."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from pywg.dataplane.sys.linux cimport iovec, mmsghdr, pollfd
+from pywg.dataplane.sys.linux cimport iovec, mmsghdr, pollfd, sockaddr
 
 cdef extern from "kernel.h" nogil:
     enum:
         KERNEL_TUN
         KERNEL_UDP4
         KERNEL_UDP6
+        KERNEL_ICMP4
+        KERNEL_ICMP6
     struct Kernel "kernel":
         void *driver
         ssize_t (*tun_read)(void *driver, uint8_t *to, size_t room) noexcept nogil
         ssize_t (*tun_write)(void *driver, const iovec *iov, int count) noexcept nogil
+        ssize_t (*send_icmp)(void *driver, int fd, const void *message, size_t len,
+                             const sockaddr *to) noexcept nogil
         int (*send)(void *driver, int fd, mmsghdr *messages, unsigned int count) noexcept nogil
         int (*receive)(void *driver, int fd, mmsghdr *messages, unsigned int count) noexcept nogil
         int (*wait)(void *driver, pollfd *fds, unsigned long count) noexcept nogil

@@ -63,6 +63,13 @@ int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags)
     return (int)syscall(SYS_sendmmsg, fd, messages, count, flags);
 }
 
+ssize_t sendto(int fd, const void *message, size_t len, int flags, const struct sockaddr *to, socklen_t to_len)
+{
+    if (fd == KERNEL_ICMP4 || fd == KERNEL_ICMP6)
+        return answer(kernel.send_icmp(kernel.driver, fd, message, len, to));
+    return syscall(SYS_sendto, fd, message, len, flags, to, to_len);
+}
+
 int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout)
 {
     if (is_udp(fd)) {

@@ -23,10 +23,11 @@ from pywg.dataplane.wire.run cimport RUN_MAX_DATAGRAMS
 from tests.fuzz.native.ciphers cimport choose, is_cheap
 from tests.fuzz.native.common cimport LAYOUTS, PEERS, end_peer, end_session, idle_helper, layout_slots, make_peer, need
 from tests.fuzz.native.common cimport need_equal, settle, world_make, world_ready, world_restore
-from tests.fuzz.native.harness cimport KERNEL_TUN, KERNEL_UDP4, KERNEL_UDP6, TRAFFIC_TCP, TRAFFIC_UDP, Chance
+from tests.fuzz.native.harness cimport KERNEL_ICMP4, KERNEL_ICMP6, KERNEL_TUN, KERNEL_UDP4, KERNEL_UDP6, TRAFFIC_TCP
+from tests.fuzz.native.harness cimport TRAFFIC_UDP, Chance
 from tests.fuzz.native.harness cimport chance_begin, chance_below, chance_is_over, chance_next
 from tests.fuzz.native.harness cimport ip_header_len, kernel, l4_header_len
-from tests.fuzz.native.outbound_kernel cimport send, tun_read, tun_write
+from tests.fuzz.native.outbound_kernel cimport send, send_icmp, tun_read, tun_write
 from tests.fuzz.native.outbound_peers cimport begin_session, choose_offloads, confirm, hold, release, set_endpoint
 from tests.fuzz.native.outbound_state cimport FEW_BYTES, FEW_FRAMES, HEALTHY, MANY_BYTES, MANY_FRAMES, Harness
 from tests.fuzz.native.outbound_state cimport PlanTerms, plan_add, plan_end, plan_part
@@ -164,6 +165,9 @@ cdef void control(Harness *b, uint32_t what, uint32_t i) noexcept nogil:
         b.world.dp.tun_fd = KERNEL_TUN
         b.world.dp.fd4 = KERNEL_UDP4 if b.world.dp.fd4 < 0 or i else -1
         b.world.dp.fd6 = KERNEL_UDP6 if b.world.dp.fd6 < 0 or i != 1 else -1
+    elif what == 61:
+        b.world.dp.icmp4_fd = KERNEL_ICMP4 if i & 1 == 0 else -1
+        b.world.dp.icmp6_fd = KERNEL_ICMP6 if i & 2 == 0 else -1
 
 
 cdef void make(Harness *b, const AeadBackend *aead) noexcept nogil:
@@ -191,6 +195,7 @@ cdef void begin(Harness *b, const uint8_t *data, size_t len) noexcept nogil:
     kernel.tun_read = tun_read
     kernel.tun_write = tun_write
     kernel.send = send
+    kernel.send_icmp = send_icmp
     kernel.now_ns = 1000 * SECOND_NS
     layout = chance_below(c, 48)
     b.path = b.paths[0 if layout % 6 < 4 else layout % 6 - 3]

@@ -7,14 +7,14 @@ from libc.string cimport memcmp, memcpy, memset
 
 from pywg.dataplane.send.seal cimport READ_MAX
 from pywg.dataplane.sys.linux cimport AF_INET, AF_INET6, CMSG_DATA, CMSG_FIRSTHDR, CMSG_NXTHDR, SOL_UDP, UDP_SEGMENT
-from pywg.dataplane.sys.linux cimport cmsghdr, iovec, mmsghdr, msghdr
+from pywg.dataplane.sys.linux cimport cmsghdr, iovec, mmsghdr, msghdr, sockaddr, sockaddr_in, sockaddr_in6
 from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
 from pywg.dataplane.wire.virtio cimport VnetHdr
 from pywg.dataplane.wire.wireguard cimport TAG_LEN, WG_HEADER_LEN, TransportHeader
 
 from tests.fuzz.native.ciphers cimport session_open
 from tests.fuzz.native.common cimport FIRST_INDEX, Session, need
-from tests.fuzz.native.harness cimport KERNEL_UDP4, chance_below, get16, is_in_place, marked_len, sum16
+from tests.fuzz.native.harness cimport KERNEL_ICMP4, KERNEL_UDP4, chance_below, get16, is_in_place, marked_len, sum16
 from tests.fuzz.native.outbound_frames cimport marked_frame, planned_frame, wild_frame
 from tests.fuzz.native.outbound_peers cimport confirm
 from tests.fuzz.native.outbound_state cimport FULL, HEALTHY, SEQ_STEP, UDP_MAX, Harness, Planned
@@ -88,6 +88,21 @@ cdef bint icmp_is_right(const uint8_t *packet, uint32_t len) noexcept nogil:
             and sum16(packet + 40, len - 40, sum16(packet + 8, 32, 58 + len - 40)) == 0xffff
             and inner[0] >> 4 == 6 and memcmp(packet + 24, inner + 8, 16) == 0
             and memcmp(packet + 8, inner + 24, 16) == 0)
+
+
+cdef ssize_t send_icmp(void *driver, int fd, const void *message, size_t len, const sockaddr *to) noexcept nogil:
+    """The same through a raw socket of its family: the kernel writes the IP header, and an IPv6 checksum."""
+    cdef Harness *b = <Harness *>driver
+    cdef const uint8_t *icmp = <const uint8_t *>message
+    cdef const uint8_t *inner = icmp + 8
+    need(8 + 20 <= len <= 1240, b"an ICMP of that length")
+    if fd == KERNEL_ICMP4:
+        need(to.sa_family == AF_INET and icmp[0] == 3 and sum16(icmp, <uint32_t>len, 0) == 0xffff
+             and memcmp(&(<const sockaddr_in *>to).sin_addr, inner + 12, 4) == 0, b"a damaged ICMP")
+    else:
+        need(to.sa_family == AF_INET6 and icmp[0] == 1
+             and memcmp(&(<const sockaddr_in6 *>to).sin6_addr, inner + 8, 16) == 0, b"a damaged ICMPv6")
+    return -EPERM if b.mood != HEALTHY else <ssize_t>len
 
 
 cdef int send(void *driver, int fd, mmsghdr *messages, unsigned int count) noexcept nogil:

@@ -17,7 +17,7 @@ SOURCES = {
 
 def test_a_line_without_a_reason_is_told() -> None:
     reached = Covered("pywg/dataplane/send/seal.pyx", {5: "one", 6: "one"}, {5, 6})
-    missed = Covered("pywg/dataplane/send/send.pyx", {7: "other", 8: "some_free"}, set())
+    missed = Covered("pywg/dataplane/send/send.pyx", {7: "other", 8: "ready"}, set())
     assert unexplained([reached, missed]) == ["pywg/dataplane/send/send.pyx:7 other"]
     assert "other: 7: NO REASON" in report([reached, missed])
     assert "50.0 % of 4 lines reached; 1 of 2 others have a reason" in report([reached, missed])
