@@ -157,8 +157,10 @@ cdef struct Together:
     # Datagrams that one call of the cipher seals: of one keypair, with counters in a row, from any runs
     uint8_t *datagrams[AEAD_BATCH]
     uint32_t wire_lens[AEAD_BATCH]
-    PlannedRun *runs[AEAD_BATCH]
     uint32_t count
+    PlannedRun *runs[AEAD_BATCH]    # which they belong to,
+    uint32_t of_run[AEAD_BATCH]     # so many of them to each
+    int run_count
     const Keypair *keypair
     uint64_t first_counter
 
@@ -195,6 +197,7 @@ cdef void add_run(Together *together, PlannedRun *planned, Aead *sealer) noexcep
     cdef uint32_t done = 0, n, i
     while done < run.count:
         if together.count == 0:
+            together.run_count = 0
             together.keypair = planned.keypair
             together.first_counter = planned.first_counter + done
         n = min(AEAD_BATCH - together.count, run.count - done)
@@ -203,8 +206,11 @@ cdef void add_run(Together *together, PlannedRun *planned, Aead *sealer) noexcep
         for i in range(done, done + n):
             together.datagrams[together.count] = run.base + i * run.stride
             together.wire_lens[together.count] = run.stride if i + 1 < run.count else run.last_wire
-            together.runs[together.count] = planned
             together.count += 1
+        c_assert(together.run_count < AEAD_BATCH)
+        together.runs[together.run_count] = planned
+        together.of_run[together.run_count] = n
+        together.run_count += 1
         done += n
         if together.count == AEAD_BATCH:
             seal_together(together, sealer)
@@ -213,7 +219,8 @@ cdef void add_run(Together *together, PlannedRun *planned, Aead *sealer) noexcep
 cdef void seal_together(Together *together, Aead *sealer) noexcept nogil:
     """Seals what is together, if anything is. What could not be sealed is not noted as sealed."""
     cdef const Keypair *keypair = together.keypair
-    cdef uint32_t i, n = together.count
+    cdef uint32_t n = together.count
+    cdef int i
     c_assert(n <= AEAD_BATCH)
     together.count = 0
     if n == 0:
@@ -222,8 +229,8 @@ cdef void seal_together(Together *together, Aead *sealer) noexcept nogil:
             or seal_batch(sealer, together.datagrams, together.wire_lens, <int>n, keypair.remote_index,
                           together.first_counter) != 0):
         return
-    for i in range(n):
-        together.runs[i].sealed += 1
+    for i in range(together.run_count):
+        together.runs[i].sealed += together.of_run[i]
 
 
 cdef bint send_batch_send(SendBatch *b, Dataplane *dp) noexcept nogil:
