@@ -73,7 +73,7 @@ cdef uint32_t planned_frame(Harness *b, const Planned *planned, VnetHdr *hdr, ui
     cdef int protocol = b.plan_protocol if planned.gso_size else TRAFFIC_RAW, version = b.plan_version
     cdef uint32_t len = planned.len, gso_size = planned.gso_size
     if gso_size == PLAN_TO_THE_END:
-        gso_size = 1 + chance_below(&b.chance, <uint32_t>1 << chance_below(&b.chance, 10))
+        gso_size = 1 + chance_below(&b.chance, <uint32_t>16 << chance_below(&b.chance, 6))
         len = len_to_the_end(b, version, protocol, gso_size)
     write_packet(b, packet, b.burst_peer, version, protocol, len, 0)
     if gso_size:

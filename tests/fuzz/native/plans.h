@@ -89,14 +89,15 @@ static inline void plan_packets(struct plan *p, struct chance *c, const struct p
         plan_add(p, len + (grow ? 16 * i : 0), 0);
 }
 
-/* Superframes of the most, and the smallest, datagrams; the last takes the room that the others leave. */
+/* Superframes of the most, and the smallest, datagrams; the last takes the room that the others leave. Three full ones
+ * leave little enough, and are short enough for one batch. */
 static inline void plan_superframes(struct plan *p, struct chance *c, const struct plan_terms *t)
 {
-    const uint32_t most = t->datagrams * t->runs_of_a_frame, full = (uint32_t)chance_one_in(c, 2);
-    const uint32_t gso_size = 1 + chance_below(c, chance_one_in(c, 4) ? 64 : 24);
-    uint32_t n = chance_one_in(c, 2) ? 3 : 1 + chance_below(c, 4), count;
+    const uint32_t most = t->datagrams * t->runs_of_a_frame, full = chance_below(c, 3);
+    const uint32_t gso_size = full ? 9 + chance_below(c, 12) : 1 + chance_below(c, chance_one_in(c, 4) ? 64 : 24);
+    uint32_t n = full ? 3 : 1 + chance_below(c, 4), count;
     while (n--) {
-        count = full ? most + (uint32_t)chance_one_in(c, 16) : 1 + chance_below(c, most);
+        count = full ? most + (uint32_t)chance_one_in(c, 64) : 1 + chance_below(c, most);
         plan_add(p, plan_between(t->headers + gso_size * count, t->headers, 65535), gso_size);
     }
     plan_add(p, t->headers + 1, PLAN_TO_THE_END);
