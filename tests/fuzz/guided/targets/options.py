@@ -69,11 +69,14 @@ def run(data: bytes) -> None:
         arguments.append(WORDS[words] if words < len(WORDS) else text(choices))
     started = 0
 
-    def start(interface: str, **given: object) -> int:
+    def start(interfaces: list[str], **given: object) -> int:
         nonlocal started
         started += 1
-        assert interface_name_fault(interface) == ""
-        check(interface, environ, given)
+        assert interfaces
+        assert len(set(interfaces)) == len(interfaces)
+        for interface in interfaces:
+            assert interface_name_fault(interface) == ""
+            check(interface, environ, given, alone=len(interfaces) == 1)
         return 0
 
     shows = dict.fromkeys(("_show_help", "_show_version"), nothing)
@@ -100,14 +103,14 @@ def one_line(message: str) -> None:
     assert message.isprintable(), "an error that is not one line, or moves the terminal's cursor"
 
 
-def check(interface: str, environ: dict[str, str], given: Given | dict[str, object]) -> None:
+def check(interface: str, environ: dict[str, str], given: Given | dict[str, object], *, alone: bool = True) -> None:
     try:
-        options = read_options(interface, environ, **given)
+        options = read_options(interface, environ, alone=alone, **given)
     except ConfigError as error:
         one_line(str(error))
         return
     assert_sane(options, environ)
-    again = read_options(interface, dict(reversed(environ.items())), **given)
+    again = read_options(interface, dict(reversed(environ.items())), alone=alone, **given)
     assert again == options
 
 
