@@ -199,7 +199,7 @@ def test_a_name_that_is_taken(here: Machine) -> None:
     here.up()
     shown = here.shown()
     with pytest.raises(
-        DeviceError, match=rf"is in use: .* `pywg down {here.interface}`; `pywg reload {here.interface}` applies"
+        DeviceError, match=rf"is in use: .* `pywg down {here.interface}`.*; `pywg reload {here.interface}` applies"
     ):
         here.up()
     assert here.shown() == shown
