@@ -45,6 +45,15 @@ def echo_request() -> bytes:
     return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + body
 
 
+def all_wait(pid: int) -> bool:
+    """Whether each thread waits: one that is in the middle of a batch has not wiped what the batch leaves.
+
+    Counters tell of a message before its batch has ended.
+    """
+    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rpartition(")")[2].split()[0] == "S" for stat in stats)
+
+
 @dataclass
 class Life:
     """A daemon's life, and what was found at its moments: of secrets outside of arenas, and of those that should be
@@ -61,6 +70,7 @@ class Life:
         """Searches the daemon at one moment."""
         self.daemon.hear()
         if parts is None:
+            until(lambda: all_wait(self.daemon.pid))
             parts = image(self.daemon.pid)
         slots = {f"slot {number} of the arenas": slot for number, slot in enumerate(arena_contents(parts))}
         known = Search(self.daemon.told | self.secrets)
