@@ -65,18 +65,14 @@ class Questions:
 
     def put(self, question: bytearray, form: Form) -> Message:
         """As `ask`, for an encoded question. Sets its sequence number in place."""
-        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-        question[_SEQUENCE] = self._sequence.to_bytes(4, sys.byteorder)
-        self.socket.send(question)
+        self._send(question)
         return self._answer(form)
 
     def dump(self, kind: int, form: Form, fields: Mapping[str, int]) -> list[Message]:
         """All messages that answer `kind`, decoded as `form`. Raises OSError as `ask` does."""
         question = form.encode(kind, fields, {})
         question[_FLAGS] = (_NLM_F_REQUEST | _NLM_F_DUMP).to_bytes(2, sys.byteorder)
-        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-        question[_SEQUENCE] = self._sequence.to_bytes(4, sys.byteorder)
-        self.socket.send(question)
+        self._send(question)
         found: list[Message] = []
         while True:
             for data in self._messages():
@@ -86,6 +82,12 @@ class Questions:
                 if answer == _NLMSG_ERROR:
                     raise _refusal(data)
                 found.append(form.decode(data))
+
+    def _send(self, question: bytearray) -> None:
+        """Sends it with the next sequence number."""
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        question[_SEQUENCE] = self._sequence.to_bytes(4, sys.byteorder)
+        self.socket.send(question)
 
     def _messages(self) -> Iterator[bytes]:
         """The messages of one read, those of this question."""
