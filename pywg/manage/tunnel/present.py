@@ -8,8 +8,9 @@ from pywg.config.addresses import format_prefix
 from pywg.manage.network import TABLE_MAIN
 from pywg.manage.tunnel.firewall import Firewall
 from pywg.manage.tunnel.machine import Machine, program, run
-from pywg.manage.tunnel.state import namespace, others
+from pywg.manage.tunnel.state import others
 from pywg.manage.tunnel.steps import Address, LinkUp, PolicyRule, Route, Step
+from pywg.runtime.base import namespaces
 
 
 def found_steps(machine: Machine, mark: int) -> list[Step]:
@@ -30,7 +31,7 @@ def _policy(machine: Machine, mark: int) -> Iterator[Step]:
     """Rules for the mark, and one of those that wg-quick adds beside each; another interface's stay."""
     if not mark:
         return
-    near = [state for state in others(machine.interface) if state.namespace == namespace()]
+    near = [state for state in others(machine.interface) if state.namespace == namespaces.of_this_thread()]
     remembered = {step for state in near for step in state.steps}
     for family in (AF_INET, AF_INET6):
         rules = machine.network.rules(family)

@@ -47,7 +47,7 @@ class _Reload:
         self.stands = present.found_steps(machine, self.running.fwmark)
         self.stands_before = self.stands
         self.remembered = states.read(machine.interface)
-        self.state = self.remembered or State(machine.interface, namespace=states.namespace())
+        self.state = self.remembered or State(machine.interface)
         self.state.steps = self._standing(self.remembered)
         marks = [step.mark for step in self.state.steps if isinstance(step, PolicyRule) and step.mark]
         self._policy_mark = marks[0] if marks and marks[0] >= FIRST_TABLE else 0  # a lower one was a file's

@@ -57,14 +57,9 @@ class State:
     """whether `up` came to its end, so that PreDown and PostDown are owed"""
 
 
-def namespace() -> int:
-    """The inode of this thread's network namespace."""
-    return namespaces.of_this_thread()
-
-
 def read(interface: str) -> State | None:
     """What is remembered of an interface of this network namespace; None when that is nothing that can be read."""
-    path = _file_of(interface, namespace())
+    path = _file_of(interface, namespaces.of_this_thread())
     return None if path is None else _read(path)
 
 
@@ -120,7 +115,7 @@ def rewrite(state: State) -> None:
 
 def forget(interface: str) -> None:
     """Nothing stands any more, in this network namespace."""
-    path = _file_of(interface, namespace())
+    path = _file_of(interface, namespaces.of_this_thread())
     if path is not None:
         path.unlink(missing_ok=True)
 
@@ -130,7 +125,7 @@ def others(interface: str) -> Iterator[State]:
     with contextlib.suppress(FileNotFoundError):
         for path in sorted(Path(DIRECTORY).glob("*.json")):
             state = _read(path)
-            if state is not None and (state.interface, state.namespace) != (interface, namespace()):
+            if state is not None and (state.interface, state.namespace) != (interface, namespaces.of_this_thread()):
                 yield state
 
 
@@ -138,7 +133,7 @@ def others(interface: str) -> Iterator[State]:
 def locked(interface: str) -> Iterator[None]:
     """No other command changes the interface during the body. Raises DeviceError EBUSY when one does already."""
     os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
-    path = Path(DIRECTORY, f"{interface}@{namespace()}.lock")
+    path = Path(DIRECTORY, f"{interface}@{namespaces.of_this_thread()}.lock")
     fd = _lock(path, interface)
     try:
         yield

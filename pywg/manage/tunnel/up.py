@@ -20,6 +20,7 @@ from pywg.manage.tunnel.plan import Facts, Imagined, Resolver, table_of, up_step
 from pywg.manage.tunnel.resolve import Addresses, numeric, resolve
 from pywg.manage.tunnel.state import State
 from pywg.manage.tunnel.transaction import Transaction
+from pywg.runtime.base import namespaces
 from pywg.runtime.base.in_use import daemon_of
 
 _EPERM = 1
@@ -73,7 +74,7 @@ def state_of(file: QuickFile) -> State:
     return State(
         file.target.interface,
         os.path.realpath(file.target.path),
-        states.namespace(),
+        namespaces.of_this_thread(),
         interface.mtu is not None,
         {
             "PreUp": interface.pre_up,

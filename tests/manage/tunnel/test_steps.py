@@ -27,6 +27,7 @@ from pywg.manage.tunnel.names import QuickFile, Target
 from pywg.manage.tunnel.peers import difference, initial, peers_of
 from pywg.manage.tunnel.state import PeerState, State
 from pywg.manage.tunnel.steps import Address, LinkUp, PolicyRule, Route, Step, ValidMark
+from pywg.runtime.base import namespaces
 from tests.netns.quick_files import FILES, HEAD, KEY, NEAR, ONE, PSK, TWO, peer
 
 STEPS: list[Step] = [
@@ -51,7 +52,7 @@ def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_remembered_is_read_again(tmp_path: Path) -> None:
     key = bytes(range(32))
     hooks, peers = {"PreDown": ["a \udce9"]}, {key: PeerState("a:1", "b:2")}
-    state = State("wg0", "/etc/wireguard/wg0.conf", states.namespace(), True, hooks, peers, STEPS)
+    state = State("wg0", "/etc/wireguard/wg0.conf", namespaces.of_this_thread(), True, hooks, peers, STEPS)
     states.rewrite(state)
     assert states.read("wg0") == state
     (file,) = (tmp_path / "state").iterdir()
@@ -66,7 +67,7 @@ def test_what_is_remembered_is_read_again(tmp_path: Path) -> None:
 
 def test_each_namespace_has_its_own(tmp_path: Path) -> None:
     """The first that comes has the plain name, and keeps it: so has a file of a pywg that knew no other name."""
-    here = states.namespace()
+    here = namespaces.of_this_thread()
     elsewhere, mine = State("wg0", "there", 7), State("wg0", "here", here)
     states.rewrite(elsewhere)
     assert states.read("wg0") is None
@@ -292,7 +293,7 @@ def test_a_name_that_there_is_not_is_asked_for_once(monkeypatch: pytest.MonkeyPa
 
 def test_the_lock_of_a_command_that_has_ended_is_no_lock(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
-    (tmp_path / "state" / f"wg0@{states.namespace()}.lock").write_text("1\n")
+    (tmp_path / "state" / f"wg0@{namespaces.of_this_thread()}.lock").write_text("1\n")
     with states.locked("wg0"), states.locked("wg1"):
         with pytest.raises(DeviceError, match=rf"\(PID {os.getpid()}\)") as busy, states.locked("wg0"):
             pass
