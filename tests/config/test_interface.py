@@ -18,3 +18,8 @@ def test_lengths_are_of_bytes(name: str) -> None:
 @pytest.mark.parametrize("name", [".", "..", "a/b", "a:b", "a b", "a\tb", "a\n", "a\0"])
 def test_what_a_path_or_a_list_could_not_hold(name: str) -> None:
     assert "no '/'" in interface_name_fault(name)
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2J", "\udcfd", "\u202egw"])
+def test_what_a_message_could_not_show(name: str) -> None:
+    assert interface_name_fault(name) == "has printable characters only"
