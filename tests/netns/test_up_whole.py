@@ -13,13 +13,14 @@ import pytest
 
 from bench.tunnel.site import poll
 from pywg.errors import DeviceError, WgQuickError
-from pywg.manage.tunnel import dns, transaction
+from pywg.manage.tunnel import daemon, dns, transaction
 from pywg.manage.tunnel import state as states
 from pywg.manage.tunnel.hooks import Hook
 from pywg.manage.tunnel.interrupt import Interrupted, Interrupts
 from pywg.manage.tunnel.machine import program
 from pywg.manage.tunnel.steps import Step
 from pywg.manage.tunnel.transaction import StepError, Transaction
+from pywg.runtime.base import in_use
 
 from .machine import Machine
 from .quick_files import BOTH, DUAL, FILES, HEAD, NEAR, ONE, TWO, peer
@@ -206,6 +207,41 @@ def test_a_name_that_is_taken(here: Machine) -> None:
     here.down()
     with pytest.raises(DeviceError, match=f"is not up: `pywg up {here.interface}` sets it up"):
         here.down()
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["ends", "stays"])
+def test_a_daemon_whose_interface_is_gone_is_waited_for(
+    here: Machine, monkeypatch: pytest.MonkeyPatch, *, ends: bool
+) -> None:
+    """wg-quick deletes the interface and does not wait: the daemon, which is late to see it, answers for a while."""
+    here.write(FILES["dual stack"])
+    here.up()
+    pids = here.namespace.pids()
+    found = in_use.daemon_here
+
+    def found_then_woken(interface: str) -> in_use.Daemon | None:
+        answer = found(interface)
+        if answer is not None and ends:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+        return answer
+
+    monkeypatch.setattr(daemon, "daemon_here", found_then_woken)
+    monkeypatch.setattr(daemon, "_END_S", 20.0 if ends else 0.1)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        here.namespace.run("ip", "link", "del", here.interface)
+        with contextlib.nullcontext() if ends else pytest.raises(DeviceError, match="is in use"):
+            here.up()
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+    if ends:
+        here.down()
+    poll(lambda: here.namespace.pids() == [], "no process is left")
+    states.forget(here.interface)
 
 
 def test_a_command_that_is_killed_leaves_what_the_next_takes_away(here: Machine) -> None:

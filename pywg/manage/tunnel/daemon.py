@@ -93,19 +93,19 @@ def remove(machine: Machine) -> None:
         return
     if ends:
         _await_end(daemon.pid)
-    end = time.monotonic() + _END_S
-    while daemon_here(machine.interface) is not None:
-        if time.monotonic() > end:
-            text = f"the interface is gone, but a daemon answers on {daemon.path} still"
-            raise DeviceError(errno.ETIMEDOUT, text)
-        time.sleep(0.01)
+    if not _await_silence(machine):
+        raise DeviceError(errno.ETIMEDOUT, f"the interface is gone, but a daemon answers on {daemon.path} still")
     forget_own_folder()
 
 
 def require_free(machine: Machine) -> None:
-    """Raises DeviceError EEXIST when there is such an interface, or a daemon for it."""
+    """Raises DeviceError EEXIST when there is such an interface, or a daemon for it.
+
+    Waits for a daemon whose interface is gone: another program has just deleted it (`wg-quick down` does not wait), and
+    the daemon is about to end.
+    """
     interface = machine.interface
-    if machine.network.link(interface) is None and daemon_here(interface) is None:
+    if machine.network.link(interface) is None and _await_silence(machine):
         return
     text = name_taken(interface)
     if daemon_of(interface) is not None:
@@ -143,6 +143,16 @@ def _program() -> list[str]:
     if os.path.basename(called) == "pywg" != called and os.path.isfile(called) and os.access(called, os.X_OK):
         return [called]
     return [sys.executable, "-P", "-m", "pywg"]
+
+
+def _await_silence(machine: Machine) -> bool:
+    """Waits until no daemon answers for the interface. False: one still does."""
+    end = time.monotonic() + _END_S
+    while daemon_here(machine.interface) is not None:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def _await_end(pid: int) -> None:
