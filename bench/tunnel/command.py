@@ -7,6 +7,9 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+_GROUP = Path("/proc/self/autogroup")
+"""How the processor is shared among sessions, and by which nice value (sched(7))."""
+
 
 class CommandError(RuntimeError):
     """A tool failed; the message holds its command line, its exit status and what it printed."""
@@ -56,9 +59,8 @@ def run(
 @contextlib.contextmanager
 def prioritised(priority: int) -> Iterator[None]:
     """In the body, this process and what it starts have this nice value, and so has their session; not without root."""
-    group = Path("/proc/self/autogroup")
     try:
-        before = os.getpriority(os.PRIO_PROCESS, 0), group.read_text().split()[-1] if group.exists() else ""
+        before = os.getpriority(os.PRIO_PROCESS, 0), _group_priority()
         os.setpriority(os.PRIO_PROCESS, 0, priority)
     except PermissionError:
         yield
@@ -70,7 +72,12 @@ def prioritised(priority: int) -> Iterator[None]:
         os.setpriority(os.PRIO_PROCESS, 0, before[0])
         if before[1]:
             with contextlib.suppress(OSError):
-                group.write_text(before[1])
+                _GROUP.write_text(before[1])
+
+
+def _group_priority() -> str:
+    """Of this process's session; "" where sessions have none. In a control group of its own its file is empty."""
+    return _GROUP.read_text().rpartition(" ")[2].strip() if _GROUP.exists() else ""
 
 
 def keep_priority(pid: int) -> None:
