@@ -219,10 +219,13 @@ cdef class Plane:
         """Readable when `drain` has something."""
         return self.dp.events.fd
 
-    def attach_tun(self, int fd, *, int vnet_hdr_len, bint uso=False) -> None:
-        """Reads and writes this non-blocking TUN. `vnet_hdr_len` 0, 10 or 12; `uso`: it takes UDP superframes."""
-        if vnet_hdr_len not in (0, 10, 12):
-            raise ValueError("the virtio header is 10 or 12 bytes, or 0 when there is none")
+    def attach_tun(self, int fd, *, int vnet_hdr_len, bint uso=False, bint tunnels=False) -> None:
+        """Reads and writes this non-blocking TUN. `vnet_hdr_len` 0, 10, 12 or 24; `uso`: it takes UDP superframes;
+        `tunnels`: also superframes in UDP tunnels, for which the header has to have 24 bytes."""
+        if vnet_hdr_len not in (0, 10, 12, 24):
+            raise ValueError("the virtio header is 10, 12 or 24 bytes, or 0 when there is none")
+        if tunnels and vnet_hdr_len != 24:
+            raise ValueError("superframes in UDP tunnels need a virtio header of 24 bytes")
         threads_hold(self.all_threads)
         if (vnet_hdr_len != self.dp.vnet_hdr_len
                 and delivery_renew(&self.all_threads.receive_path.delivery, vnet_hdr_len) < 0):
@@ -231,6 +234,7 @@ cdef class Plane:
         store_int(&self.dp.tun_fd, fd)
         store8(&self.dp.events.tun_gone, 0)
         self.dp.vnet_hdr_len = vnet_hdr_len
+        self.dp.tunnels = tunnels
         self.dp.coalesce = 0
         if vnet_hdr_len and self.coalesce:
             self.dp.coalesce = COALESCE_TCP | (COALESCE_UDP if uso else 0)

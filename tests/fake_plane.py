@@ -121,7 +121,7 @@ class FakePlane:
     def heartbeats(self) -> tuple[int, ...]:
         return (0,) * self.threads
 
-    def attach_tun(self, fd: int, *, vnet_hdr_len: int, uso: bool = False) -> None:
+    def attach_tun(self, fd: int, *, vnet_hdr_len: int, uso: bool = False, tunnels: bool = False) -> None:
         self.tun = fd
 
     def detach_tun(self) -> None:

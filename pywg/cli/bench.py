@@ -18,6 +18,7 @@ _OFFLOADS = {
     "tun_vnet_hdr": "TUN with a virtio header",
     "tun_tso": "TUN takes TCP superframes (TSO)",
     "tun_uso": "TUN takes UDP superframes (USO)",
+    "tun_tunnels": "TUN takes VXLAN, Geneve superframes",
     "udp_segment": "UDP_SEGMENT (GSO)",
     "udp_gro": "UDP_GRO",
 }

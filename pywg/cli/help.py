@@ -49,6 +49,7 @@ Environment variables of pywg run. An option wins over a variable.
                          0 or 1: as --no-udp-gso-equal-tail or without "no"
   PYWG_UDP_GRO           0: as --no-udp-gro
   PYWG_TUN_OFFLOAD       0: as --no-tun-offload
+  PYWG_VXLAN_OFFLOAD     0: as --no-vxlan-offload
   PYWG_LISTEN_ADDRESS    as --listen-address; several with commas
   PYWG_BIND_DEVICE       as --bind-device
   PYWG_SANDBOX           0: as --no-sandbox

@@ -43,6 +43,7 @@ _SWITCHES: "dict[str, Given]" = {
     "--udp-gso-equal-tail": {"udp_gso_equal_tail": True},
     "--no-udp-gro": {"udp_gro": False},
     "--no-tun-offload": {"tun_offload": False},
+    "--no-vxlan-offload": {"vxlan_offload": False},
     "--no-sandbox": {"sandbox": False},
     "--drop-net-admin": {"drop_net_admin": True},
 }

@@ -24,6 +24,7 @@ _SWITCHES = (
     ),
     ("--no-udp-gro", "receive UDP datagrams one by one"),
     ("--no-tun-offload", "exchange packets with the interface one by one"),
+    ("--no-vxlan-offload", "do so with packets in UDP tunnels (VXLAN, Geneve)"),
     ("--no-sandbox", "keep all privileges once started, but those that the next two options give up"),
     (
         "--drop-net-admin",

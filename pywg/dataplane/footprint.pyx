@@ -5,7 +5,7 @@ from pywg.dataplane.receive.coalesce cimport Coalescer, Frame, Member
 from pywg.dataplane.receive.open cimport ReceiveBatch
 from pywg.dataplane.receive.receive cimport ReceivePath
 from pywg.dataplane.receive.writer cimport COALESCE_PACKETS
-from pywg.dataplane.send.seal cimport RING_LEN, SEGMENTS_LEN, SendBatch
+from pywg.dataplane.send.seal cimport RING_FRONT, RING_LEN, SEGMENTS_LEN, SendBatch
 from pywg.dataplane.send.send cimport SendPath
 from pywg.dataplane.state.allowedips cimport AllowedNode
 from pywg.dataplane.state.dataplane cimport Dataplane
@@ -30,7 +30,8 @@ cdef dict footprint_of(const Dataplane *dp, size_t peers, size_t slots, size_t t
     `slots`: batches of each direction. `lanes`: threads that may write to the TUN at a time. Not counted: the threads'
     stacks (each uses a few pages), the kernel's socket buffers, and Python.
     """
-    cdef size_t tx = slots * (RING_LEN + SEGMENTS_LEN + sizeof(SendBatch)) + sizeof(SendPath) + sizeof(Sender)
+    cdef size_t send_slot = RING_FRONT + RING_LEN + SEGMENTS_LEN + sizeof(SendBatch)
+    cdef size_t tx = slots * send_slot + sizeof(SendPath) + sizeof(Sender)
     cdef size_t receive_slot = RECEIVE_BATCH * RECEIVE_LEN + sizeof(Receiver) + sizeof(ReceiveBatch)
     cdef size_t rx = slots * receive_slot + sizeof(ReceivePath)
     cdef size_t workers = threads * (sizeof(AeadContexts) + 2 * LIBCRYPTO_CTX + ALLOCATION)

@@ -102,6 +102,7 @@ cdef dict snapshot_offloads(const Dataplane *dp, bint udp_gso):
     """`udp_gso`: whether the configuration asks for it."""
     return {
         "tun_vnet_hdr": dp.vnet_hdr_len != 0,
+        "tun_tunnels": dp.tunnels != 0,
         "udp_gso4": dp.fd4 >= 0 and dp.gso4 != 0,
         "udp_gso6": dp.fd6 >= 0 and dp.gso6 != 0,
         "udp_gso_equal_tail": udp_gso and dp.gso_equal_tail != 0,

@@ -27,7 +27,7 @@ def test_json_has_it_all() -> None:
     assert found["threads"] >= 2
     assert found["cpus"] == len(os.sched_getaffinity(0))
     assert found["memory"]["ceiling"] > 1 << 20
-    assert set(found["offloads"]) == {"tun_vnet_hdr", "tun_tso", "tun_uso", "udp_segment", "udp_gro"}
+    assert set(found["offloads"]) == {"tun_vnet_hdr", "tun_tso", "tun_uso", "tun_tunnels", "udp_segment", "udp_gro"}
     assert found["aead"]["auto"] in available_aeads()
     rows = {(one["backend"], one["operation"], one["packet_len"], one["batch"]) for one in found["aead"]["speeds"]}
     wanted = {(name, what, *c) for name in available_aeads() for what in ("seal", "open") for c in CELLS}

@@ -74,6 +74,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
         (["--udp-gso-equal-tail", "wg0"], "wg0", {"udp_gso_equal_tail": True}),
         (["--no-udp-gro", "wg0"], "wg0", {"udp_gro": False}),
         (["--no-tun-offload", "wg0"], "wg0", {"tun_offload": False}),
+        (["--no-vxlan-offload", "wg0"], "wg0", {"vxlan_offload": False}),
         (["--no-sandbox", "wg0"], "wg0", {"sandbox": False}),
         (["--threads", "4", "wg0"], "wg0", {"threads": "4"}),
         (["wg0", "--threads=auto"], "wg0", {"threads": "auto"}),

@@ -43,7 +43,7 @@ cdef int seal(str aead, const uint8_t *key, const VnetHdr *hdr, bytes packet, ui
     if aead_use(&sealer, key) < 0:
         raise MemoryError
     ip_read(&ip, <uint8_t *>PyBytes_AS_STRING(packet), <uint32_t>len(packet))
-    n = segment_plan(&frame, hdr, &ip, mtu, out, OUT_LEN, runs, MAX_RUNS)
+    n = segment_plan(&frame, hdr, VNET_HDR_LEN, &ip, mtu, out, OUT_LEN, runs, MAX_RUNS)
     for i in range(n):
         segment_cut(&frame, &runs[i], 0, runs[i].count)
         seal_run(&sealer, &runs[i], INDEX, counter)

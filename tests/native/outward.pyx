@@ -90,7 +90,7 @@ cdef bint plan(SendBatch *b, Peer *peer, const VnetHdr *hdr, const uint8_t *pack
         return True
     ip_read(&ip, at, len)
     out = send_batch_next_segments(b, &room)
-    n = segment_plan(send_batch_next_frame(b), hdr, &ip, mtu, out, room, runs, RUNS_FOR_A_FRAME)
+    n = segment_plan(send_batch_next_frame(b), hdr, VNET_HDR_LEN, &ip, mtu, out, room, runs, RUNS_FOR_A_FRAME)
     if n > 0:
         send_batch_plan_frame(b, peer, 0, runs, n)
     return n > 0

@@ -15,17 +15,19 @@ from pywg.dataplane.wire.checksum cimport csum_fold, csum_partial
 from pywg.dataplane.wire.ecn cimport ecn_decapsulate
 from pywg.dataplane.wire.ip cimport IpView, ip_read, ntohs
 from pywg.dataplane.wire.run cimport Run
-from pywg.dataplane.wire.virtio cimport VNET_HDR_LEN, VnetHdr
+from pywg.dataplane.wire.virtio cimport VNET_HDR_LEN, VnetTunnelHdr
 from pywg.dataplane.wire.wireguard cimport WG_HEADER_LEN
 
 REASONS = {SEG_UNKNOWN_GSO: "unknown GSO type", SEG_MALFORMED: "malformed", SEG_NO_ROOM: "no room"}
 
 
-cdef VnetHdr read_vnet(const uint8_t[::1] vnet_hdr) except *:
-    cdef VnetHdr hdr
+cdef VnetTunnelHdr read_vnet(const uint8_t[::1] vnet_hdr) except *:
+    """Of a shorter header, what is behind it is no zeros."""
+    cdef VnetTunnelHdr hdr
     if vnet_hdr.shape[0] < VNET_HDR_LEN:
         raise ValueError(f"a virtio header has {VNET_HDR_LEN} bytes, not {vnet_hdr.shape[0]}")
-    memcpy(&hdr, &vnet_hdr[0], sizeof(VnetHdr))
+    memset(&hdr, 0xEE, sizeof(VnetTunnelHdr))
+    memcpy(&hdr, &vnet_hdr[0], min(<size_t>vnet_hdr.shape[0], sizeof(VnetTunnelHdr)))
     return hdr
 
 
@@ -35,7 +37,8 @@ def datagrams(vnet_hdr, packet, mtu, *, room=200_000, max_runs=16):
     The wire bytes hold 0xEE where nothing was written: the 16 bytes before and the 16 after the padded inner packet.
     Raises ValueError, with the reason, for a frame that can't be cut.
     """
-    cdef VnetHdr hdr = read_vnet(vnet_hdr)
+    cdef VnetTunnelHdr hdr = read_vnet(vnet_hdr)
+    cdef int hdr_len = len(vnet_hdr)
     cdef uint32_t out_room = room
     cdef int run_room = max_runs
     # Exact copies on the heap, so that a memory checker sees a step outside.
@@ -52,7 +55,7 @@ def datagrams(vnet_hdr, packet, mtu, *, room=200_000, max_runs=16):
         memcpy(whole, <const uint8_t *><const char *>packet, packet_len)
         memset(out, 0xEE, out_room)
         ip_read(&ip, whole, packet_len)
-        count = segment_plan(&frame, &hdr, &ip, mtu, out, out_room, runs, run_room)
+        count = segment_plan(&frame, &hdr.inner, hdr_len, &ip, mtu, out, out_room, runs, run_room)
         if count < 0:
             raise ValueError(REASONS[count])
         for i in range(count):
@@ -78,9 +81,9 @@ def segment(vnet_hdr, packet, mtu):
 
 def finish(vnet_hdr, packet):
     """A copy of `packet` with its checksum finished. Raises ValueError if the field lies outside the packet."""
-    cdef VnetHdr hdr = read_vnet(vnet_hdr)
+    cdef VnetTunnelHdr hdr = read_vnet(vnet_hdr)
     copy = bytearray(packet)
-    if finish_checksum(&hdr, <uint8_t *><char *>copy, len(copy)) < 0:
+    if finish_checksum(&hdr.inner, <uint8_t *><char *>copy, len(copy)) < 0:
         raise ValueError(REASONS[SEG_MALFORMED])
     return bytes(copy)
 

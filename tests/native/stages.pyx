@@ -166,7 +166,8 @@ cdef uint64_t plan(Site *s, uint8_t *packet, uint32_t packet_len) noexcept nogil
             send_batch_plan_packet(&s.to_send, peer, packet, packet_len, ip.tos & ECN_MASK, dp.mtu)
         return 0
     out = send_batch_next_segments(&s.to_send, &room)
-    n = segment_plan(send_batch_next_frame(&s.to_send), hdr, &ip, dp.mtu, out, room, runs, RUNS_FOR_A_FRAME)
+    n = segment_plan(send_batch_next_frame(&s.to_send), hdr, dp.vnet_hdr_len, &ip, dp.mtu, out, room, runs,
+                     RUNS_FOR_A_FRAME)
     if n <= 0:
         return 0
     send_batch_plan_frame(&s.to_send, peer, ip.tos & ECN_MASK, runs, n)

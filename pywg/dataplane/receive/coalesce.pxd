@@ -38,7 +38,7 @@ cdef struct Frame:
     bint push            # the last packet's PSH
     int first            # index of the first Member, -1 for none
     int last
-    uint8_t vnet[12]     # the virtio header, written by coalesce_frame()
+    uint8_t vnet[24]     # the virtio header, written by coalesce_frame()
 
 
 cdef struct OpenFrame:

@@ -23,6 +23,7 @@ cdef enum:
     READ_MAX = 65536 + 48           # the longest read from a TUN; padding to 16 bytes never goes past it
     PACKET_ROOM = WG_HEADER_LEN + READ_MAX + TAG_LEN
     RING_LEN = BATCH_BYTES + PACKET_ROOM
+    RING_FRONT = TAG_LEN            # bytes before the ring, where a virtio header may begin
     MAX_RUNS = 64
     SEGMENTS_LEN = 6 * 65536
 
@@ -63,6 +64,7 @@ cdef void send_batch_forget_peers(SendBatch *b) noexcept nogil
 cdef inline uint8_t *send_batch_next_packet(const SendBatch *b, int runs) noexcept nogil:
     """Where the next packet of the ring goes: up to READ_MAX bytes, with room for a header before and a tag after them.
 
+    The TAG_LEN bytes before its header are free, too, until the batch is sealed: the place of the last packet's tag.
     NULL: the batch is full, or has no room for so many `runs`. Called before every packet that is read or copied into
     the ring; no other function knows how much fits.
     """

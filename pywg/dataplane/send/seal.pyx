@@ -28,17 +28,22 @@ cdef int send_batch_init(SendBatch *b) noexcept nogil:
     """0, or -1: no memory. `b` is all zeros, and to be freed in either case."""
     static_fits(READ_MAX % 16, 0)                   # padding ends at a multiple of 16
     static_fits(65535 + VNET_HDR_MAX, READ_MAX)     # an IP packet of any length
-    static_fits(VNET_HDR_MAX, WG_HEADER_LEN)        # the virtio header is read where WireGuard's will be written
+    # The virtio header is read where WireGuard's will be written, and the tag of the packet before.
+    static_fits(VNET_HDR_MAX, WG_HEADER_LEN + RING_FRONT)
+    static_fits(RING_FRONT, TAG_LEN)
     static_fits(MAX_RUNS, SEND_BATCH)               # each is queued, in a sender that is empty
     static_fits(RUN_MAX_DATAGRAMS * MAX_RUNS, BATCH_DATAGRAMS)
-    b.ring = <uint8_t *>malloc(RING_LEN)
+    b.ring = <uint8_t *>malloc(RING_FRONT + RING_LEN)
     b.segments = <uint8_t *>malloc(SEGMENTS_LEN)
+    if b.ring != NULL:
+        b.ring += RING_FRONT
     return 0 if b.ring != NULL and b.segments != NULL else -1
 
 
 cdef void send_batch_free(SendBatch *b) noexcept nogil:
     if b.ring != NULL:
-        OPENSSL_cleanse(b.ring, RING_LEN)
+        b.ring -= RING_FRONT
+        OPENSSL_cleanse(b.ring, RING_FRONT + RING_LEN)
     if b.segments != NULL:
         OPENSSL_cleanse(b.segments, SEGMENTS_LEN)
     free(b.ring)
@@ -69,9 +74,9 @@ cdef void send_batch_plan_frame(SendBatch *b, Peer *peer, uint8_t ecn, const Run
     cdef Superframe *frame = send_batch_next_frame(b)
     cdef int i
     c_assert(n > 0)
-    c_assert(frame.ip.packet == b.ring + b.ring_used + WG_HEADER_LEN)
+    c_assert(frame.frame == b.ring + b.ring_used + WG_HEADER_LEN)
     b.frame_count += 1
-    b.ring_used += (WG_HEADER_LEN + frame.ip.len + 15) & ~<uint32_t>15
+    b.ring_used += (WG_HEADER_LEN + frame.frame_len + TAG_LEN + 15) & ~<uint32_t>15
     c_assert(b.ring_used <= RING_LEN)
     for i in range(n):
         c_assert(runs[i].base == b.segments + b.segments_used)

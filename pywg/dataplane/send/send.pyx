@@ -242,7 +242,7 @@ cdef void plan_frame(SendPath *e, Peer *peer, const VnetHdr *hdr, const IpView *
     cdef Superframe *frame = send_batch_next_frame(e.batch)
     cdef uint32_t room
     cdef uint8_t *out = send_batch_next_segments(e.batch, &room)
-    cdef int i, n = segment_plan(frame, hdr, ip, dp.mtu, out, room, runs, RUNS_FOR_A_FRAME)
+    cdef int i, n = segment_plan(frame, hdr, dp.vnet_hdr_len, ip, dp.mtu, out, room, runs, RUNS_FOR_A_FRAME)
     if n <= 0:
         if n == SEG_UNKNOWN_GSO:
             count(&dp.counters.tx_unknown_gso)

@@ -30,7 +30,8 @@ cdef struct Dataplane:
     Counters counters
 
     int tun_fd                  # atomic: threads read the descriptors outside the gates, for poll(); -1: none
-    int vnet_hdr_len            # 0, 10 or 12
+    int vnet_hdr_len            # 0, 10, 12 or 24
+    bint tunnels                # the TUN gives and takes superframes in UDP tunnels
     uint32_t mtu
     int fd4                     # atomic; -1: none
     int fd6

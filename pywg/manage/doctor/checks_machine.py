@@ -56,7 +56,7 @@ def offloads(facts: Facts) -> Iterator[Finding]:
         names = ", ".join(name.removeprefix("offload_") for name in off)
         mend = "start it without --no-udp-gso, --no-udp-gro and --no-tun-offload (PYWG_UDP_GSO=0 and the like)"
         yield note("offloads", f"this kernel has all offloads, and {facts.interface} does not use: {names}", mend)
-    if found and not missing and not off and all(value == "yes" for value in found.values()):
+    if found and not missing and not off and all(found.get(name) == "yes" for name in _SINCE):
         yield ok("offloads", "the kernel has all offloads: GSO, GRO, TSO, USO")
 
 

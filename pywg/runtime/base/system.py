@@ -28,6 +28,8 @@ class Tun(Protocol):
     """bytes of virtio header before each packet; 0 for none"""
     uso: bool
     """it takes and gives UDP superframes"""
+    tunnels: bool
+    """it takes and gives superframes in UDP tunnels (VXLAN, Geneve)"""
 
     def close(self) -> None:
         """No thread may use the descriptor any more."""
@@ -213,10 +215,10 @@ class Sandbox(Protocol):
 class System(Protocol):
     """An operating system."""
 
-    def open_tun(self, name: str, *, offload: bool = True) -> Tun:
+    def open_tun(self, name: str, *, offload: bool = True, tunnels: bool = True) -> Tun:
         """Makes interface `name` (or a numbered one, when it contains %d), down, with WireGuard's usual MTU."""
 
-    def take_tun(self, fd: int, *, offload: bool = True) -> Tun:
+    def take_tun(self, fd: int, *, offload: bool = True, tunnels: bool = True) -> Tun:
         """Takes over a TUN that another program made."""
 
     def open_sockets(self, port: int, fwmark: int, *, udp_gro: bool = True, binding: Binding = EVERYWHERE) -> Sockets:

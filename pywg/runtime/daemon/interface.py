@@ -48,9 +48,11 @@ class Interface:
         self.stopped = asyncio.Event()
         with contextlib.ExitStack() as stack:
             if options.tun_fd is None:
-                self.tun = system.open_tun(options.interface, offload=options.tun_offload)
+                self.tun = system.open_tun(
+                    options.interface, offload=options.tun_offload, tunnels=options.vxlan_offload
+                )
             else:
-                self.tun = system.take_tun(options.tun_fd, offload=options.tun_offload)
+                self.tun = system.take_tun(options.tun_fd, offload=options.tun_offload, tunnels=options.vxlan_offload)
             stack.callback(self.tun.close)
             self.name = self.tun.name
             self.sockets = InterfaceSockets(
@@ -125,7 +127,7 @@ class Interface:
             open_sockets=self._open_sockets,
         )
         stack.callback(self.device.close)
-        plane.attach_tun(self.tun.fd, vnet_hdr_len=self.tun.vnet_hdr_len, uso=self.tun.uso)
+        plane.attach_tun(self.tun.fd, vnet_hdr_len=self.tun.vnet_hdr_len, uso=self.tun.uso, tunnels=self.tun.tunnels)
         stack.callback(plane.detach_tun)
         reader = Reader(loop, plane.event_fd, self.device.on_plane_ready, what="data plane", log=log)
         reader.start()

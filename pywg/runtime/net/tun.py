@@ -2,6 +2,7 @@
 
 See Linux Documentation/networking/tuntap.rst and include/uapi/linux/if_tun.h. With the virtio header the kernel passes
 packets of up to 64 KiB, unsegmented and without a checksum. A kernel that lacks a part of it gets a simpler form.
+Superframes in UDP tunnels (VXLAN, Geneve) need a longer header, and Linux 6.17.
 """
 
 import contextlib
@@ -22,6 +23,8 @@ DEFAULT_MTU = 1420
 """The MTU of wireguard-go and of the kernel: 1500 less the headers of IPv6, UDP and WireGuard."""
 VNET_HDR_LEN = 10
 """Bytes of struct virtio_net_hdr without mergeable buffers."""
+VNET_TUNNEL_HDR_LEN = 24
+"""Bytes of struct virtio_net_hdr_v1_hash_tunnel."""
 _DEVICE = "/dev/net/tun"
 
 _IFF_TUN = 0x0001
@@ -34,8 +37,10 @@ _TUNGETVNETHDRSZ = 0x800454D7
 _TUNSETVNETHDRSZ = 0x400454D8
 _SIOCSIFMTU = 0x8922
 _TUN_F_CSUM, _TUN_F_TSO4, _TUN_F_TSO6, _TUN_F_USO4, _TUN_F_USO6 = 0x01, 0x02, 0x04, 0x20, 0x40
+_TUN_F_UDP_TUNNEL_GSO, _TUN_F_UDP_TUNNEL_GSO_CSUM = 0x80, 0x100
 _TCP_OFFLOADS = _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6
 _UDP_OFFLOADS = _TUN_F_USO4 | _TUN_F_USO6
+_TUNNEL_OFFLOADS = _TUN_F_UDP_TUNNEL_GSO | _TUN_F_UDP_TUNNEL_GSO_CSUM
 
 _IFREQ_LEN = 40
 
@@ -48,6 +53,7 @@ class Tun:
     name: str
     vnet_hdr_len: int
     uso: bool
+    tunnels: bool
 
     def close(self) -> None:
         if self.fd >= 0:
@@ -55,7 +61,7 @@ class Tun:
             self.fd = -1
 
 
-def open_tun(name: str, *, offload: bool = True) -> Tun:
+def open_tun(name: str, *, offload: bool = True, tunnels: bool = True) -> Tun:
     """Makes interface `name` (or a numbered one, when it contains %d), down, with DEFAULT_MTU.
 
     Raises TunError that says what is missing and what to do.
@@ -68,7 +74,7 @@ def open_tun(name: str, *, offload: bool = True) -> Tun:
     try:
         _attach(fd, name, offload)
         with needing(f"the kernel's word on what {name} is"):
-            tun = _describe(fd, offload)
+            tun = _describe(fd, offload, tunnels)
         _set_mtu(tun.name, DEFAULT_MTU)
     except BaseException:
         os.close(fd)
@@ -85,12 +91,12 @@ def device_fault() -> str:
     return ""
 
 
-def take_tun(fd: int, *, offload: bool = True) -> Tun:
+def take_tun(fd: int, *, offload: bool = True, tunnels: bool = True) -> Tun:
     """Takes over a TUN that another program made, with the name, MTU and flags that it has. Raises TunError."""
     try:
         os.set_blocking(fd, False)
         os.set_inheritable(fd, False)
-        return _describe(fd, offload)
+        return _describe(fd, offload, tunnels)
     except TunError:
         raise
     except OSError as error:
@@ -110,10 +116,14 @@ def tun_name(fd: int) -> str:
     return _ifreq(fd)[0]
 
 
-def offload_support(fd: int) -> tuple[bool, bool]:
-    """Whether the kernel takes (TSO, USO) on a TUN with a virtio header. The best that it takes is on afterwards."""
+def offload_support(fd: int) -> tuple[bool, bool, bool]:
+    """Whether the kernel takes (TSO, USO, both in UDP tunnels) on a TUN with a virtio header.
+
+    The best that it takes is on afterwards.
+    """
     tso = _set_offload(fd, _TCP_OFFLOADS)
-    return tso, tso and _set_offload(fd, _TCP_OFFLOADS | _UDP_OFFLOADS)
+    uso = tso and _set_offload(fd, _TCP_OFFLOADS | _UDP_OFFLOADS)
+    return tso, uso, uso and _set_offload(fd, _TCP_OFFLOADS | _UDP_OFFLOADS | _TUNNEL_OFFLOADS)
 
 
 def _attach(fd: int, name: str, offload: bool) -> None:
@@ -129,7 +139,7 @@ def _attach(fd: int, name: str, offload: bool) -> None:
         return
 
 
-def _describe(fd: int, offload: bool) -> Tun:
+def _describe(fd: int, offload: bool, tunnels: bool) -> Tun:
     """An attached TUN as the kernel describes it. Switches its offloads on."""
     name, flags = _ifreq(fd)
     if not flags & _IFF_TUN:  # IFF_NO_PI can't be checked: TUNGETIFF has another meaning for that bit
@@ -137,17 +147,32 @@ def _describe(fd: int, offload: bool) -> Tun:
             errno.EINVAL, f"{name} is a TAP interface: it must be TUN, without packet information (IFF_NO_PI)"
         )
     if not flags & _IFF_VNET_HDR:
-        return Tun(fd, name, 0, uso=False)
-    with contextlib.suppress(OSError):  # the length that it has serves as well, and is read back
-        fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("i", VNET_HDR_LEN))
-    vnet_hdr_len: int = struct.unpack("i", fcntl.ioctl(fd, _TUNGETVNETHDRSZ, bytes(4)))[0]
+        return Tun(fd, name, 0, uso=False, tunnels=False)
+    if offload and tunnels and _set_tunnels(fd):
+        return Tun(fd, name, VNET_TUNNEL_HDR_LEN, uso=True, tunnels=True)
+    vnet_hdr_len = _set_header_len(fd, VNET_HDR_LEN)
     accepted = next((wanted for wanted in _wishes(offload) if _set_offload(fd, wanted)), 0)
-    return Tun(fd, name, vnet_hdr_len, uso=bool(accepted & _UDP_OFFLOADS))
+    return Tun(fd, name, vnet_hdr_len, uso=bool(accepted & _UDP_OFFLOADS), tunnels=False)
 
 
 def _wishes(offload: bool) -> tuple[int, ...]:
-    """Sets of offloads, best first; USO came with Linux 6.2."""
+    """Sets of offloads without UDP tunnels, best first; USO came with Linux 6.2."""
     return (_TCP_OFFLOADS | _UDP_OFFLOADS, _TCP_OFFLOADS, 0) if offload else (0,)
+
+
+def _set_tunnels(fd: int) -> bool:
+    """All offloads, with the header that they need. False: the kernel refuses one of both."""
+    return _set_header_len(fd, VNET_TUNNEL_HDR_LEN) == VNET_TUNNEL_HDR_LEN and _set_offload(
+        fd, _TCP_OFFLOADS | _UDP_OFFLOADS | _TUNNEL_OFFLOADS
+    )
+
+
+def _set_header_len(fd: int, wanted: int) -> int:
+    """The length of the virtio header afterwards: where the kernel refuses, it stays, and serves as well."""
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("i", wanted))
+    length: int = struct.unpack("i", fcntl.ioctl(fd, _TUNGETVNETHDRSZ, bytes(4)))[0]
+    return length
 
 
 def _set_offload(fd: int, offloads: int) -> bool:

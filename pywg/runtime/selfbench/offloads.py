@@ -23,7 +23,7 @@ from pywg.runtime.net.sockets import UDP_GRO, open_sockets
 
 YES, NO, NOT_PERMITTED = "yes", "no", "not permitted"
 
-TUN_OFFLOADS = ("tun_vnet_hdr", "tun_tso", "tun_uso")
+TUN_OFFLOADS = ("tun_vnet_hdr", "tun_tso", "tun_uso", "tun_tunnels")
 UDP_OFFLOADS = ("udp_segment", "udp_gro")
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
@@ -62,9 +62,9 @@ def _try_tun() -> dict[str, str]:
         refused = error.errno in (errno.EPERM, errno.EACCES)
         text = NOT_PERMITTED if refused else f"unknown: {error.strerror or error}"
         return dict.fromkeys(TUN_OFFLOADS, text)
-    tso, uso = tun.offload_support(made.fd) if made.vnet_hdr_len else (False, False)
+    support = tun.offload_support(made.fd) if made.vnet_hdr_len else (False, False, False)
     made.close()
-    return dict(zip(TUN_OFFLOADS, (_word(made.vnet_hdr_len > 0), _word(tso), _word(uso)), strict=True))
+    return dict(zip(TUN_OFFLOADS, map(_word, (made.vnet_hdr_len > 0, *support)), strict=True))
 
 
 def _enter_namespace() -> None:

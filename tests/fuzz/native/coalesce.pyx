@@ -35,7 +35,7 @@ cdef extern from "merge_plain.h" nogil:
     bint merge_same_flow(const MergePacket *a, const MergePacket *b)
     bint merge_joins(const MergePacket *head, const MergePacket *second, uint32_t count, uint32_t payload,
                      const MergePacket *p)
-    int cut_start(Cut *c, const uint8_t *vnet, const uint8_t *packet, uint32_t len)
+    int cut_start(Cut *c, const uint8_t *vnet, uint32_t vnet_len, const uint8_t *packet, uint32_t len)
     uint32_t cut_piece(const Cut *c, uint32_t i, uint8_t *to)
     uint32_t plain_sum(const uint8_t *at, uint32_t len, uint32_t sum)
     uint32_t plain_pseudo(const uint8_t *packet, uint32_t protocol, uint32_t l4_len)
@@ -272,7 +272,7 @@ cdef void superframe_is_plain(const uint8_t *vnet, uint32_t vnet_len, uint32_t l
     should[6] = <uint8_t>head.ip.l4
     should[8] = <uint8_t>field
     need(memcmp(vnet, should, vnet_len) == 0, b"another virtio header")
-    need(cut_start(&c, vnet, frame, len) == 0, b"a superframe that can't be cut")
+    need(cut_start(&c, vnet, vnet_len, frame, len) == 0, b"a superframe that can't be cut")
     need_equal(c.pieces, count, b"packets of a superframe")
     need(head.ip.version == 6 or plain_sum(frame, 20, 0) == 0xFFFF, b"a superframe's IPv4 checksum")
     need_equal(plain16(frame + head.ip.l4 + field), plain_pseudo(frame, head.ip.protocol, len - head.ip.l4),

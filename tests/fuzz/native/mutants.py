@@ -60,8 +60,8 @@ MUTANTS = (
         "plan: a superframe that the next read overwrites",
         "outbound",
         "send/seal.pyx",
-        "(WG_HEADER_LEN + frame.ip.len + 15)",
-        "(frame.ip.len)",
+        "(WG_HEADER_LEN + frame.frame_len + TAG_LEN + 15)",
+        "(frame.frame_len)",
     ),
     Mutant(
         "cut: from the first one on, again",

@@ -1,12 +1,13 @@
-"""Fuzz target: any virtio header over any packet, cut into datagrams, beside cut_plain.h: bytes, layout and room."""
-from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
+"""Fuzz target: any virtio header over any packet, also in a UDP tunnel, cut into datagrams, beside cut_plain.h: bytes,
+layout and room."""
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memset
 
 from pywg.dataplane.send.segment cimport Superframe, segment_cut, segment_plan
 from pywg.dataplane.wire.ip cimport IpView, ip_read
 from pywg.dataplane.wire.run cimport Run, run_len
-from pywg.dataplane.wire.virtio cimport VnetHdr
+from pywg.dataplane.wire.virtio cimport VNET_GSO_UDP_TUNNEL, VNET_HDR_LEN, VNET_TUNNEL_HDR_LEN, VnetTunnelHdr
 
 from tests.fuzz.native.common cimport need, need_equal
 from tests.fuzz.native.input cimport Input, input8, input16, input_bytes, input_left, input_start
@@ -19,7 +20,7 @@ cdef extern from "cut_plain.h" nogil:
         uint32_t payload
         uint32_t gso_size
         uint32_t pieces
-    int cut_start(Cut *c, const uint8_t *vnet, const uint8_t *packet, uint32_t len)
+    int cut_start(Cut *c, const uint8_t *vnet, uint32_t vnet_len, const uint8_t *packet, uint32_t len)
     uint32_t cut_len(const Cut *c, uint32_t i)
     uint32_t cut_piece(const Cut *c, uint32_t i, uint8_t *to)
     uint32_t cut_padded(uint32_t len, uint32_t mtu)
@@ -39,8 +40,29 @@ cdef uint8_t[LONGEST] packet
 cdef uint8_t[LONGEST] piece
 
 
-cdef uint32_t read_packet(Input *input, uint32_t shape) noexcept nogil:
-    """What is left of the input, or that with a payload behind it, and its lengths set. Its length."""
+cdef uint32_t read_vnet(Input *input, uint32_t shape, VnetTunnelHdr *hdr) noexcept nogil:
+    """Virtio's header; how much of it there is. The rest is no zeros."""
+    memset(hdr, UNTOUCHED, sizeof(VnetTunnelHdr))
+    input_bytes(input, <uint8_t *>hdr, VNET_HDR_LEN)
+    if hdr.inner.gso_type & VNET_GSO_UDP_TUNNEL == 0:
+        return VNET_HDR_LEN
+    hdr.outer_th_offset = <uint16_t>input8(input)
+    hdr.inner_nh_offset = hdr.outer_th_offset + <uint16_t>input8(input)
+    if shape & 8:
+        hdr.inner.csum_start += hdr.inner_nh_offset
+    return VNET_HDR_LEN if shape & 4 else VNET_TUNNEL_HDR_LEN
+
+
+cdef void set_ip_len(uint8_t *at, uint32_t len) noexcept nogil:
+    if len >= 40:
+        plain_put16(at + (2 if at[0] >> 4 == 4 else 4), len if at[0] >> 4 == 4 else len - 40)
+
+
+cdef uint32_t read_packet(Input *input, uint32_t shape, uint32_t inner) noexcept nogil:
+    """What is left of the input, or that with a payload behind it, and its lengths set. Its length.
+
+    `inner`: where a packet in a tunnel begins.
+    """
     cdef uint32_t more = 0, len
     cdef uint32_t i
     if shape & 1:
@@ -52,8 +74,10 @@ cdef uint32_t read_packet(Input *input, uint32_t shape) noexcept nogil:
     for i in range(more):
         packet[len + i] = <uint8_t>(i * 7)
     len += more
-    if shape & 2 and len >= 40:
-        plain_put16(packet + (2 if packet[0] >> 4 == 4 else 4), len if packet[0] >> 4 == 4 else len - 40)
+    if shape & 2:
+        set_ip_len(packet, len)
+    if shape & 8 and inner < len:
+        set_ip_len(packet + inner, len - inner)
     return len
 
 
@@ -120,13 +144,12 @@ cdef int one(const uint8_t *data, size_t size) noexcept nogil:
     """A byte for the packet's shape, two for the MTU, one each for runs and room; virtio's header, the packet."""
     cdef Input input
     cdef IpView ip
-    cdef VnetHdr hdr
+    cdef VnetTunnelHdr hdr
     cdef Superframe frame
     cdef Cut c
     cdef Run runs[RUNS]
-    cdef uint8_t vnet[10]
     cdef uint8_t *out
-    cdef uint32_t shape, mtu, slack, len
+    cdef uint32_t shape, mtu, slack, vnet_len, len
     cdef uint64_t room, used = 0
     cdef int most, status, expected
     input_start(&input, data, size)
@@ -134,10 +157,9 @@ cdef int one(const uint8_t *data, size_t size) noexcept nogil:
     mtu = input16(&input)
     most = <int>(input8(&input) % (RUNS + 1))
     slack = input8(&input)
-    input_bytes(&input, vnet, 10)
-    len = read_packet(&input, shape)
-    memcpy(&hdr, vnet, 10)
-    expected = cut_start(&c, vnet, packet, len)
+    vnet_len = read_vnet(&input, shape, &hdr)
+    len = read_packet(&input, shape, hdr.inner_nh_offset if vnet_len == VNET_TUNNEL_HDR_LEN else LONGEST)
+    expected = cut_start(&c, <const uint8_t *>&hdr, vnet_len, packet, len)
     room = slack
     if expected == 0:
         expected_runs(&c, mtu, MOST_ROOM, most, &used)
@@ -147,7 +169,7 @@ cdef int one(const uint8_t *data, size_t size) noexcept nogil:
     out = <uint8_t *>malloc(room)
     memset(out, UNTOUCHED, room)
     ip_read(&ip, packet, len)
-    status = segment_plan(&frame, &hdr, &ip, mtu, out, <uint32_t>room, runs, most)
+    status = segment_plan(&frame, &hdr.inner, <int>vnet_len, &ip, mtu, out, <uint32_t>room, runs, most)
     only(out, <uint32_t>room, UNTOUCHED, b"bytes of a superframe that is not cut yet")
     need_equal(<uint64_t>(status + 4), <uint64_t>(expected + 4), b"what becomes of a superframe (and 4)")
     if status >= 0:

@@ -20,6 +20,7 @@ def test_defaults() -> None:
     assert not options.keep_output
     assert (options.tun_fd, options.uapi_fd) == (None, None)
     assert (options.udp_gso, options.udp_gro, options.tun_offload) == (True, True, True)
+    assert options.vxlan_offload
     assert options.sandbox
     assert options.log_form is Form.TEXT
 
@@ -37,6 +38,7 @@ def test_environment() -> None:
             "PYWG_UDP_GSO": "0",
             "PYWG_UDP_GRO": "1",
             "PYWG_TUN_OFFLOAD": "0",
+            "PYWG_VXLAN_OFFLOAD": "0",
             "PYWG_SANDBOX": "0",
             "PYWG_LOG_FORMAT": "json",
         },
@@ -45,6 +47,7 @@ def test_environment() -> None:
     assert options.keep_output
     assert (options.tun_fd, options.uapi_fd, options.foreground) == (3, 4, True)
     assert (options.udp_gso, options.udp_gro, options.tun_offload) == (False, True, False)
+    assert not options.vxlan_offload
     assert not options.sandbox
     assert options.log_form is Form.JSON
 
@@ -108,7 +111,7 @@ def test_a_level_that_is_none_is_the_default_and_a_remark(word: str) -> None:
         *("PYWG_UDP_GSO", "PYWG_UDP_GSO_EQUAL_TAIL", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD", "PYWG_SANDBOX"),
         *("PYWG_LISTEN_ADDRESS", "PYWG_BIND_DEVICE", "PYWG_THREADS", "PYWG_STAGED_MEMORY", "PYWG_STORE_TUN"),
         *("PYWG_USER", "PYWG_DROP_NET_ADMIN", "PYWG_SOCKET_OWNER", "PYWG_MONITOR_SOCKET"),
-        "PYWG_NAMESPACE_SOCKET",
+        *("PYWG_NAMESPACE_SOCKET", "PYWG_VXLAN_OFFLOAD"),
         *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDNAMES"),
     ],
 )
@@ -130,7 +133,10 @@ def test_a_wrong_descriptor_is_named(name: str, value: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["PYWG_UDP_GSO", "PYWG_UDP_GSO_EQUAL_TAIL", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD", "PYWG_SANDBOX", "PYWG_LOG_FORMAT"],
+    [
+        *("PYWG_UDP_GSO", "PYWG_UDP_GSO_EQUAL_TAIL", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD", "PYWG_VXLAN_OFFLOAD"),
+        *("PYWG_SANDBOX", "PYWG_LOG_FORMAT"),
+    ],
 )
 def test_a_wrong_switch_is_named(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name}='yes'"):

@@ -3,9 +3,10 @@
 import errno
 import fcntl
 import os
+import re
 import struct
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -15,8 +16,11 @@ from pywg.runtime.net.tun import DEFAULT_MTU, open_tun, take_tun
 from tests.requirements import require_root, require_tool
 from tests.runtime.namespace import ip, run_inside
 
-TUNSETIFF = 0x400454CA
+TUNSETIFF, TUNSETOFFLOAD, TUNGETVNETHDRSZ, TUNSETVNETHDRSZ = 0x400454CA, 0x400454D0, 0x800454D7, 0x400454D8
+TUN_F_UDP_TUNNEL_GSO = 0x80
 IFF_TUN, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 1, 2, 0x1000, 0x4000
+
+RELEASE = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
 
 in_namespace = pytest.mark.netns
 
@@ -91,7 +95,8 @@ def test_a_new_interface() -> None:
         assert f"mtu {DEFAULT_MTU} " in shown
         assert "state DOWN" in shown
         assert "tun type tun pi off vnet_hdr on" in shown
-        assert (made.name, made.vnet_hdr_len) == ("wg0", 10)
+        assert (made.name, made.vnet_hdr_len) == ("wg0", 24 if made.tunnels else 10)
+        assert made.tunnels or RELEASE < (6, 17)
         assert not os.get_blocking(made.fd)
         made.close()
         made.close()
@@ -108,7 +113,50 @@ def test_offloads_can_be_switched_off() -> None:
     def test() -> None:
         made = open_tun("wg0", offload=False)
         assert "vnet_hdr off" in ip("-d", "link", "show", "wg0")
-        assert (made.vnet_hdr_len, made.uso) == (0, False)
+        assert (made.vnet_hdr_len, made.uso, made.tunnels) == (0, False, False)
+        made.close()
+
+    run_inside(test)
+
+
+@in_namespace
+@pytest.mark.parametrize("taken", [False, True])
+def test_tunnels_can_be_switched_off(taken: bool) -> None:
+    require_root()
+
+    def test() -> None:
+        fd = raw_tun("wg0", IFF_TUN | IFF_NO_PI | IFF_VNET_HDR)
+        if taken:
+            other = take_tun(fd)
+            made = take_tun(fd, tunnels=False)
+            assert other.tunnels or RELEASE < (6, 17)
+        else:
+            os.close(fd)
+            made = open_tun("wg0", tunnels=False)
+        assert (made.vnet_hdr_len, made.uso, made.tunnels) == (10, True, False)
+        made.close()
+
+    run_inside(test)
+
+
+@in_namespace
+@pytest.mark.parametrize("refused", ["offload", "length"])
+def test_a_kernel_without_tunnels(monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
+    """The other offloads are on, and the header is the short one."""
+    require_root()
+    real = fcntl.ioctl
+
+    def ioctl(fd: int, request: int, arg: Any = 0) -> Any:
+        tunnel_length = request == TUNSETVNETHDRSZ and arg == struct.pack("i", 24)
+        if tunnel_length if refused == "length" else request == TUNSETOFFLOAD and arg & TUN_F_UDP_TUNNEL_GSO:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return real(fd, request, arg)
+
+    def test() -> None:
+        monkeypatch.setattr(fcntl, "ioctl", ioctl)
+        made = open_tun("wg0")
+        assert (made.vnet_hdr_len, made.uso, made.tunnels) == (10, True, False)
+        assert struct.unpack("i", real(made.fd, TUNGETVNETHDRSZ, bytes(4))) == (10,)
         made.close()
 
     run_inside(test)
@@ -156,7 +204,7 @@ def test_an_inherited_interface_keeps_its_name_and_mtu() -> None:
         fd = raw_tun("given0", IFF_TUN | IFF_NO_PI | IFF_VNET_HDR)
         ip("link", "set", "given0", "mtu", "1300", "name", "renamed0")
         taken = take_tun(fd)
-        assert (taken.name, taken.vnet_hdr_len) == ("renamed0", 10)
+        assert (taken.name, taken.vnet_hdr_len) == ("renamed0", 24 if taken.tunnels else 10)
         assert "mtu 1300" in ip("link", "show", "renamed0")
         assert not os.get_blocking(fd)
         taken.close()

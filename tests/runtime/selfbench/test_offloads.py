@@ -53,6 +53,7 @@ def test_tun_offloads_are_what_the_daemon_gets() -> None:
     given = tun_offloads()
     assert given["tun_vnet_hdr"] == (YES if found[0].vnet_hdr_len else NO)
     assert given["tun_uso"] == (YES if found[0].uso else NO)
+    assert given["tun_tunnels"] == (YES if found[0].tunnels else NO)
     assert given["tun_tso"] in (YES, NO)
 
 
@@ -61,7 +62,7 @@ def test_a_tun_without_offloads(monkeypatch: pytest.MonkeyPatch) -> None:
     require_root()
     monkeypatch.setattr(tun, "_wishes", lambda _offload: (0,))
     monkeypatch.setattr(tun, "_set_offload", lambda _fd, wanted: wanted == 0)
-    assert tun_offloads() == {"tun_vnet_hdr": YES, "tun_tso": NO, "tun_uso": NO}
+    assert tun_offloads() == {"tun_vnet_hdr": YES, "tun_tso": NO, "tun_uso": NO, "tun_tunnels": NO}
 
 
 def children() -> set[str]:
