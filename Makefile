@@ -5,6 +5,7 @@
 #              RECORD=1 adds what was run to tests/fuzz/ledger.json
 # make bench   micro benchmarks, then the tunnel bench          QUICK=1 for a short run; BENCH="--rounds 3" for others
 # make bench-compare    micro benchmarks beside the saved ones   "python -m bench.micro --save-baseline" saves others
+# make docs    the documents as a site, in build/docs/site/index.html
 # make venv    only the environment that these need; make runtime: only what pywg itself needs, in .venv/bin/pywg
 # make clean   removes what was built
 
@@ -27,7 +28,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test lint fuzz bench bench-compare venv runtime packages demo-packages bench-packages clean
+.PHONY: demo test lint docs fuzz bench bench-compare venv runtime packages demo-packages bench-packages clean
 
 demo: demo-packages runtime
 	@exec $(BIN)/python -m bench.tunnel.demo --near $(NEAR) --far $(FAR) </dev/null
@@ -55,6 +56,9 @@ endif
 
 lint: venv
 	@$(LINT)
+
+docs: venv
+	@exec $(BIN)/python -m tests.meta.site
 
 fuzz: venv
 	@exec nice -n 19 $(BIN)/python -m tests.fuzz.supervisor --seconds $(SECONDS) $(if $(filter-out 0,$(RECORD)),--record) $(FUZZ) </dev/null

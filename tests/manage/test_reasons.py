@@ -9,6 +9,8 @@ from pywg.core import events
 from pywg.manage.reasons import REASONS, TRAFFIC, drops
 from pywg.runtime.device.device import _word
 
+from . import counters_page
+
 COUNTERS = Path(__file__).parents[2] / "pywg" / "dataplane" / "state" / "counters.pxd"
 
 
@@ -40,3 +42,8 @@ def test_drops_are_those_that_occurred() -> None:
     stats |= {"counter_of_tomorrow": "5", "peers": "2", "tx_no_peer": "8", "counter_rx_not_ip": "many"}
     assert [(drop.name, drop.times) for drop in drops(stats)] == [("rx_forged", 7), ("tx_no_peer", 3)]
     assert drops({}) == []
+
+
+def test_every_counter_is_on_its_page() -> None:
+    assert counters_page.WENT_WELL.keys() == TRAFFIC
+    assert counters_page.PAGE.read_text() == counters_page.page(), "python -m tests.manage.counters_page writes it"

@@ -1,0 +1,79 @@
+"""The guides in docs/, typed as they are written there, at two routers with a network behind each."""
+
+import functools
+import re
+import textwrap
+from pathlib import Path
+
+from bench.tunnel.builds import ROOT
+from bench.tunnel.site import poll
+from tests.requirements import require_tool
+
+from .test_init import NAMES, Place, commands_of, places, write
+from .test_readme import BEHIND, OTHER, ends
+
+__all__ = ["places"]
+
+TWO_SITES = "two-sites"
+GUIDES = (TWO_SITES, "kernel-or-pywg", "replacing-wireguard-go", "fast-links", "troubleshooting")
+WARNINGS = "3"
+"""doctor's exit status where something could be better: a clock that no service keeps, small socket buffers."""
+
+
+class Guides:
+    """Blocks of what is to be typed, and which of them have been."""
+
+    def __init__(self) -> None:
+        self.left = {name: _blocks(ROOT / f"docs/{name}.md") for name in GUIDES}
+
+    def take(self, name: str, beginning: str) -> str:
+        """The block of a guide that begins so."""
+        (block,) = [block for block in self.left[name] if block.startswith(beginning)]
+        self.left[name].remove(block)
+        return block
+
+
+def _blocks(page: Path) -> list[str]:
+    found = re.findall(r"(?:^(?:    .*)?\n)+", page.read_text(), re.M)
+    return [textwrap.dedent(block).strip("\n") for block in found if block.strip()]
+
+
+def _forgiving(command: str) -> str:
+    return re.sub(r"(pywg doctor \S+)", rf"\1 || test $? = {WARNINGS}", command)
+
+
+def test_every_block_of_the_guides(places: dict[str, Place], pywg: str, tmp_path: Path) -> None:
+    require_tool("wg-quick")
+    guides = Guides()
+    printed = write(guides.take(TWO_SITES, "pywg init"), tmp_path, pywg)
+    at_each = guides.take(TWO_SITES, "install -D")
+    for letter, place in places.items():
+        assert commands_of(printed, NAMES[letter])[1:] == at_each.splitlines()
+        place.router.type(f"cd {place.folder}\n{at_each}")
+    for letter, place in places.items():
+        other = f"{BEHIND[OTHER[letter]]}.7"
+        poll(functools.partial(place.answers, place.address, other), "the hosts reach each other")
+    berlin = places["A"].router
+    said = berlin.type(guides.take(TWO_SITES, "pywg status"))
+    assert "paris" in said
+    assert "3 sent, 3 answered" in said
+    assert "nothing to find fault with" in berlin.type(guides.take(TWO_SITES, "pywg check"))
+    # The unit is README's, and tests/netns/test_systemd.py starts it.
+    assert guides.take(TWO_SITES, "pywg down wg0\ncp /opt/pywg") in map(str, _blocks(ROOT / "README.md"))
+
+    assert "tun type tun" in berlin.type(guides.take("kernel-or-pywg", "ip -details"))
+    assert "offloads" in berlin.type(guides.take("fast-links", "pywg status"))
+    berlin.type(_forgiving(guides.take("troubleshooting", "pywg doctor")))
+    assert "MTU" in berlin.type(guides.take("troubleshooting", "pywg ping --mtu").replace("PEER", "paris"))
+
+    berlin.type("pywg down wg0")
+    there_again = guides.take("kernel-or-pywg", "wg-quick down")
+    berlin.type(guides.take("replacing-wireguard-go", "WG_QUICK_USERSPACE_IMPLEMENTATION=pywg"))
+    berlin.type(there_again)
+    berlin.type("pywg down wg0; WG_QUICK_USERSPACE_IMPLEMENTATION=wireguard-go wg-quick up wg0")
+    berlin.type(_forgiving(guides.take("replacing-wireguard-go", "wg-quick down")))
+    poll(functools.partial(places["A"].answers, places["A"].address, places["B"].address), "they do again")
+    for place in places.values():
+        place.router.type("pywg down wg0")
+        ends(place.router)
+    assert not any(guides.left.values())
