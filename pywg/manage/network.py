@@ -1,34 +1,25 @@
-"""Interfaces, addresses, routes and rules of this network namespace: rtnetlink(7), by pyroute2's IPRoute.
+"""Interfaces, addresses, routes and rules of this network namespace, as the kernel tells them and is told of them.
 
-Messages have the fields that iproute2 gives them, so that `ip` shows the same as after its own commands. The operator's
-commands alone load this; the daemon has pywg.runtime.net.netlink.
+Messages have the fields that iproute2 gives them, so that `ip` shows the same as after its own commands.
 """
 
 import contextlib
 import errno
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from socket import AF_INET, AF_INET6
-from typing import Any, NamedTuple, TypeAlias
-
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl.fibmsg import fibmsg
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
+from typing import NamedTuple
 
 from pywg.config.addresses import V4_LEN, format_ip, parse_ip
 from pywg.config.model import Prefix
+from pywg.manage.rtnetlink import Rtnetlink, messages
+from pywg.runtime.net.netlink import Message
 
 TABLE_MAIN = 254
-_ERROR = 2
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _NEWRULE, _DELRULE, _GETRULE = 32, 33, 34
-_REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
 _CREATE_EXCLUSIVE = 0x600
 _IFF_UP = 1
 _PROTO_BOOT = 3
@@ -37,9 +28,6 @@ _UNICAST = 1
 _TO_TABLE = 1
 _INVERT = 0x2
 _NOTHING_SUPPRESSED = 2**32 - 1
-
-Message: TypeAlias = Any
-"""One of pyroute2's: a dict of the fixed fields, with `get_attr(name)` for attributes."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +58,8 @@ class Network:
     """
 
     def __init__(self) -> None:
-        try:
-            self._netlink = IPRoute(strict_check=True)
-        except OSError as error:
-            if error.errno != errno.ENOPROTOOPT:  # Linux before 4.20
-                raise
-            self._netlink = IPRoute()
+        self._netlink = Rtnetlink()
+        self._forms = messages()
 
     def close(self) -> None:
         """Idempotent."""
@@ -94,18 +78,18 @@ class Network:
     def set_up(self, index: int, *, mtu: int) -> None:
         """`ip link set mtu MTU up`."""
         fields = {"index": index, "flags": _IFF_UP, "change": _IFF_UP}
-        self._change(_NEWLINK, ifinfmsg, fields, {"IFLA_MTU": mtu})
+        self._netlink.change(_NEWLINK, self._forms.link, fields, {"IFLA_MTU": mtu})
 
     def delete_link(self, index: int) -> None:
         """`ip link delete`."""
-        self._change(_DELLINK, ifinfmsg, {"index": index}, {})
+        self._netlink.change(_DELLINK, self._forms.link, {"index": index}, {})
 
     def addresses(self, index: int) -> list[Prefix]:
         """Of an interface, with host bits, in the kernel's order: IPv4, then IPv6."""
         found = []
         for family in (AF_INET, AF_INET6):
             with _nothing_of():
-                for message in self._dump(_GETADDR, ifaddrmsg, {"family": family, "index": index}, {}):
+                for message in self._netlink.dump(_GETADDR, self._forms.address, {"family": family, "index": index}):
                     address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
                     if message["index"] == index and address:
                         found.append((parse_ip(address), message["prefixlen"]))
@@ -113,11 +97,11 @@ class Network:
 
     def add_address(self, index: int, address: Prefix) -> None:
         """`ip address add`."""
-        self._change(_NEWADDR, ifaddrmsg, *_address(index, address), flags=_CREATE_EXCLUSIVE)
+        self._netlink.change(_NEWADDR, self._forms.address, *_address(index, address), flags=_CREATE_EXCLUSIVE)
 
     def delete_address(self, index: int, address: Prefix) -> None:
         """`ip address delete`."""
-        self._change(_DELADDR, ifaddrmsg, *_address(index, address))
+        self._netlink.change(_DELADDR, self._forms.address, *_address(index, address))
 
     def routes(self, *, index: int = 0, table: int = 0, boot: bool = False) -> list[tuple[Prefix, int]]:
         """(destination, table) of the routes through an interface, in one table; 0: any.
@@ -128,7 +112,7 @@ class Network:
         found = []
         for family in (AF_INET, AF_INET6):
             with _nothing_of():
-                for message in self._dump(_GETROUTE, rtmsg, {"family": family}, attributes):
+                for message in self._netlink.dump(_GETROUTE, self._forms.route, {"family": family}, attributes):
                     its_table = message.get_attr("RTA_TABLE") or message["table"]
                     if (index and message.get_attr("RTA_OIF") != index) or (table and its_table != table):
                         continue
@@ -141,13 +125,13 @@ class Network:
 
     def add_route(self, index: int, destination: Prefix, table: int) -> None:
         """`ip route add DESTINATION dev NAME table TABLE`."""
-        self._change(_NEWROUTE, rtmsg, *_route(index, destination, table), flags=_CREATE_EXCLUSIVE)
+        self._netlink.change(_NEWROUTE, self._forms.route, *_route(index, destination, table), flags=_CREATE_EXCLUSIVE)
 
     def delete_route(self, index: int, destination: Prefix, table: int) -> None:
         """`ip route delete`, of such a route."""
         fields, attributes = _route(index, destination, table)
         fields["scope"] = _SCOPE_NOWHERE
-        self._change(_DELROUTE, rtmsg, fields, attributes)
+        self._netlink.change(_DELROUTE, self._forms.route, fields, attributes)
 
     def route_mtu(self, ip: bytes, *, scope_id: int = 0, mark: int = 0, not_through: int = 0) -> int:
         """The MTU of the route to `ip`, or else of its interface; 0 where there is none, or it is `not_through`."""
@@ -155,14 +139,14 @@ class Network:
         attributes: dict[str, object] = {"RTA_DST": format_ip(ip)}
         attributes |= ({"RTA_OIF": scope_id} if scope_id else {}) | ({"RTA_MARK": mark} if mark else {})
         try:
-            (message,) = self._ask(_GETROUTE, rtmsg, fields, attributes, _REQUEST | _ACK)
-        except (OSError, ValueError):
+            message = self._netlink.ask(_GETROUTE, self._forms.route, fields, attributes)
+        except OSError:
             return 0
         return 0 if message.get_attr("RTA_OIF") == not_through != 0 else self._mtu_of(message)
 
     def default_mtu(self) -> int:
         """The MTU of the first default route of IPv4, or else of its interface; 0 where there is none."""
-        for message in self._dump(_GETROUTE, rtmsg, {"family": AF_INET}, {"RTA_TABLE": TABLE_MAIN}):
+        for message in self._netlink.dump(_GETROUTE, self._forms.route, {"family": AF_INET}, {"RTA_TABLE": TABLE_MAIN}):
             if message["dst_len"] == 0 and (message.get_attr("RTA_TABLE") or message["table"]) == TABLE_MAIN:
                 return self._mtu_of(message)
         return 0
@@ -170,16 +154,18 @@ class Network:
     def rules(self, family: int) -> list[Rule]:
         """In the order in which the kernel asks them; none without this family."""
         with _nothing_of():
-            return [_rule(message) for message in self._dump(_GETRULE, fibmsg, {"family": family}, {})]
+            return [
+                _rule(message) for message in self._netlink.dump(_GETRULE, self._forms.rule, {"family": family}, {})
+            ]
         return []
 
     def add_rule(self, rule: Rule) -> None:
         """`ip rule add`."""
-        self._change(_NEWRULE, fibmsg, *_of_rule(rule), flags=_CREATE_EXCLUSIVE)
+        self._netlink.change(_NEWRULE, self._forms.rule, *_of_rule(rule), flags=_CREATE_EXCLUSIVE)
 
     def delete_rule(self, rule: Rule) -> None:
         """`ip rule delete`, of exactly this one."""
-        self._change(_DELRULE, fibmsg, *_of_rule(rule))
+        self._netlink.change(_DELRULE, self._forms.rule, *_of_rule(rule))
 
     def _mtu_of(self, route: Message) -> int:
         metrics = route.get_attr("RTA_METRICS")
@@ -194,34 +180,12 @@ class Network:
 
     def _link(self, fields: Mapping[str, int], attributes: Mapping[str, object]) -> Link | None:
         try:
-            (message,) = self._ask(_GETLINK, ifinfmsg, fields, attributes, _REQUEST | _ACK)
+            message = self._netlink.ask(_GETLINK, self._forms.link, fields, attributes)
         except OSError as error:
             if error.errno == errno.ENODEV:
                 return None
             raise
         return Link(message["index"], message.get_attr("IFLA_MTU"), bool(message["flags"] & _IFF_UP))
-
-    def _change(
-        self, kind: int, form: Message, fields: Mapping[str, int], attributes: Mapping[str, object], flags: int = 0
-    ) -> None:
-        self._ask(kind, form, fields, attributes, _REQUEST | _ACK | flags)
-
-    def _dump(
-        self, kind: int, form: Message, fields: Mapping[str, int], attributes: Mapping[str, object]
-    ) -> Iterator[Message]:
-        yield from self._ask(kind, form, fields, attributes, _REQUEST | _DUMP)
-
-    def _ask(
-        self, kind: int, form: Message, fields: Mapping[str, int], attributes: Mapping[str, object], flags: int
-    ) -> list[Message]:
-        message = form()
-        message.update(fields)
-        message["attrs"] = list(attributes.items())
-        message["header"] = {"type": kind, "flags": flags}
-        try:
-            return [one for one in self._netlink.nlm_request_batch([message]) if one["header"]["type"] != _ERROR]
-        except NetlinkError as error:
-            raise OSError(error.code, os.strerror(error.code)) from None
 
 
 _LENGTHS = {AF_INET: 4, AF_INET6: 16}

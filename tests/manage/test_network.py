@@ -1,6 +1,7 @@
 """The network as the kernel tells it, or does not: a machine without IPv6 has no addresses of it, and no error."""
 
 import errno
+from collections.abc import Mapping
 from socket import AF_INET6
 from typing import Any
 
@@ -10,25 +11,22 @@ from pywg.manage.network import Network
 
 
 class Kernel:
-    """In place of the netlink socket: refuses all that is about IPv6, and has nothing else."""
+    """In place of rtnetlink: refuses all that is about IPv6, and has nothing else."""
 
     def __init__(self, code: int) -> None:
         self.code = code
         self.asked: list[int] = []
 
-    def nlm_request_batch(self, messages: list[Any]) -> list[Any]:
-        from pyroute2.netlink.exceptions import NetlinkError
-
-        (message,) = messages
-        self.asked.append(message["family"])
-        if message["family"] == AF_INET6:
-            raise NetlinkError(self.code)
+    def dump(self, _kind: int, _form: Any, fields: Mapping[str, int], _attributes: Any = None) -> list[Any]:
+        self.asked.append(fields["family"])
+        if fields["family"] == AF_INET6:
+            raise OSError(self.code, "refused")
         return []
 
 
 def a_network(monkeypatch: pytest.MonkeyPatch, code: int) -> tuple[Network, Kernel]:
     kernel = Kernel(code)
-    monkeypatch.setattr(Network, "__init__", lambda own: setattr(own, "_netlink", kernel))
+    monkeypatch.setattr("pywg.manage.network.Rtnetlink", lambda: kernel)
     return Network(), kernel
 
 

@@ -16,9 +16,9 @@ from pywg.config.addresses import V4_LEN, format_ip, mask, parse_ip
 from pywg.config.model import Prefix
 from pywg.manage.doctor.facts import Link, Route
 from pywg.manage.doctor.gather_machine import number
-from pywg.manage.doctor.messages import messages
 from pywg.manage.doctor.packet_filter import Rules
-from pywg.runtime.net.netlink import Message, Questions
+from pywg.manage.rtnetlink import Rtnetlink, messages
+from pywg.runtime.net.netlink import Message
 
 _RTM_GETLINK, _RTM_GETADDR, _RTM_GETROUTE = 18, 22, 26
 _IFF_UP: Final = 1
@@ -37,18 +37,18 @@ class Kernel:
     """rtnetlink's answers in the terms of the facts."""
 
     def __init__(self) -> None:
-        self._questions = Questions()
-        self._links: list[Message] = self._questions.dump(_RTM_GETLINK, messages().link, {})
+        self._netlink = Rtnetlink()
+        self._links: list[Message] = self._netlink.dump(_RTM_GETLINK, messages().link, {})
         self._names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in self._links}
         self._addresses = [
             (message["index"], (parse_ip(text), int(message["prefixlen"])))
-            for message in self._questions.dump(_RTM_GETADDR, messages().address, {"family": 0})
+            for message in self._netlink.dump(_RTM_GETADDR, messages().address, {"family": 0})
             if (text := message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS"))
         ]
 
     def close(self) -> None:
         """Idempotent."""
-        self._questions.close()
+        self._netlink.close()
 
     def link(self, name: str) -> Link | None:
         """None: there is no such interface here."""
@@ -76,7 +76,7 @@ class Kernel:
         attributes |= ({"RTA_MARK": mark} if mark else {}) | ({"RTA_OIF": scope_id} if scope_id else {})
         fields = {"family": AF_INET if len(ip) == V4_LEN else AF_INET6, "dst_len": len(ip) * 8}
         try:
-            answer = self._questions.ask(_RTM_GETROUTE, messages().route, fields, attributes)
+            answer = self._netlink.ask(_RTM_GETROUTE, messages().route, fields, attributes)
         except OSError as error:
             return Route(_FAULTS.get(error.errno or 0, error.strerror or str(error)))
         index = answer.get_attr("RTA_OIF") or 0
@@ -87,7 +87,7 @@ class Kernel:
         source = answer.get_attr("RTA_PREFSRC")
         route = Route("", self._names.get(index, ""), index, int(mtu), parse_ip(source) if source else b"")
         with contextlib.suppress(OSError):
-            entry = self._questions.ask(_RTM_GETROUTE, messages().route, {**fields, "flags": _FIB_MATCH}, attributes)
+            entry = self._netlink.ask(_RTM_GETROUTE, messages().route, {**fields, "flags": _FIB_MATCH}, attributes)
             route.matched = int(entry["dst_len"])
         return route
 

@@ -5,21 +5,15 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from pywg.runtime.base.log import Log
 from pywg.runtime.base.reader import Loop, Reader
 
 _NLMSG_ERROR = 2
-_NLMSG_DONE = 3
-_NLM_F_REQUEST = 1
-_NLM_F_DUMP = 0x300
-_LENGTH = slice(0, 4)
 _TYPE = slice(4, 6)
-_FLAGS = slice(6, 8)
 _SEQUENCE = slice(8, 12)
-_HEADER_LEN = 16
 _CODE = slice(16, 20)
 """Of an error: the kernel's errno, negative."""
 _SOL_NETLINK = 270
@@ -68,55 +62,29 @@ class Questions:
         self._send(question)
         return self._answer(form)
 
-    def dump(self, kind: int, form: Form, fields: Mapping[str, int]) -> list[Message]:
-        """All messages that answer `kind`, decoded as `form`. Raises OSError as `ask` does."""
-        question = form.encode(kind, fields, {})
-        question[_FLAGS] = (_NLM_F_REQUEST | _NLM_F_DUMP).to_bytes(2, sys.byteorder)
-        self._send(question)
-        found: list[Message] = []
-        while True:
-            for data in self._messages():
-                answer = int.from_bytes(data[_TYPE], sys.byteorder)
-                if answer == _NLMSG_DONE:
-                    return found
-                if answer == _NLMSG_ERROR:
-                    raise _refusal(data)
-                found.append(form.decode(data))
-
     def _send(self, question: bytearray) -> None:
         """Sends it with the next sequence number."""
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         question[_SEQUENCE] = self._sequence.to_bytes(4, sys.byteorder)
         self.socket.send(question)
 
-    def _messages(self) -> Iterator[bytes]:
-        """The messages of one read, those of this question."""
-        try:
-            data = self.socket.recv(_REPLY_LEN)
-        except BlockingIOError as error:
-            raise OSError(errno.EPROTO, "no answer from rtnetlink") from error
-        while len(data) >= _HEADER_LEN:
-            length = int.from_bytes(data[_LENGTH], sys.byteorder)
-            if length < _HEADER_LEN:
-                raise OSError(errno.EPROTO, "an answer of rtnetlink without a length")
-            if int.from_bytes(data[_SEQUENCE], sys.byteorder) == self._sequence:
-                yield data[:length]
-            data = data[(length + 3) & ~3 :]
-
     def _answer(self, form: Form) -> Message:
         """The answer, which is there at once: rtnetlink answers while the question is being sent."""
         while True:
-            try:
-                data = self.socket.recv(_REPLY_LEN)
-            except BlockingIOError as error:
-                raise OSError(errno.EPROTO, "no answer from rtnetlink") from error
+            data = self._read()
             kind = int.from_bytes(data[_TYPE], sys.byteorder)
             sequence = int.from_bytes(data[_SEQUENCE], sys.byteorder)
             if sequence != self._sequence:
                 continue  # the answer to a question that was given up
             if kind == _NLMSG_ERROR:
-                raise _refusal(data)
+                raise refusal(data)
             return form.decode(data)
+
+    def _read(self) -> bytes:
+        try:
+            return self.socket.recv(_REPLY_LEN)
+        except BlockingIOError as error:
+            raise OSError(errno.EPROTO, "no answer from rtnetlink") from error
 
 
 class Hints:
@@ -173,8 +141,8 @@ def number(message: Message, name: str) -> int:
     return value
 
 
-def _refusal(data: bytes) -> OSError:
-    """What a message of the kind NLMSG_ERROR says."""
+def refusal(data: bytes) -> OSError:
+    """What a message of the kind NLMSG_ERROR says, or one of NLMSG_DONE with an error."""
     code = -int.from_bytes(data[_CODE], sys.byteorder, signed=True)
     if len(data[_CODE]) < 4 or not 0 < code <= _LAST_ERRNO:
         return OSError(errno.EPROTO, "an answer of rtnetlink without an answer")

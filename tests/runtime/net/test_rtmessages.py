@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from pywg.manage.doctor.messages import LibraryForm, messages
-from pywg.runtime.net.netlink import Questions
+from pywg.manage.rtnetlink import LibraryForm, Rtnetlink, messages
 from pywg.runtime.net.rtmessages import ADDRESS, LINK, NAMESPACE, ROUTE, Form
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNSID = 18, 22, 26, 90
@@ -76,7 +75,7 @@ def test_the_kernels_answers(kind: int, ours: Form, library: Any, names: tuple[s
         def decode(self, data: bytes) -> Any:
             return ours.decode(data), library().decode(data)
 
-    questions = Questions()
+    questions = Rtnetlink()
     found = questions.dump(kind, Both(), {})
     questions.close()
     assert found
