@@ -171,7 +171,9 @@ def _file_of(interface: str, of: int) -> Path | None:
 def _step(given: dict[str, Any]) -> Step:
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     name = values.pop("step")
-    kind = next(one for one in _kinds(Step) if one.__name__ == name)
+    kind = next((one for one in _kinds(Step) if one.__name__ == name), None)
+    if kind is None:
+        raise ValueError(f"a step of another version: {name}")
     return kind(**values)
 
 
