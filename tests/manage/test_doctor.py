@@ -31,9 +31,7 @@ STATS = {
 def healthy() -> Facts:
     """A tunnel of which nothing is wrong."""
     offloads = dict.fromkeys(("tun_vnet_hdr", "tun_tso", "tun_uso", "udp_segment", "udp_gro"), "yes")
-    machine = Machine(
-        kernel="6.1", offloads=offloads, wall=NOW, clock_synchronized=True, fast_ciphers=["avx2"], rmem_max=1 << 24
-    )
+    machine = Machine(kernel="6.1", offloads=offloads, wall=NOW, clock_synchronized=True, fast_ciphers=["avx2"])
     peer = PeerFacts("berlin", bytes(31) + b"\x09", [parse_prefix("10.9.0.2/32")], endpoint=THERE, handshake_at=NOW - 9)
     link = Link(7, "tun", up=True, mtu=1420, addresses=[(parse_ip("10.9.0.1"), 24)])
     network = Network(
@@ -41,7 +39,7 @@ def healthy() -> Facts:
         routes={parse_prefix("10.9.0.2/32"): Route("", "wg0", 7, 1420)},
         others=[("eth0", parse_prefix("198.51.100.0/24"))],
     )
-    running = Running("pywg", 12, dict(STATS), 51820, 0, True, [peer])
+    running = Running("pywg", 12, dict(STATS), 51820, 0, True, peers=[peer])
     return Facts(machine, "wg0", link=link, running=running, network=network)
 
 
@@ -90,8 +88,8 @@ CASES: dict[str, tuple[Callable[[Facts], object], str, Severity, str]] = {
     "slow cipher": (lambda f: _stats(f, aead="evp"), "cipher", Severity.WARNING, "could do avx2"),
     "no vectors": (lambda f: setattr(f.machine, "fast_ciphers", []), "cipher", Severity.NOTE, "no vector unit"),
     "small buffers": (
-        both(lambda f: setattr(f.machine, "rmem_max", 212992), lambda f: _stats(f, sandbox_net_admin_dropped="1")),
-        *("buffers", Severity.WARNING, "rmem_max is 208 KiB"),
+        lambda f: _stats(f, receive_buffer="212992", send_buffer=str(7 << 20)),
+        *("buffers", Severity.WARNING, "wg0 receives into 208 KiB of socket buffer, and wants 7168"),
     ),
     "no net_admin": (lambda f: setattr(f.machine, "net_admin", False), "privileges", Severity.WARNING, "CAP_NET_ADMIN"),
     "port": (lambda f: _stats(f, sockets_open="0"), "port", Severity.ERROR, "can't be had"),
@@ -122,6 +120,10 @@ CASES: dict[str, tuple[Callable[[Facts], object], str, Severity, str]] = {
     "denied": (
         both(lambda f: setattr(f, "running", None), lambda f: setattr(f, "answer_fault", "permission denied")),
         *("daemon", Severity.WARNING, "can't be asked"),
+    ),
+    "the kernel's": (
+        both(lambda f: setattr(f, "running", None), lambda f: setattr(f, "kernels", True)),
+        *("daemon", Severity.NOTE, "the kernel's own WireGuard"),
     ),
     "another namespace": (lambda f: setattr(f, "link", None), "interface", Severity.NOTE, "another network namespace"),
 }

@@ -58,6 +58,7 @@ class FakeSockets:
     refuse_mark: bool = False
     udp_gro: bool = True
     receive_buffer: int = 7 << 20
+    send_buffer: int = 7 << 20
     ifindex: int = 0
     held: bool = False
 

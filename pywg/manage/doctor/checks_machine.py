@@ -95,14 +95,17 @@ def ciphers(facts: Facts) -> Iterator[Finding]:
 
 
 def buffers(facts: Facts) -> Iterator[Finding]:
-    """A daemon without CAP_NET_ADMIN has the socket buffers that sysctl allows; with it, those that it wants."""
-    machine, stats = facts.machine, facts.running.stats if facts.running is not None else {}
-    if machine.net_admin and stats.get("sandbox_net_admin_dropped", "0") == "0":
+    """The daemon's sockets have the buffers that it wants. Without CAP_NET_ADMIN, sysctl bounds them."""
+    stats = facts.running.stats if facts.running is not None else {}
+    if stats.get("up") != "1" or stats.get("sockets_open") != "1":
         return
-    for name, most in (("rmem_max", machine.rmem_max), ("wmem_max", machine.wmem_max)):
-        if most is not None and most < SOCKET_BUFFER_LEN:
-            text = f"net.core.{name} is {most >> 10} KiB, and pywg wants {SOCKET_BUFFER_LEN >> 10}: bursts may be lost"
-            yield warning("buffers", text, f"sysctl -w net.core.{name}={SOCKET_BUFFER_LEN}")
+    for name, verb, limit in (("receive", "receives into", "rmem_max"), ("send", "sends from", "wmem_max")):
+        length = stats.get(f"{name}_buffer", "")
+        if length.isdecimal() and int(length) < SOCKET_BUFFER_LEN:
+            what = f"{verb} {int(length) >> 10} KiB of socket buffer"
+            text = f"{facts.interface} {what}, and wants {SOCKET_BUFFER_LEN >> 10}: bursts may be lost"
+            again = f"ip link set {facts.interface} down; ip link set {facts.interface} up"
+            yield warning("buffers", text, f"on the host: sysctl -w net.core.{limit}={SOCKET_BUFFER_LEN}; then {again}")
 
 
 def _duration(seconds: float) -> str:

@@ -29,8 +29,6 @@ class Machine:
     clock_synchronized: bool | None = None
     fast_ciphers: list[str] | None = None
     """batch kernels that this processor can run"""
-    rmem_max: int | None = None
-    wmem_max: int | None = None
     ip_forward: dict[int, bool] = field(default_factory=dict)
     """by IP version, where the kernel has it"""
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from pywg.manage.doctor.facts import Machine
+from pywg.runtime.base import namespaces
 from pywg.runtime.base.libc import CAP_NET_ADMIN, permitted_capabilities
 from pywg.runtime.net.tun import device_fault
 from pywg.runtime.selfbench import offloads
@@ -29,8 +30,6 @@ def gather() -> Machine:
         wall=time.time(),
         clock_synchronized=_clock_is_kept(),
         fast_ciphers=_fast_ciphers(),
-        rmem_max=number("net/core/rmem_max"),
-        wmem_max=number("net/core/wmem_max"),
         ip_forward={
             version: on != 0
             for version, on in ((4, number("net/ipv4/ip_forward")), (6, number("net/ipv6/conf/all/forwarding")))
@@ -47,8 +46,9 @@ def number(name: str) -> int | None:
 
 
 def _net_admin() -> bool:
+    """Root of a user namespace has every capability, and none over the network that it did not make itself."""
     with contextlib.suppress(OSError):
-        return bool(permitted_capabilities() >> CAP_NET_ADMIN & 1)
+        return bool(permitted_capabilities() >> CAP_NET_ADMIN & 1) and namespaces.is_ours()
     return False
 
 

@@ -67,6 +67,10 @@ class Sockets(Protocol):
     def receive_buffer(self) -> int:
         """Bytes that may wait in the smaller of both to be read."""
 
+    @property
+    def send_buffer(self) -> int:
+        """Bytes that may wait in the smaller of both to be sent."""
+
     def set_mark(self, fwmark: int) -> None:
         """Marks what these sockets send (0: no mark). Raises BindError, and then changes neither socket."""
 

@@ -215,6 +215,8 @@ class Device:
             "mtu": self._mtu,
             "peers": len(self._tunnel.peers()),
             "secrets_locked": int(self._memory_locked()),
+            "receive_buffer": 0 if sockets is None else sockets.receive_buffer,
+            "send_buffer": 0 if sockets is None else sockets.send_buffer,
             "offload_udp_gro": int(sockets is not None and sockets.udp_gro),
         }
         stats.update((f"offload_{name}", int(on)) for name, on in self._plane.offloads().items())

@@ -66,11 +66,18 @@ class Sockets:
 
     @property
     def receive_buffer(self) -> int:
+        return self._buffer(socket.SO_RCVBUF)
+
+    @property
+    def send_buffer(self) -> int:
+        return self._buffer(socket.SO_SNDBUF)
+
+    def _buffer(self, option: int) -> int:
         lengths = []
         for sock in self._open():
             with contextlib.suppress(OSError):
                 # The kernel shows twice of what it was asked for, and keeps half for its own.
-                lengths.append(sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2)
+                lengths.append(sock.getsockopt(socket.SOL_SOCKET, option) // 2)
         return min(lengths, default=SOCKET_BUFFER_LEN)
 
     def _open(self) -> list[socket.socket]:

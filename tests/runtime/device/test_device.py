@@ -267,6 +267,7 @@ def test_stats_name_offloads_counters_and_dropped_messages() -> None:
     pair.a.plane.counted["rx_bad_mac1"] = 3
     stats = pair.a.device.stats()
     assert (stats["up"], stats["peers"], stats["sockets_open"]) == (1, 1, 1)
+    assert (stats["receive_buffer"], stats["send_buffer"]) == (7 << 20, 7 << 20)
     assert (stats["offload_udp_gso4"], stats["offload_udp_gro"]) == (0, 1)
     assert stats["memory_ceiling"] == 1 << 20
     assert stats["counter_rx_bad_mac1"] == 3

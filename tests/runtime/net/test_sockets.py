@@ -287,6 +287,7 @@ def test_what_can_not_be_asked_of_a_socket_is_one_error_or_none() -> None:
     sockets = open_sockets(0, 0, factory=refusing("getsockopt", errno.ENOMEM))
     try:
         assert sockets.receive_buffer > 0
+        assert sockets.send_buffer > 0
         assert not sockets.udp_gro
         with pytest.raises(BindError, match=r"fwmark 0x7 can't be set: .*; free some memory"):
             sockets.set_mark(7)
