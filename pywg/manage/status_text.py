@@ -14,6 +14,7 @@ from pywg.manage.reasons import drops
 from pywg.manage.sight import Rates, Sight
 from pywg.manage.units import cells, fitted, padded, plural, rate, short_rate, short_size, size, span
 from pywg.manage.verdict import TROUBLES, State, Verdict, place, tally, verdict
+from pywg.runtime.base.in_use import is_beside, out_of_reach
 
 Line = list[tuple[str, str]]
 """Pieces of text, each with its style: one of STYLES, or "" for none."""
@@ -104,6 +105,8 @@ def _facts(sight: Sight, speed: Rates | None, found: list[Verdict], width: int, 
     if not sight.here:
         addresses = "the interface is in another network namespace"
     lines += _fact("addresses", addresses, width)
+    if is_beside(sight.daemon):
+        lines += _fact("wg", out_of_reach(sight.interface), width, "warn")
     if sight.public_key is not None:
         lines += _fact("public key", format_key_base64(sight.public_key), width)
     elif sight.private_key_is_set is False:

@@ -59,13 +59,15 @@ def _network(one: Machine) -> str:
     return one.namespace.run("sh", "-c", shown)
 
 
-def test_both_are_up(here: Machine, there: Machine, pywg: str) -> None:
+def test_both_are_up(here: Machine, there: Machine, pywg: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The later one has its socket in its namespace's folder, whichever of the two that is."""
     before = _network(here), _network(there)
     here.write(_text(ONE, 1001, "10.70.0.1/24"))
     there.write(_text(TWO, 1002, "10.71.0.1/24"))
     for one, port in ((here, 1001), (there, 1002)):
         one.up()
+        assert ("`wg` does not reach this" in capsys.readouterr().err) == (one is there)
+        assert ("`wg` does not reach this" in one.namespace.run(pywg, "status", "--interval", "0")) == (one is there)
         told = one.logged()[0].split()
         assert (one.interface in told, told[-1]) == (True, str(port)), "its hook has seen its own"
         with pytest.raises(DeviceError, match=r"is in use: .*PID"):

@@ -7,6 +7,7 @@ from pywg.config.addresses import V6_LEN, format_ip, format_prefix, mask
 from pywg.manage import reasons
 from pywg.manage.doctor.facts import Facts
 from pywg.manage.doctor.finding import Finding, error, note, ok, warning
+from pywg.runtime.base.in_use import DIRECTORY
 
 _MIN_MTU_V6: Final = 1280
 _SANDBOX: Final = ("sandbox_seccomp", "sandbox_seccomp_threads", "sandbox_no_new_privs")
@@ -30,6 +31,12 @@ def daemon(facts: Facts) -> Iterator[Finding]:
     elif facts.running is not None and facts.running.stats:
         pid = f", PID {facts.running.pid}" if facts.running.pid else ""
         yield ok("daemon", f"pywg serves {name}{pid}")
+        if facts.running.own_folder:
+            text = (
+                f"`wg` does not reach this {name}, as another network namespace had that name first: it asks that one"
+            )
+            own = f"mount --bind {facts.running.own_folder} {DIRECTORY} && wg show {name}"
+            yield note("wg", text, f"pywg show {name}; for wg itself: unshare --mount sh -c '{own}'")
     elif facts.running is not None:
         what = facts.running.program or "another program"
         yield note("daemon", f"{name} is served by {what}, which is not pywg: it has no statistics to look at")

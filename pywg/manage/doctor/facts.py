@@ -81,6 +81,8 @@ class Running:
     listen_port: int = 0
     fwmark: int = 0
     private_key_set: bool | None = None
+    own_folder: str = ""
+    """of the daemon's socket, where `wg` does not look for it; empty where it does"""
     peers: list[PeerFacts] = field(default_factory=list)
 
 

@@ -12,7 +12,7 @@ from pywg.manage.doctor import gather_file, gather_machine, gather_network, gath
 from pywg.manage.doctor.facts import OVERHEAD_V4, OVERHEAD_V6, Facts, FileFacts, Filtered, PeerFacts, Running
 from pywg.manage.doctor.packet_filter import Packet, Rules, verdict
 from pywg.manage.names import CONFIGURATIONS, configuration_of
-from pywg.runtime.base.in_use import daemon_of
+from pywg.runtime.base.in_use import daemon_of, is_beside
 
 DIRECTORY = CONFIGURATIONS
 MOST_PATHS = 16
@@ -78,6 +78,7 @@ def _running(facts: Facts) -> Running | None:
         status.listen_port,
         status.fwmark,
         (status.private_key is not None and any(memoryview(status.private_key))) if keys else None,
+        os.path.dirname(daemon.path) if daemon is not None and is_beside(daemon) else "",
     )
     status.private_key = None
     with contextlib.suppress(DeviceError):

@@ -21,7 +21,7 @@ from pywg.manage.tunnel.resolve import Addresses, numeric, resolve
 from pywg.manage.tunnel.state import State
 from pywg.manage.tunnel.transaction import Transaction
 from pywg.runtime.base import namespaces
-from pywg.runtime.base.in_use import daemon_of
+from pywg.runtime.base.in_use import daemon_of, is_beside, out_of_reach
 
 _EPERM = 1
 
@@ -49,6 +49,9 @@ def up(target: Target, *, verbose: bool = False, ready: Callable[[int], None] | 
             if ready is not None:
                 ready(_pid(machine))
             state.was_up = True
+        daemon = daemon_of(machine.interface)
+        if daemon is not None and is_beside(daemon):
+            machine.warn(out_of_reach(machine.interface))
         return _running(file, machine)
 
 

@@ -90,6 +90,19 @@ def daemon_here(interface: str) -> Daemon | None:
     return None if daemon is None or _is_elsewhere(daemon) else daemon
 
 
+def is_beside(daemon: Daemon) -> bool:
+    """Whether its socket is in the folder of this network namespace, where `wg` does not look."""
+    return os.path.dirname(daemon.path) == own_folder()
+
+
+def out_of_reach(interface: str) -> str:
+    """One line: that `wg` does not reach an interface whose daemon is beside another's."""
+    reached = f", but the {interface} of another network namespace" if is_taken_elsewhere(interface) else ""
+    return (
+        f"`wg` does not reach this {interface}{reached}: it looks into one folder for all; `pywg show {interface}` does"
+    )
+
+
 def is_taken_elsewhere(interface: str) -> bool:
     """Whether a daemon of another network namespace has the socket of that name in DIRECTORY."""
     daemon = daemon_of(interface, directory=DIRECTORY)
