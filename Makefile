@@ -42,8 +42,8 @@ test: venv # the tests on one processor, and beside them lint on the other
 else ifeq ($(TESTS),tests)
 # Two sessions at a time, for two processors: these wait more than they compute. Theirs is shown when both have ended.
 # A shell has SIGINT ignored in what it runs beside itself, and the tests of interrupted commands need it.
-BESIDE := $(addprefix tests/,cli manage keys faults runtime model meta) $(addprefix tests/netns/test_,$(addsuffix .py, \
-	doctor endless init ping reload save seeing up up_command up_whole))
+BESIDE := $(addprefix tests/,cli manage keys faults runtime model meta netns/doctor) \
+	$(addprefix tests/netns/test_,$(addsuffix .py,endless init ping reload save seeing up up_command up_whole))
 test: venv lint
 	@beside=$$(mktemp); trap 'rm -f '$$beside EXIT; \
 	env --default-signal=INT nice -n 5 $(BIN)/python -m pytest -p no:cacheprovider $(BESIDE) </dev/null >$$beside 2>&1 & \

@@ -5,12 +5,10 @@ The control is wg-quick, on the same machine: the same file gives the same rules
 
 import os
 import re
-from pathlib import Path
 
 import pytest
 
 from bench.tunnel.command import CommandError
-from pywg.manage.doctor.gather import gather
 from pywg.manage.tunnel import firewall
 from tests.requirements import require_tool
 
@@ -78,17 +76,3 @@ def test_rules_are_those_of_wg_quick(here: Machine) -> None:
     assert sorted(only_rules(rules(here))) == sorted(moved)
     here.down()
     assert only_rules(rules(here)) == []
-
-
-def test_doctor_says_what_it_does_not_look_at(here: Machine, variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rules of the older kind are seen by their own programs alone."""
-    monkeypatch.setenv("PATH", f"{here.folder}/bin:/usr/sbin:/usr/bin")  # with nft, whose view doctor has
-    program = Path(require_tool(f"iptables-{variant}"))
-    here.namespace.run(str(program), "-A", "INPUT", "-p", "udp", "-j", "DROP")
-    try:
-        with here.namespace.entered():
-            unseen = gather(here.interface).unseen
-        told = [line for line in unseen if "the rules of iptables-legacy are not looked at, and may drop" in line]
-        assert any("filter" in line for line in told) == (variant == "legacy")
-    finally:
-        here.namespace.run(str(program), "-D", "INPUT", "-p", "udp", "-j", "DROP")

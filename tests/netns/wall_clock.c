@@ -1,5 +1,6 @@
 /* A wall clock that a test sets: clock_gettime(CLOCK_REALTIME), time and gettimeofday are so many seconds off as the file
-   named by PYWG_WALL_CLOCK says, an int64_t. To be preloaded. */
+   named by PYWG_WALL_CLOCK says, an int64_t. adjtimex(2) says that a time service keeps it, or none, as PYWG_CLOCK_KEPT
+   does. To be preloaded. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>
@@ -7,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/timex.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -51,4 +53,12 @@ time_t time(time_t *where)
     if (where)
         *where = precise.tv_sec;
     return precise.tv_sec;
+}
+
+int adjtimex(struct timex *state)
+{
+    const char *kept = getenv("PYWG_CLOCK_KEPT");
+    if (kept)
+        return *kept == '1' ? TIME_OK : TIME_ERROR;
+    return (int)syscall(SYS_adjtimex, state);
 }
