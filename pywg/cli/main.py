@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -62,6 +63,7 @@ def main(argv: list[str], program: str = "pywg") -> int:
     file that is wrong below it; when nothing is asked for, the commands stand before it. Nothing is said when the
     reader of our output has gone.
     """
+    _print_whatever_comes()
     try:
         status = _dispatch(argv, commands=os.path.basename(program).partition(".")[0] in _OUR_NAMES)
         if sys.stdout:
@@ -87,6 +89,12 @@ def main(argv: list[str], program: str = "pywg") -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return status
+
+
+def _print_whatever_comes() -> None:
+    """What standard output's encoding lacks, or what is no text in a path, is replaced, and no error."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace" if sys.stdout.encoding == "utf-8" else "replace")
 
 
 def _dispatch(argv: list[str], *, commands: bool) -> int:

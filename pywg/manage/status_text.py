@@ -38,7 +38,9 @@ _OF_STATE: Final = {
 _LABEL: Final = 12
 _DROPS_SHOWN: Final = 2
 _FEWEST_PEERS: Final = 3
-_FEWEST_COLUMNS: Final = 60
+_FEWEST_COLUMNS: Final = 40
+_ENDS_FROM: Final = 60
+"""Columns from which endpoints have room."""
 _NARROW_ENDPOINT, _WIDE_NAME = 21, 24
 _WORDS: Final = 18
 _INDENT: Final = 6
@@ -95,6 +97,8 @@ def _title(sight: Sight, width: int) -> list[Line]:
     if sight.status.fwmark:
         facts.append(f"mark {sight.status.fwmark:#x}")
     used = sum(cells(text) for text, _ in line) + 3
+    if width - used < 20:
+        return [line, *_wrapped(", ".join(facts), width, 2, "")]
     first, *others = textwrap.wrap(", ".join(facts), max(width - used, 20), break_on_hyphens=False)
     return [[*line, (f"   {first}", "")], *([(" " * used + other, "")] for other in others)]
 
@@ -216,9 +220,12 @@ def _table(
 
 
 def _wrapped_detail(one: Verdict, width: int) -> list[Line]:
-    style = "bad" if one.state in TROUBLES else "warn"
-    texts = textwrap.wrap(one.detail, width - _INDENT, break_on_hyphens=False)
-    return [[(" " * _INDENT + text, style)] for text in texts]
+    return _wrapped(one.detail, width, _INDENT, "bad" if one.state in TROUBLES else "warn")
+
+
+def _wrapped(text: str, width: int, indent: int, style: str) -> list[Line]:
+    texts = textwrap.wrap(text, width - indent, break_on_hyphens=False)
+    return [[(" " * indent + text, style)] for text in texts]
 
 
 class _Form:
@@ -232,14 +239,16 @@ class _Form:
         names = max([cells(sight.name_of(peer)) for peer in peers] or [0])
         ends = max([len(self._end(peer)) for peer in peers] or [0])
         room = width - 2 - 1 - _WORDS - 1 - numbers
-        self._name = min(max(names, 4), _WIDE_NAME, max(room - _NARROW_ENDPOINT, 8))
+        self._ends = width >= _ENDS_FROM
+        self._name = min(max(names, 4), _WIDE_NAME, max(room - _NARROW_ENDPOINT, 8) if self._ends else room + 1)
         self._end_width = min(max(ends, 8), room - self._name)
 
     def header(self) -> Line:
         numbers = (*(("rx/s", "tx/s") if self._rates else ()), *(("rx", "tx") if self._totals else ()))
+        endpoint = f" {padded('endpoint', self._end_width)}" if self._ends else ""
         return [
             (
-                f"  {padded('peer', self._name)} {padded('handshake', _WORDS)} {padded('endpoint', self._end_width)}"
+                f"  {padded('peer', self._name)} {padded('handshake', _WORDS)}{endpoint}"
                 + "".join(f" {padded(name, 5, right=True)}" for name in numbers),
                 "label",
             )
@@ -249,10 +258,11 @@ class _Form:
         numbers = [short_size(peer.rx_bytes), short_size(peer.tx_bytes)] if self._totals else []
         if self._rates:
             numbers = [*map(short_rate, speed), *numbers]
+        end = f" {padded(fitted(self._end(peer), self._end_width), self._end_width)}" if self._ends else ""
         return [
             (f"  {padded(fitted(self._sight.name_of(peer), self._name), self._name)}", "peer"),
             (f" {padded(one.words, _WORDS)}", _OF_STATE.get(one.state, "dim")),
-            (f" {padded(fitted(self._end(peer), self._end_width), self._end_width)}", ""),
+            (end, ""),
             ("".join(f" {padded(text, 5, right=True)}" for text in numbers), ""),
         ]
 

@@ -52,6 +52,24 @@ def test_a_broken_pipe_is_silence(arguments: list[str]) -> None:
     assert (ended.returncode, ended.stderr) == (141, "")
 
 
+@pytest.mark.parametrize(
+    ("encoding", "name", "shown"),
+    [("latin-1", "\N{RIGHTWARDS ARROW}.conf", b"?.conf:"), ("utf-8", "\udcff.conf", rb"\udcff.conf:")],
+)
+def test_what_can_not_be_printed_is_no_error(tmp_path: Path, encoding: str, name: str, shown: bytes) -> None:
+    """An arrow on a terminal of Latin-1, and a path that is no text."""
+    (tmp_path / name).write_text("[Interface]\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "pywg", "check", str(tmp_path / name)],
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert shown in ended.stdout
+
+
 def test_a_full_disk_is_no_silence() -> None:
     with open("/dev/full", "w") as full:
         ended = run_into(full.fileno(), ["--help"])

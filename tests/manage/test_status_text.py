@@ -22,7 +22,7 @@ def fact(lines: list[str], label: str) -> str:
     return found
 
 
-@pytest.mark.parametrize("columns", [60, 80, 100, 120, 200])
+@pytest.mark.parametrize("columns", [40, 59, 60, 80, 100, 120, 200])
 @pytest.mark.parametrize("peers", [0, 1, 5, 50, MANY])
 @pytest.mark.parametrize("lines", [24, 40, None])
 def test_it_fits_the_screen(columns: int, peers: int, lines: int | None) -> None:
@@ -34,6 +34,14 @@ def test_it_fits_the_screen(columns: int, peers: int, lines: int | None) -> None
         assert sum(" up, " in line or " idle, " in line for line in found) >= peers - 2
     elif columns >= 80:
         assert len(found) <= lines
+
+
+def test_a_narrow_screen_has_what_matters() -> None:
+    """At 40 columns: names, verdicts and rates, without endpoints."""
+    before, after = made.sight(3, tick=9), made.sight(3, tick=10)
+    found = "\n".join(shown(after, columns=40, lines=None, speed=rates(before, after)))
+    assert re.search(r"^  peer +handshake +rx/s +tx/s$", found, re.M)
+    assert re.search(r"^  berlin +up, \S+ s ago +[0-9.]+[GMK] +[0-9.]+[GMK]$", found, re.M)
 
 
 def test_what_is_left_out_is_told() -> None:
