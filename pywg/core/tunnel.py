@@ -311,8 +311,10 @@ class Tunnel:
     def _signal(self, peer: int, now: float, act: Callable[[Peer], None]) -> None:
         it = self._peers.get(peer)
         if it is not None and self._context.running:
-            act(it)
-            self._reschedule(it, now)
+            try:
+                act(it)
+            finally:  # where the system has no random numbers or memory, the peer tries again by a timer
+                self._reschedule(it, now)
 
     def _begin(self, peer: Peer, now: float) -> None:
         """One of the things that a session takes has come: what waits for one asks for it, if nothing else is missing.

@@ -64,6 +64,17 @@ def test_a_session_comes_all_the_same_and_no_index_is_lost(number: int) -> None:
         assert len(site.tunnel._context.indices) == 0
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_next_try_comes_by_itself(number: int) -> None:
+    """No further packet has to ask for it."""
+    world, failing, near, far = _two_sites()
+    introduce(near, far)
+    failing.calls, failing.failing = 0, number
+    near.plane.write(near.peer, b"\x45" + bytes(19))
+    assert _run(world, 10) == 1
+    assert len(far.delivered) == 1
+
+
 def test_what_an_error_kept_from_being_sent_goes_with_its_peer() -> None:
     _, failing, near, far = _two_sites()
     introduce(near, far)

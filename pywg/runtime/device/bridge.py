@@ -17,7 +17,7 @@ from pywg.core.tunnel import Tunnel
 from pywg.runtime.base.clock import CallLater, TimerHandle, cancel
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.device.handshake_log import HandshakeLog
-from pywg.runtime.device.plane import DataPlane
+from pywg.runtime.device.plane import Addr, DataPlane
 
 DRAIN_LIMIT = 16
 """Messages for each wake-up, which take 10 ms or so at most: a flood leaves the event loop time for the rest. The
@@ -41,6 +41,14 @@ def surely(call: Callable[..., _Result], *arguments: object) -> _Result:
     except MemoryError:
         reserve_spend()
         return call(*arguments)
+
+
+def _attempt(errors: list[Exception], call: Callable[..., object], *arguments: object) -> None:
+    """Adds an error of the call to `errors`."""
+    try:
+        call(*arguments)
+    except Exception as error:  # noqa: BLE001 - the caller raises it
+        errors.append(error)
 
 
 class Bridge:
@@ -98,29 +106,36 @@ class Bridge:
         cancel(self._timer)
 
     def on_plane_ready(self) -> None:
-        """Hands the plane's messages and events to the core, when its descriptor is readable."""
+        """Hands the plane's messages and events to the core, when its descriptor is readable.
+
+        Raises the first error once all are handed over: the plane tells nothing twice, and one peer's trouble, for want
+        of random numbers or memory, is not another's.
+        """
         if self._closed:
             return
-        try:
-            messages, peer_events, state = self._plane.drain(DRAIN_LIMIT)
-            now = self._now()
-            for peer, what, confirmed_index in peer_events:
-                self._peer_event(peer, what, confirmed_index, now)
-            if state & flags.UNDER_LOAD:
-                self._cookies_until = min(self._cookies_until, now + COOKIE_SECRET_MAX_AGE)
-                self._log.limited("under load", "under load: handshakes have to bring a cookie", Level.INFO)
-            for data, addr in messages:
-                sender = self._tunnel.receive_datagram(data, Endpoint(*addr), now)
-                if sender is not None:
-                    self._plane.handshake_received(sender, addr, len(data))
-                    self._handshakes.received(sender, data[0])
-                self._carry()
-        except BaseException:
-            self._tunnel.rest()
-            raise
-        self.move()
+        messages, peer_events, state = self._plane.drain(DRAIN_LIMIT)
+        now = self._now()
+        errors: list[Exception] = []
+        for peer, what, confirmed_index in peer_events:
+            _attempt(errors, self._peer_event, peer, what, confirmed_index, now)
+        if state & flags.UNDER_LOAD:
+            self._cookies_until = min(self._cookies_until, now + COOKIE_SECRET_MAX_AGE)
+            self._log.limited("under load", "under load: handshakes have to bring a cookie", Level.INFO)
+        for data, addr in messages:
+            _attempt(errors, self._message, data, addr, now)
+        _attempt(errors, self.move)
         if state & flags.TUN_GONE:
             self._tun_gone()
+        if errors:
+            self._tunnel.rest()
+            raise errors[0]
+
+    def _message(self, data: bytes, addr: Addr, now: float) -> None:
+        sender = self._tunnel.receive_datagram(data, Endpoint(*addr), now)
+        if sender is not None:
+            self._plane.handshake_received(sender, addr, len(data))
+            self._handshakes.received(sender, data[0])
+        self._carry()
 
     def move(self) -> None:
         """Brings the core's events to the plane, sends the core's datagrams, and sets the timer for its next deadline.

@@ -1,11 +1,12 @@
 """The way between core and plane: nothing is left behind, nothing is sent before its key is there, one timer."""
 
+import errno
 import random
 import typing
 
 import pytest
 
-from pywg._fastpath import ROUTING_LOOP, UNDER_LOAD
+from pywg._fastpath import REKEY_WANTED, ROUTING_LOOP, TUN_GONE, UNDER_LOAD
 from pywg.config.model import PeerChange
 from pywg.constants import COOKIE_SECRET_MAX_AGE
 from pywg.core import events
@@ -81,6 +82,38 @@ def test_a_flood_is_taken_in_portions() -> None:
         harness.plane.receive(bytes(148), (bytes(4), 9, 0, b"", 0))
     harness.device.on_plane_ready()
     assert len(harness.plane.messages) == 2 * DRAIN_LIMIT
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EIO, "no random numbers")])
+def test_an_error_about_one_peer_costs_another_none_of_its_events(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness = DeviceHarness()
+    harness.set(*(PeerChange(peer_key(number)) for number in (1, 2, 3)), private_key=clamped(1))
+    harness.device.up()
+    tunnel = harness.device._tunnel
+    told: list[object] = []
+
+    def wanted(peer: int, now: float) -> None:
+        told.append(peer)
+        if peer == 1:
+            raise error
+
+    def received(data: bytes, source: Endpoint, now: float) -> None:
+        told.append(data)
+        if data == b"a":
+            raise error
+
+    monkeypatch.setattr(tunnel, "rekey_wanted", wanted)
+    monkeypatch.setattr(tunnel, "receive_datagram", received)
+    for peer in (1, 2, 3):
+        harness.plane.report(peer, REKEY_WANTED)
+    harness.plane.messages += [(data, (bytes(4), 1, 0, b"", 0)) for data in (b"a", b"b")]
+    harness.plane.state = TUN_GONE
+    with pytest.raises(type(error)):
+        harness.poll()
+    assert told == [1, 2, 3, b"a", b"b"]
+    assert harness.tun_gone == 1
 
 
 def test_retransmission_is_timed_and_given_up() -> None:
