@@ -18,9 +18,6 @@ from pywg.dataplane.crypto.secret import Secret, wipe
 
 Key: TypeAlias = bytes | Secret
 
-_BLOCK_LEN: Final = 64
-_IPAD: Final = bytes(byte ^ 0x36 for byte in range(256))
-_OPAD: Final = bytes(byte ^ 0x5C for byte in range(256))
 _HKDF_STEPS: Final = (b"\x01", b"\x02", b"\x03")
 
 COUNTER_0: Final = bytes(12)
@@ -43,12 +40,10 @@ def keyed_mac(key: Key, data: bytes, length: int = 16) -> bytes:
 
 def _hmac_halves(key: bytes) -> tuple[blake2s, blake2s]:
     """The inner and the outer hash of an HMAC under a key of KEY_LEN bytes, the padded key already in."""
-    block = key.ljust(_BLOCK_LEN, b"\0")
-    inner_pad, outer_pad = block.translate(_IPAD), block.translate(_OPAD)
-    halves = blake2s(inner_pad), blake2s(outer_pad)
-    wipe(block)
-    wipe(inner_pad)
-    wipe(outer_pad)
+    inner_block, outer_block = noise.hmac_blocks(key)
+    halves = blake2s(inner_block), blake2s(outer_block)
+    wipe(inner_block)
+    wipe(outer_block)
     return halves
 
 

@@ -4,10 +4,13 @@ The processor itself tells which (tests/native/steps.pyx), of every extension th
 first difference is found. That no address depends on a secret valgrind says of AVX2's kernels.
 """
 
+import json
+import os
 import platform
 import re
 import secrets
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import eq
@@ -160,6 +163,21 @@ def test_no_address_depends_on_a_secret(tmp_path: Path) -> None:
     planted = subprocess.run([*command, "planted"], check=False, capture_output=True, text=True)
     assert planted.returncode == FOUND
     assert planted.stderr.count("Use of uninitialised value") == 1
+
+
+def test_no_branch_or_address_of_a_handshake_depends_on_a_key() -> None:
+    """Python's own code, libcrypto's X25519 and AEAD, whatever the keys are: valgrind takes them for undefined."""
+    command = [require_tool("valgrind"), "--quiet", sys.executable, "-m", "tests.keys.undefined_handshake"]
+    environment = {**os.environ, "PYTHONMALLOC": "malloc"}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-4000:]
+    counts = json.loads(done.stdout)
+    assert counts.pop("planted") >= 32, "each byte of a key that is looked up in a table"
+    assert counts.pop("exchange") == 1, "whether the shared secret is zeros"
+    assert counts.pop("open") == 1, "whether the tag holds"
+    assert counts.pop("handshake with a preshared key") == 2, "whether there is one, at either end"
+    assert counts == dict.fromkeys(counts, 0)
+    assert len(counts) == 7
 
 
 def test_a_comparison_that_ends_early_is_found() -> None:

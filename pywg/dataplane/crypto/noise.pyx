@@ -1,12 +1,14 @@
 """What the handshake takes of a library, for Python: X25519 (RFC 7748) and ChaCha20-Poly1305 (RFC 8439) of libcrypto.
 
 The data plane has that library loaded already; one more of the kind would be most of a small daemon's memory and a good
-part of its start. A result is a bytes object that nothing else refers to: the caller's to wipe.
+part of its start. And what Python would do with a table: HMAC's blocks. A result is a bytes object that nothing else
+refers to: the caller's to wipe.
 """
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.limits cimport INT_MAX
 from libc.stdint cimport uint8_t
+from libc.string cimport memset
 
 cimport cython
 
@@ -22,6 +24,9 @@ from pywg.dataplane.wire.wireguard cimport KEY_LEN, TAG_LEN
 
 cdef enum:
     NONCE_LEN = 12
+    HMAC_BLOCK_LEN = 64     # of BLAKE2s
+    HMAC_INNER = 0x36       # RFC 2104
+    HMAC_OUTER = 0x5C
 
 
 @cython.final
@@ -137,6 +142,27 @@ def open_extended(bytes key not None, bytes ciphertext not None, bytes additiona
                         <uint8_t *>PyBytes_AS_STRING(plaintext)):
         return None
     return plaintext
+
+
+def hmac_blocks(bytes key not None) -> tuple[bytes, bytes]:
+    """The block that begins HMAC's inner hash, and that of the outer one, under a key of up to 64 bytes.
+
+    No byte of the key is an index: bytes.translate(), of which others make these, looks each up in a table.
+    """
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(key), i
+    if length > HMAC_BLOCK_LEN:
+        raise ValueError(f"a key has up to {HMAC_BLOCK_LEN} bytes, and not {length}")
+    cdef bytes inner = PyBytes_FromStringAndSize(NULL, HMAC_BLOCK_LEN)
+    cdef bytes outer = PyBytes_FromStringAndSize(NULL, HMAC_BLOCK_LEN)
+    cdef uint8_t *to_inner = <uint8_t *>PyBytes_AS_STRING(inner)
+    cdef uint8_t *to_outer = <uint8_t *>PyBytes_AS_STRING(outer)
+    cdef const uint8_t *from_key = <const uint8_t *>PyBytes_AS_STRING(key)
+    memset(to_inner, HMAC_INNER, HMAC_BLOCK_LEN)
+    memset(to_outer, HMAC_OUTER, HMAC_BLOCK_LEN)
+    for i in range(length):
+        to_inner[i] ^= from_key[i]
+        to_outer[i] ^= from_key[i]
+    return inner, outer
 
 
 cdef EVP_CIPHER_CTX *begin(bytes key, bytes nonce, bytes additional_data, Py_ssize_t length, bint seals) except NULL:
