@@ -8,6 +8,7 @@ import errno
 import mmap
 import os
 import random
+import resource
 import shlex
 import signal
 import socket
@@ -35,6 +36,7 @@ pytest_generate_tests = dropin.parametrize_subject
 RESUMES_WITHIN_S = 5.0
 YEAR_S = 365 * 24 * 3600
 KEY = "42" * 32
+NOBODYS = "192.0.2.7/32"  # which the last of the peers that are given it has
 REQUEST_LINES = [
     line.encode()
     for line in (
@@ -132,6 +134,32 @@ def test_a_full_disk_leaves_the_saved_file_whole(subject: str, open_lab: OpenLab
         assert site.alive()
     finally:
         run("umount", str(directory))
+
+
+@pytest.mark.dropin("UAPI clients")
+def test_no_memory_under_traffic(pywg: str, open_lab: OpenLab) -> None:
+    """Packets and handshakes go on, a change is refused whole; with memory again, all is as ever."""
+    lab = dropin.tunnel(open_lab, "pywg")
+    near, far = lab.near, lab.far
+    before = peers(near)
+    keys = map(dropin.hexkey, dropin.public_keys(5_000))
+    many = [line for key in keys for line in (f"public_key={key}", f"allowed_ip={NOBODYS}")]
+    with dropin.repeated(lambda: dropin.kick(near, far.inner(4), 1000)):
+        usual = resource.prlimit(near.pid, resource.RLIMIT_AS)
+        size = next(line for line in Path(f"/proc/{near.pid}/status").read_text().splitlines() if "VmSize" in line)
+        resource.prlimit(near.pid, resource.RLIMIT_AS, (int(size.split()[1]) << 10, usual[1]))
+        for _ in range(scaled(3, 30)):
+            assert dropin.set_(near, *many) == -errno.ENOMEM
+            assert len(peers(near)) == 1
+            far.ip("link", "set", far.interface, "down")  # its session goes
+            far.ip("link", "set", far.interface, "up")
+            dropin.resumes(far, near.inner(4), RESUMES_WITHIN_S)
+        resource.prlimit(near.pid, resource.RLIMIT_AS, usual)
+        assert dropin.set_(near, *many) == 0
+        assert len(peers(near)) == 5_001
+        dropin.resumes(near, far.inner(4), RESUMES_WITHIN_S)
+    assert [peer["public_key"] for peer in before] == [peer["public_key"] for peer in peers(near)[:1]]
+    assert near.stats()["sandbox_refused"] == "0"
 
 
 def _other(site: Site) -> str:
