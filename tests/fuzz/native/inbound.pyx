@@ -29,6 +29,7 @@ from pywg.dataplane.udp.receive cimport RECEIVE_LEN
 from tests.fuzz.native.ciphers cimport choose, is_cheap
 from tests.fuzz.native.common cimport LAYOUTS, PEERS, end_peer, end_session, idle_helper, layout_slots, need, settle
 from tests.fuzz.native.common cimport world_make, world_ready, world_restore
+from tests.fuzz.native.faults cimport faults
 from tests.fuzz.native.harness cimport KERNEL_TUN, KERNEL_UDP4, KERNEL_UDP6, Chance, chance_begin, chance_below
 from tests.fuzz.native.harness cimport chance_is_over, chance_next, kernel
 from tests.fuzz.native.inbound_kernel cimport receive, send, tun_write
@@ -147,6 +148,10 @@ cdef void make(Harness *b, const AeadBackend *aead) noexcept nogil:
         b.paths_before[i][0] = b.paths[i][0]
 
 
+cdef void doze(void *driver) noexcept nogil:
+    """The thread pauses after an error: no time of anybody's goes by."""
+
+
 cdef void begin(Harness *b, const uint8_t *data, size_t len) noexcept nogil:
     cdef Chance *c = &b.chance
     cdef uint32_t layout, sessions, i
@@ -157,6 +162,7 @@ cdef void begin(Harness *b, const uint8_t *data, size_t len) noexcept nogil:
     kernel.receive = receive
     kernel.wait = wait
     kernel.kick = b.world.dp.receive_kick
+    faults.doze = doze
     kernel.now_ns = 1000 * SECOND_NS
     b.input += 1
     layout = chance_below(c, 48)
@@ -194,6 +200,7 @@ cdef void end(Harness *b) noexcept nogil:
     world_restore(&b.world)
     kernel.wait = NULL
     kernel.kick = 0
+    faults.doze = NULL
     need(reorder_is_empty(&path.reorder), b"what was received was never delivered")
     for i in range(path.batch_count):
         need(path.batches[i].group_count == 0 and path.batches[i].datagram_count == 0, b"a batch that is not empty")
