@@ -30,7 +30,9 @@ REKEY_ATTEMPT_TIME: Final = 90
 REKEY_TIMEOUT_JITTER: Final = 0.334
 """Most that is added at random to REKEY_TIMEOUT before an initiation is sent again: two that collide won't for ever."""
 CROSSED_WAIT: Final = REKEY_TIMEOUT / 2
-"""Added to REKEY_TIMEOUT by one of two ends whose initiations have crossed: more than a message takes on any link."""
+"""Added to REKEY_TIMEOUT by an end that has responded although it tried, too: more than a message takes on any link."""
+ANSWERED_WAIT: Final = 2 * REKEY_TIMEOUT_JITTER
+"""Added to REKEY_TIMEOUT by an end that has responded: as much as the other's jitter, and what ways differ by."""
 MAX_HANDSHAKE_ATTEMPTS: Final = REKEY_ATTEMPT_TIME // REKEY_TIMEOUT
 """Initiations sent without an answer before giving up."""
 NEW_HANDSHAKE_TIMEOUT: Final = KEEPALIVE_TIMEOUT + REKEY_TIMEOUT

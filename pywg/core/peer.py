@@ -7,7 +7,7 @@ under load, and knows the peer's endpoint.
 
 from typing import NamedTuple
 
-from pywg.constants import CROSSED_WAIT, REKEY_TIMEOUT
+from pywg.constants import ANSWERED_WAIT, CROSSED_WAIT, REKEY_TIMEOUT
 from pywg.core import events, handshake
 from pywg.core.context import Context
 from pywg.core.cookie import CookieJar
@@ -145,11 +145,7 @@ class Peer:
             raise
         self._begin_session(now)
         self._send(message.pack(), now)
-        identity = self._context.identity
-        if crossed is not None and identity is not None and identity.public_key < self.public_key:
-            # The peer may have answered ours in the same way, and then both answers are for nobody. Jitter alone lets
-            # the next two cross as well, where the way takes longer than that: so one of the two ends waits.
-            self.last_sent_handshake = now + CROSSED_WAIT
+        self.last_sent_handshake = now + self._wait_after_response(crossed=crossed is not None)
 
     def confirm(self, local_index: int) -> None:
         """The first authentic packet came under a responder's keypair: it may send with it now."""
@@ -222,6 +218,16 @@ class Peer:
         self.forget_keys()
         self.last_sent_handshake = _LONG_AGO
         self._context.events.append(events.DropStaged(self.id))
+
+    def _wait_after_response(self, *, crossed: bool) -> float:
+        """Seconds beyond REKEY_TIMEOUT without an initiation of ours: the peer's next try is to come before it.
+
+        Else the two cross, and cost a try more. After a crossing both answers may be for nobody, and both ends be here.
+        """
+        identity = self._context.identity
+        if crossed and identity is not None and identity.public_key > self.public_key:
+            return 0.0
+        return CROSSED_WAIT if crossed or self.timers.retransmit_pending else ANSWERED_WAIT
 
     def _begin_session(self, now: float) -> None:
         session = handshake.begin_session(self.handshake, now)
