@@ -3,6 +3,7 @@
 The first build takes a minute or two; what was built is kept in .cache, and only what has changed is built again.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -29,17 +30,19 @@ class Sanitizer:
         """A copy of the sources, with what was built from them."""
         return KEPT / self.name.replace(",", "-")
 
-    def command(self, report: Path, *python: str, preload: tuple[Path, ...] = ()) -> tuple[str, ...]:
+    def command(
+        self, report: Path, *python: str, preload: tuple[Path, ...] = (), first: tuple[Path, ...] = ()
+    ) -> tuple[str, ...]:
         """A command line that runs Python with what was built; what is found goes to files named like `report`.
 
-        `preload`: libraries that come before all others but the sanitizer's own.
+        `preload`: libraries that come before all others but the sanitizer's own; `first`: those before that, too.
         """
-        options = f"{self.options}:log_path={report}"
+        options = f"{self.options}:log_path={report}" + ":verify_asan_link_order=0" * bool(first)
         return (
             # -R: with as many random bits as kernels use today, the shadow memory is sometimes in the way.
             *("setarch", "-R", "env", f"PYTHONPATH={self.directory}", f"PYWG_SANITIZE={self.name}"),
             *(f"{runtime}_OPTIONS={options}" for runtime in ("ASAN", "UBSAN", "TSAN")),
-            f"LD_PRELOAD={' '.join([*map(_library, self.libraries), *map(str, preload)])}",
+            f"LD_PRELOAD={' '.join([*map(str, first), *map(_library, self.libraries), *map(str, preload)])}",
             *(sys.executable, "-P", *python),
         )
 
@@ -47,6 +50,12 @@ class Sanitizer:
         """With what tests call of it (tests/native), and such other `sources`. Skips the test without a compiler."""
         require_tool("cc")
         require_tool("setarch")
+        KEPT.mkdir(parents=True, exist_ok=True)
+        with (KEPT / f"{self.directory.name}.lock").open("w") as lock:  # two sessions of tests run beside each other
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._build(*sources)
+
+    def _build(self, *sources: str) -> None:
         copy_sources(self.directory)
         parts = [("setup.py", "--quiet", "build_ext", "--inplace"), ("-m", "tests.native")]
         if sources:

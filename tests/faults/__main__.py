@@ -1,6 +1,6 @@
 """Tries every fault of tests/faults/calls.py and writes docs/faults.md: what becomes of the daemon, row by row.
 
-    python -m tests.faults [CALL ...]    all calls, or these alone, which are printed and not written; root
+    python -m tests.faults [CALL ...]    all calls, or these alone, whose rows are replaced where they stand; root
 
 A quarter of an hour. The exit status is 1 when the daemon did what it should not have done.
 """
@@ -107,6 +107,15 @@ def rows(cases: list[Case], found: list[str]) -> Iterator[str]:
                 yield "| " + " | ".join(cells) + " |"
 
 
+def replaced(document: str, lines: list[str]) -> str:
+    """The document with these rows in the place of those of the same calls and errors. KeyError: it lacks one."""
+    of_call = {tuple(line.split(" | ")[:2]): line for line in lines}
+    found = [of_call.pop(tuple(line.split(" | ")[:2]), line) for line in document.splitlines()]
+    if of_call:
+        raise KeyError(f"{next(iter(of_call.values()))}: no such row; write the whole document")
+    return "".join(f"{line}\n" for line in found)
+
+
 def main(calls: list[str]) -> int:
     cases = [case for case in CASES if not calls or case.call in calls]
     found: list[str] = []
@@ -121,7 +130,9 @@ def main(calls: list[str]) -> int:
             lines.append(line)
 
     run_inside(test, timeout=7200)
-    if not calls:
+    if calls:
+        DOCUMENT.write_text(replaced(DOCUMENT.read_text(), lines[2:]))
+    else:
         excuses = [f"- {call}: {why}." for call, why in LIBUV.items()]
         DOCUMENT.write_text(HEADER + "\n".join(lines) + "\n" + LIBUV_HEADER + "\n".join(excuses) + "\n")
     print(*found, sep="\n", file=sys.stderr)

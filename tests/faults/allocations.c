@@ -2,7 +2,8 @@
  *
  * The control block is in the file that ALLOCATIONS_CONTROL names, which the test maps too, or else in this library.
  * tests/faults/allocations.py has the same layout. An allocation of a thread in `who` counts; the one with the number
- * `at` fails. Those of Rust never do.
+ * `at` fails. Those of Rust never do. The others are made by the sanitizers' runtime where there is one, which comes
+ * behind this library, and else by libc.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -25,9 +26,15 @@ struct control {
     int64_t live;       /* blocks of all threads that were given and not taken back */
 };
 
-extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
-extern void *__libc_memalign(size_t, size_t);
-extern void __libc_free(void *);
+#define MADE_BY(type, name, ...)                                         \
+    extern type __interceptor_##name(__VA_ARGS__) __attribute__((weak)); \
+    extern type __libc_##name(__VA_ARGS__)
+#define MAKE(name, ...) (__interceptor_##name ? __interceptor_##name(__VA_ARGS__) : __libc_##name(__VA_ARGS__))
+MADE_BY(void *, malloc, size_t);
+MADE_BY(void *, calloc, size_t, size_t);
+MADE_BY(void *, realloc, void *, size_t);
+MADE_BY(void *, memalign, size_t, size_t);
+MADE_BY(void, free, void *);
 
 static struct control own;
 static struct control *control = &own;
@@ -105,19 +112,19 @@ static void *given(void *memory)
 
 void *malloc(size_t size)
 {
-    return fails(__builtin_return_address(0)) ? NULL : given(__libc_malloc(size));
+    return fails(__builtin_return_address(0)) ? NULL : given(MAKE(malloc, size));
 }
 
 void *calloc(size_t count, size_t size)
 {
-    return fails(__builtin_return_address(0)) ? NULL : given(__libc_calloc(count, size));
+    return fails(__builtin_return_address(0)) ? NULL : given(MAKE(calloc, count, size));
 }
 
 void *realloc(void *old, size_t size)
 {
     if (fails(__builtin_return_address(0)))
         return NULL;
-    return old == NULL ? given(__libc_malloc(size)) : __libc_realloc(old, size);
+    return old == NULL ? given(MAKE(malloc, size)) : MAKE(realloc, old, size);
 }
 
 void free(void *memory)
@@ -125,22 +132,22 @@ void free(void *memory)
     if (memory == NULL)
         return;
     __atomic_sub_fetch(&control->live, 1, __ATOMIC_RELAXED);
-    __libc_free(memory);
+    MAKE(free, memory);
 }
 
 void *memalign(size_t alignment, size_t size)
 {
-    return fails(__builtin_return_address(0)) ? NULL : given(__libc_memalign(alignment, size));
+    return fails(__builtin_return_address(0)) ? NULL : given(MAKE(memalign, alignment, size));
 }
 
 void *aligned_alloc(size_t alignment, size_t size)
 {
-    return fails(__builtin_return_address(0)) ? NULL : given(__libc_memalign(alignment, size));
+    return fails(__builtin_return_address(0)) ? NULL : given(MAKE(memalign, alignment, size));
 }
 
 int posix_memalign(void **at, size_t alignment, size_t size)
 {
-    void *memory = fails(__builtin_return_address(0)) ? NULL : given(__libc_memalign(alignment, size));
+    void *memory = fails(__builtin_return_address(0)) ? NULL : given(MAKE(memalign, alignment, size));
     if (memory == NULL)
         return ENOMEM;
     *at = memory;
