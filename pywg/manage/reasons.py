@@ -7,6 +7,10 @@ of pywg/core/events.py. tests/manage/test_reasons.py holds this table to both li
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from pywg.config.uapi_events import TRAFFIC
+
+__all__ = ["PREFIX", "REASONS", "TRAFFIC", "Drop", "Reason", "drops"]
+
 PREFIX: Final = "counter_"
 """Before a counter's name in `pywg stats`."""
 
@@ -124,13 +128,6 @@ REASONS: Final[Mapping[str, Reason]] = {
     "handshake_bad_cookie_reply": Reason("cookie replies that are not authentic", _NOISE),
 }
 """By name, as `pywg stats` shows it after the prefix."""
-
-_TRAFFIC = """
-    tx_packets tx_unreachable_sent tx_datagrams tx_sends tx_gso_refused tx_source_cleared tx_cookie_replies tx_shared
-    tx_lent tx_returned rx_datagrams rx_receives rx_handshakes rx_keepalives rx_packets rx_tun_writes rx_shared
-"""
-TRAFFIC: Final = frozenset(_TRAFFIC.split())
-"""Counters of what went well."""
 
 
 def drops(stats: Mapping[str, str]) -> list[Drop]:

@@ -83,6 +83,31 @@ class Poller:
                 except BlockingIOError:
                     await self._until(client, select.EPOLLOUT)
 
+    async def news(self, client: socket.socket, listen: Callable[[Callable[[], None]], None]) -> bool:
+        """Waits until what was given to `listen` is called: True. False: the client has closed, or has sent something.
+
+        A client that has but shut down its own sending may still read: that of it is no end.
+        """
+        told = False
+
+        def tell() -> None:
+            nonlocal told
+            told = True
+            if (callback := self._callbacks.get(client.fileno())) is not None:
+                callback()
+
+        listen(tell)
+        events = select.EPOLLIN
+        while not told:
+            await self._until(client, events)
+            if told:
+                break
+            with contextlib.suppress(BlockingIOError):
+                if client.recv(1) or not events:
+                    return False
+                events = 0  # the kernel tells of the connection's end all the same
+        return True
+
     async def _until(self, sock: socket.socket, events: int) -> None:
         """Returns when one of `events`, or an error, is there."""
         fd = sock.fileno()

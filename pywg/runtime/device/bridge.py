@@ -16,6 +16,7 @@ from pywg.core.events import Endpoint
 from pywg.core.tunnel import Tunnel
 from pywg.runtime.base.clock import CallLater, TimerHandle, cancel
 from pywg.runtime.base.log import Level, Log
+from pywg.runtime.device.announcer import Announcer
 from pywg.runtime.device.handshake_log import HandshakeLog
 from pywg.runtime.device.plane import Addr, DataPlane
 
@@ -66,6 +67,7 @@ class Bridge:
         now: Callable[[], float],
         log: Log,
         handshakes: HandshakeLog,
+        announcer: Announcer,
         tun_gone: Callable[[], None],
     ) -> None:
         self.dropped: Counter[str] = Counter()
@@ -76,6 +78,7 @@ class Bridge:
         self._now = now
         self._log = log
         self._handshakes = handshakes
+        self._announcer = announcer
         self._tun_gone = tun_gone
         self._timer: TimerHandle | None = None
         self._timer_at = 0.0
@@ -94,7 +97,7 @@ class Bridge:
             events.SendStaged: lambda e: plane.send_staged(e.peer),
             events.DropStaged: lambda e: plane.drop_staged(e.peer),
             events.SourceCleared: lambda e: plane.clear_source(e.peer),
-            events.HandshakeCompleted: lambda e: self._handshakes.completed(e.peer),
+            events.HandshakeCompleted: self._handshake_completed,
             events.HandshakeGivenUp: lambda e: self._handshakes.given_up(e.peer),
             events.CookieReceived: lambda e: self._handshakes.cookie_received(e.peer),
             events.Dropped: self._dropped,
@@ -237,6 +240,10 @@ class Bridge:
     def _keypair_retired(self, event: events.KeypairRetired) -> None:
         self._not_installed.discard(event.local_index)
         self._plane.retire_keypair(event.local_index)
+
+    def _handshake_completed(self, event: events.HandshakeCompleted) -> None:
+        self._handshakes.completed(event.peer)
+        self._announcer.completed(event.peer)
 
     def _dropped(self, event: events.Dropped) -> None:
         self.dropped[event.reason] += 1

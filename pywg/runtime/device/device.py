@@ -21,8 +21,10 @@ from pywg.core.tunnel import Tunnel
 from pywg.dataplane.crypto.secret import Secret, locked
 from pywg.runtime.base import clock
 from pywg.runtime.base.clock import CallLater
+from pywg.runtime.base.feed import Feed
 from pywg.runtime.base.log import Log, peer_name
 from pywg.runtime.base.system import Refusals, Sockets
+from pywg.runtime.device.announcer import Announcer, Sources
 from pywg.runtime.device.bridge import Bridge, surely
 from pywg.runtime.device.handshake_log import HandshakeLog
 from pywg.runtime.device.listen_port import ListenPort, OpenSockets
@@ -78,6 +80,13 @@ class Device:
             withdraw=plane.withdraw_keypair,
         )
         self._handshakes = HandshakeLog(log, self._tunnel, now, self.endpoint, self._ask_refusal)
+        self._announcer = Announcer(
+            self._tunnel,
+            Sources(self.endpoint, self.troubles, self._losses),
+            now=now,
+            wall=lambda: wall_ns() / 1e9,
+            later=call_later,
+        )
         self._bridge = Bridge(
             self._tunnel,
             plane,
@@ -85,6 +94,7 @@ class Device:
             now=now,
             log=log,
             handshakes=self._handshakes,
+            announcer=self._announcer,
             tun_gone=tun_gone,
         )
         self._listen_port = ListenPort(
@@ -109,6 +119,7 @@ class Device:
             return
         self._wanted_up = True
         self._log.info("interface is up")
+        self._announcer.link(up=True)
         self._try_up()
 
     def down(self) -> None:
@@ -117,6 +128,8 @@ class Device:
             return
         self._wanted_up = False
         self._log.info("interface is down")
+        self._announcer.link(up=False)
+        self._announcer.all_sessions_ended()
         if self._listen_port.in_use:
             self._tunnel.down(self._now())
             self._bridge.move()
@@ -145,6 +158,7 @@ class Device:
     def close(self) -> None:
         """Goes down, and wipes all secrets. The caller closes the plane."""
         self.down()
+        self._announcer.close()
         self._listen_port.close()
         self._bridge.close()
         self._tunnel.set_private_key(None, self._now())
@@ -188,6 +202,7 @@ class Device:
                 self._apply_peer(peer_change, now)
         finally:
             self._bridge.move()
+        self._announcer.configured(_changed(change, key=new_key is not None))
         self._look_at_memory()
 
     def status(self) -> DeviceStatus:
@@ -224,6 +239,11 @@ class Device:
         stats.update((f"counter_{_word(name)}", count) for name, count in self._plane.counters().items())
         stats.update((f"counter_handshake_{_word(name)}", count) for name, count in self._bridge.dropped.items())
         return stats
+
+    @property
+    def feed(self) -> Feed:
+        """What happens, for those that subscribe."""
+        return self._announcer.feed
 
     def troubles(self) -> list[PeerTrouble]:
         """Of each peer that owes an answer to initiations: how many, since when, and why as far as that is known."""
@@ -306,6 +326,7 @@ class Device:
         self._bridge.move_events()
         surely(self._plane.set_identity, public)
         self._handshakes.all_changed()
+        self._announcer.all_sessions_ended()
         self._log.debug("private key set" if identity is not None else "private key cleared")
 
     def _apply_peer(self, change: PeerChange, now: float) -> None:
@@ -323,10 +344,12 @@ class Device:
         if change.clear_endpoint and change.endpoint is None:
             surely(self._plane.set_endpoint, peer, None)
             self._handshakes.endpoint_cleared(peer)
+            self._announcer.endpoint_set(peer)
         if change.endpoint is not None:
             before = surely(self.endpoint, peer)
             surely(self._plane.set_endpoint, peer, (*change.endpoint, b"", 0))
             self._handshakes.endpoint_set(peer, moved=before is None or before[:3] != change.endpoint)
+            self._announcer.endpoint_set(peer)
             if before is None:
                 self._tunnel.endpoint_known(peer, now)
         if change.replace_allowed_ips:
@@ -346,17 +369,19 @@ class Device:
             self._bridge.move_events(unknown=peer)
             raise
         self._log.debug(f"{peer_name(public_key)} added")
+        self._announcer.added(peer)
         return peer
 
     def _remove_peers(self, peers: list[int], now: float) -> None:
-        names = [self._handshakes.name(peer) for peer in peers]
+        keys = [self._tunnel.peer_state(peer).public_key for peer in peers]
         for peer in peers:
             self._tunnel.remove_peer(peer, now)
         self._bridge.move_events()
-        for peer, name in zip(peers, names, strict=True):
+        for peer, key in zip(peers, keys, strict=True):
             surely(self._plane.remove_peer, peer)
             self._handshakes.removed(peer)
-            self._log.debug(f"{name} removed")
+            self._announcer.removed(peer, key)
+            self._log.debug(f"{peer_name(key)} removed")
 
     def _change_allowed_ips(self, peer: int, change: PeerChange) -> None:
         """Changes them in the order given, with one call for each run of additions."""
@@ -397,6 +422,11 @@ class Device:
         self._bridge.move()
         return bound
 
+    def _losses(self) -> dict[str, int]:
+        """The counters that the event `drops` compares."""
+        refused = {f"handshake_{_word(name)}": count for name, count in self._bridge.dropped.items()}
+        return self._plane.counters() | refused
+
     def _ask_refusal(self, endpoint: Endpoint, told: Callable[[int], None]) -> None:
         if self._refusals is not None:
             self._refusals.ask(endpoint, self.fwmark, told)
@@ -418,6 +448,17 @@ class Device:
 def _taken(key: Secret | bytes) -> Secret:
     """The key as a Secret. Wipes a key that came as bytes."""
     return key if isinstance(key, Secret) else Secret.take(key)
+
+
+def _changed(change: DeviceChange, *, key: bool) -> list[str]:
+    """What of a device a change names, without its values."""
+    found = {
+        "private_key": key,
+        "listen_port": change.listen_port is not None,
+        "fwmark": change.fwmark is not None,
+        "peers": bool(change.peers) or change.replace_peers,
+    }
+    return [name for name, changed in found.items() if changed]
 
 
 def _word(name: str) -> str:

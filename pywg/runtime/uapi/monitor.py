@@ -1,5 +1,5 @@
-"""The server on a device's monitoring socket: `get=1` without keys, `stats=1` and `peers=1`. Any other operation is
-refused with EACCES before it is read to its end, and the client is disconnected.
+"""The server on a device's monitoring socket: `get=1` without keys, `stats=1`, `peers=1` and `events=1`. Any other
+operation is refused with EACCES before it is read to its end, and the client is disconnected.
 
 Its clients have less trust than root, so they take nothing that root needs: connections of their own, few and of small
 requests, one answer at a time, and a share of the event loop's time.
@@ -26,7 +26,7 @@ MAX_QUESTION_LEN = 4096
 class MonitorServer(UapiServer):
     """As UapiServer, beside one of the same device, whose lock `configuration` is."""
 
-    _operations = (b"get=1\n", b"stats=1\n", b"peers=1\n")
+    _operations = (b"get=1\n", b"stats=1\n", b"peers=1\n", b"events=1\n")
     _refused = (b"set=1\n", LOG_LEVEL)
     _keys = False
 
@@ -61,6 +61,9 @@ class MonitorServer(UapiServer):
             await self._send(client, format_errno(errno.EACCES))
             return False
         return await super()._operate(client, operation)
+
+    def _refusal(self, text: str) -> None:
+        self._log.limited("monitor", text)
 
     async def _carry_out(self, name: bytes, body: memoryview, operation: memoryview) -> bytearray:
         async with self._turn:

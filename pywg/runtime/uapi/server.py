@@ -1,10 +1,14 @@
 """The server on a device's configuration socket: any number of operations on a connection, and clients of any kind.
 
-An operation is `set=1`, `get=1`, `stats=1`, `peers=1` or `log_level=WORD` on a line, more lines, and a blank line. The
-end of the stream after a whole line serves as the blank line. The reply ends with `errno=N`, and N is never positive.
-`stats=1`, `peers=1` (which peers owe an answer to initiations), `log_level=` and, of a peer in a set operation,
-`clear_endpoint=true` (it has no endpoint then, and its session stays) are ours: the others are WireGuard's
-cross-platform protocol, https://www.wireguard.com/xplatform/.
+An operation is `set=1`, `get=1`, `stats=1`, `peers=1`, `events=1` or `log_level=WORD` on a line, more lines, and a
+blank line. The end of the stream after a whole line serves as the blank line. The reply ends with `errno=N`, and N is
+never positive. `stats=1`, `peers=1` (which peers owe an answer to initiations), `events=1`, `log_level=` and, of a peer
+in a set operation, `clear_endpoint=true` (it has no endpoint then, and its session stays) are ours: the others are
+WireGuard's cross-platform protocol, https://www.wireguard.com/xplatform/.
+
+The reply to `events=1` goes on until the client closes the connection, sends anything more, or takes nothing for
+SEND_TIMEOUT_S. A subscriber is no longer one of the connections that are counted: it neither takes their places nor
+has to give way to one.
 Requests and replies hold private keys, so the server wipes them. It reads and writes their text, most of the work, in
 steps, which leave the event loop room for handshakes. It applies a change in one go, and never while it writes another
 client's reply. The reply is ENOMEM for an operation that there is no memory for, and another errno for any other that
@@ -21,8 +25,10 @@ from typing import Protocol, TypeVar
 from pywg._fastpath import reserve_fill, reserve_low
 from pywg.config.model import DeviceChange, DeviceStatus, PeerTrouble
 from pywg.config.uapi import format_errno, format_get_steps, format_troubles_steps, parse_set_steps
+from pywg.config.uapi_events import SUBSCRIBED
 from pywg.dataplane.crypto.secret import wipe
 from pywg.errors import ConfigError, DeviceError, UapiError
+from pywg.runtime.base.feed import SUBSCRIBERS_PER_SOCKET, Feed
 from pywg.runtime.base.log import Level, Log, parse_level
 from pywg.runtime.base.poller import Poller
 from pywg.runtime.base.reader import tell, words
@@ -38,7 +44,9 @@ ACCEPT_RETRY_S = 0.1
 SEND_TIMEOUT_S = 30.0
 """Seconds after which the server disconnects a client that has not taken its reply."""
 LOG_LEVEL = b"log_level="
-_NAMES = (b"set=1", b"get=1", b"stats=1", b"peers=1")
+_EVENTS = b"events=1"
+_NAMES = (b"set=1", b"get=1", b"stats=1", b"peers=1", _EVENTS)
+_NAME_BYTES = 16
 _OPERATIONS = (*(name + b"\n" for name in _NAMES), LOG_LEVEL)
 _LOG_OPERATION_MAX_LEN = 64
 _FIRST_BUFFER_LEN = 4096
@@ -58,6 +66,10 @@ class Configurable(Protocol):
 
     def troubles(self) -> list[PeerTrouble]:
         """The peers that owe an answer to initiations."""
+
+    @property
+    def feed(self) -> Feed:
+        """What happens."""
 
 
 class UapiServer:
@@ -91,6 +103,7 @@ class UapiServer:
         self._connections: dict[asyncio.Task[None], bool] = {}
         """Open connections, those idle longest first, and whether each is being answered."""
         self._ending: set[asyncio.Task[None]] = set()
+        self._subscribers: set[asyncio.Task[None]] = set()
         self.configuration = configuration or asyncio.Lock()
         """A task holds it while it changes or reads the configuration. The servers of one device share it."""
 
@@ -110,7 +123,7 @@ class UapiServer:
 
     async def close(self) -> None:
         """Ends every connection."""
-        tasks = [*self._connections, *self._ending, *([self._accepting] if self._accepting else [])]
+        tasks = [*self._connections, *self._ending, *self._subscribers, *([self._accepting] if self._accepting else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -142,6 +155,7 @@ class UapiServer:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._connections.pop(task, None)
         self._ending.discard(task)
+        self._subscribers.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.limited("connection", f"UAPI: a connection is ended: {words(error)}", Level.ERROR)
 
@@ -212,7 +226,7 @@ class UapiServer:
 
         False for an operation that doesn't exist: the server hangs up, as wireguard-go does.
         """
-        name, _, _ = bytes(operation[:8]).partition(b"\n")
+        name, _, _ = bytes(operation[:_NAME_BYTES]).partition(b"\n")
         body = operation[len(name) + 1 :]
         if name not in _NAMES and operation[: len(LOG_LEVEL)] != LOG_LEVEL:
             self._log.limited("uapi", "UAPI: not an operation: the client is disconnected")
@@ -223,10 +237,12 @@ class UapiServer:
         code = 0
         reserve_fill()
         try:
+            if name == _EVENTS:
+                return await self._subscribe(client, body)
             reply = await self._carry_out(name, body, operation)
         except (UapiError, DeviceError) as error:
             code = error.errno or errno.EIO
-            self._log.error(f"UAPI: {name.decode(errors='replace')}: {error}")
+            self._refusal(f"UAPI: {name.decode(errors='replace')}: {error}")
         except MemoryError:
             code = errno.ENOMEM
             self._log.limited("memory", f"UAPI: {name.decode(errors='replace')}: out of memory", Level.ERROR)
@@ -245,7 +261,7 @@ class UapiServer:
                 self._device.apply(change)
         elif name not in _NAMES:
             self._set_log_level(operation)
-        elif bytes(body[:1]) not in (b"", b"\n"):
+        elif _has_lines(body):
             raise UapiError(f"{name.decode()} takes no further lines", errno=errno.EINVAL)
         elif name == b"get=1":
             async with self.configuration:
@@ -258,6 +274,39 @@ class UapiServer:
                 "".join(f"{key}={value}\n" for key, value in stats.items()).encode("utf-8", "surrogateescape")
             )
         return bytearray()
+
+    async def _subscribe(self, client: socket.socket, body: memoryview) -> bool:
+        """Tells the client what happens, to the end of its connection. Raises UapiError."""
+        if _has_lines(body):
+            raise UapiError("events=1 takes no further lines", errno=errno.EINVAL)
+        if len(self._subscribers) >= SUBSCRIBERS_PER_SOCKET:
+            raise UapiError(f"more than {SUBSCRIBERS_PER_SOCKET} subscribers", errno=errno.EBUSY)
+        feed = self._device.feed
+        text = feed.text(SUBSCRIBED)
+        subscription = feed.subscribe()
+        task = asyncio.current_task()
+        if task is not None:
+            self._connections.pop(task, None)
+            self._subscribers.add(task)
+        try:
+            while True:
+                if text:
+                    await self._send(client, text)
+                elif not await self._poller.news(client, subscription.listen):
+                    return False
+                text = subscription.take()
+        except asyncio.CancelledError:
+            if not text:  # else the end of an event would be missing before this
+                with contextlib.suppress(OSError):
+                    client.send(subscription.last_words())
+            raise
+        except MemoryError:
+            return False
+        finally:
+            subscription.close()
+
+    def _refusal(self, text: str) -> None:
+        self._log.error(text)
 
     def _set_log_level(self, operation: memoryview) -> None:
         # One byte more than may be there: what is cut off must not be taken for the end.
@@ -293,6 +342,10 @@ async def _with_pauses(steps: Generator[None, None, _Result]) -> _Result:
             steps.close()
             raise MemoryError
         await asyncio.sleep(0)
+
+
+def _has_lines(body: memoryview) -> bool:
+    return bytes(body[:1]) not in (b"", b"\n")
 
 
 class RequestBuffer:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias
 from pywg.config.model import DeviceChange, DeviceStatus, PeerStatus, PeerTrouble
 from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import UapiError
+from pywg.runtime.base.feed import Feed
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.uapi.server import UapiServer
 from tests.lines import StreamOutput
@@ -26,6 +27,13 @@ class FakeDevice:
         self.in_trouble: list[PeerTrouble] = []
         self.asked = 0
         """for stats"""
+        self.looking = False
+        """whether there is a subscriber"""
+        self.feed = Feed(lambda: self._look(on=True), lambda: self._look(on=False), wall=lambda: 1.5)
+
+    def _look(self, *, on: bool) -> None:
+        assert self.looking is not on
+        self.looking = on
 
     def apply(self, change: DeviceChange) -> None:
         if self.refuse is not None:

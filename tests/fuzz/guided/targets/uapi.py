@@ -10,9 +10,11 @@ import io
 import itertools
 import re
 import socket
+from collections.abc import Callable
 
 from pywg.config.model import DeviceChange, DeviceStatus, PeerChange, PeerTrouble
 from pywg.config.uapi import format_set, parse_get, parse_troubles
+from pywg.runtime.base.feed import Feed
 from pywg.runtime.base.log import Level, Log, level_of
 from pywg.runtime.base.poller import Poller
 from pywg.runtime.uapi.monitor import MonitorServer
@@ -29,12 +31,15 @@ MOST_OF_A_LEVEL = 64
 KEYS = tuple(peer_key(number).hex().encode() for number in (1, 2))
 PRIVATE = b"42" * 32
 SECRET = b"\x58" * 32
+SUBSCRIBED = b"event=subscribed\ntime=1700001000.000\n\n"
+"""by the harness' clock"""
 TOKENS = (
     *(
         b"set=1\n",
         b"get=1\n\n",
         b"stats=1\n\n",
         b"peers=1\n\n",
+        b"events=1\n\n",
         b"log_level=debug\n\n",
         b"\n\n",
         b"\n",
@@ -69,7 +74,7 @@ TOKENS = (
         b"\0",
     ),
 )
-_OPERATIONS = (b"set=1", b"get=1", b"stats=1", b"peers=1")
+_OPERATIONS = (b"set=1", b"get=1", b"stats=1", b"peers=1", b"events=1")
 
 
 def run(data: bytes) -> None:
@@ -132,6 +137,10 @@ class Conversation:
     def troubles(self) -> list[PeerTrouble]:
         return self.harness.device.troubles()
 
+    @property
+    def feed(self) -> Feed:
+        return self.harness.device.feed
+
     # What it came to
 
     def shown(self) -> bytes:
@@ -147,6 +156,11 @@ class Conversation:
             code = 0
             if name == b"set=1":
                 code = model.set(body)
+            elif name == b"events=1" and body[:1] in (b"", b"\n"):
+                assert replies == SUBSCRIBED, "a subscriber is told that it is one, and is not asked for more"
+                assert not self.harness.device.feed.wanted, "its connection has ended, and its queue is left"
+                replies = b""
+                break
             elif name.startswith(b"log_level="):
                 word = name.removeprefix(b"log_level=").decode("ascii", "replace")
                 wrong = body not in (b"", b"\n") or level_of(word) is None or len(name) >= MOST_OF_A_LEVEL
@@ -227,6 +241,12 @@ class Carrier(Poller):
             client.pieces.insert(0, rest)
         view[: len(taken)] = taken
         return len(taken)
+
+    async def news(self, client: object, listen: Callable[[Callable[[], None]], None]) -> bool:
+        """What is sent behind `events=1`, and the end of the stream, end the subscription alike."""
+        assert isinstance(client, Conversation)
+        listen(lambda: None)
+        return False
 
     async def send_all(self, client: object, data: bytes | bytearray) -> None:
         assert isinstance(client, Conversation)
