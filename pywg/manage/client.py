@@ -27,7 +27,8 @@ _MOST_REPLY = 1 << 20
 """Bytes of a reply: no pywg says so much of itself."""
 _MOST_STATE = 1 << 28
 """Bytes of the reply that has all peers: a million allowed IPs take a fifth of it."""
-_DENIED = (errno.EACCES, errno.EPERM)
+DENIED = (errno.EACCES, errno.EPERM)
+"""Errnos of a caller that may not ask."""
 
 
 def get(interface: str, *, directory: str | None = None) -> DeviceStatus:
@@ -40,7 +41,7 @@ def watch(interface: str, *, directory: str | None = None) -> tuple[DeviceStatus
 
     Raises DeviceError when no daemon answers, or the caller may use neither socket.
     """
-    sock, keys = _connect_to_see(interface, directory)
+    sock, keys = connect_to_see(interface, directory)
     return _status(sock, interface), keys
 
 
@@ -71,7 +72,7 @@ def stats(interface: str, *, directory: str | None = None) -> dict[str, str]:
 
     Raises DeviceError when no pywg answers.
     """
-    sock, _ = _connect_to_see(interface, directory)
+    sock, _ = connect_to_see(interface, directory)
     lines = _lines(_ask(sock, interface, b"stats=1\n\n"))
     if not lines or lines[-1] != "errno=0" or not all(map(str.isprintable, lines)):
         raise DeviceError(errno.ENOTSUP, f"the daemon of {interface} has no statistics: it is not pywg")
@@ -87,7 +88,7 @@ def troubles(interface: str, *, directory: str | None = None) -> list[PeerTroubl
 
     Raises DeviceError when no daemon answers.
     """
-    sock, _ = _connect_to_see(interface, directory)
+    sock, _ = connect_to_see(interface, directory)
     reply = _ask(sock, interface, b"peers=1\n\n", most=_MOST_STATE)
     try:
         return parse_troubles(reply)
@@ -141,14 +142,15 @@ def _answers(interface: str, directory: str | None) -> bool:
     if daemon_of(interface, directory=directory) is not None:
         return True
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex(f"{directory or folder_of(interface)}/{interface}.{SOCKET}") in _DENIED
+        return probe.connect_ex(f"{directory or folder_of(interface)}/{interface}.{SOCKET}") in DENIED
 
 
-def _connect_to_see(interface: str, directory: str | None) -> tuple[socket.socket, bool]:
+def connect_to_see(interface: str, directory: str | None) -> tuple[socket.socket, bool]:
+    """A connection to the socket that the caller may use, and whether that tells keys. Raises DeviceError."""
     try:
         return connect(interface, directory=directory), True
     except DeviceError as error:
-        if error.errno not in _DENIED:
+        if error.errno not in DENIED:
             raise
         try:
             return connect(interface, directory=directory, suffix=MONITOR), False

@@ -47,8 +47,11 @@ class Machine:
         links = self.namespace.run("ip", "-o", "link")
         return not (FOLDER / f"{name}.sock").exists() and f" {name}:" not in links
 
+    def program(self) -> str:
+        return find("pywg").command[0]
+
     def stats(self, name: str) -> dict[str, str]:
-        shown = self.namespace.run(find("pywg").command[0], "stats", name)
+        shown = self.namespace.run(self.program(), "stats", name)
         return dict(line.split("=", 1) for line in shown.splitlines())
 
     def public(self, number: int) -> str:
