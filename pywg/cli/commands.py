@@ -21,6 +21,8 @@ COMMANDS = {
     "status": Command("show what runs, how it does, and what is wrong", "status"),
     "show": Command("show the state of interfaces, as `wg show` does", "show"),
     "top": Command("watch rates, peers and drops on a live screen", "top"),
+    "monitor": Command("print what happens, while it happens", "monitor"),
+    "companion": Command("resolve endpoints again, try others, run hooks on events", "companion"),
     "doctor": Command("find out why there is no tunnel, or a bad one", "doctor"),
     "ping": Command("ping a peer through the tunnel, find the MTU", "ping"),
     "check": Command("say what is wrong in wg-quick files", "files", "define_check"),

@@ -20,10 +20,10 @@ Commands (more of each: pywg help COMMAND):
   reload FILE|NAME       change it to what its file says now; sessions stay
   save, strip FILE|NAME  write what runs into its file; print wg's part of it
   status [IFACE]         show what runs, how it does, and what is wrong
-  show, top [IFACE]      as `wg show`; a live screen of rates, peers and drops
+  show, top, monitor     as `wg show`; a live screen; what happens, as it does
+  companion FILE|NAME    ask for names again, try other endpoints, run hooks
   doctor, ping           why is there no tunnel, or a bad one; round trips, MTU
-  stats, log IFACE       show all counters; change how much the log says
-  bench [--json]         measure what this machine does: ciphers and offloads
+  stats, log, bench      show all counters; change the log; measure this machine
   genkey, genpsk, pubkey make a private, a preshared, a public key, as wg does
   run [OPTION]... IFACE  as without a command; IFACE IFACE ...: in one process
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 _DOES = {
     "`wg {word}` does that": "set setconf addconf syncconf showconf",
     "`wg set` and `wg setconf` do that": "config configure",
-    "`pywg status` shows what runs, `pywg top` shows it live": "monitor",
     "`ip netns exec` runs a program in a network namespace": "exec",
     "`systemctl {word} pywg-quick@IFACE` does that, with a unit that comes with pywg: see docs/systemd": (
         "enable disable"
@@ -28,6 +27,7 @@ _MEANS = {
     "genpsk": "gen-psk",
     "pubkey": "pub-key",
     "log": "loglevel",
+    "monitor": "events watch",
     "doctor": "diagnose netcheck bugreport troubleshoot",
     "help": "usage",
     "init": "setup wizard mesh site-to-site",

@@ -8,6 +8,7 @@ commented out, and anything that may hold a key, is no name.
 import re
 from typing import Final
 
+from pywg.config.quick_extensions import is_extension
 from pywg.config.quick_lines import SPACE, known, section_of
 
 MAX_NAME: Final = 64
@@ -32,6 +33,8 @@ def given(comment: str) -> str | None:
 
 def title(comment: str) -> str:
     """The name that a comment may be, from its "#" on; "" when it is none."""
+    if is_extension(comment):
+        return ""
     text = comment.strip().strip("#").strip()
     name, equals, _ = text.partition("=")
     if section_of(text) or (equals and known(name)) or text.startswith("["):

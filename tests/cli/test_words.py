@@ -13,7 +13,7 @@ from pywg.cli.main import main
 
 pytestmark = pytest.mark.dropin("1")
 
-TOOLS = ("monitor", "exec")
+TOOLS = ("exec",)
 MEANT = {
     "add": "up",
     "ups": "up",

@@ -22,6 +22,8 @@ NOISE = "dataplane.crypto.noise"
 LIMITS = "dataplane.wire.limits"
 # Of the shell: what asks the system, a daemon, and the kernel what it has.
 MANAGE = {"runtime.base", "runtime.net", "runtime.uapi", "runtime.selfbench.offloads"}
+# What a companion gives up, as a daemon does.
+MANAGE |= {f"runtime.confine.{name}" for name in ("bpf", "capabilities", "identity", "landlock")}
 MAY_IMPORT = {
     "__init__": set(),
     "__main__": {"cli"},

@@ -138,6 +138,10 @@ def _not_up(interface: str) -> str:
 
 
 def _program() -> list[str]:
+    return program_of_pywg()
+
+
+def program_of_pywg() -> list[str]:
     """What the operator has called, or else this interpreter. Never a module of the working directory."""
     called = sys.argv[0]
     if os.path.basename(called) == "pywg" != called and os.path.isfile(called) and os.access(called, os.X_OK):

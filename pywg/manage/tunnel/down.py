@@ -7,7 +7,7 @@ from pywg.config.wg_quick import InterfaceSection
 from pywg.errors import ConfigError, DeviceError
 from pywg.manage import client
 from pywg.manage.network import Network
-from pywg.manage.tunnel import dns, names, present, save
+from pywg.manage.tunnel import companion, dns, names, present, save
 from pywg.manage.tunnel import state as states
 from pywg.manage.tunnel.daemon import Daemon, remove, require_served
 from pywg.manage.tunnel.hooks import Hook
@@ -20,6 +20,8 @@ from pywg.manage.tunnel.transaction import StepError
 from pywg.runtime.base.in_use import daemon_here, is_served_in
 
 _EIO, _EPERM = 5, 1
+_KINDS = (companion.Companion,)
+"""Steps of no other module here, which a state file may have."""
 
 
 def down(target: Target, *, verbose: bool = False, if_up: bool = False) -> list[str]:

@@ -12,6 +12,7 @@ from pywg.config.addresses import V4_LEN, format_ip, format_prefix, mask, parse_
 from pywg.config.model import Prefix, SockAddr
 from pywg.manage.network import TABLE_MAIN
 from pywg.manage.tunnel import firewall, hooks
+from pywg.manage.tunnel.companion import companion_steps
 from pywg.manage.tunnel.daemon import Daemon
 from pywg.manage.tunnel.dns import dns_step, is_server
 from pywg.manage.tunnel.machine import Machine
@@ -121,6 +122,7 @@ def up_steps(file: QuickFile, facts: Facts, addresses: Resolver) -> Iterator[Ste
     yield link_up(file, peers, found, facts)
     yield from dns_steps(file)
     yield from route_steps(peers, table, mark, facts)
+    yield from companion_steps(file)
     yield from _hooks("PostUp", config.interface.post_up)
 
 

@@ -9,9 +9,11 @@ from socket import AF_INET
 from pywg.config.addresses import format_ip, format_prefix
 from pywg.errors import DeviceError
 from pywg.manage import client
+from pywg.manage.companion import process
 from pywg.manage.network import Network
 from pywg.manage.tunnel import dns, names, present
 from pywg.manage.tunnel import state as states
+from pywg.manage.tunnel.companion import Companion, companion_steps
 from pywg.manage.tunnel.daemon import require_served
 from pywg.manage.tunnel.firewall import Firewall
 from pywg.manage.tunnel.interrupt import Interrupts
@@ -87,6 +89,15 @@ class _Reload:
             return
         yield from map(Undo, old)
         yield from dns_steps(self.file)  # which keeps what is there then
+
+    def companion_steps(self) -> Iterator[Step]:
+        """Another companion where the file asks for something else of it, or where it has ended."""
+        old = [step for step in self.state.steps if isinstance(step, Companion)]
+        new = list(companion_steps(self.file))
+        if old == new and (not old or process.runs(self.machine.interface)):
+            return
+        yield from map(Undo, old)
+        yield from new
 
     def hooks_that_differ(self) -> list[str]:
         """Of what they were when the interface was set up."""
@@ -221,6 +232,7 @@ def _all_steps(it: _Reload, device: Difference, addresses: Addresses) -> Iterato
     if last is not None:  # a daemon without its mark would send into the tunnel, by the rules that are gone by now
         yield Reconfigure(last.change, last.back, tuple(last.lines))
     yield from it.dns_steps()
+    yield from it.companion_steps()
 
 
 def _remember(it: _Reload, file: QuickFile, addresses: Addresses) -> None:

@@ -127,6 +127,22 @@ def refuse_io_uring() -> bool:
     return enter(instructions, all_threads=False, logged=False)
 
 
+def refuse(names: Iterable[str]) -> bool:
+    """Makes these calls fail with EPERM in this thread and those it starts; otherwise as `enter`.
+
+    For a program whose libraries may make any other call. Names that this machine does not have are left out.
+    """
+    this = machine()
+    if this is None:
+        return False
+    numbers = calls.numbers(this.calls)
+    instructions = _prologue(this.architecture)
+    for name in names:
+        if name in numbers:
+            instructions += [(_JUMP_EQUAL, 0, 1, numbers[name]), (_RETURN, 0, 0, FAIL)]
+    return enter([*instructions, (_RETURN, 0, 0, RET_ALLOW)], all_threads=False)
+
+
 def _flags(*, all_threads: bool, logged: bool) -> list[int]:
     """Flags of seccomp(2), the best first: the first that the kernel knows is taken.
 

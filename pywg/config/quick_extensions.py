@@ -1,0 +1,115 @@
+"""What pywg reads of a wg-quick file beyond wg-quick: comments that begin with `# pywg.`, which others pass over.
+
+    # pywg.Companion = on                        in [Interface]: the names of endpoints are resolved again and again
+    # pywg.Hook = EVENT,EVENT PROGRAM            in [Interface], several: PROGRAM runs on these events, or on all
+    # pywg.HookUser = USER                       in [Interface]: as whom
+    # pywg.Endpoints = HOST:PORT, HOST:PORT      in [Peer]: tried in turn after Endpoint
+
+The prefix keeps them apart from settings that are commented out. Each is on a line of its own.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from pywg.config import quick_lines
+from pywg.config.addresses import split_host_port
+from pywg.config.quick_lines import SPACE, squeeze
+from pywg.config.uapi_events import NAMES
+from pywg.errors import ConfigError, WgQuickError
+
+HostPort = tuple[str, int]
+
+EVERY_EVENT: Final = "all"
+MOST_ENDPOINTS: Final = 16
+"""Further endpoints of a peer."""
+MOST_HOOKS: Final = 64
+_EXTENSION: Final = re.compile(r"#+\s*pywg\.(\w*)\s*(=?)(.*)", re.S)
+_USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,31})?")
+
+
+class HookSetting(NamedTuple):
+    """A program, and the events on which it runs."""
+
+    events: tuple[str, ...]
+    program: str
+    """an absolute path"""
+
+
+@dataclass
+class Extensions:
+    """Of a whole file."""
+
+    companion: bool = False
+    hooks: list[HookSetting] = field(default_factory=list)
+    hook_user: str = ""
+    endpoints: dict[int, list[HostPort]] = field(default_factory=dict)
+    """by the peer's position in the file"""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any of it needs the companion."""
+        return self.companion or bool(self.hooks) or bool(self.endpoints)
+
+
+def is_extension(comment: str) -> bool:
+    """Whether a comment, from its "#" on, is one of these."""
+    return _EXTENSION.fullmatch(comment.strip(SPACE)) is not None
+
+
+def read_extensions(text: str, file: str) -> Extensions:
+    """Those of a file that can be read. Raises WgQuickError for the first that can't."""
+    found = Extensions()
+    peer = -2
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+        body, mark, after = line.partition("#")
+        if section := quick_lines.section_of(body.rstrip(SPACE)):
+            peer = -1 if section == "interface" else max(peer, -1) + 1
+        match = _EXTENSION.fullmatch((mark + after).strip(SPACE))
+        if match is None or body.strip(SPACE):
+            continue
+        try:
+            _take(found, match[1].lower(), match[3].strip(SPACE) if match[2] else None, peer)
+        except ConfigError as error:
+            raise WgQuickError(f"pywg.{match[1]}: {error}", file=file, line=number) from None
+    return found
+
+
+def _take(found: Extensions, name: str, value: str | None, peer: int) -> None:
+    if name not in ("companion", "hook", "hookuser", "endpoints"):
+        raise ConfigError("there is no such setting: Companion, Hook and HookUser in [Interface], Endpoints in [Peer]")
+    if value is None:
+        raise ConfigError('expected "="')
+    if (name == "endpoints") != (peer >= 0):
+        raise ConfigError(f"belongs into {'[Peer]' if name == 'endpoints' else '[Interface]'}")
+    match name:
+        case "companion":
+            if value.lower() not in ("on", "off"):
+                raise ConfigError('expected "on" or "off"')
+            found.companion = value.lower() == "on"
+        case "hook":
+            found.hooks.append(_hook(value))
+            if len(found.hooks) > MOST_HOOKS:
+                raise ConfigError(f"more than {MOST_HOOKS} of them")
+        case "hookuser":
+            if not _USER.fullmatch(value):
+                raise ConfigError("expected USER or USER:GROUP")
+            found.hook_user = value
+        case _:
+            endpoints = found.endpoints.setdefault(peer, [])
+            endpoints += [split_host_port(squeeze(one)) for one in value.split(",")]
+            if len(endpoints) > MOST_ENDPOINTS:
+                raise ConfigError(f"more than {MOST_ENDPOINTS} of them")
+
+
+def _hook(value: str) -> HookSetting:
+    words, _, program = value.partition(" ")
+    program = program.strip(SPACE)
+    if not program.startswith("/") or not program.isprintable():
+        raise ConfigError("expected EVENT,EVENT PROGRAM: events, or all, and the program's path from the root on")
+    events = tuple(word for word in words.split(",") if word)
+    if unknown := [word for word in events if word not in (*NAMES, EVERY_EVENT)]:
+        raise ConfigError(f"there is no event {unknown[0][:32]!a}: {', '.join(NAMES)}")
+    if not events:
+        raise ConfigError("expected at least one event, or all")
+    return HookSetting(events, program)

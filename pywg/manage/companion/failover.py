@@ -1,0 +1,196 @@
+"""Which endpoint a peer is to have: a decision from events, answers of name servers and the time. Pure.
+
+An endpoint that does not answer is given up for the next: first for another address of its name, which is asked for
+again then, and after that for the peer's next endpoint, round and round. One that answers stays, and no attempt is made
+to go back: that would cost a tunnel that works. A peer that has moved by itself is left where it is while it answers.
+When the time of a name's answer is over, it is asked again, and the peer follows it if it was where the name had it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pywg.config.addresses import V4_LEN
+from pywg.config.model import SockAddr
+from pywg.manage.companion.settings import PeerSetting
+
+SETTLE_S = 4.0
+"""Seconds that an endpoint has to answer, from when it was set: the next initiation leaves within 5 s, and the word
+that it has no answer comes 2 s later."""
+FRESH_S = 2.0
+"""Age up to which an answer is new enough for an endpoint that does not answer."""
+LEAST_TTL_S, MOST_TTL_S = 5.0, 3600.0
+DOWN_TTL_S = 10.0
+"""Seconds until the names of a peer that does not answer are asked for again."""
+FAILED_TTL_S = 30.0
+"""Seconds until a name without an answer is asked for again."""
+MOST_ADDRESSES = 8
+"""Of one name."""
+
+
+@dataclass
+class Name:
+    """A host, as it was resolved last. One that is an address is never asked for."""
+
+    host: str
+    addresses: list[bytes] = field(default_factory=list)
+    literal: bool = False
+    asked_at: float = float("-inf")
+    due_at: float = float("-inf")
+    asking: bool = False
+
+
+@dataclass
+class _Peer:
+    setting: PeerSetting
+    current: SockAddr | None = None
+    placed: SockAddr | None = None
+    """that was set by this program, or by the file"""
+    position: int = 0
+    """of the endpoint in the list"""
+    set_at: float = float("-inf")
+    down: bool = False
+    """it does not answer"""
+    waiting: bool = False
+    """for that, names are being asked for"""
+
+
+class Failover:
+    """All peers of an interface. `move` sets a peer's endpoint; `ask` has a name resolved, for `answered`."""
+
+    def __init__(
+        self,
+        peers: list[PeerSetting],
+        *,
+        numeric: Callable[[str], SockAddr | None],
+        move: Callable[[bytes, SockAddr], bool],
+        ask: Callable[[str], None],
+    ) -> None:
+        self._move = move
+        self._ask = ask
+        self._peers = {peer.public_key: _Peer(peer) for peer in peers}
+        self._names: dict[str, Name] = {}
+        self._scopes: dict[str, int] = {}
+        for peer in peers:
+            for host, _ in peer.endpoints:
+                if host in self._names:
+                    continue
+                found = numeric(host)
+                self._names[host] = Name(host, [found[0]] if found else [], literal=found is not None)
+                self._scopes[host] = found[2] if found else 0
+
+    def at(self, key: bytes, endpoint: SockAddr | None) -> None:
+        """The daemon has a peer there, as this program begins or comes back: where the file, or this, had put it."""
+        if (peer := self._peers.get(key)) is not None:
+            peer.current = peer.placed = endpoint
+            self._find_position(peer)
+
+    def moved(self, key: bytes, endpoint: SockAddr | None) -> None:
+        """The daemon tells where a peer is."""
+        if (peer := self._peers.get(key)) is not None:
+            peer.current = endpoint
+            self._find_position(peer)
+
+    def answers(self, key: bytes) -> None:
+        """A handshake is complete."""
+        if (peer := self._peers.get(key)) is not None:
+            peer.waiting = peer.down = False
+
+    def unanswered(self, key: bytes, now: float) -> None:
+        """An initiation has no answer."""
+        peer = self._peers.get(key)
+        if peer is None:
+            return
+        peer.down = True
+        if peer.waiting or now - peer.set_at < SETTLE_S:
+            return
+        peer.waiting = True
+        for name in self._names_of(peer):
+            if not name.literal and now - name.asked_at > FRESH_S:
+                self._begin(name, now)
+        self._decide(peer, now)
+
+    def due(self, now: float) -> float:
+        """Asks for the names whose time is over, and returns when the next one is."""
+        hurried = {name.host for peer in self._peers.values() if peer.down for name in self._names_of(peer)}
+        soonest = float("inf")
+        for name in self._names.values():
+            if name.literal or name.asking:
+                continue
+            due = min(name.due_at, name.asked_at + DOWN_TTL_S) if name.host in hurried else name.due_at
+            if due <= now:
+                self._begin(name, now)
+            else:
+                soonest = min(soonest, due)
+        return soonest
+
+    def answered(self, host: str, addresses: list[bytes], ttl_s: float, now: float) -> None:
+        """What a name was resolved to; no addresses: it could not be, and what is known of it stays."""
+        name = self._names.get(host)
+        if name is None or name.literal:
+            return
+        name.asking = False
+        name.asked_at = now
+        name.due_at = now + (min(max(ttl_s, LEAST_TTL_S), MOST_TTL_S) if addresses else FAILED_TTL_S)
+        if addresses:
+            name.addresses = list(dict.fromkeys(addresses))[:MOST_ADDRESSES]
+        for peer in self._peers.values():
+            if not any(one is name for one in self._names_of(peer)):
+                continue
+            if peer.waiting:
+                self._decide(peer, now)
+            elif peer.setting.endpoints[peer.position][0] == host:
+                self._follow(peer, now)
+
+    def _follow(self, peer: _Peer, now: float) -> None:
+        """The name of the endpoint in use was asked for: the peer goes where it is, if it was where that had been."""
+        targets = self._targets(peer, peer.position)
+        if targets and peer.current not in targets and (peer.down or peer.current in (None, peer.placed)):
+            self._set(peer, targets[0], now)
+
+    def _decide(self, peer: _Peer, now: float) -> None:
+        """Once no name is being asked for: the next address of all, after the one that does not answer."""
+        if any(name.asking for name in self._names_of(peer)):
+            return
+        peer.waiting = False
+        number = len(peer.setting.endpoints)
+        of_current = self._targets(peer, peer.position)
+        if of_current and peer.current not in of_current:  # the name has moved
+            self._set(peer, of_current[0], now)
+            return
+        everything = [
+            (position, target)
+            for position in (*range(peer.position, number), *range(peer.position))
+            for target in self._targets(peer, position)
+        ]
+        behind = [target for _, target in everything]
+        if peer.current in behind:
+            at = behind.index(peer.current)
+            everything = everything[at + 1 :] + everything[:at]
+        if everything:
+            peer.position = everything[0][0]
+            self._set(peer, everything[0][1], now)
+
+    def _set(self, peer: _Peer, target: SockAddr, now: float) -> None:
+        if target != peer.current and self._move(peer.setting.public_key, target):
+            peer.current = peer.placed = target
+            peer.set_at = now
+
+    def _begin(self, name: Name, now: float) -> None:
+        if not name.asking:
+            name.asking = True
+            name.asked_at = now
+            self._ask(name.host)
+
+    def _names_of(self, peer: _Peer) -> list[Name]:
+        return [self._names[host] for host, _ in peer.setting.endpoints]
+
+    def _targets(self, peer: _Peer, position: int) -> list[SockAddr]:
+        host, port = peer.setting.endpoints[position]
+        scope = self._scopes[host]
+        return [(ip, port, scope if len(ip) != V4_LEN else 0) for ip in self._names[host].addresses]
+
+    def _find_position(self, peer: _Peer) -> None:
+        for position in range(len(peer.setting.endpoints)):
+            if peer.current in self._targets(peer, position):
+                peer.position = position
+                return

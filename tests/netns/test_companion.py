@@ -1,0 +1,283 @@
+"""The companion of `pywg up`, beside a real daemon, a real peer and a real name server whose answers change."""
+
+import base64
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.tunnel.command import run
+from bench.tunnel.namespace import Namespace
+from bench.tunnel.site import poll
+from tests.process_memory import memory
+from tests.requirements import require_tool
+
+LONG = 60.0
+NOBODY = "65534"
+HOSTILE = "$(touch HERE); `id` \"'\\ %s ; x"
+HOOK = """#!/bin/sh
+env > "$0.$$.new"
+{ id -u; grep -E '^Cap(Prm|Eff)' /proc/self/status; } > "$0.$$.who"
+mv "$0.$$.new" "$0.$$.env"
+"""
+
+
+class World:
+    """Two namespaces, two links; the far peer is wireguard-go's, the near one is `pywg up`'s, with a name server."""
+
+    def __init__(self, near: Namespace, far: Namespace, folder: Path, pywg: str) -> None:
+        self.near, self.far, self.folder, self.pywg = near, far, folder, pywg
+        self.keys = [run("wg", "genkey").strip() for _ in range(2)]
+        self.public = [run("wg", "pubkey", stdin=key).strip() for key in self.keys]
+        self.interface = f"c{secrets.token_hex(4)}"
+        self.peer = f"{self.interface}p"
+        self.file = folder / f"{self.interface}.conf"
+        self.hosts = folder / "hosts"
+        self.dns: subprocess.Popen[bytes] | None = None
+
+    def write(self, *, endpoint: str, interface: str = "", peer: str = "", name: str = "") -> None:
+        self.file.write_text(
+            f"[Interface]\nPrivateKey = {self.keys[0]}\nAddress = 10.9.0.1/24\n{interface}\n"
+            f"[Peer]\n# Name = {name or 'gateway'}\nPublicKey = {self.public[1]}\nEndpoint = {endpoint}\n"
+            f"AllowedIPs = 10.9.0.2/32\nPersistentKeepalive = 1\n{peer}\n"
+        )
+        self.file.chmod(0o600)
+
+    def serve_names(self, address: str, *, ttl: int) -> None:
+        self.say(address)
+        arguments = ["--no-resolv", "--no-hosts", f"--addn-hosts={self.hosts}", f"--local-ttl={ttl}", "--user=root"]
+        arguments += ["--listen-address=127.0.0.1", "--bind-interfaces", "--pid-file=", "--conf-file=/dev/null"]
+        self.dns = self.near.start(
+            [require_tool("dnsmasq"), "-k", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        poll(lambda: ":53 " in self.near.run("ss", "-lnu"), "the name server listens")
+
+    def say(self, address: str) -> None:
+        """The name server's answer, from now on."""
+        self.hosts.write_text(f"{address} gw.test\n")
+        if self.dns is not None:
+            self.dns.send_signal(signal.SIGHUP)
+
+    def begin_peer(self) -> None:
+        self.far.run(require_tool("wireguard-go"), self.peer)
+        self.far.run("wg", "set", self.peer, "private-key", "/dev/stdin", stdin=self.keys[1])
+        self.far.run("wg", "set", self.peer, "listen-port", "7000", "peer", self.public[0], "allowed-ips", "0.0.0.0/0")
+        self.far.run("ip", "address", "add", "10.9.0.2/24", "dev", self.peer)
+        self.far.run("ip", "link", "set", self.peer, "up")
+
+    def command(self, *arguments: str) -> str:
+        return self.near.run(self.pywg, *arguments, str(self.file))
+
+    def endpoint(self) -> str:
+        return self.near.run("wg", "show", self.interface, "endpoints").split()[-1]
+
+    def is_at(self, address: str) -> bool:
+        """The peer is there, and answers from there."""
+        if self.endpoint() != f"{address}:7000":
+            return False
+        with contextlib.suppress(Exception):
+            self.near.run("ping", "-c1", "-W1", "10.9.0.2")
+            return True
+        return False
+
+    def cut(self, *links: str) -> None:
+        """These links of the far end are down, and the others up."""
+        for link in ("la", "lb"):
+            self.far.run("ip", "link", "set", link, "down" if link in links else "up")
+
+    def begin_anew(self) -> None:
+        """Without sessions: what doesn't answer shows at once."""
+        self.near.run("ip", "link", "set", self.interface, "down")
+        self.near.run("ip", "link", "set", self.interface, "up")
+
+    def companions(self) -> list[int]:
+        """Processes of the companion: the keeper, then its workers."""
+        found = [pid for pid in self.near.pids() if b"companion" in _read(pid, "cmdline")]
+        return sorted(found, key=lambda pid: _status(pid)["PPid"] in map(str, found))
+
+    def hooked(self, hook: Path) -> list[dict[str, str]]:
+        found = []
+        for path in hook.parent.glob(f"{hook.name}.*.env"):
+            found.append(dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line))
+        return found
+
+
+def _read(pid: int, name: str) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    return b""
+
+
+def _status(pid: int) -> dict[str, str]:
+    lines = _read(pid, "status").decode().splitlines()
+    return {"PPid": "", **{key: value.strip() for key, value in (line.split(":", 1) for line in lines)}}
+
+
+@pytest.fixture
+def world(tmp_path: Path, pywg: str) -> Iterator[World]:
+    tag = secrets.token_hex(2)
+    etc = Path("/etc/netns", f"comp-{tag}-near")
+    spaces = [Namespace(f"comp-{tag}-{side}") for side in ("near", "far")]
+    try:
+        etc.mkdir(parents=True)
+        (etc / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+        for space in spaces:
+            space.create()
+        for link, net in (("la", "192.0.2"), ("lb", "198.51.100")):
+            spaces[0].run("ip", "link", "add", link, "type", "veth", "peer", "name", link, "netns", spaces[1].name)
+            for number, space in enumerate(spaces, 1):
+                space.run("ip", "address", "add", f"{net}.{number}/24", "dev", link)
+                space.run("ip", "link", "set", link, "up")
+        yield World(spaces[0], spaces[1], tmp_path, pywg)
+    finally:
+        for space in spaces:
+            space.remove()
+        shutil.rmtree(etc, ignore_errors=True)
+
+
+@pytest.fixture
+def hook() -> Iterator[Path]:
+    """A program that anyone may run, in a folder where anyone may write."""
+    folder = Path(tempfile.mkdtemp(prefix="pywg hook"))
+    folder.chmod(0o777)
+    program = folder / "a hook"
+    program.write_text(HOOK)
+    program.chmod(0o755)
+    yield program
+    shutil.rmtree(folder)
+
+
+def test_a_name_that_moves_is_followed_when_its_time_is_over(world: World) -> None:
+    world.begin_peer()
+    world.serve_names("192.0.2.2", ttl=5)
+    world.write(endpoint="gw.test:7000", interface="# pywg.Companion = on")
+    world.command("up")
+    poll(lambda: world.is_at("192.0.2.2"), "the tunnel is up", LONG)
+    world.say("198.51.100.2")
+    poll(lambda: world.is_at("198.51.100.2"), "the peer is where its name is", LONG)
+    world.command("down")
+
+
+def test_a_name_is_asked_for_again_when_there_is_no_answer(world: World) -> None:
+    world.begin_peer()
+    world.serve_names("192.0.2.99", ttl=3600)
+    world.write(endpoint="gw.test:7000", interface="# pywg.Companion = on")
+    world.command("up")
+    assert world.endpoint() == "192.0.2.99:7000"
+    world.say("192.0.2.2")
+    poll(lambda: world.is_at("192.0.2.2"), "the peer is where its name is now", LONG)
+    world.command("down")
+
+
+def test_the_second_endpoint_is_taken_and_the_first_again(world: World) -> None:
+    world.begin_peer()
+    world.cut("la")
+    world.write(endpoint="192.0.2.2:7000", peer="# pywg.Endpoints = 198.51.100.2:7000")
+    world.command("up")
+    poll(lambda: world.is_at("198.51.100.2"), "the second is taken", LONG)
+    world.cut("lb")
+    world.begin_anew()
+    poll(lambda: world.is_at("192.0.2.2"), "and the first again", LONG)
+    world.command("down")
+
+
+def test_hooks_get_the_facts_and_nothing_else(world: World, hook: Path) -> None:
+    """As another user, without a shell: what the operator, a name server or a peer calls itself is text."""
+    world.begin_peer()
+    name = HOSTILE.replace("HERE", str(hook.parent / "touched"))[:64]
+    hooks = f"# pywg.Hook = subscribed,handshake,peer_up {hook}"
+    world.write(endpoint="192.0.2.2:7000", interface=hooks, name=name)
+    world.command("up")
+    events = {"subscribed"}
+    poll(lambda: {one["PYWG_EVENT"] for one in world.hooked(hook)} >= events, "it hears the daemon", LONG)
+    world.begin_anew()
+    events |= {"handshake", "peer_up"}
+    poll(lambda: {one["PYWG_EVENT"] for one in world.hooked(hook)} == events, "both hooks ran", LONG)
+    for told in world.hooked(hook):
+        assert told["PYWG_INTERFACE"] == world.interface
+        assert {key for key in told if not key.startswith("PYWG_")} <= {"PATH", "LANG", "PWD", "OLDPWD", "SHLVL", "_"}
+        if told["PYWG_EVENT"] == "subscribed":
+            continue
+        assert told["PYWG_PEER"] == " ".join(name.split())
+        assert told["PYWG_ENDPOINT"] == "192.0.2.2:7000"
+    for who in hook.parent.glob("*.who"):
+        assert who.read_text().split() == [NOBODY, "CapPrm:", "0" * 16, "CapEff:", "0" * 16]
+    assert not (hook.parent / "touched").exists()
+    world.command("down")
+
+
+def test_it_has_no_key_and_no_privilege(world: World, hook: Path) -> None:
+    world.begin_peer()
+    world.write(
+        endpoint="192.0.2.2:7000", interface=f"# pywg.Hook = subscribed {hook}", peer="# pywg.Endpoints = gw.test:1"
+    )
+    world.command("up")
+    poll(lambda: len(world.companions()) == 2, "both processes run", LONG)
+    poll(lambda: len(world.hooked(hook)) > 0, "it hears the daemon", LONG)
+    keeper, worker = world.companions()
+    status = _status(worker)
+    assert status["Uid"].split()[0] == NOBODY
+    assert {status[name].strip("0") for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {""}
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    assert int(_status(keeper)["CapEff"], 16) == 1 << 5 | 1 << 6 | 1 << 7
+    key = base64.b64decode(world.keys[0])
+    public = base64.b64decode(world.public[1])
+    for pid in (keeper, worker):
+        parts = [part.data for part in memory(pid)]
+        assert any(public in data for data in parts)  # the positive control
+        for form in (key, world.keys[0].encode(), key.hex().encode()):
+            assert not any(form in data for data in parts)
+    world.command("down")
+    assert world.companions() == []
+
+
+def test_what_is_killed_comes_back(world: World, hook: Path) -> None:
+    world.begin_peer()
+    world.write(endpoint="192.0.2.2:7000", interface=f"# pywg.Hook = subscribed {hook}")
+    world.command("up")
+    poll(lambda: len(world.hooked(hook)) == 1, "it hears the daemon", LONG)
+    keeper, worker = world.companions()
+
+    os.kill(worker, signal.SIGKILL)
+    poll(lambda: len(world.hooked(hook)) == 2, "another worker hears the daemon", LONG)
+    assert world.companions()[0] == keeper
+
+    daemon = json.loads(world.near.run(world.pywg, "status", world.interface, "--json"))["interfaces"][0]["daemon"]
+    os.kill(daemon["pid"], signal.SIGKILL)
+    poll(lambda: world.interface not in world.near.run("ip", "-o", "link"), "the daemon is gone")
+    world.near.run(world.pywg, "run", world.interface)
+    poll(lambda: len(world.hooked(hook)) == 3, "it hears the next daemon", LONG)
+    assert world.companions()[0] == keeper
+
+    os.kill(keeper, signal.SIGKILL)
+    poll(lambda: world.companions() == [], "the worker ends with it")
+    world.command("reload")
+    poll(lambda: len(world.hooked(hook)) == 4, "a reload starts another", LONG)
+    world.command("down")
+    assert world.near.pids() == []
+    assert not list(Path("/run/pywg").glob(f"{world.interface}*"))
+
+
+def test_a_start_that_fails_leaves_no_tunnel(world: World) -> None:
+    world.write(endpoint="192.0.2.2:7000", interface="# pywg.Hook = no_event /bin/true")
+    for command in ("up", "companion"):
+        done = subprocess.run(
+            ["ip", "netns", "exec", world.near.name, world.pywg, command, str(world.file)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 1
+        assert "there is no event 'no_event'" in done.stderr
+        assert len(done.stderr.splitlines()) <= 2
+    assert world.near.pids() == []
+    assert world.interface not in world.near.run("ip", "-o", "link")
