@@ -14,7 +14,7 @@ from pywg.dataplane.crypto.aead_select cimport aead_choose
 from pywg.dataplane.crypto.cookie_mac cimport macs_forget, macs_identify, macs_init
 from pywg.dataplane.footprint cimport footprint_of
 from pywg.dataplane.receive.admit cimport note_sent
-from pywg.dataplane.receive.coalesce cimport COALESCE_TCP, COALESCE_UDP
+from pywg.dataplane.receive.coalesce cimport COALESCE_TCP, COALESCE_TUNNELS, COALESCE_UDP
 from pywg.dataplane.receive.deliver cimport delivery_renew
 from pywg.dataplane.reorder.pool cimport HELPERS_MAX
 from pywg.dataplane.send.send cimport send_staged
@@ -29,6 +29,7 @@ from pywg.dataplane.state.peer cimport EVENT_ROUTING_LOOP, Keypair, Peer, clear_
 from pywg.dataplane.state.peers cimport handshake_close, handshake_open, keypair_free, keypair_new, keypair_publish
 from pywg.dataplane.state.peers cimport keypair_retire, keypairs_expire, peer_free, peer_new
 from pywg.dataplane.state.staged cimport STAGED_BYTES, staged_drop_all
+from pywg.dataplane.state.tunnel_ends cimport tunnel_ends_forget
 from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport add64, load64, store64, store8, store_int
 from pywg.dataplane.sys.clock cimport now_ns
@@ -237,7 +238,9 @@ cdef class Plane:
         self.dp.tunnels = tunnels
         self.dp.coalesce = 0
         if vnet_hdr_len and self.coalesce:
-            self.dp.coalesce = COALESCE_TCP | (COALESCE_UDP if uso else 0)
+            self.dp.coalesce = COALESCE_TCP | (COALESCE_UDP if uso else 0) | (COALESCE_TUNNELS if tunnels else 0)
+        tunnel_ends_forget(&self.dp.tunnel_ends)
+        store8(&self.dp.tunnels_refused, 0)
         threads_release(self.all_threads)
         with nogil:
             threads_settle(self.all_threads)

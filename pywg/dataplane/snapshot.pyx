@@ -1,7 +1,7 @@
 """Events, activity and counters, read for Python (snapshot.pxd). `Plane` says what they mean to the caller."""
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint32_t, uint64_t
-from pywg.dataplane.receive.coalesce cimport COALESCE_TCP, COALESCE_UDP
+from pywg.dataplane.receive.coalesce cimport COALESCE_TCP, COALESCE_TUNNELS, COALESCE_UDP
 from pywg.dataplane.state.activity cimport activity_arm
 from pywg.dataplane.state.counters cimport Counters
 from pywg.dataplane.state.dataplane cimport Dataplane
@@ -108,4 +108,5 @@ cdef dict snapshot_offloads(const Dataplane *dp, bint udp_gso):
         "udp_gso_equal_tail": udp_gso and dp.gso_equal_tail != 0,
         "coalesce_tcp": (dp.coalesce & COALESCE_TCP) != 0,
         "coalesce_udp": (dp.coalesce & COALESCE_UDP) != 0,
+        "coalesce_tunnels": (dp.coalesce & COALESCE_TUNNELS) != 0 and not load8(&dp.tunnels_refused),
     }

@@ -155,6 +155,7 @@ class PlaneHarness:
         *,
         aead: str = "",
         vnet_hdr_len: int = 10,
+        tunnels: bool = False,
         mtu: int = MTU,
         udp_gso: bool = True,
         udp_gso_equal_tail: bool = True,
@@ -181,7 +182,7 @@ class PlaneHarness:
         self.fars: list[Far] = []
         self.plane.set_mtu(mtu)
         self.plane.set_identity(IDENTITY)
-        self.plane.attach_tun(self.tun_end.fileno(), vnet_hdr_len=vnet_hdr_len, uso=True)
+        self.plane.attach_tun(self.tun_end.fileno(), vnet_hdr_len=vnet_hdr_len, uso=True, tunnels=tunnels)
         self.plane.attach_sockets(self.sockets.fd4, self.sockets.fd6)
 
     def __enter__(self) -> Self:
@@ -270,7 +271,7 @@ class PlaneHarness:
 
     def write(self, packet: bytes, vnet: Vnet | None = None) -> None:
         """Gives the plane a frame from the kernel."""
-        header = (vnet or Vnet()).build() + bytes(2)
+        header = (vnet or Vnet()).build().ljust(self.vnet_hdr_len, b"\0")
         self.tun.send(header[: self.vnet_hdr_len] + packet)
 
     def read_frame(self) -> tuple[bytes, bytes]:

@@ -33,6 +33,7 @@ OF_THREADS = (
     "test_plane_pressure.py",
     "test_plane_removal.py",
     "test_plane_staging.py",
+    "test_plane_tunnels.py",
     "test_plane_under_load.py",
 )
 TESTS = {

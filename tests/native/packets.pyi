@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from typing_extensions import Buffer
@@ -18,6 +18,8 @@ def coalesce(
     *,
     max_packets: int = 1024,
     vnet_hdr_len: int = 10,
+    tunnels: Iterable[tuple[bytes, int]] = (),
+    apart: bool = False,
 ) -> list[tuple[bytes, bytes]]: ...
 def unreachable(packet: bytes) -> bytes | None: ...
 def decapsulate(packet: bytes, outer: int) -> bytes: ...

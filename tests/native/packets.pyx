@@ -1,19 +1,21 @@
 """IP packets through the stages that cut, merge and answer them, one call a step."""
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
-from pywg.dataplane.receive.coalesce cimport COALESCE_MAX_IOV, COALESCE_TCP, COALESCE_UDP, Coalescer, coalesce_add
-from pywg.dataplane.receive.coalesce cimport coalesce_count, coalesce_frame, coalesce_free, coalesce_new
+from pywg.dataplane.receive.coalesce cimport COALESCE_MAX_IOV, COALESCE_TCP, COALESCE_TUNNELS, COALESCE_UDP, Coalescer
+from pywg.dataplane.receive.coalesce cimport coalesce_add, coalesce_apart, coalesce_count, coalesce_frame
+from pywg.dataplane.receive.coalesce cimport coalesce_free, coalesce_is_tunnel, coalesce_member, coalesce_new
 from pywg.dataplane.send.segment cimport SEG_MALFORMED, SEG_NO_ROOM, SEG_UNKNOWN_GSO, Superframe, finish_checksum
 from pywg.dataplane.send.segment cimport segment_cut, segment_plan
 from pywg.dataplane.send.unreachable cimport ICMP_REPLY_MAX, icmp_unreachable
+from pywg.dataplane.state.tunnel_ends cimport KnownEnds, TunnelEnd, tunnel_end_place
 from pywg.dataplane.sys.linux cimport iovec
 from pywg.dataplane.wire.checksum cimport csum_fold, csum_partial
 from pywg.dataplane.wire.ecn cimport ecn_decapsulate
-from pywg.dataplane.wire.ip cimport IpView, ip_read, ntohs
+from pywg.dataplane.wire.ip cimport IpView, htons, ip_read, ntohs
 from pywg.dataplane.wire.run cimport Run
 from pywg.dataplane.wire.virtio cimport VNET_HDR_LEN, VnetTunnelHdr
 from pywg.dataplane.wire.wireguard cimport WG_HEADER_LEN
@@ -93,21 +95,24 @@ def internet_checksum(const uint8_t[::1] data):
     return ntohs(csum_fold(csum_partial(&data[0], data.shape[0], 0))) if data.shape[0] else 0xFFFF
 
 
-def coalesce(packets, tcp=True, udp=True, *, max_packets=1024, vnet_hdr_len=VNET_HDR_LEN):
+def coalesce(packets, tcp=True, udp=True, *, max_packets=1024, vnet_hdr_len=VNET_HDR_LEN, tunnels=(), apart=False):
     """What one batch of packets becomes, for tests and benchmarks: a list of (virtio header, frame).
 
-    Raises ValueError when there are more packets than `max_packets`.
+    `tunnels`: (address, port) of each end that is known. `apart`: superframes of tunnels are undone, as where the TUN
+    refuses them. Raises ValueError when there are more packets than `max_packets`.
     """
     cdef Coalescer *c = coalesce_new(max_packets, vnet_hdr_len)
     # Exact copies on the heap, so that a memory checker sees a step outside.
     cdef uint8_t **copies = <uint8_t **>calloc(len(packets) + 1, sizeof(uint8_t *))
-    cdef int features = (COALESCE_TCP if tcp else 0) | (COALESCE_UDP if udp else 0)
+    cdef int features = (COALESCE_TCP if tcp else 0) | (COALESCE_UDP if udp else 0) | COALESCE_TUNNELS
     cdef uint32_t packet_len
     cdef IpView ip
     cdef int i, n = len(packets)
     try:
         if c == NULL or copies == NULL:
             raise MemoryError
+        for address, port in tunnels:
+            know(&c.tunnels, address, htons(port))
         for i in range(n):
             packet_len = len(packets[i])
             copies[i] = <uint8_t *>malloc(packet_len or 1)
@@ -117,7 +122,7 @@ def coalesce(packets, tcp=True, udp=True, *, max_packets=1024, vnet_hdr_len=VNET
             ip_read(&ip, copies[i], packet_len)
             if coalesce_add(c, &ip, features) < 0:
                 raise ValueError("the batch is full")
-        return [joined_frame(c, i) for i in range(coalesce_count(c))]
+        return [frame for i in range(coalesce_count(c)) for frame in joined_frames(c, i, apart)]
     finally:
         coalesce_free(c)
         for i in range(n if copies != NULL else 0):
@@ -125,9 +130,32 @@ def coalesce(packets, tcp=True, udp=True, *, max_packets=1024, vnet_hdr_len=VNET
         free(copies)
 
 
-cdef tuple joined_frame(Coalescer *c, int i):
+cdef void know(KnownEnds *known, bytes address, uint16_t port):
+    """An end of a tunnel, seen just now."""
+    cdef const uint8_t *at = <const uint8_t *>PyBytes_AS_STRING(address)
+    cdef TunnelEnd *end = &known.ends[tunnel_end_place(at, <uint8_t>len(address), port)]
+    end.seen_ns = known.now = 1
+    end.port = port
+    end.address_len = <uint8_t>len(address)
+    memcpy(end.address, at, end.address_len)
+    known.any = True
+
+
+cdef list joined_frames(Coalescer *c, int i, bint apart):
+    """One frame, or the packets of one that is undone."""
     cdef iovec iov[COALESCE_MAX_IOV]
-    cdef int count = coalesce_frame(c, i, iov, COALESCE_MAX_IOV)
+    cdef int member = -1
+    cdef list found = [joined(c, iov, coalesce_frame(c, i, iov, COALESCE_MAX_IOV))]
+    if apart and coalesce_is_tunnel(c, i):
+        member = coalesce_apart(c, i)
+        found = [joined(c, iov, coalesce_frame(c, i, iov, COALESCE_MAX_IOV))]
+    while member >= 0:
+        member = coalesce_member(c, i, member, iov)
+        found.append(joined(c, iov, 2))
+    return found
+
+
+cdef tuple joined(const Coalescer *c, const iovec *iov, int count):
     pieces = [(<char *>iov[k].iov_base)[:iov[k].iov_len] for k in range(count)]
     return (pieces[0], b"".join(pieces[1:])) if c.vnet_hdr_len else (b"", b"".join(pieces))
 

@@ -20,7 +20,7 @@ import pytest
 from pywg.runtime.net.tun import open_tun
 from tests.fastpath.packets import ACK, DF, PSH, Tcp, Udp
 from tests.fastpath.tunnels import GENEVE_PORT, VXLAN_PORT, Tunnel, ethernet, geneve, tunnel_vnet, vxlan
-from tests.native.packets import segment
+from tests.native.packets import coalesce, segment
 from tests.requirements import require_root, require_tool
 from tests.runtime.namespace import ip, run_inside
 
@@ -115,6 +115,35 @@ class Kernel:
 def ethtool(device: str, feature: str) -> None:
     done = subprocess.run(["ethtool", "-K", device, feature, "off"], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("front", ["vxlan", "geneve"])
+def test_what_is_merged(front: str) -> None:
+    """The kernel takes what pywg writes, and cuts it to the packets that pywg got."""
+    require_root()
+    require_tool("ethtool")
+    port, between = FRONTS[front]
+
+    def test() -> None:
+        with contextlib.closing(Kernel()) as kernel:
+            if not kernel.tun.tunnels:
+                assert RELEASE < (6, 17)
+                return
+            for outer in OUTER:
+                for inner in INNER[:2]:
+                    for length, size in SIZES:
+                        tunnel = Tunnel(
+                            replace(inner, payload=payload(length)),
+                            replace(outer, ports=(50000, port)),
+                            between(inner.version),
+                        )
+                        packets = tunnel.cut(size)
+                        assert outer.addresses is not None
+                        ((vnet, frame),) = coalesce(packets, vnet_hdr_len=24, tunnels=[(outer.addresses[1], port)])
+                        found = kernel.cut(vnet, frame, len(packets))
+                        assert found == [routed(one) for one in packets], (tunnel.outer, inner, length)
+
+    run_inside(test)
 
 
 @pytest.mark.parametrize("front", FRONTS)

@@ -72,16 +72,16 @@ def vxlan(pair: tuple[str, str], request: pytest.FixtureRequest) -> Iterator[Lab
 
 
 def test_tcp(vxlan: Lab) -> None:
-    """It passes as superframes, whatever the other end is: a read for many datagrams."""
+    """It passes as superframes, whatever the other end is: a read, and a write, for many datagrams."""
     for family in (4, 6):
         transfer.exchange(vxlan.near.namespace, vxlan.far.namespace, inside(vxlan.far, family), LENGTH)
     for site in vxlan.sites:
         if stats := site.stats():
-            assert stats["offload_tun_tunnels"] == str(int(SUPERFRAMES))
+            assert stats["offload_tun_tunnels"] == stats["offload_coalesce_tunnels"] == str(int(SUPERFRAMES))
             wrong = ("tx_malformed", "tx_unknown_gso", "tx_no_room", "tx_tun_error", "rx_tun_error")
             assert not any(int(stats[f"counter_{name}"]) for name in wrong), stats
-    for out, _ in merged(vxlan):
-        assert (out > 3) == SUPERFRAMES, out
+    for out, back in merged(vxlan):
+        assert (out > 3, back > 3) == (SUPERFRAMES, SUPERFRAMES), (out, back)
 
 
 def test_udp(vxlan: Lab) -> None:
@@ -108,6 +108,6 @@ def test_switched_off(pair: tuple[str, str], open_lab: OpenLab, monkeypatch: pyt
     for site in lab.sites:
         if stats := site.stats():
             assert stats["offload_tun_vnet_hdr"] == "1"
-            assert stats["offload_tun_tunnels"] == "0"
+            assert stats["offload_tun_tunnels"] == stats["offload_coalesce_tunnels"] == "0"
     for out, back in merged(lab):
         assert (out > 3, back > 3) == (False, False), (out, back)

@@ -1,24 +1,30 @@
 """Superframes for the TUN from packets. The contract of each function stands in coalesce.pxd.
 
-The rules are those of Linux' GRO (tcp_gro_receive, udp_gro_receive, inet_gro_receive), made stricter until cutting the
-superframe again gives back what came in. TCP segments join only in sequence, with the same acknowledgement, window and
-options. Every member's checksums are verified, because the kernel will write new ones. Nothing is ever prepended.
+TCP segments join only in sequence, with the same acknowledgement, window and options (merge_rules.pxd). Every member's
+checksums are verified, because the kernel will write new ones. Nothing is ever prepended.
+
+TCP segments in a UDP tunnel join by the rules of both headers, if they go to a tunnel's end that is known
+(tunnel_ends.pxd). All between the two headers has to be the same. Their flow is that of the tunnel's packets.
 
 A packet that can't join the open frame of its flow closes it. A packet whose ports can't be told (fragments, IP
 options, extension headers) closes every frame between its two addresses. So no packet overtakes another of its flow.
 """
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memset
+from libc.string cimport memcpy, memset
 
+from pywg.dataplane.receive.merge_rules cimport checksums_hold, has_plain_flags, ip_continues, pseudo_sum
+from pywg.dataplane.receive.merge_rules cimport same_addresses, tcp_continues, tunnel_checksums_hold, tunnel_continues
+from pywg.dataplane.state.tunnel_ends cimport tunnel_end_known
 from pywg.dataplane.sys.checks cimport c_assert, static_fits
 from pywg.dataplane.sys.linux cimport iovec
-from pywg.dataplane.wire.checksum cimport csum_fold, csum_partial, csum_pseudo
-from pywg.dataplane.wire.ip cimport IP4_DF, IP4_LEN, IP6_LEN, IP_MAX_LEN, PROTO_TCP, PROTO_UDP, TCP_ACK, TCP_ECE
-from pywg.dataplane.wire.ip cimport TCP_LEN, TCP_PSH, Ip4Header, Ip6Header, IpView, TcpHeader, UdpHeader, htons
-from pywg.dataplane.wire.ip cimport ip_addresses, ip_headers_len, ntohl, ntohs
-from pywg.dataplane.wire.virtio cimport VNET_F_NEEDS_CSUM, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4, VNET_HDR_MAX
-from pywg.dataplane.wire.virtio cimport VnetHdr
+from pywg.dataplane.wire.checksum cimport csum_fold, csum_partial
+from pywg.dataplane.wire.ip cimport IP4_LEN, IP6_LEN, IP_MAX_LEN, PROTO_TCP, PROTO_UDP, TCP_PSH, Ip4Header, Ip6Header
+from pywg.dataplane.wire.ip cimport IpView, TcpHeader, UdpHeader, htons, ip_headers_len, ip_read, ntohl, ntohs
+from pywg.dataplane.wire.udp_tunnel cimport ETHERNET_LEN, udp_tunnel_inner
+from pywg.dataplane.wire.virtio cimport VNET_F_NEEDS_CSUM, VNET_F_UDP_TUNNEL_CSUM, VNET_GSO_TCPV4, VNET_GSO_TCPV6
+from pywg.dataplane.wire.virtio cimport VNET_GSO_UDP_L4, VNET_GSO_UDP_TUNNEL_IPV4, VNET_GSO_UDP_TUNNEL_IPV6
+from pywg.dataplane.wire.virtio cimport VNET_HDR_MAX, VNET_TUNNEL_HDR_LEN, VnetHdr, VnetTunnelHdr
 
 cdef enum:
     TCP_CHECK_OFFSET = 16
@@ -30,8 +36,11 @@ cdef struct Packet:
     bint mergeable        # its own headers allow it; below here is for mergeable packets only
     bint push             # TCP's PSH: nothing may follow it in a superframe
     uint64_t tag          # ports, protocol, IP version; 0 when the ports can't be told. With the addresses, the flow
-    uint32_t header_len   # IP and transport headers
+    uint32_t header_len   # all headers
     uint32_t payload_len  # never 0
+    uint32_t inner        # of a tunnel, where the IP header inside begins; 0: no tunnel
+    uint32_t merged_l4    # where the header before the payload begins
+    uint8_t protocol      # what that is
 
 
 cdef Coalescer *coalesce_new(int max_packets, int vnet_hdr_len) noexcept nogil:
@@ -77,6 +86,9 @@ cdef inline void read_packet(Packet *p, const IpView *ip) noexcept nogil:
     cdef const UdpHeader *udp = <const UdpHeader *>(ip.packet + ip.l4_offset)
     cdef uint32_t ip_len = IP4_LEN if ip.version == 4 else IP6_LEN
     p.ip = ip
+    p.inner = 0
+    p.header_len = p.payload_len = p.merged_l4 = 0
+    p.push = False
     p.tag = 0
     p.mergeable = False
     if ip.l4_offset != ip_len or ip.fragment or ip.total_len != ip.len:
@@ -86,65 +98,59 @@ cdef inline void read_packet(Packet *p, const IpView *ip) noexcept nogil:
         return
     p.tag = <uint64_t>udp.source_port << 48 | <uint64_t>udp.destination_port << 32 | ip.protocol << 8 | ip.version
     p.payload_len = ip.len - p.header_len
+    p.merged_l4 = ip.l4_offset
+    p.protocol = ip.protocol
     if ip.protocol == PROTO_TCP:
         # A segment with data and no flag but ACK, PSH and ECE.
         p.push = tcp.flags & TCP_PSH != 0
-        p.mergeable = p.payload_len != 0 and tcp.flags & ~<uint8_t>(TCP_PSH | TCP_ECE) == TCP_ACK
+        p.mergeable = p.payload_len != 0 and has_plain_flags(tcp)
     else:
         # A datagram with data and a checksum: segmentation would add a checksum that the sender left out.
         p.push = False
         p.mergeable = p.payload_len != 0 and ntohs(udp.len) == ip.len - ip.l4_offset and udp.check != 0
 
 
-cdef inline bint checksums_hold(const uint8_t *data, uint32_t len, uint32_t l4_offset, uint8_t protocol) noexcept nogil:
-    """Whether the checksums of the IPv4 header (if it is one) and of the transport hold, in a mergeable packet."""
-    cdef uint32_t l4_len = len - l4_offset
-    cdef uint64_t pseudo
-    if l4_offset == IP4_LEN:
-        if csum_fold(csum_partial(data, IP4_LEN, 0)) != 0:
-            return False
-        pseudo = csum_pseudo(ip_addresses(data, 4), 8, protocol, l4_len)
-    else:
-        pseudo = csum_pseudo(ip_addresses(data, 6), 32, protocol, l4_len)
-    return csum_fold(csum_partial(data + l4_offset, l4_len, pseudo)) == 0
-
-
-cdef inline bint same_addresses(const Frame *f, const IpView *ip) noexcept nogil:
-    """Whether a frame and a packet have the same addresses. Both hold a whole header of the packet's IP version."""
-    return memcmp(ip_addresses(f.head, ip.version), ip.source, 2 * <size_t>ip.address_len) == 0
-
-
-cdef inline bint ip_continues(Frame *f, const Packet *p) noexcept nogil:
-    """Whether the IP header is the head's, but for what segmentation writes.
-
-    IPv4 IDs count up, or stand still under DF.
-    """
-    cdef const Ip4Header *head4 = <const Ip4Header *>f.head
-    cdef const Ip4Header *ip4 = <const Ip4Header *>p.ip.packet
-    cdef const Ip6Header *head6 = <const Ip6Header *>f.head
-    cdef const Ip6Header *ip6 = <const Ip6Header *>p.ip.packet
-    cdef uint16_t id_grown
-    if p.ip.version == 6:
-        return head6.version_class_label == ip6.version_class_label and head6.hop_limit == ip6.hop_limit
-    if head4.tos != ip4.tos or head4.ttl != ip4.ttl or head4.flags_offset != ip4.flags_offset:
+cdef bint may_be_in_tunnel(const Coalescer *c, const Packet *p, int features) noexcept nogil:
+    """Whether a UDP packet goes to the known end of a tunnel."""
+    cdef const UdpHeader *udp = <const UdpHeader *>(p.ip.packet + p.ip.l4_offset)
+    if features & COALESCE_TUNNELS == 0 or c.vnet_hdr_len < VNET_TUNNEL_HDR_LEN:
         return False
-    id_grown = ntohs(ip4.id) - ntohs(head4.id)
-    if f.count == 1:
-        f.id_step = 0 if id_grown == 0 and ntohs(ip4.flags_offset) & IP4_DF else 1
-    return id_grown == f.id_step * f.count
+    return tunnel_end_known(&c.tunnels, p.ip.destination, p.ip.address_len, udp.destination_port)
 
 
-cdef inline bint tcp_continues(const Frame *f, const Packet *p) noexcept nogil:
-    """Whether the segment is in sequence, and its header as long as the head's and equal but for checksum and PSH."""
-    cdef const TcpHeader *head = <const TcpHeader *>(f.head + f.l4_offset)
-    cdef const TcpHeader *tcp = <const TcpHeader *>(p.ip.packet + p.ip.l4_offset)
-    return (
-        ntohl(tcp.seq) == f.next_seq
-        and tcp.ack == head.ack and tcp.window == head.window and tcp.urgent == head.urgent
-        and tcp.offset_reserved == head.offset_reserved
-        and (tcp.flags | TCP_PSH) == (head.flags | TCP_PSH)
-        and memcmp(tcp + 1, head + 1, p.header_len - p.ip.l4_offset - TCP_LEN) == 0
-    )
+cdef void read_tunnel(Packet *p) noexcept nogil:
+    """Reads a TCP segment in a tunnel, which is then what may be merged. Where there is none, all stays as it is."""
+    cdef const IpView *ip = p.ip
+    cdef const UdpHeader *udp = <const UdpHeader *>(ip.packet + ip.l4_offset)
+    cdef uint32_t inner = udp_tunnel_inner(ip.packet, ip.l4_offset, ip.len), header_len
+    cdef const TcpHeader *tcp
+    cdef IpView inside
+    if inner == 0 or ntohs(udp.len) != ip.len - ip.l4_offset:
+        return
+    if not ip_read(&inside, ip.packet + inner, ip.len - inner) or inside.total_len != inside.len or inside.fragment:
+        return
+    if inside.protocol != PROTO_TCP or inside.l4_offset != <uint32_t>(IP4_LEN if inside.version == 4 else IP6_LEN):
+        return
+    header_len = ip_headers_len(&inside)
+    tcp = <const TcpHeader *>(inside.packet + inside.l4_offset)
+    if header_len == 0 or header_len == inside.len or not has_plain_flags(tcp):
+        return
+    if inner + header_len > COALESCE_MAX_HEADERS:
+        return
+    p.inner = inner
+    p.merged_l4 = inner + inside.l4_offset
+    p.protocol = PROTO_TCP
+    p.header_len = inner + header_len
+    p.payload_len = inside.len - header_len
+    p.push = tcp.flags & TCP_PSH != 0
+    p.mergeable = True
+
+
+cdef inline bint its_checksums_hold(const Frame *f, const uint8_t *packet, uint32_t len) noexcept nogil:
+    """Of a packet that has the frame's headers."""
+    if f.inner:
+        return tunnel_checksums_hold(packet, len, f.l4_offset, f.inner, f.merged_l4)
+    return checksums_hold(packet, len, f.l4_offset, f.protocol)
 
 
 cdef bint joins(Frame *f, const Packet *p) noexcept nogil:
@@ -152,17 +158,24 @@ cdef bint joins(Frame *f, const Packet *p) noexcept nogil:
 
     Checksums are verified last: they are the expensive check.
     """
-    if not p.mergeable or p.payload_len > f.gso_size:
+    cdef uint8_t *packet = p.ip.packet
+    if not p.mergeable or p.payload_len > f.gso_size or p.inner != f.inner or p.merged_l4 != f.merged_l4:
         return False
-    if f.total_len + p.payload_len > IP_MAX_LEN or not ip_continues(f, p):
+    if f.total_len + p.payload_len > IP_MAX_LEN:
         return False
-    if p.ip.protocol == PROTO_TCP and not tcp_continues(f, p):
+    if not ip_continues(f.head, packet, p.ip.version, f.count, &f.id_step):
+        return False
+    if f.inner and not tunnel_continues(f.head, packet, f.l4_offset, f.inner, f.merged_l4, f.count, &f.inner_id_step):
+        return False
+    if f.protocol == PROTO_TCP and not tcp_continues(
+            <const TcpHeader *>(f.head + f.merged_l4), <const TcpHeader *>(packet + f.merged_l4),
+            p.header_len - f.merged_l4, f.next_seq):
         return False
     if not f.verified:
-        if not checksums_hold(f.head, f.head_len, f.l4_offset, f.protocol):
+        if not its_checksums_hold(f, f.head, f.head_len):
             return False
         f.verified = True
-    return checksums_hold(p.ip.packet, p.ip.len, p.ip.l4_offset, p.ip.protocol)
+    return its_checksums_hold(f, packet, p.ip.len)
 
 
 cdef inline void close_frame(Coalescer *c, int slot) noexcept nogil:
@@ -219,20 +232,27 @@ cdef void append_frame(Coalescer *c, const Packet *p) noexcept nogil:
         f.gso_size = p.payload_len
         f.header_len = p.header_len
         f.l4_offset = p.ip.l4_offset
-        f.protocol = p.ip.protocol
+        f.inner = p.inner
+        f.merged_l4 = p.merged_l4
+        f.protocol = p.protocol
         f.verified = False
         f.push = False
-        if p.ip.protocol == PROTO_TCP:
-            f.next_seq = ntohl((<const TcpHeader *>(p.ip.packet + p.ip.l4_offset)).seq) + p.payload_len
+        if p.protocol == PROTO_TCP:
+            f.next_seq = ntohl((<const TcpHeader *>(p.ip.packet + p.merged_l4)).seq) + p.payload_len
         open_frame(c, p.tag, c.frame_count)
     c.frame_count += 1
+
+
+cdef inline bint is_between(const Frame *f, const IpView *ip) noexcept nogil:
+    """Whether a frame has a packet's addresses. Both hold a whole header of the packet's IP version."""
+    return same_addresses(f.head, ip.packet, ip.version)
 
 
 cdef inline int find_open(Coalescer *c, const Packet *p) noexcept nogil:
     """The slot of the frame open for the packet's flow, or -1."""
     cdef int slot
     for slot in range(c.open_count):
-        if c.open[slot].tag == p.tag and same_addresses(&c.frames[c.open[slot].frame], p.ip):
+        if c.open[slot].tag == p.tag and is_between(&c.frames[c.open[slot].frame], p.ip):
             return slot
     return -1
 
@@ -243,7 +263,7 @@ cdef void close_between(Coalescer *c, const Packet *p) noexcept nogil:
     if p.ip.version == 0:
         return
     while slot < c.open_count:
-        if c.open[slot].tag & 0xFF == p.ip.version and same_addresses(&c.frames[c.open[slot].frame], p.ip):
+        if c.open[slot].tag & 0xFF == p.ip.version and is_between(&c.frames[c.open[slot].frame], p.ip):
             close_frame(c, slot)
         else:
             slot += 1
@@ -261,6 +281,8 @@ cdef int coalesce_add(Coalescer *c, const IpView *ip, int features) noexcept nog
     c.packet_count += 1
     read_packet(&p, ip)
     p.mergeable = p.mergeable and may_merge(c, ip.protocol, features)
+    if c.tunnels.any and p.tag and ip.protocol == PROTO_UDP and may_be_in_tunnel(c, &p, features):
+        read_tunnel(&p)
     if p.tag:
         slot = find_open(c, &p)
         if slot >= 0:
@@ -274,30 +296,36 @@ cdef int coalesce_add(Coalescer *c, const IpView *ip, int features) noexcept nog
     return 0
 
 
-cdef void write_headers(const Frame *f) noexcept nogil:
-    """Makes the head's headers those of the superframe. The transport checksum becomes the pseudo header's sum alone,
-    as VNET_F_NEEDS_CSUM wants it."""
-    cdef Ip4Header *ip4 = <Ip4Header *>f.head
-    cdef Ip6Header *ip6 = <Ip6Header *>f.head
-    cdef TcpHeader *tcp = <TcpHeader *>(f.head + f.l4_offset)
-    cdef UdpHeader *udp = <UdpHeader *>(f.head + f.l4_offset)
-    cdef uint32_t l4_len = f.total_len - f.l4_offset
-    cdef uint64_t pseudo
-    if f.l4_offset == IP4_LEN:
-        ip4.total_len = htons(f.total_len)
+cdef uint64_t write_ip(uint8_t *packet, uint32_t packet_len, uint32_t l4_offset, uint8_t protocol) noexcept nogil:
+    """Makes an IP header that of a packet of another length. Returns the pseudo header's sum.
+
+    That alone is what a transport checksum begins as, where the kernel is to finish it.
+    """
+    cdef Ip4Header *ip4 = <Ip4Header *>packet
+    if l4_offset == IP4_LEN:
+        ip4.total_len = htons(packet_len)
         ip4.check = 0
-        ip4.check = csum_fold(csum_partial(f.head, IP4_LEN, 0))
-        pseudo = csum_pseudo(ip4.source, 8, f.protocol, l4_len)
+        ip4.check = csum_fold(csum_partial(packet, IP4_LEN, 0))
     else:
-        ip6.payload_len = htons(l4_len)
-        pseudo = csum_pseudo(ip6.source, 32, f.protocol, l4_len)
+        (<Ip6Header *>packet).payload_len = htons(packet_len - l4_offset)
+    return pseudo_sum(packet, l4_offset, protocol, packet_len - l4_offset)
+
+
+cdef void write_headers(const Frame *f) noexcept nogil:
+    """Makes the head's headers those of the superframe."""
+    cdef TcpHeader *tcp = <TcpHeader *>(f.head + f.merged_l4)
+    cdef UdpHeader *udp = <UdpHeader *>(f.head + f.l4_offset)
+    cdef uint64_t pseudo = write_ip(f.head, f.total_len, f.l4_offset, PROTO_UDP if f.inner else f.protocol)
+    if f.inner or f.protocol == PROTO_UDP:
+        udp.len = htons(f.total_len - f.l4_offset)
+        if udp.check:
+            udp.check = ~csum_fold(pseudo)
+    if f.inner:
+        pseudo = write_ip(f.head + f.inner, f.total_len - f.inner, f.merged_l4 - f.inner, f.protocol)
     if f.protocol == PROTO_TCP:
         tcp.check = ~csum_fold(pseudo)
         if f.push:
             tcp.flags |= TCP_PSH
-    else:
-        udp.check = ~csum_fold(pseudo)
-        udp.len = htons(l4_len)
 
 
 cdef void write_vnet(Frame *f) noexcept nogil:
@@ -309,11 +337,24 @@ cdef void write_vnet(Frame *f) noexcept nogil:
     if f.protocol == PROTO_UDP:
         hdr.gso_type = VNET_GSO_UDP_L4
     else:
-        hdr.gso_type = VNET_GSO_TCPV4 if f.l4_offset == IP4_LEN else VNET_GSO_TCPV6
+        hdr.gso_type = VNET_GSO_TCPV4 if f.merged_l4 - f.inner == IP4_LEN else VNET_GSO_TCPV6
     hdr.hdr_len = f.header_len
     hdr.gso_size = f.gso_size
-    hdr.csum_start = f.l4_offset
+    hdr.csum_start = f.merged_l4
     hdr.csum_offset = TCP_CHECK_OFFSET if f.protocol == PROTO_TCP else UDP_CHECK_OFFSET
+    if f.inner:
+        write_tunnel_vnet(f)
+
+
+cdef void write_tunnel_vnet(Frame *f) noexcept nogil:
+    """Linux 6.17 and later refuse a header whose offset of the tunnel's UDP is not behind an Ethernet header, too
+    (virtio_net_hdr_tnl_to_skb). A packet of a TUN has none, and the IP layer finds the UDP header by itself."""
+    cdef VnetTunnelHdr *hdr = <VnetTunnelHdr *>f.vnet
+    if (<const UdpHeader *>(f.head + f.l4_offset)).check:
+        hdr.inner.flags |= VNET_F_UDP_TUNNEL_CSUM
+    hdr.inner.gso_type |= VNET_GSO_UDP_TUNNEL_IPV4 if f.l4_offset == IP4_LEN else VNET_GSO_UDP_TUNNEL_IPV6
+    hdr.outer_th_offset = f.l4_offset + ETHERNET_LEN
+    hdr.inner_nh_offset = f.inner
 
 
 cdef int coalesce_frame(Coalescer *c, int i, iovec *iov, int max_iov) noexcept nogil:
@@ -328,6 +369,8 @@ cdef int coalesce_frame(Coalescer *c, int i, iovec *iov, int max_iov) noexcept n
         iov[0].iov_base = f.vnet
         iov[0].iov_len = c.vnet_hdr_len
         used = 1
+    if coalesce_is_tunnel(c, i):
+        memcpy(c.head_was, f.head, f.header_len)
     if f.count > 1:
         write_headers(f)
     iov[used].iov_base = f.head
@@ -340,3 +383,28 @@ cdef int coalesce_frame(Coalescer *c, int i, iovec *iov, int max_iov) noexcept n
         member = c.members[member].next
     c_assert(used <= max_iov)
     return used
+
+
+cdef bint coalesce_is_tunnel(const Coalescer *c, int i) noexcept nogil:
+    return c.frames[i].count > 1 and c.frames[i].inner != 0
+
+
+cdef int coalesce_apart(Coalescer *c, int i) noexcept nogil:
+    cdef Frame *f = &c.frames[i]
+    cdef int member = f.first
+    c_assert(coalesce_is_tunnel(c, i))
+    memcpy(f.head, c.head_was, f.header_len)
+    f.count = 1
+    f.first = -1
+    return member
+
+
+cdef int coalesce_member(Coalescer *c, int i, int member, iovec *iov) noexcept nogil:
+    cdef Frame *f = &c.frames[i]
+    cdef Member *m = &c.members[member]
+    memset(f.vnet, 0, sizeof(f.vnet))
+    iov[0].iov_base = f.vnet
+    iov[0].iov_len = c.vnet_hdr_len
+    iov[1].iov_base = m.payload - f.header_len
+    iov[1].iov_len = f.header_len + m.len
+    return m.next

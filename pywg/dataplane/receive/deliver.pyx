@@ -3,7 +3,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from pywg.dataplane.receive.coalesce cimport Coalescer, coalesce_free, coalesce_new
 from pywg.dataplane.receive.flow cimport FLOW_UNKNOWN, flow_lane
 from pywg.dataplane.receive.open cimport DATAGRAMS_MAX, Group, ReceiveBatch
-from pywg.dataplane.receive.writer cimport COALESCE_PACKETS, writer_add, writer_flush, writer_free, writer_init
+from pywg.dataplane.receive.writer cimport COALESCE_PACKETS, writer_add, writer_begin, writer_flush, writer_free
+from pywg.dataplane.receive.writer cimport writer_init
 from pywg.dataplane.reorder.reorder cimport LANES_MAX
 from pywg.dataplane.state.activity cimport activity_begins, activity_ends
 from pywg.dataplane.state.allowedips cimport allowedips_lookup
@@ -110,6 +111,8 @@ cdef void deliver(Delivery *d, ReceiveBatch *b) noexcept nogil:
     cdef uint32_t i
     for i in range(<uint32_t>LANES_MAX):
         b.first_in_lane[i] = END_OF_LIST
+    if not d.lanes:
+        writer_begin(&d.writers[0], b.now)
     for i in range(b.group_count):
         deliver_group(d, b, &b.groups[i])
 
@@ -193,6 +196,7 @@ cdef void delivery_write(Delivery *d, ReceiveBatch *b, int lane) noexcept nogil:
     cdef uint16_t at
     cdef IpView ip
     if d.lanes:
+        writer_begin(writer, b.now)
         at = b.first_in_lane[lane]
         while at != END_OF_LIST:
             ip_read(&ip, b.datagrams[at] + WG_HEADER_LEN, text_len(b, at))

@@ -2,7 +2,7 @@
 
 One thread at a time uses a writer: that which delivers, or the holder of its lane (reorder).
 """
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint64_t
 from pywg.dataplane.receive.coalesce cimport COALESCE_MAX_IOV, Coalescer, coalesce_add
 from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.sys.linux cimport iovec
@@ -20,6 +20,7 @@ cdef struct Writer:
 
 cdef int writer_init(Writer *w, Dataplane *dp) noexcept nogil
 cdef void writer_free(Writer *w) noexcept nogil
+cdef void writer_begin(Writer *w, uint64_t now) noexcept nogil
 cdef void writer_flush(Writer *w) noexcept nogil
 
 

@@ -35,14 +35,16 @@ from pywg.dataplane.state.gate cimport gate_is_mine
 from pywg.dataplane.state.peer cimport EVENT_HANDSHAKE_WANTED, Peer, StagedPacket, can_seal, has_endpoint
 from pywg.dataplane.state.staged cimport stage_packet, staged_free, staged_take
 from pywg.dataplane.state.token_bucket cimport token_bucket_take
+from pywg.dataplane.state.tunnel_ends cimport tunnel_ends_note
 from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport load8, store64, store8, store_int
 from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.clock cimport now_ns
 from pywg.dataplane.sys.linux cimport EAGAIN, EBADF, EBADFD, EINTR, ENODEV, read, write
 from pywg.dataplane.wire.ecn cimport ECN_MASK
-from pywg.dataplane.wire.ip cimport IpView, ip_read, ip_tos
+from pywg.dataplane.wire.ip cimport PROTO_UDP, UDP_LEN, IpView, ip_read, ip_tos
 from pywg.dataplane.wire.run cimport Run
+from pywg.dataplane.wire.udp_tunnel cimport udp_tunnel_inner
 from pywg.dataplane.wire.virtio cimport VNET_F_NEEDS_CSUM, VNET_GSO_NONE, VNET_HDR_MAX, VnetHdr
 from pywg.dataplane.wire.wireguard cimport WG_HEADER_LEN
 
@@ -188,15 +190,28 @@ cdef void outbound(SendPath *e, uint8_t *packet, uint32_t packet_len, uint64_t n
     if dp.vnet_hdr_len != 0 and hdr.gso_type != VNET_GSO_NONE:
         plan_frame(e, peer, hdr, &ip, now)
         return
-    if dp.vnet_hdr_len != 0 and hdr.flags & VNET_F_NEEDS_CSUM and finish_checksum(hdr, packet, packet_len) != 0:
-        count(&dp.counters.tx_malformed)
-        return
+    if dp.vnet_hdr_len != 0 and hdr.flags & VNET_F_NEEDS_CSUM:
+        if hdr.csum_start != ip.l4_offset and dp.tunnels:
+            note_tunnel(dp, hdr, &ip, now)
+        if finish_checksum(hdr, packet, packet_len) != 0:
+            count(&dp.counters.tx_malformed)
+            return
     if may_send(e, peer, now):
         send_batch_plan_packet(e.batch, peer, packet, packet_len, ip.tos & ECN_MASK, dp.mtu)
     else:
         stage_packet(dp, peer, packet, packet_len)
         if can_seal(sending(peer), now):
             plan_staged(e, peer, now)
+
+
+cdef void note_tunnel(Dataplane *dp, const VnetHdr *hdr, const IpView *ip, uint64_t now) noexcept nogil:
+    """Notes the end of a UDP tunnel behind the TUN, if the kernel leaves a checksum in a tunnel to be finished."""
+    cdef uint32_t inner
+    if ip.protocol != PROTO_UDP or ip.fragment or ip.total_len - ip.l4_offset < UDP_LEN or ip.l4_offset == 0:
+        return
+    inner = udp_tunnel_inner(ip.packet, ip.l4_offset, ip.total_len)
+    if inner != 0 and hdr.csum_start > inner:
+        tunnel_ends_note(&dp.tunnel_ends, ip, now)
 
 
 cdef void answer_unreachable(SendPath *e, const IpView *ip, uint64_t now) noexcept nogil:
@@ -249,6 +264,8 @@ cdef void plan_frame(SendPath *e, Peer *peer, const VnetHdr *hdr, const IpView *
         else:
             count(&dp.counters.tx_no_room if n == SEG_NO_ROOM else &dp.counters.tx_malformed)
         return
+    if frame.front:
+        note_tunnel(dp, hdr, ip, now)
     if may_send(e, peer, now):
         send_batch_plan_frame(e.batch, peer, ip.tos & ECN_MASK, runs, n)
         return

@@ -7,6 +7,7 @@ from pywg.dataplane.state.counters cimport Counters
 from pywg.dataplane.state.events cimport EventQueue
 from pywg.dataplane.state.gate cimport Gate, gate_enter, gate_is_mine, gate_leave
 from pywg.dataplane.state.index_table cimport IndexTable
+from pywg.dataplane.state.tunnel_ends cimport TunnelEnds
 
 
 cdef struct Dataplane:
@@ -41,6 +42,8 @@ cdef struct Dataplane:
     uint8_t gso6
     uint8_t gso_equal_tail      # the kernel may also cut a message whose last datagram is as long as the others
     uint8_t coalesce            # COALESCE_* features that the TUN takes
+    uint8_t tunnels_refused     # atomic: but the kernel has refused a tunnel's superframe
+    TunnelEnds tunnel_ends
     uint64_t staged_bytes       # of all peers together, under the sending gate
     uint64_t staged_max         # the most that staged_bytes may be
 

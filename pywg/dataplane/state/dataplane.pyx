@@ -5,6 +5,7 @@ from pywg.dataplane.state.allowedips cimport allowedips_free, allowedips_new
 from pywg.dataplane.state.events cimport events_free, events_init
 from pywg.dataplane.state.gate cimport gate_destroy, gate_init
 from pywg.dataplane.state.index_table cimport index_table_free, index_table_init
+from pywg.dataplane.state.tunnel_ends cimport tunnel_ends_destroy, tunnel_ends_init
 from pywg.dataplane.sys.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd
 
 
@@ -18,6 +19,7 @@ cdef Dataplane *dataplane_new(const AeadBackend *aead) noexcept nogil:
     dp.aead = aead
     gate_init(&dp.send_gate)
     gate_init(&dp.receive_gate)
+    tunnel_ends_init(&dp.tunnel_ends)
     dp.send_kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
     dp.receive_kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
     dp.allowed = allowedips_new()
@@ -44,4 +46,5 @@ cdef void dataplane_free(Dataplane *dp) noexcept nogil:
         close(dp.receive_kick)
     gate_destroy(&dp.send_gate)
     gate_destroy(&dp.receive_gate)
+    tunnel_ends_destroy(&dp.tunnel_ends)
     free(dp)

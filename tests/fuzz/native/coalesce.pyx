@@ -1,4 +1,5 @@
-"""Fuzz target: packets of some flows, merged for the TUN, beside merge_plain.h, and cut again by cut_plain.h.
+"""Fuzz target: packets of some flows, also in tunnels, merged for the TUN, beside merge_plain.h, and cut again by
+cut_plain.h.
 
 Every packet comes out once, unchanged, in order within its flow; what may be merged is merged, and nothing else.
 """
@@ -6,10 +7,11 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
-from pywg.dataplane.receive.coalesce cimport COALESCE_MAX_FLOWS, COALESCE_MAX_IOV, Coalescer, coalesce_add
-from pywg.dataplane.receive.coalesce cimport coalesce_count, coalesce_frame, coalesce_new, coalesce_reset
+from pywg.dataplane.receive.coalesce cimport COALESCE_MAX_FLOWS, COALESCE_MAX_IOV, COALESCE_TUNNELS, Coalescer
+from pywg.dataplane.receive.coalesce cimport coalesce_add, coalesce_count, coalesce_frame, coalesce_new, coalesce_reset
+from pywg.dataplane.state.tunnel_ends cimport KnownEnds, TunnelEnd, tunnel_end_place
 from pywg.dataplane.sys.linux cimport iovec
-from pywg.dataplane.wire.ip cimport IpView, ip_read
+from pywg.dataplane.wire.ip cimport IpView, htons, ip_read
 
 from tests.fuzz.native.common cimport need, need_equal
 from tests.fuzz.native.input cimport Input, input8, input_below, input_left, input_start
@@ -28,9 +30,11 @@ cdef extern from "merge_plain.h" nogil:
         bint told
         bint mergeable
         bint push
+        uint32_t inner
+        PlainIp inside "in"
     struct Cut "cut":
         uint32_t pieces
-    MergePacket merge_read(const uint8_t *at, uint32_t len, int features)
+    MergePacket merge_read(const uint8_t *at, uint32_t len, int features, bint tunnels)
     bint merge_same_addresses(const MergePacket *a, const MergePacket *b)
     bint merge_same_flow(const MergePacket *a, const MergePacket *b)
     bint merge_joins(const MergePacket *head, const MergePacket *second, uint32_t count, uint32_t payload,
@@ -62,8 +66,8 @@ cdef struct Expected:           # a frame that has to come
     uint32_t payload
     bint open
 
-cdef Coalescer *coalescers[3]
-cdef int[3] vnet_lens = [0, 10, 12]
+cdef Coalescer *coalescers[4]
+cdef int[4] vnet_lens = [0, 10, 12, 24]
 cdef Flow flows[FLOWS]
 cdef uint8_t *packets[PACKETS]      # as they are merged, each by itself on the heap
 cdef uint8_t[PACKETS][LONGEST] originals
@@ -71,11 +75,12 @@ cdef uint32_t lens[PACKETS]
 cdef MergePacket views[PACKETS]
 cdef Expected expected[PACKETS]
 cdef uint32_t expected_count
+cdef bint tunnels                   # those to port 7 are to the end of one
 cdef bint exact                     # no frame had to be closed for want of room
 cdef bint[PACKETS] came
 cdef uint8_t[FRAME_LONGEST + 1] frame
 cdef uint8_t[FRAME_LONGEST + 1] piece
-cdef uint8_t[12] zeros
+cdef uint8_t[24] zeros
 cdef uint8_t[LONGEST + 256] pattern
 
 
@@ -93,19 +98,12 @@ cdef void finish(uint8_t *p, uint32_t len, uint32_t l4, uint32_t protocol) noexc
         plain_put16(p + field, sum if sum or protocol == TCP else 0xFFFF)
 
 
-cdef uint32_t make(uint8_t *p, uint32_t number, uint32_t payload) noexcept nogil:
-    """The next packet of a flow. Its length."""
-    cdef Flow *flow = &flows[number]
-    cdef uint32_t l4 = 40 if number & 1 else 20
-    cdef uint32_t protocol = UDP if number & 2 else TCP
-    cdef uint32_t options = 12 if number >= 8 and protocol == TCP else 0
-    cdef uint32_t header = l4 + (20 + options if protocol == TCP else 8)
-    cdef uint32_t len = header + payload
-    memset(p, 0, header)
-    if l4 == 20:
+cdef void ip_header(uint8_t *p, uint32_t number, uint32_t len, uint32_t protocol, uint32_t id) noexcept nogil:
+    """IPv6 where `number` is odd, else IPv4."""
+    if number & 1 == 0:
         p[0] = 0x45
         plain_put16(p + 2, len)
-        plain_put16(p + 4, flow.id)
+        plain_put16(p + 4, id)
         p[6] = 0x40 if number & 4 else 0
         p[8] = 64
         p[9] = <uint8_t>protocol
@@ -118,6 +116,18 @@ cdef uint32_t make(uint8_t *p, uint32_t number, uint32_t payload) noexcept nogil
         p[7] = 64
         p[8] = p[24] = 0xFD
         p[39] = 1
+
+
+cdef uint32_t make(uint8_t *p, uint32_t number, uint32_t payload) noexcept nogil:
+    """The next packet of a flow. Its length."""
+    cdef Flow *flow = &flows[number]
+    cdef uint32_t l4 = 40 if number & 1 else 20
+    cdef uint32_t protocol = UDP if number & 2 else TCP
+    cdef uint32_t options = 12 if number >= 8 and protocol == TCP else 0
+    cdef uint32_t header = l4 + (20 + options if protocol == TCP else 8)
+    cdef uint32_t len = header + payload
+    memset(p, 0, header)
+    ip_header(p, number, len, protocol, flow.id)
     p[l4 + 1] = <uint8_t>number
     p[l4 + 3] = 7
     if protocol == TCP:
@@ -133,6 +143,40 @@ cdef uint32_t make(uint8_t *p, uint32_t number, uint32_t payload) noexcept nogil
     memcpy(p + header, pattern + (flow.seq & 0xFF), payload)
     flow.seq += payload
     flow.id += 1
+    return len
+
+
+cdef bint is_tunnelled(uint32_t number) noexcept nogil:
+    """Of flows of UDP, each second one has a flow of TCP inside, where ends of tunnels are known."""
+    return tunnels and number & 10 == 10
+
+
+cdef uint32_t inside_of(uint32_t number) noexcept nogil:
+    """Which flow: of the same IP version as the tunnel, or not."""
+    return number ^ (3 if number & 16 else 2)
+
+
+cdef uint32_t inner_at(uint32_t number) noexcept nogil:
+    """Where it begins: behind VXLAN, or Geneve with an option of 8 bytes."""
+    return (40 if number & 1 else 20) + 8 + 8 + 14 + (8 if number & 4 else 0)
+
+
+cdef uint32_t make_tunnelled(uint8_t *p, uint32_t number, uint32_t payload, uint32_t flags) noexcept nogil:
+    """The next packet of a flow in a tunnel; its length. `flags`: TCP's, inside."""
+    cdef uint32_t l4 = 40 if number & 1 else 20, inner = inner_at(number), inside = inside_of(number)
+    cdef uint32_t inside_l4 = 40 if inside & 1 else 20
+    cdef uint32_t len = inner + make(p + inner, inside, payload)
+    p[inner + inside_l4 + 13] = <uint8_t>flags
+    finish(p + inner, len - inner, inside_l4, TCP)
+    memset(p, 0, inner)
+    ip_header(p, number, len, UDP, flows[number].id)
+    flows[number].id += 1
+    p[l4 + 1] = <uint8_t>number
+    p[l4 + 3] = 7
+    plain_put16(p + l4 + 4, len - l4)
+    p[l4 + 8] = 0x02 if number & 4 else 0x08
+    plain_put16(p + l4 + 10, 0x6558 if number & 4 else 0)
+    plain_put16(p + inner - 2, 0x86DD if inside & 1 else 0x0800)
     return len
 
 
@@ -152,26 +196,34 @@ cdef uint32_t next_packet(Input *input, uint8_t *p) noexcept nogil:
     cdef uint32_t what = input8(input), odd = input8(input)
     cdef uint32_t number = what & 15 | (16 if odd & 0x3C == 0x38 else 0)
     cdef Flow *flow = &flows[number]
+    cdef Flow *changed
     cdef uint32_t l4 = 40 if number & 1 else 20
     cdef uint32_t protocol = UDP if number & 2 else TCP
-    cdef uint32_t len, at
+    cdef uint32_t len, at, size
     if flow.size == 0 or odd & 7 == 1:
         flow.size = size_of(input, what >> 4)
+    changed = &flows[inside_of(number)] if is_tunnelled(number) and odd & 8 else flow
     if odd & 7 == 2:
-        flow.seq += input8(input) - 128
+        flows[inside_of(number) if is_tunnelled(number) else number].seq += input8(input) - 128
     if odd & 7 == 3:
-        flow.id += input8(input) - 128
-    len = make(p, number, flow.size if odd & 7 != 4 else input8(input) % (flow.size + 2))
+        changed.id += input8(input) - 128
+    size = flow.size if odd & 7 != 4 else input8(input) % (flow.size + 2)
+    if is_tunnelled(number):
+        len = make_tunnelled(p, number, min(size, <uint32_t>LONGEST - 300), input8(input) if odd & 7 == 5 else 0x10)
+    else:
+        len = make(p, number, size)
     if odd & 7 == 5 and protocol == TCP:
         p[l4 + 13] = <uint8_t>input8(input)
     finish(p, len, l4, protocol)
     if odd & 7 >= 6:
-        at = input_below(input, min(len, <uint32_t>80))
+        at = input_below(input, min(len, <uint32_t>(160 if is_tunnelled(number) else 80)))
         p[at] ^= <uint8_t>(1 << (odd >> 3 & 7))
         if odd & 7 == 6:
             finish(p, len, l4, protocol)
+    if is_tunnelled(number) and odd & 16 == 0:
+        plain_put16(p + l4 + 6, 0)      # a tunnel without a checksum
     if odd & 0xC0 == 0xC0:
-        flow.id -= 1            # the next one has the same
+        changed.id -= 1         # the next one has the same
     return len
 
 
@@ -238,20 +290,34 @@ cdef int whose(const void *at, uint32_t first, uint32_t end) noexcept nogil:
     return -1
 
 
+cdef void same_zero(uint8_t *check, const uint8_t *like) noexcept nogil:
+    """Of the two ways to write a sum of zero, that of `like`."""
+    if plain16(check) + plain16(like) == 0xFFFF and (plain16(check) == 0 or plain16(like) == 0):
+        memcpy(check, like, 2)
+
+
+cdef void same_id(uint8_t *ip, const uint8_t *like, const uint8_t *head) noexcept nogil:
+    """An ID that stood still under DF stands still."""
+    if ip[0] >> 4 != 4:
+        return
+    if like[6] & 0x40 and plain16(like + 4) == plain16(head + 4):
+        memcpy(ip + 4, like + 4, 2)
+        plain_put16(ip + 10, 0)
+        plain_put16(ip + 10, ~plain_sum(ip, 20, 0) & 0xFFFF)
+    same_zero(ip + 10, like + 10)
+
+
 cdef void equal_packet(const MergePacket *head, const MergePacket *p, uint32_t len) noexcept nogil:
     """`piece` is what came in: but for an ID that stood still under DF, and the two ways to write a sum of zero."""
     cdef uint32_t field
     need_equal(len, p.len, b"the length of a packet")
-    if p.ip.version == 4 and p.at[6] & 0x40 and plain16(p.at + 4) == plain16(head.at + 4):
-        memcpy(piece + 4, p.at + 4, 2)
-        plain_put16(piece + 10, 0)
-        plain_put16(piece + 10, ~plain_sum(piece, 20, 0) & 0xFFFF)
-    if p.ip.version == 4 and plain16(piece + 10) + plain16(p.at + 10) == 0xFFFF:
-        memcpy(piece + 10, p.at + 10, 2 if plain16(piece + 10) == 0 or plain16(p.at + 10) == 0 else 0)
-    if p.ip.protocol == TCP:
-        field = p.ip.l4 + 16
-        if plain16(piece + field) + plain16(p.at + field) == 0xFFFF:
-            memcpy(piece + field, p.at + field, 2 if plain16(piece + field) == 0 or plain16(p.at + field) == 0 else 0)
+    same_id(piece, p.at, head.at)
+    if p.inner:
+        same_id(piece + p.inner, p.at + p.inner, head.at + p.inner)
+        field = p.inner + p.inside.l4 + 16
+        same_zero(piece + field, p.at + field)
+    elif p.ip.protocol == TCP:
+        same_zero(piece + p.ip.l4 + 16, p.at + p.ip.l4 + 16)
     need(memcmp(piece, p.at, len) == 0, b"a packet that is another when its frame is cut")
 
 
@@ -259,24 +325,36 @@ cdef void superframe_is_plain(const uint8_t *vnet, uint32_t vnet_len, uint32_t l
                               uint32_t count) noexcept nogil:
     """The frame's headers are right, and cut it is its members."""
     cdef const MergePacket *head = &views[members[0]]
-    cdef uint32_t field = 16 if head.ip.protocol == TCP else 6
-    cdef uint8_t should[12]
+    cdef const PlainIp *ip = &head.inside if head.inner else &head.ip
+    cdef const uint8_t *packet = frame + head.inner
+    cdef uint32_t field = 16 if ip.protocol == TCP else 6
+    cdef uint8_t should[24]
     cdef Cut c
     cdef uint32_t i
-    memset(should, 0, 12)
+    memset(should, 0, 24)
     should[0] = 1
-    should[1] = 5 if head.ip.protocol == UDP else 1 if head.ip.version == 4 else 4
+    should[1] = 5 if ip.protocol == UDP else 1 if ip.version == 4 else 4
     should[2] = <uint8_t>head.header
     should[4] = <uint8_t>head.payload
     should[5] = <uint8_t>(head.payload >> 8)
-    should[6] = <uint8_t>head.ip.l4
+    should[6] = <uint8_t>(head.inner + ip.l4)
     should[8] = <uint8_t>field
+    if head.inner:
+        should[0] |= 8 if plain16(head.at + head.ip.l4 + 6) else 0
+        should[1] |= 0x20 if head.ip.version == 4 else 0x40
+        should[20] = <uint8_t>(head.ip.l4 + 14)     # as if behind an Ethernet header
+        should[22] = <uint8_t>head.inner
     need(memcmp(vnet, should, vnet_len) == 0, b"another virtio header")
-    need(cut_start(&c, vnet, vnet_len, frame, len) == 0, b"a superframe that can't be cut")
+    should[20] -= 14 if head.inner else 0
+    need(cut_start(&c, should, vnet_len, frame, len) == 0, b"a superframe that can't be cut")
     need_equal(c.pieces, count, b"packets of a superframe")
     need(head.ip.version == 6 or plain_sum(frame, 20, 0) == 0xFFFF, b"a superframe's IPv4 checksum")
-    need_equal(plain16(frame + head.ip.l4 + field), plain_pseudo(frame, head.ip.protocol, len - head.ip.l4),
+    need(ip.version == 6 or plain_sum(packet, 20, 0) == 0xFFFF, b"a superframe's inner IPv4 checksum")
+    need_equal(plain16(packet + ip.l4 + field), plain_pseudo(packet, ip.protocol, len - head.inner - ip.l4),
                b"the sum of a superframe's pseudo header")
+    if should[0] & 8:
+        need_equal(plain16(frame + head.ip.l4 + 6), plain_pseudo(frame, UDP, len - head.ip.l4),
+                   b"the sum of a tunnel's pseudo header")
     for i in range(count):
         equal_packet(head, &views[members[i]], cut_piece(&c, i, piece))
 
@@ -326,7 +404,7 @@ cdef void batch_is_right(Coalescer *coalescer, uint32_t vnet_len, uint32_t first
 
 cdef int one(const uint8_t *data, size_t size) noexcept nogil:
     """A byte for the features, one for packets a batch, then packets."""
-    global expected_count, exact
+    global expected_count, exact, tunnels
     cdef Input input
     cdef IpView ip
     cdef Coalescer *coalescer
@@ -334,9 +412,10 @@ cdef int one(const uint8_t *data, size_t size) noexcept nogil:
     cdef int features
     input_start(&input, data, size)
     what = input8(&input)
-    coalescer = coalescers[what % 3]
-    vnet_len = <uint32_t>vnet_lens[what % 3]
-    features = <int>(what >> 6) ^ 3
+    tunnels = what & 0x20 != 0
+    coalescer = coalescers[3 if tunnels else what % 3]
+    vnet_len = <uint32_t>vnet_lens[3 if tunnels else what % 3]
+    features = <int>(what >> 6) ^ 3 | COALESCE_TUNNELS
     coalescer.max_packets = 1 + <int>(input8(&input) ^ 0xFF) % PACKETS
     memset(flows, 0, sizeof(flows))
     memset(came, 0, sizeof(came))
@@ -353,7 +432,7 @@ cdef int one(const uint8_t *data, size_t size) noexcept nogil:
             batch_is_right(coalescer, vnet_len, first, n)
             first = n
             need(coalesce_add(coalescer, &ip, features) == 0, b"an empty batch that is full")
-        views[n] = merge_read(originals[n], lens[n], features if vnet_len else 0)
+        views[n] = merge_read(originals[n], lens[n], features & 3 if vnet_len else 0, tunnels)
         expect(n)
         n += 1
     batch_is_right(coalescer, vnet_len, first, n)
@@ -362,12 +441,27 @@ cdef int one(const uint8_t *data, size_t size) noexcept nogil:
     return 0
 
 
+cdef void know(KnownEnds *known, uint8_t address_len) noexcept nogil:
+    """10.0.0.1 or fd00::1, with port 7, is the end of a tunnel."""
+    cdef TunnelEnd end
+    memset(&end, 0, sizeof(end))
+    end.address[0] = 10 if address_len == 4 else 0xFD
+    end.address[address_len - 1] = 1
+    end.address_len = address_len
+    end.port = htons(7)
+    end.seen_ns = known.now = 1
+    known.any = True
+    known.ends[tunnel_end_place(end.address, address_len, end.port)] = end
+
+
 def address(str _aead: str) -> int:
     """Where the target is. Its coalescers are made here, once."""
     cdef int i
     for i in range(LONGEST + 256):
         pattern[i] = <uint8_t>(i * 7)
-    for i in range(3):
+    for i in range(4):
         coalescers[i] = coalesce_new(PACKETS, vnet_lens[i])
         need(coalescers[i] != NULL, b"no memory")
+    know(&coalescers[3].tunnels, 4)
+    know(&coalescers[3].tunnels, 16)
     return <uintptr_t>&one
