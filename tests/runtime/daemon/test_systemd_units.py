@@ -33,7 +33,14 @@ def verify(directory: Path, unit: str) -> str:
     return "\n".join(said) + ("" if ended.returncode == 0 or said else f"status {ended.returncode}")
 
 
-@pytest.mark.parametrize(("file", "unit"), [("pywg@.service", "pywg@wg0.service"), ("pywg.service", "pywg.service")])
+@pytest.mark.parametrize(
+    ("file", "unit"),
+    [
+        ("pywg@.service", "pywg@wg0.service"),
+        ("pywg.service", "pywg.service"),
+        ("pywg-companion@.service", "pywg-companion@wg0.service"),
+    ],
+)
 def test_native_unit(tmp_path: Path, file: str, unit: str) -> None:
     text = (UNITS / file).read_text()
     installed = tmp_path / "pywg"
