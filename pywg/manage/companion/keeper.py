@@ -23,13 +23,14 @@ from pywg.manage.companion.hooks import Hooks
 from pywg.manage.companion.settings import Settings
 from pywg.manage.companion.worker import Worker
 from pywg.runtime.base.accounts import Account
+from pywg.runtime.base.in_use import SOCKET, folder_of
 from pywg.runtime.base.log import Level, Log, key_name
 from pywg.runtime.confine import capabilities
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _LIVED_S = 60.0
 """Seconds after which a worker that ends is no sign of a fault that comes again at once."""
-_CAP_KILL, _CAP_SETGID, _CAP_SETUID = 5, 6, 7
+_CAP_DAC_OVERRIDE, _CAP_KILL, _CAP_SETGID, _CAP_SETUID = 1, 5, 6, 7
 
 
 class _EndedError(Exception):
@@ -57,7 +58,7 @@ class Keeper:
                 signal.signal(number, _end)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
             if not self._as_root:
-                capabilities.keep_only(1 << _CAP_KILL | 1 << _CAP_SETUID | 1 << _CAP_SETGID)
+                capabilities.keep_only(self._needed())
             pause = _FIRST_PAUSE_S
             while True:
                 began = time.monotonic()
@@ -73,6 +74,14 @@ class Keeper:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_IGN)
             self._hooks.close()
+
+    def _needed(self) -> int:
+        """Capabilities: for the worker's and the hooks' user and their end, and for a socket that is another user's."""
+        needed = 1 << _CAP_KILL | 1 << _CAP_SETUID | 1 << _CAP_SETGID
+        with contextlib.suppress(OSError):
+            if os.stat(f"{folder_of(self._interface)}/{self._interface}.{SOCKET}").st_uid != os.geteuid():
+                needed |= 1 << _CAP_DAC_OVERRIDE
+        return needed
 
     @contextlib.contextmanager
     def _worker(self) -> Iterator[KeeperEnd]:
