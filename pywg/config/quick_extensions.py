@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from pywg.config import quick_lines
 from pywg.config.addresses import split_host_port
 from pywg.config.quick_lines import SPACE, squeeze
-from pywg.config.uapi_events import NAMES
+from pywg.config.uapi_events import NAMES as EVENTS
 from pywg.errors import ConfigError, WgQuickError
 
 HostPort = tuple[str, int]
@@ -25,6 +25,8 @@ MOST_ENDPOINTS: Final = 16
 """Further endpoints of a peer."""
 MOST_HOOKS: Final = 64
 _EXTENSION: Final = re.compile(r"#+\s*pywg\.(\w*)\s*(=?)(.*)", re.S)
+_NAMES: Final = ("companion", "hook", "hookuser", "endpoints")
+_WORD: Final = re.compile(r"[a-z_]{1,20}")
 _USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,31})?")
 
 
@@ -71,12 +73,13 @@ def read_extensions(text: str, file: str) -> Extensions:
         try:
             _take(found, match[1].lower(), match[3].strip(SPACE) if match[2] else None, peer)
         except ConfigError as error:
-            raise WgQuickError(f"pywg.{match[1]}: {error}", file=file, line=number) from None
+            name = match[1] if match[1].lower() in _NAMES else ""  # what is none may be a key
+            raise WgQuickError(f"pywg.{name}: {error}", file=file, line=number) from None
     return found
 
 
 def _take(found: Extensions, name: str, value: str | None, peer: int) -> None:
-    if name not in ("companion", "hook", "hookuser", "endpoints"):
+    if name not in _NAMES:
         raise ConfigError("there is no such setting: Companion, Hook and HookUser in [Interface], Endpoints in [Peer]")
     if value is None:
         raise ConfigError('expected "="')
@@ -108,8 +111,9 @@ def _hook(value: str) -> HookSetting:
     if not program.startswith("/") or not program.isprintable():
         raise ConfigError("expected EVENT,EVENT PROGRAM: events, or all, and the program's path from the root on")
     events = tuple(word for word in words.split(",") if word)
-    if unknown := [word for word in events if word not in (*NAMES, EVERY_EVENT)]:
-        raise ConfigError(f"there is no event {unknown[0][:32]!a}: {', '.join(NAMES)}")
+    if unknown := [word for word in events if word not in (*EVENTS, EVERY_EVENT)]:
+        which = f" {unknown[0]!a}" if _WORD.fullmatch(unknown[0]) else ""
+        raise ConfigError(f"there is no event{which}: {', '.join(EVENTS)}")
     if not events:
         raise ConfigError("expected at least one event, or all")
     return HookSetting(events, program)

@@ -9,9 +9,10 @@ from typing import Any, Final
 from pywg.config import wg_quick
 from pywg.config.addresses import V4_LEN, V6_LEN, format_ip, format_prefix, mask, parse_interface_address, parse_ip
 from pywg.config.model import Prefix
+from pywg.config.quick_extensions import read_extensions
 from pywg.config.quick_values import entries
 from pywg.config.wg_quick import PeerSection, Reading
-from pywg.errors import ConfigError
+from pywg.errors import ConfigError, WgQuickError
 from pywg.manage import here
 from pywg.manage.public_key import public_key_of
 from pywg.manage.tunnel import names
@@ -57,14 +58,23 @@ class Report:
 def check(given: str) -> Report:
     """A file, whatever its name, or that of an interface. Raises DeviceError when it can't be read, ConfigError."""
     target = Target("", given) if "/" in given or os.path.exists(given) else names.find(given)
-    reading = wg_quick.read(wg_quick.as_text(names.load(target, warn=False)), target.path)
+    text = wg_quick.as_text(names.load(target, warn=False))
+    reading = wg_quick.read(text, target.path)
     findings = [
         Finding("error", "syntax", error.line, error.column, error.message, error.excerpt) for error in reading.errors
     ]
+    findings += _about_extensions(text, target.path)
     findings += _about_the_file(reading, target.path)
     if not reading.errors:  # what is missing may stand in a line that can't be read
         findings += _Check(reading, target.interface).findings()
     return Report(target.path, sorted(findings, key=lambda one: (one.line, one.column)))
+
+
+def _about_extensions(text: str, path: str) -> Iterator[Finding]:
+    try:
+        read_extensions(text, path)
+    except WgQuickError as error:
+        yield Finding("error", "syntax", error.line, error.column, error.message)
 
 
 def _about_the_file(reading: Reading, path: str) -> Iterator[Finding]:

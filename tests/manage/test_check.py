@@ -75,6 +75,8 @@ def wrong(code: str, line: int) -> list[tuple[str, str, int]]:
         (B, PRIVATE, wrong("private-as-public", 10)),
         (B, PUBLIC, wrong("own-key", 10)),
         (B, A, warned("same-key", 10)),
+        ("PrivateKey", "# pywg.Companion = no\nPrivateKey", wrong("syntax", 2)),
+        ("PrivateKey", "# pywg.Companion = off\nPrivateKey", []),
         ("Endpoint", f"PresharedKey = {PRIVATE}\nEndpoint", wrong("private-as-psk", 8)),
         ("Endpoint", "Endpoint = 192.0.2.2:1\nEndpoint", warned("repeated", 9)),
         ("192.168.2.0/24", "192.168.2.1/24", warned("host-bits", 7)),
@@ -151,7 +153,18 @@ def test_every_error_and_no_secret(file: Path, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    "place", ["Table = {}", "DNS = {}", "FwMark = 254\nTable = {}\nDNS = {}", "# {}", "[Peer] # {}"]
+    "place",
+    [
+        "# pywg.{}",
+        "# pywg.Hook = {} /x",
+        "# pywg.Companion = {}",
+        "# pywg.HookUser = {}",
+        "Table = {}",
+        "DNS = {}",
+        "FwMark = 254\nTable = {}\nDNS = {}",
+        "# {}",
+        "[Peer] # {}",
+    ],
 )
 def test_no_finding_repeats_a_secret_or_an_escape(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: str
