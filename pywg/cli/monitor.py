@@ -36,7 +36,8 @@ def _interface(text: str) -> str | None:
 
 def monitor(given: argparse.Namespace) -> int:
     """Prints events until it is interrupted, and returns 0. Raises DeviceError when no daemon tells any."""
-    from pywg.config.uapi_events import CONFIGURATION, SUBSCRIBED, Event
+    from pywg.config.uapi_event_reader import Event
+    from pywg.config.uapi_events import CONFIGURATION, SUBSCRIBED
     from pywg.manage.event_text import event_line, event_object
     from pywg.manage.names import names_of
     from pywg.manage.subscriber import Subscriber, until_interrupted

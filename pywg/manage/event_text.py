@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pywg.config import uapi_events as events
 from pywg.config.keys import format_key_base64
-from pywg.config.uapi_events import Event
+from pywg.config.uapi_event_reader import Event
 from pywg.constants import KEY_LEN
 from pywg.manage.reasons import REASONS
 from pywg.runtime.base.log import key_name

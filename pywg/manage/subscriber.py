@@ -6,7 +6,8 @@ import select
 import time
 from collections.abc import Callable, Iterator
 
-from pywg.config.uapi_events import SUBSCRIBED, Event, EventReader
+from pywg.config.uapi_event_reader import Event, EventReader
+from pywg.config.uapi_events import SUBSCRIBED
 from pywg.errors import DeviceError, UapiError
 from pywg.manage import client
 from pywg.manage.event_text import DISCONNECTED

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pywg.config import uapi_events
-from pywg.config.uapi_events import MOST_EVENT, Event, EventReader, format_event
+from pywg.config.uapi_event_reader import MOST_EVENT, Event, EventReader
+from pywg.config.uapi_events import format_event
 from pywg.errors import UapiError
 from pywg.manage.event_text import DISCONNECTED, event_line, event_object
 from tests.manage import made

@@ -10,7 +10,7 @@ from typing import Any
 
 from pywg.config.addresses import format_sock_addr, parse_sock_addr
 from pywg.config.model import SockAddr
-from pywg.config.uapi_events import MOST_EVENT, Event
+from pywg.config.uapi_event_reader import MOST_EVENT, Event
 from pywg.errors import ConfigError
 
 _MOST = 4 * MOST_EVENT

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from pywg.config.quick_extensions import EVERY_EVENT, HookSetting
-from pywg.config.uapi_events import Event
+from pywg.config.uapi_event_reader import Event
 from pywg.runtime.base.accounts import Account
 
 AT_ONCE = 4

@@ -10,7 +10,7 @@ from pywg.config import uapi_events as events
 from pywg.config.addresses import parse_sock_addr
 from pywg.config.model import SockAddr
 from pywg.config.quick_extensions import EVERY_EVENT
-from pywg.config.uapi_events import Event, EventReader
+from pywg.config.uapi_event_reader import Event, EventReader
 from pywg.errors import ConfigError, UapiError
 from pywg.manage.companion.channel import WorkerEnd
 from pywg.manage.companion.failover import Failover

@@ -162,7 +162,33 @@ def reply_without_bound() -> contextlib.AbstractContextManager[None]:
     return replaced(client, _MOST_REPLY=1 << 40)
 
 
+def subscriber_left_behind() -> contextlib.AbstractContextManager[None]:
+    """The queue of a subscriber that has gone stays."""
+    from pywg.runtime.base.feed import Subscription
+
+    def close(self: Subscription) -> None:
+        pass
+
+    return replaced(Subscription, close=close)
+
+
+def event_without_its_end() -> contextlib.AbstractContextManager[None]:
+    """A blank line that comes in two pieces ends no event."""
+    from pywg.config.uapi_event_reader import EventReader
+
+    take = EventReader.take
+
+    def forgets(self: EventReader, data: bytes) -> Any:
+        if self._rest.endswith(b"\n") and data.startswith(b"\n"):
+            data = data[1:]
+        return take(self, data)
+
+    return replaced(EventReader, take=forgets)
+
+
 FAULTS = {
+    "subscriber left behind": Fault("uapi", subscriber_left_behind),
+    "event without its end": Fault("client", event_without_its_end),
     "split too late": Fault("uapi", split_too_late),
     "keeps allowed ips": Fault("uapi", keeps_allowed_ips),
     "applies before it refuses": Fault("uapi", applies_before_it_refuses),

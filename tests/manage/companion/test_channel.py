@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pywg.config.uapi_events import Event
+from pywg.config.uapi_event_reader import Event
 from pywg.manage import client
 from pywg.manage.companion.channel import BadQuestionError, KeeperEnd, WorkerEnd
 from pywg.manage.companion.keeper import Keeper

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pywg.config.quick_extensions import HookSetting
-from pywg.config.uapi_events import Event
+from pywg.config.uapi_event_reader import Event
 from pywg.manage.companion import hooks as hooks_module
 from pywg.manage.companion.hooks import AT_ONCE, BURST, WAITING, Hooks, environment
 

@@ -6,7 +6,7 @@ import pytest
 
 from pywg.config import uapi_events
 from pywg.config.model import PeerChange
-from pywg.config.uapi_events import Event, EventReader
+from pywg.config.uapi_event_reader import Event, EventReader
 from pywg.runtime.base.feed import Subscription
 from pywg.runtime.device.announcer import DROPS_S, ENDPOINTS_A_LOOK
 from tests.runtime.device_harness import DeviceHarness, Pair, clamped, peer_key

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pywg.config.uapi_events import Event, EventReader
+from pywg.config.uapi_event_reader import Event, EventReader
 from pywg.runtime.base.feed import QUEUE_LEN, SUBSCRIBERS_PER_SOCKET
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.uapi import server as server_module

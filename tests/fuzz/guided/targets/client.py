@@ -3,12 +3,15 @@
 import base64
 import contextlib
 import io
+import json
 from types import SimpleNamespace
 
 from pywg.cli import keys
 from pywg.config.uapi import parse_get
+from pywg.config.uapi_event_reader import MOST_EVENT, Event, EventReader
 from pywg.errors import ConfigError, DeviceError, UapiError
 from pywg.manage import client
+from pywg.manage.event_text import event_line, event_object
 from pywg.runtime.base import processors
 from tests.at_once import format_get
 from tests.fuzz.guided.choices import Choices
@@ -16,11 +19,18 @@ from tests.fuzz.guided.replaced import replaced
 from tests.runtime.device_harness import public
 
 MOST_RECEIVED = 4 << 20
+FOR_EVENTS = 240
+"""First bytes from here on are of texts of events."""
 TOKENS = (
     *(b"errno=0\n\n", b"errno=-22\n\n", b"\n\n", b"\n", b"=", b"peers=2\n", b"\x1b[2J", b"\xff", b" ", b"\0"),
     *(base64.b64encode(bytes(range(32))), b"=\n", b"\t", b"max", b"100000", b"0", b"9" * 30),
     *(b"public_key=" + b"42" * 32, b"private_key=", b"preshared_key=", b"endpoint=", b"allowed_ip=", b"::/0"),
     *(
+        b"event=unanswered\ntime=1.5\n",
+        b"event=drops\ntime=2\n",
+        b"event=",
+        b"changed=fwmark,peers\n",
+        b"initiations=2\n",
         b"last_handshake_time_sec=1",
         b"last_handshake_time_nsec=",
         b"tx_bytes=",
@@ -33,8 +43,32 @@ TOKENS = (
 
 def run(data: bytes) -> None:
     choices = Choices(data)
-    case = (public_key, statistics, level, status, quota)[choices.byte() % 5]
+    number = choices.byte()
+    case = events if number >= FOR_EVENTS else (public_key, statistics, level, status, quota)[number % 5]
     case(choices)
+
+
+def events(choices: Choices) -> None:
+    """Events are the same however their text comes, and each is one printable line and one object."""
+    chunk, text = choices.number(1, 255), choices.rest()[:MOST_EVENT]
+    whole, cut = told([text]), told([text[at : at + chunk] for at in range(0, len(text), chunk)])
+    assert whole == cut, "other events of the same bytes"
+    for event in whole[0]:
+        assert event_line("wg0", event, {}).isprintable()
+        assert json.loads(json.dumps(event_object("wg0", event, {})))["event"] == event.name
+
+
+def told(pieces: list[bytes]) -> tuple[list[Event], int | None, bool]:
+    """The events of a text in pieces, its errno, and whether it was refused."""
+    reader = EventReader()
+    found: list[Event] = []
+    try:
+        for piece in pieces:
+            for event in reader.take(piece):
+                found.append(event)
+    except UapiError:
+        return found, reader.errno, True
+    return found, reader.errno, False
 
 
 def public_key(choices: Choices) -> None:
