@@ -17,11 +17,15 @@ def at_terminal() -> bool:
 def ask(question: str, parse: Callable[[str], T], *, default: str = "", hint: str = "") -> T:
     """The answer, by `parse`, whose ConfigError says why another is needed. An empty one means `default`.
 
-    Raises ConfigError when the input ends.
+    Raises ConfigError when the input ends, and lets a Ctrl-C through.
     """
     while True:
         print(f"{question}{f' [{default or hint}]' if default or hint else ''}: ", end="", file=sys.stderr, flush=True)
-        line = sys.stdin.readline()
+        try:
+            line = sys.stdin.readline()
+        except KeyboardInterrupt:
+            print("\npywg: nothing was written", file=sys.stderr)
+            raise
         if not line.endswith("\n"):
             print(file=sys.stderr)
             raise ConfigError("the answers end too early: nothing was written")

@@ -61,9 +61,15 @@ def _about_file(word: str) -> str:
 
 
 def _nearest(word: str, commands: Iterable[str]) -> str:
-    """The command that a word resembles; of several the one that it is, or begins with: stats and status are close."""
+    """The command that a word resembles; of several the one that it is, or whose letters it has all, or begins with:
+    stats and status are close."""
     resembling = [command for command in commands if _resembles(word, command)]
-    return max(resembling, key=lambda command: (command == word, word.startswith(command)), default="")
+    letters = sorted(word)
+    return max(
+        resembling,
+        key=lambda command: (command == word, sorted(command) == letters, word.startswith(command)),
+        default="",
+    )
 
 
 def _resembles(word: str, command: str) -> bool:

@@ -16,7 +16,6 @@ from pywg.errors import ConfigError, WgQuickError
 from pywg.manage import here
 from pywg.manage.public_key import public_key_of
 from pywg.manage.tunnel import names
-from pywg.manage.tunnel.names import Target
 
 _MIN_V6_MTU: Final = 1280
 _SINGLE: Final = ("PrivateKey", "ListenPort", "FwMark", "MTU", "Table", "PublicKey", "PresharedKey", "Endpoint")
@@ -57,7 +56,7 @@ class Report:
 
 def check(given: str) -> Report:
     """A file, whatever its name, or that of an interface. Raises DeviceError when it can't be read, ConfigError."""
-    target = Target("", given) if "/" in given or os.path.exists(given) else names.find(given)
+    target = names.any_file(given)
     text = wg_quick.as_text(names.load(target, warn=False))
     reading = wg_quick.read(text, target.path)
     findings = [

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from pywg.cli.main import main
 from pywg.config.wg_quick import parse
 from pywg.manage import qr
+from pywg.manage.tunnel import names
+from tests.first_minutes.passes import SITE_TO_SITE
 
 ROOT = Path(__file__).parents[2]
 SITES = ["--left", "berlin", "--left-endpoint", "198.51.100.1", "--right", "paris"]
@@ -39,6 +42,40 @@ def at_a_terminal(folder: Path, answers: list[str], *options: str) -> tuple[int,
     os.close(terminal)
     assert left == []
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode().replace("\r", "")
+
+
+def test_the_questions_are_those_of_the_first_minutes(tmp_path: Path) -> None:
+    """A question that is asked anew would be waited for in vain by tests.first_minutes, which takes ten minutes."""
+    status, shown = at_a_terminal(tmp_path, [answer for _, answer in SITE_TO_SITE])
+    assert status == 0
+    asked = re.findall(r"^ *(.*?)(?: \[.*\])?: ", shown.partition("Written:")[0], re.M)
+    assert len(asked) == len(SITE_TO_SITE)
+    assert all(question.startswith(begin) for question, (begin, _) in zip(asked, SITE_TO_SITE, strict=True))
+
+
+def test_ctrl_c_at_a_question(tmp_path: Path) -> None:
+    """The line is ended, and what has become of the answers is said."""
+    pid, terminal = pty.fork()
+    if not pid:  # pragma: no cover
+        os.chdir(tmp_path)
+        os.environ["PYTHONPATH"] = str(ROOT)
+        os.execv(sys.executable, [sys.executable, "-m", "pywg", "init", "site-to-site"])
+    shown = b""
+    while chunk := _read(terminal):
+        shown += chunk
+        if chunk.endswith(b"]: "):
+            os.write(terminal, b"\x03")
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+    assert shown.endswith(b"\r\npywg: nothing was written\r\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # it has ended
+        return b""
 
 
 def test_two_sites(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,6 +221,19 @@ def test_a_code_for_a_phone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
     expected = segno.make(text, error="l", micro=False)
     assert len(out.splitlines()) == (expected.symbol_size(border=2)[1] + 1) // 2
+
+
+def test_a_code_by_the_name_of_an_interface(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert init(tmp_path) == 0
+    monkeypatch.setattr(names, "DIRECTORY", str(tmp_path / "paris"))
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    assert main(["qr", "wg0"]) == 0
+    assert "▀" in capsys.readouterr().out
+    assert main(["qr", "wg7"]) == 1
+    assert f"there is no {tmp_path}/paris/wg7.conf" in capsys.readouterr().err
 
 
 def test_a_file_for_no_phone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,6 +29,7 @@ MEANT = {
     "sttas": "stats",
     "statss": "stats",
     "statuss": "status",
+    "statsu": "status",
     "sttaus": "status",
     "Status": "status",
     "info": "status",

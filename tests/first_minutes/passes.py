@@ -8,6 +8,16 @@ from tests.first_minutes.terminal import Played, Shell
 Told = tuple[str, list[Played]]
 """What the operator wants, and what they type for it."""
 PACKAGES_TAKE_Y = [("[Y/n]", "y")]
+SITE_TO_SITE = [
+    ("its name", ""),
+    ("its public address", "198.51.100.1"),
+    ("networks behind it", ""),
+    ("its name", "paris"),
+    ("its public address", "203.0.113.1"),
+    ("networks behind it", "192.168.2.0/24"),
+    ("Addresses of IPv6", ""),
+]
+"""The questions of `pywg init site-to-site`, and what is answered: tests/cli/test_init.py asks all of them."""
 
 
 @dataclass
@@ -111,15 +121,7 @@ def knows_nothing(story: Story, berlin: Shell, paris: Shell, carry: Callable[[st
     story.type(berlin, "pywg help", says="init")
     story.type(berlin, "pywg help init", says="site-to-site")
     story.part("The files for both sites")
-    answers = [
-        ("its name", ""),
-        ("its public address", "198.51.100.1"),
-        ("networks behind it", ""),
-        ("its name", "paris"),
-        ("its public address", "203.0.113.1"),
-        ("networks behind it", "192.168.2.0/24"),
-    ]
-    story.type(berlin, "pywg init site-to-site", answers=answers, says="Written:")
+    story.type(berlin, "pywg init site-to-site", answers=SITE_TO_SITE, says="Written:")
     carry("paris")
     story.part("Both ends up, by the commands that it names")
     for shell, name in ((berlin, "berlin"), (paris, "paris")):

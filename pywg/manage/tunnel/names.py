@@ -62,6 +62,11 @@ def find(given: str) -> Target:
     return Target(_checked(name.removesuffix(".conf"), given), given)
 
 
+def any_file(given: str) -> Target:
+    """A file, whatever its name, or that of an interface. Raises ConfigError as `find`."""
+    return Target("", given) if "/" in given or os.path.exists(given) else find(given)
+
+
 def read(target: Target) -> QuickFile:
     """Raises WgQuickError for what the file says, and DeviceError when it can't be read."""
     text = wg_quick.as_text(load(target))
