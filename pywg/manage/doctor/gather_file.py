@@ -22,7 +22,7 @@ _RESOLVE_S: Final = 5.0
 _DNS_S: Final = 1.5
 _JUDGED_HERE: Final = {
     *("no-private-key", "own-key", "same-key", "same-allowed-ip", "no-allowed-ips", "own-address"),
-    *("mtu", "loop", "port-taken"),
+    *("mtu", "loop", "port-taken", "dns-tool"),
 }
 """Findings of `pywg check` that doctor's own checks know more of, from the daemon or the routes."""
 _QUESTION: Final = struct.pack("!HHHHHH", 0x7077, 0x0100, 1, 0, 0, 0) + b"\0" + struct.pack("!HH", 2, 1)

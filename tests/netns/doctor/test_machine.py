@@ -64,13 +64,14 @@ def test_a_clock_that_nobody_keeps(pywg: str, healthy: Lab, tmp_path: Path) -> N
     assert program(pywg, healthy.near, env={**env, "PYWG_CLOCK_KEPT": "1"})[1]["clock"].severity == Severity.OK
 
 
-@pytest.mark.finds("tun error")
+@pytest.mark.finds("tun error", "tun warning")
 def test_no_tun(pywg: str, healthy: Lab) -> None:
     _, found = program(pywg, healthy.near, *mounted(_NO_TUN))
     assert found["tun"].text == "no interface can be made: /dev/net/tun is missing"
     assert stat.S_ISCHR(os.stat("/dev/net/tun").st_mode)
-    _, found = program(pywg, healthy.near, *mounted(_CLOSED_TUN, *USER))
+    status, found = program(pywg, healthy.near, *mounted(_CLOSED_TUN, *USER))
     assert "can't be opened" in found["tun"].text
+    assert status == 3, "of a user, whose tunnel is fine"
 
 
 @pytest.mark.finds("privileges warning")
