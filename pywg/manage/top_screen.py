@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pywg.manage.top import COLUMNS, Model, Row
-from pywg.manage.units import fitted, plural, printable, rate, short_rate, short_size, size, span
+from pywg.manage.units import cells, fitted, plural, printable, rate, short_rate, short_size, size, span
 from pywg.manage.verdict import State, Verdict, tally
 
 _BARS: Final = " ▁▂▃▄▅▆▇█"
@@ -24,8 +24,10 @@ _DROPS_SHOWN: Final = 2
 _WIDE: Final = 100
 """Columns from which totals have room."""
 _SPARK, _WIDE_SPARK = 8, 20
-_NAME: Final = 24
-_ENDPOINT: Final = 21
+_NAME, _NARROW_NAME = 24, 14
+_INTERFACE, _VERDICT, _NUMBER, _NARROW_NUMBER = 9, 18, 6, 5
+_ENDPOINT: Final = 47
+"""Columns of the longest: IPv6, in brackets, with a port."""
 
 
 def sparkline(history: tuple[float, ...], width: int, most: float = 0.0) -> str:
@@ -47,7 +49,7 @@ def screen(
     room = max(lines - len(above) - 2, 1)  # the table's header, and the keys
     first = max(min(first, len(rows) - room), 0)
     shown = rows[first : first + room]
-    table = _table(shown, columns, by=by, backwards=backwards, several=len(model.sights) > 1)
+    table = _table(shown, _Widths(rows, columns, several=len(model.sights) > 1), by=by, backwards=backwards)
     return Group(*above, table, *[Text()] * (room - len(shown)), _foot(rows, shown, first, columns)), first
 
 
@@ -118,11 +120,26 @@ def _drops(model: Model, columns: int) -> list[Text]:
     return lines
 
 
-def _table(rows: list[Row], columns: int, *, by: str, backwards: bool, several: bool) -> Table:
-    totals = columns >= _WIDE
-    spark = _WIDE_SPARK if totals else _SPARK
+class _Widths:
+    """Of the table's columns: as all rows need them, so that they stay when it is scrolled. Bars give way first."""
+
+    def __init__(self, rows: list[Row], columns: int, *, several: bool) -> None:
+        self.columns = columns
+        self.several = several
+        self.totals = columns >= _WIDE
+        self.number = _NUMBER if self.totals else _NARROW_NUMBER
+        longest = max((cells(row.name) for row in rows), default=0)
+        self.name = min(max(longest, len("peer▼")), _NAME if self.totals else _NARROW_NAME)
+        others = self.name + 1 + several * (_INTERFACE + 1) + _VERDICT + 1 + (2 + 2 * self.totals) * (self.number + 1)
+        endpoint = min(max((len(row.endpoint) for row in rows), default=0), _ENDPOINT)
+        room = columns - others - endpoint - 1
+        self.spark = max(min(room, _WIDE_SPARK), _SPARK) if self.totals else _SPARK
+
+
+def _table(rows: list[Row], widths: _Widths, *, by: str, backwards: bool) -> Table:
+    totals, several, spark = widths.totals, widths.several, widths.spark
     table = Table(
-        box=None, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, width=columns, header_style="reverse"
+        box=None, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, width=widths.columns, header_style="reverse"
     )
     mark = "▲" if backwards else "▼"
 
@@ -130,23 +147,23 @@ def _table(rows: list[Row], columns: int, *, by: str, backwards: bool, several: 
         title = f"{name}{mark}" if name == by else name
         table.add_column(Text(title, "reverse bold" if name == by else "reverse"), no_wrap=True, **options)  # type: ignore[arg-type]
 
-    add("peer", width=(_NAME if totals else 14))
+    add("peer", width=widths.name)
     if several:
-        add("interface", width=9)
-    add("handshake", width=18)
+        add("interface", width=_INTERFACE)
+    add("handshake", width=_VERDICT)
     if totals or not several:
         add("endpoint", ratio=1, min_width=10)
     for name in ("rx/s", "tx/s", *(("rx", "tx") if totals else ())):
-        add(name, width=5 if not totals else 6, justify="right")
+        add(name, width=widths.number, justify="right")
     add("both", width=spark)
     for row in rows:
-        cells = [Text(row.name, "yellow")]
-        cells += [Text(row.interface)] if several else []
-        cells.append(Text(row.verdict.words, _STYLE.get(row.verdict.state, "dim")))
-        cells += [Text(row.endpoint)] if totals or not several else []
-        cells += [Text(short_rate(row.rx_rate)), Text(short_rate(row.tx_rate))]
-        cells += [Text(short_size(row.rx_bytes)), Text(short_size(row.tx_bytes))] if totals else []
-        table.add_row(*cells, Text(sparkline(row.history, spark), "cyan"))
+        texts = [Text(row.name, "yellow")]
+        texts += [Text(row.interface)] if several else []
+        texts.append(Text(row.verdict.words, _STYLE.get(row.verdict.state, "dim")))
+        texts += [Text(row.endpoint)] if totals or not several else []
+        texts += [Text(short_rate(row.rx_rate)), Text(short_rate(row.tx_rate))]
+        texts += [Text(short_size(row.rx_bytes)), Text(short_size(row.tx_bytes))] if totals else []
+        table.add_row(*texts, Text(sparkline(row.history, spark), "cyan"))
     return table
 
 

@@ -70,6 +70,16 @@ def test_each_column_sorts_both_ways(column: str) -> None:
     assert model.rows(column, backwards=True)[0] != rows[0]
 
 
+@pytest.mark.parametrize("columns", [100, 110, 200])
+def test_endpoints_are_whole_where_there_is_room(columns: int) -> None:
+    """Names and bars take what is left."""
+    shown = topped(12)
+    drawn = "\n".join(plain(shown.drawn(columns, 40)))
+    ends = [row.endpoint for row in shown.model.rows()]
+    assert [one for one in ends if one not in drawn] == []
+    assert max(map(len, ends)) > 18
+
+
 @pytest.mark.parametrize("columns", [60, 80, 120, 200])
 @pytest.mark.parametrize("lines", [12, 24, 60])
 @pytest.mark.parametrize(("peers", "interfaces"), [(0, 1), (1, 1), (5, 3), (1000, 1)])
