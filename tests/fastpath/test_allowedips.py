@@ -89,7 +89,9 @@ class TableAgainstModel(RuleBasedStateMachine):
 
     @rule(ip=addresses())
     def lookup(self, ip: bytes) -> None:
-        assert self.table.lookup(ip) == self.model.lookup(ip_address(ip))
+        wanted = self.model.lookup(ip_address(ip))
+        assert self.table.lookup(ip) == wanted
+        assert [owner for owner in range(4) if self.table.is_of(ip, owner)] == ([] if wanted is None else [wanted])
 
     @invariant()
     def same_entries(self) -> None:
@@ -104,8 +106,7 @@ class TableAgainstModel(RuleBasedStateMachine):
             size = network.max_prefixlen // 8
             for value in (first - 1, first, last, last + 1):
                 if 0 <= value < 1 << (size * 8):
-                    ip = value.to_bytes(size, "big")
-                    assert self.table.lookup(ip) == self.model.lookup(ip_address(ip))
+                    self.lookup(value.to_bytes(size, "big"))
 
     @invariant()
     def no_leak(self) -> None:
@@ -134,6 +135,8 @@ def test_the_most_specific_prefix_owns_the_address() -> None:
     assert table.lookup(packed("10.1.0.1")) == 2
     assert table.lookup(packed("10.1.2.3")) == 3
     assert table.lookup(packed("11.0.0.0")) is None
+    for owner, text in ((1, "10.2.0.1"), (2, "10.1.0.1"), (3, "10.1.2.3")):
+        assert [other for other in range(1, 4) if table.is_of(packed(text), other)] == [owner]
 
 
 def test_families_do_not_meet() -> None:

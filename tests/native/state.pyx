@@ -5,7 +5,7 @@ from libc.string cimport memset
 cimport cython
 
 from pywg.dataplane.state.allowedips cimport AllowedIps, AllowedOwner, allowedips_free, allowedips_insert
-from pywg.dataplane.state.allowedips cimport allowedips_lookup, allowedips_new, allowedips_remove
+from pywg.dataplane.state.allowedips cimport allowedips_is_of, allowedips_lookup, allowedips_new, allowedips_remove
 from pywg.dataplane.state.allowedips cimport allowedips_remove_owner, allowedips_walk
 from pywg.dataplane.state.replay cimport ReplayWindow, replay_accept, replay_plausible
 
@@ -65,6 +65,12 @@ cdef class Table:
         check_prefix(ip, 0)
         cdef AllowedOwner *found = allowedips_lookup(self.table, ip, <int>len(ip))
         return None if found == NULL else (<TableOwner *>found).number
+
+    def is_of(self, ip: bytes, owner: int) -> bool:
+        """Whether the longest prefix that holds `ip` is `owner`'s."""
+        check_prefix(ip, 0)
+        cdef _Owner entry = self.owners.get(owner)
+        return entry is not None and allowedips_is_of(self.table, &entry.c.allowed, ip, <int>len(ip))
 
     def entries(self, owner: int) -> list[tuple[bytes, int]]:
         """The owner's prefixes, (packed address, cidr), in the order they were given to it."""

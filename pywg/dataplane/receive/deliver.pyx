@@ -7,7 +7,7 @@ from pywg.dataplane.receive.writer cimport COALESCE_PACKETS, writer_add, writer_
 from pywg.dataplane.receive.writer cimport writer_init
 from pywg.dataplane.reorder.reorder cimport LANES_MAX
 from pywg.dataplane.state.activity cimport activity_begins, activity_ends
-from pywg.dataplane.state.allowedips cimport allowedips_lookup
+from pywg.dataplane.state.allowedips cimport allowedips_is_of
 from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.dataplane cimport Dataplane, gates_are_mine
 from pywg.dataplane.state.events cimport events_confirmed, events_raise
@@ -79,7 +79,7 @@ cdef inline int inspect(const Dataplane *dp, const Peer *peer, const ReceiveBatc
     """
     if not ip_read(ip, b.datagrams[at] + WG_HEADER_LEN, text_len(b, at)) or ip.total_len == 0:
         return NOT_IP
-    if <Peer *>allowedips_lookup(dp.allowed, ip.source, ip.address_len) != peer:
+    if not allowedips_is_of(dp.allowed, &peer.allowed, ip.source, ip.address_len):
         return SOURCE_NOT_ALLOWED
     return flow_lane(ip, lanes) if lanes > 1 else 0
 

@@ -94,10 +94,9 @@ cdef inline int allowedips_bit(uint64_t high, uint64_t low, int at) noexcept nog
     return ((high if at < 64 else low) << (at & 63)) >> 63
 
 
-cdef inline AllowedOwner *allowedips_lookup4(const AllowedIps *table, const uint8_t *ip) noexcept nogil:
-    """The owner of the longest prefix that holds the 4 bytes at `ip`, or NULL."""
+cdef inline AllowedOwner *allowedips_below4(const AllowedNode *node, const uint8_t *ip) noexcept nogil:
+    """The owner of the longest prefix, from this node on, that holds the 4 bytes at `ip`, or NULL."""
     cdef uint64_t key = load_be32_high(ip)
-    cdef const AllowedNode *node = table.root4
     cdef AllowedOwner *found = NULL
     # `| 1` keeps the operand of clz from being zero, and is behind every bit of an IPv4 address.
     while node != NULL and count_leading_zeros((key ^ node.high) | 1) >= node.cidr:
@@ -107,10 +106,9 @@ cdef inline AllowedOwner *allowedips_lookup4(const AllowedIps *table, const uint
     return found
 
 
-cdef inline AllowedOwner *allowedips_lookup6(const AllowedIps *table, const uint8_t *ip) noexcept nogil:
-    """The owner of the longest prefix that holds the 16 bytes at `ip`, or NULL."""
+cdef inline AllowedOwner *allowedips_below6(const AllowedNode *node, const uint8_t *ip) noexcept nogil:
+    """The owner of the longest prefix, from this node on, that holds the 16 bytes at `ip`, or NULL."""
     cdef uint64_t high = load_be64(ip), low = load_be64(ip + 8)
-    cdef const AllowedNode *node = table.root6
     cdef AllowedOwner *found = NULL
     while node != NULL and allowedips_common(high ^ node.high, low ^ node.low) >= node.cidr:
         if node.owner != NULL:
@@ -121,4 +119,18 @@ cdef inline AllowedOwner *allowedips_lookup6(const AllowedIps *table, const uint
 
 cdef inline AllowedOwner *allowedips_lookup(const AllowedIps *table, const uint8_t *ip, int ip_len) noexcept nogil:
     """The owner of the longest prefix that holds the address of 4 or 16 bytes, or NULL."""
-    return allowedips_lookup4(table, ip) if ip_len == 4 else allowedips_lookup6(table, ip)
+    return allowedips_below4(table.root4, ip) if ip_len == 4 else allowedips_below6(table.root6, ip)
+
+
+cdef inline bint allowedips_is_of(const AllowedIps *table, const AllowedOwner *owner, const uint8_t *ip,
+                                  int ip_len) noexcept nogil:
+    """Whether allowedips_lookup() finds this owner.
+
+    A node that holds the address is on the way to it from the root. So the search begins at the owner's first prefix,
+    if that holds it: of many owners, the nodes above would come from memory one after the other.
+    """
+    cdef const AllowedNode *first = owner.first
+    cdef const AllowedOwner *found = NULL
+    if first != NULL and first.ip_len == ip_len:
+        found = allowedips_below4(first, ip) if ip_len == 4 else allowedips_below6(first, ip)
+    return (found if found != NULL else allowedips_lookup(table, ip, ip_len)) == owner

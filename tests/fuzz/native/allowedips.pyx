@@ -3,7 +3,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcmp, memcpy, memset
 
 from pywg.dataplane.state.allowedips cimport AllowedIps, AllowedNode, AllowedOwner, allowedips_free, allowedips_insert
-from pywg.dataplane.state.allowedips cimport allowedips_lookup, allowedips_new, allowedips_remove
+from pywg.dataplane.state.allowedips cimport allowedips_is_of, allowedips_lookup, allowedips_new, allowedips_remove
 from pywg.dataplane.state.allowedips cimport allowedips_remove_owner, allowedips_reserve, allowedips_unreserve
 
 from tests.fuzz.native.common cimport need, need_equal
@@ -123,7 +123,10 @@ cdef void remove_owner(int owner) noexcept nogil:
 cdef void look_up(const uint8_t *ip, int ip_len) noexcept nogil:
     cdef AllowedOwner *found = allowedips_lookup(table, ip, ip_len)
     cdef int owner = longest(ip, ip_len)
+    cdef int i
     need(found == (&owners[owner] if owner >= 0 else NULL), b"another owner of an address")
+    for i in range(OWNERS):
+        need(allowedips_is_of(table, &owners[i], ip, ip_len) == (i == owner), b"an address is of another owner")
 
 
 cdef void list_owner(int owner) noexcept nogil:
