@@ -55,6 +55,8 @@ FIGURES: Sequence[Figure] = (
     Figure("crowd_1000_us", "CPU a packet, 1,000 peers", "us", 1, 1),
     Figure("crowd_10000_us", "CPU a packet, 10,000 peers", "us", 1, 1),
     Figure("crowd_growth", "CPU a packet, 10,000 peers / 1", "x", 1, 2),
+    Figure("crowd_set_s", "wg setconf of 10,000 peers", "s", 1, 2),
+    Figure("crowd_set_rss", "peak RSS of that", "MiB", 2**-20, 0),
     Figure("change_set_s", "set of 10,000 peers, 131,072 allowed IPs", "s", 1, 2),
     Figure("change_get_s", "get of the same", "s", 1, 2),
     Figure("change_stall_ms", "longest RTT meanwhile, under TCP", "ms", 1, 1),
