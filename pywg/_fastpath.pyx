@@ -36,8 +36,8 @@ from pywg.dataplane.sys.clock cimport now_ns
 from pywg.dataplane.sys.linux cimport EAGAIN, EDESTADDRREQ, pthread_mutex_lock, pthread_mutex_unlock
 from pywg.dataplane.threads.threads cimport FILTER_HELPER, FILTER_RECEIVER, FILTER_SENDER, Threads, threads_count
 from pywg.dataplane.threads.threads cimport threads_filter, threads_filtered, threads_free, threads_hold, threads_kick
-from pywg.dataplane.threads.threads cimport threads_lanes, threads_new, threads_release, threads_settle, threads_start
-from pywg.dataplane.threads.threads cimport threads_stop
+from pywg.dataplane.threads.threads cimport threads_lanes, threads_new, threads_processors, threads_release
+from pywg.dataplane.threads.threads cimport threads_settle, threads_start, threads_stop
 from pywg.dataplane.udp.send cimport Sender, udp_flush, udp_queue
 from pywg.dataplane.wire.endpoint cimport Endpoint, from_endpoint, to_endpoint
 from pywg.dataplane.wire.wireguard cimport HANDSHAKE_TOS, KEY_LEN
@@ -204,6 +204,11 @@ cdef class Plane:
     def lanes(self) -> int:
         """How many of them may write to the TUN at a time."""
         return threads_lanes(self.all_threads)
+
+    @property
+    def processors(self) -> int:
+        """On how many processors they may run now, by their affinity and cpusets; 0 where that is not told."""
+        return threads_processors(self.all_threads)
 
     @property
     def confined(self) -> bool:

@@ -82,6 +82,7 @@ class FakePlane:
     aead = "evp"
     threads = 2
     lanes = 1
+    processors = 2
     confined = False
     filtered = False
 

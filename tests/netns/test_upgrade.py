@@ -7,86 +7,24 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from bench.tunnel.command import CommandError
-from bench.tunnel.implementations import find
 from bench.tunnel.lab import Lab
 from bench.tunnel.site import Site, poll
 from pywg.runtime.net.tun import open_tun
 
 from .conftest import OpenLab
 from .inner_udp import Wire, payload
+from .supervisor import PATIENCE_S, Supervisor
 
 pytestmark = pytest.mark.dropin("3", "upgrade")
 
 RESUMES_WITHIN_S = 2.0  # what is promised for a restart
-PATIENCE_S = 10.0
-
-
-class _Supervisor:
-    """Holds one end's TUN and starts daemons on it, as an upgrade does."""
-
-    def __init__(self, lab: Lab, tun_fd: int | None = None) -> None:
-        self.lab = lab
-        self.site: Site = lab.near
-        self.tun_fd = tun_fd
-        self.daemons: list[subprocess.Popen[bytes]] = []
-
-    def start(self, environ: Mapping[str, str], *, fds: tuple[int, ...] = (), command: tuple[str, ...] = ()) -> None:
-        """Starts a daemon in the site's namespace and waits until it answers."""
-        program = [*command, *find("pywg").command, self.site.interface]
-        with self.site.namespace.entered():
-            daemon = subprocess.Popen(
-                program, env={**os.environ, **environ}, pass_fds=fds, stdin=subprocess.DEVNULL, start_new_session=True
-            )
-        self.daemons.append(daemon)
-        poll(self._answers, "the daemon answers")
-
-    def _answers(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as client:
-            try:
-                client.connect(str(self.site.uapi_socket))
-                client.sendall(b"get=1\n\n")
-                return client.recv(4096).endswith(b"errno=0\n\n")
-            except OSError:
-                return False
-
-    def start_on_tun(self) -> None:
-        """The next daemon takes the TUN by WG_TUN_FD."""
-        assert self.tun_fd is not None
-        self.start({"WG_TUN_FD": str(self.tun_fd)}, fds=(self.tun_fd,))
-
-    def stop(self, number: signal.Signals) -> None:
-        """Ends the present daemon."""
-        daemon = self.daemons[-1]
-        daemon.send_signal(number)
-        assert daemon.wait(PATIENCE_S) == (0 if number is signal.SIGTERM else -number)
-
-    def configure_again(self) -> None:
-        """Key, port and peer, as `wg setconf` would; addresses and link state are the interface's own."""
-        near, far = self.site, self.lab.far
-        key = near.secret_file("key", near.keys.private)
-        near.wg("set", near.interface, "listen-port", "51820", "private-key", key)
-        near.add_peer(far, endpoint=4)
-
-    def link(self) -> str:
-        """What `ip` says of the interface and its addresses: index, flags, MTU, state."""
-        interface = self.site.interface
-        return self.site.ip("-o", "link", "show", interface) + self.site.ip("-o", "address", "show", interface)
-
-    def close(self) -> None:
-        """Ends what still runs."""
-        for daemon in self.daemons:
-            daemon.kill()
-            daemon.wait()
-        if self.tun_fd is not None:
-            os.close(self.tun_fd)
-            self.tun_fd = None
 
 
 @contextmanager
@@ -108,18 +46,18 @@ def _deletions(site: Site) -> Iterator[Callable[[], str]]:
 
 
 @pytest.fixture
-def supervisor(open_lab: OpenLab) -> Iterator[_Supervisor]:
+def supervisor(open_lab: OpenLab) -> Iterator[Supervisor]:
     lab = open_lab(None, "pywg", connect=False)
     lab.far.configure(lab.mtu)
     lab.far.add_peer(lab.near)
-    supervisor = _Supervisor(lab)
+    supervisor = Supervisor(lab)
     try:
         yield supervisor
     finally:
         supervisor.close()
 
 
-def _first_connection(supervisor: _Supervisor) -> str:
+def _first_connection(supervisor: Supervisor) -> str:
     lab = supervisor.lab
     lab.near.configure(lab.mtu)
     lab.near.add_peer(lab.far, endpoint=4)
@@ -136,7 +74,7 @@ def _ping(lab: Lab) -> bool:
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
-def test_the_next_daemon_takes_the_tun(supervisor: _Supervisor, end: signal.Signals) -> None:
+def test_the_next_daemon_takes_the_tun(supervisor: Supervisor, end: signal.Signals) -> None:
     lab = supervisor.lab
     with lab.near.namespace.entered():
         supervisor.tun_fd = open_tun(lab.near.interface).fd
@@ -225,7 +163,7 @@ class _Stopped:
 
 
 @pytest.mark.parametrize("thread", ["pywg-tx", "pywg-rx"])
-def test_thread_that_hangs_ends_the_signs_of_life(supervisor: _Supervisor, manager: _Manager, thread: str) -> None:
+def test_thread_that_hangs_ends_the_signs_of_life(supervisor: Supervisor, manager: _Manager, thread: str) -> None:
     """It stands in its poll(), outside of everything that the event loop could meet it in."""
     supervisor.start({"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "400000"})
     poll(lambda: manager.heard("WATCHDOG=1"), "a sign of life")
@@ -242,7 +180,7 @@ def test_thread_that_hangs_ends_the_signs_of_life(supervisor: _Supervisor, manag
     poll(lambda: manager.heard("WATCHDOG=1"), "a sign of life again")
 
 
-def test_under_a_service_manager(supervisor: _Supervisor, manager: _Manager) -> None:
+def test_under_a_service_manager(supervisor: Supervisor, manager: _Manager) -> None:
     """Ready, status, watchdog, and a crash after which the interface that the manager kept is taken over."""
     lab = supervisor.lab
     unit = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "200000", "PYWG_STORE_TUN": "1"}

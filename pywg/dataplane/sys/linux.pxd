@@ -123,6 +123,9 @@ cdef extern from "pthread.h" nogil:
     int pthread_join(pthread_t thread, void **result)
     int pthread_sigmask(int how, const sigset_t *new_mask, sigset_t *old_mask)
     int pthread_setname_np(pthread_t thread, const char *name)
+    ctypedef struct cpu_set_t:
+        pass
+    int pthread_getaffinity_np(pthread_t thread, size_t len, cpu_set_t *processors)
 
 cdef extern from "sys/uio.h" nogil:
     struct iovec:

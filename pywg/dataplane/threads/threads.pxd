@@ -44,6 +44,7 @@ cdef void threads_stop(Threads *threads) noexcept nogil
 cdef void *receive_thread(void *arg) noexcept nogil
 cdef int threads_count(const Threads *threads) noexcept nogil
 cdef int threads_lanes(const Threads *threads) noexcept nogil
+cdef int threads_processors(const Threads *threads) noexcept nogil
 cdef int threads_filtered(const Threads *threads) noexcept nogil
 cdef void threads_kick(Threads *threads) noexcept nogil
 cdef void threads_settle(Threads *threads) noexcept nogil

@@ -1,6 +1,7 @@
 """The data plane's threads, started, woken, held and stopped (threads.pxd)."""
 from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memset
 from posix.unistd cimport usleep
 from pywg.dataplane.receive.receive cimport ERROR_PAUSE_MS, ERROR_PAUSE_NS, FAILURES_MAX, ReceivePath, receive_path_free
 from pywg.dataplane.receive.receive cimport receive_path_hold, receive_path_new, receive_path_release, receive_step
@@ -15,8 +16,9 @@ from pywg.dataplane.sys.atomic cimport add64, fence, load64, load8, load8_acquir
 from pywg.dataplane.sys.atomic cimport store8_release
 from pywg.dataplane.sys.clock cimport now_ns
 from pywg.dataplane.sys.eventfd cimport eventfd_kick, eventfd_take
-from pywg.dataplane.sys.linux cimport EINTR, POLLIN, POLLOUT, SIGSYS, SIG_SETMASK, poll, pollfd, pthread_create
-from pywg.dataplane.sys.linux cimport pthread_join, pthread_self, pthread_setname_np, pthread_sigmask
+from pywg.dataplane.sys.linux cimport EINTR, POLLIN, POLLOUT, SIGSYS, SIG_SETMASK, cpu_set_t, poll, pollfd
+from pywg.dataplane.sys.linux cimport pthread_create, pthread_getaffinity_np, pthread_join, pthread_self
+from pywg.dataplane.sys.linux cimport pthread_setname_np, pthread_sigmask
 from pywg.dataplane.sys.linux cimport sigdelset, sigfillset, sigset_t, syscall
 from pywg.dataplane.sys.seccomp cimport filter_enter
 from pywg.dataplane.threads.handoff cimport send_handed_off, send_or_hand_off
@@ -33,6 +35,7 @@ cdef extern from * nogil:
     #endif
     """
     void limit_heaps "pywg_limit_heaps"(int heaps)
+    int count_bits "__builtin_popcountll"(unsigned long long word)
 
 cdef enum:
     SOON = 50                       # rounds, of 20 us, within which threads notice a kick
@@ -42,6 +45,7 @@ cdef enum:
     HEAPS = 8
     TRIM_BLOCKS = 160
     TRIM_BLOCK_LEN = 100000         # below what malloc() maps apart
+    PROCESSOR_WORDS = 128           # of 64 processors each: as many as Linux can have
 
 
 cdef Threads *threads_new(Dataplane *dp, int helpers) noexcept nogil:
@@ -302,6 +306,32 @@ cdef int threads_count(const Threads *threads) noexcept nogil:
 cdef int threads_lanes(const Threads *threads) noexcept nogil:
     """How many of the threads may write to the TUN at a time."""
     return max(1, threads.receive_path.delivery.lanes)
+
+
+cdef int threads_processors(const Threads *threads) noexcept nogil:
+    """How many processors any of the threads may run on now, whatever it was at their start. 0: not told."""
+    cdef uint64_t all_of_them[PROCESSOR_WORDS]
+    cdef int i, found = 0
+    memset(all_of_them, 0, sizeof(all_of_them))
+    if not threads.running:
+        return 0
+    add_processors(threads.tx, all_of_them)
+    add_processors(threads.rx, all_of_them)
+    if threads.pool != NULL:
+        for i in range(threads.pool.started):
+            add_processors(threads.pool.helpers[i].thread, all_of_them)
+    for i in range(PROCESSOR_WORDS):
+        found += count_bits(all_of_them[i])
+    return found
+
+
+cdef void add_processors(pthread_t thread, uint64_t *all_of_them) noexcept nogil:
+    cdef uint64_t its[PROCESSOR_WORDS]
+    cdef int i
+    memset(its, 0, sizeof(its))
+    if pthread_getaffinity_np(thread, sizeof(its), <cpu_set_t *>its) == 0:
+        for i in range(PROCESSOR_WORDS):
+            all_of_them[i] |= its[i]
 
 
 cdef int threads_filtered(const Threads *threads) noexcept nogil:

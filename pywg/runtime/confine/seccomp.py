@@ -73,6 +73,7 @@ _RUNTIME = {
     "epoll_pwait": _L,
     "epoll_ctl": _L,
     "sched_yield": _L,
+    "sched_getaffinity": _L,  # how many processors the data plane's threads have
     "clock_gettime": _ALL,  # where the vDSO has no clock
     "gettimeofday": _L | _R,  # as above
     "time": _L | _R,

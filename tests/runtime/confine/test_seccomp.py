@@ -312,9 +312,10 @@ sigaction sigaddset sigdelset sigemptyset sigfillset snprintf syscall
 """Functions that a thread calls before it enters its filter, or that the event loop's thread alone calls."""
 _X25519 = """ERR_clear_error EVP_PKEY_CTX_free EVP_PKEY_CTX_new EVP_PKEY_derive EVP_PKEY_derive_init EVP_PKEY_free
 EVP_PKEY_derive_set_peer EVP_PKEY_get_raw_public_key EVP_PKEY_new_raw_private_key EVP_PKEY_new_raw_public_key"""
-BY_THE_LOOP_ALONE = {"mlock", "mmap64", "mprotect", "munmap", "madvise", "sysconf", *_X25519.split()}
+_ARENAS = {"mlock", "mmap64", "mprotect", "munmap", "madvise", "sysconf"}
+BY_THE_LOOP_ALONE = {*_ARENAS, *_X25519.split(), "pthread_getaffinity_np"}
 """An arena of secrets is added where the control plane makes a key; handshakes compute, and ask the system for nothing
-but memory."""
+but memory; statistics tell of processors."""
 BY_A_THREAD_ITSELF = {
     "restart_syscall": "poll, after a stop",
     "rt_sigreturn": "a refusal is counted",
@@ -360,7 +361,11 @@ def test_every_call_of_the_event_loop_has_a_caller() -> None:
     text = "\n".join(path.read_text() for path in (PACKAGE / "runtime").rglob("*.py"))
     assert [name for name, pattern in BY_CONTROL_PLANE.items() if not re.search(pattern, text)] == []
     assert not re.search(r"\bos\.readv\(", text), "what isn't called isn't found"
-    known = BY_CONTROL_PLANE.keys() | set().union(*BY_PYTHON_AND_THE_LOOP.values()) | {"sendmmsg", "mlock"}
+    known = (
+        BY_CONTROL_PLANE.keys()
+        | set().union(*BY_PYTHON_AND_THE_LOOP.values())
+        | {"sendmmsg", "mlock", "sched_getaffinity"}
+    )
     assert _names([Thread.LOOP]) == known
 
 
