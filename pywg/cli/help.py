@@ -50,6 +50,8 @@ Environment variables of pywg run. An option wins over a variable.
   PYWG_UDP_GRO           0: as --no-udp-gro
   PYWG_TUN_OFFLOAD       0: as --no-tun-offload
   PYWG_VXLAN_OFFLOAD     0: as --no-vxlan-offload
+  PYWG_TUN_RPS           1: the kernel receives what leaves the tunnel on all
+                         processors, and not where it is written
   PYWG_LISTEN_ADDRESS    as --listen-address; several with commas
   PYWG_BIND_DEVICE       as --bind-device
   PYWG_SANDBOX           0: as --no-sandbox

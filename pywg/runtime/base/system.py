@@ -225,6 +225,12 @@ class System(Protocol):
     def take_tun(self, fd: int, *, offload: bool = True, tunnels: bool = True) -> Tun:
         """Takes over a TUN that another program made."""
 
+    def spread(self, interface: str) -> int:
+        """Has the kernel receive what is written to a TUN of ours on all processors, each flow on one; how many.
+
+        Raises OSError where that can't be had.
+        """
+
     def open_sockets(self, port: int, fwmark: int, *, udp_gro: bool = True, binding: Binding = EVERYWHERE) -> Sockets:
         """UDP sockets of both families on `port`, or of the one that `binding` asks for; 0 chooses a free port."""
 

@@ -66,6 +66,7 @@ class Interface:
             self._system_log = system_log_of(options, self.name)
             self.log = open_log(options, self.name, self._system_log)
             stack.callback(self.log.close)
+            self._rps = self._spread() if options.tun_rps and options.tun_fd is None else 0
             self._opened = stack.pop_all()
         self._running = contextlib.AsyncExitStack()
 
@@ -137,7 +138,7 @@ class Interface:
     def answer(self, more_stats: Callable[[], Mapping[str, int | str]]) -> None:
         """Follows the routes, and answers on the sockets."""
         self._follow(self._system.route_watcher(self.device, self.log, device=self._options.binding.device))
-        for server in self.sockets.servers(self.device, self.log, more_stats):
+        for server in self.sockets.servers(self.device, self.log, lambda: {**more_stats(), "tun_rps": self._rps}):
             server.start()
             self._running.push_async_callback(server.close)
         self.log.info("ready")
@@ -161,6 +162,14 @@ class Interface:
         if not self.stopped.is_set():
             self.log.info(f"{why}: shutting down")
             self.stopped.set()
+
+    def _spread(self) -> int:
+        """On how many processors the kernel receives what is written to the TUN; 0: where it is written."""
+        try:
+            return self._system.spread(self.name)
+        except OSError as error:
+            self.log.info(f"without receive packet steering of {self.name}: {error.strerror}")
+            return 0
 
     def _follow(self, watcher: Watcher) -> None:
         self._running.callback(watcher.close)

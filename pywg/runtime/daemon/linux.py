@@ -10,6 +10,7 @@ from pywg.runtime.net.link import LinkWatcher
 from pywg.runtime.net.refusal import Refusals
 from pywg.runtime.net.routes import RouteWatcher
 from pywg.runtime.net.sockets import open_sockets
+from pywg.runtime.net.steering import spread
 from pywg.runtime.net.tun import open_tun, take_tun
 from pywg.runtime.net.unreachable import Unreachables
 
@@ -17,6 +18,7 @@ from pywg.runtime.net.unreachable import Unreachables
 class _Linux:
     open_tun = staticmethod(open_tun)
     take_tun = staticmethod(take_tun)
+    spread = staticmethod(spread)
     open_sockets = staticmethod(open_sockets)
     link_watcher = LinkWatcher
     refusals = Refusals

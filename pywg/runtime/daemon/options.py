@@ -2,13 +2,13 @@
 
 Names and meanings of LOG_LEVEL, WG_TUN_FD, WG_UAPI_FD and WG_PROCESS_FOREGROUND are wireguard-go's. PYWG_UDP_GSO,
 PYWG_UDP_GRO and PYWG_TUN_OFFLOAD (0 or 1) switch one offload each, PYWG_UDP_GSO_EQUAL_TAIL a part of the first,
-PYWG_VXLAN_OFFLOAD a part of the last, PYWG_SANDBOX the sandbox. PYWG_AEAD names the AEAD's backend, PYWG_THREADS the
-number of threads that move packets, and PYWG_STAGED_MEMORY the memory of packets that wait for a session.
-PYWG_LISTEN_ADDRESS and PYWG_BIND_DEVICE bind the UDP sockets. PYWG_USER and PYWG_DROP_NET_ADMIN say what the daemon
-gives up once it has started, PYWG_SOCKET_OWNER and PYWG_MONITOR_SOCKET who may ask it; PYWG_NAMESPACE_SOCKET, by which
-`pywg up` serves one name in several network namespaces, where. PYWG_LOG_FILE and PYWG_LOG_FORMAT say where the log
-goes, and how. NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS and JOURNAL_STREAM are systemd's; a daemon in the foreground
-reads them.
+PYWG_VXLAN_OFFLOAD a part of the last, PYWG_TUN_RPS the steering of what the TUN is written, PYWG_SANDBOX the sandbox.
+PYWG_AEAD names the AEAD's backend, PYWG_THREADS the number of threads that move packets, and PYWG_STAGED_MEMORY the
+memory of packets that wait for a session. PYWG_LISTEN_ADDRESS and PYWG_BIND_DEVICE bind the UDP sockets. PYWG_USER and
+PYWG_DROP_NET_ADMIN say what the daemon gives up once it has started, PYWG_SOCKET_OWNER and PYWG_MONITOR_SOCKET who may
+ask it; PYWG_NAMESPACE_SOCKET, by which `pywg up` serves one name in several network namespaces, where. PYWG_LOG_FILE
+and PYWG_LOG_FORMAT say where the log goes, and how. NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS and JOURNAL_STREAM are
+systemd's; a daemon in the foreground reads them.
 
 A wrong value of a variable that is ours, or that names a descriptor, is an error. The operator may have set LOG_LEVEL
 and systemd's variables for other programs: a value there that means nothing is a remark in the log, and no reason to
@@ -85,6 +85,8 @@ class Options:
     tun_offload: bool
     vxlan_offload: bool
     """superframes in UDP tunnels, too, where the TUN has offloads"""
+    tun_rps: bool
+    """have the kernel receive what is written to the TUN on several processors"""
     binding: Binding
     """what the UDP sockets are bound to besides their port"""
     sandbox: bool
@@ -146,6 +148,7 @@ def read_options(interface: str, environ: Mapping[str, str], *, alone: bool = Tr
         udp_gro=_switch(environ, "PYWG_UDP_GRO", given.get("udp_gro")),
         tun_offload=_switch(environ, "PYWG_TUN_OFFLOAD", given.get("tun_offload")),
         vxlan_offload=_switch(environ, "PYWG_VXLAN_OFFLOAD", given.get("vxlan_offload")),
+        tun_rps=_switch(environ, "PYWG_TUN_RPS", None, default="0"),
         aead=environ.get("PYWG_AEAD") or "auto",
         binding=read_binding(
             given.get("listen_addresses") or environ.get("PYWG_LISTEN_ADDRESS", "").replace(",", " ").split(),

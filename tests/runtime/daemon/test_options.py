@@ -111,7 +111,7 @@ def test_a_level_that_is_none_is_the_default_and_a_remark(word: str) -> None:
         *("PYWG_UDP_GSO", "PYWG_UDP_GSO_EQUAL_TAIL", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD", "PYWG_SANDBOX"),
         *("PYWG_LISTEN_ADDRESS", "PYWG_BIND_DEVICE", "PYWG_THREADS", "PYWG_STAGED_MEMORY", "PYWG_STORE_TUN"),
         *("PYWG_USER", "PYWG_DROP_NET_ADMIN", "PYWG_SOCKET_OWNER", "PYWG_MONITOR_SOCKET"),
-        *("PYWG_NAMESPACE_SOCKET", "PYWG_VXLAN_OFFLOAD"),
+        *("PYWG_NAMESPACE_SOCKET", "PYWG_VXLAN_OFFLOAD", "PYWG_TUN_RPS"),
         *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDNAMES"),
     ],
 )
@@ -135,6 +135,7 @@ def test_a_wrong_descriptor_is_named(name: str, value: str) -> None:
     "name",
     [
         *("PYWG_UDP_GSO", "PYWG_UDP_GSO_EQUAL_TAIL", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD", "PYWG_VXLAN_OFFLOAD"),
+        "PYWG_TUN_RPS",
         *("PYWG_SANDBOX", "PYWG_LOG_FORMAT"),
     ],
 )
@@ -146,6 +147,12 @@ def test_a_wrong_switch_is_named(name: str) -> None:
 def test_the_aead_backend_is_named_by_the_environment() -> None:
     assert read_options("wg0", {}).aead == "auto"
     assert read_options("wg0", {"PYWG_AEAD": "evp"}).aead == "evp"
+
+
+def test_steering_is_asked_for() -> None:
+    assert read_options("wg0", {}).tun_rps is False
+    assert read_options("wg0", {"PYWG_TUN_RPS": "0"}).tun_rps is False
+    assert read_options("wg0", {"PYWG_TUN_RPS": "1"}).tun_rps is True
 
 
 @pytest.mark.parametrize("environ", [{}, {"PYWG_THREADS": ""}, {"PYWG_THREADS": "auto"}])

@@ -19,7 +19,7 @@ NAMES = (
     *("PYWG_LISTEN_ADDRESS", "PYWG_BIND_DEVICE", "PYWG_LOG_FORMAT", "PYWG_STORE_TUN", "NOTIFY_SOCKET"),
     *("WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"),
     *("PYWG_USER", "PYWG_SOCKET_OWNER", "PYWG_MONITOR_SOCKET", "PYWG_DROP_NET_ADMIN"),
-    *("PYWG_NAMESPACE_SOCKET", "PYWG_VXLAN_OFFLOAD"),
+    *("PYWG_NAMESPACE_SOCKET", "PYWG_VXLAN_OFFLOAD", "PYWG_TUN_RPS"),
 )
 WORDS = (
     *("wg0", "run", "stats", "log", "bench", "genkey", "help", "version", "up", "wg0.conf", "--", "-f", "--help", "-V"),
