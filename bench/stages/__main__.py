@@ -1,6 +1,6 @@
 """What each stage of the data plane costs by itself, and what the serial ones allow. Needs root.
 
-    python -m bench.stages [--rounds N] [--aead NAME] [--no-daemon] [--against FILE] [--out FILE]
+    python -m bench.stages [--rounds N] [--aead NAME] [--steered] [--no-daemon] [--against FILE] [--out FILE]
 
 A TCP stream goes through the stages (tests/native/stages.pyx) in many short rounds. In every other round all is on one
 processor ("here"); in the rest each stage finds its bytes in another processor's cache ("apart"), as it does where
@@ -27,6 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.stages", description="The stages of the data plane, one by one.")
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--aead", default="auto", help="a backend of the AEAD; default: the fastest")
+    parser.add_argument("--steered", action="store_true", help="with receive packet steering of the TUN")
     parser.add_argument("--no-daemon", action="store_true", help="leave out the real daemons")
     parser.add_argument("--against", type=Path, metavar="FILE", help="an earlier run's file, to set beside this one")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="FILE", help="default: bench/results/stages.json")
@@ -37,7 +38,7 @@ def main() -> int:
     before = json.loads(given.against.read_text()) if given.against else None
     try:
         with prioritised(NICE):
-            text = measured.measure(given.rounds, given.aead, with_daemons=not given.no_daemon)
+            text = measured.measure(given.rounds, given.aead, with_daemons=not given.no_daemon, steered=given.steered)
     except (CommandError, NotInstalledError, OSError, ValueError) as error:
         print(f"bench.stages: {error}", file=sys.stderr)
         return 1

@@ -43,7 +43,7 @@ def main() -> int:
         return 2
     try:
         with prioritised(NICE), contextlib.ExitStack() as stack:
-            streams = [stack.enter_context(place.stream()) for _ in processors]
+            streams = [stack.enter_context(place.place()).stream for _ in processors]
             rounds = [ratios(streams, processors) for _ in range(given.rounds)]
             locked = locked_a_packet(streams[0])
     except (CommandError, NotInstalledError, OSError) as error:

@@ -7,32 +7,36 @@ from typing import Any
 from bench import report
 from bench.stages import costs, place
 from bench.stages.costs import Cost
+from bench.stages.place import Place
 from bench.tunnel import results, traffic, usage
 from bench.tunnel.lab import Lab
-from tests.native.stages import Stream
 
 ROUND_LEN = 60 * costs.FRAME_LEN
 DAEMON_ROUNDS, DAEMON_S = 3, 2
 WAYS = {"out": costs.OUT, "in": costs.IN}
 
 
-def measure(count: int, aead: str, *, with_daemons: bool) -> dict[str, Any]:
-    """`count` rounds. Raises what place.stream() and Lab raise."""
-    with place.stream(aead) as stream:
-        rounds = _rounds(stream, count, sorted(os.sched_getaffinity(0)))
-        aead = stream.aead
+def measure(count: int, aead: str, *, with_daemons: bool, steered: bool = False) -> dict[str, Any]:
+    """`count` rounds. `steered`: the kernel receives what is written to the TUN on a processor that does not write it.
+
+    Raises what place.place() and Lab raise.
+    """
+    with place.place(aead) as made:
+        rounds = _rounds(made, count, sorted(os.sched_getaffinity(0)), steered)
+        aead = made.stream.aead
     us = {where: costs.summarize(some) for where, some in rounds.items() if some}
     return {
         "machine": results.machine() | {"aead": aead},
         "frame_len": costs.FRAME_LEN,
         "rounds": count,
+        "steered": steered,
         "us": {where: {name: one._asdict() for name, one in some.items()} for where, some in us.items()},
         "caps": {where: costs.caps({name: one.median for name, one in some.items()}) for where, some in us.items()},
         "daemons": _daemons() if with_daemons else {},
     }
 
 
-def _rounds(stream: Stream, count: int, processors: list[int]) -> dict[str, list[dict[str, float]]]:
+def _rounds(made: Place, count: int, processors: list[int], steered: bool) -> dict[str, list[dict[str, float]]]:
     """Rounds on one processor ("here") and between two ("apart"), in turns; the processors change places too."""
     found: dict[str, list[dict[str, float]]] = {"here": [], "apart": []}
     try:
@@ -41,7 +45,9 @@ def _rounds(stream: Stream, count: int, processors: list[int]) -> dict[str, list
             apart = number % 2 == 1
             if apart and one == other:
                 continue
-            _, times = stream.carry(ROUND_LEN, cpu=one, other_cpu=other if apart else -1)
+            if steered:
+                made.steer(one if apart else other)
+            _, times = made.stream.carry(ROUND_LEN, cpu=one, other_cpu=other if apart else -1)
             found["apart" if apart else "here"].append(costs.frame_us(times))
     finally:
         os.sched_setaffinity(0, processors)

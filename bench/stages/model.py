@@ -34,10 +34,19 @@ AEAD = ("seal", "open")
 FRAME_BITS = costs.FRAME_LEN * 8
 
 
-def way(us: Mapping[str, float], processors: int, application_us: float, streams: int, *, apart: bool) -> list[Station]:
+def way(
+    us: Mapping[str, float],
+    processors: int,
+    application_us: float,
+    streams: int,
+    *,
+    apart: bool,
+    lanes: Mapping[str, int] = costs.LANES,
+) -> list[Station]:
     """The stations of a stream's superframes, from one application to the other.
 
     `apart`: each end has a machine of so many processors, and the applications run elsewhere; else all share one.
+    `lanes`: of how many at a time a serial part is done, each for streams of its own.
     """
     near, far = ("near", "far") if apart else ("all", "all")
     ends = [Station("sender", application_us, near, streams), Station("receiver", application_us, far, streams)]
@@ -49,7 +58,7 @@ def way(us: Mapping[str, float], processors: int, application_us: float, streams
     else:
         helpers = min(MOST_HELPERS, processors - 2)
         middle = [
-            Station(name, costs.total(us, stages), machine, _places(name, helpers, streams))
+            Station(name, costs.total(us, stages), machine, _places(name, helpers, streams, lanes))
             for machine, stages_of_end in ((near, costs.OUT), (far, costs.IN))
             for name, stages in _parts(stages_of_end)
         ]
@@ -63,18 +72,37 @@ def _parts(stages: Sequence[str]) -> list[tuple[str, list[str]]]:
     return [(name or " + ".join(of), of) for name, of in ((name, list(some)) for name, some in grouped)]
 
 
-def _places(name: str, helpers: int, streams: int) -> int:
+def _places(name: str, helpers: int, streams: int, lanes: Mapping[str, int]) -> int:
     if name not in costs.SERIAL:
         return helpers
-    return min(costs.LANES.get(name, 1), streams)
+    return min(lanes.get(name, 1), streams)
 
 
 def predict(
-    us: Mapping[str, float], processors: int, application_us: float = 0.0, streams: int = 1, *, apart: bool = False
+    us: Mapping[str, float],
+    processors: int,
+    application_us: float = 0.0,
+    streams: int = 1,
+    *,
+    apart: bool = False,
+    lanes: Mapping[str, int] = costs.LANES,
 ) -> Outcome:
     """What the model says of a stream."""
     machines = dict.fromkeys(("near", "far") if apart else ("all",), processors)
-    return simulate(way(us, processors, application_us, streams, apart=apart), machines)
+    return simulate(way(us, processors, application_us, streams, apart=apart, lanes=lanes), machines)
+
+
+def variants(text: Mapping[str, Any]) -> dict[str, tuple[dict[str, float], Mapping[str, int]]]:
+    """Designs that are not built: (costs of the stages between processors, lanes) of each, by what it is."""
+    us = medians(text, "apart")
+    near = us | {"send": medians(text, "here")["send"]}
+    return {
+        "as it is": (us, costs.LANES),
+        "sent in four lanes, a peer in one": (us, {**costs.LANES, "out: send": 4}),
+        "sent by the thread that sealed it, when it is its turn": (near, costs.LANES),
+        "the order of delivery by peer": (us, {**costs.LANES, "in: delivery": 4}),
+        "shards: four readers each way, all in lanes": (us, dict.fromkeys(costs.SERIAL, 4)),
+    }
 
 
 def scaled(us: Mapping[str, float], daemons_us: float, left_out: tuple[str, ...] = ()) -> dict[str, float]:
@@ -154,6 +182,17 @@ def main() -> int:
             ["processors", "all on one machine, Gb/s", "fullest", "so many at each end, Gb/s", "fullest"], rows
         )
     )
+    if "apart" in stages["us"]:
+        print("\nA MODEL of what is not built: 4 streams, each of another peer, so many processors at each end\n")
+        rows = []
+        for name, (us, lanes) in variants(stages).items():
+            row = [name]
+            for processors in (8, 16, 32):
+                outcome = predict(us, processors, streams=4, apart=True, lanes=lanes)
+                row += [report.gbit(outcome.frames_per_s * FRAME_BITS), outcome.fullest]
+            rows.append(row)
+        heads = [word for processors in (8, 16, 32) for word in (f"{processors}, Gb/s", "fullest")]
+        print(report.table(["", *heads], rows))
     return int(not found or any(abs(says / was - 1) > WITHIN for _, was, says in found))
 
 

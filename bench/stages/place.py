@@ -4,10 +4,12 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from bench.tunnel.lab import Lab
 from bench.tunnel.site import LINK, Site
 from pywg.runtime.net.sockets import open_sockets
+from pywg.runtime.net.steering import spread
 from pywg.runtime.net.tun import open_tun
 from tests.native.stages import Stream
 
@@ -19,9 +21,21 @@ BUFFER_LEN = 8 << 20
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 
 
+class Place(NamedTuple):
+    """Where the stages are: a stream that is connected, and the site that it goes to."""
+
+    stream: Stream
+    far: Site
+
+    def steer(self, processor: int) -> None:
+        """Has the kernel receive there what is written to the far site's TUN."""
+        with self.far.namespace.entered():
+            spread(self.far.interface, [processor])
+
+
 @contextlib.contextmanager
-def stream(aead: str = "auto") -> Iterator[Stream]:
-    """A stream in a lab of its own, connected. Raises CommandError or OSError where that can't be had; needs root."""
+def place(aead: str = "auto") -> Iterator[Place]:
+    """One in a lab of its own. Raises CommandError or OSError where that can't be had; needs root."""
     with Lab(None, None) as lab, contextlib.ExitStack() as stack:
         described = []
         for site, other in (lab.sites, lab.sites[::-1]):
@@ -39,7 +53,7 @@ def stream(aead: str = "auto") -> Iterator[Stream]:
         )
         one = Stream(aead, near, far)
         stack.enter_context(_connected(one, lab.near, lab.far))
-        yield one
+        yield Place(one, lab.far)
 
 
 def _endpoint(site: Site, other: Site, port: int) -> tuple[bytes, int, int, bytes, int]:
