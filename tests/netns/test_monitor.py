@@ -12,7 +12,8 @@ import pytest
 
 from bench.tunnel.site import poll
 
-from .test_several import Machine, join, machines, nothing_was_refused, ping
+from .several import Machine, join, ping
+from .test_several import machines, nothing_was_refused
 
 __all__ = ["machines"]
 

@@ -1,0 +1,140 @@
+"""Two tunnels to one gateway, with a route over both: docs/performance.md, More than one tunnel carries."""
+
+import contextlib
+import socket
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.tunnel.site import poll
+from bench.tunnel.transfer import exchange
+
+from .several import Machine, join, ping, two_machines
+
+FLOWS, ROUNDS, BURST = 48, 60, 10
+DATAGRAM_LEN = 1000
+SO_RCVBUFFORCE = 33
+PATIENCE_S = 20.0
+EXCHANGED = 8 << 20
+NEAR4, FAR4 = "10.9.100.1", "10.9.200.1"
+NEAR6, FAR6 = "fd00:9:100::1", "fd00:9:200::1"
+PORT = 7100
+
+
+@pytest.fixture
+def gateways(tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
+    """Two machines of two tunnels each, by `pywg run`; what is behind either is reached over both."""
+    with two_machines(tmp_path, 2) as (near, far):
+        for machine in (near, far):
+            machine.start()
+            for family in (4, 6):
+                machine.namespace.run("sysctl", "-qw", f"net.ipv{family}.fib_multipath_hash_policy=1")
+        for number in range(2):
+            join(near, far, number, behind=(f"{NEAR4}/32,{NEAR6}/128", f"{FAR4}/32,{FAR6}/128"))
+            ping(near, number)
+        for machine, own, others in ((near, (NEAR4, NEAR6), (FAR4, FAR6)), (far, (FAR4, FAR6), (NEAR4, NEAR6))):
+            for address, other in zip(own, others, strict=True):
+                # IPv6 has several ways only through gateways. A tunnel asks for none, so any will do.
+                gateway = ("via", "fe80::1") if ":" in address else ()
+                ways = [word for name in machine.names for word in ("nexthop", *gateway, "dev", name)]
+                machine.namespace.run("ip", "address", "add", address, "dev", "lo")
+                machine.namespace.run("ip", "route", "add", other, "src", address, *ways)
+        yield near, far
+
+
+class Flows:
+    """UDP flows from the near machine to the far one, whose datagrams have numbers."""
+
+    def __init__(self, near: Machine, far: Machine, address: str) -> None:
+        self._stack = contextlib.ExitStack()
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._to = self._stack.enter_context(far.namespace.socket(family, socket.SOCK_DGRAM))
+        self._to.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+        self._to.settimeout(PATIENCE_S)
+        self._to.bind((address, PORT))
+        self._from = [self._stack.enter_context(near.namespace.socket(family, socket.SOCK_DGRAM)) for _ in range(FLOWS)]
+        for sock in self._from:
+            sock.connect((address, PORT))
+
+    def __enter__(self) -> "Flows":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def send(self) -> list[tuple[int, int]]:
+        """(flow, number) of all that arrives, in its order, of ROUNDS datagrams a flow."""
+        came = []
+        for first in range(0, ROUNDS, BURST):
+            for number in range(first, first + BURST):
+                for sock in self._from:
+                    sock.send(number.to_bytes(2, "big").ljust(DATAGRAM_LEN, b"."))
+            for _ in range(BURST * FLOWS):
+                data, source = self._to.recvfrom(2 * DATAGRAM_LEN)
+                came.append((source[1], int.from_bytes(data[:2], "big")))
+        return came
+
+
+def out_of_order(came: Iterable[tuple[int, int]]) -> list[int]:
+    """Flows of which a datagram is missing, comes twice or comes after a later one."""
+    flows: dict[int, list[int]] = defaultdict(list)
+    for flow, number in came:
+        flows[flow].append(number)
+    return [flow for flow, numbers in flows.items() if numbers != list(range(ROUNDS))]
+
+
+def test_what_is_out_of_order_is_found() -> None:
+    whole = [(flow, number) for number in range(ROUNDS) for flow in (1, 2)]
+    assert out_of_order(whole) == []
+    swapped = [*whole[:2], *whole[4:6], *whole[2:4], *whole[6:]]
+    assert out_of_order(swapped) == [1, 2]
+    assert out_of_order(whole[:-1]) == [2]
+
+
+def received(machine: Machine) -> list[int]:
+    """Bytes, of each interface."""
+    shown = [machine.namespace.run("wg", "show", name, "transfer").split() for name in machine.names]
+    return [int(fields[1]) for fields in shown]
+
+
+def carried(near: Machine, far: Machine, address: str) -> list[int]:
+    """How many datagrams of all flows went over each interface. None of them was lost or came out of order."""
+    before = received(far)
+    with Flows(near, far, address) as flows:
+        came = flows.send()
+    assert len(came) == FLOWS * ROUNDS
+    assert out_of_order(came) == []
+    return [(now - was) // DATAGRAM_LEN for now, was in zip(received(far), before, strict=True)]
+
+
+def late_segments(machine: Machine) -> int:
+    """TCP segments that came before one that they follow."""
+    lines = machine.namespace.run("cat", "/proc/net/netstat").splitlines()
+    names, values = (line.split() for line in lines if line.startswith("TcpExt:"))
+    return int(dict(zip(names, values, strict=True))["TCPOFOQueue"])
+
+
+def test_both_carry_and_one_goes_on_alone(gateways: tuple[Machine, Machine]) -> None:
+    near, far = gateways
+    for address in (FAR4, FAR6):
+        assert min(carried(near, far, address)) >= FLOWS // 8 * ROUNDS
+    exchange(near.namespace, far.namespace, FAR4, EXCHANGED)
+    assert late_segments(far) == late_segments(near) == 0
+    for machine in gateways:
+        machine.namespace.run("ip", "link", "set", machine.names[0], "down")
+    for address in (FAR4, FAR6):
+        first, second = carried(near, far, address)
+        assert first == 0
+        assert second >= FLOWS * ROUNDS
+        exchange(near.namespace, far.namespace, address, EXCHANGED)
+    for machine in gateways:
+        machine.namespace.run("ip", "link", "set", machine.names[0], "up")
+    poll(lambda: "dead" not in near.namespace.run("ip", "route"), "the route has both again")
+    ping(near, 0)  # a session: without, 128 packets wait for one, and no more
+    assert min(carried(near, far, FAR4)) >= FLOWS // 8 * ROUNDS
+    for machine in gateways:
+        for name in machine.names:
+            stats = machine.stats(name)
+            assert (stats["counter_rx_replayed"], stats["counter_rx_forged"]) == ("0", "0")
