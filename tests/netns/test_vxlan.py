@@ -2,13 +2,19 @@
 
 import os
 import re
+import shlex
 import socket
+import sysconfig
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from bench.tunnel import transfer
+from bench.tunnel.command import run
+from bench.tunnel.implementations import find
 from bench.tunnel.lab import Lab
 from bench.tunnel.site import Site
 
@@ -18,6 +24,7 @@ RELEASE = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2]
 SUPERFRAMES = RELEASE >= (6, 17)
 LENGTH = 5_000_000
 DEVICE = "vx0"
+SHIM = Path(__file__).with_name("refuse_tunnels.c")
 CHECKSUMS = {False: ["noudpcsum", "udp6zerocsumtx", "udp6zerocsumrx"], True: ["udpcsum"]}
 
 
@@ -111,3 +118,18 @@ def test_switched_off(pair: tuple[str, str], open_lab: OpenLab, monkeypatch: pyt
             assert stats["offload_tun_tunnels"] == stats["offload_coalesce_tunnels"] == "0"
     for out, back in merged(lab):
         assert (out > 3, back > 3) == (False, False), (out, back)
+
+
+def test_a_tun_that_refuses_them(pywg: str, tmp_path: Path, open_lab: OpenLab) -> None:
+    """What was in the superframe comes all the same, and no more is made, until the TUN is another."""
+    library = tmp_path / "refuse_tunnels.so"
+    run(*shlex.split(sysconfig.get_config_var("CC")), "-shared", "-fPIC", "-O1", "-o", str(library), str(SHIM), "-ldl")
+    env = {"LD_PRELOAD": str(library), "PATH": os.environ["PATH"]}
+    lab = open_lab("pywg", replace(find("pywg"), env=env))
+    lab.establish()
+    join(lab, KINDS[0])
+    transfer.exchange(lab.near.namespace, lab.far.namespace, inside(lab.far, 4), LENGTH)
+    near, far = (site.stats() for site in lab.sites)
+    assert near["offload_coalesce_tunnels"] == str(int(SUPERFRAMES))
+    assert far["offload_coalesce_tunnels"] == "0"
+    assert (far["counter_rx_tun_error"], far["counter_rx_packets"]) == ("0", far["counter_rx_tun_writes"])

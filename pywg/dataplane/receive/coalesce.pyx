@@ -38,9 +38,8 @@ cdef struct Packet:
     uint64_t tag          # ports, protocol, IP version; 0 when the ports can't be told. With the addresses, the flow
     uint32_t header_len   # all headers
     uint32_t payload_len  # never 0
-    uint32_t inner        # of a tunnel, where the IP header inside begins; 0: no tunnel
-    uint32_t merged_l4    # where the header before the payload begins
-    uint8_t protocol      # what that is
+    uint32_t inner        # of a TCP segment in a tunnel, where the IP header inside begins, else 0
+    uint32_t merged_l4    # and where the TCP header does
 
 
 cdef Coalescer *coalesce_new(int max_packets, int vnet_hdr_len) noexcept nogil:
@@ -86,9 +85,7 @@ cdef inline void read_packet(Packet *p, const IpView *ip) noexcept nogil:
     cdef const UdpHeader *udp = <const UdpHeader *>(ip.packet + ip.l4_offset)
     cdef uint32_t ip_len = IP4_LEN if ip.version == 4 else IP6_LEN
     p.ip = ip
-    p.inner = 0
-    p.header_len = p.payload_len = p.merged_l4 = 0
-    p.push = False
+    p.inner = p.merged_l4 = 0
     p.tag = 0
     p.mergeable = False
     if ip.l4_offset != ip_len or ip.fragment or ip.total_len != ip.len:
@@ -98,8 +95,6 @@ cdef inline void read_packet(Packet *p, const IpView *ip) noexcept nogil:
         return
     p.tag = <uint64_t>udp.source_port << 48 | <uint64_t>udp.destination_port << 32 | ip.protocol << 8 | ip.version
     p.payload_len = ip.len - p.header_len
-    p.merged_l4 = ip.l4_offset
-    p.protocol = ip.protocol
     if ip.protocol == PROTO_TCP:
         # A segment with data and no flag but ACK, PSH and ECE.
         p.push = tcp.flags & TCP_PSH != 0
@@ -139,18 +134,36 @@ cdef void read_tunnel(Packet *p) noexcept nogil:
         return
     p.inner = inner
     p.merged_l4 = inner + inside.l4_offset
-    p.protocol = PROTO_TCP
     p.header_len = inner + header_len
     p.payload_len = inside.len - header_len
     p.push = tcp.flags & TCP_PSH != 0
     p.mergeable = True
 
 
-cdef inline bint its_checksums_hold(const Frame *f, const uint8_t *packet, uint32_t len) noexcept nogil:
-    """Of a packet that has the frame's headers."""
-    if f.inner:
-        return tunnel_checksums_hold(packet, len, f.l4_offset, f.inner, f.merged_l4)
-    return checksums_hold(packet, len, f.l4_offset, f.protocol)
+cdef bint all_checksums_hold(const Frame *f, const uint8_t *packet, uint32_t len) noexcept nogil:
+    """Of a packet in a tunnel, which has the frame's headers."""
+    return tunnel_checksums_hold(packet, len, f.l4_offset, f.inner, f.merged_l4)
+
+
+cdef bint joins_in_tunnel(Frame *f, const Packet *p) noexcept nogil:
+    """The same as joins(), where the frame, the packet or both are in a tunnel."""
+    cdef uint8_t *packet = p.ip.packet
+    if not p.mergeable or p.payload_len > f.gso_size or p.inner != f.inner or p.merged_l4 != f.merged_l4:
+        return False
+    if f.total_len + p.payload_len > IP_MAX_LEN:
+        return False
+    if not ip_continues(f.head, packet, p.ip.version, f.count, &f.id_step):
+        return False
+    if not tunnel_continues(f.head, packet, f.l4_offset, f.inner, f.merged_l4, f.count, &f.inner_id_step):
+        return False
+    if not tcp_continues(<const TcpHeader *>(f.head + f.merged_l4), <const TcpHeader *>(packet + f.merged_l4),
+                         p.header_len - f.merged_l4, f.next_seq):
+        return False
+    if not f.verified:
+        if not all_checksums_hold(f, f.head, f.head_len):
+            return False
+        f.verified = True
+    return all_checksums_hold(f, packet, p.ip.len)
 
 
 cdef bint joins(Frame *f, const Packet *p) noexcept nogil:
@@ -159,23 +172,24 @@ cdef bint joins(Frame *f, const Packet *p) noexcept nogil:
     Checksums are verified last: they are the expensive check.
     """
     cdef uint8_t *packet = p.ip.packet
-    if not p.mergeable or p.payload_len > f.gso_size or p.inner != f.inner or p.merged_l4 != f.merged_l4:
+    cdef uint32_t l4_offset = p.ip.l4_offset
+    if f.inner | p.inner:
+        return joins_in_tunnel(f, p)
+    if not p.mergeable or p.payload_len > f.gso_size:
         return False
     if f.total_len + p.payload_len > IP_MAX_LEN:
         return False
     if not ip_continues(f.head, packet, p.ip.version, f.count, &f.id_step):
         return False
-    if f.inner and not tunnel_continues(f.head, packet, f.l4_offset, f.inner, f.merged_l4, f.count, &f.inner_id_step):
-        return False
-    if f.protocol == PROTO_TCP and not tcp_continues(
-            <const TcpHeader *>(f.head + f.merged_l4), <const TcpHeader *>(packet + f.merged_l4),
-            p.header_len - f.merged_l4, f.next_seq):
+    if p.ip.protocol == PROTO_TCP and not tcp_continues(
+            <const TcpHeader *>(f.head + f.l4_offset), <const TcpHeader *>(packet + l4_offset),
+            p.header_len - l4_offset, f.next_seq):
         return False
     if not f.verified:
-        if not its_checksums_hold(f, f.head, f.head_len):
+        if not checksums_hold(f.head, f.head_len, f.l4_offset, f.protocol):
             return False
         f.verified = True
-    return its_checksums_hold(f, packet, p.ip.len)
+    return checksums_hold(packet, p.ip.len, l4_offset, p.ip.protocol)
 
 
 cdef inline void close_frame(Coalescer *c, int slot) noexcept nogil:
@@ -233,12 +247,12 @@ cdef void append_frame(Coalescer *c, const Packet *p) noexcept nogil:
         f.header_len = p.header_len
         f.l4_offset = p.ip.l4_offset
         f.inner = p.inner
-        f.merged_l4 = p.merged_l4
-        f.protocol = p.protocol
+        f.merged_l4 = p.merged_l4 if p.inner else p.ip.l4_offset
+        f.protocol = PROTO_TCP if p.inner else p.ip.protocol
         f.verified = False
         f.push = False
-        if p.protocol == PROTO_TCP:
-            f.next_seq = ntohl((<const TcpHeader *>(p.ip.packet + p.merged_l4)).seq) + p.payload_len
+        if f.protocol == PROTO_TCP:
+            f.next_seq = ntohl((<const TcpHeader *>(p.ip.packet + f.merged_l4)).seq) + p.payload_len
         open_frame(c, p.tag, c.frame_count)
     c.frame_count += 1
 
