@@ -5,9 +5,12 @@ import sys
 
 def main() -> int:
     """Run the command line of this process and return its exit status."""
-    from pywg.cli.main import main as run_command_line
+    try:
+        from pywg.cli.main import main as run_command_line
 
-    return run_command_line(sys.argv[1:], sys.argv[0])
+        return run_command_line(sys.argv[1:], sys.argv[0])
+    except KeyboardInterrupt:  # while modules are loaded
+        return 130
 
 
 if __name__ == "__main__":

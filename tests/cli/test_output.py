@@ -101,6 +101,23 @@ def test_a_checkout_that_is_not_built_says_what_builds_it(tmp_path: Path, argume
     assert re.search(r"pywg\.(_fastpath|dataplane)\S* is not built.*`make venv`", ended.stderr)
 
 
+def test_ctrl_c_while_modules_are_loaded() -> None:
+    """On a busy machine that takes a second, and a person has thought better of it."""
+    program = """
+import builtins, sys
+import pywg.__main__
+load = builtins.__import__
+def interrupted(name, *rest):
+    if name == "pywg.cli.main":
+        raise KeyboardInterrupt
+    return load(name, *rest)
+builtins.__import__ = interrupted
+sys.exit(pywg.__main__.main())
+"""
+    ended = run_into(subprocess.PIPE, ["help"], program=program)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
     program = "import sys; sys.modules['cryptography'] = None; " + PROGRAM
     ended = subprocess.run(
