@@ -25,6 +25,7 @@ from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.sys.linux cimport POLLIN, pollfd
 from pywg.dataplane.threads.threads cimport receive_thread
 from pywg.dataplane.udp.receive cimport RECEIVE_LEN
+from pywg.dataplane.wire.virtio cimport VNET_HDR_MAX
 
 from tests.fuzz.native.ciphers cimport choose, is_cheap
 from tests.fuzz.native.common cimport LAYOUTS, PEERS, end_peer, end_session, idle_helper, layout_slots, need, settle
@@ -124,7 +125,7 @@ cdef void make(Harness *b, const AeadBackend *aead) noexcept nogil:
     cdef uint32_t i
     memset(key, KEY, 32)
     b.scratch = <uint8_t *>malloc(RECEIVE_LEN)
-    b.frame = <uint8_t *>malloc(65535 + 12)
+    b.frame = <uint8_t *>malloc(65535 + VNET_HDR_MAX)
     b.piece = <uint8_t *>malloc(65535)
     b.seen = <Seen *>calloc(SEEN, sizeof(Seen))
     b.pending = <Pending *>calloc(PENDING, sizeof(Pending))

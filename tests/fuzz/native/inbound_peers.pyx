@@ -87,7 +87,7 @@ cdef void renew_flow(Harness *b, Flow *flow) noexcept nogil:
 cdef void choose_offloads(Harness *b, uint32_t what) noexcept nogil:
     """0: those of a usual kernel."""
     cdef int[4] lens
-    lens = [10, 12, 0, 10]
+    lens = [10, 12, 0, 24]
     b.world.dp.vnet_hdr_len = lens[what & 3]
     b.world.dp.coalesce = <uint8_t>(3 - (what >> 2 & 3))
     if b.receive_path.delivery.writers[0].coalescer.vnet_hdr_len != b.world.dp.vnet_hdr_len:

@@ -77,7 +77,7 @@ cdef void choose_offloads(Harness *b) noexcept nogil:
     cdef uint32_t[8] mtus
     cdef int[4] headers
     mtus = [1420, 1280, 1500, 8920, 16384, 32768, 65520, 65535]
-    headers = [10, 10, 12, 0]
+    headers = [10, 24, 12, 0]
     b.world.dp.mtu = mtus[mtu] if mtu < 8 else 1420 if mtu < 15 else chance_below(&b.chance, 65536)
     b.world.dp.vnet_hdr_len = headers[what & 3]
     b.world.dp.gso4 = what & 4 == 0

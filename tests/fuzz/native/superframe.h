@@ -23,11 +23,11 @@ static inline uint32_t native16(const uint8_t *at)
     return value;
 }
 
-/* What is wrong with the frame, or NULL. `vnet_len`: 0, 10 or 12. */
+/* What is wrong with the frame, or NULL. `vnet_len`: 0, 10, 12 or 24. */
 static inline const char *superframe_read(struct superframe *s, const uint8_t *vnet, uint32_t vnet_len,
                                           const uint8_t *packet, uint32_t len)
 {
-    static const uint8_t zeros[12];
+    static const uint8_t zeros[24];
     uint32_t check_at, l4_len, gso;
     memset(s, 0, sizeof(*s));
     s->packet = packet;
