@@ -239,6 +239,14 @@ def test_it_has_no_key_and_no_privilege(world: World, hook: Path) -> None:
     assert world.companions() == []
 
 
+def test_a_socket_of_another_user_is_reached(world: World, hook: Path) -> None:
+    world.write(endpoint="192.0.2.2:7000", interface=f"# pywg.Hook = subscribed {hook}")
+    world.near.run("env", "PYWG_SOCKET_OWNER=daemon", world.pywg, "up", str(world.file))
+    poll(lambda: len(world.hooked(hook)) > 0, "it hears the daemon", LONG)
+    assert int(_status(world.companions()[0])["CapEff"], 16) & 1 << 1
+    world.command("down")
+
+
 def test_what_is_killed_comes_back(world: World, hook: Path) -> None:
     world.begin_peer()
     world.write(endpoint="192.0.2.2:7000", interface=f"# pywg.Hook = subscribed {hook}")
