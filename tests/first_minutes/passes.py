@@ -103,7 +103,7 @@ def knows_wg_quick(story: Story, berlin: Shell, paris: Shell, write: Callable[[s
         ("down wg0", 1),
         ("status", 1),
         ("show", 1),
-        ("doctor wg0", 4),
+        ("doctor wg0", 3),
         ("check wg0", 1),
     ):
         story.type(berlin, f"su alice -c 'pywg {command}'", status=status)
