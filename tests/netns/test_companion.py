@@ -126,6 +126,7 @@ def world(tmp_path: Path, pywg: str) -> Iterator[World]:
     tag = secrets.token_hex(2)
     etc = Path("/etc/netns", f"comp-{tag}-near")
     spaces = [Namespace(f"comp-{tag}-{side}") for side in ("near", "far")]
+    made: World | None = None
     try:
         etc.mkdir(parents=True)
         (etc / "resolv.conf").write_text("nameserver 127.0.0.1\n")
@@ -136,10 +137,13 @@ def world(tmp_path: Path, pywg: str) -> Iterator[World]:
             for number, space in enumerate(spaces, 1):
                 space.run("ip", "address", "add", f"{net}.{number}/24", "dev", link)
                 space.run("ip", "link", "set", link, "up")
-        yield World(spaces[0], spaces[1], tmp_path, pywg)
+        made = World(spaces[0], spaces[1], tmp_path, pywg)
+        yield made
     finally:
         for space in spaces:
             space.remove()
+        for left in Path("/run/pywg").glob(f"{made.interface}*") if made else ():  # of a test that failed
+            left.unlink()
         shutil.rmtree(etc, ignore_errors=True)
 
 
