@@ -5,6 +5,8 @@ sanitizers of the compiler, and C assertions; fuzzer-no-link, of clang's, is wha
 PYWG_COVERAGE=1 counts how often each line of Cython ran. PYWG_NULL_CIPHER=1, for the bench alone, leaves out the
 cipher: what such a build sends can be read. A `performance hint:` from Cython fails the build: in this code every hint
 is a hidden GIL or a hidden Python object on the packet path.
+
+One build serves every CPython from 3.11 on: it keeps to the limited API, where Cython and Python can.
 """
 
 import contextlib
@@ -12,6 +14,8 @@ import io
 import multiprocessing
 import os
 import sys
+import sysconfig
+from importlib import metadata
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -25,12 +29,24 @@ DEBUG = os.environ.get("PYWG_DEBUG", "0") not in ("", "0")
 SANITIZE = os.environ.get("PYWG_SANITIZE", "")
 COVERAGE = os.environ.get("PYWG_COVERAGE", "0") not in ("", "0")
 NULL_CIPHER = os.environ.get("PYWG_NULL_CIPHER", "0") not in ("", "0")
-WARNINGS = ["-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-unused-function"]
+CYTHON = tuple(map(int, metadata.version("Cython").split(".")[:2]))
+LIMITED = not sysconfig.get_config_var("Py_GIL_DISABLED") and CYTHON >= (3, 1)
+"""Python without the GIL has no limited API yet, and Cython before 3.1 does not keep to it."""
+OLDEST = (3, 11)
+WARNINGS = ["-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-unused-function", "-Wno-unused-const-variable"]
+PROCESSOR = sysconfig.get_platform().rpartition("-")[2]
+HARDENED = ["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=3", "-fstack-protector-strong"]
+HARDENED += {"x86_64": ["-fcf-protection"], "aarch64": ["-mbranch-protection=standard"]}.get(PROCESSOR, [])
+HARDENED_LINK = ["-Wl,-z,relro,-z,now,-z,noexecstack"]
+LIBCRYPTO = ["-Wl,--as-needed", "-lcrypto"]
+"""In this order: a module names the library only if it calls it."""
 
 
 def compile_flags(*, debug: bool, sanitize: str) -> list[str]:
     """For the C compiler, of the package and of what tests build beside it. `sanitize`: as in PYWG_SANITIZE."""
     flags = ["-O1", "-g", "-UNDEBUG"] if debug else ["-O3", "-g1", "-fno-semantic-interposition", "-DNDEBUG"]
+    if is_hardened(debug=debug, sanitize=sanitize):
+        flags += HARDENED
     if sanitize:
         # A fault ends the process: a report alone would leave the test green, and unread.
         flags += ["-UNDEBUG", "-fno-omit-frame-pointer", f"-fsanitize={sanitize}", "-fno-sanitize-recover=all"]
@@ -41,7 +57,14 @@ def compile_flags(*, debug: bool, sanitize: str) -> list[str]:
 
 
 def link_flags(*, sanitize: str) -> list[str]:
-    return [f"-fsanitize={sanitize}"] * (sanitize != "") + ["--coverage"] * COVERAGE
+    """For the linker, likewise."""
+    hardened = HARDENED_LINK if is_hardened(debug=DEBUG, sanitize=sanitize) else []
+    return [*hardened, *[f"-fsanitize={sanitize}"] * (sanitize != ""), *["--coverage"] * COVERAGE]
+
+
+def is_hardened(*, debug: bool, sanitize: str) -> bool:
+    """Not where a sanitizer watches the same calls, nor where the compiler does not optimize."""
+    return not (debug or sanitize or COVERAGE)
 
 
 DIRECTIVES = {
@@ -67,15 +90,18 @@ def extensions() -> list[Extension]:
     return [extension(source) for source in sources]
 
 
-def extension(source: Path) -> Extension:
+def extension(source: Path, *, limited: bool = LIMITED) -> Extension:
     """The one of a .pyx, whose path is relative to this directory."""
+    macros = [("PYWG_NULL_CIPHER", "1")] if NULL_CIPHER else []
+    if limited:
+        macros.append(("Py_LIMITED_API", f"0x{OLDEST[0]:02x}{OLDEST[1]:02x}0000"))
     return Extension(
         ".".join(source.with_suffix("").parts),
         [str(source)],
         depends=["setup.py", *map(str, sorted(source.with_suffix("").glob("*.*")))],  # the latter: C of its own
-        libraries=["crypto"],
-        define_macros=[("PYWG_NULL_CIPHER", "1")] if NULL_CIPHER else [],
-        extra_link_args=link_flags(sanitize=SANITIZE),
+        define_macros=macros,
+        py_limited_api=limited,
+        extra_link_args=[*link_flags(sanitize=SANITIZE), *LIBCRYPTO],
         extra_compile_args=[*compile_flags(debug=DEBUG, sanitize=SANITIZE), *WARNINGS],
     )
 
@@ -98,6 +124,19 @@ class BuildExt(build_ext):
             self.build_lib, self.build_temp = usual.build_lib, usual.build_temp
         if NULL_CIPHER:  # where no wheel is made of it
             self.build_lib = self.build_temp = str(WITHOUT_CIPHER)
+
+    def run(self) -> None:
+        """Builds, and removes what Python would rather import than that."""
+        super().run()
+        for ext in self.extensions:
+            if ext.py_limited_api:
+                self._remove_others(Path(self.get_ext_filename(ext.name)))
+
+    def _remove_others(self, built: Path) -> None:
+        """Builds of the module that are for one version of Python alone."""
+        for directory in (Path(self.build_lib), *[Path()] * bool(self.inplace)):
+            for other in (directory / built).parent.glob(f"{built.name.partition('.')[0]}.cpython-*.so"):
+                other.unlink()
 
     def build_extensions(self) -> None:
         """All of them; what is up to date is left as it is."""
@@ -211,4 +250,5 @@ def refuse_release(arguments: list[str]) -> None:
 
 if __name__ == "__main__":
     refuse_release(sys.argv[1:])
-    setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})
+    tag = {"py_limited_api": "cp{}{}".format(*OLDEST)} if LIMITED else {}
+    setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt}, options={"bdist_wheel": tag})

@@ -4,6 +4,7 @@ from _typeshed import ReadableBuffer
 
 from pywg.dataplane.crypto.aead_select import available as available_aeads
 from pywg.dataplane.crypto.aead_select import choose as choose_aead
+from pywg.dataplane.crypto.aead_select import libcrypto
 from pywg.dataplane.selfbench import bench_open, bench_seal
 from pywg.dataplane.sys.reserve import reserve_fill, reserve_low, reserve_spend
 from pywg.dataplane.sys.seccomp import refused_by_kind, refused_calls, refused_rearm, refused_watch
@@ -21,6 +22,7 @@ __all__ = [
     "bench_open",
     "bench_seal",
     "choose_aead",
+    "libcrypto",
     "now",
     "refused_by_kind",
     "refused_calls",

@@ -6,7 +6,7 @@ a transport packet.
 """
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -44,6 +44,7 @@ from pywg.dataplane.wire.wireguard cimport HANDSHAKE_TOS, KEY_LEN
 
 from pywg.dataplane.crypto.aead_select import available as available_aeads
 from pywg.dataplane.crypto.aead_select import choose as choose_aead
+from pywg.dataplane.crypto.aead_select import libcrypto
 from pywg.dataplane.crypto.cookie_mac import cookie_key, mac1_key
 from pywg.dataplane.selfbench import bench_open, bench_seal
 from pywg.dataplane.sys.reserve import reserve_fill, reserve_low, reserve_spend
@@ -51,9 +52,8 @@ from pywg.dataplane.sys.seccomp import refused_by_kind, refused_calls, refused_r
 
 __all__ = [
     "ACTIVITY", "CONFIRMED", "HANDSHAKE_WANTED", "REKEY_WANTED", "ROUTING_LOOP", "TUN_GONE", "UNDER_LOAD", "Plane",
-    "available_aeads", "bench_open", "bench_seal", "choose_aead", "now", "refused_by_kind", "refused_calls",
-    "refused_rearm",
-    "refused_watch", "reserve_fill", "reserve_low", "reserve_spend",
+    "available_aeads", "bench_open", "bench_seal", "choose_aead", "libcrypto", "now", "refused_by_kind",
+    "refused_calls", "refused_rearm", "refused_watch", "reserve_fill", "reserve_low", "reserve_spend",
 ]
 
 HANDSHAKE_WANTED = EVENT_HANDSHAKE_WANTED
@@ -152,9 +152,9 @@ cdef class Plane:
         self.all_threads = threads_new(self.dp, helpers)
         if self.all_threads == NULL:
             raise OSError(linux.errno or linux.ENOMEM, "no memory")
-        threads_filter(self.all_threads, FILTER_SENDER, PyBytes_AS_STRING(sender), len(sender))
-        threads_filter(self.all_threads, FILTER_RECEIVER, PyBytes_AS_STRING(receiver), len(receiver))
-        threads_filter(self.all_threads, FILTER_HELPER, PyBytes_AS_STRING(helper), len(helper))
+        threads_filter(self.all_threads, FILTER_SENDER, PyBytes_AsString(sender), len(sender))
+        threads_filter(self.all_threads, FILTER_RECEIVER, PyBytes_AsString(receiver), len(receiver))
+        threads_filter(self.all_threads, FILTER_HELPER, PyBytes_AsString(helper), len(helper))
         with nogil:
             started = threads_start(self.all_threads, ruleset) == 0
         if not started:
@@ -302,8 +302,8 @@ cdef class Plane:
         cdef bytes cookie = cookie_key(public_key or b"")
         cdef bint has_key = public_key is not None
         threads_hold(self.all_threads)
-        macs_identify(&self.dp.macs, <uint8_t *>PyBytes_AS_STRING(mac1) if has_key else NULL,
-                      <uint8_t *>PyBytes_AS_STRING(cookie))
+        macs_identify(&self.dp.macs, <uint8_t *>PyBytes_AsString(mac1) if has_key else NULL,
+                      <uint8_t *>PyBytes_AsString(cookie))
         threads_release(self.all_threads)
 
     # ---- peers
@@ -320,7 +320,7 @@ cdef class Plane:
         added = peer_new(peer)
         if added == NULL:
             raise MemoryError
-        memcpy(added.cookie_key, PyBytes_AS_STRING(cookie), KEY_LEN)
+        memcpy(added.cookie_key, PyBytes_AsString(cookie), KEY_LEN)
         try:
             self.peers[peer] = <size_t>added
         except MemoryError:
@@ -403,7 +403,7 @@ cdef class Plane:
             if i % PREFIXES_A_TURN == PREFIXES_A_TURN - 1:
                 threads_release(self.all_threads)
                 threads_hold(self.all_threads)
-            if allowedips_insert(self.dp.allowed, <uint8_t *>PyBytes_AS_STRING(ip), <int>len(ip), cidr,
+            if allowedips_insert(self.dp.allowed, <uint8_t *>PyBytes_AsString(ip), <int>len(ip), cidr,
                                  &found.allowed) < 0:
                 threads_release(self.all_threads)
                 raise MemoryError
@@ -414,7 +414,7 @@ cdef class Plane:
         cdef Peer *found = self.find(peer)
         check_prefix(ip, cidr)
         threads_hold(self.all_threads)
-        allowedips_remove(self.dp.allowed, <uint8_t *>PyBytes_AS_STRING(ip), <int>len(ip), cidr, &found.allowed)
+        allowedips_remove(self.dp.allowed, <uint8_t *>PyBytes_AsString(ip), <int>len(ip), cidr, &found.allowed)
         threads_release(self.all_threads)
 
     def clear_allowed(self, peer: int) -> None:
@@ -550,7 +550,7 @@ cdef class Plane:
         message, as the network might. False: `send_error` says why.
         """
         cdef Peer *found = self.find(peer)
-        cdef uint8_t *message = <uint8_t *>PyBytes_AS_STRING(data)
+        cdef uint8_t *message = <uint8_t *>PyBytes_AsString(data)
         cdef uint32_t length = <uint32_t>len(data)
         cdef bint sent = False
         self.control.count = self.control.sent = self.control.failed = 0

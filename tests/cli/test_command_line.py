@@ -1,5 +1,6 @@
 """What each command line means: dropin 1. Only usage is tested here; the daemon itself is faked."""
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -233,8 +234,10 @@ def test_version(capsys: pytest.CaptureFixture[str], argument: str) -> None:
 
 
 def test_version_is_the_packages() -> None:
+    """Which takes it from pywg/__init__.py: it stands in one place."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert pywg.__version__ == project["version"]
+    assert project["dynamic"] == ["version"]
+    assert importlib.metadata.version(project["name"]) == pywg.__version__
 
 
 def test_usage_needs_nothing_heavy() -> None:

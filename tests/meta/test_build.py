@@ -36,7 +36,7 @@ class Tree:
         self.root = root
         for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, root)
-        self.write("pywg/__init__.py", "")
+        self.write("pywg/__init__.py", '__version__ = "0"\n')
         self.write("pywg/dataplane/__init__.py", "")
         self.write("pywg/dataplane/__init__.pxd", "")
         self.write("pywg/_fastpath.pyx", ENTRY)

@@ -24,6 +24,14 @@ def test_the_source_distribution_has_nothing_that_was_built() -> None:
     assert [name for name in names if name.endswith(".c") and name.startswith("pywg/")] == []
 
 
+def test_the_wheel_is_for_every_python() -> None:
+    assert packages.wheel().name.split("-")[2:4] == ["cp311", "abi3"]
+    with zipfile.ZipFile(packages.wheel()) as wheel:
+        compiled = [name for name in wheel.namelist() if name.endswith(".so")]
+    assert [name for name in compiled if not name.endswith(".abi3.so")] == []
+    assert len(compiled) == len({name.partition(".")[0] for name in compiled})
+
+
 def test_the_wheel_is_pywg_and_its_units() -> None:
     with zipfile.ZipFile(packages.wheel()) as wheel:
         names = wheel.namelist()

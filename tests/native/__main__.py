@@ -17,7 +17,8 @@ KERNELS = Path("pywg/dataplane/crypto")
 
 if __name__ == "__main__":
     sources = [Path(name) for name in sys.argv[1:]] or sorted(HERE.glob("*.pyx"))
-    extensions = [extension(source) for source in sources]
+    # They are for this Python alone, and may use all of its API.
+    extensions = [extension(source, limited=False) for source in sources]
     for each, source in zip(extensions, sources, strict=True):
         each.include_dirs = [str(source.parent), str(KERNELS)]  # C of its own, and of the ciphers
     setup(script_args=["--quiet", "build_ext", "--inplace"], ext_modules=extensions, cmdclass={"build_ext": BuildExt})

@@ -295,8 +295,7 @@ cdef int carry_in(Site *s, const int *cpus, IpView *views, Coalescer *scratch, b
 cdef void hand_back(const Site *from_, const Site *to, uint8_t *room) noexcept nogil:
     """Acknowledgements, past the data plane."""
     cdef ssize_t n = read(from_.dp.tun_fd, room, READ_MAX)
-    while n > 0:
-        write(to.dp.tun_fd, room, <size_t>n)
+    while n > 0 and write(to.dp.tun_fd, room, <size_t>n) == n:
         n = read(from_.dp.tun_fd, room, READ_MAX)
 
 

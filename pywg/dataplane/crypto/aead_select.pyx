@@ -15,6 +15,7 @@ from pywg.dataplane.crypto.ossl_provider cimport provider_free, provider_is_here
 from pywg.dataplane.crypto.ossl_provider cimport provider_rekey, provider_seal_each
 from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.clock cimport now_ns
+from pywg.dataplane.sys.libcrypto cimport OPENSSL_VERSION, OpenSSL_version
 from pywg.dataplane.sys.linux cimport ENOMEM
 from pywg.dataplane.wire.wireguard cimport KEY_LEN, TAG_LEN, WG_HEADER_LEN
 
@@ -42,6 +43,11 @@ cdef extern from * nogil:
     """
     const uint64_t NEVER "UINT64_MAX"
     const bint NULL_CIPHER "PYWG_IS_NULL_CIPHER"
+
+cdef extern from "<dlfcn.h>" nogil:
+    ctypedef struct Dl_info:
+        const char *dli_fname
+    int dladdr(const void *address, Dl_info *info)
 
 # EVP is first: the others are compared with it. The table also has backends that this build has no code for; their
 # `is_here` returns False.
@@ -274,3 +280,10 @@ def available() -> tuple[str, ...]:
 def choose(str name) -> str:
     """The name of the backend that a plane with this `aead` gets. ValueError as of `Plane`."""
     return aead_choose(name).name.decode()
+
+
+def libcrypto() -> tuple[str, str]:
+    """The libcrypto in use: its version, in its own words, and the file that it was loaded from, or ""."""
+    cdef Dl_info info
+    cdef bint found = dladdr(<const void *>&OpenSSL_version, &info) != 0 and info.dli_fname != NULL
+    return OpenSSL_version(OPENSSL_VERSION).decode(), info.dli_fname.decode() if found else ""

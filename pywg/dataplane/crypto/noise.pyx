@@ -5,7 +5,7 @@ part of its start. And what Python would do with a table: HMAC's blocks. A resul
 refers to: the caller's to wipe.
 """
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize, PyBytes_Size
 from libc.limits cimport INT_MAX
 from libc.stdint cimport uint8_t
 from libc.string cimport memset
@@ -55,23 +55,23 @@ cdef class PrivateKey:
         """32 bytes."""
         cdef size_t length = KEY_LEN
         cdef bytes public = PyBytes_FromStringAndSize(NULL, KEY_LEN)
-        if EVP_PKEY_get_raw_public_key(self.key, <uint8_t *>PyBytes_AS_STRING(public), &length) != 1:
+        if EVP_PKEY_get_raw_public_key(self.key, <uint8_t *>PyBytes_AsString(public), &length) != 1:
             refuse()
         return public
 
     def exchange(self, bytes public_key not None):
         """The shared secret of 32 bytes; None for a public key of low order, with which it is zeros."""
-        check_length("a public key", PyBytes_GET_SIZE(public_key), KEY_LEN)
+        check_length("a public key", PyBytes_Size(public_key), KEY_LEN)
         cdef bytes shared = PyBytes_FromStringAndSize(NULL, KEY_LEN)
         cdef size_t length = KEY_LEN
         cdef bint is_good = False
         cdef EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(self.key, NULL)
         cdef EVP_PKEY *peer = EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, NULL,
-                                                          <const uint8_t *>PyBytes_AS_STRING(public_key), KEY_LEN)
+                                                          <const uint8_t *>PyBytes_AsString(public_key), KEY_LEN)
         cdef bint is_ready = (ctx != NULL and peer != NULL and EVP_PKEY_derive_init(ctx) == 1
                               and EVP_PKEY_derive_set_peer(ctx, peer) == 1)
         if is_ready:
-            is_good = EVP_PKEY_derive(ctx, <uint8_t *>PyBytes_AS_STRING(shared), &length) == 1
+            is_good = EVP_PKEY_derive(ctx, <uint8_t *>PyBytes_AsString(shared), &length) == 1
         EVP_PKEY_free(peer)
         EVP_PKEY_CTX_free(ctx)
         if not is_ready:
@@ -85,12 +85,12 @@ cdef class PrivateKey:
 def seal(bytes key not None, bytes plaintext not None, bytes additional_data not None,
          bytes nonce not None) -> bytes:
     """The ciphertext and its tag. MemoryError where libcrypto has none."""
-    cdef Py_ssize_t length = PyBytes_GET_SIZE(plaintext)
+    cdef Py_ssize_t length = PyBytes_Size(plaintext)
     cdef bytes sealed = PyBytes_FromStringAndSize(NULL, length + TAG_LEN)
-    cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(sealed)
+    cdef uint8_t *out = <uint8_t *>PyBytes_AsString(sealed)
     cdef int n
     cdef EVP_CIPHER_CTX *ctx = begin(key, nonce, additional_data, length, True)
-    cdef const uint8_t *text = <const uint8_t *>PyBytes_AS_STRING(plaintext)
+    cdef const uint8_t *text = <const uint8_t *>PyBytes_AsString(plaintext)
     cdef bint done = ((length == 0 or EVP_CipherUpdate(ctx, out, &n, text, <int>length) == 1)
                       and EVP_EncryptFinal_ex(ctx, out + length, &n) == 1
                       and EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_LEN, out + length) == 1)
@@ -102,12 +102,12 @@ def seal(bytes key not None, bytes plaintext not None, bytes additional_data not
 
 def open_sealed(bytes key not None, bytes ciphertext not None, bytes additional_data not None, bytes nonce not None):
     """The inverse of `seal`; None when the tag is wrong, or when there is none."""
-    cdef Py_ssize_t length = PyBytes_GET_SIZE(ciphertext) - TAG_LEN
+    cdef Py_ssize_t length = PyBytes_Size(ciphertext) - TAG_LEN
     if length < 0:
         return None
-    cdef const uint8_t *received = <const uint8_t *>PyBytes_AS_STRING(ciphertext)
+    cdef const uint8_t *received = <const uint8_t *>PyBytes_AsString(ciphertext)
     cdef bytes plaintext = PyBytes_FromStringAndSize(NULL, length)
-    cdef uint8_t *out = <uint8_t *>PyBytes_AS_STRING(plaintext)
+    cdef uint8_t *out = <uint8_t *>PyBytes_AsString(plaintext)
     cdef uint8_t rest[TAG_LEN]
     cdef int n
     cdef EVP_CIPHER_CTX *ctx = begin(key, nonce, additional_data, length, False)
@@ -128,18 +128,18 @@ def open_sealed(bytes key not None, bytes ciphertext not None, bytes additional_
 def open_extended(bytes key not None, bytes ciphertext not None, bytes additional_data not None,
                   bytes nonce not None):
     """As `open_sealed`, of XChaCha20-Poly1305: the nonce has 24 bytes."""
-    cdef Py_ssize_t length = PyBytes_GET_SIZE(ciphertext)
-    check_length("a key", PyBytes_GET_SIZE(key), KEY_LEN)
-    check_length("a nonce", PyBytes_GET_SIZE(nonce), XNONCE_LEN)
+    cdef Py_ssize_t length = PyBytes_Size(ciphertext)
+    check_length("a key", PyBytes_Size(key), KEY_LEN)
+    check_length("a nonce", PyBytes_Size(nonce), XNONCE_LEN)
     check_size(length)
-    check_size(PyBytes_GET_SIZE(additional_data))
+    check_size(PyBytes_Size(additional_data))
     if length < TAG_LEN:
         return None
     cdef bytes plaintext = PyBytes_FromStringAndSize(NULL, length - TAG_LEN)
-    if not xchacha_open(<const uint8_t *>PyBytes_AS_STRING(key), <const uint8_t *>PyBytes_AS_STRING(nonce),
-                        <const uint8_t *>PyBytes_AS_STRING(ciphertext), length,
-                        <const uint8_t *>PyBytes_AS_STRING(additional_data), PyBytes_GET_SIZE(additional_data),
-                        <uint8_t *>PyBytes_AS_STRING(plaintext)):
+    if not xchacha_open(<const uint8_t *>PyBytes_AsString(key), <const uint8_t *>PyBytes_AsString(nonce),
+                        <const uint8_t *>PyBytes_AsString(ciphertext), length,
+                        <const uint8_t *>PyBytes_AsString(additional_data), PyBytes_Size(additional_data),
+                        <uint8_t *>PyBytes_AsString(plaintext)):
         return None
     return plaintext
 
@@ -149,14 +149,14 @@ def hmac_blocks(bytes key not None) -> tuple[bytes, bytes]:
 
     No byte of the key is an index: bytes.translate(), of which others make these, looks each up in a table.
     """
-    cdef Py_ssize_t length = PyBytes_GET_SIZE(key), i
+    cdef Py_ssize_t length = PyBytes_Size(key), i
     if length > HMAC_BLOCK_LEN:
         raise ValueError(f"a key has up to {HMAC_BLOCK_LEN} bytes, and not {length}")
     cdef bytes inner = PyBytes_FromStringAndSize(NULL, HMAC_BLOCK_LEN)
     cdef bytes outer = PyBytes_FromStringAndSize(NULL, HMAC_BLOCK_LEN)
-    cdef uint8_t *to_inner = <uint8_t *>PyBytes_AS_STRING(inner)
-    cdef uint8_t *to_outer = <uint8_t *>PyBytes_AS_STRING(outer)
-    cdef const uint8_t *from_key = <const uint8_t *>PyBytes_AS_STRING(key)
+    cdef uint8_t *to_inner = <uint8_t *>PyBytes_AsString(inner)
+    cdef uint8_t *to_outer = <uint8_t *>PyBytes_AsString(outer)
+    cdef const uint8_t *from_key = <const uint8_t *>PyBytes_AsString(key)
     memset(to_inner, HMAC_INNER, HMAC_BLOCK_LEN)
     memset(to_outer, HMAC_OUTER, HMAC_BLOCK_LEN)
     for i in range(length):
@@ -167,16 +167,16 @@ def hmac_blocks(bytes key not None) -> tuple[bytes, bytes]:
 
 cdef EVP_CIPHER_CTX *begin(bytes key, bytes nonce, bytes additional_data, Py_ssize_t length, bint seals) except NULL:
     """A context with the key, the nonce and the additional data in it; the caller's to free."""
-    cdef Py_ssize_t data_len = PyBytes_GET_SIZE(additional_data)
+    cdef Py_ssize_t data_len = PyBytes_Size(additional_data)
     cdef int n
-    check_length("a key", PyBytes_GET_SIZE(key), KEY_LEN)
-    check_length("a nonce", PyBytes_GET_SIZE(nonce), NONCE_LEN)
+    check_length("a key", PyBytes_Size(key), KEY_LEN)
+    check_length("a nonce", PyBytes_Size(nonce), NONCE_LEN)
     check_size(length)
     check_size(data_len)
     cdef EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new()
-    if ctx == NULL or EVP_CipherInit_ex(ctx, EVP_chacha20_poly1305(), NULL, <const uint8_t *>PyBytes_AS_STRING(key),
-                                        <const uint8_t *>PyBytes_AS_STRING(nonce), seals) != 1 or (
-            data_len != 0 and EVP_CipherUpdate(ctx, NULL, &n, <const uint8_t *>PyBytes_AS_STRING(additional_data),
+    if ctx == NULL or EVP_CipherInit_ex(ctx, EVP_chacha20_poly1305(), NULL, <const uint8_t *>PyBytes_AsString(key),
+                                        <const uint8_t *>PyBytes_AsString(nonce), seals) != 1 or (
+            data_len != 0 and EVP_CipherUpdate(ctx, NULL, &n, <const uint8_t *>PyBytes_AsString(additional_data),
                                                <int>data_len) != 1):
         EVP_CIPHER_CTX_free(ctx)
         refuse()

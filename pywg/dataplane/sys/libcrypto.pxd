@@ -1,7 +1,9 @@
 """Declarations of the functions that the data plane uses of OpenSSL's libcrypto (3.0 and later), and no others."""
 
 cdef extern from "openssl/crypto.h" nogil:
+    int OPENSSL_VERSION
     unsigned int OPENSSL_version_major()
+    const char *OpenSSL_version(int what)
     void OPENSSL_cleanse(void *ptr, size_t len)
     int CRYPTO_memcmp(const void *a, const void *b, size_t len)
 

@@ -7,13 +7,27 @@ has happened, so that the operation at work can stop, and be refused with ENOMEM
 again.
 
 The allocator is installed by PyMem_SetAllocator, in the domain that the others fall back to. It is set once, and calls
-its predecessor.
+its predecessor. It is not of the limited API, whose headers hide it; each CPython since 3.5 has it as declared here.
 """
 from libc.stdlib cimport free, malloc
 from pywg.dataplane.sys.atomic cimport load_int, store_int
 from pywg.dataplane.sys.linux cimport pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
 
-cdef extern from "Python.h" nogil:
+cdef extern from *:
+    """
+    #ifdef Py_LIMITED_API
+    typedef enum { PYMEM_DOMAIN_RAW } PyMemAllocatorDomain;
+    typedef struct {
+        void *ctx;
+        void *(*malloc)(void *ctx, size_t size);
+        void *(*calloc)(void *ctx, size_t count, size_t size);
+        void *(*realloc)(void *ctx, void *memory, size_t size);
+        void (*free)(void *ctx, void *memory);
+    } PyMemAllocatorEx;
+    PyAPI_FUNC(void) PyMem_GetAllocator(PyMemAllocatorDomain domain, PyMemAllocatorEx *allocator);
+    PyAPI_FUNC(void) PyMem_SetAllocator(PyMemAllocatorDomain domain, PyMemAllocatorEx *allocator);
+    #endif
+    """
     ctypedef enum PyMemAllocatorDomain:
         PYMEM_DOMAIN_RAW
     ctypedef struct PyMemAllocatorEx:
@@ -22,8 +36,8 @@ cdef extern from "Python.h" nogil:
         void *(*calloc)(void *ctx, size_t count, size_t size) noexcept nogil
         void *(*realloc)(void *ctx, void *memory, size_t size) noexcept nogil
         void (*free)(void *ctx, void *memory) noexcept nogil
-    void PyMem_GetAllocator(PyMemAllocatorDomain domain, PyMemAllocatorEx *allocator)
-    void PyMem_SetAllocator(PyMemAllocatorDomain domain, PyMemAllocatorEx *allocator)
+    void PyMem_GetAllocator(PyMemAllocatorDomain domain, PyMemAllocatorEx *allocator) nogil
+    void PyMem_SetAllocator(PyMemAllocatorDomain domain, PyMemAllocatorEx *allocator) nogil
 
 cdef enum:
     BLOCKS = 4

@@ -1,5 +1,5 @@
 """Conversion of endpoints between Python and the threads (endpoint.pxd)."""
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memset
 from pywg.dataplane.sys.linux cimport htons, ntohs
@@ -24,6 +24,6 @@ cdef int to_endpoint(tuple addr, Endpoint *endpoint) except -1:
     endpoint.port = htons(addr[1])
     endpoint.scope_id = addr[2]
     endpoint.local_ifindex = addr[4]
-    memcpy(endpoint.ip, PyBytes_AS_STRING(ip), len(ip))
-    memcpy(endpoint.local_ip, PyBytes_AS_STRING(local_ip), len(local_ip))
+    memcpy(endpoint.ip, PyBytes_AsString(ip), len(ip))
+    memcpy(endpoint.local_ip, PyBytes_AsString(local_ip), len(local_ip))
     return 0

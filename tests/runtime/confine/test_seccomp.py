@@ -305,9 +305,9 @@ BY_DATA_PLANE: dict[str, set[str]] = {
 """Functions of libc and libcrypto that native code calls -> the system calls that they make."""
 AT_THE_START = """
 OSSL_PROVIDER_available OSSL_PROVIDER_get0_provider_ctx OSSL_PROVIDER_query_operation OSSL_PROVIDER_try_load
-OPENSSL_version_major close eventfd getenv mallopt pthread_cond_destroy pthread_cond_init pthread_create
-pthread_join pthread_mutex_destroy pthread_mutex_init pthread_mutex_trylock pthread_setname_np pthread_sigmask
-sigaction sigaddset sigdelset sigemptyset sigfillset snprintf syscall
+OPENSSL_version_major OpenSSL_version close dladdr eventfd getenv mallopt pthread_cond_destroy pthread_cond_init
+pthread_create pthread_join pthread_mutex_destroy pthread_mutex_init pthread_mutex_trylock pthread_setname_np
+pthread_sigmask sigaction sigaddset sigdelset sigemptyset sigfillset snprintf syscall
 """
 """Functions that a thread calls before it enters its filter, or that the event loop's thread alone calls."""
 _X25519 = """ERR_clear_error EVP_PKEY_CTX_free EVP_PKEY_CTX_new EVP_PKEY_derive EVP_PKEY_derive_init EVP_PKEY_free
@@ -330,12 +330,16 @@ BY_THE_COMPILER = {"__stack_chk_fail", "__gmon_start__", "__cxa_finalize", "__er
 
 
 def imported() -> set[str]:
-    """What the data plane's modules want from other libraries, and is not Python's."""
+    """What the data plane's modules want from other libraries, and is not Python's.
+
+    A fortified function makes the calls of the plain one.
+    """
     nm = require_tool("nm")
     modules = [*map(str, (PACKAGE / "dataplane").rglob("*.so")), *map(str, PACKAGE.glob("_fastpath*.so"))]
     assert len(modules) > 30
     shown = subprocess.run([nm, "-D", "--undefined-only", *modules], capture_output=True, text=True, check=True).stdout
     names = {line.split()[-1].partition("@")[0] for line in shown.splitlines() if " U " in line}
+    names = {re.sub(r"^__(\w+)_chk$", r"\1", name) for name in names}
     return {name for name in names if not name.startswith(("Py", "_Py"))} - BY_THE_COMPILER
 
 
