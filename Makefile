@@ -6,6 +6,8 @@
 # make bench   micro benchmarks, then the tunnel bench          QUICK=1 for a short run; BENCH="--rounds 3" for others
 # make bench-compare    micro benchmarks beside the saved ones   "python -m bench.micro --save-baseline" saves others
 # make docs    the documents as a site, in build/docs/site/index.html
+# make dist    the source distribution and the wheel, in dist/  TWICE=1 makes them again and compares
+# make deb     the package for Debian 13, in dist/; root
 # make venv    only the environment that these need; make runtime: only what pywg itself needs, in .venv/bin/pywg
 # make clean   removes what was built
 
@@ -17,6 +19,7 @@ TESTS ?= tests
 SECONDS ?= 600
 FUZZ ?=
 RECORD ?= 0
+TWICE ?= 0
 
 # A test that is skipped has failed here: what it lacks, the others lack as well.
 FAST := tests/core tests/config tests/fastpath -m "not netns and not slow" --no-skips
@@ -28,7 +31,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test lint docs fuzz bench bench-compare venv runtime packages demo-packages bench-packages clean
+.PHONY: demo test lint docs fuzz bench bench-compare dist deb venv runtime packages demo-packages bench-packages clean
 
 demo: demo-packages runtime
 	@exec $(BIN)/python -m bench.tunnel.demo --near $(NEAR) --far $(FAR) </dev/null
@@ -70,6 +73,13 @@ bench: venv .venv/.bench bench-packages
 
 bench-compare: venv
 	@exec $(BIN)/python -m bench.micro --compare </dev/null
+
+dist: venv
+	@exec $(BIN)/python -m ship.dist $(if $(filter-out 0,$(TWICE)),--twice) </dev/null
+
+deb:
+	@.ci/packages ship
+	@exec python3 -m ship.deb </dev/null
 
 venv: packages .venv/.installed .venv/.native
 

@@ -22,8 +22,8 @@ Commands (more of each: pywg help COMMAND):
   status [IFACE]         show what runs, how it does, and what is wrong
   show, top, monitor     as `wg show`; a live screen; what happens, as it does
   companion FILE|NAME    ask for names again, try other endpoints, run hooks
-  doctor, ping           why is there no tunnel, or a bad one; round trips, MTU
-  stats, log, bench      show all counters; change the log; measure this machine
+  doctor, ping, log      why no tunnel, or a bad one; round trips; log level
+  stats, bench, systemd  show all counters; measure this machine; write units
   genkey, genpsk, pubkey make a private, a preshared, a public key, as wg does
   run [OPTION]... IFACE  as without a command; IFACE IFACE ...: in one process
 

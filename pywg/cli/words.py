@@ -10,9 +10,7 @@ _DOES = {
     "`wg {word}` does that": "set setconf addconf syncconf showconf",
     "`wg set` and `wg setconf` do that": "config configure",
     "`ip netns exec` runs a program in a network namespace": "exec",
-    "`systemctl {word} pywg-quick@IFACE` does that, with a unit that comes with pywg: see docs/systemd": (
-        "enable disable"
-    ),
+    "`systemctl {word} pywg-quick@IFACE` does that, with the unit of `pywg systemd install`": ("enable disable"),
 }
 """The tool that does what a command of other programs for tunnels does, where pywg has no such command."""
 _IN_OTHER_TOOLS = {word: text for text, words in _DOES.items() for word in words.split()}

@@ -45,9 +45,10 @@ setsid --ctty --wait chroot . sh -c 'cd && exec bash --norc --noprofile --noedit
 class Debian:
     """The root, and the directory of each machine that has what is its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, root: Path | None = None) -> None:
+        """`root`: one that is there already, and is not changed."""
         self._directory = directory
-        self._root = directory / "root"
+        self._root = root or directory / "root"
 
     def bootstrap(self) -> None:
         """Makes the root, and puts a checkout of these sources into the folder pywg of root's home."""

@@ -30,7 +30,7 @@ READERS = (
 )
 PICTURE = "docs/architecture.svg"
 
-TOP = ("pywg", "tests", "bench", "docs", ".ci")
+TOP = ("pywg", "tests", "bench", "docs", ".ci", "ship", "debian")
 SUFFIXES = (".py", ".pyx", ".pxd", ".pyi", ".h", ".inc", ".md", ".toml", ".svg")
 PICTURE_BASES = ("", "pywg", "pywg/runtime", "pywg/dataplane")
 UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "s": 1, "ms": 1, "ns": 1}

@@ -11,7 +11,7 @@ from pywg._fastpath import Plane
 from tests.requirements import require_tool
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = ("demo", "test", "bench", "bench-compare", "docs", "venv", "runtime", "lint", "fuzz", "clean")
+TARGETS = ("demo", "test", "bench", "bench-compare", "docs", "dist", "deb", "venv", "runtime", "lint", "fuzz", "clean")
 # Absolute paths that are true on one machine only. In brackets, so that this file does not find itself.
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:[h]ome|[r]oot|[w]ork|[U]sers)/\w")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.tunnel.command import run
+from bench.tunnel.command import CommandError, run
 from bench.tunnel.implementations import Implementation
 from tests import packages
 
@@ -28,6 +28,14 @@ def test_the_wheel_carries_a_tunnel(programs: Path, open_lab: OpenLab) -> None:
     for site in lab.sites:
         assert Path(f"/proc/{site.pid}/cmdline").read_text().split("\0")[1] == str(programs / "pywg")
         assert site.stats()["sandbox_no_new_privs"] == "1"
+
+
+def test_the_units_of_the_installation_are_found(programs: Path) -> None:
+    code = "from pywg.manage import service_units; print(service_units._source())"
+    found = run(str(programs / "python"), "-I", "-c", code)
+    assert Path(found.strip()) == (programs.parent / "share" / "pywg" / "systemd").resolve()
+    with pytest.raises(CommandError, match=r"pywg: .*(don't see|may change)"):  # root's pywg is not in /tmp
+        run(str(programs / "pywg"), "systemd", "install", "--dry-run")
 
 
 def test_pip_shows_the_units_and_no_tests(programs: Path) -> None:

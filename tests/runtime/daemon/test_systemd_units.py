@@ -103,9 +103,9 @@ def test_drop_in_for_a_user(tmp_path: Path) -> None:
 
 
 def install_lines() -> list[str]:
-    """The commands of the units' README that copy them."""
+    """The commands of the units' README that copy drop-ins: `pywg systemd install` writes the units."""
     lines = re.findall(r"^ +(install .*)$", (UNITS / "README.md").read_text(), re.M)
-    assert len(lines) == 5
+    assert len(lines) == 2
     return lines
 
 
@@ -121,8 +121,6 @@ def test_the_documented_commands_install_them(tmp_path: Path, units: str) -> Non
             "/opt/pywg", f"{tmp_path}/installed"
         )
         subprocess.run(["sh", "-ec", script], cwd=UNITS.parents[1], check=True)
-    for unit in ("pywg@.service", "pywg-quick@.service", "pywg.service"):
-        assert (tmp_path / "system" / unit).read_bytes() == (UNITS / unit).read_bytes()
     assert (tmp_path / "system/wg-quick@.service.d/pywg.conf").exists()
     assert (tmp_path / "system/pywg@.service.d/user.conf").exists()
 

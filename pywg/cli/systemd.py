@@ -1,0 +1,57 @@
+"""`pywg systemd`: the units of an installation by pip, written where systemd looks."""
+
+import argparse
+
+from pywg.cli.parser import CommandParser
+
+_DESCRIPTION = """\
+Writes the units of systemd for this installation of pywg, or removes them. What
+a package of the distribution has brought needs neither.
+"""
+_INSTALL = """\
+Writes pywg-quick@.service, pywg@.service, pywg-companion@.service and
+pywg.service into /etc/systemd/system, with the path of this pywg, and has
+systemd read them. A file there that is not pywg's stays, and then nothing is
+written. It starts nothing: systemctl enable --now pywg-quick@wg0.
+"""
+_UNINSTALL = """\
+Removes what install has written, unless one of it is enabled.
+"""
+
+
+def define(parser: CommandParser) -> None:
+    """Adds the command's arguments."""
+    parser.description = _DESCRIPTION
+    words = parser.words("WHAT")
+    install = words.add_parser("install", help="write the units")
+    install.description = _INSTALL
+    install.add_argument("-n", "--dry-run", action="store_true", help="print the units, and write nothing")
+    install.set_defaults(execute=_install)
+    uninstall = words.add_parser("uninstall", help="remove them")
+    uninstall.description = _UNINSTALL
+    uninstall.set_defaults(execute=_uninstall)
+
+
+def _install(given: argparse.Namespace) -> int:
+    from pywg.manage import service_units as service
+
+    if (brought := service.packaged()) is not None:
+        print(f"nothing to do: {brought} came with a package")
+        return 0
+    wanted = service.units(service.program(), service.DIRECTORY)
+    if given.dry_run:
+        print("\n".join(f"# {unit.path}\n{unit.text}" for unit in wanted), end="")
+        return 0
+    changed = service.install(wanted)
+    service.reload_systemd()
+    print("".join(f"{path} is written\n" for path in changed) or "nothing to do: the units are there\n", end="")
+    return 0
+
+
+def _uninstall(given: argparse.Namespace) -> int:
+    from pywg.manage import service_units as service
+
+    removed = service.uninstall(service.DIRECTORY)
+    service.reload_systemd()
+    print("".join(f"{path} is removed\n" for path in removed) or "nothing to do: there are none of pywg's\n", end="")
+    return 0

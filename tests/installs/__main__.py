@@ -1,0 +1,187 @@
+"""python -m tests.installs [deb | wheel SUITE...]: installs what is in dist/, and has two machines joined by it.
+
+deb: installed, upgraded under traffic, and purged, on Debian 13. wheel: installed by pip where there is no compiler, on
+Debian 12 and 13 or those SUITEs; each has another Python. Needs root, debootstrap, and packages from where this machine
+has them. A command whose status or words are not what they should be ends it.
+"""
+
+import argparse
+import contextlib
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.tunnel.command import run
+from ship.deb import SUITE
+from ship.dist import DIST
+from ship.root import bootstrapped
+from tests.first_minutes import debian
+from tests.first_minutes.__main__ import FAR, FILE, NEAR
+from tests.first_minutes.passes import Story
+from tests.first_minutes.terminal import Shell
+
+NEWER = "9.9.9"
+LEFT = "for file in $(cat ~/files); do if [ ! -d $file ] && [ -e $file ]; then echo left: $file; fi; done; echo done"
+_WITH = "wireguard-tools iproute2 iputils-ping procps nftables"
+
+
+class Told(Story):
+    """A story that is shown as it is played."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part("")
+
+    def do(self, shell: Shell, command: str, *, says: str = "", status: int = 0, again: int = 0) -> str:
+        """Types a command, and returns what stands on the screen then."""
+        played = self.type(shell, command, says=says, status=status, again=again)
+        lines = played.screen.splitlines()
+        print(f"{played.prompt} {command}\n" + "".join(f"    {line}\n" for line in lines[-8:]), end="", flush=True)
+        return played.screen
+
+
+def newest(pattern: str) -> Path:
+    """Of the files in dist/. SystemExit: there is none."""
+    found = sorted(DIST.glob(pattern), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise SystemExit(f"there is no dist/{pattern}: `make dist` and `make deb` make them")
+    return found[-1]
+
+
+def newer(package: Path, directory: Path) -> Path:
+    """The same package with a higher version, which its program says too."""
+    tree, made = directory / "newer", directory / f"pywg_{NEWER}.deb"
+    run("dpkg-deb", "--raw-extract", str(package), str(tree))
+    for path, marker in (
+        (tree / "DEBIAN" / "control", "Version: "),
+        (next(tree.rglob("pywg/__init__.py")), "__version__ = "),
+    ):
+        value = NEWER if marker.endswith(": ") else f'"{NEWER}"'
+        lines = [marker + value if line.startswith(marker) else line for line in path.read_text().splitlines()]
+        path.write_text("\n".join(lines) + "\n")
+    run("dpkg-deb", "--root-owner-group", "--build", str(tree), str(made), timeout=120)
+    return made
+
+
+@contextlib.contextmanager
+def two_machines(made: debian.Debian) -> Iterator[tuple[Shell, Shell]]:
+    """Berlin and Paris, over what is installed, each with its wg0.conf."""
+    private = [run("wg", "genkey").strip() for _ in range(2)]
+    public = [run("wg", "pubkey", stdin=key).strip() for key in private]
+    with (
+        debian.two_networks(NEAR, FAR) as (here, there),
+        made.machine("berlin", over="installed", namespace=here) as berlin,
+        made.machine("paris", over="installed", namespace=there) as paris,
+    ):
+        for own, (shell, other, endpoint) in enumerate(((berlin, "paris", FAR), (paris, "berlin", NEAR))):
+            path = shell.root / "etc" / "wireguard" / "wg0.conf"
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            path.touch(mode=0o600)
+            path.write_text(
+                FILE.format(
+                    private=private[own],
+                    number=own + 1,
+                    other=other,
+                    public=public[1 - own],
+                    endpoint=endpoint,
+                    others=2 - own,
+                )
+            )
+        yield berlin, paris
+
+
+def bring_up(story: Told, *shells: Shell) -> None:
+    """Both ends, and packets between them."""
+    for shell in shells:
+        story.do(shell, "pywg up wg0", says="wg0 is up")
+    story.do(shells[0], "pywg ping paris", says="4 answered", again=2)
+
+
+def put(shell: Shell, *files: Path) -> None:
+    """Into the home of the machine's root."""
+    for file in files:
+        (shell.root / "root" / file.name).write_bytes(file.read_bytes())
+
+
+def try_package(story: Told) -> None:
+    """Installed, upgraded while packets go through, taken down and up, and purged."""
+    package = newest("pywg_*.deb")
+    with tempfile.TemporaryDirectory(prefix="pywg-installs-") as name:
+        made = debian.Debian(Path(name), bootstrapped(SUITE).directory)
+        later = newer(package, Path(name))
+        with made.machine("installed") as shell:
+            put(shell, package, later)
+            story.do(shell, "apt-get update")
+            story.do(shell, f"apt-get install --yes --no-install-recommends ./{package.name} {_WITH}")
+            story.do(shell, "pywg version --verbose", says="/usr/lib/")
+            story.do(shell, "ls /usr/lib/systemd/system | grep pywg", says="pywg-quick@.service")
+            story.do(shell, "grep -h ^ExecStart= /usr/lib/systemd/system/pywg*", says="ExecStart=/usr/bin/pywg run")
+            story.do(shell, "grep -rl /usr/local/bin/pywg /usr/lib/systemd/system", status=1)
+            story.do(shell, "pywg systemd install", says="came with a package")
+            story.do(
+                shell,
+                "dpkg --verify pywg && dpkg-query --show --showformat '${Conffiles}\\n' pywg",
+                says="/etc/default/pywg",
+            )
+            story.do(shell, "ls /usr/share/bash-completion/completions/pywg /usr/share/zsh/*/_pywg", says="_pywg")
+        with two_machines(made) as (berlin, paris):
+            bring_up(story, berlin, paris)
+            old = story.do(berlin, "pywg stats wg0 | grep ^version=")
+            story.do(berlin, "echo '# mine' >> /etc/default/pywg")
+            story.do(berlin, "ping -i 0.01 10.99.0.2 >~/pings 2>&1 & echo $! >~/pid")
+            story.do(berlin, f"dpkg --force-confold --install ./{later.name}", says="Setting up pywg")
+            story.do(berlin, "kill -INT $(cat ~/pid); wait; tail -n 3 ~/pings", says=" 0% packet loss")
+            story.do(berlin, "pywg version", says=NEWER)
+            story.do(berlin, "pywg stats wg0 | grep ^version=", says=old)
+            story.do(berlin, "pywg status", says="up")
+            story.do(berlin, "tail -n 1 /etc/default/pywg", says="# mine")
+            story.do(berlin, "pywg down wg0", says="wg0 is down")
+            bring_up(story, berlin)
+            story.do(berlin, "pywg stats wg0 | grep ^version=", says=NEWER)
+            story.do(berlin, "pywg down wg0", says="wg0 is down")
+            story.do(berlin, "dpkg --listfiles pywg >~/files")
+            story.do(berlin, "dpkg --purge pywg", says="Purging")
+            if "left:" in story.do(berlin, LEFT, says="done"):
+                raise SystemExit("the purge has left something")
+            story.do(berlin, "ls -d /usr/lib/python3/dist-packages/pywg /etc/default/pywg", status=2)
+
+
+def try_wheel(story: Told, suite: str) -> None:
+    """Installed by pip, with a compiler that always fails."""
+    wheel = newest("pywg_tunnel-*.whl")
+    with tempfile.TemporaryDirectory(prefix="pywg-installs-") as name:
+        made = debian.Debian(Path(name), bootstrapped(suite).directory)
+        with made.machine("installed") as shell:
+            put(shell, wheel)
+            story.do(shell, "apt-get update")
+            story.do(shell, f"apt-get install --yes --no-install-recommends python3-venv ca-certificates {_WITH}")
+            story.do(shell, "python3 -m venv /opt/pywg")
+            story.do(shell, f"CC=/bin/false /opt/pywg/bin/pip install --only-binary :all: ./{wheel.name}")
+            story.do(shell, "ln -s /opt/pywg/bin/pywg /usr/local/bin/pywg")
+            story.do(shell, "pywg version --verbose", says="pywg_tunnel.libs/libcrypto-")
+            story.do(
+                shell, "pywg systemd install --dry-run | grep ^ExecStart=", says="ExecStart=/usr/local/bin/pywg run"
+            )
+        with two_machines(made) as (berlin, paris):
+            bring_up(story, berlin, paris)
+            story.do(berlin, "pywg down wg0", says="wg0 is down")
+
+
+def main() -> None:
+    """Tries one or the other."""
+    parser = argparse.ArgumentParser(prog="python -m tests.installs", description=__doc__)
+    parser.add_argument("what", choices=("deb", "wheel"))
+    parser.add_argument("suites", metavar="SUITE", nargs="*", default=["bookworm", "trixie"])
+    given = parser.parse_args()
+    subprocess.run(["debootstrap", "--version"], check=True, capture_output=True)
+    if given.what == "deb":
+        try_package(Told())
+    else:
+        for suite in given.suites:
+            try_wheel(Told(), suite)
+    print("all of it holds")
+
+
+if __name__ == "__main__":
+    main()
