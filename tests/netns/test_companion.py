@@ -142,7 +142,7 @@ def world(tmp_path: Path, pywg: str) -> Iterator[World]:
     finally:
         for space in spaces:
             space.remove()
-        for left in Path("/run/pywg").glob(f"{made.interface}*") if made else ():  # of a test that failed
+        for left in Path("/run/pywg").glob(f"{made.interface}*") if made is not None else ():  # of a test that failed
             left.unlink()
         shutil.rmtree(etc, ignore_errors=True)
 
