@@ -1,5 +1,6 @@
-"""python -m tests.installs [deb | wheel SUITE...]: installs what is in dist/, and has two machines joined by it.
+"""python -m tests.installs [deb | container | wheel SUITE...]: installs what is in dist/, and joins two machines.
 
+container: docs/container's first process, with the capabilities that are said there alone, over the package.
 deb: installed, upgraded under traffic, and purged, on Debian 13. wheel: installed by pip where there is no compiler, on
 Debian 12 and 13 or those SUITEs; each has another Python. Needs root, debootstrap, and packages from where this machine
 has them. A command whose status or words are not what they should be ends it.
@@ -7,6 +8,7 @@ has them. A command whose status or words are not what they should be ends it.
 
 import argparse
 import contextlib
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from pathlib import Path
 
 from bench.tunnel.command import run
 from ship.deb import SUITE
-from ship.dist import DIST
+from ship.dist import DIST, ROOT
 from ship.root import bootstrapped
 from tests.first_minutes import debian
 from tests.first_minutes.__main__ import FAR, FILE, NEAR
@@ -23,6 +25,8 @@ from tests.first_minutes.terminal import Shell
 
 NEWER = "9.9.9"
 LEFT = "for file in $(cat ~/files); do if [ ! -d $file ] && [ -e $file ]; then echo left: $file; fi; done; echo done"
+BOUNDING = "capsh --print | sed -n 's/^Bounding set =//p' | tr , '\\n' | grep -v -x -E '{}' | paste -sd,"
+"""The capabilities that a process may have here, but for those."""
 _WITH = "wireguard-tools iproute2 iputils-ping procps nftables"
 
 
@@ -147,6 +151,32 @@ def try_package(story: Told) -> None:
             story.do(berlin, "ls -d /usr/lib/python3/dist-packages/pywg /etc/default/pywg", status=2)
 
 
+def try_container(story: Told) -> None:
+    """The tunnel is up as long as the first process runs, and the process no longer than the interface is there."""
+    package, entrypoint = newest("pywg_*.deb"), ROOT / "docs" / "container" / "entrypoint"
+    recipe = (entrypoint.parent / "compose.yaml").read_text()
+    (kept,) = re.findall(r"cap_add: \[(.+)\]", recipe)
+    names = "|".join(f"cap_{name.lower()}" for name in kept.split(", "))
+    with tempfile.TemporaryDirectory(prefix="pywg-installs-") as name:
+        made = debian.Debian(Path(name), bootstrapped(SUITE).directory)
+        with made.machine("installed") as shell:
+            put(shell, package)
+            (shell.root / "usr" / "local" / "bin" / "entrypoint").write_bytes(entrypoint.read_bytes())
+            story.do(shell, "chmod 755 /usr/local/bin/entrypoint && apt-get update")
+            packages = f"./{package.name} {_WITH} libcap2-bin"
+            story.do(shell, f"apt-get install --yes --no-install-recommends {packages}")
+        with two_machines(made) as (berlin, paris):
+            story.do(paris, "pywg up wg0", says="wg0 is up")
+            dropped = story.do(berlin, BOUNDING.format(names), says="cap_sys_admin").strip()
+            begin = f"capsh --drop={dropped} -- /usr/local/bin/entrypoint wg0 >~/log 2>&1; echo ended $? >>~/log"
+            wait = "for i in $(seq 60); do grep -q '{}' ~/log && break; sleep 1; done; cat ~/log"
+            for end, status in (("pkill -TERM -x -f '.*/usr/local/bin/entrypoint wg0'", 0), ("ip link del wg0", 1)):
+                story.do(berlin, f"({begin}) & sleep 1; {wait.format('interface is up')}", says="interface is up")
+                story.do(berlin, "pywg ping paris", says="4 answered", again=2)
+                story.do(berlin, f"{end}; {wait.format('^ended')}", says=f"ended {status}")
+                story.do(berlin, "ip link show wg0", status=1)
+
+
 def try_wheel(story: Told, suite: str) -> None:
     """Installed by pip, with a compiler that always fails."""
     wheel = newest("pywg_tunnel-*.whl")
@@ -171,12 +201,14 @@ def try_wheel(story: Told, suite: str) -> None:
 def main() -> None:
     """Tries one or the other."""
     parser = argparse.ArgumentParser(prog="python -m tests.installs", description=__doc__)
-    parser.add_argument("what", choices=("deb", "wheel"))
+    parser.add_argument("what", choices=("deb", "container", "wheel"))
     parser.add_argument("suites", metavar="SUITE", nargs="*", default=["bookworm", "trixie"])
     given = parser.parse_args()
     subprocess.run(["debootstrap", "--version"], check=True, capture_output=True)
     if given.what == "deb":
         try_package(Told())
+    elif given.what == "container":
+        try_container(Told())
     else:
         for suite in given.suites:
             try_wheel(Told(), suite)
