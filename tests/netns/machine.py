@@ -77,6 +77,7 @@ class Machine:
     def shown(self) -> str:
         """Addresses, routes, rules, filters, name servers and the device, without what is random."""
         text = self.namespace.run("sh", "-c", SHOWN.format(self.interface, self.folder) + "; true")
+        text = text.replace(" tentative", "")  # while the kernel asks whether another host has the address
         for own in _OWN.findall(text):
             text = text.replace(own, "OWN")
         # wireguard-go keeps the longer form, and forgets the zone.
