@@ -59,7 +59,7 @@ def test_every_block_of_the_guides(places: dict[str, Place], pywg: str, tmp_path
     assert "3 sent, 3 answered" in said
     assert "nothing to find fault with" in berlin.type(guides.take(TWO_SITES, "pywg check"))
     # The unit is README's, and tests/netns/test_systemd.py starts it.
-    assert guides.take(TWO_SITES, "pywg down wg0\ncp /opt/pywg") in map(str, _blocks(ROOT / "README.md"))
+    assert guides.take(TWO_SITES, "pywg down wg0\npywg systemd") in _blocks(ROOT / "README.md")
 
     assert "tun type tun" in berlin.type(guides.take("kernel-or-pywg", "ip -details"))
     assert "offloads" in berlin.type(guides.take("fast-links", "pywg status"))
