@@ -48,10 +48,10 @@ class EventReader:
         facts: dict[str, str] = {}
         for line in block.split(b"\n"):
             key, equals, value = line.partition(b"=")
-            text = value.decode("ascii", "backslashreplace")
-            if not equals or not text.isprintable():
+            name, text = key.decode("ascii", "backslashreplace"), value.decode("ascii", "backslashreplace")
+            if not equals or not name.isidentifier() or not text.isprintable():
                 raise UapiError("a line that is no fact of an event", errno=EPROTO)
-            facts[key.decode("ascii", "backslashreplace")] = text
+            facts[name] = text
         if "errno" in facts:
             number = facts["errno"].removeprefix("-")
             if not (number.isascii() and number.isdigit() and len(number) < 10):
