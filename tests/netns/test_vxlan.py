@@ -88,7 +88,7 @@ def test_tcp(vxlan: Lab) -> None:
             wrong = ("tx_malformed", "tx_unknown_gso", "tx_no_room", "tx_tun_error", "rx_tun_error")
             assert not any(int(stats[f"counter_{name}"]) for name in wrong), stats
     for out, back in merged(vxlan):
-        assert (out > 3, back > 3) == (SUPERFRAMES, SUPERFRAMES), (out, back)
+        assert (out > 1.5, back > 1.5) == (SUPERFRAMES, SUPERFRAMES), (out, back)
 
 
 def test_udp(vxlan: Lab) -> None:

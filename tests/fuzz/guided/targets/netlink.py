@@ -9,7 +9,7 @@ import itertools
 import os
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -43,18 +43,22 @@ TOKENS = (
 
 
 class Form(NamedTuple):
-    """One of the answers that are read: the bytes before its attributes, and the attribute that is asked for."""
+    """One of the answers that are read: the bytes before its attributes, and the attribute that is asked for.
+
+    `sizes` are those that the kernel gives the others that are read, with their headers.
+    """
 
     message: rtmessages.Form
     fixed: int
     name: str
     attribute: int
+    sizes: Mapping[int, tuple[int, ...]]
 
 
 FORMS = (
-    Form(rtmessages.LINK, 16, "IFLA_MTU", 4),
-    Form(rtmessages.ROUTE, 12, "RTA_OIF", 4),
-    Form(rtmessages.NAMESPACE, 4, "NETNSA_NSID", 1),
+    Form(rtmessages.LINK, 16, "IFLA_MTU", 4, {46: (8,)}),
+    Form(rtmessages.ROUTE, 12, "RTA_OIF", 4, {1: (8, 20), 2: (8, 20), 16: (8,)}),
+    Form(rtmessages.NAMESPACE, 4, "NETNSA_NSID", 1, {3: (8,)}),
 )
 
 
@@ -146,7 +150,7 @@ def well_formed(answer: bytes, form: Form) -> bool:
         if at + 4 > len(answer):
             return False
         size, kind = struct.unpack_from("=HH", answer, at)
-        of_another_length = kind & 0x3FFF == form.attribute and size != 8
+        of_another_length = size not in {form.attribute: (8,), **form.sizes}.get(kind & 0x3FFF, (size,))
         if size < 4 or at + size > len(answer) or of_another_length:
             return False
         at += (size + 3) & ~3
