@@ -13,9 +13,11 @@ from pywg.config.addresses import V4_LEN
 from pywg.config.model import SockAddr
 from pywg.manage.companion.settings import PeerSetting
 
-SETTLE_S = 4.0
-"""Seconds that an endpoint has to answer, from when it was set: the next initiation leaves within 5 s, and the word
-that it has no answer comes 2 s later."""
+SETTLE_S = 7.0
+"""Seconds that an endpoint has to answer, from when it was set: the next initiation leaves within 5.4 s, and the answer
+takes a round trip more."""
+TRIES_S = 90.0
+"""Seconds after the last word that there is no answer, in which the daemon still tries: it tells ever more rarely."""
 FRESH_S = 2.0
 """Age up to which an answer is new enough for an endpoint that does not answer."""
 LEAST_TTL_S, MOST_TTL_S = 5.0, 3600.0
@@ -48,8 +50,11 @@ class _Peer:
     position: int = 0
     """of the endpoint in the list"""
     set_at: float = float("-inf")
+    """since when the endpoint has its time to answer"""
     down: bool = False
     """it does not answer"""
+    told_at: float = float("-inf")
+    """when that was told last"""
     waiting: bool = False
     """for that, names are being asked for"""
 
@@ -101,18 +106,28 @@ class Failover:
         if peer is None:
             return
         peer.down = True
+        peer.told_at = now
+        self._give_up(peer, now)
+
+    def _give_up(self, peer: _Peer, now: float) -> None:
+        """Takes the next endpoint, if this one has had its time."""
         if peer.waiting or now - peer.set_at < SETTLE_S:
             return
         peer.waiting = True
+        peer.set_at = now
         for name in self._names_of(peer):
             if not name.literal and now - name.asked_at > FRESH_S:
                 self._begin(name, now)
         self._decide(peer, now)
 
     def due(self, now: float) -> float:
-        """Asks for the names whose time is over, and returns when the next one is."""
-        hurried = {name.host for peer in self._peers.values() if peer.down for name in self._names_of(peer)}
+        """Gives up the endpoints and asks for the names whose time is over, and returns when the next one's is."""
         soonest = float("inf")
+        for peer in self._peers.values():
+            if peer.down and not peer.waiting and now < peer.told_at + TRIES_S and self._has_another(peer):
+                self._give_up(peer, now)
+                soonest = min(soonest, peer.set_at + SETTLE_S)
+        hurried = {name.host for peer in self._peers.values() if peer.down for name in self._names_of(peer)}
         for name in self._names.values():
             if name.literal or name.asking:
                 continue
@@ -183,6 +198,9 @@ class Failover:
 
     def _names_of(self, peer: _Peer) -> list[Name]:
         return [self._names[host] for host, _ in peer.setting.endpoints]
+
+    def _has_another(self, peer: _Peer) -> bool:
+        return sum(len(name.addresses) for name in self._names_of(peer)) > 1
 
     def _targets(self, peer: _Peer, position: int) -> list[SockAddr]:
         host, port = peer.setting.endpoints[position]

@@ -1,7 +1,7 @@
 """Which endpoint a peer is given, on a clock of the test's own, with name servers that are asked by it."""
 
 from pywg.config.model import SockAddr
-from pywg.manage.companion.failover import DOWN_TTL_S, FAILED_TTL_S, LEAST_TTL_S, SETTLE_S, Failover
+from pywg.manage.companion.failover import DOWN_TTL_S, FAILED_TTL_S, LEAST_TTL_S, SETTLE_S, TRIES_S, Failover
 from pywg.manage.companion.settings import PeerSetting
 
 KEY, OTHER = bytes([1]) * 32, bytes([2]) * 32
@@ -65,6 +65,22 @@ def test_one_has_time_to_answer() -> None:
     assert world.moves == [at(2)]
     world.unanswered(0.2)
     assert world.moves == [at(2), at(1)]
+
+
+def test_all_are_tried_although_the_daemon_tells_ever_more_rarely() -> None:
+    world = World(1, 2, 3)
+    world.failover.at(KEY, at(1))
+    world.unanswered()
+    for _ in range(3):
+        assert world.pass_(SETTLE_S - 0.1) == world.now + 0.1
+        world.pass_(0.1)
+    assert world.moves == [at(2), at(3), at(1), at(2)]
+    world.failover.answers(KEY)
+    assert world.pass_(SETTLE_S) == float("inf")
+    world.unanswered()
+    for _ in range(100):
+        world.pass_(SETTLE_S)
+    assert len(world.moves) == 5 + TRIES_S // SETTLE_S, "nothing is tried any more, and so nothing can answer"
 
 
 def test_one_alone_stays() -> None:
