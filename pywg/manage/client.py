@@ -54,7 +54,7 @@ def change(interface: str, what: DeviceChange, *, directory: str | None = None) 
     request = bytearray(len(text) + len(b"set=1\n\n"))
     request[:6], request[6:-1], request[-1:] = b"set=1\n", text, b"\n"
     try:
-        reply = _ask(connect(interface, directory=directory), interface, request)
+        reply = _ask(_connect_to_change(interface, directory), interface, request)
     finally:
         text[:] = bytes(len(text))
         request[:] = bytes(len(request))
@@ -103,7 +103,7 @@ def set_level(interface: str, level: str, *, directory: str | None = None) -> No
     background without LOG_LEVEL has no standard error: its lines go to the system's log.
     """
     word = parse_level(level).name.lower()
-    reply = _ask(connect(interface, directory=directory), interface, f"log_level={word}\n\n".encode())
+    reply = _ask(_connect_to_change(interface, directory), interface, f"log_level={word}\n\n".encode())
     if _lines(reply) != ["errno=0"]:
         raise DeviceError(errno.ENOTSUP, f"the log level of {interface} can't be changed: its daemon is not pywg")
 
@@ -156,6 +156,16 @@ def connect_to_see(interface: str, directory: str | None) -> tuple[socket.socket
             return connect(interface, directory=directory, suffix=MONITOR), False
         except DeviceError:
             raise error from None
+
+
+def _connect_to_change(interface: str, directory: str | None) -> socket.socket:
+    try:
+        return connect(interface, directory=directory)
+    except DeviceError as error:
+        if error.errno not in DENIED:
+            raise
+        text = f"{interface} takes changes from root alone: run this as root, or start its daemon with --socket-owner"
+        raise DeviceError(error.errno or errno.EACCES, text) from None
 
 
 def _status(sock: socket.socket, interface: str) -> DeviceStatus:

@@ -125,3 +125,17 @@ def test_a_folder_that_is_closed_to_the_caller(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(DeviceError, match="only root may see what runs"):
         client.served(directory=str(tmp_path))
     assert client.served_here(directory=str(tmp_path)) == []
+
+
+def test_what_a_monitor_may_not_do_names_no_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> socket.socket:
+        raise DeviceError(errno.EACCES, "or start its daemon with --monitor-socket or --socket-owner")
+
+    monkeypatch.setattr(client, "connect", refuse)
+    changes_alone = r"^\[Errno 13\] wg0 takes changes from root alone: .* --socket-owner$"
+    with pytest.raises(DeviceError, match=changes_alone):
+        client.set_level("wg0", "info")
+    with pytest.raises(DeviceError, match=changes_alone):
+        client.change("wg0", DeviceChange())
+    with pytest.raises(DeviceError, match="monitor-socket"):
+        client.get("wg0")
