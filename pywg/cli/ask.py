@@ -20,8 +20,9 @@ def ask(question: str, parse: Callable[[str], T], *, default: str = "", hint: st
     Raises ConfigError when the input ends, and lets a Ctrl-C through.
     """
     while True:
-        print(f"{question}{f' [{default or hint}]' if default or hint else ''}: ", end="", file=sys.stderr, flush=True)
-        try:
+        prompt = f"{question}{f' [{default or hint}]' if default or hint else ''}: "
+        try:  # a Ctrl-C may come as soon as the question is seen
+            print(prompt, end="", file=sys.stderr, flush=True)
             line = sys.stdin.readline()
         except KeyboardInterrupt:
             print("\npywg: nothing was written", file=sys.stderr)
