@@ -16,7 +16,7 @@ import pytest
 
 from bench.tunnel.command import run
 from bench.tunnel.namespace import Namespace
-from bench.tunnel.site import poll
+from bench.tunnel.site import UAPI_DIR, poll
 from tests.process_memory import memory
 from tests.requirements import require_tool
 
@@ -142,8 +142,9 @@ def world(tmp_path: Path, pywg: str) -> Iterator[World]:
     finally:
         for space in spaces:
             space.remove()
-        for left in Path("/run/pywg").glob(f"{made.interface}*") if made is not None else ():  # of a test that failed
-            left.unlink()
+        for folder in (Path("/run/pywg"), UAPI_DIR):  # of a test that failed, and of a daemon that was killed
+            for left in folder.glob(f"{made.interface}*") if made is not None else ():
+                left.unlink()
         shutil.rmtree(etc, ignore_errors=True)
 
 
