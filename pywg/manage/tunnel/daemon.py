@@ -60,7 +60,7 @@ class Daemon(Step):
         environment |= {"PYWG_NAMESPACE_SOCKET": "1"} if beside else {}
         said = None if environment.get("LOG_LEVEL") else subprocess.PIPE
         process = subprocess.Popen(
-            [*_program(), "run", machine.interface],
+            [*program_of_pywg(), "run", machine.interface],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # which it may keep open for ever
             stderr=said,
@@ -135,10 +135,6 @@ def _not_up(interface: str) -> str:
     if others and not os.path.exists(f"{DIRECTORY}/{interface}.conf"):
         return f"{interface} is not up, and has no file in {DIRECTORY}; what is up: {', '.join(others)}"
     return f"{interface} is not up: `pywg up {interface}` sets it up"
-
-
-def _program() -> list[str]:
-    return program_of_pywg()
 
 
 def program_of_pywg() -> list[str]:

@@ -309,6 +309,6 @@ def test_the_daemon_is_no_program_of_the_working_directory(
     (tmp_path / "pywg").chmod(0o755)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [called, "up", "wg0"])
-    assert daemon._program() == [sys.executable, "-P", "-m", "pywg"]
+    assert daemon.program_of_pywg() == [sys.executable, "-P", "-m", "pywg"]
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "pywg"), "up", "wg0"])
-    assert daemon._program() == [str(tmp_path / "pywg")], "the one that was called"
+    assert daemon.program_of_pywg() == [str(tmp_path / "pywg")], "the one that was called"
