@@ -2,7 +2,6 @@
 
 import functools
 import re
-import textwrap
 from pathlib import Path
 
 from bench.tunnel.builds import ROOT
@@ -10,7 +9,7 @@ from bench.tunnel.site import poll
 from tests.requirements import require_tool
 
 from .test_init import NAMES, Place, commands_of, places, write
-from .test_readme import BEHIND, OTHER, ends
+from .test_readme import BEHIND, OTHER, blocks_in, ends
 
 __all__ = ["places"]
 
@@ -24,18 +23,13 @@ class Guides:
     """Blocks of what is to be typed, and which of them have been."""
 
     def __init__(self) -> None:
-        self.left = {name: _blocks(ROOT / f"docs/{name}.md") for name in GUIDES}
+        self.left = {name: blocks_in((ROOT / f"docs/{name}.md").read_text()) for name in GUIDES}
 
     def take(self, name: str, beginning: str) -> str:
         """The block of a guide that begins so."""
         (block,) = [block for block in self.left[name] if block.startswith(beginning)]
         self.left[name].remove(block)
         return block
-
-
-def _blocks(page: Path) -> list[str]:
-    found = re.findall(r"(?:^(?:    .*)?\n)+", page.read_text(), re.M)
-    return [textwrap.dedent(block).strip("\n") for block in found if block.strip()]
 
 
 def _forgiving(command: str) -> str:
@@ -59,7 +53,7 @@ def test_every_block_of_the_guides(places: dict[str, Place], pywg: str, tmp_path
     assert "3 sent, 3 answered" in said
     assert "nothing to find fault with" in berlin.type(guides.take(TWO_SITES, "pywg check"))
     # The unit is README's, and tests/netns/test_systemd.py starts it.
-    assert guides.take(TWO_SITES, "pywg down wg0\npywg systemd") in _blocks(ROOT / "README.md")
+    assert guides.take(TWO_SITES, "pywg down wg0\npywg systemd") in blocks_in((ROOT / "README.md").read_text())
 
     assert "tun type tun" in berlin.type(guides.take("kernel-or-pywg", "ip -details"))
     assert "offloads" in berlin.type(guides.take("fast-links", "pywg status"))

@@ -30,12 +30,13 @@ OTHER = {"A": "B", "B": "A"}
 
 def blocks(title: str = "Use it") -> list[str]:
     """What is to be typed, or to be in a file, below a title."""
-    section = (ROOT / "README.md").read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
-    return [
-        textwrap.dedent(block).strip("\n")
-        for block in re.findall(r"(?:^(?:    .*)?\n)+", section, re.M)
-        if block.strip()
-    ]
+    return blocks_in((ROOT / "README.md").read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0])
+
+
+def blocks_in(text: str) -> list[str]:
+    """Those of a page, or of a part of it."""
+    found = re.findall(r"(?:^(?:    .*)?\n)+", text, re.M)
+    return [textwrap.dedent(block).strip("\n") for block in found if block.strip()]
 
 
 class Site:
