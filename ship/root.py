@@ -10,12 +10,7 @@ from types import MappingProxyType
 KEPT = Path(__file__).resolve().parents[1] / ".cache" / "ship"
 LENT = ("/etc/resolv.conf", "/usr/local/share/ca-certificates")
 """What this machine lends it, so that packages can be fetched."""
-_ENTER = """
-set -e
-cd "$1"
-shift
-mount --make-rprivate /
-mount -t proc proc proc
+FILE_SYSTEMS = """mount -t proc proc proc
 mount -t sysfs -o ro sysfs sys
 mount -t tmpfs -o mode=755 tmpfs dev
 mkdir dev/pts dev/shm dev/net
@@ -23,7 +18,14 @@ mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts dev/pts
 ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
 for node in null zero full random urandom tty net/tun; do touch "dev/$node"; mount --bind "/dev/$node" "dev/$node"; done
-exec chroot . "$@"
+"""
+"""In sh, in the root and in a mount namespace of its own: what a machine has below /proc, /sys and /dev."""
+_ENTER = f"""
+set -e
+cd "$1"
+shift
+mount --make-rprivate /
+{FILE_SYSTEMS}exec chroot . "$@"
 """
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

@@ -14,26 +14,18 @@ from pathlib import Path
 
 from bench.tunnel.command import run
 from bench.tunnel.namespace import Namespace
+from ship.root import FILE_SYSTEMS, LENT
 from tests import packages
 from tests.first_minutes.terminal import Shell
 
 SUITE = "trixie"
 _DEBOOTSTRAP_S = 1800.0
-_LENT = ("/etc/resolv.conf", "/usr/local/share/ca-certificates")
-_BEGIN = """
+_BEGIN = f"""
 set -e
 mount --make-rprivate /
 mount -t overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" overlay "$2/root"
 cd "$2/root"
-mount -t proc proc proc
-mount -t sysfs -o ro sysfs sys
-mount -t tmpfs -o mode=755 tmpfs dev
-mkdir dev/pts dev/shm dev/net
-mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts dev/pts
-ln -s pts/ptmx dev/ptmx
-ln -s /proc/self/fd dev/fd
-for node in null zero full random urandom tty net/tun; do touch "dev/$node"; mount --bind "/dev/$node" "dev/$node"; done
-mount -t tmpfs -o mode=755 tmpfs run
+{FILE_SYSTEMS}mount -t tmpfs -o mode=755 tmpfs run
 hostname "$3"
 echo "$3" > etc/hostname
 printf '127.0.0.1 localhost\\n127.0.1.1 %s\\n' "$3" > etc/hosts
@@ -53,7 +45,7 @@ class Debian:
     def bootstrap(self) -> None:
         """Makes the root, and puts a checkout of these sources into the folder pywg of root's home."""
         run("debootstrap", "--variant=minbase", SUITE, str(self._root), timeout=_DEBOOTSTRAP_S)
-        for path in _LENT:
+        for path in LENT:
             run("cp", "--recursive", "--dereference", "--parents", path, str(self._root))
         for name in packages.sources():
             target = self._root / "root" / "pywg" / name
