@@ -119,4 +119,4 @@ def quick_daemon(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     script = here.folder / "bin" / "daemon"
     script.write_text(f'#!/bin/sh\nexec {require_tool("wireguard-go")} "$2"\n')
     script.chmod(0o755)
-    monkeypatch.setattr(daemons, "_program", lambda: [str(script)])
+    monkeypatch.setattr(daemons, "program_of_pywg", lambda: [str(script)])
