@@ -31,6 +31,7 @@ def define(parser: CommandParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument("what", metavar="WHAT", nargs="?", default="", help="NAME of an interface, or a FILE.conf")
     parser.add_argument("--json", action="store_true", help="one JSON object for each interface, in an array")
+    parser.add_argument("--each", action="store_true", help="a finding for each peer, however many have the same")
     parser.set_defaults(execute=doctor)
 
 
@@ -50,7 +51,7 @@ def doctor(given: argparse.Namespace) -> int:
             reports.append(as_objects(interface, findings, status))
             continue
         about = f"{interface}{f' ({path})' if path else ''}" if interface else "this machine: no tunnel runs"
-        print("\n".join(lines(about, findings, width=_width(), color=wants_color())))
+        print("\n".join(lines(about, findings, width=_width(), color=wants_color(), each=given.each)))
     if given.json:
         print(json.dumps(reports, indent=2))
     return worst

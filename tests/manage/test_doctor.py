@@ -200,6 +200,39 @@ def test_report() -> None:
     }
 
 
+def test_peers_with_the_same_finding_are_named_together() -> None:
+    """Of a thousand sites one says what all have; one that has something else is seen beside them."""
+    waiting = [
+        Finding(
+            Severity.ERROR,
+            "handshake",
+            f"{n + 2} initiations to 192.0.2.{n % 99}:1 are unanswered",
+            "look there",
+            f"s{n}",
+        )
+        for n in range(1000)
+    ]
+    other = Finding(Severity.ERROR, "handshake", "answers, and its answers do not authenticate", "same keys", "odd")
+    found = [*waiting[:500], other, *waiting[500:]]
+    assert lines("wg0", found, width=100, color=False) == [
+        "wg0",
+        "",
+        "error    s0: 2 initiations to 192.0.2.0:1 are unanswered",
+        "         -> look there",
+        "         the same of 999 more: s1, s2, s3, s4, s5, s6 and 993 others (--each shows them)",
+        "error    odd: answers, and its answers do not authenticate",
+        "         -> same keys",
+        "",
+        "1001 errors; 0 looked at and fine",
+    ]
+    each = lines("wg0", found, width=100, color=False, each=True)
+    assert len([line for line in each if line.startswith("error")]) == 1001
+    few = lines("wg0", waiting[:4], width=100, color=False)
+    assert len([line for line in few if line.startswith("error")]) == 4
+    five = lines("wg0", waiting[:5], width=100, color=False)
+    assert five[4].strip() == "the same of 4 more: s1, s2, s3, s4 (--each shows them)"
+
+
 @pytest.mark.parametrize(
     ("prefix", "host"),
     [
