@@ -7,7 +7,9 @@
 # make bench-compare    micro benchmarks beside the saved ones   "python -m bench.micro --save-baseline" saves others
 # make docs    the documents as a site, in build/docs/site/index.html
 # make dist    the source distribution and the wheel, in dist/  TWICE=1 makes them again and compares
+#              ARCH=aarch64 the wheel of that processor; root    SITE=URL where the documents are; SIGN=KEY as make sign
 # make deb     the package for Debian 13, in dist/; root
+# make sign    SIGN=KEY signs what is in dist/ (docs/releasing.md)
 # make venv    only the environment that these need; make runtime: only what pywg itself needs, in .venv/bin/pywg
 # make clean   removes what was built
 
@@ -20,6 +22,9 @@ SECONDS ?= 600
 FUZZ ?=
 RECORD ?= 0
 TWICE ?= 0
+ARCH ?=
+SITE ?=
+SIGN ?=
 
 # A test that is skipped has failed here: what it lacks, the others lack as well.
 FAST := tests/core tests/config tests/fastpath -m "not netns and not slow" --no-skips
@@ -31,7 +36,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: demo test lint docs fuzz bench bench-compare dist deb venv runtime packages demo-packages bench-packages clean
+.PHONY: demo test lint docs fuzz bench bench-compare dist deb sign venv runtime packages demo-packages bench-packages clean
 
 demo: demo-packages runtime
 	@exec $(BIN)/python -m bench.tunnel.demo --near $(NEAR) --far $(FAR) </dev/null
@@ -75,11 +80,16 @@ bench-compare: venv
 	@exec $(BIN)/python -m bench.micro --compare </dev/null
 
 dist: venv
-	@exec $(BIN)/python -m ship.dist $(if $(filter-out 0,$(TWICE)),--twice) </dev/null
+	@$(if $(ARCH),.ci/packages ship gcc-aarch64-linux-gnu)
+	@$(BIN)/python -m ship.dist $(if $(filter-out 0,$(TWICE)),--twice) $(addprefix --arch ,$(ARCH)) $(addprefix --site ,$(SITE)) </dev/null
+	@$(if $(SIGN),$(BIN)/python -m ship.sign $(SIGN))
 
 deb:
 	@.ci/packages ship
 	@exec python3 -m ship.deb </dev/null
+
+sign:
+	@exec python3 -m ship.sign $(SIGN)
 
 venv: packages .venv/.installed .venv/.native
 

@@ -7,7 +7,7 @@ import re
 import tarfile
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 _OLDEST_ZIP = 315532800  # 1980, before which a zip has no time
@@ -35,10 +35,17 @@ def _add(archive: tarfile.TarFile, path: Path, name: str, epoch: int) -> None:
 
 
 def complete_wheel(
-    wheel: Path, target: Path, *, licences: Mapping[str, bytes], licence: str, bills: Mapping[str, bytes], epoch: int
+    wheel: Path,
+    target: Path,
+    *,
+    licences: Mapping[str, bytes],
+    licence: str,
+    bills: Mapping[str, bytes],
+    describe: Callable[[str], str],
+    epoch: int,
 ) -> None:
     """Writes the wheel anew, with more licences (by path below `licenses/`), the expression `licence` that is true of
-    all of it, and bills of materials (by name; PEP 770)."""
+    all of it, bills of materials (by name; PEP 770), and the metadata that `describe` makes of those."""
     with zipfile.ZipFile(wheel) as archive:
         files = {one.filename: (archive.read(one), one.external_attr >> 16 & 0o777) for one in archive.infolist()}
     files = {name: file for name, file in files.items() if not name.endswith("/")}
@@ -46,7 +53,8 @@ def complete_wheel(
     info = record.removesuffix("/RECORD")
     added = {f"{info}/licenses/{name}": text for name, text in licences.items()}
     added |= {f"{info}/sboms/{name}": text for name, text in bills.items()}
-    added[f"{info}/METADATA"] = _metadata(files[f"{info}/METADATA"][0].decode(), list(licences), licence).encode()
+    metadata = _metadata(files[f"{info}/METADATA"][0].decode(), list(licences), licence)
+    added[f"{info}/METADATA"] = describe(metadata).encode()
     files |= {name: (text, 0o644) for name, text in added.items()}
     del files[record]
     lines = [f"{name},{_digest(text)},{len(text)}\n" for name, (text, _) in sorted(files.items())]

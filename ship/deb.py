@@ -10,8 +10,9 @@ import re
 import shutil
 from pathlib import Path
 
-from ship.dist import DIST, ROOT, epoch, run, tell
+from ship.dist import epoch
 from ship.root import KEPT, Root, bootstrapped, copy_of
+from ship.run import DIST, ROOT, run, tell
 
 SUITE = "trixie"
 TOOLS = ("build-essential", "dpkg-dev", "lintian")

@@ -2,6 +2,7 @@
 
 The wheel has libcrypto inside. It is built of the source distribution alone, in a folder without git. With --twice both
 are made a second time, elsewhere, and compared. Times in them are those of the last commit, or SOURCE_DATE_EPOCH.
+--arch makes the wheel of another processor, from Debian's packages for it: that needs root and debootstrap.
 """
 
 import argparse
@@ -11,46 +12,33 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import tempfile
 import venv
 import zipfile
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import NamedTuple
 
 from ship.archives import complete_wheel, pack_sources
-from ship.bill import Library, bill_of
+from ship.bill import bill_of
+from ship.cross import PROCESSORS, Cross, cross
+from ship.libraries import inside
 from ship.lock import LOCKED
+from ship.page import with_page
+from ship.run import DIST, ROOT, run, tell
 
-ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / ".cache" / "ship"
-DIST = ROOT / "dist"
-LICENCE = {"libssl3": "Apache-2.0", "libssl3t64": "Apache-2.0"}
-"""Of libraries that may be in the wheel, by Debian's package."""
 BILL = "pywg.cdx.json"
 _BACKEND = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
 
 
-def run(*argv: str | Path, cwd: Path | None = None, **environment: str) -> str:
-    """What the command prints. SystemExit: it failed; what it said is shown."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYWG_", "PYTHON"))}
-    done = subprocess.run(
-        argv,
-        cwd=cwd,
-        env={**inherited, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"{done.stdout[-4000:]}{done.stderr[-4000:]}\nship: status {done.returncode} of {argv[0]}")
-    return done.stdout
+class Given(NamedTuple):
+    """What is asked for."""
 
-
-def tell(text: str) -> None:
-    """A line of progress."""
-    print(f"ship: {text}", flush=True)
+    site: str = ""
+    """as of ship/page.py"""
+    other: Cross | None = None
+    """of what processor, if not this machine's"""
 
 
 def tools() -> Path:
@@ -73,7 +61,7 @@ def epoch() -> int:
     return int(given or run("git", "-C", ROOT, "log", "-1", "--format=%ct"))
 
 
-def make_sources(programs: Path, directory: Path, when: int) -> Path:
+def make_sources(programs: Path, directory: Path, when: int, given: Given) -> Path:
     """The source distribution, of what git knows in the checkout as it is now."""
     clean, raw, unpacked = (directory / name for name in ("sources", "raw", "unpacked"))
     for name in run("git", "-C", ROOT, "ls-files", "-z").split("\0"):
@@ -85,26 +73,34 @@ def make_sources(programs: Path, directory: Path, when: int) -> Path:
     (archive,) = raw.iterdir()
     shutil.unpack_archive(archive, unpacked)
     (tree,) = unpacked.iterdir()
+    for metadata in tree.rglob("PKG-INFO"):
+        metadata.write_text(with_page(metadata.read_text(), given.site))
     made = directory / archive.name
     pack_sources(tree, made, when)
     return made
 
 
-def make_wheel(programs: Path, sources: Path, directory: Path, when: int) -> Path:
+def make_wheel(programs: Path, sources: Path, directory: Path, when: int, given: Given) -> Path:
     """The wheel of a source distribution, for other Linux systems too: what it needs and they may lack is in it."""
     tree, raw, repaired = (directory / name for name in ("tree", "built", "repaired"))
     shutil.unpack_archive(sources, tree)
     (top,) = tree.iterdir()
     raw.mkdir()
-    where = f"{os.environ.get('CFLAGS', '')} -ffile-prefix-map={top}=."
-    time = str(when)
-    run(programs / "python", "-P", "-c", _BACKEND, "build_wheel", raw, cwd=top, CFLAGS=where, SOURCE_DATE_EPOCH=time)
+    other = given.other
+    lent = other.building() if other else {}
+    lent["CFLAGS"] = f"{os.environ.get('CFLAGS', '')} {lent.get('CFLAGS', '')} -ffile-prefix-map={top}=."
+    lent["SOURCE_DATE_EPOCH"] = str(when)
+    run(programs / "python", "-P", "-c", _BACKEND, "build_wheel", raw, cwd=top, more=lent)
     (built,) = raw.iterdir()
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"
-    run(programs / "auditwheel", "repair", "--strip", "--wheel-dir", repaired, built, PATH=path, SOURCE_DATE_EPOCH=time)
+    if other:
+        other.link_tools(directory / "programs")
+        path = f"{directory / 'programs'}{os.pathsep}{path}"
+        lent["LD_LIBRARY_PATH"] = str(other.libraries)
+    run(programs / "auditwheel", "repair", "--strip", "--wheel-dir", repaired, built, more={**lent, "PATH": path})
     (wheel,) = repaired.iterdir()
     made = directory / wheel.name
-    libraries = inside(wheel)
+    libraries = inside(wheel, other)
     bill = bill_of(
         wheel.name.split("-")[1],
         epoch=when,
@@ -118,43 +114,10 @@ def make_wheel(programs: Path, sources: Path, directory: Path, when: int) -> Pat
         licences={f"{library.source}/copyright": library.copyright for library, _ in libraries.values()},
         licence=" AND ".join(sorted({"MIT", *(library.licence for library, _ in libraries.values())})),
         bills={BILL: (json.dumps(bill, indent=2) + "\n").encode()},
+        describe=lambda metadata: with_page(metadata, given.site),
         epoch=when,
     )
     return made
-
-
-def inside(wheel: Path) -> dict[str, tuple[Library, bytes]]:
-    """The libraries of this system in the wheel, by their paths there. SystemExit: of one nothing is known."""
-    with zipfile.ZipFile(wheel) as archive:
-        found = {name: archive.read(name) for name in archive.namelist() if ".libs/" in name and ".so" in name}
-    return {name: (_library(name.rpartition("/")[2]), data) for name, data in sorted(found.items())}
-
-
-def _library(name: str) -> Library:
-    """Of the package that it is from: the name has a digest in it, libcrypto-0123abcd.so.3."""
-    plain = re.sub(r"-[0-9a-f]{8}(?=\.so)", "", name)
-    places = re.findall(rf"^\s*{re.escape(plain)} .* => (\S+)$", run("/sbin/ldconfig", "--print-cache"), re.M)
-    if not places:
-        raise SystemExit(f"ship: {name} is in the wheel, and no library of this system is called {plain}")
-    owner = _owner(Path(places[0]))
-    package, source, version, processor = run(
-        "dpkg-query", "--show", "--showformat=${Package} ${source:Package} ${Version} ${Architecture}", owner
-    ).split()
-    if package not in LICENCE:
-        raise SystemExit(f"ship: {name} of {package} is in the wheel, and LICENCE does not know it")
-    system = platform.freedesktop_os_release()
-    text = Path("/usr/share/doc", package, "copyright").read_bytes()
-    number = f"{system['ID']}-{system['VERSION_ID']}"
-    return Library(package, source, version, number, processor, LICENCE[package], text)
-
-
-def _owner(file: Path) -> str:
-    """Debian's package of a file; /lib may be a link to /usr/lib, by which dpkg does not know it."""
-    for path in (file, file.resolve(), Path(str(file.resolve()).removeprefix("/usr"))):
-        done = subprocess.run(["dpkg-query", "--search", str(path)], capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return done.stdout.rpartition(": ")[0]
-    raise SystemExit(f"ship: {file} is in the wheel, and is of no package")
 
 
 def versions(programs: Path) -> dict[str, str]:
@@ -172,27 +135,33 @@ def requirements(wheel: Path) -> list[str]:
     return [one for one in re.findall(r"^Requires-Dist: (.+)$", head, re.M) if "extra ==" not in one]
 
 
-def make(programs: Path, when: int, directory: Path) -> tuple[Path, Path]:
+def make(programs: Path, directory: Path, when: int, given: Given) -> tuple[Path, Path]:
     """Both, below the directory."""
-    sources = make_sources(programs, directory, when)
+    sources = make_sources(programs, directory, when, given)
     tell(f"{sources.name} is made; building the wheel of it")
-    return sources, make_wheel(programs, sources, directory, when)
+    return sources, make_wheel(programs, sources, directory, when, given)
 
 
 def main() -> None:
     """Makes and checks."""
     parser = argparse.ArgumentParser(prog="python -m ship.dist", description=__doc__)
     parser.add_argument("--twice", action="store_true", help="make all a second time, and compare")
-    given = parser.parse_args()
+    parser.add_argument("--arch", choices=[platform.machine(), *PROCESSORS], help="the processor of the wheel")
+    parser.add_argument(
+        "--site", default="", metavar="URL", help="where the documents are, for links of the package page"
+    )
+    asked = parser.parse_args()
     programs, when = tools(), epoch()
+    other = cross(asked.arch) if asked.arch not in (None, platform.machine()) else None
+    given = Given(asked.site, other)
     with (
         tempfile.TemporaryDirectory(prefix="pywg-ship-") as one,
         tempfile.TemporaryDirectory(prefix="pywg-again-") as two,
     ):
-        made = make(programs, when, Path(one))
-        if given.twice:
+        made = make(programs, Path(one), when, given)
+        if asked.twice:
             tell("once more, elsewhere")
-            for first, second in zip(made, make(programs, when, Path(two)), strict=True):
+            for first, second in zip(made, make(programs, Path(two), when, given), strict=True):
                 if first.name != second.name or not filecmp.cmp(first, second, shallow=False):
                     raise SystemExit(f"ship: {first.name} is another one the second time")
                 tell(f"{first.name} is the same the second time")

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from bench.tunnel.command import run
 from ship.deb import SUITE
-from ship.dist import DIST, ROOT
 from ship.root import bootstrapped
+from ship.run import DIST, ROOT
 from tests.first_minutes import debian
 from tests.first_minutes.__main__ import FAR, FILE, NEAR
 from tests.first_minutes.passes import Story

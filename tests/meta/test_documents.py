@@ -22,6 +22,10 @@ READERS = (
     "README.md",
     "docs/drop-in.md",
     "docs/performance.md",
+    "docs/how-it-works.md",
+    "docs/uapi.md",
+    "docs/environment.md",
+    "docs/releasing.md",
     "docs/beside.md",
     "docs/security.md",
     "SECURITY.md",
@@ -29,6 +33,7 @@ READERS = (
     "bench/README.md",
 )
 PICTURE = "docs/architecture.svg"
+PLANES = ("docs/plane-control.svg", "docs/plane-out.svg", "docs/plane-in.svg")
 
 TOP = ("pywg", "tests", "bench", "docs", ".ci", "ship", "debian")
 SUFFIXES = (".py", ".pyx", ".pxd", ".pyi", ".h", ".inc", ".md", ".toml", ".svg")
@@ -350,7 +355,7 @@ def test_a_term_that_the_code_does_not_have_is_found() -> None:
     assert wrong_terms(head + good.replace("gate.pxd", "nosuch.pxd")) == {"gate"}
 
 
-# ---- the picture
+# ---- the pictures
 
 
 def files_shown(svg: str) -> set[str]:
@@ -358,12 +363,48 @@ def files_shown(svg: str) -> set[str]:
     return {word for text in shown for word in re.findall(r"[\w./]+", text) if word.endswith((*SUFFIXES, "/"))}
 
 
-def test_every_file_in_the_picture_exists() -> None:
-    shown = files_shown(text_of(PICTURE))
-    assert "_fastpath.pyx" in {Path(name).name for name in shown}
+def functions_shown(svg: str) -> list[tuple[str, str]]:
+    """(file, function) of each box: the file stands in it first."""
+    found, file = [], ""
+    for kind, text in re.findall(r"<text class=\"(\w+)\"[^>]*>([^<]*)</text>", svg):
+        file = text if kind == "file" else file
+        found += [(file, name) for name in re.findall(r"(\w+)\(\)", text)]
+    return found
+
+
+def not_in_their_files(shown: list[tuple[str, str]]) -> set[str]:
+    """Functions that the file beside them does not define."""
+    return {name for file, name in shown if not re.search(rf"^[ \w*]*\b{name}\(", _of_picture(file), re.M)}
+
+
+def _of_picture(file: str) -> str:
+    """Its text, and that of the declarations beside it."""
+    (path,) = (Path(base) / file for base in PICTURE_BASES if exists(f"{base}/{file}" if base else file))
+    return "\n".join(
+        text_of(str(path.with_suffix(end))) for end in (".py", ".pyx", ".pxd") if exists(str(path.with_suffix(end)))
+    )
+
+
+@pytest.mark.parametrize("name", [PICTURE, *PLANES])
+def test_every_file_in_a_picture_exists(name: str) -> None:
+    shown = files_shown(text_of(name))
+    assert len(shown) > 8
     assert missing(shown, *PICTURE_BASES) == set()
+
+
+@pytest.mark.parametrize("name", PLANES)
+def test_every_function_in_a_picture_is_in_its_file(name: str) -> None:
+    shown = functions_shown(text_of(name))
+    assert len(shown) > 3
+    assert not_in_their_files(shown) == set()
 
 
 def test_a_file_that_is_only_in_the_picture_is_found() -> None:
     picture = text_of(PICTURE).replace(">core/tunnel.py<", ">core/nosuch.py<").replace(">state/<", ">nosuch/<")
+    assert "_fastpath.pyx" in {Path(name).name for name in files_shown(picture)}
     assert missing(files_shown(picture), *PICTURE_BASES) == {"core/nosuch.py", "nosuch/"}
+
+
+def test_a_function_that_is_only_in_a_picture_is_found() -> None:
+    picture = text_of(PLANES[1]).replace("segment_cut()", "no_such_cut()").replace("udp_flush()", "outbound()")
+    assert not_in_their_files(functions_shown(picture)) == {"no_such_cut", "outbound"}

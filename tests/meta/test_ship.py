@@ -69,6 +69,7 @@ def completed(directory: Path, when: tuple[int, ...]) -> Path:
         made,
         licences={"openssl/copyright": b"the copyright"},
         licence="Apache-2.0 AND MIT",
+        describe=lambda metadata: metadata.replace("# pywg", "# the page"),
         bills={"pywg.cdx.json": b"{}"},
         epoch=EPOCH,
     )
@@ -84,7 +85,7 @@ def test_a_wheel_has_licences_and_bills(tmp_path: Path) -> None:
     assert (
         "License-Expression: Apache-2.0 AND MIT\nLicense-File: LICENSE\nLicense-File: openssl/copyright\n" in metadata
     )
-    assert metadata.endswith("Requires-Dist: x\n\n# pywg\n")
+    assert metadata.endswith("Requires-Dist: x\n\n# the page\n")
     assert files[f"{INFO}/licenses/openssl/copyright"] == b"the copyright"
     assert files[f"{INFO}/sboms/pywg.cdx.json"] == b"{}"
     recorded = {
