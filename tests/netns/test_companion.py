@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.tunnel.command import run
+from bench.tunnel.command import CommandError, run
 from bench.tunnel.namespace import Namespace
 from bench.tunnel.site import UAPI_DIR, poll
 from tests.process_memory import memory
@@ -22,6 +22,7 @@ from tests.requirements import require_tool
 
 LONG = 60.0
 NOBODY = "65534"
+LINKS = {"la": "192.0.2", "lb": "198.51.100", "lc": "203.0.113", "ld": "203.0.114"}
 HOSTILE = "$(touch HERE); `id` \"'\\ %s ; x"
 HOOK = """#!/bin/sh
 env > "$0.$$.new"
@@ -31,28 +32,36 @@ mv "$0.$$.new" "$0.$$.env"
 
 
 class World:
-    """Two namespaces, two links; the far peer is wireguard-go's, the near one is `pywg up`'s, with a name server."""
+    """Two namespaces, four links; the far peers are wireguard-go's, the near one is `pywg up`'s, with a name server."""
 
     def __init__(self, near: Namespace, far: Namespace, folder: Path, pywg: str) -> None:
         self.near, self.far, self.folder, self.pywg = near, far, folder, pywg
-        self.keys = [run("wg", "genkey").strip() for _ in range(2)]
-        self.public = [run("wg", "pubkey", stdin=key).strip() for key in self.keys]
         self.interface = f"c{secrets.token_hex(4)}"
-        self.peer = f"{self.interface}p"
+        self.key = run("wg", "genkey").strip()
+        self.peers: list[str] = []
+        """their public keys"""
         self.file = folder / f"{self.interface}.conf"
         self.hosts = folder / "hosts"
+        self.names: dict[str, str] = {}
         self.dns: subprocess.Popen[bytes] | None = None
 
-    def write(self, *, endpoint: str, interface: str = "", peer: str = "", name: str = "") -> None:
-        self.file.write_text(
-            f"[Interface]\nPrivateKey = {self.keys[0]}\nAddress = 10.9.0.1/24\n{interface}\n"
-            f"[Peer]\n# Name = {name or 'gateway'}\nPublicKey = {self.public[1]}\nEndpoint = {endpoint}\n"
-            f"AllowedIPs = 10.9.0.2/32\nPersistentKeepalive = 1\n{peer}\n"
-        )
+    def write(self, *peers: str, interface: str = "", name: str = "gateway") -> None:
+        """The file: of each peer its endpoint, and lines below that."""
+        while len(self.peers) < len(peers):
+            self.begin_peer(len(self.peers))
+        text = f"[Interface]\nPrivateKey = {self.key}\n{interface}\n"
+        for number, (public, lines) in enumerate(zip(self.peers, peers, strict=False)):
+            text += (
+                f"[Peer]\n# Name = {name}\nPublicKey = {public}\nEndpoint = {lines}\n"
+                f"AllowedIPs = 10.9.{number}.2/32\nPersistentKeepalive = 1\n"
+            )
+        addresses = ", ".join(f"10.9.{number}.1/24" for number in range(len(peers)))
+        self.file.write_text(text.replace("[Interface]\n", f"[Interface]\nAddress = {addresses}\n", 1))
         self.file.chmod(0o600)
 
-    def serve_names(self, address: str, *, ttl: int) -> None:
-        self.say(address)
+    def serve_names(self, *, ttl: int, **names: str) -> None:
+        """A name server; `names` have a domain."""
+        self.say(**names)
         arguments = ["--no-resolv", "--no-hosts", f"--addn-hosts={self.hosts}", f"--local-ttl={ttl}", "--user=root"]
         arguments += ["--listen-address=127.0.0.1", "--bind-interfaces", "--pid-file=", "--conf-file=/dev/null"]
         self.dns = self.near.start(
@@ -60,37 +69,43 @@ class World:
         )
         poll(lambda: ":53 " in self.near.run("ss", "-lnu"), "the name server listens")
 
-    def say(self, address: str) -> None:
-        """The name server's answer, from now on."""
-        self.hosts.write_text(f"{address} gw.test\n")
+    def say(self, **names: str) -> None:
+        """The name server's answers, from now on."""
+        self.names |= names
+        self.hosts.write_text("".join(f"{address} {name}.test\n" for name, address in self.names.items()))
         if self.dns is not None:
             self.dns.send_signal(signal.SIGHUP)
 
-    def begin_peer(self) -> None:
-        self.far.run(require_tool("wireguard-go"), self.peer)
-        self.far.run("wg", "set", self.peer, "private-key", "/dev/stdin", stdin=self.keys[1])
-        self.far.run("wg", "set", self.peer, "listen-port", "7000", "peer", self.public[0], "allowed-ips", "0.0.0.0/0")
-        self.far.run("ip", "address", "add", "10.9.0.2/24", "dev", self.peer)
-        self.far.run("ip", "link", "set", self.peer, "up")
+    def begin_peer(self, number: int) -> None:
+        """A far peer, which listens on port 7000 and so on."""
+        key, link = run("wg", "genkey").strip(), f"{self.interface}p{number}"
+        self.peers.append(run("wg", "pubkey", stdin=key).strip())
+        own = run("wg", "pubkey", stdin=self.key).strip()
+        self.far.run(require_tool("wireguard-go"), link)
+        self.far.run("wg", "set", link, "private-key", "/dev/stdin", stdin=key)
+        self.far.run("wg", "set", link, "listen-port", str(7000 + number), "peer", own, "allowed-ips", "0.0.0.0/0")
+        self.far.run("ip", "address", "add", f"10.9.{number}.2/24", "dev", link)
+        self.far.run("ip", "link", "set", link, "up")
 
     def command(self, *arguments: str) -> str:
         return self.near.run(self.pywg, *arguments, str(self.file))
 
-    def endpoint(self) -> str:
-        return self.near.run("wg", "show", self.interface, "endpoints").split()[-1]
+    def endpoint(self, number: int) -> str:
+        lines = self.near.run("wg", "show", self.interface, "endpoints").splitlines()
+        return dict(line.split() for line in lines)[self.peers[number]]
 
-    def is_at(self, address: str) -> bool:
+    def is_at(self, number: int, address: str) -> bool:
         """The peer is there, and answers from there."""
-        if self.endpoint() != f"{address}:7000":
+        if self.endpoint(number) != f"{address}:{7000 + number}":
             return False
-        with contextlib.suppress(Exception):
-            self.near.run("ping", "-c1", "-W1", "10.9.0.2")
+        with contextlib.suppress(CommandError):
+            self.near.run("ping", "-c1", "-W1", f"10.9.{number}.2")
             return True
         return False
 
     def cut(self, *links: str) -> None:
         """These links of the far end are down, and the others up."""
-        for link in ("la", "lb"):
+        for link in LINKS:
             self.far.run("ip", "link", "set", link, "down" if link in links else "up")
 
     def begin_anew(self) -> None:
@@ -99,9 +114,11 @@ class World:
         self.near.run("ip", "link", "set", self.interface, "up")
 
     def companions(self) -> list[int]:
-        """Processes of the companion: the keeper, then its workers."""
-        found = [pid for pid in self.near.pids() if b"companion" in _read(pid, "cmdline")]
-        return sorted(found, key=lambda pid: _status(pid)["PPid"] in map(str, found))
+        """Processes of the companion: the guardian, the keeper, the worker."""
+        above = {
+            pid: int(_status(pid)["PPid"] or 0) for pid in self.near.pids() if b"companion" in _read(pid, "cmdline")
+        }
+        return sorted(above, key=lambda pid: (above[pid] in above) + (above.get(above[pid]) in above))
 
     def hooked(self, hook: Path) -> list[dict[str, str]]:
         found = []
@@ -132,7 +149,7 @@ def world(tmp_path: Path, pywg: str) -> Iterator[World]:
         (etc / "resolv.conf").write_text("nameserver 127.0.0.1\n")
         for space in spaces:
             space.create()
-        for link, net in (("la", "192.0.2"), ("lb", "198.51.100")):
+        for link, net in LINKS.items():
             spaces[0].run("ip", "link", "add", link, "type", "veth", "peer", "name", link, "netns", spaces[1].name)
             for number, space in enumerate(spaces, 1):
                 space.run("ip", "address", "add", f"{net}.{number}/24", "dev", link)
@@ -160,46 +177,46 @@ def hook() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_a_name_that_moves_is_followed_when_its_time_is_over(world: World) -> None:
-    world.begin_peer()
-    world.serve_names("192.0.2.2", ttl=5)
-    world.write(endpoint="gw.test:7000", interface="# pywg.Companion = on")
-    world.command("up")
-    poll(lambda: world.is_at("192.0.2.2"), "the tunnel is up", LONG)
-    world.say("198.51.100.2")
-    poll(lambda: world.is_at("198.51.100.2"), "the peer is where its name is", LONG)
-    world.command("down")
-
-
-def test_a_name_is_asked_for_again_when_there_is_no_answer(world: World) -> None:
-    world.begin_peer()
-    world.serve_names("192.0.2.99", ttl=3600)
-    world.write(endpoint="gw.test:7000", interface="# pywg.Companion = on")
-    world.command("up")
-    assert world.endpoint() == "192.0.2.99:7000"
-    world.say("192.0.2.2")
-    poll(lambda: world.is_at("192.0.2.2"), "the peer is where its name is now", LONG)
-    world.command("down")
-
-
-def test_the_second_endpoint_is_taken_and_the_first_again(world: World) -> None:
-    world.begin_peer()
-    world.cut("la")
-    world.write(endpoint="192.0.2.2:7000", peer="# pywg.Endpoints = 198.51.100.2:7000")
-    world.command("up")
-    poll(lambda: world.is_at("198.51.100.2"), "the second is taken", LONG)
-    world.cut("lb")
+def test_peers_are_where_their_endpoints_are(world: World) -> None:
+    """Four peers at a time: each waits for times of WireGuard's."""
+    world.cut("lc")
+    world.serve_names(ttl=5, moves="192.0.2.2", silent="192.0.2.99")
+    world.write(
+        "moves.test:7000",
+        "silent.test:7001",
+        "203.0.113.2:7002\n# pywg.Endpoints = 203.0.114.2:7002",
+        "later.test:7003",
+        interface="# pywg.Companion = on",
+    )
+    told = subprocess.run(
+        ["ip", "netns", "exec", world.near.name, world.pywg, "up", str(world.file)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert "'later.test' has no address: " in told.stderr
+    assert "the companion goes on asking" in told.stderr
+    assert world.endpoint(1) == "192.0.2.99:7001"
+    assert world.endpoint(3) == "(none)"
+    world.say(silent="192.0.2.2", later="192.0.2.2")
+    poll(lambda: world.is_at(0, "192.0.2.2"), "the first is up", LONG)
+    world.say(moves="198.51.100.2")
+    poll(lambda: world.is_at(1, "192.0.2.2"), "without an answer, the name is asked for again", LONG)
+    poll(lambda: world.is_at(2, "203.0.114.2"), "the second endpoint is taken", LONG)
+    world.cut("ld")
+    poll(lambda: world.is_at(3, "192.0.2.2"), "one without an address gets it when there is one", LONG)
+    poll(lambda: world.is_at(0, "198.51.100.2"), "a name that moves is followed when its time is over", LONG)
     world.begin_anew()
-    poll(lambda: world.is_at("192.0.2.2"), "and the first again", LONG)
+    poll(lambda: world.is_at(2, "203.0.113.2"), "the first endpoint is taken again", LONG)
     world.command("down")
 
 
 def test_hooks_get_the_facts_and_nothing_else(world: World, hook: Path) -> None:
     """As another user, without a shell: what the operator, a name server or a peer calls itself is text."""
-    world.begin_peer()
     name = HOSTILE.replace("HERE", str(hook.parent / "touched"))[:64]
     hooks = f"# pywg.Hook = subscribed,handshake,peer_up {hook}"
-    world.write(endpoint="192.0.2.2:7000", interface=hooks, name=name)
+    world.write("192.0.2.2:7000", interface=hooks, name=name)
     world.command("up")
     events = {"subscribed"}
     poll(lambda: {one["PYWG_EVENT"] for one in world.hooked(hook)} >= events, "it hears the daemon", LONG)
@@ -220,32 +237,30 @@ def test_hooks_get_the_facts_and_nothing_else(world: World, hook: Path) -> None:
 
 
 def test_it_has_no_key_and_no_privilege(world: World, hook: Path) -> None:
-    world.begin_peer()
-    world.write(
-        endpoint="192.0.2.2:7000", interface=f"# pywg.Hook = subscribed {hook}", peer="# pywg.Endpoints = gw.test:1"
-    )
+    world.write("192.0.2.2:7000\n# pywg.Endpoints = gw.test:1", interface=f"# pywg.Hook = subscribed {hook}")
     world.command("up")
-    poll(lambda: len(world.companions()) == 2, "both processes run", LONG)
+    poll(lambda: len(world.companions()) == 3, "all processes run", LONG)
     poll(lambda: len(world.hooked(hook)) > 0, "it hears the daemon", LONG)
-    keeper, worker = world.companions()
+    guardian, keeper, worker = world.companions()
     status = _status(worker)
     assert status["Uid"].split()[0] == NOBODY
     assert {status[name].strip("0") for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {""}
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
-    assert int(_status(keeper)["CapEff"], 16) == 1 << 5 | 1 << 6 | 1 << 7
-    key = base64.b64decode(world.keys[0])
-    public = base64.b64decode(world.public[1])
-    for pid in (keeper, worker):
+    for pid in (guardian, keeper):
+        assert int(_status(pid)["CapEff"], 16) == 1 << 5 | 1 << 6 | 1 << 7
+    key = base64.b64decode(world.key)
+    public = base64.b64decode(world.peers[0])
+    for pid in (guardian, keeper, worker):
         parts = [part.data for part in memory(pid)]
         assert any(public in data for data in parts)  # the positive control
-        for form in (key, world.keys[0].encode(), key.hex().encode()):
+        for form in (key, world.key.encode(), key.hex().encode()):
             assert not any(form in data for data in parts)
     world.command("down")
     assert world.companions() == []
 
 
 def test_a_socket_of_another_user_is_reached(world: World, hook: Path) -> None:
-    world.write(endpoint="192.0.2.2:7000", interface=f"# pywg.Hook = subscribed {hook}")
+    world.write("192.0.2.2:7000", interface=f"# pywg.Hook = subscribed {hook}")
     world.near.run("env", "PYWG_SOCKET_OWNER=daemon", world.pywg, "up", str(world.file))
     poll(lambda: len(world.hooked(hook)) > 0, "it hears the daemon", LONG)
     assert int(_status(world.companions()[0])["CapEff"], 16) & 1 << 1
@@ -253,34 +268,37 @@ def test_a_socket_of_another_user_is_reached(world: World, hook: Path) -> None:
 
 
 def test_what_is_killed_comes_back(world: World, hook: Path) -> None:
-    world.begin_peer()
-    world.write(endpoint="192.0.2.2:7000", interface=f"# pywg.Hook = subscribed {hook}")
+    world.write("192.0.2.2:7000", interface=f"# pywg.Hook = subscribed {hook}")
     world.command("up")
     poll(lambda: len(world.hooked(hook)) == 1, "it hears the daemon", LONG)
-    keeper, worker = world.companions()
+    guardian, keeper, worker = world.companions()
 
     os.kill(worker, signal.SIGKILL)
     poll(lambda: len(world.hooked(hook)) == 2, "another worker hears the daemon", LONG)
-    assert world.companions()[0] == keeper
+    assert world.companions()[:2] == [guardian, keeper]
 
     daemon = json.loads(world.near.run(world.pywg, "status", world.interface, "--json"))["interfaces"][0]["daemon"]
     os.kill(daemon["pid"], signal.SIGKILL)
     poll(lambda: world.interface not in world.near.run("ip", "-o", "link"), "the daemon is gone")
     world.near.run(world.pywg, "run", world.interface)
     poll(lambda: len(world.hooked(hook)) == 3, "it hears the next daemon", LONG)
-    assert world.companions()[0] == keeper
+    assert world.companions()[:2] == [guardian, keeper]
 
     os.kill(keeper, signal.SIGKILL)
-    poll(lambda: world.companions() == [], "the worker ends with it")
+    poll(lambda: len(world.hooked(hook)) == 4, "another keeper hears it", LONG)
+    assert world.companions()[0] == guardian
+
+    os.kill(guardian, signal.SIGKILL)
+    poll(lambda: world.companions() == [], "all end with the first")
     world.command("reload")
-    poll(lambda: len(world.hooked(hook)) == 4, "a reload starts another", LONG)
+    poll(lambda: len(world.hooked(hook)) == 5, "a reload starts another", LONG)
     world.command("down")
     assert world.near.pids() == []
     assert not list(Path("/run/pywg").glob(f"{world.interface}*"))
 
 
 def test_a_start_that_fails_leaves_no_tunnel(world: World) -> None:
-    world.write(endpoint="192.0.2.2:7000", interface="# pywg.Hook = no_event /bin/true")
+    world.write("192.0.2.2:7000", interface="# pywg.Hook = no_event /bin/true")
     for command in ("up", "companion"):
         done = subprocess.run(
             ["ip", "netns", "exec", world.near.name, world.pywg, command, str(world.file)],

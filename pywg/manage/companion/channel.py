@@ -34,9 +34,11 @@ class WorkerEnd:
             raise EOFError
         return socket.socket(fileno=fds[0]) if fds else None
 
-    def endpoints(self) -> dict[bytes, SockAddr]:
-        """Where the peers are that have settings."""
+    def endpoints(self) -> dict[bytes, SockAddr] | None:
+        """Where the peers are that have settings; None when the daemon does not say."""
         given = self._ask({"do": "endpoints"})
+        if given is None:
+            return None
         return {bytes.fromhex(key): parse_sock_addr(text) for key, text in given.items()}
 
     def move(self, public_key: bytes, endpoint: SockAddr) -> bool:

@@ -6,7 +6,7 @@ to go back: that would cost a tunnel that works. A peer that has moved by itself
 When the time of a name's answer is over, it is asked again, and the peer follows it if it was where the name had it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pywg.config.addresses import V4_LEN
@@ -18,11 +18,11 @@ SETTLE_S = 7.0
 takes a round trip more."""
 TRIES_S = 90.0
 """Seconds after the last word that there is no answer, in which the daemon still tries: it tells ever more rarely."""
-FRESH_S = 2.0
+FRESH_S = 1.0
 """Age up to which an answer is new enough for an endpoint that does not answer."""
 LEAST_TTL_S, MOST_TTL_S = 5.0, 3600.0
-DOWN_TTL_S = 10.0
-"""Seconds until the names of a peer that does not answer are asked for again."""
+DOWN_TTL_S = 5.0
+"""Seconds until the names of a peer that does not answer, or has no endpoint, are asked for again."""
 FAILED_TTL_S = 30.0
 """Seconds until a name without an answer is asked for again."""
 MOST_ADDRESSES = 8
@@ -75,6 +75,7 @@ class Failover:
         self._peers = {peer.public_key: _Peer(peer) for peer in peers}
         self._names: dict[str, Name] = {}
         self._scopes: dict[str, int] = {}
+        self._begun = False
         for peer in peers:
             for host, _ in peer.endpoints:
                 if host in self._names:
@@ -83,11 +84,20 @@ class Failover:
                 self._names[host] = Name(host, [found[0]] if found else [], literal=found is not None)
                 self._scopes[host] = found[2] if found else 0
 
-    def at(self, key: bytes, endpoint: SockAddr | None) -> None:
-        """The daemon has a peer there, as this program begins or comes back: where the file, or this, had put it."""
-        if (peer := self._peers.get(key)) is not None:
-            peer.current = peer.placed = endpoint
+    def begin(self, endpoints: Mapping[bytes, SockAddr], now: float) -> None:
+        """Where the daemon has the peers, as this program begins or comes back: where the file, or this, had put them.
+
+        Names are not asked for before: an answer would move a peer that is elsewhere with reason.
+        """
+        self._begun = True
+        for key, peer in self._peers.items():
+            peer.current = peer.placed = endpoints.get(key)
             self._find_position(peer)
+            if peer.current is None:
+                for name in self._names_of(peer):
+                    if not name.literal:
+                        self._begin(name, now)
+                self._decide(peer, now)
 
     def moved(self, key: bytes, endpoint: SockAddr | None) -> None:
         """The daemon tells where a peer is."""
@@ -123,11 +133,14 @@ class Failover:
     def due(self, now: float) -> float:
         """Gives up the endpoints and asks for the names whose time is over, and returns when the next one's is."""
         soonest = float("inf")
+        if not self._begun:
+            return soonest
         for peer in self._peers.values():
             if peer.down and not peer.waiting and now < peer.told_at + TRIES_S and self._has_another(peer):
                 self._give_up(peer, now)
                 soonest = min(soonest, peer.set_at + SETTLE_S)
-        hurried = {name.host for peer in self._peers.values() if peer.down for name in self._names_of(peer)}
+        in_need = [peer for peer in self._peers.values() if peer.down or peer.current is None]
+        hurried = {name.host for peer in in_need for name in self._names_of(peer)}
         for name in self._names.values():
             if name.literal or name.asking:
                 continue
@@ -151,7 +164,7 @@ class Failover:
         for peer in self._peers.values():
             if not any(one is name for one in self._names_of(peer)):
                 continue
-            if peer.waiting:
+            if peer.waiting or peer.current is None:
                 self._decide(peer, now)
             elif peer.setting.endpoints[peer.position][0] == host:
                 self._follow(peer, now)
@@ -159,7 +172,7 @@ class Failover:
     def _follow(self, peer: _Peer, now: float) -> None:
         """The name of the endpoint in use was asked for: the peer goes where it is, if it was where that had been."""
         targets = self._targets(peer, peer.position)
-        if targets and peer.current not in targets and (peer.down or peer.current in (None, peer.placed)):
+        if targets and peer.current not in targets and (peer.down or peer.current == peer.placed):
             self._set(peer, targets[0], now)
 
     def _decide(self, peer: _Peer, now: float) -> None:

@@ -51,14 +51,17 @@ class Keeper:
         self._hooks = Hooks(interface, settings.hooks, account=hook_account, say=log.error)
         self._as_root = bool(settings.hooks) and hook_account is None
 
+    def confine(self) -> None:
+        """Gives up, for this process and its children, what none of them needs."""
+        if not self._as_root:
+            capabilities.keep_only(self._needed())
+
     def run(self, ready: Callable[[], None]) -> None:
         """Until SIGTERM or SIGINT. `ready` is called when the worker runs."""
         try:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, _end)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            if not self._as_root:
-                capabilities.keep_only(self._needed())
             pause = _FIRST_PAUSE_S
             while True:
                 began = time.monotonic()
@@ -171,7 +174,7 @@ class Keeper:
             return sock
         return None
 
-    def _endpoints(self) -> dict[str, str]:
+    def _endpoints(self) -> dict[str, str] | None:
         """Where peers are. What the daemon tells has its keys, which a later worker's memory must not have."""
 
         def ask() -> dict[str, str]:
@@ -181,7 +184,7 @@ class Keeper:
                 if peer.endpoint is not None and peer.public_key in self._movable
             }
 
-        found: dict[str, str] = {}
+        found: dict[str, str] | None = None
         with contextlib.suppress(PywgError):
             found = apart(ask)
         return found

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pywg.errors import ConfigError, DeviceError
+from pywg.manage.companion.guard import guard
 from pywg.manage.companion.keeper import Keeper
 from pywg.manage.companion.settings import read_apart
 from pywg.manage.tunnel.daemon import program_of_pywg
@@ -41,7 +42,9 @@ def run(target: Target, log: Log, *, user: str = USER) -> None:
         root = settings.hook_user.partition(":")[0] in ("root", "0")
         hook_account = None if root else read_account("pywg.HookUser", settings.hook_user)
     with _locked(target.interface):
-        Keeper(target.interface, settings, log, account=account, hook_account=hook_account).run(_tell_ready)
+        keeper = Keeper(target.interface, settings, log, account=account, hook_account=hook_account)
+        keeper.confine()
+        guard(keeper.run, _tell_ready, log.error)
 
 
 def start(target: Target, environ: dict[str, str]) -> None:

@@ -87,8 +87,9 @@ class Worker:
         if event.name in self._hooked or EVERY_EVENT in self._hooked:
             self._keeper.hook(event)
         if event.name in (events.SUBSCRIBED, events.LOST):
-            for key, endpoint in self._keeper.endpoints().items():
-                self._failover.at(key, endpoint)
+            endpoints = self._keeper.endpoints()
+            if endpoints is not None:
+                self._failover.begin(endpoints, time.monotonic())
         with contextlib.suppress(ValueError):
             key = bytes.fromhex(event.facts.get("public_key", ""))
             if event.name == events.UNANSWERED:

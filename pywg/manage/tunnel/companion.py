@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pywg.config.wg_quick import HostPort
 from pywg.manage.companion import process
 from pywg.manage.companion.settings import digest, settings_in
 from pywg.manage.tunnel.machine import Machine
@@ -36,6 +37,11 @@ class Companion(Step):
 
     def undo(self, machine: Machine) -> None:
         process.stop(machine.interface)
+
+
+def looked_after(file: QuickFile) -> set[HostPort]:
+    """The endpoints that the companion resolves again. Raises WgQuickError."""
+    return {endpoint for peer in settings_in(file).peers for endpoint in peer.endpoints}
 
 
 def companion_steps(file: QuickFile) -> Iterator[Step]:

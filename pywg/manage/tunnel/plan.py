@@ -159,9 +159,9 @@ def link_up(file: QuickFile, peers: dict[bytes, WantedPeer], addresses: Addresse
         return LinkUp(given)
     endpoints = dict.fromkeys(peer.endpoint for peer in peers.values() if peer.endpoint is not None)
     unknown = tuple(dict.fromkeys(endpoint[0] for endpoint in endpoints if endpoint not in addresses))
-    if unknown:
+    if unknown and isinstance(facts, Imagined):
         return LinkUpLater(unknown)
-    return LinkUp(facts.mtu([addresses[endpoint] for endpoint in endpoints]))
+    return LinkUp(facts.mtu([addresses[endpoint] for endpoint in endpoints if endpoint in addresses]))
 
 
 def dns_steps(file: QuickFile) -> Iterator[Step]:

@@ -13,7 +13,7 @@ from pywg.manage.companion import process
 from pywg.manage.network import Network
 from pywg.manage.tunnel import dns, names, present
 from pywg.manage.tunnel import state as states
-from pywg.manage.tunnel.companion import Companion, companion_steps
+from pywg.manage.tunnel.companion import Companion, companion_steps, looked_after
 from pywg.manage.tunnel.daemon import require_served
 from pywg.manage.tunnel.firewall import Firewall
 from pywg.manage.tunnel.interrupt import Interrupts
@@ -188,7 +188,8 @@ def reload(target: Target, *, verbose: bool = False) -> list[str]:
         it = _begin(file, machine)
         for phase in it.hooks_that_differ():
             machine.warn(_about_hook(phase, target))
-        addresses = resolve([peer.endpoint for peer in it.peers.values() if peer.endpoint is not None], file, machine)
+        endpoints = [peer.endpoint for peer in it.peers.values() if peer.endpoint is not None]
+        addresses = resolve(endpoints, file, machine, later=looked_after(file))
         device = it.device(addresses)
         changed: list[str] = []
         left = f"{target.interface} is as it was"

@@ -1,10 +1,13 @@
-"""Endpoints by name: all are asked for at once, each again and again as long as by wg(8), or until a signal comes."""
+"""Endpoints by name: all are asked for at once, each again and again as long as by wg(8), or until a signal comes.
+
+Those that a companion is to look after are asked for once, and may have no address yet.
+"""
 
 import os
 import queue
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from pywg.config.addresses import V4_LEN
 from pywg.config.model import SockAddr
@@ -30,8 +33,10 @@ def numeric(endpoint: HostPort) -> SockAddr | None:
         return None
 
 
-def resolve(endpoints: Iterable[HostPort], file: QuickFile, machine: Machine) -> Addresses:
-    """The address of each. Raises WgQuickError that names file, line and host."""
+def resolve(
+    endpoints: Iterable[HostPort], file: QuickFile, machine: Machine, *, later: Container[HostPort] = ()
+) -> Addresses:
+    """The address of each; of those in `later`, if there is one. Raises WgQuickError that names file, line and host."""
     found: Addresses = {}
     names: queue.SimpleQueue[HostPort | None] = queue.SimpleQueue()
     wanted = 0
@@ -45,7 +50,7 @@ def resolve(endpoints: Iterable[HostPort], file: QuickFile, machine: Machine) ->
     ended = threading.Event()
     for _ in range(min(wanted, _AT_ONCE)):
         names.put(None)
-        threading.Thread(target=_worker, args=(names, answers, ended, _retries()), daemon=True).start()
+        threading.Thread(target=_worker, args=(names, answers, ended, _retries(), later), daemon=True).start()
     try:
         while wanted:
             with machine.interrupts.waiting():
@@ -53,11 +58,14 @@ def resolve(endpoints: Iterable[HostPort], file: QuickFile, machine: Machine) ->
             if isinstance(answer, str):
                 machine.warn(str(file.error(f"{endpoint[0]}: {answer}", "Endpoint", _text(endpoint))))
                 continue
-            if isinstance(answer, OSError):
-                why = answer.strerror or str(answer)
-                raise file.error(f"{endpoint[0]!a} has no address: {why}", "Endpoint", _text(endpoint))
-            found[endpoint] = answer
             wanted -= 1
+            if not isinstance(answer, OSError):
+                found[endpoint] = answer
+                continue
+            why = f"{endpoint[0]!a} has no address: {answer.strerror or answer}"
+            if endpoint not in later:
+                raise file.error(why, "Endpoint", _text(endpoint))
+            machine.warn(str(file.error(f"{why}; the companion goes on asking", "Endpoint", _text(endpoint))))
     finally:
         ended.set()
     return found
@@ -68,9 +76,10 @@ def _worker(
     answers: "queue.SimpleQueue[tuple[HostPort, SockAddr | OSError | str]]",
     ended: threading.Event,
     retries: float,
+    later: Container[HostPort],
 ) -> None:
     while not ended.is_set() and (endpoint := names.get()) is not None:
-        pause, left = _FIRST_PAUSE_S, retries
+        pause, left = _FIRST_PAUSE_S, 0 if endpoint in later else retries
         while True:
             try:
                 answers.put((endpoint, _ask(endpoint)))

@@ -10,6 +10,7 @@ from pywg.manage import client
 from pywg.manage.network import Network
 from pywg.manage.tunnel import names
 from pywg.manage.tunnel import state as states
+from pywg.manage.tunnel.companion import looked_after
 from pywg.manage.tunnel.daemon import require_free
 from pywg.manage.tunnel.down import undo_leftovers
 from pywg.manage.tunnel.interrupt import Interrupts
@@ -97,7 +98,7 @@ def require_root(command: str, target: Target) -> None:
 def _resolver(file: QuickFile, machine: Machine, state: State) -> Resolver:
     def addresses(peers: dict[bytes, WantedPeer]) -> Addresses:
         endpoints = [peer.endpoint for peer in peers.values() if peer.endpoint is not None]
-        found = resolve(endpoints, file, machine)
+        found = resolve(endpoints, file, machine, later=looked_after(file))
         state.peers = remembered(peers, found)
         return found
 

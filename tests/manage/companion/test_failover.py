@@ -35,6 +35,9 @@ class World:
         self.moves.append(endpoint)
         return True
 
+    def begin(self, *there: SockAddr) -> None:
+        self.failover.begin(dict.fromkeys([KEY], *there) if there else {}, self.now)
+
     def unanswered(self, after: float = SETTLE_S) -> None:
         self.now += after
         self.failover.unanswered(KEY, self.now)
@@ -51,7 +54,7 @@ class World:
 
 def test_endpoints_are_tried_in_turn_round_and_round() -> None:
     world = World(1, 2, 3)
-    world.failover.at(KEY, at(1))
+    world.begin(at(1))
     for _ in range(6):
         world.unanswered()
     assert world.moves == [at(2), at(3), at(1), at(2), at(3), at(1)]
@@ -59,7 +62,7 @@ def test_endpoints_are_tried_in_turn_round_and_round() -> None:
 
 def test_one_has_time_to_answer() -> None:
     world = World(1, 2)
-    world.failover.at(KEY, at(1))
+    world.begin(at(1))
     world.unanswered()
     world.unanswered(SETTLE_S - 0.1)
     assert world.moves == [at(2)]
@@ -69,7 +72,7 @@ def test_one_has_time_to_answer() -> None:
 
 def test_all_are_tried_although_the_daemon_tells_ever_more_rarely() -> None:
     world = World(1, 2, 3)
-    world.failover.at(KEY, at(1))
+    world.begin(at(1))
     world.unanswered()
     for _ in range(3):
         assert world.pass_(SETTLE_S - 0.1) == world.now + 0.1
@@ -85,7 +88,7 @@ def test_all_are_tried_although_the_daemon_tells_ever_more_rarely() -> None:
 
 def test_one_alone_stays() -> None:
     world = World(1)
-    world.failover.at(KEY, at(1))
+    world.begin(at(1))
     for _ in range(3):
         world.unanswered()
     assert world.moves == []
@@ -93,7 +96,7 @@ def test_one_alone_stays() -> None:
 
 def test_one_that_answers_stays_and_nothing_goes_back() -> None:
     world = World(1, 2)
-    world.failover.at(KEY, at(1))
+    world.begin(at(1))
     world.unanswered()
     world.failover.answers(KEY)
     assert world.pass_(100000) == float("inf")
@@ -102,7 +105,7 @@ def test_one_that_answers_stays_and_nothing_goes_back() -> None:
 
 def test_a_name_is_asked_for_and_its_new_address_comes_before_the_next_endpoint() -> None:
     world = World("gw", 9)
-    world.failover.at(KEY, at(1))
+    world.begin(at(1))
     world.pass_(0)
     world.answer("gw", 1)
     world.unanswered(10)
@@ -119,7 +122,7 @@ def test_a_name_is_asked_for_and_its_new_address_comes_before_the_next_endpoint(
 
 def test_all_addresses_of_a_name_are_tried_before_the_next_endpoint() -> None:
     world = World("gw", 9)
-    world.failover.at(KEY, at(1))
+    world.begin(at(1))
     world.pass_(0)
     world.answer("gw", 1, 2)
     for _ in range(3):
@@ -130,7 +133,7 @@ def test_all_addresses_of_a_name_are_tried_before_the_next_endpoint() -> None:
 
 def test_a_name_that_is_not_answered_keeps_nobody_from_the_next() -> None:
     world = World("gw", 9)
-    world.failover.at(KEY, at(1))
+    world.begin(at(1))
     world.pass_(0)
     world.answer("gw", 1)
     world.unanswered(10)
@@ -140,7 +143,7 @@ def test_a_name_that_is_not_answered_keeps_nobody_from_the_next() -> None:
 
 def test_no_name_is_asked_for_twice_at_a_time() -> None:
     world = World("gw")
-    world.failover.at(KEY, at(1))
+    world.begin(at(1))
     world.pass_(0)
     for _ in range(5):
         world.unanswered(10)
@@ -150,7 +153,7 @@ def test_no_name_is_asked_for_twice_at_a_time() -> None:
 
 def test_a_name_is_asked_for_when_its_time_is_over_and_followed() -> None:
     world = World("gw")
-    world.failover.at(KEY, at(1))
+    world.begin(at(1))
     world.pass_(0)
     world.answer("gw", 1, ttl=60)
     assert world.pass_(0) == world.now + 60
@@ -166,7 +169,7 @@ def test_a_name_is_asked_for_when_its_time_is_over_and_followed() -> None:
 
 def test_the_name_of_a_peer_that_does_not_answer_is_asked_for_more_often() -> None:
     world = World("gw")
-    world.failover.at(KEY, at(1))
+    world.begin(at(1))
     world.pass_(0)
     world.answer("gw", 1)
     assert world.pass_(0) == world.now + 3600
@@ -182,7 +185,7 @@ def test_the_name_of_a_peer_that_does_not_answer_is_asked_for_more_often() -> No
 
 def test_times_have_bounds() -> None:
     world = World("gw")
-    world.failover.at(KEY, at(1))
+    world.begin(at(1))
     world.pass_(0)
     world.answer("gw", 1, ttl=0)
     assert world.pass_(0) == world.now + LEAST_TTL_S
@@ -194,7 +197,7 @@ def test_times_have_bounds() -> None:
 
 def test_a_peer_that_has_moved_by_itself_is_left_there_until_it_does_not_answer() -> None:
     world = World("gw")
-    world.failover.at(KEY, at(1))
+    world.begin(at(1))
     world.pass_(0)
     world.answer("gw", 1, ttl=60)
     world.failover.moved(KEY, at(77, 5))
@@ -209,7 +212,7 @@ def test_a_peer_that_has_moved_by_itself_is_left_there_until_it_does_not_answer(
 
 def test_a_daemon_that_does_not_take_it_is_asked_again() -> None:
     world = World(1, 2)
-    world.failover.at(KEY, at(1))
+    world.begin(at(1))
     taken, world.failover._move = world.failover._move, lambda key, endpoint: False
     world.unanswered()
     world.failover._move = taken
@@ -219,8 +222,52 @@ def test_a_daemon_that_does_not_take_it_is_asked_again() -> None:
 
 def test_other_peers_and_other_names_are_no_matter() -> None:
     world = World(1, 2)
-    world.failover.at(OTHER, at(1))
+    world.failover.begin({KEY: at(1), OTHER: at(1)}, world.now)
     world.failover.unanswered(OTHER, world.now)
     world.failover.answered("another", [ip(5)], 60, world.now)
     world.failover.answered("192.0.2.1", [ip(5)], 60, world.now)
     assert world.moves == []
+
+
+def test_one_without_an_endpoint_gets_the_first_that_has_an_address() -> None:
+    world = World("gw", 9)
+    world.begin()
+    assert (world.asked, world.moves) == (["gw"], [])  # it is asked first
+    world.answer("gw", 1)
+    assert world.moves == [at(1)]
+    world = World("gw", 9)
+    world.begin()
+    world.answer("gw")
+    assert world.moves == [at(9)]
+    world.pass_(FAILED_TTL_S)
+    world.answer("gw", 1)
+    assert world.moves == [at(9)], "one that answers stays"
+
+
+def test_the_name_of_one_without_an_endpoint_is_asked_for_often() -> None:
+    world = World("gw")
+    world.begin()
+    for _ in range(3):
+        world.answer("gw")
+        assert world.pass_(0) == world.now + DOWN_TTL_S
+        world.pass_(DOWN_TTL_S)
+    world.answer("gw", 1)
+    assert world.moves == [at(1)]
+
+
+def test_no_name_is_asked_for_before_it_is_known_where_peers_are() -> None:
+    """A companion that begins anew leaves a peer at its second endpoint."""
+    world = World("gw", 9)
+    assert world.pass_(0) == float("inf")
+    world.begin(at(9))
+    world.pass_(0)
+    world.answer("gw", 1)
+    assert world.moves == []
+
+
+def test_a_daemon_that_begins_anew_is_told_the_endpoint_that_was_in_use() -> None:
+    world = World(1, 2)
+    world.begin(at(1))
+    world.unanswered()
+    world.begin()
+    assert world.moves == [at(2), at(2)]

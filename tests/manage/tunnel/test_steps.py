@@ -291,6 +291,18 @@ def test_a_name_that_there_is_not_is_asked_for_once(monkeypatch: pytest.MonkeyPa
         resolved(monkeypatch, socket.EAI_NONAME)
 
 
+@pytest.mark.parametrize("error", [socket.EAI_NONAME, socket.EAI_AGAIN])
+def test_a_name_that_a_companion_looks_after_may_have_no_address_yet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: int
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", Names(error))
+    file = quick_file(HEAD + peer(ONE, "10.0.0.0/8", "Endpoint = vpn.example:7\n"))
+    machine = Machine("wg0", cast("Any", None), Interrupts())
+    assert resolve.resolve([("vpn.example", 7)], file, machine, later={("vpn.example", 7)}) == {}
+    said = capsys.readouterr().err
+    assert "wg0.conf:7:12: Endpoint: 'vpn.example' has no address: not now; the companion goes on asking" in said
+
+
 def test_the_lock_of_a_command_that_has_ended_is_no_lock(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / f"wg0@{namespaces.of_this_thread()}.lock").write_text("1\n")

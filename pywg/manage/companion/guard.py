@@ -1,0 +1,89 @@
+"""The first process of a companion, which starts another keeper where one was killed. It does nothing else."""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from pywg.runtime.base.libc import prctl
+
+_PR_SET_PDEATHSIG = 1
+_ENDS = (signal.SIGTERM, signal.SIGINT)
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+_LIVED_S = 60.0
+"""Seconds after which one that is killed is no sign of what kills the next one at once."""
+
+
+Work = Callable[[Callable[[], None]], None]
+"""What a child does. It calls its argument when it is ready."""
+_NEVER_READY = 1
+_FAILED = 2
+
+
+def guard(work: Work, ready: Callable[[], None], say: Callable[[str], None]) -> None:
+    """Does `work` in a child, and again where it was killed, or has failed after it was `ready`.
+
+    Returns when the child does, or a signal asks for the end. Raises SystemExit where the first child has never been
+    ready, and told why.
+    """
+    awaited = {*_ENDS, signal.SIGCHLD}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    pause = _FIRST_PAUSE_S
+    first = True
+    try:
+        while True:
+            began = time.monotonic()
+            code = _wait(_begin(work, ready, before), awaited)
+            if code == 0:
+                return
+            if first and code == _NEVER_READY:
+                raise SystemExit(1)
+            first = False
+            pause = _FIRST_PAUSE_S if time.monotonic() - began > _LIVED_S else min(2 * pause, _LONGEST_PAUSE_S)
+            how = f"was killed by signal {-code}" if code < 0 else "has failed"
+            say(f"the companion {how}; another starts in {pause:.1f} s")
+            if signal.sigtimedwait(_ENDS, pause) is not None:
+                return
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(work: Work, ready: Callable[[], None], mask: "set[signal.Signals | int]") -> int:
+    """Starts a child that ends with this process, and returns its PID."""
+    guardian = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    status = _NEVER_READY
+
+    def tell() -> None:
+        nonlocal status
+        status = _FAILED
+        ready()
+
+    try:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == guardian:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            work(tell)
+        status = 0
+    except BaseException as error:  # noqa: BLE001 - the guardian's stack is below this
+        with contextlib.suppress(OSError):
+            print(f"pywg: {getattr(error, 'strerror', None) or error}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(status)
+
+
+def _wait(pid: int, awaited: set[signal.Signals]) -> int:
+    """A child's exit status, or the signal below zero; 0 too where this process was asked to end, and has ended it."""
+    while True:
+        if signal.sigwait(awaited) in _ENDS:
+            os.kill(pid, signal.SIGTERM)  # not yet waited for, so it is no other process
+            os.waitpid(pid, 0)
+            return 0
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)

@@ -1,0 +1,88 @@
+"""The first process of a companion: which ends of the second bring another."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.tunnel.site import poll
+
+PROGRAM = """
+import os, signal, sys, time
+from pathlib import Path
+from pywg.manage.companion import guard
+guard._FIRST_PAUSE_S = 0.005
+begun = Path(sys.argv[1], "begun")
+
+def work(ready):
+    with begun.open("a") as file:
+        file.write(f"{os.getpid()}\\n")
+    number = len(begun.read_text().splitlines())
+    {work}
+
+guard.guard(work, lambda: None, print)
+print("over")
+"""
+STAYS = "ready(); signal.pause()"
+
+
+def guarded(folder: Path, work: str) -> "subprocess.Popen[str]":
+    argv = [sys.executable, "-c", PROGRAM.replace("{work}", work), str(folder)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def begun(folder: Path) -> list[int]:
+    """The processes that have been there so far."""
+    path = folder / "begun"
+    return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_one_that_is_killed_is_followed_by_another_until_a_signal_ends_both(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with guarded(tmp_path, STAYS) as guardian:
+        for count in range(1, 4):
+            poll(lambda count=count: len(begun(tmp_path)) == count, "another begins")  # type: ignore[misc]
+            if count < 3:
+                os.kill(begun(tmp_path)[-1], signal.SIGKILL)
+        guardian.send_signal(number)
+        out, _ = guardian.communicate(timeout=30)
+    assert guardian.returncode == 0
+    assert out.count("was killed by signal 9; another starts in") == 2
+    assert out.endswith("over\n")
+    assert not any(map(is_there, begun(tmp_path)))
+
+
+def test_one_that_was_never_ready_is_an_error(tmp_path: Path) -> None:
+    with guarded(tmp_path, 'raise OSError(1, "not allowed")') as guardian:
+        out, errors = guardian.communicate(timeout=30)
+    assert (guardian.returncode, out, errors) == (1, "", "pywg: not allowed\n")
+    assert len(begun(tmp_path)) == 1
+
+
+def test_one_that_fails_later_is_followed_by_another(tmp_path: Path) -> None:
+    with guarded(tmp_path, "ready(); number < 3 and 1 / 0") as guardian:
+        out, _ = guardian.communicate(timeout=30)
+    assert guardian.returncode == 0
+    assert out.count("has failed; another starts in") == 2
+    assert len(begun(tmp_path)) == 3
+
+
+def test_it_ends_with_the_first(tmp_path: Path) -> None:
+    with guarded(tmp_path, STAYS) as guardian:
+        poll(lambda: len(begun(tmp_path)) == 1, "it begins")
+        guardian.kill()
+        guardian.communicate(timeout=30)
+    poll(lambda: not is_there(begun(tmp_path)[0]), "it has ended")
