@@ -20,6 +20,7 @@ from pywg.cli.usage import (
 )
 from pywg.errors import DeviceError, PywgError, WgQuickError
 from pywg.runtime.base.failures import advice
+from pywg.runtime.base.loading import uncollected
 
 if TYPE_CHECKING:
     from pywg.runtime.daemon.options import Given
@@ -156,7 +157,8 @@ def _run(arguments: list[str], *, any_name: bool = False, page: str = "") -> int
     if names and not any_name:
         _refuse_words(names[0])
     interfaces = several_interfaces(names) if page else [only_interface(names)]
-    from pywg.cli.run import run
+    with uncollected():
+        from pywg.cli.run import run
 
     try:
         return run(interfaces, **given)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Unpack
 
 from pywg.runtime.base.failures import needing
+from pywg.runtime.base.loading import uncollected
 from pywg.runtime.base.no_tls import without_tls
 from pywg.runtime.daemon.background import in_background, open_standard_descriptors
 from pywg.runtime.daemon.options import Given, Options, read_options
@@ -52,7 +53,7 @@ def _tell_operator(several: Sequence[Options], pid: int) -> None:
 
 def load() -> "tuple[Callable[[Sequence[Options], Callable[[], None], System], None], System]":
     """What serves, and on which system. All of the daemon's imports happen here: in the child, when there is one."""
-    with needing("a part of pywg"), without_tls():
+    with needing("a part of pywg"), without_tls(), uncollected():
         from pywg.runtime.daemon.linux import LINUX
         from pywg.runtime.daemon.service import serve
     return serve, LINUX

@@ -1,10 +1,14 @@
 """What a daemon loads: nothing that it does not need, each of which would be milliseconds and memory."""
 
+import contextlib
+import gc
 import json
 import subprocess
 import sys
 
 import pytest
+
+from pywg.runtime.base.loading import uncollected
 
 PROGRAM = """
 import sys
@@ -39,3 +43,41 @@ def test_ssl_can_be_had_afterwards() -> None:
     program = "import pywg.cli.run; pywg.cli.run.load(); import ssl; print(ssl.create_default_context().check_hostname)"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert ended.stdout == "True\n"
+
+
+COLLECTED = """
+import gc
+import pywg.cli.run
+def collections():
+    return sum(generation["collections"] for generation in gc.get_stats())
+before = collections()
+{load}
+print(collections() - before, gc.isenabled(), gc.get_freeze_count() > 10_000)
+"""
+
+
+@pytest.mark.parametrize(
+    ("load", "collected"),
+    [("pywg.cli.run.load()", False), ("import asyncio, uvloop, pywg.runtime.device.device", True)],
+    ids=["as a daemon", "as any program"],
+)
+def test_nothing_is_collected_while_modules_are_loaded(load: str, collected: bool) -> None:
+    """Afterwards the collector works as ever, and leaves out what was loaded."""
+    program = COLLECTED.format(load=load)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    count, enabled, frozen = ended.stdout.split()
+    assert (int(count) > 5, enabled, frozen) == (collected, "True", str(not collected))
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_afterwards_what_it_was(enabled: bool) -> None:
+    was = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with contextlib.suppress(ImportError), uncollected():
+            assert not gc.isenabled()
+            raise ImportError
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if was else gc.disable)()
+        gc.unfreeze()
