@@ -69,7 +69,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         f"data plane: {found['threads']} threads, at most {memory['ceiling'] / (1 << 20):.1f} MiB, "
         f"{memory['per_peer'] / 1024:.1f} KiB more a peer, {memory['per_allowed_ip']} bytes an allowed IP",
         "",
-        *(f"{text:<34}{found['offloads'][name]}" for name, text in _OFFLOADS.items()),
+        *(f"{text:<36}{found['offloads'][name]}" for name, text in _OFFLOADS.items()),
         "",
         f"AEAD: auto takes {found['aead']['auto']}",
         *(line for packet_len in PACKET_LENS for line in _table(found["aead"]["speeds"], packet_len)),

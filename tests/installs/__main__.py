@@ -1,5 +1,7 @@
-"""python -m tests.installs [deb | container | wheel SUITE...]: installs what is in dist/, and joins two machines.
+"""python -m tests.installs WHAT [SUITE...]: installs what is in dist/, and joins two machines.
 
+aarch64: the wheel of that processor, under an emulator (qemu-user-static). engine: docs/container's recipe, built and
+run by podman (podman, buildah, crun). minutes: how long it takes from an empty Debian to the first answer, as a table.
 container: docs/container's first process, with the capabilities that are said there alone, over the package.
 deb: installed, upgraded under traffic, and purged, on Debian 13. wheel: installed by pip where there is no compiler, on
 Debian 12 and 13 or those SUITEs; each has another Python. Needs root, debootstrap, and packages from where this machine
@@ -7,50 +9,27 @@ has them. A command whose status or words are not what they should be ends it.
 """
 
 import argparse
-import contextlib
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from bench.tunnel.command import run
 from ship.deb import SUITE
 from ship.root import bootstrapped
-from ship.run import DIST, ROOT
+from ship.run import ROOT
 from tests.first_minutes import debian
-from tests.first_minutes.__main__ import FAR, FILE, NEAR
-from tests.first_minutes.passes import Story
 from tests.first_minutes.terminal import Shell
+from tests.installs.aarch64 import try_aarch64
+from tests.installs.engine import try_engine
+from tests.installs.minutes import WHEEL, play
+from tests.installs.story import Told, newest, put, two_machines
 
 NEWER = "9.9.9"
 LEFT = "for file in $(cat ~/files); do if [ ! -d $file ] && [ -e $file ]; then echo left: $file; fi; done; echo done"
 BOUNDING = "capsh --print | sed -n 's/^Bounding set =//p' | tr , '\\n' | grep -v -x -E '{}' | paste -sd,"
 """The capabilities that a process may have here, but for those."""
 _WITH = "wireguard-tools iproute2 iputils-ping procps nftables"
-
-
-class Told(Story):
-    """A story that is shown as it is played."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.part("")
-
-    def do(self, shell: Shell, command: str, *, says: str = "", status: int = 0, again: int = 0) -> str:
-        """Types a command, and returns what stands on the screen then."""
-        played = self.type(shell, command, says=says, status=status, again=again)
-        lines = played.screen.splitlines()
-        print(f"{played.prompt} {command}\n" + "".join(f"    {line}\n" for line in lines[-8:]), end="", flush=True)
-        return played.screen
-
-
-def newest(pattern: str) -> Path:
-    """Of the files in dist/. SystemExit: there is none."""
-    found = sorted(DIST.glob(pattern), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise SystemExit(f"there is no dist/{pattern}: `make dist` and `make deb` make them")
-    return found[-1]
 
 
 def newer(package: Path, directory: Path) -> Path:
@@ -68,44 +47,11 @@ def newer(package: Path, directory: Path) -> Path:
     return made
 
 
-@contextlib.contextmanager
-def two_machines(made: debian.Debian) -> Iterator[tuple[Shell, Shell]]:
-    """Berlin and Paris, over what is installed, each with its wg0.conf."""
-    private = [run("wg", "genkey").strip() for _ in range(2)]
-    public = [run("wg", "pubkey", stdin=key).strip() for key in private]
-    with (
-        debian.two_networks(NEAR, FAR) as (here, there),
-        made.machine("berlin", over="installed", namespace=here) as berlin,
-        made.machine("paris", over="installed", namespace=there) as paris,
-    ):
-        for own, (shell, other, endpoint) in enumerate(((berlin, "paris", FAR), (paris, "berlin", NEAR))):
-            path = shell.root / "etc" / "wireguard" / "wg0.conf"
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            path.touch(mode=0o600)
-            path.write_text(
-                FILE.format(
-                    private=private[own],
-                    number=own + 1,
-                    other=other,
-                    public=public[1 - own],
-                    endpoint=endpoint,
-                    others=2 - own,
-                )
-            )
-        yield berlin, paris
-
-
 def bring_up(story: Told, *shells: Shell) -> None:
     """Both ends, and packets between them."""
     for shell in shells:
         story.do(shell, "pywg up wg0", says="wg0 is up")
     story.do(shells[0], "pywg ping paris", says="4 answered", again=2)
-
-
-def put(shell: Shell, *files: Path) -> None:
-    """Into the home of the machine's root."""
-    for file in files:
-        (shell.root / "root" / file.name).write_bytes(file.read_bytes())
 
 
 def try_package(story: Told) -> None:
@@ -179,7 +125,7 @@ def try_container(story: Told) -> None:
 
 def try_wheel(story: Told, suite: str) -> None:
     """Installed by pip, with a compiler that always fails."""
-    wheel = newest("pywg_tunnel-*.whl")
+    wheel = newest(WHEEL)
     with tempfile.TemporaryDirectory(prefix="pywg-installs-") as name:
         made = debian.Debian(Path(name), bootstrapped(suite).directory)
         with made.machine("installed") as shell:
@@ -201,7 +147,7 @@ def try_wheel(story: Told, suite: str) -> None:
 def main() -> None:
     """Tries one or the other."""
     parser = argparse.ArgumentParser(prog="python -m tests.installs", description=__doc__)
-    parser.add_argument("what", choices=("deb", "container", "wheel"))
+    parser.add_argument("what", choices=("aarch64", "container", "deb", "engine", "minutes", "wheel"))
     parser.add_argument("suites", metavar="SUITE", nargs="*", default=["bookworm", "trixie"])
     given = parser.parse_args()
     subprocess.run(["debootstrap", "--version"], check=True, capture_output=True)
@@ -209,6 +155,12 @@ def main() -> None:
         try_package(Told())
     elif given.what == "container":
         try_container(Told())
+    elif given.what == "engine":
+        try_engine(bootstrapped(SUITE))
+    elif given.what == "minutes":
+        print(play())
+    elif given.what == "aarch64":
+        try_aarch64()
     else:
         for suite in given.suites:
             try_wheel(Told(), suite)

@@ -9,6 +9,8 @@ import pytest
 from ship.sign import NAMESPACE, SIGNER, SUMS, check, sign, sums
 from tests.requirements import require_tool
 
+from .commands import blocks
+
 VERSION = "1.2.3"
 MADE = ("pywg_tunnel-1.2.3.tar.gz", "pywg_tunnel-1.2.3-cp311-abi3-manylinux_2_34_x86_64.whl", "pywg_1.2.3_amd64.deb")
 OLDER = "pywg_tunnel-1.2.2.tar.gz"
@@ -39,6 +41,21 @@ def test_what_is_signed_is_this_version(made: Path, tmp_path: Path) -> None:
     for _ in range(2):  # over an older signature, too
         sign(made, VERSION, key)
     assert check(made, signers) == "".join(f"{name}: OK\n" for name in sorted(MADE))
+
+
+def test_a_user_checks_it_as_the_page_says(made: Path, tmp_path: Path) -> None:
+    key, _ = new_key(tmp_path, "key")
+    sign(made, VERSION, key)
+    trust, verify, _ = (block.text for block in blocks("docs/releasing.md"))
+    public = key.with_suffix(".pub").read_text().strip()
+    assert "ssh-ed25519 AAAA..." in trust
+    subprocess.run(["sh", "-ec", trust.replace("ssh-ed25519 AAAA...", public)], cwd=made, check=True)
+    (made / MADE[2]).unlink()  # it was not downloaded
+    typed = ["sh", "-ec", verify]
+    done = subprocess.run(typed, cwd=made, check=True, capture_output=True, text=True)
+    assert 'Good "file" signature for pywg' in done.stdout
+    (made / MADE[1]).write_text("other")
+    assert subprocess.run(typed, cwd=made, check=False, capture_output=True).returncode == 1
 
 
 def test_a_file_that_is_another_is_told(made: Path, tmp_path: Path) -> None:
