@@ -91,7 +91,9 @@ deb:
 sign:
 	@exec python3 -m ship.sign $(SIGN)
 
+# Where the environment forbids Python to write byte code, each of thousands of daemons and commands would compile pywg anew.
 venv: packages .venv/.installed .venv/.native
+	@$(BIN)/python -m compileall -q pywg
 
 runtime: .venv/.built
 
