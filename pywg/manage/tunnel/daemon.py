@@ -37,6 +37,9 @@ class Daemon(Step):
 
     remembered = False
 
+    variables: tuple[tuple[str, str], ...] = ()
+    """of its environment, before those of this process"""
+
     def command(self, interface: str) -> str:
         return f"pywg run {interface}"
 
@@ -57,6 +60,7 @@ class Daemon(Step):
     def _start(self, machine: Machine, *, beside: bool) -> None:
         """`beside`: with its socket in the folder of this network namespace."""
         environment = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_IT}
+        environment |= dict(self.variables)
         environment |= {"PYWG_NAMESPACE_SOCKET": "1"} if beside else {}
         said = None if environment.get("LOG_LEVEL") else subprocess.PIPE
         process = subprocess.Popen(
@@ -85,7 +89,7 @@ class Daemon(Step):
 def remove(machine: Machine) -> None:
     """Deletes the interface, and waits until its daemon has ended, or no longer serves it. Raises OSError."""
     daemon = daemon_here(machine.interface)
-    ends = daemon is not None and daemon.pid and not serves_others(daemon, machine.interface)
+    ends = daemon is not None and daemon.is_whole and not serves_others(daemon, machine.interface)
     link = machine.network.link(machine.interface)
     if link is not None:
         machine.network.delete_link(link.index)

@@ -34,28 +34,33 @@ def down(target: Target, *, verbose: bool = False, if_up: bool = False) -> list[
         raise DeviceError(_EPERM, f"only root may do this: sudo pywg down {target.interface}")
     with states.locked(target.interface), Interrupts() as interrupts, Network() as network:
         machine = Machine(target.interface, network, interrupts, verbose=verbose)
-        gone = network.link(machine.interface) is None and daemon_here(machine.interface) is None
-        if if_up and gone and states.read(machine.interface) is None:
-            return [f"{target.interface} is not up"]
-        state = _require_up(machine)
-        if gone:
-            undo_leftovers(machine)
-            return [f"{target.interface} was gone; what it had left is removed"]
-        pre, post, file = _hooks(target, machine, state)
-        for hook in pre:
-            _do(hook, machine, f"{target.interface} is still up")
-        if file is not None and file.config.interface.save_config:
-            _save(file, machine)
-        failed = _undo(_outliving(machine, state, file), machine)
-        with interrupts.undoing():
-            machine.show(Daemon().undo_command(target.interface))
-            remove(machine)
-            states.forget(target.interface)
-        if failed:
-            raise StepError(_EIO, f"{target.interface} is down, but this could not be undone: {', '.join(failed)}")
-        for hook in post:
-            _do(hook, machine, f"{target.interface} is down")
-        return [f"{target.interface} is down"]
+        return take_down(target, machine, if_up=if_up)
+
+
+def take_down(target: Target, machine: Machine, *, if_up: bool = False) -> list[str]:
+    """The work of `down`, for a caller that has the interface's lock."""
+    gone = machine.network.link(machine.interface) is None and daemon_here(machine.interface) is None
+    if if_up and gone and states.read(machine.interface) is None:
+        return [f"{target.interface} is not up"]
+    state = _require_up(machine)
+    if gone:
+        undo_leftovers(machine)
+        return [f"{target.interface} was gone; what it had left is removed"]
+    pre, post, file = _hooks(target, machine, state)
+    for hook in pre:
+        _do(hook, machine, f"{target.interface} is still up")
+    if file is not None and file.config.interface.save_config:
+        _save(file, machine)
+    failed = _undo(_outliving(machine, state, file), machine)
+    with machine.interrupts.undoing():
+        machine.show(Daemon().undo_command(target.interface))
+        remove(machine)
+        states.forget(target.interface)
+    if failed:
+        raise StepError(_EIO, f"{target.interface} is down, but this could not be undone: {', '.join(failed)}")
+    for hook in post:
+        _do(hook, machine, f"{target.interface} is down")
+    return [f"{target.interface} is down"]
 
 
 def dry_run(target: Target) -> list[str]:

@@ -48,7 +48,7 @@ class Hook(Step):
             text = f"it can't be run, as `wg` would reach the {machine.interface} of another network namespace from it"
             raise DeviceError(errno.EPERM, text) from error
         try:
-            with machine.interrupts.waiting():
+            with machine.interrupts.waiting(process.terminate):
                 status = process.wait()
         except BaseException:
             _end(process)

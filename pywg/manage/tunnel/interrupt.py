@@ -1,9 +1,12 @@
-"""SIGINT, SIGTERM and SIGHUP while steps are carried out: they are heard between two steps, and in a wait."""
+"""SIGINT, SIGTERM and SIGHUP while steps are carried out: they are heard between two steps, and in a wait.
+
+A program that has its steps done by another thread, which hears no signal, stops them by `stop`.
+"""
 
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -25,6 +28,7 @@ class Interrupts:
         self._came = 0
         self._waiting = False
         self._undoing = False
+        self._wake: Callable[[], None] | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
@@ -39,20 +43,29 @@ class Interrupts:
             signal.signal(number, handler)
         self._before.clear()
 
+    def stop(self) -> None:
+        """As if a signal had come, from any thread."""
+        self._came = self._came or signal.SIGINT
+        wake = self._wake
+        if wake is not None and not self._undoing:
+            wake()
+
     def check(self) -> None:
         """Raises Interrupted when a signal has come."""
         if self._came and not self._undoing:
             raise Interrupted(self._came)
 
     @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """A signal that comes in the body raises Interrupted there."""
-        self._waiting = True
+    def waiting(self, wake: Callable[[], None]) -> Iterator[None]:
+        """A signal that comes in the body raises Interrupted there. `stop` calls `wake`, which has the body's wait end,
+        and Interrupted is raised behind it."""
+        self._waiting, self._wake = True, wake
         try:
             self.check()
             yield
+            self.check()
         finally:
-            self._waiting = False
+            self._waiting, self._wake = False, None
 
     @contextlib.contextmanager
     def undoing(self) -> Iterator[None]:

@@ -14,6 +14,8 @@ from pywg.config.wg_quick import Setting, WgQuickConfig
 from pywg.errors import ConfigError, DeviceError, WgQuickError
 
 DIRECTORY = "/etc/wireguard"
+NO_FILE = "configuration"
+"""What errors call a text that is in no file."""
 _NAME = re.compile(r"[a-zA-Z0-9_=+.-]{1,15}")
 """wg-quick's: such a name needs no quoting in a hook."""
 _MOST_FILE = 1 << 26
@@ -26,7 +28,7 @@ class Target:
 
     interface: str
     path: str
-    """of the file, which need not exist"""
+    """of the file, which need not exist; empty: a program has its text"""
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,11 @@ class QuickFile:
 
     def error(self, message: str, name: str, value: str) -> WgQuickError:
         """About the first setting `name` that holds `value`: its place, and the message."""
+        file = self.target.path or NO_FILE
         for setting in self.settings:
             if setting.name == name and squeeze(setting.value) == value:
-                return WgQuickError(
-                    f"{name}: {message}", file=self.target.path, line=setting.line, column=setting.column
-                )
-        return WgQuickError(f"{name}: {message}", file=self.target.path, line=1)
+                return WgQuickError(f"{name}: {message}", file=file, line=setting.line, column=setting.column)
+        return WgQuickError(f"{name}: {message}", file=file, line=1)
 
 
 def find(given: str) -> Target:
@@ -69,8 +70,12 @@ def any_file(given: str) -> Target:
 
 def read(target: Target) -> QuickFile:
     """Raises WgQuickError for what the file says, and DeviceError when it can't be read."""
-    text = wg_quick.as_text(load(target))
-    reading = wg_quick.read(text, target.path)
+    return file_of(target, wg_quick.as_text(load(target)))
+
+
+def file_of(target: Target, text: str) -> QuickFile:
+    """A file by its text, which has been read. Raises WgQuickError."""
+    reading = wg_quick.read(text, target.path or NO_FILE)
     if reading.errors:
         raise reading.errors[0]
     return QuickFile(target, reading.config, reading.settings, text)

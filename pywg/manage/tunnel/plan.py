@@ -109,14 +109,16 @@ class LinkUpLater(Step):
         return f"ip link set mtu MTU up dev {interface}    # of the route to {where}, less {OVERHEAD}"
 
 
-def up_steps(file: QuickFile, facts: Facts, addresses: Resolver) -> Iterator[Step]:
-    """All. Raises PywgError for what can't be done as the file says."""
+def up_steps(file: QuickFile, facts: Facts, addresses: Resolver, *, daemon: Step | None = None) -> Iterator[Step]:
+    """All. `daemon`: the step that serves the interface, None for pywg in the background.
+
+    Raises PywgError for what can't be done as the file says."""
     config, table = file.config, table_of(file)
     peers = peers_of(config)
     yield from _hooks("PreUp", config.interface.pre_up)
     found = addresses(peers)
     mark = mark_of(file, peers, table, facts)
-    yield Daemon()
+    yield daemon or Daemon()
     yield initial(config, peers, found, mark)
     yield from map(Address, dict.fromkeys(map(format_prefix, config.interface.addresses)))
     yield link_up(file, peers, found, facts)

@@ -184,29 +184,35 @@ def reload(target: Target, *, verbose: bool = False) -> list[str]:
     file = names.read(target)
     require_root("reload", target)
     with states.locked(target.interface), Interrupts() as interrupts, Network() as network:
-        machine = Machine(target.interface, network, interrupts, verbose=verbose)
-        it = _begin(file, machine)
-        for phase in it.hooks_that_differ():
-            machine.warn(_about_hook(phase, target))
-        endpoints = [peer.endpoint for peer in it.peers.values() if peer.endpoint is not None]
-        addresses = resolve(endpoints, file, machine, later=looked_after(file))
-        device = it.device(addresses)
-        changed: list[str] = []
-        left = f"{target.interface} is as it was"
-        try:
-            with (
-                _secondaries_stay(target.interface),
-                Transaction(machine, it.state, left=left, keep=it.remembered is not None) as transaction,
-            ):
-                for step in _all_steps(it, device, addresses):
-                    changed += _lines(step)
-                    transaction.run(step)
-                _remember(it, file, addresses)
-        except BaseException:
-            with interrupts.undoing():
-                _heal(machine, it.stands_before)
-            raise
-        return [*changed, f"{target.interface} is what {target.path} says" + ("" if changed else " already")]
+        return make_it(file, Machine(target.interface, network, interrupts, verbose=verbose))
+
+
+def make_it(file: QuickFile, machine: Machine) -> list[str]:
+    """The work of `reload`, for a caller that has the interface's lock."""
+    target = file.target
+    it = _begin(file, machine)
+    for phase in it.hooks_that_differ():
+        machine.warn(_about_hook(phase, target))
+    endpoints = [peer.endpoint for peer in it.peers.values() if peer.endpoint is not None]
+    addresses = resolve(endpoints, file, machine, later=looked_after(file))
+    device = it.device(addresses)
+    changed: list[str] = []
+    left = f"{target.interface} is as it was"
+    try:
+        with (
+            _secondaries_stay(target.interface),
+            Transaction(machine, it.state, left=left, keep=it.remembered is not None) as transaction,
+        ):
+            for step in _all_steps(it, device, addresses):
+                changed += _lines(step)
+                transaction.run(step)
+            _remember(it, file, addresses)
+    except BaseException:
+        with machine.interrupts.undoing():
+            _heal(machine, it.stands_before)
+        raise
+    says = f"{target.interface} is what {target.path or names.NO_FILE} says"
+    return [*changed, says + ("" if changed else " already")]
 
 
 def dry_run(target: Target) -> list[str]:

@@ -8,6 +8,7 @@ import queue
 import socket
 import threading
 from collections.abc import Container, Iterable
+from typing import TypeAlias
 
 from pywg.config.addresses import V4_LEN
 from pywg.config.model import SockAddr
@@ -23,6 +24,7 @@ _FOR_GOOD = (socket.EAI_NONAME, socket.EAI_FAIL, getattr(socket, "EAI_NODATA", s
 _MAPPED = bytes(10) + b"\xff\xff"
 
 Addresses = dict[HostPort, SockAddr]
+_Answers: TypeAlias = "queue.SimpleQueue[tuple[HostPort, SockAddr | OSError | str] | None]"
 
 
 def numeric(endpoint: HostPort) -> SockAddr | None:
@@ -46,15 +48,18 @@ def resolve(
         else:
             names.put(endpoint)
             wanted += 1
-    answers: queue.SimpleQueue[tuple[HostPort, SockAddr | OSError | str]] = queue.SimpleQueue()
+    answers: _Answers = queue.SimpleQueue()
     ended = threading.Event()
     for _ in range(min(wanted, _AT_ONCE)):
         names.put(None)
         threading.Thread(target=_worker, args=(names, answers, ended, _retries(), later), daemon=True).start()
     try:
         while wanted:
-            with machine.interrupts.waiting():
-                endpoint, answer = answers.get()
+            with machine.interrupts.waiting(lambda: answers.put(None)):
+                told = answers.get()
+            if told is None:
+                continue
+            endpoint, answer = told
             if isinstance(answer, str):
                 machine.warn(str(file.error(f"{endpoint[0]}: {answer}", "Endpoint", _text(endpoint))))
                 continue
@@ -73,7 +78,7 @@ def resolve(
 
 def _worker(
     names: "queue.SimpleQueue[HostPort | None]",
-    answers: "queue.SimpleQueue[tuple[HostPort, SockAddr | OSError | str]]",
+    answers: "_Answers",
     ended: threading.Event,
     retries: float,
     later: Container[HostPort],

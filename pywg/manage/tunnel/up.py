@@ -20,6 +20,7 @@ from pywg.manage.tunnel.peers import WantedPeer, remembered
 from pywg.manage.tunnel.plan import Facts, Imagined, Resolver, table_of, up_steps
 from pywg.manage.tunnel.resolve import Addresses, numeric, resolve
 from pywg.manage.tunnel.state import State
+from pywg.manage.tunnel.steps import Step
 from pywg.manage.tunnel.transaction import Transaction
 from pywg.runtime.base import namespaces
 from pywg.runtime.base.in_use import daemon_of, is_beside, out_of_reach
@@ -38,22 +39,32 @@ def up(target: Target, *, verbose: bool = False, ready: Callable[[int], None] | 
     require_root("up", target)
     with states.locked(target.interface), Interrupts() as interrupts, Network() as network:
         machine = Machine(target.interface, network, interrupts, verbose=verbose)
-        require_free(machine)
-        table_of(file)
-        undo_leftovers(machine)
-        state = state_of(file)
-        with Transaction(
-            machine, state, left=f"{target.interface} is not up, and nothing is left of it"
-        ) as transaction:
-            for step in up_steps(file, Facts(machine), _resolver(file, machine, state)):
-                transaction.run(step)
-            if ready is not None:
-                ready(_pid(machine))
-            state.was_up = True
-        daemon = daemon_of(machine.interface)
-        if daemon is not None and is_beside(daemon):
-            machine.warn(out_of_reach(machine.interface))
+        set_up(file, machine, ready=ready)
         return _running(file, machine)
+
+
+def set_up(
+    file: QuickFile, machine: Machine, *, daemon: Step | None = None, ready: Callable[[int], None] | None = None
+) -> State:
+    """The work of `up`, for a caller that has the interface's lock. Returns what is remembered of it.
+
+    `daemon`: the step that serves the interface, None for pywg in the background.
+    """
+    interface = machine.interface
+    require_free(machine)
+    table_of(file)
+    undo_leftovers(machine)
+    state = state_of(file)
+    with Transaction(machine, state, left=f"{interface} is not up, and nothing is left of it") as transaction:
+        for step in up_steps(file, Facts(machine), _resolver(file, machine, state), daemon=daemon):
+            transaction.run(step)
+        if ready is not None:
+            ready(_pid(machine))
+        state.was_up = True
+    found = daemon_of(interface)
+    if found is not None and is_beside(found):
+        machine.warn(out_of_reach(interface))
+    return state
 
 
 def dry_run(target: Target) -> list[str]:
@@ -77,7 +88,7 @@ def state_of(file: QuickFile) -> State:
     interface = file.config.interface
     return State(
         file.target.interface,
-        os.path.realpath(file.target.path),
+        os.path.realpath(file.target.path) if file.target.path else "",
         namespaces.of_this_thread(),
         interface.mtu is not None,
         {

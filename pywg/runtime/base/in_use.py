@@ -29,6 +29,20 @@ class Daemon(NamedTuple):
     """0: not known, because another process made the socket, or the daemon lives in another PID namespace"""
     program: str
     """the process's name; empty when the PID is not known"""
+    thread: int = 0
+    """where a program serves the interface beside what else it does: the thread that does, which is called like it"""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the process is known, and has nothing else to do: it may be ended with its interfaces."""
+        return bool(self.pid) and not self.thread
+
+    @property
+    def namespace(self) -> int:
+        """The network namespace that it serves; 0 where that can't be told."""
+        if not self.pid:
+            return 0
+        return namespaces.of_process(self.pid, thread=self.thread)
 
 
 def own_folder() -> str:
@@ -67,8 +81,9 @@ def daemon_of(interface: str, *, directory: str | None = None, suffix: str = SOC
         except OSError:
             return None
         pid, _, _ = _UCRED.unpack(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    program = _program_serving(pid, interface)
-    return Daemon(path, pid if program else 0, program)
+    thread = _thread_serving(pid, interface)
+    program = _program_serving(pid, interface, named=not thread)
+    return Daemon(path, pid if program else 0, program, thread if program else 0)
 
 
 def serves_others(daemon: Daemon, interface: str) -> bool:
@@ -114,7 +129,7 @@ def is_served_in(interface: str, namespace: int) -> bool:
     if daemon_of(interface, directory=_folder_in(namespace)) is not None:
         return True
     daemon = daemon_of(interface, directory=DIRECTORY)
-    return daemon is not None and namespaces.of_process(daemon.pid) in (0, namespace)
+    return daemon is not None and daemon.namespace in (0, namespace)
 
 
 def served_already(interface: str, daemon: Daemon) -> str:
@@ -153,14 +168,27 @@ def _folder_in(namespace: int) -> str:
 
 
 def _is_elsewhere(daemon: Daemon) -> bool:
-    its = namespaces.of_process(daemon.pid) if daemon.pid else 0
-    return its not in {0, namespaces.of_this_thread()} and os.path.dirname(daemon.path) != own_folder()
+    return daemon.namespace not in {0, namespaces.of_this_thread()} and os.path.dirname(daemon.path) != own_folder()
 
 
-def _program_serving(pid: int, interface: str) -> str:
-    """The name of process `pid`. Empty unless `interface` is on its command line: the kernel gives numbers again."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as command_line:
-        if os.fsencode(interface) in command_line.read().split(b"\0"):
-            with open(f"/proc/{pid}/comm") as name:
-                return name.read().strip()
+def _program_serving(pid: int, interface: str, *, named: bool) -> str:
+    """The name of process `pid`. Empty, if it is to be `named`, unless `interface` is on its command line: the kernel
+    gives numbers again."""
+    with contextlib.suppress(OSError):
+        if named:
+            with open(f"/proc/{pid}/cmdline", "rb") as command_line:
+                if os.fsencode(interface) not in command_line.read().split(b"\0"):
+                    return ""
+        with open(f"/proc/{pid}/comm") as name:
+            return name.read().strip()
     return ""
+
+
+def _thread_serving(pid: int, interface: str) -> int:
+    """The thread of process `pid` that is called like the interface, and is not its first; 0: there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/comm", "rb") as name:
+                if int(thread) != pid and name.read().removesuffix(b"\n") == os.fsencode(interface):
+                    return int(thread)
+    return 0

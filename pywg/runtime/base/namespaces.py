@@ -13,9 +13,9 @@ def of_this_thread() -> int:
     return _number("/proc/thread-self/ns/net")
 
 
-def of_process(pid: int) -> int:
-    """Of a process; 0 where that can't be told: it has ended, or is another user's."""
-    return _number(f"/proc/{pid}/ns/net")
+def of_process(pid: int, *, thread: int = 0) -> int:
+    """Of a process, or one of its threads; 0 where that can't be told: it has ended, or is another user's."""
+    return _number(f"/proc/{pid}/task/{thread}/ns/net" if thread else f"/proc/{pid}/ns/net")
 
 
 def is_ours() -> bool:
