@@ -10,6 +10,8 @@ from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
+from posix.types cimport pid_t
+from posix.unistd cimport getpid
 from pywg.dataplane.crypto.aead_select cimport aead_choose
 from pywg.dataplane.crypto.cookie_mac cimport macs_forget, macs_identify, macs_init
 from pywg.dataplane.footprint cimport footprint_of
@@ -128,6 +130,7 @@ cdef class Plane:
     cdef bint udp_gso
     cdef bint coalesce
     cdef dict peers                 # id -> address of its struct Peer
+    cdef pid_t process              # whose threads these are
 
     def __cinit__(self, *, str aead="auto", bint udp_gso=True, bint udp_gso_equal_tail=True, bint coalesce=True,
                   int helpers=0, size_t staged_bytes=STAGED_BYTES, int ruleset=-1,
@@ -136,6 +139,7 @@ cdef class Plane:
         cdef bytes sender, receiver, helper
         sender, receiver, helper = filters
         linux.errno = 0
+        self.process = getpid()
         if not 0 <= helpers <= HELPERS_MAX:
             raise ValueError(f"0 to {HELPERS_MAX} helpers")
         self.peers = {}
@@ -161,7 +165,10 @@ cdef class Plane:
             raise OSError(self.all_threads.error, "threads can't be started")
 
     def close(self) -> None:
-        """Stops the threads, frees the peers and wipes every key and buffer; idempotent."""
+        """Stops the threads, frees the peers and wipes every key and buffer; idempotent. A child of fork() has no such
+        threads, and zeros for keys: there this does nothing."""
+        if self.process != getpid():
+            return
         threads_stop(self.all_threads)
         gates_enter(self.dp)
         for address in self.peers.values():
@@ -170,6 +177,8 @@ cdef class Plane:
         self.peers.clear()
 
     def __dealloc__(self):
+        if self.process != getpid():
+            return                      # threads of the parent may have held locks of what would be freed
         if self.all_threads != NULL and self.all_threads.running:
             self.close()
         threads_free(self.all_threads)

@@ -251,9 +251,12 @@ class System(Protocol):
     def may_become(self, user: Account) -> bool:
         """Whether this process has the right to become that user, or is it."""
 
-    def sandbox(self, log: Log, *, enabled: bool, devices: bool, user: Account | None, net_admin: bool) -> Sandbox:
+    def sandbox(
+        self, log: Log, *, enabled: bool, devices: bool, user: Account | None, net_admin: bool, guest: bool = False
+    ) -> Sandbox:
         """A sandbox. Unless `enabled`, its steps only change to `user`, and drop CAP_NET_ADMIN unless `net_admin`.
-        `devices`: sockets will be bound to devices."""
+        `devices`: sockets will be bound to devices. `guest`: the process does more than this, and `begin` is to hold
+        for the calling thread and those that it starts."""
 
     def damages_equal_tail(self) -> bool:
         """Whether the kernel may damage datagrams of one length that it cuts from one send. Raises nothing."""

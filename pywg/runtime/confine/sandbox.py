@@ -66,8 +66,10 @@ class Sandbox:
         devices: bool = False,
         user: Account | None = None,
         net_admin: bool = True,
+        guest: bool = False,
     ) -> None:
         self._log = log
+        self._guest = guest
         self._enabled = enabled
         self._user = user
         self._net_admin = net_admin
@@ -86,7 +88,7 @@ class Sandbox:
         self._holds["no_new_privs"] = self._attempt("no_new_privs", lambda: prctl(_PR_SET_NO_NEW_PRIVS, 1) == 0)
         if self._holds["no_new_privs"]:
             self._io_uring_refused = self._attempt("seccomp", bpf.refuse_io_uring)
-        if self._io_uring_refused:
+        if self._io_uring_refused and not self._guest:  # a handler of SIGSYS is the whole process'
             self._counts = self._attempt("counting of refused system calls", refused.count)
 
     def remover(self, files: Sequence[SocketFile]) -> Remover | None:
@@ -169,7 +171,8 @@ class Sandbox:
     def stats(self) -> dict[str, int]:
         """`sandbox_*`: 1 for what holds and 0 for what doesn't; for Landlock, the version of its ABI; for the user that
         was asked for, its number; and what refused.py counts."""
-        return {f"sandbox_{name}": value for name, value in self._holds.items()} | refused.stats()
+        counts = {"sandbox_refused": refused.NONE} if self._guest else refused.stats()
+        return {f"sandbox_{name}": value for name, value in self._holds.items()} | counts
 
     def _restrict(self) -> bool:
         # Threads with filters of their own can't come under another one from here, and no thread is without then.

@@ -41,7 +41,8 @@ class Interface:
     Raises DeviceError that says what can't be had.
     """
 
-    def __init__(self, options: Options, system: System) -> None:
+    def __init__(self, options: Options, system: System, *, output: Output | None = None) -> None:
+        """`output`: where the log goes, None for where the options say."""
         self._options = options
         self._system = system
         self._said_small = False
@@ -63,8 +64,8 @@ class Interface:
                 of_namespace=options.namespace_socket,
             )
             stack.callback(self.sockets.close)
-            self._system_log = system_log_of(options, self.name)
-            self.log = open_log(options, self.name, self._system_log)
+            self._system_log = system_log_of(options, self.name) if output is None else None
+            self.log = open_log(options, self.name, self._system_log, output=output)
             stack.callback(self.log.close)
             self._rps = self._spread() if options.tun_rps and options.tun_fd is None else 0
             self._opened = stack.pop_all()
@@ -143,6 +144,13 @@ class Interface:
             self._running.push_async_callback(server.close)
         self.log.info("ready")
 
+    def descriptors(self) -> list[int]:
+        """Those by which another process that has them would keep the interface, its UDP port or its sockets."""
+        found = [self.tun.fd, *self.sockets.listeners()]
+        with contextlib.suppress(AttributeError):  # it has not come so far
+            found += [self._unreachables.fd4, self._unreachables.fd6, *self.device.udp_descriptors()]
+        return [fd for fd in found if fd >= 0]
+
     def leave_tun(self) -> None:
         """Leaves the TUN with the service manager, if the operator wants that."""
         if self._options.store_tun:
@@ -220,9 +228,10 @@ class Interface:
         look()
 
 
-def open_log(options: Options, name: str, system_log: Output | None) -> Log:
+def open_log(options: Options, name: str, system_log: Output | None, *, output: Output | None = None) -> Log:
     """The log of what is called `name`, as it begins."""
-    output = open_log_file(options.log_file) if options.log_file else _standard_error(system_log, options)
+    if output is None:
+        output = open_log_file(options.log_file) if options.log_file else _standard_error(system_log, options)
     return Log(name, options.log_level, form=options.log_form, output=output)
 
 

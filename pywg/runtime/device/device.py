@@ -258,6 +258,11 @@ class Device:
         sockets = self._listen_port.sockets
         return 0 if sockets is None else sockets.ifindex
 
+    def udp_descriptors(self) -> tuple[int, ...]:
+        """Those of the sockets, -1 for a family that has none."""
+        sockets = self._listen_port.sockets
+        return () if sockets is None else (sockets.fd4, sockets.fd6)
+
     @property
     def fwmark(self) -> int:
         """The mark on what the sockets send, 0 for none."""

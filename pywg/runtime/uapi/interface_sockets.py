@@ -44,6 +44,10 @@ class InterfaceSockets:
         """Their files, as they were bound."""
         return [one.file for one in self._all() if one.file is not None]
 
+    def listeners(self) -> list[int]:
+        """Their descriptors."""
+        return [one.listener.fileno() for one in self._all()]
+
     @property
     def removed_in(self) -> str | None:
         """The folder in which this process removes the files at its end; None where there is nothing to remove."""
