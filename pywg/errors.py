@@ -4,6 +4,8 @@ Hostile datagrams are not among the causes: the tunnel turns a `RemoteProtocolEr
 on.
 """
 
+from errno import ENODEV
+
 
 class PywgError(Exception):
     """The root of the tree."""
@@ -67,3 +69,16 @@ class TunError(DeviceError):
 
 class BindError(DeviceError):
     """The UDP sockets can't be had."""
+
+
+class TunnelGoneError(DeviceError):
+    """What served a program's tunnel serves it no more, though the program has not ended it."""
+
+    @classmethod
+    def of(cls, interface: str) -> "TunnelGoneError":
+        """The error about this interface."""
+        return cls(ENODEV, f"{interface} is served no more: its daemon has ended, or another program has removed it")
+
+
+class TunnelClosedError(PywgError, RuntimeError):
+    """The caller's mistake: a tunnel that is used outside its `async with`, or in a child of fork()."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from errno import EPROTO
 from typing import Final, NamedTuple
 
+from pywg.constants import KEY_LEN
 from pywg.errors import UapiError
 
 MOST_EVENT: Final = 1 << 16
@@ -20,6 +21,15 @@ class Event(NamedTuple):
     time: float
     """seconds since the epoch"""
     facts: dict[str, str]
+
+    @property
+    def public_key(self) -> bytes | None:
+        """Of the peer that it is about; None for none."""
+        try:
+            key = bytes.fromhex(self.facts.get("public_key", ""))
+        except ValueError:
+            return None
+        return key if len(key) == KEY_LEN else None
 
 
 class EventReader:

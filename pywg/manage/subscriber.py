@@ -133,15 +133,17 @@ class _Stream:
 
     def refusal(self) -> DeviceError:
         """Why there was no event at all."""
-        code = self._reader.errno
-        if code == errno.EBUSY:
-            return DeviceError(code, f"{self.interface} has as many subscribers as it takes: end one of them")
-        return DeviceError(
-            code or errno.ENOTSUP, f"the daemon of {self.interface} tells no events: it is not this pywg"
-        )
+        return refusal(self.interface, self._reader.errno)
 
     def close(self) -> None:
         self.sock.close()
+
+
+def refusal(interface: str, code: int | None) -> DeviceError:
+    """Why a daemon told no event at all; `code`: the errno with which it ended, None where it hung up."""
+    if code == errno.EBUSY:
+        return DeviceError(code, f"{interface} has as many subscribers as it takes: end one of them")
+    return DeviceError(code or errno.ENOTSUP, f"the daemon of {interface} tells no events: it is not this pywg")
 
 
 def until_interrupted(subscriber: Subscriber, say: Callable[[str, Event], None]) -> None:

@@ -11,8 +11,11 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "docs/*.md", "docs/systemd/README.md")
-PLAYED = {"docs/first-ten-minutes.md": "tests/first_minutes/__main__.py"}
-"""Pages that are written by what runs their commands."""
+PLAYED = {
+    "docs/first-ten-minutes.md": "tests/first_minutes/__main__.py",
+    "docs/python.md": "tests/netns/test_python_guide.py",
+}
+"""Pages that are written by what runs their commands, or all of whose blocks one file runs."""
 _README, _GUIDES, _INIT = "tests/netns/test_readme.py", "tests/netns/test_guides.py", "tests/netns/test_init.py"
 _SYSTEMD, _UNITS = "tests/netns/test_systemd.py", "tests/runtime/daemon/test_systemd_units.py"
 _GATEWAYS = "tests/netns/test_two_gateways.py"

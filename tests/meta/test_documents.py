@@ -28,6 +28,7 @@ READERS = (
     "docs/releasing.md",
     "docs/beside.md",
     "docs/security.md",
+    "docs/python.md",
     "SECURITY.md",
     "docs/systemd/README.md",
     "bench/README.md",

@@ -25,8 +25,9 @@ MANAGE = {"runtime.base", "runtime.net", "runtime.uapi", "runtime.selfbench.offl
 # What a companion gives up, as a daemon does.
 MANAGE |= {f"runtime.confine.{name}" for name in ("bpf", "capabilities", "identity", "landlock")}
 MAY_IMPORT = {
-    "__init__": set(),
+    "__init__": {"api"},  # when one of its names is used
     "__main__": {"cli"},
+    "api": {"api", "manage", *MANAGE, "runtime.daemon", "config", SECRET, *BASE},
     "cli": {"cli", "manage", "runtime", "config", *BASE},
     "manage": {"manage", *MANAGE, "config", SECRET, *BASE},
     "runtime": {"runtime", "core", "config", "_fastpath", SECRET, *BASE},
