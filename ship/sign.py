@@ -38,7 +38,10 @@ def sign(directory: Path, version: str, key: Path) -> Path:
 
 
 def check(directory: Path, signers: Path) -> str:
-    """What was found to be signed, one name a line. SystemExit: the signature, or a file, is not what was signed."""
+    """What was found to be signed, one name a line. SystemExit: it is not what was signed, or a file is missing."""
+    for path in (directory / SUMS, directory / f"{SUMS}.sig", signers):
+        if not path.is_file():
+            raise SystemExit(f"ship: there is no {path}")
     command = ["ssh-keygen", "-Y", "verify", "-f", str(signers), "-I", SIGNER, "-n", NAMESPACE]
     with (directory / SUMS).open("rb") as text:
         done = subprocess.run(

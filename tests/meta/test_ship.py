@@ -21,6 +21,7 @@ from pywg.manage.service_units import UNITS, WRITTEN_FOR
 from ship import deb
 from ship.archives import complete_wheel, pack_sources
 from ship.bill import Library, bill_of
+from ship.cross import Cross
 from ship.lock import LOCKED, WANTED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,3 +145,23 @@ def test_a_unit_names_the_program_by_the_path_that_packages_replace(unit: str) -
 def test_the_debian_package_has_pywgs_version() -> None:
     assert deb.changelog("1.0").startswith("pywg (1.0) trixie; urgency=medium\n\n  * ")
     assert re.fullmatch(r"\d+\.\d+\.\d+", deb.version())
+
+
+def test_a_build_for_another_processor_is_not_of_this_one(tmp_path: Path) -> None:
+    (tmp_path / "usr" / "include" / "python3.11").mkdir(parents=True)
+    (tmp_path / "packages").mkdir()
+    other = Cross("aarch64", tmp_path)
+    asked = other.building()
+    assert asked["CC"] == f"aarch64-linux-gnu-gcc --sysroot={tmp_path}"
+    assert asked["CFLAGS"] == f"-I{tmp_path}/usr/include/python3.11"
+    assert asked["_PYTHON_HOST_PLATFORM"] == "linux-aarch64"
+    with pytest.raises(SystemExit, match=r"no package .* has libnosuch\.so\.1"):
+        other.package_of("libnosuch.so.1")
+
+
+def test_an_image_is_made_of_sources_alone() -> None:
+    """What was built in a checkout stays out, as it does of the history; else a used one gives the image its .venv."""
+    kept_out = (ROOT / ".gitignore").read_text().split()
+    folders = {line.strip("/") for line in kept_out if line.endswith("/")}
+    ignored = {line.removeprefix("**/") for line in (ROOT / ".dockerignore").read_text().splitlines()}
+    assert folders | {".git", "*.so"} <= ignored

@@ -95,3 +95,9 @@ def test_nothing_is_not_signed(made: Path, tmp_path: Path) -> None:
     key, _ = new_key(tmp_path, "key")
     with pytest.raises(SystemExit, match=r"nothing of pywg 9\.9\.9"):
         sign(made, "9.9.9", key)
+
+
+def test_a_file_that_is_missing_is_named(made: Path, tmp_path: Path) -> None:
+    _, signers = new_key(tmp_path, "key")
+    with pytest.raises(SystemExit, match=rf"there is no .*{SUMS}"):
+        check(made, signers)
