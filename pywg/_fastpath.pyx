@@ -20,7 +20,8 @@ from pywg.dataplane.receive.coalesce cimport COALESCE_TCP, COALESCE_TUNNELS, COA
 from pywg.dataplane.receive.deliver cimport delivery_renew
 from pywg.dataplane.reorder.pool cimport HELPERS_MAX
 from pywg.dataplane.send.send cimport send_staged
-from pywg.dataplane.snapshot cimport snapshot_activity, snapshot_counters, snapshot_events, snapshot_offloads
+from pywg.dataplane.snapshot cimport snapshot_activity, snapshot_batches, snapshot_counters, snapshot_events
+from pywg.dataplane.snapshot cimport snapshot_offloads
 from pywg.dataplane.state.allowedips cimport allowedips_insert, allowedips_remove, allowedips_remove_owner
 from pywg.dataplane.state.allowedips cimport allowedips_reserve, allowedips_unreserve, allowedips_walk
 from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane_new, gates_enter, gates_leave
@@ -624,6 +625,11 @@ cdef class Plane:
     def counters(self) -> dict[str, int]:
         """Packets, system calls, and the reasons for every drop."""
         return snapshot_counters(self.dp)
+
+    def batches(self) -> dict[str, int]:
+        """How many system calls sent (`tx_1`, `tx_4`, ...) and received (`rx_1`, ...) so many datagrams, or fewer but
+        more than the class before; `tx_more` and `rx_more` are those of all above."""
+        return snapshot_batches(self.dp)
 
     def offloads(self) -> dict[str, bool]:
         """The offloads in use: the kernel may have refused UDP segmentation since the sockets were attached."""

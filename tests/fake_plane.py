@@ -29,10 +29,10 @@ KEEPALIVE = b""
 
 
 @functools.cache
-def names() -> tuple[list[str], list[str], list[str]]:
-    """Those of a real plane's counters, offloads and parts of memory: typed in twice, they would drift."""
+def names() -> tuple[list[str], list[str], list[str], list[str]]:
+    """A real plane's names of counters, offloads, parts of memory, batches: typed in twice, they would drift."""
     plane = flags.Plane()
-    found = list(plane.counters()), list(plane.offloads()), list(plane.memory())
+    found = list(plane.counters()), list(plane.offloads()), list(plane.memory()), list(plane.batches())
     plane.close()
     return found
 
@@ -288,6 +288,9 @@ class FakePlane:
 
     def counters(self) -> dict[str, int]:
         return {name: self.counted[name] for name in names()[0]}
+
+    def batches(self) -> dict[str, int]:
+        return dict.fromkeys(names()[3], 0)
 
     def offloads(self) -> dict[str, bool]:
         return dict.fromkeys(names()[1], False)

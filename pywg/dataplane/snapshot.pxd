@@ -5,4 +5,5 @@ from pywg.dataplane.state.peer cimport Peer
 cdef tuple snapshot_events(Dataplane *dp, int limit)
 cdef tuple snapshot_activity(Peer *peer)
 cdef dict snapshot_counters(const Dataplane *dp)
+cdef dict snapshot_batches(const Dataplane *dp)
 cdef dict snapshot_offloads(const Dataplane *dp, bint udp_gso)

@@ -3,6 +3,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint32_t, uint64_t
 from pywg.dataplane.receive.coalesce cimport COALESCE_TCP, COALESCE_TUNNELS, COALESCE_UDP
 from pywg.dataplane.state.activity cimport activity_arm
+from pywg.dataplane.state.batch_sizes cimport BATCH_SIZES, BATCH_STEP
 from pywg.dataplane.state.counters cimport Counters
 from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD, EventQueue, Message
@@ -96,6 +97,22 @@ cdef dict snapshot_counters(const Dataplane *dp):
     for i in range(sizeof(Counters) // sizeof(uint64_t)):
         copies[i] = load64(&now[i])
     return counters     # by the names of its members
+
+
+cdef dict snapshot_batches(const Dataplane *dp):
+    """{"tx_1": calls that sent one datagram, "tx_4": that sent 2 to 4, ..., "tx_more": more than all these}, and rx."""
+    return batch_sizes("tx", dp.batches.tx) | batch_sizes("rx", dp.batches.rx)
+
+
+cdef dict batch_sizes(str direction, const uint64_t *sizes):
+    cdef dict found = {}
+    cdef uint32_t last = 1
+    cdef int i
+    for i in range(BATCH_SIZES - 1):
+        found[f"{direction}_{last}"] = load64(&sizes[i])
+        last *= BATCH_STEP
+    found[f"{direction}_more"] = load64(&sizes[BATCH_SIZES - 1])
+    return found
 
 
 cdef dict snapshot_offloads(const Dataplane *dp, bint udp_gso):

@@ -217,6 +217,10 @@ class PlaneHarness:
     def counter(self, name: str) -> int:
         return self.plane.counters()[name]
 
+    def batches(self) -> dict[str, int]:
+        """The sizes of batches that there were, and how many of each."""
+        return {name: n for name, n in self.plane.batches().items() if n}
+
     def nonzero(self) -> dict[str, int]:
         return {name: n for name, n in self.plane.counters().items() if n}
 

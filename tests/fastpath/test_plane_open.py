@@ -160,6 +160,37 @@ def test_train_arrives_in_one_receive() -> None:
         far.send_train([far.message(reply(i, 600)) for i in range(30)])
         assert harness.read(30) == [reply(i, 600) for i in range(30)]
         harness.counted(rx_receives=1, rx_datagrams=30)
+        assert harness.batches() == {"rx_64": 1}
+
+
+@pytest.mark.parametrize(
+    ("datagrams", "size"),
+    [
+        (1, "1"),
+        (2, "4"),
+        (4, "4"),
+        (5, "16"),
+        (16, "16"),
+        (17, "64"),
+        (64, "64"),
+        (65, "256"),
+        (256, "256"),
+        (257, "more"),
+    ],
+)
+def test_batches_are_counted_by_their_size(datagrams: int, size: str) -> None:
+    """What a batch of the receiving thread has: trains of GRO that waited together for it, told by their lengths."""
+    with PlaneHarness() as harness:
+        far = Far(harness)
+        harness.plane.detach_sockets()
+        left, length = datagrams, 600
+        while left:
+            train = min(left, 50)
+            far.send_train([far.message(reply(i, length)) for i in range(train)])
+            left, length = left - train, length - 16
+        harness.plane.attach_sockets(harness.sockets.fd4, harness.sockets.fd6)
+        harness.counted(rx_receives=1, rx_datagrams=datagrams)
+        assert harness.batches() == {f"rx_{size}": 1}
 
 
 @pytest.mark.known_bug("An oversized GRO segment")

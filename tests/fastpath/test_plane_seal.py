@@ -65,6 +65,7 @@ def test_equal_packets_of_a_batch_leave_in_one_send() -> None:
         harness.plane.attach_tun(harness.tun_end.fileno(), vnet_hdr_len=10)
         assert [far.receive() for _ in packets] == [far.expect(i, packet) for i, packet in enumerate(packets)]
         harness.counted(tx_datagrams=40, tx_sends=1)
+        assert harness.batches() == {"tx_64": 1}
         assert harness.plane.offloads()["udp_gso4"]
 
 

@@ -24,6 +24,7 @@ from pywg.dataplane.reorder.reorder cimport reorder_destroy, reorder_finish, reo
 from pywg.dataplane.reorder.reorder cimport reorder_init, reorder_is_empty, reorder_lanes, reorder_next, reorder_pass
 from pywg.dataplane.reorder.reorder cimport reorder_release, reorder_submit, reorder_submit_worked, reorder_together
 from pywg.dataplane.reorder.reorder cimport reorder_work
+from pywg.dataplane.state.batch_sizes cimport count_batch
 from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.dataplane cimport Dataplane, gates_are_mine
 from pywg.dataplane.state.gate cimport gate_is_mine
@@ -133,7 +134,7 @@ cdef void receive_messages(ReceivePath *e, int n) noexcept nogil:
     """Takes the `n` messages that the batch has received."""
     cdef ReceiveBatch *b = e.batch
     cdef ReceiveMeta *message
-    cdef uint32_t bytes = 0
+    cdef uint32_t bytes = 0, datagrams = 0
     cdef int i
     b.now = now_ns()
     e.full = 0 if n < e.limit else min(e.full + 1, BEHIND_BATCHES)
@@ -148,7 +149,10 @@ cdef void receive_messages(ReceivePath *e, int n) noexcept nogil:
             count(&e.dp.counters.rx_truncated)
         else:
             bytes += message.len
-            inbound(e, message, b.now)
+            datagrams += inbound(e, message, b.now)
+    if datagrams != 0:
+        count(&e.dp.counters.rx_datagrams, datagrams)
+        count_batch(e.dp.batches.rx, datagrams)
     if e.pool == NULL:
         open_and_deliver(e, b)
         delivery_write(&e.delivery, b, 0)
@@ -163,7 +167,8 @@ cdef void receive_messages(ReceivePath *e, int n) noexcept nogil:
 
 # ---- 2. datagrams
 
-cdef void inbound(ReceivePath *e, ReceiveMeta *message, uint64_t now) noexcept nogil:
+cdef uint32_t inbound(ReceivePath *e, ReceiveMeta *message, uint64_t now) noexcept nogil:
+    """How many datagrams there were in the message."""
     cdef uint32_t at = 0, n = 0, len, kind
     cdef uint8_t *datagram
     if message.len == 0:
@@ -182,7 +187,7 @@ cdef void inbound(ReceivePath *e, ReceiveMeta *message, uint64_t now) noexcept n
             transport_message(e, message, datagram, len, now)
         else:
             admission_message(&e.admission, e.dp, &message.source, datagram, len, kind, now)
-    count(&e.dp.counters.rx_datagrams, n)
+    return n
 
 
 # ---- 3. transport data

@@ -3,6 +3,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg.dataplane.crypto.aead cimport AeadBackend
 from pywg.dataplane.crypto.cookie_mac cimport Macs
 from pywg.dataplane.state.allowedips cimport AllowedIps
+from pywg.dataplane.state.batch_sizes cimport BatchSizes
 from pywg.dataplane.state.counters cimport Counters
 from pywg.dataplane.state.events cimport EventQueue
 from pywg.dataplane.state.gate cimport Gate, gate_enter, gate_is_mine, gate_leave
@@ -29,6 +30,7 @@ cdef struct Dataplane:
     Macs macs                   # the receiving thread's
     EventQueue events
     Counters counters
+    BatchSizes batches
 
     int tun_fd                  # atomic: threads read the descriptors outside the gates, for poll(); -1: none
     int vnet_hdr_len            # 0, 10, 12 or 24

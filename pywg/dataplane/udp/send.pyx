@@ -1,6 +1,7 @@
 """Sending datagrams, in batches (send.pxd)."""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
+from pywg.dataplane.state.batch_sizes cimport count_batch
 from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.peer cimport Peer, clear_source
@@ -121,6 +122,12 @@ cdef uint32_t datagrams_in(const Transmit *out) noexcept nogil:
     return 1 if out.stride == 0 else (out.len + out.stride - 1) // out.stride
 
 
+cdef void count_sent(Dataplane *dp, uint32_t datagrams) noexcept nogil:
+    """Counts what one call has sent."""
+    count(&dp.counters.tx_datagrams, datagrams)
+    count_batch(dp.batches.tx, datagrams)
+
+
 cdef bint send_without_source(Sender *sender, Dataplane *dp, int fd, int i, bint segmented,
                               uint32_t len) noexcept nogil:
     """Sends the first `len` bytes of message i again, without its source address, which may be gone. False: refused."""
@@ -189,7 +196,7 @@ cdef bint send_singly(Sender *sender, Dataplane *dp, int fd, int i, bint *any_se
             any_sent[0] = True
             len = done * out.stride
             note_bytes(out, len if len < out.len else out.len)
-            count(&dp.counters.tx_datagrams, done)
+            count_sent(dp, done)
         elif error == EAGAIN:
             return False
         else:
@@ -221,7 +228,7 @@ cdef bint resend(Sender *sender, Dataplane *dp, int fd, int i, int error) noexce
     if out.to.local_len != 0 and error != EMSGSIZE and error != ENOBUFS:
         if send_without_source(sender, dp, fd, i, segmented, out.len):
             note_bytes(out, out.len)
-            count(&dp.counters.tx_datagrams, datagrams)
+            count_sent(dp, datagrams)
             return True
         error = linux.errno
     if segmented and (error == EIO or error == EINVAL or error == EPERM or error == EMSGSIZE):
@@ -243,6 +250,7 @@ cdef bint resend(Sender *sender, Dataplane *dp, int fd, int i, int error) noexce
 cdef bint udp_flush(Sender *sender, Dataplane *dp) noexcept nogil:
     """Sends the queued messages in order. False: the socket is full, and the rest waits for the next flush."""
     cdef int i, n, fd, done
+    cdef uint32_t datagrams
     cdef bint any_sent = False
     while sender.sent < sender.count:
         i = sender.sent
@@ -266,9 +274,11 @@ cdef bint udp_flush(Sender *sender, Dataplane *dp) noexcept nogil:
         done = sendmmsg(fd, &sender.messages[i], n, MSG_DONTWAIT)
         count(&dp.counters.tx_sends)
         if done > 0:
+            datagrams = 0
             for i in range(sender.sent, sender.sent + done):
                 note_bytes(&sender.queue[i], sender.queue[i].len)
-                count(&dp.counters.tx_datagrams, datagrams_in(&sender.queue[i]))
+                datagrams += datagrams_in(&sender.queue[i])
+            count_sent(dp, datagrams)
             sender.sent += done
         elif linux.errno == EAGAIN:
             return False
@@ -301,6 +311,7 @@ cdef int udp_send_once(Sender *sender, Dataplane *dp) noexcept nogil:
         done = sendmmsg(fd, &sender.messages[i], n, MSG_DONTWAIT)
         count(&dp.counters.tx_sends)
         if done > 0:
+            count_sent(dp, done)
             sent += done
             sender.sent += done
         elif linux.errno == EAGAIN:
@@ -308,7 +319,6 @@ cdef int udp_send_once(Sender *sender, Dataplane *dp) noexcept nogil:
         elif linux.errno != EINTR:
             count(&dp.counters.tx_send_error)
             sender.sent += 1        # the kernel refused the first one, and has not tried the others
-    count(&dp.counters.tx_datagrams, sent)
     sender.count = 0
     sender.sent = 0
     return sent

@@ -72,6 +72,8 @@ class Bridge:
     ) -> None:
         self.dropped: Counter[str] = Counter()
         """Handshake messages that the core rejected, by reason."""
+        self.handshakes = 0
+        """Those that were completed."""
         self._tunnel = tunnel
         self._plane = plane
         self._call_later = call_later
@@ -242,6 +244,7 @@ class Bridge:
         self._plane.retire_keypair(event.local_index)
 
     def _handshake_completed(self, event: events.HandshakeCompleted) -> None:
+        self.handshakes += 1
         self._handshakes.completed(event.peer)
         self._announcer.completed(event.peer)
 

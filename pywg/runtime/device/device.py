@@ -218,8 +218,8 @@ class Device:
         )
 
     def stats(self) -> dict[str, int | str]:
-        """Counters and switches by name: `counter_*` grow, `offload_*` are 0 or 1, `memory_*` are bytes of the data
-        plane, and the rest are present values."""
+        """Counters and switches by name: `counter_*`, `batch_*` and `handshakes` grow, `offload_*` are 0 or 1,
+        `memory_*` are bytes of the data plane, and the rest are present values."""
         sockets = self._listen_port.sockets
         stats: dict[str, int | str] = {
             "aead": self._plane.aead,
@@ -230,6 +230,7 @@ class Device:
             "sockets_open": int(sockets is not None),
             "mtu": self._mtu,
             "peers": len(self._tunnel.peers()),
+            "handshakes": self._bridge.handshakes,
             "secrets_locked": int(self._memory_locked()),
             "receive_buffer": 0 if sockets is None else sockets.receive_buffer,
             "send_buffer": 0 if sockets is None else sockets.send_buffer,
@@ -237,6 +238,7 @@ class Device:
         }
         stats.update((f"offload_{name}", int(on)) for name, on in self._plane.offloads().items())
         stats.update((f"memory_{name}", length) for name, length in self._plane.memory().items())
+        stats.update((f"batch_{name}", count) for name, count in self._plane.batches().items())
         stats.update((f"counter_{_word(name)}", count) for name, count in self._plane.counters().items())
         stats.update((f"counter_handshake_{_word(name)}", count) for name, count in self._bridge.dropped.items())
         return stats

@@ -219,6 +219,7 @@ def test_a_handshake_is_shown_and_counted() -> None:
     a, b = pair.a.peer(pair.b_key), pair.b.peer(pair.a_key)
     assert a.last_handshake_ns == int((1_700_000_000 + pair.timers.now) * 1e9)
     assert b.last_handshake_ns > 0
+    assert [end.device.stats()["handshakes"] for end in (pair.a, pair.b)] == [1, 1]
     assert (a.tx_bytes, a.rx_bytes) == (148 + 32, 92)
     assert (b.tx_bytes, b.rx_bytes) == (92, 148 + 32)
     assert b.endpoint == (pair.a.address, 1, 0)
