@@ -27,7 +27,8 @@ def stats(given: argparse.Namespace) -> int:
     if given.json:
         import json
 
-        print(json.dumps({name: int(value) if value.isdecimal() else value for name, value in found.items()}, indent=2))
+        numbers = {name: int(value) for name, value in found.items() if value.removeprefix("-").isdecimal()}
+        print(json.dumps(found | numbers, indent=2))
     else:
         for name, value in found.items():
             print(f"{name}={value}")

@@ -136,6 +136,17 @@ def test_stats(calls: Calls, capsys: pytest.CaptureFixture[str]) -> None:
     assert calls == [("stats", "wg0"), ("stats", "wg0")]
 
 
+def test_numbers_of_stats_are_numbers_in_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {"sandbox_refused_last": "-1", "mtu": "1420", "version": "0.1.0", "aead": "evp", "odd": "--1"}
+    monkeypatch.setattr("pywg.manage.client.stats", lambda interface: said)
+    assert main(["stats", "--json", "wg0"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == {**said, "sandbox_refused_last": -1, "mtu": 1420}
+    assert list(found) == list(said)
+
+
 def test_log(calls: Calls) -> None:
     assert main(["log", "wg0", "debug"]) == 0
     assert calls == [("log", "wg0", "debug")]
