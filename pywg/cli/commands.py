@@ -22,6 +22,7 @@ COMMANDS = {
     "show": Command("show the state of interfaces, as `wg show` does", "show"),
     "top": Command("watch rates, peers and drops on a live screen", "top"),
     "monitor": Command("print what happens, while it happens", "monitor"),
+    "metrics": Command("answer Prometheus: bytes, handshakes, drops, memory and more", "metrics"),
     "companion": Command("resolve endpoints again, try others, run hooks on events", "companion"),
     "doctor": Command("find out why there is no tunnel, or a bad one", "doctor"),
     "ping": Command("ping a peer through the tunnel, find the MTU", "ping"),

@@ -21,7 +21,7 @@ Commands (more of each: pywg help COMMAND):
   save, strip FILE|NAME  write what runs into its file; print wg's part of it
   status [IFACE]         show what runs, how it does, and what is wrong
   show, top, monitor     as `wg show`; a live screen; what happens, as it does
-  companion FILE|NAME    ask for names again, try other endpoints, run hooks
+  companion, metrics     ask for names again, run hooks; answer Prometheus
   doctor, ping, log      why no tunnel, or a bad one; round trips; log level
   stats, bench, systemd  show all counters; measure this machine; write units
   genkey, genpsk, pubkey make a private, a preshared, a public key, as wg does

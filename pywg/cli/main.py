@@ -31,8 +31,8 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 """The status that a shell reports of a program that SIGPIPE has ended."""
 
-_EXTRA = ("segno", "rich")
-"""Packages that some commands alone need: the extra `tools`."""
+_EXTRA = {"segno": "segno", "rich": "rich", "prometheus_client": "prometheus-client"}
+"""Packages that some commands alone need, by the names that they are imported by: the extras `tools`, `metrics`."""
 _OUR_NAMES = ("pywg", "__main__")
 _VERSION_OPTIONS = ("-V", "--version")
 _SWITCHES: "dict[str, Given]" = {
@@ -200,9 +200,9 @@ def _about_import(error: ImportError) -> str:
         return f"{name or 'a module'} can't be loaded: {error}"
     if name.partition(".")[0] == "pywg":
         return f"{name} is not built for this Python: in a checkout, `make venv` builds it and .venv/bin/pywg runs it"
-    if name in _EXTRA:
-        what = f"this needs the Python package {name}, which comes with none of pywg's others"
-        return f"{what}: `{sys.executable} -m pip install {name}` installs it"
+    if package := _EXTRA.get(name):
+        what = f"this needs the Python package {package}, which comes with none of pywg's others"
+        return f"{what}: `{sys.executable} -m pip install {package}` installs it"
     return f"the Python package {name} is missing: `make venv` in a checkout installs it, and .venv/bin/pywg finds it"
 
 

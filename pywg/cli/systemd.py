@@ -9,9 +9,9 @@ Writes the units of systemd for this installation of pywg, or removes them. What
 a package of the distribution has brought needs neither.
 """
 _INSTALL = """\
-Writes pywg-quick@.service, pywg@.service, pywg-companion@.service and
-pywg.service into /etc/systemd/system, with the path of this pywg, and has
-systemd read them. A file there that is not pywg's stays, and then nothing is
+Writes pywg-quick@.service, pywg@.service, pywg-companion@.service,
+pywg-metrics.service and pywg.service into /etc/systemd/system, with the path of
+this pywg, and has systemd read them. A file there that is not pywg's stays, and then nothing is
 written. It starts nothing: systemctl enable --now pywg-quick@wg0.
 """
 _UNINSTALL = """\

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from pywg.config.uapi_events import TRAFFIC
 
-__all__ = ["PREFIX", "REASONS", "TRAFFIC", "Drop", "Reason", "drops"]
+__all__ = ["PREFIX", "REASONS", "TRAFFIC", "WENT_WELL", "Drop", "Reason", "drops"]
 
 PREFIX: Final = "counter_"
 """Before a counter's name in `pywg stats`."""
@@ -128,6 +128,27 @@ REASONS: Final[Mapping[str, Reason]] = {
     "handshake_bad_cookie_reply": Reason("cookie replies that are not authentic", _NOISE),
 }
 """By name, as `pywg stats` shows it after the prefix."""
+
+WENT_WELL: Final[Mapping[str, str]] = {
+    "tx_packets": "packets, and superframes of many, that were read from the interface",
+    "tx_datagrams": "datagrams sent",
+    "tx_sends": "system calls that sent them: datagrams by sends is how well they are batched",
+    "tx_cookie_replies": "cookies sent to senders of handshakes, while there were too many",
+    "tx_gso_refused": "sends that the kernel would not cut, and whose datagrams went one by one",
+    "tx_lent": "times that the receiving thread took over sending, because there was little",
+    "tx_returned": "times that the sending thread took it back",
+    "tx_shared": "batches that were left to any free thread",
+    "tx_source_cleared": "sends whose local address was gone, and that went from another",
+    "tx_unreachable_sent": "ICMP errors to inner senders, whose packets no peer takes",
+    "rx_datagrams": "datagrams received",
+    "rx_handshakes": "handshake messages whose first MAC held, and which went on to the control plane",
+    "rx_keepalives": "keepalives received",
+    "rx_packets": "inner packets that went on to the interface",
+    "rx_receives": "system calls that received",
+    "rx_shared": "batches that were left to any free thread",
+    "rx_tun_writes": "writes to the interface: packets by writes is how well they are merged",
+}
+"""Of the counters that are TRAFFIC, what each counts."""
 
 
 def drops(stats: Mapping[str, str]) -> list[Drop]:

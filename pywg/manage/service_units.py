@@ -16,7 +16,7 @@ from typing import NamedTuple
 from pywg.errors import ConfigError
 
 DISTRIBUTION = "pywg-tunnel"
-UNITS = ("pywg-quick@.service", "pywg@.service", "pywg-companion@.service", "pywg.service")
+UNITS = ("pywg-quick@.service", "pywg@.service", "pywg-companion@.service", "pywg-metrics.service", "pywg.service")
 DIRECTORY = Path("/etc/systemd/system")
 PACKAGED = (Path("/usr/lib/systemd/system"), Path("/lib/systemd/system"))
 WRITTEN_FOR = "/usr/local/bin/pywg"

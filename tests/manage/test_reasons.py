@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pywg.core import events
-from pywg.manage.reasons import REASONS, TRAFFIC, drops
+from pywg.manage.reasons import REASONS, TRAFFIC, WENT_WELL, drops
 from pywg.runtime.device.device import _word
 
 from . import counters_page
@@ -45,5 +45,5 @@ def test_drops_are_those_that_occurred() -> None:
 
 
 def test_every_counter_is_on_its_page() -> None:
-    assert counters_page.WENT_WELL.keys() == TRAFFIC
+    assert WENT_WELL.keys() == TRAFFIC
     assert counters_page.PAGE.read_text() == counters_page.page(), "python -m tests.manage.counters_page writes it"

@@ -20,7 +20,7 @@ from pywg.cli.parser import parser_of
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGURATION = "docs/mkdocs.yml"
 PAGES = ("*.md", "docs/**/*.md", "bench/README.md")
-SHOWN = ("docs/*.svg", "docs/systemd/*", "bench/results/*.svg", "bench/results/*.json", "LICENSE")
+SHOWN = ("docs/*.svg", "docs/systemd/*", "docs/metrics/*", "bench/results/*.svg", "bench/results/*.json", "LICENSE")
 
 
 def build(folder: Path) -> None:
