@@ -19,6 +19,8 @@ from pywg.manage.verdict import TROUBLES, State, verdict
 
 Names = Mapping[str, Mapping[bytes, str]]
 """The operator's names of peers, by interface and public key."""
+FORMS = ("", "application/openmetrics-text; version=1.0.0")
+"""What the page comes in, as an Accept header asks for it: Prometheus's own text, or OpenMetrics."""
 _NS = 1_000_000_000
 _BATCH = "batch_"
 _MORE = "more"
@@ -35,6 +37,11 @@ class Answers(Collector):
     def collect(self) -> Iterator[Family]:
         """The families, in the table's order."""
         yield from self._page.families()
+
+
+def form_of(accept: str) -> str:
+    """The one of FORMS that an Accept header asks for."""
+    return FORMS["application/openmetrics-text" in accept]
 
 
 def text(answers: Iterable[Answer], names: Names, *, accept: str = "", exporter: bool = False) -> tuple[bytes, str]:

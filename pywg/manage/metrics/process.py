@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import functools
 import os
 import signal
 import socket
@@ -151,10 +152,15 @@ async def _until_ended(exporter: _Exporter, listeners: list[socket.socket]) -> N
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    shared = Shared(exporter.answers)
+    answers = Shared(exporter.answers)
+
+    async def made(form: str) -> tuple[bytes, str]:
+        return await exporter.page(form, await answers.get(), exporter=True)
+
+    pages = {form: Shared(functools.partial(made, form)) for form in answer.FORMS}
 
     async def page(accept: str) -> tuple[bytes, str]:
-        return await exporter.page(accept, await shared.get(), exporter=True)
+        return await pages[answer.form_of(accept)].get()
 
     server = Server(page, _to_stderr)
     for one in listeners:

@@ -114,8 +114,10 @@ def test_promtool_finds_no_fault() -> None:
     assert promtool("check", "metrics", stdin=text.replace("pywg_peers gauge", "pywg_peers counter").encode())[0] != 0
 
 
-@pytest.mark.parametrize("accept", ["", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"])
+@pytest.mark.parametrize("accept", ["", "*/*", "application/openmetrics-text;version=0.0.1,text/plain;q=0.5"])
 def test_forms(accept: str) -> None:
+    wanted, accept = accept, answer.form_of(accept)
+    assert bool(accept) == ("openmetrics" in wanted)
     text, content_type = answer.text([answered()], {}, accept=accept, exporter=True)
     assert b"process_resident_memory_bytes" in text
     assert content_type.startswith("application/openmetrics-text" if accept else "text/plain")
