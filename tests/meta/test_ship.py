@@ -137,7 +137,7 @@ def test_the_tools_are_locked() -> None:
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_unit_names_the_program_by_the_path_that_packages_replace(unit: str) -> None:
-    started = re.findall(r"^Exec(?!StartPost)\w+=(\S+) ", (ROOT / "docs" / "systemd" / unit).read_text(), re.M)
+    started = re.findall(r"^Exec(?!StartPost)\w+=[+]?(\S+) ", (ROOT / "docs" / "systemd" / unit).read_text(), re.M)
     assert set(started) == {WRITTEN_FOR}
     assert WRITTEN_FOR in (ROOT / "debian" / "rules").read_text()
 
