@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "docs/*.md", "docs/systemd/README.md")
 PLAYED = {
     "docs/first-ten-minutes.md": "tests/first_minutes/__main__.py",
+    "docs/metrics.md": "tests/netns/test_metrics.py",
     "docs/python.md": "tests/netns/test_python_guide.py",
 }
 """Pages that are written by what runs their commands, or all of whose blocks one file runs."""
