@@ -13,6 +13,7 @@ import functools
 import itertools
 import json
 import platform
+import random
 import select
 import socket
 import struct
@@ -63,6 +64,7 @@ class Flows:
 
     def outage(self, act: Callable[[], object]) -> float:
         """Seconds for which a flow, the worst of them, has no answer after `act`."""
+        time.sleep(random.random())  # what came before ended at a tick of BIRD's clock
         began = time.monotonic()
         act()
         time.sleep(QUIET_S)
@@ -102,10 +104,12 @@ def routing(rounds: int, pywg: str) -> Iterator[tuple[str, float]]:
         with Sites(pywg, up) as sites:
             sites.wait_for_ways(2)
             for _ in range(rounds):
+                poll(sites.settled, "all BFD sessions are up", every_s=0.1)
                 with Flows(sites.flows, (HOSTS["paris"], PORT)) as flows:
                     yield f"BIRD, {name}: daemon killed", flows.outage(sites.machines["berlin1"].kill_daemon)
                 sites.up("berlin1")
                 sites.wait_for_ways(2)
+                poll(sites.settled, "all BFD sessions are up", every_s=0.1)
                 with Flows(sites.flows, (HOSTS["paris"], PORT)) as flows, contextlib.ExitStack() as cut:
                     act = functools.partial(cut.enter_context, sites.cut("paris2"))
                     yield f"BIRD, {name}: uplink cut", flows.outage(act)

@@ -28,14 +28,14 @@ from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane
 from pywg.dataplane.state.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD
 from pywg.dataplane.state.index_table cimport IndexEntry, index_table_find
 from pywg.dataplane.state.peer cimport EVENT_ACTIVITY, EVENT_CONFIRMED, EVENT_HANDSHAKE_WANTED, EVENT_REKEY_WANTED
-from pywg.dataplane.state.peer cimport EVENT_ROUTING_LOOP, Keypair, Peer, clear_source, has_endpoint, heard_from
+from pywg.dataplane.state.peer cimport EVENT_ROUTING_LOOP, Keypair, Peer, clear_source, has_endpoint, met_at
 from pywg.dataplane.state.peers cimport handshake_close, handshake_open, keypair_free, keypair_new, keypair_publish
 from pywg.dataplane.state.peers cimport keypair_retire, keypairs_expire, peer_free, peer_new
 from pywg.dataplane.state.staged cimport STAGED_BYTES, staged_drop_all
 from pywg.dataplane.state.tunnel_ends cimport tunnel_ends_forget
 from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport add64, load64, store64, store8, store_int
-from pywg.dataplane.sys.clock cimport now_ns
+from pywg.dataplane.sys.clock cimport SECOND_NS, now_ns
 from pywg.dataplane.sys.linux cimport EAGAIN, EDESTADDRREQ, pthread_mutex_lock, pthread_mutex_unlock
 from pywg.dataplane.threads.threads cimport FILTER_HELPER, FILTER_RECEIVER, FILTER_SENDER, Threads, threads_count
 from pywg.dataplane.threads.threads cimport threads_filter, threads_filtered, threads_free, threads_hold, threads_kick
@@ -381,6 +381,7 @@ cdef class Plane:
             to_endpoint(addr, &endpoint)
         threads_hold(self.all_threads)
         found.endpoint = endpoint
+        found.held_until_ns = 0
         found.handshake_asked_ns = 0
         threads_release(self.all_threads)
 
@@ -553,13 +554,27 @@ cdef class Plane:
         staged_drop_all(self.dp, found)
         threads_release(self.all_threads)
 
-    def send_to_peer(self, peer: int, bytes data: bytes) -> bool:
-        """Sends a handshake message to the peer's endpoint.
-
-        The peer's timers and tx_bytes count it as an authenticated packet sent. Never waits: a full socket loses the
-        message, as the network might. False: `send_error` says why.
-        """
+    def hold_endpoint(self, peer: int, addr: tuple, double seconds) -> None:
+        """As `set_endpoint`, and for these seconds no transport message from elsewhere moves it; a handshake does."""
+        cdef Endpoint endpoint
         cdef Peer *found = self.find(peer)
+        to_endpoint(addr, &endpoint)
+        met_at(found, &endpoint, now_ns() + <uint64_t>(seconds * SECOND_NS))
+
+    def send_to_peer(self, peer: int, bytes data: bytes, addr: tuple | None = None) -> bool:
+        """Sends a handshake message to the peer's endpoint, or to `addr`.
+
+        The peer's timers and tx_bytes count it as an authenticated packet sent; the timers only one to its endpoint.
+        Never waits: a full socket loses the message, as the network might. False: `send_error` says why.
+        """
+        cdef Endpoint other
+        cdef const Endpoint *to = NULL
+        cdef Peer *found = self.find(peer)
+        if addr is not None:
+            to_endpoint(addr, &other)
+            to = &other
+        elif has_endpoint(found):
+            to = &found.endpoint
         cdef uint8_t *message = <uint8_t *>PyBytes_AsString(data)
         cdef uint32_t length = <uint32_t>len(data)
         cdef bint sent = False
@@ -567,12 +582,12 @@ cdef class Plane:
         self.control.error = EDESTADDRREQ
         threads_hold(self.all_threads)
         note_sent(found, message, length)
-        if has_endpoint(found):
+        if to is not NULL:
             self.control.error = EAGAIN
-            udp_queue(self.control, found, &found.endpoint, message, length, 0, HANDSHAKE_TOS)
+            udp_queue(self.control, found, to, message, length, 0, HANDSHAKE_TOS)
             sent = udp_flush(self.control, self.dp) and self.control.failed == 0
         threads_release(self.all_threads)
-        if sent:
+        if sent and addr is None:
             store64(&found.last_sent, now_ns())
             store64(&found.keepalive_owed_since, 0)
         return sent
@@ -617,7 +632,7 @@ cdef class Plane:
         cdef Endpoint source
         cdef Peer *found = self.find(peer)
         to_endpoint(addr, &source)
-        heard_from(found, &source)
+        met_at(found, &source, 0)
         add64(&found.rx_bytes, n)
         store64(&found.last_received, now_ns())
         store64(&found.unanswered_since, 0)

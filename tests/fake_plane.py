@@ -109,6 +109,7 @@ class FakePlane:
         """how many are left when expired ones are to be forgotten"""
         self.calls: list[str] = []
         self.send_error = 0
+        self.sent_elsewhere: list[tuple[bytes, Addr]] = []
         """of the last message"""
         self.refuses_with = 0
         """what every message fails with, if not 0"""
@@ -259,9 +260,16 @@ class FakePlane:
     def drop_staged(self, peer: int) -> None:
         self.peers[peer].staged.clear()
 
-    def send_to_peer(self, peer: int, data: bytes) -> bool:
+    def hold_endpoint(self, peer: int, addr: Addr, seconds: float) -> None:
+        self.peers[peer].addr = addr
+        self.calls.append("hold_endpoint")
+
+    def send_to_peer(self, peer: int, data: bytes, addr: Addr | None = None) -> bool:
         found = self.peers[peer]
         self.calls.append("send_to_peer")
+        if addr is not None:
+            self.sent_elsewhere.append((data, addr))
+            return True
         missing = errno.EDESTADDRREQ if found.addr is None else errno.EAFNOSUPPORT if self.sockets is None else 0
         self.send_error = self.refuses_with or missing
         if self.send_error:

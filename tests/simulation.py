@@ -249,8 +249,11 @@ class Site:
             for event in happened:
                 self.log.append((self.world.now - START, event))
                 self.apply(event)
-            for data, peer in datagrams:
-                self.plane.send_to_peer(peer, data)
+            for data, peer, to in datagrams:
+                if to is None:
+                    self.plane.send_to_peer(peer, data)
+                else:
+                    self.world.transmit(self, to, data)
 
     def signal(self, peer: int, what: int, confirmed_index: int) -> None:
         if what & flags.CONFIRMED:

@@ -10,6 +10,9 @@ asks in comments that wg-quick passes over. In [Interface]:
 
   # pywg.Companion = on           endpoints' names are asked for again, when
                                   their time is over and when no answer comes
+  # pywg.Failback = SECONDS       how often a peer that is not at the first of
+                                  its endpoints is tried at those before; a
+                                  peer that answers there moves. Default: off
   # pywg.Hook = EVENT,EVENT PROGRAM
                                   PROGRAM, a path, runs on these events, or on
                                   all; several lines
@@ -21,9 +24,16 @@ In [Peer]:
                                   further endpoints, tried in turn when the one
                                   before does not answer
 
-`pywg up` starts it where the file has one of them, and `pywg down` ends it.
+`pywg up` starts it where the file has one of them, and `pywg down` ends it. A
+name that has no address yet is no error of `pywg up` then.
 """
 _EPILOG = """\
+An endpoint is given up 17 to 18 s after the first packet without an answer:
+15 s are WireGuard's, since a peer that has nothing to send may be silent for
+10 s, and 2 to 3 s are for an answer to the handshake that it begins then. The
+session goes on at the next endpoint. A try of Failback is one handshake
+message; without an answer it costs nothing, and with one no packet.
+
 A hook is told in its environment: PYWG_INTERFACE, PYWG_EVENT, PYWG_TIME,
 PYWG_PEER (the name, if it has one), and PYWG_ with each fact of the event,
 such as PYWG_PUBLIC_KEY and PYWG_ENDPOINT: docs/json.md has events and facts.

@@ -46,6 +46,8 @@ class PeerChange:
     clear_endpoint: bool = False
     """the peer has none then, until it is set or the peer speaks: a key of pywg's own"""
     endpoint: SockAddr | None = None
+    probe_endpoint: SockAddr | None = None
+    """where to try whether the peer answers, and to move it if so: a key of pywg's own"""
     persistent_keepalive: int | None = None
     """seconds, 0..65535; 0 turns it off"""
     replace_allowed_ips: bool = False

@@ -1,6 +1,7 @@
 """What pywg reads of a wg-quick file beyond wg-quick: comments that begin with `# pywg.`, which others pass over.
 
     # pywg.Companion = on                        in [Interface]: the names of endpoints are resolved again and again
+    # pywg.Failback = SECONDS                    in [Interface]: how often an earlier endpoint is tried again; or off
     # pywg.Hook = EVENT,EVENT PROGRAM            in [Interface], several: PROGRAM runs on these events, or on all
     # pywg.HookUser = USER                       in [Interface]: as whom
     # pywg.Endpoints = HOST:PORT, HOST:PORT      in [Peer]: tried in turn after Endpoint
@@ -25,7 +26,9 @@ MOST_ENDPOINTS: Final = 16
 """Further endpoints of a peer."""
 MOST_HOOKS: Final = 64
 _EXTENSION: Final = re.compile(r"#+\s*pywg\.(\w*)\s*(=?)(.*)", re.S)
-_NAMES: Final = ("companion", "hook", "hookuser", "endpoints")
+LEAST_FAILBACK_S: Final = 10
+MOST_FAILBACK_S: Final = 86400
+_NAMES: Final = ("companion", "failback", "hook", "hookuser", "endpoints")
 _WORD: Final = re.compile(r"[a-z_]{1,20}")
 _USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,31})?")
 
@@ -43,6 +46,8 @@ class Extensions:
     """Of a whole file."""
 
     companion: bool = False
+    failback_s: int = 0
+    """0 for off"""
     hooks: list[HookSetting] = field(default_factory=list)
     hook_user: str = ""
     endpoints: dict[int, list[HostPort]] = field(default_factory=dict)
@@ -80,7 +85,9 @@ def read_extensions(text: str, file: str) -> Extensions:
 
 def _take(found: Extensions, name: str, value: str | None, peer: int) -> None:
     if name not in _NAMES:
-        raise ConfigError("there is no such setting: Companion, Hook and HookUser in [Interface], Endpoints in [Peer]")
+        raise ConfigError(
+            "there is no such setting: Companion, Failback, Hook and HookUser in [Interface], Endpoints in [Peer]"
+        )
     if value is None:
         raise ConfigError('expected "="')
     if (name == "endpoints") != (peer >= 0):
@@ -90,6 +97,8 @@ def _take(found: Extensions, name: str, value: str | None, peer: int) -> None:
             if value.lower() not in ("on", "off"):
                 raise ConfigError('expected "on" or "off"')
             found.companion = value.lower() == "on"
+        case "failback":
+            found.failback_s = 0 if value.lower() == "off" else _seconds(value)
         case "hook":
             found.hooks.append(_hook(value))
             if len(found.hooks) > MOST_HOOKS:
@@ -103,6 +112,13 @@ def _take(found: Extensions, name: str, value: str | None, peer: int) -> None:
             endpoints += [split_host_port(squeeze(one)) for one in value.split(",")]
             if len(endpoints) > MOST_ENDPOINTS:
                 raise ConfigError(f"more than {MOST_ENDPOINTS} of them")
+
+
+def _seconds(value: str) -> int:
+    number = int(value) if value.isascii() and value.isdigit() and len(value) < 9 else 0
+    if not LEAST_FAILBACK_S <= number <= MOST_FAILBACK_S:
+        raise ConfigError(f"expected {LEAST_FAILBACK_S} to {MOST_FAILBACK_S} seconds, or off")
+    return number
 
 
 def _hook(value: str) -> HookSetting:

@@ -81,6 +81,8 @@ def format_set(change: DeviceChange) -> bytearray:
             text.line("clear_endpoint=true")
         if peer.endpoint is not None:
             text.line(f"endpoint={format_sock_addr(peer.endpoint)}")
+        if peer.probe_endpoint is not None:
+            text.line(f"probe_endpoint={format_sock_addr(peer.probe_endpoint)}")
         if peer.persistent_keepalive is not None:
             text.line(f"persistent_keepalive_interval={peer.persistent_keepalive}")
         if peer.replace_allowed_ips:
@@ -282,6 +284,7 @@ _PEER_KEYS: Final[dict[bytes, tuple[str, _Reader]]] = {
     b"preshared_key": ("preshared_key", secret_value),
     b"clear_endpoint": ("clear_endpoint", _true),
     b"endpoint": ("endpoint", _endpoint),
+    b"probe_endpoint": ("probe_endpoint", _endpoint),
     b"persistent_keepalive_interval": ("persistent_keepalive", _number(MAX_KEEPALIVE)),
     b"replace_allowed_ips": ("replace_allowed_ips", _true),
     b"protocol_version": ("", _one),  # nothing to keep

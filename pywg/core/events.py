@@ -53,10 +53,11 @@ class Activity(NamedTuple):
 
 
 class Datagram(NamedTuple):
-    """One to send, to wherever `peer` is."""
+    """One to send, to wherever `peer` is, or to `to`, where it may be."""
 
     data: bytes
     peer: int
+    to: "Endpoint | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,14 @@ class HandshakeIndexClosed:
     """No response or cookie reply may name this index any more."""
 
     local_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAnswered:
+    """The peer has answered where it was tried: it is there from now on."""
+
+    peer: int
+    source: Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +186,7 @@ Event = (
     | KeypairRetired
     | HandshakeIndexOpened
     | HandshakeIndexClosed
+    | ProbeAnswered
     | KeepaliveWanted
     | SendStaged
     | DropStaged

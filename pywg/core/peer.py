@@ -11,7 +11,7 @@ from pywg.constants import ANSWERED_WAIT, CROSSED_WAIT, REKEY_TIMEOUT
 from pywg.core import events, handshake
 from pywg.core.context import Context
 from pywg.core.cookie import CookieJar
-from pywg.core.events import Datagram
+from pywg.core.events import Datagram, Endpoint
 from pywg.core.handshake import Handshake
 from pywg.core.keypair import Keypair, Keypairs
 from pywg.core.messages import CookieReply, Response
@@ -43,6 +43,7 @@ class Peer:
         "keypairs",
         "last_handshake_wall_ns",
         "last_sent_handshake",
+        "probing",
         "public_key",
         "timers",
     )
@@ -57,6 +58,8 @@ class Peer:
         self.timers = Timers(context.random)
         self.last_handshake_wall_ns = 0
         self.last_sent_handshake = _LONG_AGO
+        self.probing = False
+        """our handshake in flight is one that `probe` began"""
 
     def state(self) -> PeerState:
         return PeerState(
@@ -79,10 +82,24 @@ class Peer:
     def want_rekey(self, now: float) -> None:
         """The session gets old, or nothing comes back under it."""
         self.timers.attempts = 0
-        self.send_initiation(now)
+        if not self.send_initiation(now) and self.probing:
+            self.timers.retransmit_after(self.last_sent_handshake)  # a probe is not sent again by itself
 
-    def send_initiation(self, now: float) -> bool:
-        """Sends one if due: at most one per REKEY_TIMEOUT, counting responses; none without a key. False: not due."""
+    def probe(self, to: Endpoint, now: float) -> None:
+        """Tries whether the peer answers at `to`: one initiation goes there, and all else where it went.
+
+        Only beside a session, and while no other handshake is in flight: nothing waits for the answer. Without one
+        it is as if nothing had been sent. The answer makes a session like any, and is the peer's new endpoint.
+        """
+        current = self.keypairs.current
+        if current is not None and current.usable(now) and not self.timers.retransmit_pending:
+            self.send_initiation(now, to)
+
+    def send_initiation(self, now: float, to: Endpoint | None = None) -> bool:
+        """Sends one if due: at most one per REKEY_TIMEOUT, counting responses; none without a key. False: not due.
+
+        `to`: a probe goes there, for which no timer runs.
+        """
         identity = self._context.identity
         if identity is None or now < self.last_sent_handshake + REKEY_TIMEOUT:
             return False
@@ -108,17 +125,22 @@ class Peer:
         if old_index is not None:
             self._close_index(old_index)
         self._context.events.append(events.HandshakeIndexOpened(self.id, index))
-        self._send(message.pack(), now)
-        self.timers.handshake_initiated(now)
+        self._send(message.pack(), now, to)
+        self.probing = to is not None
+        if not self.probing:
+            self.timers.handshake_initiated(now)
         return True
 
-    def consume_response(self, message: Response, now: float) -> None:
+    def consume_response(self, message: Response, source: Endpoint, now: float) -> None:
         """Ends our handshake, or raises RemoteProtocolError and leaves it waiting."""
         identity = self._context.identity
         if identity is None or self.handshake.local_index != message.receiver_index:
             raise RemoteProtocolError(events.UNKNOWN_INDEX)
         handshake.consume_response(message, self.handshake, identity)
         self.timers.handshake_received(now)
+        if self.probing:
+            self._context.events.append(events.ProbeAnswered(self.id, source))
+        self.probing = False
         self._context.events.append(events.HandshakeIndexClosed(message.receiver_index))
         self._begin_session(now)
         self._complete_handshake()
@@ -134,6 +156,7 @@ class Peer:
             # Our initiation was under way too. The peer's takes its place: a handshake has one initiator.
             self._close_index(crossed)
             self.handshake.local_index = None
+            self.probing = False
         waiting = self.keypairs.next
         if waiting is not None and self._context.withdraw(self.id, waiting.local_index):
             self.confirm(waiting.local_index)
@@ -251,12 +274,14 @@ class Peer:
         index = current.local_index if current is not None and current.may_send else None
         self._context.events.append(events.SendingKeypairChanged(self.id, index))
 
-    def _send(self, body: bytes, now: float) -> None:
+    def _send(self, body: bytes, now: float, to: Endpoint | None = None) -> None:
         self.last_sent_handshake = now
-        self.timers.sent(now)
-        self._context.datagrams.append(Datagram(self.cookies.add_macs(body, now), self.id))
+        if to is None:
+            self.timers.sent(now)
+        self._context.datagrams.append(Datagram(self.cookies.add_macs(body, now), self.id, to))
 
     def _forget_handshake(self) -> None:
+        self.probing = False
         self.handshake.clear()
         if self.handshake.local_index is not None:
             self._close_index(self.handshake.local_index)

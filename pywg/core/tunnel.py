@@ -145,6 +145,10 @@ class Tunnel:
         """The peer was nowhere, and the operator has said where it is: what waited for that begins."""
         self._begin(self._peer(peer), now)
 
+    def probe(self, peer: int, to: Endpoint, now: float) -> None:
+        """Tries by a handshake whether the peer answers at `to`; an event tells when it does. See Peer.probe."""
+        self._signal(peer, now, lambda it: it.probe(to, now))
+
     def set_persistent_keepalive(self, peer: int, seconds: int, now: float) -> None:
         """0 for off. Turned on while the interface is up, it sends one at once."""
         changed = self._peer(peer)
@@ -210,7 +214,7 @@ class Tunnel:
             if kind == MESSAGE_INITIATION:
                 peer = self._receive_initiation(Initiation.unpack(data), identity, now)
             else:
-                peer = self._receive_response(Response.unpack(data), now)
+                peer = self._receive_response(Response.unpack(data), source, now)
         except RemoteProtocolError as error:
             self._context.events.append(Dropped(error.reason, source, error.public_key))
             return None
@@ -283,9 +287,9 @@ class Tunnel:
         peer.respond(now)
         return peer
 
-    def _receive_response(self, message: Response, now: float) -> Peer:
+    def _receive_response(self, message: Response, source: Endpoint, now: float) -> Peer:
         peer = self._owner_of(message.receiver_index)
-        peer.consume_response(message, now)
+        peer.consume_response(message, source, now)
         return peer
 
     def _receive_cookie_reply(self, reply: CookieReply, now: float) -> None:

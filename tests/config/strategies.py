@@ -49,6 +49,7 @@ peer_changes = st.builds(
     preshared_key=optional(keys),
     clear_endpoint=st.booleans(),
     endpoint=optional(sock_addrs),
+    probe_endpoint=optional(sock_addrs),
     persistent_keepalive=optional(ports),
     replace_allowed_ips=st.booleans(),
     allowed_ips=st.lists(allowed_ip_changes, max_size=5),

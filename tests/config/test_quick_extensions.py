@@ -10,6 +10,7 @@ KEY = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
 FILE = """\
 [Interface]
 # pywg.Companion = on
+# pywg.Failback = 300
 # pywg.Hook = handshake,peer_stale /usr/local/lib/tell me
 ## pywg.hook=all /bin/x
 # pywg.HookUser = root
@@ -28,6 +29,7 @@ def test_all_of_them() -> None:
     found = read_extensions(FILE.format(KEY), "f")
     assert found == Extensions(
         companion=True,
+        failback_s=300,
         hooks=[HookSetting(("handshake", "peer_stale"), "/usr/local/lib/tell me"), HookSetting(("all",), "/bin/x")],
         hook_user="root",
         endpoints={0: [("b.example", 2), ("2001:db8::1", 3), ("192.0.2.1", 4)]},
@@ -52,6 +54,10 @@ def test_other_comments_are_none(line: str) -> None:
     [
         ("# pywg.Companion = maybe", "expected"),
         ("# pywg.Companion", "expected"),
+        ("# pywg.Failback = 9", "expected 10 to 86400 seconds, or off"),
+        ("# pywg.Failback = 86401", "expected 10 to"),
+        ("# pywg.Failback = 1e2", "expected 10 to"),
+        ("# pywg.Failback = -60", "expected 10 to"),
         ("# pywg.Compagnon = on", "no such setting"),
         ("# pywg.Endpoints = a:1", r"belongs into \[Peer\]"),
         ("# pywg.Hook = handshake", "path"),

@@ -192,7 +192,9 @@ def test_an_endpoint_is_cleared_before_it_is_set() -> None:
     assert change.peers == [PeerChange(KEY, clear_endpoint=True)]
     change = at_once.parse_set(f"{PEER}clear_endpoint=true\nendpoint=10.0.0.1:1\n".encode())
     assert change.peers == [PeerChange(KEY, clear_endpoint=True, endpoint=(bytes([10, 0, 0, 1]), 1, 0))]
-    for line in ("clear_endpoint=false", "clear_endpoint="):
+    change = at_once.parse_set(f"{PEER}probe_endpoint=10.0.0.1:1\n".encode())
+    assert change.peers == [PeerChange(KEY, probe_endpoint=(bytes([10, 0, 0, 1]), 1, 0))]
+    for line in ("clear_endpoint=false", "clear_endpoint=", "probe_endpoint=10.0.0.1", "probe_endpoint="):
         assert set_error(f"{PEER}{line}\n").errno == errno.EINVAL
 
 
@@ -377,6 +379,7 @@ SECRET_PLACES = [
     PEER + "update_only={}",
     PEER + "replace_allowed_ips={}",
     PEER + "clear_endpoint={}",
+    PEER + "probe_endpoint={}",
     PEER + "protocol_version={}",
     PEER + "private_key={}",
     PEER + "{}=1",

@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidTag
 from pywg._fastpath import CONFIRMED, now
 from pywg.core import events, handshake
 from pywg.core.context import Context
-from pywg.core.events import Activity
+from pywg.core.events import Activity, Endpoint
 from pywg.core.handshake import Identity
 from pywg.core.index_table import IndexTable
 from pywg.core.messages import Response
@@ -128,7 +128,7 @@ class Ours:
             index = self.context.indices.insert(self.number)
             self.local.append(index)
             self.peer.handshake.local_index = index
-            self.peer.consume_response(Response(0, index, bytes(32), bytes(16)), now())
+            self.peer.consume_response(Response(0, index, bytes(32), bytes(16)), Endpoint(bytes(4), 1), now())
         else:
             self.peer.handshake.local_index = None
             self.peer.respond(now())

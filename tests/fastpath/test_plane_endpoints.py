@@ -80,6 +80,47 @@ def test_authentic_handshake_message_moves_the_endpoint(elsewhere: list[socket.s
         assert far.receive() == far.expect(0, raw_packet(60))
 
 
+def test_one_that_is_held_is_moved_by_no_data_and_by_a_handshake(elsewhere: list[socket.socket]) -> None:
+    with PlaneHarness() as harness:
+        far = Far(harness)
+        held = heard_from(far.sock, "127.0.0.1")
+        harness.plane.set_endpoint(1, heard_from(elsewhere[1], "127.0.0.1"))
+        harness.plane.hold_endpoint(1, held, 3600.0)
+        assert harness.plane.endpoint(1) == held
+        there, moved = far.sock, elsewhere[0]
+        far.sock = moved
+        far.send(reply(0))
+        assert harness.read_packets() == [reply(0)], "it is delivered all the same"
+        assert harness.plane.endpoint(1) == held
+        harness.plane.handshake_received(1, heard_from(moved, "127.0.0.1"), 148)
+        is_at(harness, heard_from(moved, "127.0.0.1"))
+        far.sock = there
+        far.send(reply(1))
+        is_at(harness, held)
+        harness.plane.hold_endpoint(1, held, 0.0)
+        far.sock = moved
+        far.send(reply(2))
+        is_at(harness, heard_from(moved, "127.0.0.1"))
+
+
+def test_a_message_to_elsewhere_leaves_the_endpoint_and_the_timers(elsewhere: list[socket.socket]) -> None:
+    with PlaneHarness() as harness:
+        far = Far(harness)
+        far.send(reply(0))
+        is_at(harness, heard_from(far.sock, "127.0.0.1"))
+        before = harness.plane.activity(1)
+        sock = elsewhere[1]
+        assert harness.plane.send_to_peer(
+            1, b"a probe", (socket.inet_aton("127.0.0.2"), sock.getsockname()[1], 0, b"", 0)
+        )
+        sock.settimeout(30)
+        assert sock.recv(100) == b"a probe"
+        assert harness.plane.activity(1)[2:] == before[2:]
+        is_at(harness, heard_from(far.sock, "127.0.0.1"))
+        assert harness.plane.send_to_peer(1, b"an answer")
+        assert far.receive() == b"an answer"
+
+
 def test_peer_without_an_endpoint_gets_one() -> None:
     with PlaneHarness() as harness:
         far = Far(harness)

@@ -212,6 +212,14 @@ class Sites:
         """How many gateways each site's router uses to the other site."""
         return self.machines["berlin"].ways("192.168.2.0/24"), self.machines["paris"].ways("192.168.1.0/24")
 
+    def settled(self) -> bool:
+        """Whether BFD watches each neighbour."""
+        for machine in self.machines.values():
+            states = re.findall(r" (Up|Down|Init|AdminDown) ", machine.type("birdc show bfd sessions"))
+            if len(states) < 2 or set(states) != {"Up"}:
+                return False
+        return True
+
     def wait_for_ways(self, number: int) -> None:
         """Until both routers use so many, and all flows are answered."""
         poll(lambda: self.ways() == (number, number), f"both routers use {number} gateways", every_s=0.05)

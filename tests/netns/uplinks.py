@@ -1,11 +1,12 @@
 """Two namespaces that several links join, for a peer with several endpoints, and a name server whose answers change."""
 
 import contextlib
+import re
 import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.tunnel.command import CommandError, run
@@ -87,6 +88,20 @@ class World:
             self.near.run("ping", "-c1", "-W1", f"10.9.{number}.2")
             return True
         return False
+
+    @contextlib.contextmanager
+    def pings(self, number: int) -> Iterator[Callable[[], int]]:
+        """In the body, a hundred pings a second go to a peer; afterwards, how many have no answer."""
+        argv = ["ping", "-n", "-q", "-i", "0.01", f"10.9.{number}.2"]
+        process = self.near.start(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        try:
+            yield lambda: sent - received
+        finally:
+            process.send_signal(signal.SIGINT)
+            said = process.communicate()[0].decode()
+        found = re.search(r"(\d+) packets transmitted, (\d+) received", said)
+        assert found, said
+        sent, received = map(int, found.groups())
 
     def cut(self, *links: str) -> None:
         """These links of the far end are down, and the others up."""

@@ -9,7 +9,7 @@ from libc.string cimport memcpy, memset
 from pywg.dataplane.state.allowedips cimport AllowedOwner
 from pywg.dataplane.state.replay cimport ReplayWindow
 from pywg.dataplane.sys.atomic cimport load8, store8
-from pywg.dataplane.sys.clock cimport SECOND_NS
+from pywg.dataplane.sys.clock cimport SECOND_NS, now_ns
 from pywg.dataplane.sys.linux cimport pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
 from pywg.dataplane.wire.endpoint cimport Endpoint, same_endpoint
 from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME
@@ -54,6 +54,7 @@ cdef struct Peer:
     Keypair *keypairs           # all of the peer's, linked by next_of_peer; each can open
     pthread_mutex_t endpoint_lock
     Endpoint endpoint           # under endpoint_lock: delivery moves it, senders read it; has_endpoint() needs no lock
+    uint64_t held_until_ns      # under endpoint_lock: until then delivery does not move it
 
     StagedPacket *staged_first  # TX
     StagedPacket *staged_last   # TX
@@ -110,12 +111,26 @@ cdef inline bint has_endpoint(const Peer *peer) noexcept nogil:
     return load8(&peer.endpoint.ip_len) != 0
 
 
+cdef inline void copy_endpoint(Peer *peer, const Endpoint *source) noexcept nogil:
+    """Called with the lock."""
+    memcpy(<uint8_t *>&peer.endpoint + 1, <const uint8_t *>source + 1, sizeof(Endpoint) - 1)
+    store8(&peer.endpoint.ip_len, source.ip_len)        # the first byte, which is read without the lock
+
+
 cdef inline void heard_from(Peer *peer, const Endpoint *source) noexcept nogil:
     """Roaming (paper section 6.5): the source of an authentic message becomes its peer's endpoint."""
     pthread_mutex_lock(&peer.endpoint_lock)
+    if not same_endpoint(&peer.endpoint, source) and (peer.held_until_ns == 0 or now_ns() >= peer.held_until_ns):
+        copy_endpoint(peer, source)
+    pthread_mutex_unlock(&peer.endpoint_lock)
+
+
+cdef inline void met_at(Peer *peer, const Endpoint *source, uint64_t held_until_ns) noexcept nogil:
+    """The same of a handshake message; until that time, 0 for none, no transport message moves the peer."""
+    pthread_mutex_lock(&peer.endpoint_lock)
+    peer.held_until_ns = held_until_ns
     if not same_endpoint(&peer.endpoint, source):
-        memcpy(<uint8_t *>&peer.endpoint + 1, <const uint8_t *>source + 1, sizeof(Endpoint) - 1)
-        store8(&peer.endpoint.ip_len, source.ip_len)    # the first byte, which is read without the lock
+        copy_endpoint(peer, source)
     pthread_mutex_unlock(&peer.endpoint_lock)
 
 

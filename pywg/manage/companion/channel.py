@@ -1,4 +1,4 @@
-"""What the worker may ask of the keeper: a stream of events, where peers are, an endpoint, hooks. Nothing else.
+"""What the worker may ask of the keeper: a stream of events, where peers are, an endpoint or a try of one, hooks.
 
 Each is one datagram of JSON on a socket pair. The keeper believes none of it: it checks each question, and ends a
 worker that asks another.
@@ -45,6 +45,10 @@ class WorkerEnd:
         """Sets a peer's endpoint. False when the daemon does not."""
         return bool(self._ask({"do": "move", "peer": public_key.hex(), "endpoint": format_sock_addr(endpoint)}))
 
+    def probe(self, public_key: bytes, endpoint: SockAddr) -> None:
+        """Has the daemon try whether a peer answers there."""
+        self._ask({"do": "probe", "peer": public_key.hex(), "endpoint": format_sock_addr(endpoint)})
+
     def hook(self, event: Event) -> None:
         """Has the hooks of an event run."""
         self._ask({"do": "hook", "event": event.name, "time": event.time, "facts": event.facts})
@@ -73,8 +77,8 @@ class KeeperEnd:
             match given:
                 case {"do": "stream" | "endpoints"} if len(given) == 1:
                     return given  # type: ignore[no-any-return]
-                case {"do": "move", "peer": str(key), "endpoint": str(text)} if len(given) == 3:
-                    return {"do": "move", "peer": bytes.fromhex(key), "endpoint": parse_sock_addr(text)}
+                case {"do": "move" | "probe" as what, "peer": str(key), "endpoint": str(text)} if len(given) == 3:
+                    return {"do": what, "peer": bytes.fromhex(key), "endpoint": parse_sock_addr(text)}
                 case {"do": "hook", "event": str(name), "time": float(at), "facts": dict(facts)} if len(given) == 4:
                     if all(isinstance(one, str) for fact in facts.items() for one in fact):
                         return {"do": "hook", "event": Event(name, at, facts)}

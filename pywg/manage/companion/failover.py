@@ -1,8 +1,10 @@
 """Which endpoint a peer is to have: a decision from events, answers of name servers and the time. Pure.
 
 An endpoint that does not answer is given up for the next: first for another address of its name, which is asked for
-again then, and after that for the peer's next endpoint, round and round. One that answers stays, and no attempt is made
-to go back: that would cost a tunnel that works. A peer that has moved by itself is left where it is while it answers.
+again then, and after that for the peer's next endpoint, round and round. One that answers stays; to set an earlier one
+to see whether it answers again would cost a tunnel that works. Where failback is wanted, the daemon tries the earlier
+ones, in turn: by a handshake beside the session, whose answer moves the peer. A peer that has moved by itself is left
+where it is while it answers.
 When the time of a name's answer is over, it is asked again, and the peer follows it if it was where the name had it.
 """
 
@@ -55,12 +57,19 @@ class _Peer:
     """it does not answer"""
     told_at: float = float("-inf")
     """when that was told last"""
+    tried_at: float = float("-inf")
+    """when an earlier endpoint was tried last, or this one taken"""
+    tries: int = 0
+    tried: SockAddr | None = None
     waiting: bool = False
     """for that, names are being asked for"""
 
 
 class Failover:
-    """All peers of an interface. `move` sets a peer's endpoint; `ask` has a name resolved, for `answered`."""
+    """All peers of an interface. `move` sets a peer's endpoint; `ask` has a name resolved, for `answered`.
+
+    `probe` has an endpoint tried; `failback_s` seconds are between two tries of a peer's, 0 for none.
+    """
 
     def __init__(
         self,
@@ -68,8 +77,12 @@ class Failover:
         *,
         numeric: Callable[[str], SockAddr | None],
         move: Callable[[bytes, SockAddr], bool],
+        probe: Callable[[bytes, SockAddr], None],
         ask: Callable[[str], None],
+        failback_s: float = 0,
     ) -> None:
+        self._probe = probe
+        self._failback_s = failback_s
         self._move = move
         self._ask = ask
         self._peers = {peer.public_key: _Peer(peer) for peer in peers}
@@ -92,6 +105,7 @@ class Failover:
         self._begun = True
         for key, peer in self._peers.items():
             peer.current = peer.placed = endpoints.get(key)
+            peer.tried_at = now
             self._find_position(peer)
             if peer.current is None:
                 for name in self._names_of(peer):
@@ -103,6 +117,8 @@ class Failover:
         """The daemon tells where a peer is."""
         if (peer := self._peers.get(key)) is not None:
             peer.current = endpoint
+            if endpoint == peer.tried:
+                peer.placed = endpoint
             self._find_position(peer)
 
     def answers(self, key: bytes) -> None:
@@ -139,6 +155,7 @@ class Failover:
             if peer.down and not peer.waiting and now < peer.told_at + TRIES_S and self._has_another(peer):
                 self._give_up(peer, now)
                 soonest = min(soonest, peer.set_at + SETTLE_S)
+            soonest = min(soonest, self._try_earlier(peer, now))
         in_need = [peer for peer in self._peers.values() if peer.down or peer.current is None]
         hurried = {name.host for peer in in_need for name in self._names_of(peer)}
         for name in self._names.values():
@@ -150,6 +167,19 @@ class Failover:
             else:
                 soonest = min(soonest, due)
         return soonest
+
+    def _try_earlier(self, peer: _Peer, now: float) -> float:
+        """Has an endpoint tried that comes before the one in use, if it is time, and returns when it is again."""
+        if not self._failback_s or peer.down or peer.position == 0 or peer.current != peer.placed:
+            return float("inf")
+        if now >= peer.tried_at + self._failback_s:
+            peer.tried_at = now
+            earlier = [target for position in range(peer.position) for target in self._targets(peer, position)]
+            if earlier:
+                peer.tried = earlier[peer.tries % len(earlier)]
+                peer.tries += 1
+                self._probe(peer.setting.public_key, peer.tried)
+        return peer.tried_at + self._failback_s
 
     def answered(self, host: str, addresses: list[bytes], ttl_s: float, now: float) -> None:
         """What a name was resolved to; no addresses: it could not be, and what is known of it stays."""
@@ -201,7 +231,7 @@ class Failover:
     def _set(self, peer: _Peer, target: SockAddr, now: float) -> None:
         if target != peer.current and self._move(peer.setting.public_key, target):
             peer.current = peer.placed = target
-            peer.set_at = now
+            peer.set_at = peer.tried_at = now
 
     def _begin(self, name: Name, now: float) -> None:
         if not name.asking:

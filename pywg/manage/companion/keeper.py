@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from pywg.config.addresses import format_sock_addr
-from pywg.config.model import DeviceChange, PeerChange
+from pywg.config.model import DeviceChange, PeerChange, SockAddr
 from pywg.errors import DeviceError, PywgError
 from pywg.manage import client
 from pywg.manage.companion import confined
@@ -157,6 +157,8 @@ class Keeper:
                     key = bytes.fromhex(event.facts.get("public_key", ""))
                     self._hooks.on(event, self._settings.names.get(key))
                 channel.answer(True)
+            case "probe":
+                channel.answer(self._probe(question["peer"], question["endpoint"]))
             case _:
                 channel.answer(self._move(question["peer"], question["endpoint"]))
         return True
@@ -189,7 +191,7 @@ class Keeper:
             found = apart(ask)
         return found
 
-    def _move(self, key: bytes, endpoint: tuple[bytes, int, int]) -> bool:
+    def _move(self, key: bytes, endpoint: SockAddr) -> bool:
         if key not in self._movable:
             raise BadQuestionError
         name = self._settings.names.get(key) or key_name(key)
@@ -199,6 +201,17 @@ class Keeper:
             self._log.limited("move", f"{name}: {error.strerror or error}", Level.ERROR)
             return False
         self._log.limited("move", f"{name}: endpoint is {format_sock_addr(endpoint)} from now on", Level.INFO)
+        return True
+
+    def _probe(self, key: bytes, endpoint: SockAddr) -> bool:
+        if key not in self._movable:
+            raise BadQuestionError
+        try:
+            change = DeviceChange(peers=[PeerChange(key, update_only=True, probe_endpoint=endpoint)])
+            client.change(self._interface, change)
+        except DeviceError as error:
+            self._log.limited("move", f"{key_name(key)}: it can't be tried: {error.strerror or error}", Level.ERROR)
+            return False
         return True
 
     def _rest(self, seconds: float) -> None:

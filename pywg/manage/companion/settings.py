@@ -30,6 +30,7 @@ class Settings:
     names: dict[bytes, str] = field(default_factory=dict)
     hooks: list[HookSetting] = field(default_factory=list)
     hook_user: str = ""
+    failback_s: int = 0
     wanted: bool = False
 
 
@@ -50,7 +51,12 @@ def settings_in(file: QuickFile) -> Settings:
         if extensions.companion or len(found) > 1
     ]
     return Settings(
-        [peer for peer in peers if peer.endpoints], named, extensions.hooks, extensions.hook_user, extensions.wanted
+        [peer for peer in peers if peer.endpoints],
+        named,
+        extensions.hooks,
+        extensions.hook_user,
+        extensions.failback_s,
+        extensions.wanted,
     )
 
 
@@ -68,6 +74,7 @@ def read_apart(target: Target) -> Settings:
         {bytes.fromhex(key): name for key, name in given["names"].items()},
         [HookSetting(tuple(events), program) for events, program in given["hooks"]],
         given["hook_user"],
+        given["failback_s"],
         given["wanted"],
     )
 
@@ -83,5 +90,6 @@ def _as_json(settings: Settings) -> dict[str, object]:
         "names": {key.hex(): name for key, name in settings.names.items()},
         "hooks": settings.hooks,
         "hook_user": settings.hook_user,
+        "failback_s": settings.failback_s,
         "wanted": settings.wanted,
     }

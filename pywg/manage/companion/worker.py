@@ -34,7 +34,12 @@ class Worker:
         self._hooked = {event for hook in settings.hooks for event in hook.events}
         self._resolver = Resolver()
         self._failover = Failover(
-            settings.peers, numeric=lambda host: numeric((host, 1)), move=self._move, ask=self._resolver.ask
+            settings.peers,
+            numeric=lambda host: numeric((host, 1)),
+            move=self._keeper.move,
+            probe=self._keeper.probe,
+            ask=self._resolver.ask,
+            failback_s=settings.failback_s,
         )
         self._stream: socket.socket | None = None
         self._reader = EventReader()
@@ -100,9 +105,6 @@ class Worker:
             elif event.name == events.HANDSHAKE:
                 self._failover.moved(key, _endpoint(event))
                 self._failover.answers(key)
-
-    def _move(self, key: bytes, endpoint: SockAddr) -> bool:
-        return self._keeper.move(key, endpoint)
 
 
 def _endpoint(event: Event) -> SockAddr | None:

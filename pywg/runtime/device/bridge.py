@@ -25,6 +25,10 @@ DRAIN_LIMIT = 16
 descriptor stays readable while there is more."""
 
 
+HOLD_S = 3.0
+"""Seconds in which data from elsewhere does not move a peer that has answered where it was tried: until what is under
+way on its old path has come, and it has heard that it is to use the new one."""
+
 _Result = TypeVar("_Result")
 
 _NEVER = float("inf")
@@ -95,6 +99,7 @@ class Bridge:
             events.KeypairRetired: self._keypair_retired,
             events.HandshakeIndexOpened: lambda e: plane.open_index(e.local_index, e.peer),
             events.HandshakeIndexClosed: lambda e: plane.close_index(e.local_index),
+            events.ProbeAnswered: lambda e: plane.hold_endpoint(e.peer, tuple(e.source), HOLD_S),
             events.KeepaliveWanted: lambda e: plane.send_keepalive(e.peer),
             events.SendStaged: lambda e: plane.send_staged(e.peer),
             events.DropStaged: lambda e: plane.drop_staged(e.peer),
@@ -154,8 +159,10 @@ class Bridge:
     def _carry(self) -> None:
         """Carries events first: a session's keys are there before the message leaves that lets the peer use them."""
         self.move_events()
-        for data, peer in self._tunnel.datagrams_to_send():
-            if surely(self._plane.send_to_peer, peer, data):
+        for data, peer, to in self._tunnel.datagrams_to_send():
+            if to is not None:  # nobody waits for its answer
+                surely(self._plane.send_to_peer, peer, data, tuple(to))
+            elif surely(self._plane.send_to_peer, peer, data):
                 self._handshakes.sent(peer, data[0])
             else:
                 self._handshakes.not_sent(peer, data[0], self._plane.send_error)

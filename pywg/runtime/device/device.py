@@ -363,6 +363,8 @@ class Device:
         if change.replace_allowed_ips:
             surely(self._plane.clear_allowed, peer)
         self._change_allowed_ips(peer, change)
+        if change.probe_endpoint is not None:
+            self._tunnel.probe(peer, Endpoint(*change.probe_endpoint), now)
         if change.persistent_keepalive is not None:
             self._tunnel.set_persistent_keepalive(peer, change.persistent_keepalive, now)
         if self._listen_port.in_use:

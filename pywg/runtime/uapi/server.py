@@ -3,7 +3,8 @@
 An operation is `set=1`, `get=1`, `stats=1`, `peers=1`, `events=1` or `log_level=WORD` on a line, more lines, and a
 blank line. The end of the stream after a whole line serves as the blank line. The reply ends with `errno=N`, and N is
 never positive. `stats=1`, `peers=1` (which peers owe an answer to initiations), `events=1`, `log_level=` and, of a peer
-in a set operation, `clear_endpoint=true` (it has no endpoint then, and its session stays) are ours: the others are
+in a set operation, `clear_endpoint=true` (it has no endpoint then, and its session stays) and `probe_endpoint=` (one
+initiation goes there, beside the session; an answer moves the peer) are ours: the others are
 WireGuard's cross-platform protocol, https://www.wireguard.com/xplatform/.
 
 The reply to `events=1` goes on until the client closes the connection, sends anything more, or takes nothing for

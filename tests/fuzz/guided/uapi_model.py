@@ -100,6 +100,8 @@ class Model:
             wish.values[name] = key(value)
         elif name == b"endpoint":
             wish.values[name] = endpoint(value)
+        elif name == b"probe_endpoint":
+            endpoint(value)
         elif name == b"clear_endpoint":
             one_of(value, b"true")
             wish.values[b"endpoint"] = ""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pywg.config.model import DeviceChange, PeerChange
 from pywg.config.uapi_event_reader import Event
 from pywg.manage import client
 from pywg.manage.companion.channel import BadQuestionError, KeeperEnd, WorkerEnd
@@ -41,13 +42,17 @@ def both(monkeypatch: pytest.MonkeyPatch) -> Iterator[Both]:
     both.worker.close()
 
 
-def test_an_endpoint_is_set_of_a_peer_that_has_several_alone(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
-    changes: list[object] = []
+@pytest.mark.parametrize(("what", "attribute"), [("move", "endpoint"), ("probe", "probe_endpoint")])
+def test_an_endpoint_is_set_or_tried_of_a_peer_that_has_several_alone(
+    both: Both, monkeypatch: pytest.MonkeyPatch, what: str, attribute: str
+) -> None:
+    changes: list[DeviceChange] = []
     monkeypatch.setattr(client, "change", lambda interface, change: changes.append(change))
-    assert both.ask(MOVE) is True
-    assert len(changes) == 1
+    assert both.ask({**MOVE, "do": what}) is True
+    there = (bytes([192, 0, 2, 1]), 7, 0)
+    assert changes == [DeviceChange(peers=[PeerChange(KEY, update_only=True, **{attribute: there})])]  # type: ignore[arg-type]
     with pytest.raises(BadQuestionError):
-        both.ask({**MOVE, "peer": OTHER.hex()})
+        both.ask({**MOVE, "do": what, "peer": OTHER.hex()})
     assert len(changes) == 1
 
 

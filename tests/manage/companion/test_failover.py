@@ -22,18 +22,25 @@ def numeric(host: str) -> SockAddr | None:
 class World:
     """Peers with these endpoints: a number is an address, a word a name."""
 
-    def __init__(self, *endpoints: int | str) -> None:
+    def __init__(self, *endpoints: int | str, failback: float = 0) -> None:
         self.now = 1000.0
         self.moves: list[SockAddr] = []
         self.asked: list[str] = []
         hosts = [f"192.0.2.{one}" if isinstance(one, int) else one for one in endpoints]
         peer = PeerSetting(KEY, "", [(host, 7000) for host in hosts])
-        self.failover = Failover([peer], numeric=numeric, move=self.move, ask=self.asked.append)
+        self.tried: list[SockAddr] = []
+        self.failover = Failover(
+            [peer], numeric=numeric, move=self.move, probe=self.probe, ask=self.asked.append, failback_s=failback
+        )
 
     def move(self, key: bytes, endpoint: SockAddr) -> bool:
         assert key == KEY
         self.moves.append(endpoint)
         return True
+
+    def probe(self, key: bytes, endpoint: SockAddr) -> None:
+        assert key == KEY
+        self.tried.append(endpoint)
 
     def begin(self, *there: SockAddr) -> None:
         self.failover.begin(dict.fromkeys([KEY], *there) if there else {}, self.now)
@@ -271,3 +278,39 @@ def test_a_daemon_that_begins_anew_is_told_the_endpoint_that_was_in_use() -> Non
     world.unanswered()
     world.begin()
     assert world.moves == [at(2), at(2)]
+
+
+def test_an_earlier_endpoint_is_tried_again_and_again_and_the_peer_stays() -> None:
+    world = World(1, 2, 3, failback=60)
+    world.begin(at(1))
+    assert world.pass_(100) == float("inf"), "there is none before the first"
+    world.unanswered()
+    world.unanswered()
+    world.failover.answers(KEY)
+    assert world.moves == [at(2), at(3)]
+    assert world.pass_(59) == world.now + 1
+    assert world.tried == []
+    for _ in range(3):
+        world.pass_(60)
+    assert (world.tried, len(world.moves)) == ([at(1), at(2), at(1)], 2)
+    world.failover.moved(KEY, at(1))
+    world.failover.answers(KEY)
+    assert world.pass_(1000) == float("inf")
+    assert (len(world.tried), len(world.moves)) == (3, 2)
+
+
+def test_none_is_tried_of_a_peer_that_is_down_or_elsewhere() -> None:
+    world = World(1, 2, failback=60)
+    world.begin(at(2))
+    world.failover.unanswered(KEY, world.now)
+    world.failover.moved(KEY, at(2))
+    world.pass_(SETTLE_S - 1)
+    assert world.tried == []
+    world = World(1, 2, failback=60)
+    world.begin(at(2))
+    world.failover.moved(KEY, at(77, 5))
+    world.pass_(61)
+    assert world.tried == []
+    world.failover.moved(KEY, at(2))
+    world.pass_(61)
+    assert world.tried == [at(1)]

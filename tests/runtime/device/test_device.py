@@ -255,6 +255,27 @@ def test_an_endpoint_that_is_cleared_is_the_next_that_speaks() -> None:
     assert pair.b.peer(pair.a_key).endpoint == (bytes(4), 1, 0)
 
 
+def test_a_peer_is_tried_elsewhere_and_is_there_when_it_answers() -> None:
+    pair = Pair()
+    pair.handshake()
+    there = (bytes([198, 51, 100, 7]), 4500, 0)
+    before = pair.a.peer(pair.b_key)
+    pair.timers.advance(6)
+    pair.carry()
+    pair.a.set(PeerChange(pair.b_key, probe_endpoint=there))
+    ((probe, to),) = pair.a.plane.sent_elsewhere
+    assert to[:3] == there
+    assert pair.a.peer(pair.b_key) == before
+    assert pair.a.device.troubles() == []
+    pair.b.plane.receive(probe, to)
+    pair.b.poll()
+    ((_, response),) = pair.b.plane.sent
+    pair.a.plane.receive(response, to)
+    pair.a.poll()
+    assert pair.a.peer(pair.b_key).endpoint == there
+    assert "hold_endpoint" in pair.a.plane.calls
+
+
 def test_mtu_reaches_the_plane_and_the_stats() -> None:
     harness = DeviceHarness()
     harness.device.set_mtu(1380)

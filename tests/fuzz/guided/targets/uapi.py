@@ -51,6 +51,7 @@ TOKENS = (
     *(b"public_key=" + key + b"\n" for key in KEYS),
     *(b"preshared_key=" + PRIVATE, b"remove=true\n", b"update_only=true\n", b"replace_allowed_ips=true\n"),
     b"clear_endpoint=true\n",
+    b"probe_endpoint=",
     *(b"protocol_version=1\n", b"persistent_keepalive_interval=", b"endpoint=", b"allowed_ip=", b"allowed_ip=-"),
     *(
         b"10.0.0.0/8",
