@@ -91,6 +91,7 @@ NAMING: dict[str, Callable[[Both, int], object]] = {
     "send_keepalive": lambda plane, peer: plane.send_keepalive(peer),
     "send_staged": lambda plane, peer: plane.send_staged(peer),
     "drop_staged": lambda plane, peer: plane.drop_staged(peer),
+    "hold_endpoint": lambda plane, peer: plane.hold_endpoint(peer, SOMEWHERE, 3.0),
     "send_to_peer": lambda plane, peer: plane.send_to_peer(peer, bytes(148)),
     "handshake_received": lambda plane, peer: plane.handshake_received(peer, SOMEWHERE, 148),
     "activity": lambda plane, peer: plane.activity(peer),
