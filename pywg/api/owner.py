@@ -14,6 +14,7 @@ from typing import Protocol
 from pywg.api.engine import LOGGER, Inside
 from pywg.config.model import ZERO_KEY, AllowedIpChange, DeviceChange, DeviceStatus, PeerChange, Prefix
 from pywg.config.wg_quick import HostPort, PeerSection, WgQuickConfig
+from pywg.dataplane.crypto.secret import Secret, wipe
 from pywg.errors import ConfigError, TunnelGoneError, WgQuickError
 from pywg.manage import client
 from pywg.manage.companion.settings import settings_in
@@ -119,7 +120,11 @@ class Owned:
             section.allowed_ips = wish.allowed_ips
         if wish.persistent_keepalive is not None:
             section.persistent_keepalive = wish.persistent_keepalive
-        self._make(config)
+        try:
+            self._make(config)
+        finally:
+            if wish.preshared_key is not None:
+                wipe(wish.preshared_key)  # a copy of the caller's
 
     def remove_peer(self, public_key: bytes) -> None:
         config = self._running()
@@ -201,7 +206,7 @@ class Attached:
     def set_peer(self, wish: PeerWish) -> None:
         change = PeerChange(
             wish.public_key,
-            preshared_key=wish.preshared_key,
+            preshared_key=Secret.take(wish.preshared_key) if wish.preshared_key is not None else None,
             persistent_keepalive=wish.persistent_keepalive,
             replace_allowed_ips=wish.allowed_ips is not None,
             allowed_ips=[AllowedIpChange(*prefix) for prefix in wish.allowed_ips or []],

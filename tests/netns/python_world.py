@@ -69,14 +69,18 @@ class World:
         """Polls, while the program's loop goes on."""
         await asyncio.to_thread(poll, condition, what, LONG_S)
 
-    def play(self, program: Callable[[], Awaitable[_Result]]) -> _Result:
+    def play(
+        self,
+        program: Callable[[], Awaitable[_Result]],
+        loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+    ) -> _Result:
         """Runs a program in this process."""
 
         async def main() -> _Result:
             return await program()
 
-        with self.near.entered():
-            return asyncio.run(main())
+        with self.near.entered(), asyncio.Runner(loop_factory=loop) as runner:
+            return runner.run(main())
 
     def start(self, program: str, *arguments: str) -> "subprocess.Popen[str]":
         """Runs a program in a process of its own, whose output is a pipe."""

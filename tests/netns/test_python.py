@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
 import pywg as api
 from bench.tunnel.site import UAPI_DIR, poll
@@ -122,6 +123,7 @@ def test_what_another_program_sets_stays_when_a_peer_is_set(there: World) -> Non
 def test_preshared_keys_change_without_a_session_being_dropped(there: World, apart: bool) -> None:
     given = bytearray(range(32))
     psk = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    first = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
     asked = []
 
     async def ask(peer: str) -> api.Key | None:
@@ -129,7 +131,7 @@ def test_preshared_keys_change_without_a_session_being_dropped(there: World, apa
         return given if len(asked) == 1 else None
 
     async def program() -> None:
-        async with served(there, daemon=apart) as tunnel:
+        async with served(there, daemon=apart, peer=f"PresharedKey = {first}") as tunnel:
             (before,) = (await tunnel.status()).status.peers
             task = asyncio.create_task(tunnel.rotate_preshared_keys(ask, every=0.01))
             await there.until(lambda: len(asked) > 2, "it was asked for again")
@@ -149,6 +151,7 @@ def test_preshared_keys_change_without_a_session_being_dropped(there: World, apa
             assert there.near.run("wg", "show", there.name, "preshared-keys").split()[1] == "(none)"
             there.far_preshared_key("")
 
+    there.far_preshared_key(first)
     try:
         there.play(program)
     finally:
@@ -423,6 +426,40 @@ def test_what_is_the_process_stays_the_programs(there: World) -> None:
     said, _ = program.communicate(timeout=LONG_S)
     assert program.returncode == 0
     assert said == "2 2 0\n-1\n"
+
+
+def test_a_loop_that_is_busy_holds_up_no_handshake(there: World) -> None:
+    """uvloop's, at that."""
+
+    async def program() -> None:
+        async with api.Tunnel(there.text(), name=there.name) as tunnel:
+            poll(there.answers, "the far end answers", LONG_S)  # and meanwhile the loop does nothing
+            async with tunnel.events() as events:
+                await tunnel.set_peer(there.public[1], persistent_keepalive=7)
+                assert (await anext(events)).name == "configuration"
+
+    there.play(program, uvloop.new_event_loop)
+
+
+def test_one_name_in_two_network_namespaces(there: World) -> None:
+    """The second one's socket is where `wg` does not look, as that of `pywg up` is."""
+    key = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
+
+    async def second() -> str:
+        async with api.Tunnel(f"[Interface]\nPrivateKey = {key}\nAddress = 10.33.0.1/32\n", name=there.name) as tunnel:
+            return " ".join((await tunnel.status()).addresses)
+
+    def elsewhere() -> str:
+        with there.far.entered():
+            return asyncio.run(second())
+
+    async def program() -> None:
+        async with served(there, daemon=False) as tunnel:
+            assert "10.33.0.1/32" in await asyncio.to_thread(elsewhere)
+            assert "10.9.0.1/24" in (await tunnel.status()).addresses
+            assert there.answers()
+
+    there.play(program)
 
 
 def test_the_log_is_the_programs(there: World, caplog: pytest.LogCaptureFixture) -> None:

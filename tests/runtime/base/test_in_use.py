@@ -8,14 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from pywg.runtime.base import in_use
+from pywg.runtime.base import in_use, namespaces
 from pywg.runtime.base.in_use import Daemon, daemon_of, name_taken, served_already
 
 SERVES = """
-import socket, sys
+import socket, sys, threading
 listener = socket.socket(socket.AF_UNIX)
 listener.bind(sys.argv[1])
 listener.listen()
+named = threading.Event()
+def serve():
+    open("/proc/thread-self/comm", "w").write("wg7")
+    named.set()
+    threading.Event().wait()
+if "--thread" in sys.argv:
+    threading.Thread(target=serve, daemon=True).start()
+    named.wait()
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -53,6 +61,23 @@ def test_a_process_that_serves_something_else_is_not_named(tmp_path: Path, argum
         line = served_already("wg7", daemon)
         assert f"`rm {path}`" in line
         assert str(process.pid) not in line
+
+
+def test_a_program_that_serves_by_one_of_its_threads_is_known_and_not_to_be_ended(tmp_path: Path) -> None:
+    """Whether or not its command line has the name."""
+    for arguments in ((), ("wg7",)):
+        path = tmp_path / "wg7.sock"
+        with listens(path, "--thread", *arguments) as process:
+            daemon = daemon_of("wg7", directory=str(tmp_path))
+            assert daemon is not None
+            assert (daemon.pid, daemon.is_whole) == (process.pid, False)
+            assert daemon.thread in {int(task) for task in os.listdir(f"/proc/{process.pid}/task")} - {process.pid}
+            assert daemon.namespace == namespaces.of_this_thread()
+        path.unlink()
+    with listens(path, "wg7") as process:  # the control
+        daemon = daemon_of("wg7", directory=str(tmp_path))
+        assert daemon is not None
+        assert daemon.is_whole
 
 
 def test_no_daemon(tmp_path: Path) -> None:
