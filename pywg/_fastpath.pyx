@@ -28,9 +28,11 @@ from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane
 from pywg.dataplane.state.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD
 from pywg.dataplane.state.index_table cimport IndexEntry, index_table_find
 from pywg.dataplane.state.peer cimport EVENT_ACTIVITY, EVENT_CONFIRMED, EVENT_HANDSHAKE_WANTED, EVENT_REKEY_WANTED
+from pywg.dataplane.state.carried cimport carried_activity, carried_keypair
 from pywg.dataplane.state.peer cimport EVENT_ROUTING_LOOP, Keypair, Peer, clear_source, has_endpoint, met_at
 from pywg.dataplane.state.peers cimport handshake_close, handshake_open, keypair_free, keypair_new, keypair_publish
 from pywg.dataplane.state.peers cimport keypair_retire, keypairs_expire, peer_free, peer_new
+from pywg.dataplane.state.replay cimport ReplayWindow, replay_sane
 from pywg.dataplane.state.staged cimport STAGED_BYTES, staged_drop_all
 from pywg.dataplane.state.tunnel_ends cimport tunnel_ends_forget
 from pywg.dataplane.sys cimport linux
@@ -43,6 +45,7 @@ from pywg.dataplane.threads.threads cimport threads_lanes, threads_new, threads_
 from pywg.dataplane.threads.threads cimport threads_settle, threads_start, threads_stop
 from pywg.dataplane.udp.send cimport Sender, udp_flush, udp_queue
 from pywg.dataplane.wire.endpoint cimport Endpoint, from_endpoint, to_endpoint
+from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
 from pywg.dataplane.wire.wireguard cimport HANDSHAKE_TOS, KEY_LEN
 
 from pywg.dataplane.crypto.aead_select import available as available_aeads
@@ -132,6 +135,7 @@ cdef class Plane:
     cdef bint coalesce
     cdef dict peers                 # id -> address of its struct Peer
     cdef pid_t process              # whose threads these are
+    cdef dict frozen                # id -> local index of the keypair to seal with; None: the plane seals
 
     def __cinit__(self, *, str aead="auto", bint udp_gso=True, bint udp_gso_equal_tail=True, bint coalesce=True,
                   int helpers=0, size_t staged_bytes=STAGED_BYTES, int ruleset=-1,
@@ -526,6 +530,120 @@ cdef class Plane:
             keypair_retire(self.dp, keypair)
             threads_release(self.all_threads)
 
+    # ---- handover to another plane
+
+    def freeze(self) -> None:
+        """Seals nothing more until `thaw`: no keypair is the one to seal with. For a plane without TUN and sockets.
+
+        Raises MemoryError, and nothing has changed.
+        """
+        cdef Peer *peer
+        if self.frozen is not None:
+            raise ValueError("the plane is frozen already")
+        if self.dp.tun_fd != -1 or self.dp.fd4 != -1 or self.dp.fd6 != -1:
+            raise ValueError("detach the TUN and the sockets first: their threads would go on")
+        cdef dict frozen = {}
+        threads_hold(self.all_threads)
+        try:
+            for number, address in self.peers.items():
+                peer = <Peer *><size_t>address
+                if peer.sending != NULL:
+                    frozen[number] = peer.sending.local_index
+            for address in self.peers.values():
+                (<Peer *><size_t>address).sending = NULL
+            self.frozen = frozen
+        finally:
+            threads_release(self.all_threads)
+
+    def thaw(self) -> None:
+        """Goes on as before `freeze`."""
+        cdef Keypair *keypair
+        threads_hold(self.all_threads)
+        for number, local_index in (self.frozen or {}).items():
+            keypair = self.keypair(local_index)
+            if keypair != NULL and number in self.peers and keypair.peer == <Peer *><size_t>self.peers[number]:
+                keypair.peer.sending = keypair
+        self.frozen = None
+        threads_release(self.all_threads)
+
+    def carried_keypairs(self, peer: int) -> list:
+        """Of a frozen plane, a peer's keypairs, the oldest first: see `restore_keypair`, whose arguments they are.
+
+        The keys are in a Secret of their own, the caller's. ValueError: the plane isn't frozen.
+        """
+        cdef Peer *found = self.find(peer)
+        cdef Keypair *keypair = found.keypairs
+        cdef list carried = []
+        if self.frozen is None:
+            raise ValueError("a plane that isn't frozen goes on counting")
+        sending = self.frozen.get(peer)
+        while keypair != NULL:
+            carried.append(carried_keypair(keypair, sending == keypair.local_index))
+            keypair = keypair.next_of_peer
+        carried.reverse()
+        return carried
+
+    def restore_keypair(self, peer: int, uint32_t local_index, uint32_t remote_index, keys, *, bint initiator,
+                        bint expired, uint64_t birth_ns, uint64_t next_counter, bytes window: bytes, bint sending,
+                        bint unconfirmed) -> None:
+        """Adds a keypair that another plane has had, where that goes on: keys (64 bytes, to send and to receive with),
+        age, the next counter, and the counters that were received.
+
+        The other plane must never seal with it again. `sending`: seals with it, a frozen plane once it is thawed.
+        ValueError: no state of a keypair.
+        """
+        cdef Peer *found = self.find(peer)
+        cdef ReplayWindow seen
+        cdef Keypair *keypair = NULL
+        cdef int failed
+        if len(window) != sizeof(ReplayWindow):
+            raise ValueError("a replay window of another size")
+        memcpy(&seen, PyBytes_AsString(window), sizeof(ReplayWindow))
+        if not replay_sane(&seen) or next_counter > REJECT_AFTER_MESSAGES or birth_ns > now_ns():
+            raise ValueError("a keypair can't have come so far")
+        if len(keys) != 2 * KEY_LEN or self.keypair(local_index) != NULL:
+            raise ValueError("keys of another size, or an index that is in use")
+        with memoryview(keys) as both:
+            keypair = new_keypair(found, both[:KEY_LEN], both[KEY_LEN:])
+        keypair.local_index = local_index
+        keypair.remote_index = remote_index
+        keypair.initiator = initiator
+        keypair.expired = expired
+        keypair.next_counter = next_counter
+        keypair.birth_ns = birth_ns
+        keypair.window = seen
+        threads_hold(self.all_threads)
+        failed = keypair_publish(self.dp, keypair, not unconfirmed)
+        if not failed and sending and not expired and self.frozen is None:
+            found.sending = keypair
+        threads_release(self.all_threads)
+        if failed:
+            keypair_free(keypair)
+            raise MemoryError
+        if sending and not expired and self.frozen is not None:
+            self.frozen[peer] = local_index
+
+    def carried_activity(self, peer: int) -> tuple[int, int, int, int, int, int, int]:
+        """(tx_bytes, rx_bytes, then when, in ns of `now()`, 0 for "not": unanswered since, keepalive owed since, last
+        sent, last received, last data sent)."""
+        return carried_activity(self.find(peer))
+
+    def restore_activity(self, peer: int, carried: tuple) -> None:
+        """Goes on from what `carried_activity` said. ValueError for a time to come."""
+        cdef Peer *found = self.find(peer)
+        cdef uint64_t tx, rx, unanswered, owed, sent, received, data_sent
+        cdef uint64_t now = now_ns()
+        tx, rx, unanswered, owed, sent, received, data_sent = carried
+        if max(unanswered, owed, sent, received, data_sent) > now:
+            raise ValueError("activity in time to come")
+        store64(&found.tx_bytes, tx)
+        store64(&found.rx_bytes, rx)
+        store64(&found.unanswered_since, unanswered)
+        store64(&found.keepalive_owed_since, owed)
+        store64(&found.last_sent, sent)
+        store64(&found.last_received, received)
+        store64(&found.last_data_sent, data_sent)
+
     # ---- sending
 
     def send_keepalive(self, peer: int) -> bool:
@@ -540,6 +658,8 @@ cdef class Plane:
         return self.send_now(self.find(peer), False)
 
     cdef bint send_now(self, Peer *peer, bint keepalive_if_none) noexcept:
+        if self.frozen is not None:
+            return False
         threads_hold(self.all_threads)
         cdef bint sent = send_staged(self.all_threads.send_path, peer, keepalive_if_none, now_ns())
         threads_release(self.all_threads)
@@ -580,6 +700,9 @@ cdef class Plane:
         cdef bint sent = False
         self.control.count = self.control.sent = self.control.failed = 0
         self.control.error = EDESTADDRREQ
+        if self.frozen is not None:
+            self.control.error = EAGAIN
+            return False
         threads_hold(self.all_threads)
         note_sent(found, message, length)
         if to is not NULL:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from pywg import _fastpath as flags
 from pywg.config.model import Prefix
+from pywg.dataplane.crypto.secret import Secret
 from pywg.runtime.device.plane import Addr
 from tests import paper
 
@@ -37,6 +38,29 @@ def names() -> tuple[list[str], list[str], list[str], list[str]]:
     return found
 
 
+WINDOW_LEN = 8 + 1024
+
+
+def window_of(seen: set[int]) -> bytes:
+    """A replay window in the data plane's form: the greatest counter plus one, then the bits of a ring of 8192."""
+    first = max(seen, default=-1) + 1
+    ring = bytearray(1024)
+    for counter in seen:
+        if first - (counter + 1) <= 127 * 64:
+            place = (counter + 1) % 8192
+            ring[place // 8] |= 1 << place % 8
+    return first.to_bytes(8, "little") + ring
+
+
+def seen_in(window: bytes) -> tuple[set[int], int]:
+    """The counters that a window has, and the one below which it takes none."""
+    first = int.from_bytes(window[:8], "little")
+    oldest = max(first - 127 * 64, 1)
+    bits = window[8:]
+    seen = {place - 1 for place in range(oldest, first + 1) if bits[place % 8192 // 8] >> place % 8 & 1}
+    return seen, oldest - 1
+
+
 @dataclass
 class FakeKeypair:
     peer: int
@@ -46,7 +70,11 @@ class FakeKeypair:
     initiator: bool
     created_at: float
     next_counter: int
+    keys: bytes = b""
+    expired: bool = False
     seen: set[int] = field(default_factory=set)
+    lost: int = 0
+    """the counter below which all count as seen"""
 
 
 @dataclass
@@ -111,6 +139,8 @@ class FakePlane:
         self.send_error = 0
         self.sent_elsewhere: list[tuple[bytes, Addr]] = []
         """of the last message"""
+        self.frozen: dict[int, int] | None = None
+        """the keypairs to seal with, by peer; None: it seals"""
         self.refuses_with = 0
         """what every message fails with, if not 0"""
         self.counted: Counter[str] = Counter()
@@ -222,8 +252,9 @@ class FakePlane:
         found = self.peers[peer]
         self.calls.append("install_keypair")
         sealer, opener = ChaCha20Poly1305(bytes(memoryview(send_key))), ChaCha20Poly1305(bytes(memoryview(receive_key)))
+        keys = bytes(memoryview(send_key)) + bytes(memoryview(receive_key))
         self.keypairs[local_index] = FakeKeypair(
-            peer, remote_index, sealer, opener, initiator, created_at, first_counter
+            peer, remote_index, sealer, opener, initiator, created_at, first_counter, keys
         )
         found.next = None if confirmed else local_index
 
@@ -231,6 +262,8 @@ class FakePlane:
         found = self.peers[peer]
         if local_index is None:
             found.next = None
+            for keypair in self.keypairs.values():
+                keypair.expired |= keypair.peer == peer
         elif self.keypairs[local_index].peer != peer:
             raise KeyError(local_index)
         found.sending = local_index
@@ -248,6 +281,91 @@ class FakePlane:
             found = self.peers[keypair.peer]
             found.next = None if found.next == local_index else found.next
             found.sending = None if found.sending == local_index else found.sending
+
+    def freeze(self) -> None:
+        if self.frozen is not None or self.sockets is not None:
+            raise ValueError("frozen, or in use")
+        self.frozen = {number: peer.sending for number, peer in self.peers.items() if peer.sending is not None}
+        for peer in self.peers.values():
+            peer.sending = None
+
+    def thaw(self) -> None:
+        for number, local_index in (self.frozen or {}).items():
+            if local_index in self.keypairs and number in self.peers:
+                self.peers[number].sending = local_index
+        self.frozen = None
+
+    def carried_keypairs(self, peer: int) -> list[tuple[int, int, Secret, bool, bool, int, int, bytes, bool, bool]]:
+        found = self.peers[peer]
+        if self.frozen is None:
+            raise ValueError("not frozen")
+        sending = self.frozen.get(peer)
+        return [
+            (
+                index,
+                keypair.remote_index,
+                Secret(keypair.keys),
+                keypair.initiator,
+                keypair.expired,
+                int(keypair.created_at * 1e9),
+                keypair.next_counter,
+                window_of(keypair.seen),
+                index == sending,
+                index == found.next,
+            )
+            for index, keypair in self.keypairs.items()
+            if keypair.peer == peer
+        ]
+
+    def restore_keypair(
+        self,
+        peer: int,
+        local_index: int,
+        remote_index: int,
+        keys: Secret,
+        *,
+        initiator: bool,
+        expired: bool,
+        birth_ns: int,
+        next_counter: int,
+        window: bytes,
+        sending: bool,
+        unconfirmed: bool,
+    ) -> None:
+        found = self.peers[peer]
+        if (
+            len(window) != WINDOW_LEN
+            or max(next_counter, int.from_bytes(window[:8], "little")) > paper.REJECT_AFTER_MESSAGES
+            or birth_ns > self._now() * 1e9 + 1000
+            or len(keys) != 64
+            or local_index in self.keypairs
+        ):
+            raise ValueError("no state of a keypair")
+        both = bytes(memoryview(keys))
+        sealer, opener = ChaCha20Poly1305(both[:32]), ChaCha20Poly1305(both[32:])
+        self.keypairs[local_index] = FakeKeypair(
+            peer, remote_index, sealer, opener, initiator, birth_ns / 1e9, next_counter, both, expired, *seen_in(window)
+        )
+        found.next = local_index if unconfirmed else None
+        if sending and not expired:
+            if self.frozen is not None:
+                self.frozen[peer] = local_index
+            else:
+                found.sending = local_index
+
+    def carried_activity(self, peer: int) -> tuple[int, int, int, int, int, int, int]:
+        found = self.peers[peer]
+        times = found.unanswered_since, found.keepalive_owed_since, found.last_traversal, found.last_traversal
+        since, owed, sent, received = (round(one * 1e9) for one in times)
+        return found.tx_bytes, found.rx_bytes, since, owed, sent, received, round(found.last_data_sent * 1e9)
+
+    def restore_activity(self, peer: int, carried: tuple[int, int, int, int, int, int, int]) -> None:
+        found = self.peers[peer]
+        if max(carried[2:]) > self._now() * 1e9 + 1000:  # its times are no whole nanoseconds
+            raise ValueError("in time to come")
+        found.tx_bytes, found.rx_bytes = carried[:2]
+        times = [one / 1e9 for one in carried[2:]]
+        found.unanswered_since, found.keepalive_owed_since, found.last_traversal, _, found.last_data_sent = times
 
     def send_keepalive(self, peer: int) -> bool:
         self.peers[peer].keepalives += 1
@@ -267,6 +385,9 @@ class FakePlane:
     def send_to_peer(self, peer: int, data: bytes, addr: Addr | None = None) -> bool:
         found = self.peers[peer]
         self.calls.append("send_to_peer")
+        if self.frozen is not None:
+            self.send_error = errno.EAGAIN
+            return False
         if addr is not None:
             self.sent_elsewhere.append((data, addr))
             return True
@@ -339,7 +460,12 @@ class FakePlane:
     def _open(self, data: bytes, addr: Addr) -> None:
         index, counter, now = int.from_bytes(data[4:8], "little"), int.from_bytes(data[8:16], "little"), self._now()
         keypair = self.keypairs.get(index)
-        if keypair is None or now >= keypair.created_at + paper.REJECT_AFTER_TIME or counter in keypair.seen:
+        if (
+            keypair is None
+            or now >= keypair.created_at + paper.REJECT_AFTER_TIME
+            or counter in keypair.seen
+            or counter < keypair.lost
+        ):
             return
         try:
             plaintext = keypair.opener.decrypt(bytes(4) + data[8:16], data[16:], None)
@@ -370,6 +496,8 @@ class FakePlane:
 
     def _flush(self, peer: int, if_none: bytes | None) -> bool:
         """Sends what is staged, or `if_none` where nothing is; without a session to do so, asks for one."""
+        if self.frozen is not None:
+            return False
         found, now = self.peers[peer], self._now()
         keypair = self.keypairs.get(found.sending) if found.sending is not None else None
         if keypair is None or now >= keypair.created_at + paper.REJECT_AFTER_TIME:

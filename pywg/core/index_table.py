@@ -5,6 +5,8 @@ Paper, section 5.4: every handshake and every session is found by the index that
 
 from collections.abc import Callable
 
+from pywg.errors import LocalProtocolError
+
 _INDEX_LEN = 4
 
 
@@ -24,6 +26,12 @@ class IndexTable:
             pass
         self._peers[index] = peer
         return index
+
+    def take(self, index: int, peer: int) -> None:
+        """An index that another table has drawn. Raises LocalProtocolError when it is in use."""
+        if index in self._peers:
+            raise LocalProtocolError("two keypairs of one index")
+        self._peers[index] = peer
 
     def remove(self, index: int) -> None:
         """Gives the index back."""

@@ -8,7 +8,8 @@ under load, and knows the peer's endpoint.
 from typing import NamedTuple
 
 from pywg.constants import ANSWERED_WAIT, CROSSED_WAIT, REKEY_TIMEOUT
-from pywg.core import events, handshake
+from pywg.core import carried, events, handshake
+from pywg.core.carried import CarriedKeypair, CarriedPeer
 from pywg.core.context import Context
 from pywg.core.cookie import CookieJar
 from pywg.core.events import Datagram, Endpoint
@@ -68,6 +69,47 @@ class Peer:
             self.last_handshake_wall_ns,
             self.timers.persistent_keepalive,
         )
+
+    # Another process goes on
+
+    def carried(self) -> CarriedPeer:
+        """What another process needs to go on; its preshared key is the live handle."""
+        roles = (
+            (carried.PREVIOUS, self.keypairs.previous),
+            (carried.CURRENT, self.keypairs.current),
+            (carried.NEXT, self.keypairs.next),
+        )
+        return CarriedPeer(
+            self.public_key,
+            self.handshake.preshared_key,
+            self.timers.persistent_keepalive,
+            self.last_handshake_wall_ns,
+            self.last_sent_handshake,
+            self.handshake.latest_timestamp,
+            self.handshake.last_sent_ns,
+            self.handshake.last_consumption,
+            self.timers.carried(),
+            tuple(
+                CarriedKeypair(role, one.local_index, one.initiator, one.created_at, one.may_send)
+                for role, one in roles
+                if one is not None
+            ),
+        )
+
+    def resume(self, state: CarriedPeer) -> None:
+        """Goes on from there: of a new peer. Raises LocalProtocolError for an index that is in use."""
+        self.timers.persistent_keepalive = state.persistent_keepalive
+        self.timers.resume(state.timers)
+        self.last_handshake_wall_ns = state.last_handshake_wall_ns
+        self.last_sent_handshake = state.last_sent_handshake
+        self.handshake.latest_timestamp = state.latest_timestamp
+        self.handshake.last_sent_ns = state.last_sent_ns
+        self.handshake.last_consumption = state.last_consumption
+        found: dict[int, Keypair] = {}
+        for role, local_index, initiator, created_at, may_send in state.keypairs:
+            self._context.indices.take(local_index, self.id)
+            found[role] = Keypair(local_index, initiator, created_at, may_send)
+        self.keypairs = Keypairs(found.get(carried.PREVIOUS), found.get(carried.CURRENT), found.get(carried.NEXT))
 
     # Initiator
 

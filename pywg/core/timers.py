@@ -29,6 +29,7 @@ from pywg.constants import (
     REKEY_TIMEOUT,
     REKEY_TIMEOUT_JITTER,
 )
+from pywg.core.carried import CarriedTimers
 from pywg.core.events import Activity
 
 _NEVER: Final = float("inf")
@@ -79,6 +80,30 @@ class Timers:
         self._keepalive_since = _LONG_AGO
         self._traversal_at = _LONG_AGO
         self._new_handshake_jitter = 0.0
+
+    def carried(self) -> CarriedTimers:
+        """For another process that goes on."""
+        return CarriedTimers(
+            self.attempts,
+            self._retransmit_at,
+            self._zero_at,
+            self._data_until,
+            self._unanswered_since,
+            self._keepalive_since,
+            self._traversal_at,
+            self._new_handshake_jitter,
+        )
+
+    def resume(self, carried: CarriedTimers) -> None:
+        """Goes on from there."""
+        self.attempts = carried.attempts
+        self._retransmit_at = carried.retransmit_at
+        self._zero_at = carried.zero_at
+        self._data_until = carried.data_until
+        self._unanswered_since = carried.unanswered_since
+        self._keepalive_since = carried.keepalive_since
+        self._traversal_at = carried.traversal_at
+        self._new_handshake_jitter = carried.new_handshake_jitter
 
     def jitter(self) -> float:
         """A random time of up to REKEY_TIMEOUT_JITTER, so that two peers that collide don't do so again.

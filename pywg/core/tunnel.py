@@ -16,6 +16,7 @@ from collections.abc import Callable, KeysView
 
 from pywg.constants import KEY_LEN, MESSAGE_COOKIE_REPLY, MESSAGE_INITIATION
 from pywg.core import events, messages
+from pywg.core.carried import CarriedPeer
 from pywg.core.context import Context
 from pywg.core.cookie import mac1_holds
 from pywg.core.events import Activity, Datagram, Dropped, Endpoint, Event
@@ -172,6 +173,29 @@ class Tunnel:
         for peer in self._peers.values():
             peer.stop()
             self._deadlines.schedule(peer.id, float("inf"))
+
+    # Another process goes on
+
+    def carried(self, peer: int) -> CarriedPeer:
+        """What another process needs to go on with a peer."""
+        return self._peer(peer).carried()
+
+    def resume(self, state: CarriedPeer, now: float) -> int:
+        """Adds a peer that another tunnel has had, where that goes on. The new peer's number.
+
+        Raises LocalProtocolError as `add_peer`, and for what no peer's state can be.
+        """
+        state.check(now)
+        peer = self.add_peer(state.public_key, now)
+        self._peers[peer].resume(state)
+        self.set_preshared_key(peer, state.preshared_key)
+        return peer
+
+    def go_on(self, now: float) -> None:
+        """The interface has been up all the while: nothing begins, and what is due comes by its timers."""
+        self._context.running = True
+        for peer in self._peers.values():
+            self._reschedule(peer, now)
 
     # Signals from the data plane
 

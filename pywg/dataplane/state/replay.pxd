@@ -55,3 +55,8 @@ cdef inline bint replay_accept(ReplayWindow *window, uint64_t counter) noexcept 
         return False
     window.bitmap[word] |= bit
     return True
+
+
+cdef inline bint replay_sane(const ReplayWindow *window) noexcept nogil:
+    """Whether a window that comes from elsewhere can be one: any bits are, but no counter past the limit."""
+    return window.next <= REJECT_AFTER_MESSAGES

@@ -6,6 +6,7 @@ timerfd_create(2).
 
 import contextlib
 import ctypes
+import mmap
 import os
 import struct
 
@@ -106,6 +107,12 @@ def watch_file(path: str) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def lock_memory(mapping: mmap.mmap) -> bool:
+    """mlock(2) of all of it; False where the system refuses that (RLIMIT_MEMLOCK)."""
+    first = ctypes.c_char.from_buffer(mapping)
+    return bool(_libc.mlock(ctypes.c_void_p(ctypes.addressof(first)), ctypes.c_size_t(len(mapping))) == 0)
 
 
 def timerfd_create(clock: int) -> int:

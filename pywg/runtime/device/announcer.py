@@ -81,6 +81,10 @@ class Announcer:
         if before is None or now - before > REJECT_AFTER_TIME:
             self.feed.tell(events.PEER_UP, **facts)
 
+    def resumed(self, peer: int, at: float) -> None:
+        """A peer is up since a handshake that another process has completed."""
+        self._up[peer] = at
+
     def endpoint_set(self, peer: int) -> None:
         """The operator set or cleared a peer's endpoint."""
         if self.feed.wanted:

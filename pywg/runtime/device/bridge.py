@@ -5,7 +5,7 @@ One call of `move` after each input leaves nothing behind. No transport packet c
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from pywg import _fastpath as flags
@@ -114,6 +114,37 @@ class Bridge:
         """Stops the timer; later calls do nothing."""
         self._closed = True
         cancel(self._timer)
+
+    # Handover
+
+    def settle(self) -> None:
+        """Takes all that the plane has still told, of which the core must know before it is carried elsewhere.
+
+        For a plane without sockets: handshake messages that wait are lost, as the network might lose them.
+        """
+        while True:
+            messages, peer_events, _ = self._plane.drain(DRAIN_LIMIT)
+            now = self._now()
+            for peer, what, confirmed_index in peer_events:
+                self._peer_event(peer, what, confirmed_index, now)
+            self._carry()
+            if not messages and not peer_events:
+                break
+        self._tunnel.rest()
+
+    def pause(self) -> None:
+        """Does nothing, by no timer, until `go_on`."""
+        self._closed = True
+        cancel(self._timer)
+        self._timer = None
+
+    def go_on(self, not_installed: Iterable[int] = ()) -> None:
+        """After `pause`, or where another process has stopped. `not_installed`: keypairs that the plane lacks."""
+        self._not_installed.update(not_installed)
+        self._closed = False
+        self.move()
+
+    # What happens
 
     def on_plane_ready(self) -> None:
         """Hands the plane's messages and events to the core, when its descriptor is readable.

@@ -8,6 +8,7 @@ wireguard-go's UAPI. This module knows no socket call and no event loop.
 """
 
 import contextlib
+import errno
 import os
 import resource
 from collections.abc import Callable
@@ -19,13 +20,16 @@ from pywg.core.events import Activity, Endpoint
 from pywg.core.handshake import Identity
 from pywg.core.tunnel import Tunnel
 from pywg.dataplane.crypto.secret import Secret, locked
+from pywg.errors import UapiError
 from pywg.runtime.base import clock
 from pywg.runtime.base.clock import CallLater
 from pywg.runtime.base.feed import Feed
 from pywg.runtime.base.log import Log, peer_name
 from pywg.runtime.base.system import Refusals, Sockets
+from pywg.runtime.device import carried
 from pywg.runtime.device.announcer import Announcer, Sources
 from pywg.runtime.device.bridge import Bridge, surely
+from pywg.runtime.device.carried import DeviceState
 from pywg.runtime.device.handshake_log import HandshakeLog
 from pywg.runtime.device.listen_port import ListenPort, OpenSockets
 from pywg.runtime.device.plane import DataPlane
@@ -102,6 +106,9 @@ class Device:
         )
         self._mtu = 0
         self._wanted_up = False
+        self._frozen = False
+        self._lacking: set[int] = set()
+        """Keypairs that were carried here and that the plane has not, by local index."""
         self._memory_locked = memory_locked
         self._lockable = _lockable()
         self._said_unlocked = False
@@ -152,6 +159,8 @@ class Device:
 
     def on_plane_ready(self) -> None:
         """Takes what the plane has, when its event descriptor is readable."""
+        if self._frozen:
+            return
         self._bridge.on_plane_ready()
         self._look_at_memory()
 
@@ -167,6 +176,88 @@ class Device:
         for peer in self._tunnel.peers():
             self._tunnel.set_preshared_key(peer, None)
 
+    # Handover to another process
+
+    @property
+    def carried_bytes(self) -> int:
+        """Bytes that `carried` takes at most when it is written, as things stand."""
+        return carried.most_bytes(self._tunnel, self._plane)
+
+    def freeze(self) -> None:
+        """Sends and receives nothing, and counts no further, until `thaw`. The caller has detached the TUN.
+
+        The caller also sees to it that meanwhile nothing but `thaw`, `carried`, `stats` and `close` is called. Where
+        this raises, `thaw` is due as well.
+        """
+        self._frozen = True
+        self._bridge.pause()
+        self._plane.detach_sockets()
+        self._bridge.settle()
+        self._plane.freeze()
+
+    def thaw(self) -> None:
+        """Goes on as if nothing had been. The caller attaches the TUN afterwards."""
+        self._plane.thaw()
+        self._frozen = False
+        self._use_sockets()
+        self._bridge.go_on()
+
+    def carried(self) -> DeviceState:
+        """All that another process needs to go on, of a frozen device. The secrets of sessions are the caller's."""
+        port = self._listen_port
+        return DeviceState(
+            self._tunnel.private_key,
+            port.number,
+            port.asked,
+            port.fwmark,
+            self._wanted_up,
+            port.in_use,
+            self._mtu,
+            [
+                carried.gather(self._tunnel, self._plane, peer, endpoint_is_set=self._handshakes.endpoint_was_set(peer))
+                for peer in self._tunnel.peers()
+            ],
+        )
+
+    def resume(self, state: DeviceState, sockets: Sockets | None) -> None:
+        """Puts in place what another process has carried; sends nothing until `go_on`. Takes over keys and sockets.
+
+        For a device that has nothing yet. Raises DeviceError for a state that can't be, MemoryError.
+        """
+        now = self._now()
+        self._frozen = True
+        self._bridge.pause()
+        self._plane.freeze()
+        self._listen_port.resume(state.port, state.asked_port, state.fwmark, sockets, up=state.up)
+        self._wanted_up = state.up
+        self.set_mtu(state.mtu)
+        if state.private_key is not None:
+            self._tunnel.set_private_key(state.private_key, now)
+            self._plane.set_identity(self._tunnel.public_key)
+        for one in state.peers:
+            peer, lacking = carried.put_in_place(one, self._tunnel, self._plane, now)
+            self._lacking |= lacking
+            if one.endpoint_is_set:
+                self._handshakes.endpoint_set(peer, moved=False)
+            if one.core.keypairs:
+                self._announcer.resumed(peer, max(keypair.created_at for keypair in one.core.keypairs))
+
+    def go_on(self) -> None:
+        """From now on this process is the one that sends. The caller attaches the TUN afterwards."""
+        self._plane.thaw()
+        self._frozen = False
+        self._use_sockets()
+        if self._listen_port.in_use:
+            self._tunnel.go_on(self._now())
+        self._bridge.go_on(self._lacking)
+
+    def _use_sockets(self) -> None:
+        sockets = self._listen_port.sockets
+        if self._listen_port.in_use and sockets is not None:
+            surely(self._plane.attach_sockets, sockets.fd4, sockets.fd6)
+        elif self._wanted_up:
+            self._try_up()
+
     # The configuration
 
     def apply(self, change: DeviceChange) -> None:
@@ -176,6 +267,8 @@ class Device:
         Raises MemoryError, and nothing has changed either, unless others have taken memory since it was reserved: core
         and plane then agree on those peers that could be had.
         """
+        if self._frozen:
+            raise UapiError("another daemon has taken over", errno=errno.EAGAIN)
         try:
             self._reserve(change)
             self._apply(change)
@@ -423,11 +516,15 @@ class Device:
     # The sockets
 
     def _try_up(self) -> None:
+        if self._frozen:
+            return  # it is tried again when the device goes on
         self._listen_port.up()
         self._bridge.move()
 
     def rebind(self) -> bool:
         """Opens the sockets again, beside the present ones, on the same port; sessions go on. False when it can't."""
+        if self._frozen:
+            return False
         bound = self._listen_port.rebind()
         self._bridge.move()
         return bound

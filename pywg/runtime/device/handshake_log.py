@@ -94,6 +94,11 @@ class HandshakeLog:
         if moved:
             self.changed(peer)
 
+    def endpoint_was_set(self, peer: int) -> bool:
+        """Whether a peer's endpoint is of configuration."""
+        story = self._stories.get(peer)
+        return story is not None and story.endpoint_is_set
+
     def endpoint_cleared(self, peer: int) -> None:
         """The operator took a peer's endpoint away."""
         self._stories[peer] = _Story()

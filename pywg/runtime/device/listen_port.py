@@ -57,6 +57,15 @@ class ListenPort:
         """Whether there are sockets that `attach` got."""
         return self._wanted_up and self.sockets is not None
 
+    @property
+    def asked(self) -> int:
+        """The number that was asked for; 0 for any."""
+        return self._asked
+
+    def resume(self, number: int, asked: int, fwmark: int, sockets: Sockets | None, *, up: bool) -> None:
+        """Goes on with what another process has had. Nothing gets the sockets from here."""
+        self.number, self._asked, self.fwmark, self.sockets, self._wanted_up = number, asked, fwmark, sockets, up
+
     def resolve(self, number: int | None, fwmark: int | None) -> Sockets | None:
         """New sockets, open beside the present ones, where a change asks for them (None: it doesn't mention that).
 

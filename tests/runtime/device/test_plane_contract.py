@@ -11,7 +11,9 @@ from typing import TypeAlias
 import pytest
 
 from pywg._fastpath import HANDSHAKE_WANTED, Plane, now
+from pywg.dataplane.crypto.secret import Secret
 from pywg.runtime.device.plane import Addr, DataPlane
+from tests import paper
 from tests.fake_plane import FakePlane
 
 Both: TypeAlias = Plane | FakePlane
@@ -94,6 +96,10 @@ NAMING: dict[str, Callable[[Both, int], object]] = {
     "hold_endpoint": lambda plane, peer: plane.hold_endpoint(peer, SOMEWHERE, 3.0),
     "send_to_peer": lambda plane, peer: plane.send_to_peer(peer, bytes(148)),
     "handshake_received": lambda plane, peer: plane.handshake_received(peer, SOMEWHERE, 148),
+    "carried_keypairs": lambda plane, peer: frozen(plane).carried_keypairs(peer),
+    "restore_keypair": lambda plane, peer: restore(plane, peer, 8),
+    "carried_activity": lambda plane, peer: plane.carried_activity(peer),
+    "restore_activity": lambda plane, peer: plane.restore_activity(peer, (0,) * 7),
     "activity": lambda plane, peer: plane.activity(peer),
     "peer_stats": lambda plane, peer: plane.peer_stats(peer),
 }
@@ -118,6 +124,77 @@ def test_a_peer_is_added_once(plane: Both) -> None:
 
 def install(plane: Both, peer: int, index: int, *, confirmed: bool = True) -> None:
     plane.install_keypair(peer, index, 9, KEY, KEY, initiator=confirmed, created_at=now(), confirmed=confirmed)
+
+
+NO_STATE = "keypair|window|time to come|index|frozen|in use"
+
+
+def frozen(plane: Both) -> Both:
+    plane.thaw()
+    plane.freeze()
+    return plane
+
+
+def restore(
+    plane: Both, peer: int, index: int, *, counter: int = 5, window: bytes = bytes(1032), birth: int = 1
+) -> None:
+    plane.restore_keypair(
+        peer,
+        index,
+        9,
+        Secret(length=64),
+        initiator=True,
+        expired=False,
+        birth_ns=birth,
+        next_counter=counter,
+        window=window,
+        sending=True,
+        unconfirmed=False,
+    )
+
+
+def test_what_is_no_state_of_a_keypair_is_refused(plane: Both) -> None:
+    too_far = paper.REJECT_AFTER_MESSAGES + 1
+    ahead = int(now() * 1e9) + 3600 * 10**9
+    for wrong in (
+        {"counter": too_far},
+        {"window": too_far.to_bytes(8, "little") + bytes(1024)},
+        {"window": bytes(1031)},
+    ):
+        with pytest.raises(ValueError, match=NO_STATE):
+            restore(plane, 1, 8, **wrong)
+    with pytest.raises(ValueError, match=NO_STATE):
+        restore(plane, 1, 8, birth=ahead)
+    with pytest.raises(ValueError, match=NO_STATE):
+        plane.restore_activity(1, (0, 0, ahead, 0, 0, 0, 0))
+    restore(plane, 1, 8)
+    with pytest.raises(ValueError, match=NO_STATE):
+        restore(plane, 2, 8)
+    with pytest.raises(ValueError, match=NO_STATE):
+        plane.carried_keypairs(1)
+
+
+def test_a_frozen_plane_tells_what_it_had_and_a_thawed_one_has_it_again(plane: Both) -> None:
+    restore(plane, 1, 8, counter=7)
+    install(plane, 1, 6)
+    install(plane, 2, 5, confirmed=False)
+    plane.use_keypair(1, 6)
+    plane.freeze()
+    with pytest.raises(ValueError, match=NO_STATE):
+        plane.freeze()
+    (before, current), (next_one,) = plane.carried_keypairs(1), plane.carried_keypairs(2)
+    assert [(one[0], one[6], one[8], one[9]) for one in (before, current, next_one)] == [
+        (8, 7, False, False),
+        (6, 0, True, False),
+        (5, 0, False, True),
+    ]
+    plane.set_endpoint(1, SOMEWHERE)
+    assert not plane.send_keepalive(1)
+    assert not plane.send_to_peer(1, bytes(148))
+    assert plane.send_error == errno.EAGAIN
+    plane.thaw()
+    plane.freeze()
+    assert plane.carried_keypairs(1)[1][8]
 
 
 def test_an_address_moves_to_the_last_peer_that_it_was_given_to(plane: Both) -> None:
