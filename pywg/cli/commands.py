@@ -32,6 +32,7 @@ COMMANDS = {
     "qr": Command("show a wg-quick file as a QR code, for a phone", "qr"),
     "stats": Command("show the counters and offloads of a running interface", "stats"),
     "log": Command("change how much a running interface writes to its log", "log"),
+    "upgrade": Command("put this pywg in a running one's place; sessions go on", "upgrade"),
     "systemd": Command("write systemd's units, or remove them", "systemd"),
     "bench": Command("measure what this machine does: ciphers and offloads", "bench"),
     "genkey": Command("write a new private key", "keys", "define_genkey"),

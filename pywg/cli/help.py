@@ -14,16 +14,16 @@ Usage: pywg COMMAND [ARGUMENT]...
 
 Commands (more of each: pywg help COMMAND):
   init                   write the files that join two sites, or many
-  check, qr FILE|NAME    say what is wrong in a file; show it to a phone
+  check, qr, save, strip say what is wrong in a file; show, write, shorten it
   up FILE|NAME           set up the interface of a wg-quick file
   down FILE|NAME         take it down, and undo what was done for it
   reload FILE|NAME       change it to what its file says now; sessions stay
-  save, strip FILE|NAME  write what runs into its file; print wg's part of it
   status [IFACE]         show what runs, how it does, and what is wrong
   show, top, monitor     as `wg show`; a live screen; what happens, as it does
   companion, metrics     ask for names again, run hooks; answer Prometheus
   doctor, ping, log      why no tunnel, or a bad one; round trips; log level
   stats, bench, systemd  show all counters; measure this machine; write units
+  upgrade IFACE          put this pywg in a running one's place; sessions stay
   genkey, genpsk, pubkey make a private, a preshared, a public key, as wg does
   run [OPTION]... IFACE  as without a command; IFACE IFACE ...: in one process
 

@@ -3,16 +3,19 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
 from pywg.runtime.base.failures import needing
+from pywg.runtime.base.journal import is_stream
 from pywg.runtime.base.loading import uncollected
 from pywg.runtime.base.no_tls import without_tls
 from pywg.runtime.daemon.background import in_background, open_standard_descriptors
-from pywg.runtime.daemon.options import Given, Options, read_options
+from pywg.runtime.daemon.options import NOT_CARRIED, Given, Options, given_from, is_carried, read_options
 
 if TYPE_CHECKING:
     from pywg.runtime.base.system import System
+    from pywg.runtime.daemon.take_over import Taking
 
 
 def run(interfaces: Sequence[str], **given: Unpack[Given]) -> int:
@@ -29,7 +32,7 @@ def run(interfaces: Sequence[str], **given: Unpack[Given]) -> int:
         return _serve(several, lambda: None)
     return in_background(
         lambda ready: _serve(several, ready),
-        keep_output=several[0].keep_output,
+        keep_output=lambda: several[0].keep_output,
         started=lambda pid: _tell_operator(several, pid),
     )
 
@@ -49,6 +52,56 @@ def _tell_operator(several: Sequence[Options], pid: int) -> None:
         f"pywg: {has} no key and no port yet: `wg setconf {name} FILE` gives it both; `pywg down {name}` ends it",
         file=sys.stderr,
     )
+
+
+def take_over(interface: str) -> int:
+    """Runs, in the background, a daemon that takes over all that the one of `interface` serves, with its options.
+
+    Returns its PID, or 0 where it could not: then the child has said why, and the other daemon serves on. Raises
+    DeviceError.
+    """
+    open_standard_descriptors()
+    options: list[Options] = []
+    pids: list[int] = []
+
+    def serve(ready: Callable[[], None]) -> int:
+        with needing("a part of pywg"), without_tls(), uncollected():
+            from pywg.runtime.daemon.linux import LINUX
+            from pywg.runtime.daemon.service import serve
+            from pywg.runtime.daemon.take_over import Taking, join
+        taking = Taking(interface)
+        options.extend(_options_of(taking))
+        if taking.control_group:
+            join(taking.control_group)
+
+        def is_ready() -> None:
+            taking.close()
+            names = ", ".join(one.interface for one in options)
+            waited = f"{taking.waited_s * 1e3:.1f} ms"
+            print(f"{names}: PID {os.getpid()} serves, in place of PID {taking.pid}; nothing was sent for {waited}")
+            sys.stdout.flush()
+            ready()
+
+        serve(options, is_ready, LINUX, taking)
+        return 0
+
+    caller = os.getpid()
+    status = in_background(serve, keep_output=lambda: options[0].keep_output, started=pids.append, orphan=True)
+    if os.getpid() != caller:
+        raise SystemExit(status)  # the daemon has ended
+    return pids[0] if pids else 0
+
+
+def _options_of(taking: "Taking") -> list[Options]:
+    """The other daemon's options, read anew. Raises ConfigError."""
+    environ = {name: value for name, value in os.environ.items() if not is_carried(name)}
+    environ = {name: value for name, value in environ.items() if name not in NOT_CARRIED} | taking.environment
+    given = given_from(taking.given)
+    alone = len(taking.interfaces) == 1
+    options = [read_options(one.name, environ, alone=alone, **given) for one in taking.interfaces]
+    # Standard error is this command's, which ends, unless the service manager itself has run it (ExecReload=).
+    journal = bool(taking.control_group) and is_stream(environ.get("JOURNAL_STREAM", ""))
+    return [replace(one, foreground=one.foreground and journal, keep_output=journal) for one in options]
 
 
 def load() -> "tuple[Callable[[Sequence[Options], Callable[[], None], System], None], System]":

@@ -45,7 +45,7 @@ def finish(steps: Generator[None, None, bytearray]) -> bytearray:
 
 def test_every_operation_has_a_row() -> None:
     (rows,) = keys("Framing")
-    assert rows == {"get=1", "set=1", "stats=1", "peers=1", "events=1", "log_level=WORD"}
+    assert rows == {"get=1", "set=1", "stats=1", "peers=1", "events=1", "handover=1", "log_level=WORD"}
     begins = tuple(name.rstrip(b"\n").decode() for name in server.UapiServer._operations)
     assert {next(begin for begin in begins if row.startswith(begin)) for row in rows} == set(begins)
 

@@ -14,7 +14,7 @@ from .test_readme import BEHIND, OTHER, blocks_in, ends
 __all__ = ["places"]
 
 TWO_SITES = "two-sites"
-GUIDES = (TWO_SITES, "kernel-or-pywg", "replacing-wireguard-go", "fast-links", "troubleshooting")
+GUIDES = (TWO_SITES, "kernel-or-pywg", "replacing-wireguard-go", "fast-links", "troubleshooting", "upgrading")
 WARNINGS = "3"
 """doctor's exit status where something could be better: a clock that no service keeps, small socket buffers."""
 
@@ -51,6 +51,7 @@ def test_every_block_of_the_guides(places: dict[str, Place], pywg: str, tmp_path
     said = berlin.type(guides.take(TWO_SITES, "pywg status"))
     assert "paris" in said
     assert "3 sent, 3 answered" in said
+    assert "nothing was sent for" in berlin.type(guides.take("upgrading", "pywg upgrade"))
     assert "nothing to find fault with" in berlin.type(guides.take(TWO_SITES, "pywg check"))
     # The unit is README's, and tests/netns/test_systemd.py starts it.
     assert guides.take(TWO_SITES, "pywg down wg0\npywg systemd") in blocks_in((ROOT / "README.md").read_text())

@@ -151,6 +151,45 @@ def test_native_unit_with_a_user_of_its_own(site: Site) -> None:
     assert "internal error" not in machine.journal(site.native)
 
 
+def test_a_reload_of_the_native_unit_replaces_its_daemon(site: Site) -> None:
+    """By `systemctl reload`, then by hand: the same session and interface; another main process, with signs of life."""
+    machine, unit = site.machine, site.native
+    site.start_native()
+    before = site.link(), machine.run("wg", "show", site.interface, "latest-handshakes")
+    mains = [machine.property(unit, "MainPID")]
+    for replace in (("systemctl", "reload", unit), ("pywg", "upgrade", site.interface), ("systemctl", "reload", unit)):
+        machine.run(*replace)
+        poll(lambda: machine.processes(unit) == ["pywg"], "the old daemon has ended", PATIENCE_S)
+        mains.append(machine.property(unit, "MainPID"))
+        assert mains[-1] not in ("0", *mains[:-1])
+        site.passes_traffic()
+        assert (site.link(), machine.run("wg", "show", site.interface, "latest-handshakes")) == before
+        assert "sandbox_seccomp=1\n" in machine.run("pywg", "stats", site.interface)
+    signs = set()
+
+    def sign_of_life() -> bool:
+        signs.add(machine.property(unit, "WatchdogTimestampMonotonic"))
+        return len(signs) > 3
+
+    poll(sign_of_life, "three signs of life", PATIENCE_S, every_s=0.1)
+    assert (machine.property(unit, "ActiveState"), site.restarts()) == ("active", 0)
+    site.systemctl("stop", unit)
+    assert site.left(unit) == []
+    assert machine.property(unit, "Result") == "success"
+    assert "internal error" not in machine.journal(unit)
+
+
+def test_native_unit_that_crashes_after_a_reload(site: Site) -> None:
+    """The service manager has the interface still, and starts the daemon on it."""
+    site.start_native()
+    before = site.link()
+    site.systemctl("reload", site.native)
+    site.machine.signal(site.native, signal.SIGKILL)
+    poll(lambda: site.is_back(1), "systemd has started it again", PATIENCE_S)
+    site.passes_traffic()
+    assert site.link() == before
+
+
 def test_native_unit_after_a_crash(site: Site) -> None:
     site.start_native()
     before = site.link()
@@ -249,6 +288,29 @@ def test_up_unit(site: Site) -> None:
     assert site.left(site.up) == []
     assert machine.property(site.up, "Result") == "success"
     assert machine.run("cat", "/tmp/hooks").split() == ["up", "down", "up", "down"]
+
+
+def test_the_daemon_of_an_up_unit_is_replaced(site: Site) -> None:
+    """By hand, from outside of the unit: it is the unit's main process then, and no hook runs."""
+    machine = site.machine
+    site.configure(more=HOOKS)
+    site.systemctl("start", site.up)
+    site.passes_traffic()
+    before = site.link(), machine.run("wg", "show", site.interface, "latest-handshakes")
+    main = machine.property(site.up, "MainPID")
+    machine.run("pywg", "upgrade", site.interface)
+    poll(lambda: machine.property(site.up, "MainPID") not in ("0", main), "the unit has another main process")
+    poll(lambda: machine.processes(site.up) == ["pywg"], "the old daemon has ended")
+    site.passes_traffic()
+    assert (site.link(), machine.run("wg", "show", site.interface, "latest-handshakes")) == before
+    site.configure(more=HOOKS)
+    site.systemctl("reload", site.up)
+    assert machine.property(site.up, "ActiveState") == "active"
+    assert machine.run("cat", "/tmp/hooks").split() == ["up"]
+    site.systemctl("stop", site.up)
+    assert site.left(site.up) == []
+    assert machine.property(site.up, "Result") == "success"
+    assert machine.run("cat", "/tmp/hooks").split() == ["up", "down"]
 
 
 def test_up_unit_after_a_crash(site: Site) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from pywg.runtime.base.clock import TimerHandle
@@ -82,6 +82,16 @@ class Poller:
                     sent += client.send(view[sent:])
                 except BlockingIOError:
                     await self._until(client, select.EPOLLOUT)
+
+    async def send_with(self, client: socket.socket, data: bytes, fds: Sequence[int]) -> None:
+        """As `send_all`, of few bytes: with them, copies of these descriptors."""
+        sent = 0
+        while not sent:
+            try:
+                sent = socket.send_fds(client, [data], fds)
+            except BlockingIOError:
+                await self._until(client, select.EPOLLOUT)
+        await self.send_all(client, data[sent:])
 
     async def news(self, client: socket.socket, listen: Callable[[Callable[[], None]], None]) -> bool:
         """Waits until what was given to `listen` is called: True. False: the client has closed, or has sent something.

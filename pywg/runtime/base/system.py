@@ -225,6 +225,12 @@ class System(Protocol):
     def take_tun(self, fd: int, *, offload: bool = True, tunnels: bool = True) -> Tun:
         """Takes over a TUN that another program made."""
 
+    def adopt_tun(self, fd: int, *, vnet_hdr_len: int, uso: bool, tunnels: bool) -> Tun:
+        """Goes on with a TUN that another process of ours has, as it is: that one may yet go on with it. Owns `fd`."""
+
+    def adopt_sockets(self, fd4: int, fd6: int) -> Sockets:
+        """Goes on with UDP sockets that another process of ours has (-1: none), as they are. Owns both."""
+
     def spread(self, interface: str) -> int:
         """Has the kernel receive what is written to a TUN of ours on all processors, each flow on one; how many.
 

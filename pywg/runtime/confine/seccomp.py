@@ -19,6 +19,7 @@ import socket
 from collections.abc import Iterator
 
 from pywg.config import addresses
+from pywg.runtime.base import parcel
 from pywg.runtime.confine import bpf
 from pywg.runtime.confine.bpf import Alternatives, Test
 from pywg.runtime.net import link, refusal, sockets, tun
@@ -66,6 +67,8 @@ _CONTROL = {
     "getrandom": _L | _R,  # libcrypto's RAND_bytes: cookies are made in the receiving thread
     "uname": _L,
     "mlock": _L,
+    "sendmsg": _L,  # descriptors for the daemon that takes over
+    "pwrite64": _L,  # wipes what was written for it
 }
 """Calls of pywg/runtime/, and of the arena for secrets; stat(2) and unlink(2) also under other machines' names."""
 _RUNTIME = {
@@ -155,6 +158,7 @@ def _limited(pid: int) -> Iterator[tuple[str, set[Thread], Alternatives]]:
     yield "tgkill", _ALL, [(Test(0, pid), Test(2, signal.SIGABRT))]  # abort()
     yield "ioctl", _L, _any_of(1, IOCTLS)
     yield "fcntl", _L, _any_of(1, FCNTLS)
+    yield "memfd_create", _L, [(Test(1, parcel.MEMFD_FLAGS),)]
     yield "getsockopt", _L, [(Test(1, level),) for level in (socket.SOL_SOCKET, socket.IPPROTO_UDP)]
     yield "setsockopt", _L, [(Test(1, level), Test(2, option)) for level, option in OPTIONS]
     # A new listen port, and questions to rtnetlink: no other netlink family, whatever CAP_NET_ADMIN would do there.
@@ -182,7 +186,8 @@ def allowed(on: Thread, pid: int, machine: bpf.Machine, *, musl: bool) -> list[t
     """What a thread of this kind may call, in process `pid`: names, and which arguments."""
     unlimited = [name for calls in (_PACKETS, _CONTROL, _RUNTIME) for name, kinds in calls.items() if on in kinds]
     instead = {**(_ON_MUSL if musl else {}), **(_ON_AARCH64 if machine is bpf.MACHINES["aarch64"] else {})}
-    found: list[tuple[str, Alternatives]] = [(instead.get(name, name), [()]) for name in unlimited]
+    names = dict.fromkeys(instead.get(name, name) for name in unlimited)
+    found: list[tuple[str, Alternatives]] = [(name, [()]) for name in names]
     return found + [(name, alternatives) for name, kinds, alternatives in _limited(pid) if on in kinds]
 
 

@@ -3,9 +3,11 @@
 The fork comes before any thread, event loop or key exists. Ready means that interface and configuration socket answer.
 """
 
+import contextlib
 import errno
 import os
 import signal
+import struct
 import sys
 from collections.abc import Callable
 
@@ -13,16 +15,26 @@ from pywg.runtime.base.failures import failed, needing, open_null
 from pywg.runtime.base.libc import read_pipe
 
 READY = b"ready"
+_TOLD = b"told"
+"""The child says why it ends, on standard error."""
+_NUMBER = struct.Struct("=i")
 
 
 def in_background(
-    serve: Callable[[Callable[[], None]], int], *, keep_output: bool, started: Callable[[int], None] = lambda pid: None
+    serve: Callable[[Callable[[], None]], int],
+    *,
+    keep_output: Callable[[], bool],
+    started: Callable[[int], None] = lambda pid: None,
+    orphan: bool = False,
 ) -> int:
     """Runs `serve(ready)` in a child of its own session; `serve` calls `ready()` once, and returns the exit status.
 
     The parent calls `started(pid)` and returns 0 when the child is ready. Otherwise it returns the child's exit status,
     at least 1, and the child has said why on standard error. The child returns what `serve` returns. After `ready`,
-    standard output and error are /dev/null unless `keep_output`.
+    standard output and error are /dev/null unless `keep_output()`.
+
+    `orphan`: the child is init's from its start, so that a service manager which hears of it before this process has
+    ended takes it for its own. Of one that fails the status is 1.
     """
     with needing("a process in the background"):
         readable, writable = os.pipe()
@@ -30,10 +42,14 @@ def in_background(
     if child:
         os.close(writable)
         with needing("the process in the background"):
-            status = _await_child(child, readable)
+            if orphan:
+                child = _orphan_of(child, readable)
+            status = _await_child(child, readable, ours=not orphan)
         if status == 0:
             started(child)
         return status
+    if orphan:
+        _become_orphan(writable)
     os.close(readable)
     with needing("a session of its own"):
         os.setsid()
@@ -41,19 +57,29 @@ def in_background(
     null = open_null(os.O_RDWR)
     _replace(0, null)
 
+    waited_for = True
+
     def ready() -> None:
+        nonlocal waited_for
         with needing("/dev/null in place of standard input and output"):
             said = os.dup(2)
-        if not keep_output:
+        if not keep_output():
             _replace(1, null)
             _replace(2, null)
         if null > 2:
             os.close(null)
         _tell_parent(writable, said)
         os.close(said)
+        waited_for = False  # the number is another file's, soon
         os.close(writable)
 
-    return serve(ready)
+    try:
+        return serve(ready)
+    except BaseException:
+        if waited_for:
+            with contextlib.suppress(OSError):
+                os.write(writable, _TOLD)
+        raise
 
 
 def open_standard_descriptors() -> None:
@@ -69,6 +95,27 @@ def open_standard_descriptors() -> None:
                 open_null(os.O_RDWR)  # the kernel gives the lowest free number
 
 
+def _become_orphan(writable: int) -> None:
+    """Goes on in a child of this process, which ends: the caller hears the child's number."""
+    try:
+        child = os.fork()
+    except OSError:
+        os._exit(1)
+    if child:
+        with contextlib.suppress(OSError):
+            os.write(writable, _NUMBER.pack(child))
+        os._exit(0)
+
+
+def _orphan_of(child: int, readable: int) -> int:
+    """The number of what goes on in the child's place. Raises OSError."""
+    os.waitpid(child, 0)
+    number = read_pipe(readable, _NUMBER.size)
+    if len(number) < _NUMBER.size:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return int(_NUMBER.unpack(number)[0])
+
+
 def _tell_parent(writable: int, said: int) -> None:
     """Says that the daemon is ready. `said`: what standard error was, for the line that says why that can't be said."""
     try:
@@ -80,19 +127,25 @@ def _tell_parent(writable: int, said: int) -> None:
         raise failed("a word to the process that waits", error) from error
 
 
-def _await_child(child: int, readable: int) -> int:
+def _await_child(child: int, readable: int, *, ours: bool = True) -> int:
+    """`ours`: whether it is a child of this process, whose status can be had."""
     heard = b""
     try:
         while more := read_pipe(readable, len(READY)):
             heard += more
     except OSError:
         os.kill(child, signal.SIGTERM)  # or what is told to have failed would go on
-        os.waitpid(child, 0)
+        if ours:
+            os.waitpid(child, 0)
         raise
     finally:
         os.close(readable)
     if heard == READY:
         return 0
+    if not ours:
+        if heard != _TOLD:
+            print("pywg: the daemon ended before it was ready, without a word", file=sys.stderr)
+        return 1
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if code < 0:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from pywg._fastpath import Plane
 from pywg.runtime.base.journal import Journal, is_stream
@@ -28,8 +29,13 @@ from pywg.runtime.base.system import (
 from pywg.runtime.daemon.boot_timer import BootTimer
 from pywg.runtime.daemon.notify import Notifier
 from pywg.runtime.daemon.options import Options
+from pywg.runtime.device.carried import DeviceState
 from pywg.runtime.device.device import Device
 from pywg.runtime.uapi.interface_sockets import InterfaceSockets
+from pywg.runtime.uapi.server import HandOver
+
+if TYPE_CHECKING:
+    from pywg.runtime.daemon.take_over import TakenInterface
 
 NO_CIPHER = "none"
 """The AEAD of a build without one (PYWG_NULL_CIPHER of setup.py)."""
@@ -41,14 +47,29 @@ class Interface:
     Raises DeviceError that says what can't be had.
     """
 
-    def __init__(self, options: Options, system: System, *, output: Output | None = None) -> None:
-        """`output`: where the log goes, None for where the options say."""
+    def __init__(
+        self,
+        options: Options,
+        system: System,
+        taken: "TakenInterface | None" = None,
+        *,
+        output: Output | None = None,
+    ) -> None:
+        """`taken`: what another daemon has of this interface, which this one takes over. `output`: where the log goes,
+        None for where the options say."""
         self._options = options
         self._system = system
         self._said_small = False
+        self._taken = taken
+        self._frozen = False
+        self._late: LinkState | None = None
         self.stopped = asyncio.Event()
         with contextlib.ExitStack() as stack:
-            if options.tun_fd is None:
+            if taken is not None:
+                self.tun = system.adopt_tun(
+                    taken.tun, vnet_hdr_len=taken.vnet_hdr_len, uso=taken.uso, tunnels=taken.tunnels
+                )
+            elif options.tun_fd is None:
                 self.tun = system.open_tun(
                     options.interface, offload=options.tun_offload, tunnels=options.vxlan_offload
                 )
@@ -62,12 +83,13 @@ class Interface:
                 owner=options.socket_owner,
                 monitor_owner=options.monitor_owner,
                 of_namespace=options.namespace_socket,
+                others=None if taken is None else (taken.configuration, taken.monitor),
             )
             stack.callback(self.sockets.close)
             self._system_log = system_log_of(options, self.name) if output is None else None
             self.log = open_log(options, self.name, self._system_log, output=output)
             stack.callback(self.log.close)
-            self._rps = self._spread() if options.tun_rps and options.tun_fd is None else 0
+            self._rps = self._spread() if options.tun_rps and options.tun_fd is None and taken is None else 0
             self._opened = stack.pop_all()
         self._running = contextlib.AsyncExitStack()
 
@@ -110,6 +132,7 @@ class Interface:
                 ruleset=confinement.ruleset,
                 filters=confinement.filters,
             )
+        self._plane = plane
         stack.callback(plane.close)
         if plane.aead == NO_CIPHER:
             log.error("THIS BUILD DOES NOT ENCRYPT: it is for benchmarks, and any packet that it sends can be read")
@@ -129,17 +152,18 @@ class Interface:
             open_sockets=self._open_sockets,
         )
         stack.callback(self.device.close)
-        plane.attach_tun(self.tun.fd, vnet_hdr_len=self.tun.vnet_hdr_len, uso=self.tun.uso, tunnels=self.tun.tunnels)
         stack.callback(plane.detach_tun)
-        reader = Reader(loop, plane.event_fd, self.device.on_plane_ready, what="data plane", log=log)
-        reader.start()
-        stack.callback(reader.close)
+        self._reader = Reader(loop, plane.event_fd, self.device.on_plane_ready, what="data plane", log=log)
+        stack.callback(self._reader.close)
+        if self._taken is None:
+            self._attach()
         return plane
 
-    def answer(self, more_stats: Callable[[], Mapping[str, int | str]]) -> None:
+    def answer(self, more_stats: Callable[[], Mapping[str, int | str]], hand_over: HandOver | None = None) -> None:
         """Follows the routes, and answers on the sockets."""
         self._follow(self._system.route_watcher(self.device, self.log, device=self._options.binding.device))
-        for server in self.sockets.servers(self.device, self.log, lambda: {**more_stats(), "tun_rps": self._rps}):
+        stats = lambda: {**more_stats(), "tun_rps": self._rps}  # noqa: E731
+        for server in self.sockets.servers(self.device, self.log, stats, hand_over):
             server.start()
             self._running.push_async_callback(server.close)
         self.log.info("ready")
@@ -151,9 +175,52 @@ class Interface:
             found += [self._unreachables.fd4, self._unreachables.fd6, *self.device.udp_descriptors()]
         return [fd for fd in found if fd >= 0]
 
+    # Handover to another process
+
+    def freeze(self) -> None:
+        """Sends and receives nothing until `thaw`, which is due also where this raises."""
+        self._frozen = True
+        self._reader.pause()
+        self._plane.detach_tun()
+        self.device.freeze()
+
+    def thaw(self) -> None:
+        """Goes on as before."""
+        self.device.thaw()
+        self._go_on()
+
+    def hand_over(self, pid: int) -> None:
+        """All of it is the affair of process `pid` now: has this one end, and leave files and interface to that."""
+        self.sockets.hand_over()
+        self.stop(f"handed over to PID {pid}")
+
+    def resume(self, state: DeviceState, fd4: int, fd6: int) -> None:
+        """Puts in place what another daemon has had. Takes over the UDP sockets. Raises DeviceError, MemoryError."""
+        self._frozen = True
+        sockets = self._system.adopt_sockets(fd4, fd6) if max(fd4, fd6) >= 0 else None
+        self.device.resume(state, sockets)
+
+    def go_on(self) -> None:
+        """From now on this daemon is the one that sends, and that its clients see."""
+        self.device.go_on()
+        self._go_on()
+        self.sockets.are_ours()
+
+    def _go_on(self) -> None:
+        self._attach()
+        self._frozen = False
+        if self._late is not None:
+            self._link_changed(self._late)
+            self._late = None
+
+    def _attach(self) -> None:
+        tun = self.tun
+        self._plane.attach_tun(tun.fd, vnet_hdr_len=tun.vnet_hdr_len, uso=tun.uso, tunnels=tun.tunnels)
+        self._reader.start()
+
     def leave_tun(self) -> None:
         """Leaves the TUN with the service manager, if the operator wants that."""
-        if self._options.store_tun:
+        if self._options.store_tun and self._taken is None:  # else it has it already
             self._notifier.keep(self.tun.fd, self._options.stored_tun)
 
     def take_tun_back(self) -> None:
@@ -199,6 +266,9 @@ class Interface:
         return sockets
 
     def _link_changed(self, state: LinkState) -> None:
+        if self._frozen:
+            self._late = state
+            return
         through: Unreachables = self._unreachables
         self.device.set_mtu(state.mtu)
         self.device.answer_through(*((through.fd4, through.fd6) if state.here else (-1, -1)))

@@ -9,17 +9,19 @@ from pywg.runtime.net.bound_link import BoundLink
 from pywg.runtime.net.link import LinkWatcher
 from pywg.runtime.net.refusal import Refusals
 from pywg.runtime.net.routes import RouteWatcher
-from pywg.runtime.net.sockets import open_sockets
+from pywg.runtime.net.sockets import adopt_sockets, open_sockets
 from pywg.runtime.net.steering import spread
-from pywg.runtime.net.tun import open_tun, take_tun
+from pywg.runtime.net.tun import adopt_tun, open_tun, take_tun
 from pywg.runtime.net.unreachable import Unreachables
 
 
 class _Linux:
     open_tun = staticmethod(open_tun)
     take_tun = staticmethod(take_tun)
+    adopt_tun = staticmethod(adopt_tun)
     spread = staticmethod(spread)
     open_sockets = staticmethod(open_sockets)
+    adopt_sockets = staticmethod(adopt_sockets)
     link_watcher = LinkWatcher
     refusals = Refusals
     unreachables = Unreachables

@@ -40,6 +40,10 @@ class Notifier:
         """Says that another process, which this one has started, is the daemon from now on, and answers."""
         self._send(f"MAINPID={pid}\nREADY=1")
 
+    def main_is(self, pid: int) -> None:
+        """Says that another process is the daemon from now on."""
+        self._send(f"MAINPID={pid}")
+
     def stopping(self) -> None:
         """Says that the daemon is ending."""
         self._send("STOPPING=1")

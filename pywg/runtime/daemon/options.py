@@ -18,7 +18,7 @@ have no tunnel.
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict, TypeVar, Unpack
+from typing import TypedDict, TypeVar, Unpack, cast
 
 from pywg.errors import ConfigError
 from pywg.runtime.base.accounts import Account, Owner, read_account, read_group, read_owner
@@ -29,6 +29,10 @@ from pywg.runtime.daemon.notify import watchdog_seconds
 
 _Read = TypeVar("_Read")
 
+_CARRIED = ("LOG_LEVEL", "WG_PROCESS_FOREGROUND", "NOTIFY_SOCKET", "WATCHDOG_USEC")
+"""Variables that hold for the next daemon too, besides ours."""
+NOT_CARRIED = ("WG_TUN_FD", "WG_UAPI_FD", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+"""Variables that mean nothing to a daemon that takes over."""
 _STORED_TUN = "tun"
 """The name under which the service manager keeps the TUN for the daemon's next start, where the daemon has but one."""
 _FIRST_LISTEN_FD = 3
@@ -113,6 +117,10 @@ class Options:
     """leave the TUN with the service manager, so that a restart keeps the interface"""
     stored_tun: str
     """the name under which it is left there"""
+    given: tuple[tuple[str, str], ...] = ()
+    """what the command line said, by the names of Given, as text: for a daemon that takes over from this one"""
+    environment: tuple[tuple[str, str], ...] = ()
+    """what the environment said of it, likewise"""
     remarks: tuple[str, ...] = ()
     """for the log: variables that mean nothing, and what holds instead"""
 
@@ -166,8 +174,32 @@ def read_options(interface: str, environ: Mapping[str, str], *, alone: bool = Tr
         watchdog=_watchdog(environ, remarks) if foreground else None,
         store_tun=foreground and _switch(environ, "PYWG_STORE_TUN", None, default="0"),
         stored_tun=stored_tun,
+        given=tuple((name, _as_text(value)) for name, value in given.items()),
+        environment=tuple((name, value) for name, value in environ.items() if value and is_carried(name)),
         remarks=tuple(remarks),
     )
+
+
+def given_from(texts: Mapping[str, str]) -> Given:
+    """What `Options.given` says, as it was given. Raises ConfigError for an option that this pywg has not."""
+    given: dict[str, object] = {}
+    for name, text in texts.items():
+        kind = Given.__annotations__.get(name)
+        if kind is None:
+            raise ConfigError(f"the daemon was started with an option that this pywg has not: {name}")
+        given[name] = text == "1" if kind is bool else text if kind is str else text.split(",")
+    return cast("Given", given)
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    return value if isinstance(value, str) else ",".join(cast("Sequence[str]", value))
+
+
+def is_carried(name: str) -> bool:
+    """Whether a variable holds for a daemon that takes over, too."""
+    return name.startswith("PYWG_") or name in _CARRIED
 
 
 def _said(option: str, given: str | None, environ: Mapping[str, str]) -> tuple[str, str]:

@@ -16,7 +16,7 @@ import signal
 import socket
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pywg import __version__
 from pywg._fastpath import available_aeads, choose_aead, reserve_fill
@@ -30,9 +30,13 @@ from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.log_output import system_log_folder
 from pywg.runtime.base.poller import Poller
 from pywg.runtime.base.system import Folders, Sandbox, System
+from pywg.runtime.daemon.handover import Handover
 from pywg.runtime.daemon.interface import Interface, open_log, redirect, system_log_of
 from pywg.runtime.daemon.notify import Notifier, Pulse, keep_watchdog
 from pywg.runtime.daemon.options import Options
+
+if TYPE_CHECKING:
+    from pywg.runtime.daemon.take_over import Taking
 
 DESCRIPTORS = 32
 """Descriptors that a daemon needs at least, with some for the clients of its configuration socket."""
@@ -46,11 +50,13 @@ with contextlib.suppress(ImportError):
     new_event_loop = uvloop.new_event_loop
 
 
-def serve(several: Sequence[Options], ready: Callable[[], None], system: System) -> None:
+def serve(
+    several: Sequence[Options], ready: Callable[[], None], system: System, taking: "Taking | None" = None
+) -> None:
     """Runs the daemon of these interfaces on `system` to its end; `ready()` is called when all of them answer.
 
     But for what belongs to one interface, the options of all are the same. Raises DeviceError that says what can't be
-    had, and what to do about it: then none is served.
+    had, and what to do about it: then none is served. `taking`: the daemon that this one takes over from.
     """
     options = several[0]
     _try_aead(options)
@@ -60,8 +66,9 @@ def serve(several: Sequence[Options], ready: Callable[[], None], system: System)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with contextlib.ExitStack() as stack:
         interfaces: list[Interface] = []
-        for one in several:
-            interfaces.append(Interface(one, system))
+        taken = [None] * len(several) if taking is None else taking.interfaces
+        for one, its in zip(several, taken, strict=True):
+            interfaces.append(Interface(one, system, its))
             stack.callback(interfaces[-1].close)
         log = interfaces[0].log
         if len(interfaces) > 1:
@@ -101,7 +108,8 @@ def serve(several: Sequence[Options], ready: Callable[[], None], system: System)
         stack.callback(_close_loop, loop)
         # One run, unlike in asyncio.Runner: uvloop makes a socket pair for each run, which the sandbox then forbids.
         needed = [] if options.foreground or options.log_file else [system_log_folder()]
-        running = _Service(options, interfaces, log=log, sandbox=sandbox, needed=needed).run(is_ready)
+        service = _Service(options, interfaces, log=log, sandbox=sandbox, needed=needed, taking=taking)
+        running = service.run(is_ready)
         stack.callback(running.close)
         loop.run_until_complete(running)
 
@@ -180,13 +188,18 @@ class _Service:
         log: Log,
         sandbox: Sandbox,
         needed: list[str],
+        taking: "Taking | None",
     ) -> None:
         """`needed`: folders in which something is looked for once the daemon serves, besides the sockets' own."""
         self._options = options
         self._interfaces = interfaces
         self._needed = needed
         self._log = log
+        self._taking = taking
+        self._handover = Handover(options, interfaces, log, self._handed_over)
+        self._is_handed_over = False
         self._notifier = Notifier(options.notify_socket)
+        self._manager = Notifier(dict(options.environment).get("NOTIFY_SOCKET"))
         self._sandbox = sandbox
         self._began = clock.now()
 
@@ -201,6 +214,7 @@ class _Service:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._log.follow, None)
             stack.callback(self._notifier.close)
+            stack.callback(self._manager.close)
             poller = Poller(loop)
             stack.callback(poller.close)
             for interface in self._interfaces:
@@ -217,16 +231,43 @@ class _Service:
             stack.callback(watcher.close)
             watcher.start(poller)
             for interface in self._interfaces:
-                interface.answer(self._more_stats)
+                interface.answer(self._more_stats, self._handover.give)
+            if self._taking is not None:
+                self._take_over(self._taking)
             ready()
             self._tell_manager(loop)
             loop.call_soon(self._close_sandbox)
             await asyncio.gather(*map(self._until_end, self._interfaces))
 
+    def _take_over(self, taking: "Taking") -> None:
+        """Goes on where the other daemon stops. Raises DeviceError, and then that one serves on."""
+        try:
+            states = taking.states()
+            for interface, (state, fd4, fd6) in zip(self._interfaces, states, strict=True):
+                interface.resume(state, fd4, fd6)
+            taking.finish()
+        except OSError as error:
+            if isinstance(error, DeviceError):
+                raise
+            raise failed("the handover", error) from error
+        for interface in self._interfaces:
+            interface.go_on()
+        taking.gone_on()
+        self._log.info(f"taken over from PID {taking.pid}: nothing was sent for {taking.waited_s * 1e3:.1f} ms")
+
+    def _handed_over(self, pid: int) -> None:
+        """Another process serves all interfaces now: this one has but to wipe and to end."""
+        self._is_handed_over = True
+        self._manager.main_is(pid)
+        for interface in self._interfaces:
+            interface.hand_over(pid)
+
     async def _until_end(self, interface: Interface) -> None:
         """Returns when it has ended, which leaves the others alone."""
         await interface.stopped.wait()
-        if all(one.stopped.is_set() for one in self._interfaces):
+        if self._is_handed_over:
+            pass  # to the service manager nothing ends
+        elif all(one.stopped.is_set() for one in self._interfaces):
             self._notifier.stopping()
         else:
             interface.take_tun_back()

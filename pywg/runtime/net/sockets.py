@@ -151,6 +151,29 @@ def open_sockets(
     raise refused
 
 
+def adopt_sockets(fd4: int, fd6: int) -> Sockets:
+    """The sockets of another process of ours, with all that is set of them. Takes both over.
+
+    Raises BindError for descriptors of anything else.
+    """
+    found: list[socket.socket | None] = []
+    for fd, family in ((fd4, socket.AF_INET), (fd6, socket.AF_INET6)):
+        sock = None if fd < 0 else socket.socket(fileno=fd)
+        if sock is not None and (sock.family, sock.type) != (family, socket.SOCK_DGRAM):
+            raise BindError(errno.EINVAL, "what was handed over is no UDP socket")
+        found.append(sock)
+    udp4, udp6 = found
+    ports = {_port_of(sock, 0) for sock in found if sock is not None}
+    if len(ports) != 1:
+        raise BindError(errno.EINVAL, "UDP sockets of different ports were handed over")
+    one = udp4 or udp6
+    ifindex = 0
+    if one is not None:
+        with contextlib.suppress(OSError):  # Linux before 5.0 says it by name alone
+            ifindex = one.getsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX)
+    return Sockets(udp4, udp6, ports.pop(), ifindex)
+
+
 def _port_of(sock: socket.socket | None, asked: int) -> int:
     """The port of a bound socket; `asked` where there is none. Raises BindError."""
     try:

@@ -104,6 +104,21 @@ def take_tun(fd: int, *, offload: bool = True, tunnels: bool = True) -> Tun:
         raise TunError(error.errno or errno.EIO, f"WG_TUN_FD={fd} {what}: {error.strerror}") from error
 
 
+def adopt_tun(fd: int, *, vnet_hdr_len: int, uso: bool, tunnels: bool) -> Tun:
+    """A TUN that another process of ours serves, with its header and offloads as they are. Asks, and sets nothing.
+
+    Raises TunError, and the descriptor stays the caller's.
+    """
+    try:
+        name, flags = _ifreq(fd)
+        here = struct.unpack("i", fcntl.ioctl(fd, _TUNGETVNETHDRSZ, bytes(4)))[0] if flags & _IFF_VNET_HDR else 0
+    except OSError as error:
+        raise TunError(error.errno or errno.EIO, f"what was handed over is no TUN: {error.strerror}") from error
+    if not flags & _IFF_TUN or here != vnet_hdr_len or (tunnels and here != VNET_TUNNEL_HDR_LEN):
+        raise TunError(errno.EINVAL, f"{name} was handed over with another header than it has")
+    return Tun(fd, name, vnet_hdr_len, uso=uso, tunnels=tunnels)
+
+
 def check_name(name: str) -> None:
     """Raises TunError when the name isn't one for an interface."""
     if interface_name_fault(name):

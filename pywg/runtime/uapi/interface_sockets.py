@@ -1,5 +1,6 @@
 """The sockets on which one interface answers: of its configuration, and for monitors where the operator wants that."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 
 from pywg.runtime.base.accounts import Owner
@@ -7,8 +8,8 @@ from pywg.runtime.base.in_use import DIRECTORY, own_folder
 from pywg.runtime.base.log import Log
 from pywg.runtime.base.system import Remover, SocketFile
 from pywg.runtime.uapi.monitor import MonitorServer
-from pywg.runtime.uapi.server import Configurable, UapiServer
-from pywg.runtime.uapi.socket import MONITOR, UapiSocket, from_fd, open_uapi
+from pywg.runtime.uapi.server import Configurable, HandOver, UapiServer
+from pywg.runtime.uapi.socket import MONITOR, UapiSocket, from_fd, from_other, open_uapi
 
 
 class InterfaceSockets:
@@ -16,7 +17,8 @@ class InterfaceSockets:
 
     `of_namespace`: in the folder of this network namespace, where `wg` does not look. `fd` is a configuration socket
     that another program made (WG_UAPI_FD), or None; then that program has said to whom it belongs, and not `owner`.
-    Without a `monitor_owner` there is no socket for monitors.
+    Without a `monitor_owner` there is no socket for monitors. `others`: the descriptors of both, -1 for none, of a
+    process that this one takes over from. Their files stay that one's until `are_ours`.
     """
 
     def __init__(
@@ -27,10 +29,15 @@ class InterfaceSockets:
         owner: Owner,
         monitor_owner: Owner | None,
         of_namespace: bool = False,
+        others: tuple[int, int] | None = None,
     ) -> None:
+        self._monitor: UapiSocket | None = None
+        self._first: UapiServer | None = None
+        if others is not None:
+            self._adopt(*others)
+            return
         folder = own_folder() if of_namespace else DIRECTORY
         self.configuration = open_uapi(interface, directory=folder, owner=owner) if fd is None else from_fd(fd)
-        self._monitor: UapiSocket | None = None
         if monitor_owner is not None:
             directory = self.configuration.directory or DIRECTORY
             try:
@@ -38,6 +45,32 @@ class InterfaceSockets:
             except BaseException:
                 self.configuration.close()
                 raise
+
+    def _adopt(self, configuration: int, monitor: int) -> None:
+        self.configuration = from_other(configuration)
+        if monitor >= 0:
+            self._monitor = from_other(monitor)
+
+    def hand_over(self) -> None:
+        """Another process has them now: `close` leaves the files to it."""
+        for one in self._all():
+            one.hand_over()
+
+    def are_ours(self) -> None:
+        """This process has them now."""
+        for one in self._all():
+            one.is_ours()
+
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """Of both listening sockets; -1 for none."""
+        return self.configuration.listener.fileno(), -1 if self._monitor is None else self._monitor.listener.fileno()
+
+    @property
+    def lock(self) -> asyncio.Lock:
+        """The lock that a task holds while it changes or reads the configuration, once there are `servers`."""
+        assert self._first is not None
+        return self._first.configuration
 
     @property
     def files(self) -> list[SocketFile]:
@@ -65,10 +98,15 @@ class InterfaceSockets:
             one.folder_is(directory)
 
     def servers(
-        self, device: Configurable, log: Log, more_stats: Callable[[], Mapping[str, int | str]]
+        self,
+        device: Configurable,
+        log: Log,
+        more_stats: Callable[[], Mapping[str, int | str]],
+        hand_over: HandOver | None = None,
     ) -> list[UapiServer]:
         """A server for each, not started."""
-        first = UapiServer(self.configuration.listener, device, log, more_stats=more_stats)
+        first = UapiServer(self.configuration.listener, device, log, more_stats=more_stats, hand_over=hand_over)
+        self._first = first
         if self._monitor is None:
             return [first]
         lock = first.configuration

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from pywg.config.uapi import format_errno
 from pywg.runtime.base.log import Log
-from pywg.runtime.uapi.server import LOG_LEVEL, Configurable, UapiServer
+from pywg.runtime.uapi.server import HANDOVER, LOG_LEVEL, Configurable, UapiServer
 
 MAX_MONITORS = 8
 """Monitoring connections; a new one ends the one that was idle longest."""
@@ -27,7 +27,7 @@ class MonitorServer(UapiServer):
     """As UapiServer, beside one of the same device, whose lock `configuration` is."""
 
     _operations = (b"get=1\n", b"stats=1\n", b"peers=1\n", b"events=1\n")
-    _refused = (b"set=1\n", LOG_LEVEL)
+    _refused = (b"set=1\n", HANDOVER + b"\n", LOG_LEVEL)
     _keys = False
 
     def __init__(

@@ -1,11 +1,12 @@
 """The server on a device's configuration socket: any number of operations on a connection, and clients of any kind.
 
-An operation is `set=1`, `get=1`, `stats=1`, `peers=1`, `events=1` or `log_level=WORD` on a line, more lines, and a
-blank line. The end of the stream after a whole line serves as the blank line. The reply ends with `errno=N`, and N is
-never positive. `stats=1`, `peers=1` (which peers owe an answer to initiations), `events=1`, `log_level=` and, of a peer
-in a set operation, `clear_endpoint=true` (it has no endpoint then, and its session stays) and `probe_endpoint=` (one
-initiation goes there, beside the session; an answer moves the peer) are ours: the others are
-WireGuard's cross-platform protocol, https://www.wireguard.com/xplatform/.
+An operation is `set=1`, `get=1`, `stats=1`, `peers=1`, `events=1`, `handover=1` or `log_level=WORD` on a line, more
+lines, and a blank line. The end of the stream after a whole line serves as the blank line. The reply ends with
+`errno=N`, and N is never positive. `stats=1`, `peers=1` (which peers owe an answer to initiations), `events=1`,
+`handover=1` (the connection is runtime/daemon/handover.py's then), `log_level=` and, of a peer in a set operation,
+`clear_endpoint=true` (it has no endpoint then, and its session stays) and `probe_endpoint=` (one initiation goes there,
+beside the session; an answer moves the peer) are ours: the others are WireGuard's cross-platform protocol,
+https://www.wireguard.com/xplatform/.
 
 The reply to `events=1` goes on until the client closes the connection, sends anything more, or takes nothing for
 SEND_TIMEOUT_S. A subscriber is no longer one of the connections that are counted: it neither takes their places nor
@@ -20,7 +21,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Protocol, TypeVar
 
 from pywg._fastpath import reserve_fill, reserve_low
@@ -46,11 +47,16 @@ SEND_TIMEOUT_S = 30.0
 """Seconds after which the server disconnects a client that has not taken its reply."""
 LOG_LEVEL = b"log_level="
 _EVENTS = b"events=1"
-_NAMES = (b"set=1", b"get=1", b"stats=1", b"peers=1", _EVENTS)
+HANDOVER = b"handover=1"
+_NAMES = (b"set=1", b"get=1", b"stats=1", b"peers=1", _EVENTS, HANDOVER)
 _NAME_BYTES = 16
 _OPERATIONS = (*(name + b"\n" for name in _NAMES), LOG_LEVEL)
 _LOG_OPERATION_MAX_LEN = 64
 _FIRST_BUFFER_LEN = 4096
+
+
+HandOver = Callable[[socket.socket, Poller], Awaitable[None]]
+"""Hands the process over to the client: on return it has. Raises DeviceError, and nothing has changed."""
 
 
 class Configurable(Protocol):
@@ -94,7 +100,9 @@ class UapiServer:
         *,
         more_stats: Callable[[], Mapping[str, int | str]] = dict,
         configuration: asyncio.Lock | None = None,
+        hand_over: HandOver | None = None,
     ) -> None:
+        self._hand_over = hand_over
         self._listener = listener
         self._device = device
         self._log = log
@@ -240,6 +248,9 @@ class UapiServer:
         try:
             if name == _EVENTS:
                 return await self._subscribe(client, body)
+            if name == HANDOVER:
+                await self._give_away(client, body)
+                return False
             reply = await self._carry_out(name, body, operation)
         except (UapiError, DeviceError) as error:
             code = error.errno or errno.EIO
@@ -305,6 +316,14 @@ class UapiServer:
             return False
         finally:
             subscription.close()
+
+    async def _give_away(self, client: socket.socket, body: memoryview) -> None:
+        """Hands the process over. Raises UapiError, DeviceError."""
+        if _has_lines(body):
+            raise UapiError("handover=1 takes no further lines", errno=errno.EINVAL)
+        if self._hand_over is None:
+            raise UapiError("this daemon hands nothing over", errno=errno.EOPNOTSUPP)
+        await self._hand_over(client, self._poller)
 
     def _refusal(self, text: str) -> None:
         self._log.error(text)

@@ -35,6 +35,7 @@ class UapiSocket:
     _fd: int = -1
     """of the file itself: tells of its end where its folder can't be looked into"""
     _remover: Remover | None = None
+    _handed_over: bool = False
 
     @property
     def directory(self) -> str | None:
@@ -71,6 +72,16 @@ class UapiSocket:
         """Has the file removed by `remover` in the end."""
         self._remover = remover
 
+    def hand_over(self) -> None:
+        """Another process has the socket now: the file is left to it."""
+        self._handed_over = True
+
+    def is_ours(self) -> None:
+        """This process has taken the socket over: it removes the file, and is whom clients see (SO_PEERCRED)."""
+        self._handed_over = False
+        with contextlib.suppress(OSError):
+            self.listener.listen(_BACKLOG)
+
     def watch(self) -> int | None:
         """A descriptor, the caller's, that becomes readable when `present` may have changed.
 
@@ -82,7 +93,9 @@ class UapiSocket:
 
     def close(self) -> None:
         """Removes the file, if it is still ours. Idempotent."""
-        if self._remover is not None:
+        if self._handed_over:
+            pass
+        elif self._remover is not None:
             self._remover.finish()
         elif self.path is not None and self.present():
             with contextlib.suppress(OSError):
@@ -151,6 +164,13 @@ def from_fd(fd: int) -> UapiSocket:
     name = listener.getsockname()
     path = name if isinstance(name, str) and name.startswith("/") else None
     return _of(listener, path)
+
+
+def from_other(fd: int) -> UapiSocket:
+    """The socket of another daemon, and its file, which stays that one's until `is_ours`. Raises DeviceError."""
+    adopted = from_fd(fd)
+    adopted.hand_over()
+    return adopted
 
 
 def connect(interface: str, *, directory: str | None = None, suffix: str = SOCKET) -> socket.socket:

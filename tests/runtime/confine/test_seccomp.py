@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pywg.core.events import Endpoint
+from pywg.runtime.base import parcel
 from pywg.runtime.base.binding import Binding
 from pywg.runtime.confine import bpf, seccomp
 from pywg.runtime.confine.seccomp import Thread
@@ -74,7 +75,8 @@ def test_what_counts_refusals_is_never_refused(on: Thread) -> None:
 @pytest.mark.parametrize("on", Thread)
 def test_libc_decides_how_messages_are_sent(on: Thread) -> None:
     for machine in MACHINES:
-        assert (verdict(machine, "sendmmsg", on=on), verdict(machine, "sendmsg", on=on)) == (ALLOW, REFUSE)
+        passes_on = ALLOW if on is Thread.LOOP else REFUSE  # descriptors, to the daemon that takes over
+        assert (verdict(machine, "sendmmsg", on=on), verdict(machine, "sendmsg", on=on)) == (ALLOW, passes_on)
         assert verdict(machine, "sendmmsg", on=on, musl=True) == REFUSE
         assert verdict(machine, "sendmsg", on=on, musl=True) == ALLOW
 
@@ -82,8 +84,8 @@ def test_libc_decides_how_messages_are_sent(on: Thread) -> None:
 FORBIDDEN = """
 open openat openat2 creat execve execveat fork vfork clone clone3 ptrace process_vm_readv process_vm_writev kill
 tkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_send_signal socketpair bpf io_uring_setup io_uring_enter prctl setns
-unshare mount init_module memfd_create rename renameat2 chmod capset pidfd_getfd userfaultfd perf_event_open keyctl
-chroot pivot_root landlock_restrict_self seccomp process_madvise arch_prctl sendmsg recvmsg readv pwritev2 splice
+unshare mount init_module memfd_secret rename renameat2 chmod capset pidfd_getfd userfaultfd perf_event_open keyctl
+chroot pivot_root landlock_restrict_self seccomp process_madvise arch_prctl pwritev recvmsg readv pwritev2 splice
 vmsplice
 """
 
@@ -94,6 +96,17 @@ def test_what_an_intruder_needs_does_not(name: str) -> None:
     for machine in MACHINES:
         if number(machine, name) is not None:
             assert {verdict(machine, name, on=on) for on in Thread} == {REFUSE}
+
+
+def test_the_loop_alone_makes_a_parcel_and_passes_it_on() -> None:
+    """For handover.py: memory that can be sealed and never inherited, and descriptors."""
+    for machine in MACHINES:
+        for on in Thread:
+            allowed = ALLOW if on is Thread.LOOP else REFUSE
+            assert verdict(machine, "memfd_create", 0, parcel.MEMFD_FLAGS, on=on) == allowed
+            assert verdict(machine, "pwrite64", on=on) == allowed
+            for flags in (0, 1, 2, parcel.MEMFD_FLAGS | 4, parcel.MEMFD_FLAGS | 0x10):
+                assert verdict(machine, "memfd_create", 0, flags, on=on) == REFUSE
 
 
 @pytest.mark.parametrize("on", Thread)
@@ -239,6 +252,9 @@ BY_CONTROL_PLANE = {
     "getsockopt": r"\.getsockopt\(",
     "setsockopt": r"\.setsockopt\(",
     "socket": r"socket\.socket\(",
+    "sendmsg": r"socket\.send_fds\(",
+    "memfd_create": r"os\.memfd_create\(",
+    "pwrite64": r"os\.pwrite\(",
 }
 """What each call looks like where pywg/runtime/ makes it."""
 BY_PYTHON_AND_THE_LOOP = {

@@ -27,7 +27,7 @@ def serve(ready):
     with open(sys.argv[3], "w") as report:
         print(os.getpid(), os.getsid(0), os.readlink("/proc/self/fd/0"), os.getcwd(), file=report)
     return 0
-sys.exit(in_background(serve, keep_output=keep))
+sys.exit(in_background(serve, keep_output=lambda: keep))
 """
 
 

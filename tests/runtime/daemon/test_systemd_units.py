@@ -53,7 +53,7 @@ def test_the_unit_of_several_differs_in_what_is_several() -> None:
     one, several = ((UNITS / file).read_text().splitlines() for file in ("pywg@.service", "pywg.service"))
     keys = {line.partition("=")[0] for line in {*one} ^ {*several} if not line.startswith("#")}
     assert keys <= {
-        *("Description", "EnvironmentFile", "ExecStart", "ExecStartPost", "FileDescriptorStoreMax"),
+        *("Description", "EnvironmentFile", "ExecReload", "ExecStart", "ExecStartPost", "FileDescriptorStoreMax"),
         "SyslogIdentifier",
     }
 

@@ -75,7 +75,7 @@ TOKENS = (
         b"\0",
     ),
 )
-_OPERATIONS = (b"set=1", b"get=1", b"stats=1", b"peers=1", b"events=1")
+_OPERATIONS = (b"set=1", b"get=1", b"stats=1", b"peers=1", b"events=1", b"handover=1")
 
 
 def run(data: bytes) -> None:
@@ -168,6 +168,8 @@ class Conversation:
                 code = errno.EINVAL if wrong else 0
             elif body not in (b"", b"\n") and not body.startswith(b"\n"):
                 code = errno.EINVAL
+            elif name == b"handover=1":
+                code = errno.EOPNOTSUPP
             else:
                 wanted = model.get() if name == b"get=1" else None
             end = b"errno=%d\n\n" % -code

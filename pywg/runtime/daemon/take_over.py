@@ -1,0 +1,213 @@
+"""Handover, the end of the daemon that comes: it prepares all that may fail, has the other one stop, and goes on.
+
+The conversation is handover.py's. This process is not confined yet, and most often root, so nothing that it is told is
+believed: descriptors are asked what they are, and the parcel is read by a Reader and checked by core and plane. Before
+`finish` has returned, this process sends nothing.
+"""
+
+import errno
+import os
+import socket
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from pywg.errors import DeviceError
+from pywg.runtime.base import namespaces
+from pywg.runtime.base.parcel import Reader, ReceivedParcel, bad_parcel
+from pywg.runtime.daemon.handover import (
+    FACTS,
+    FORMAT,
+    HEAD,
+    HELLO,
+    LOCKED,
+    PREPARES_WITHIN_S,
+    READY,
+    TUN,
+    WRITTEN,
+    YOURS,
+    control_group,
+)
+from pywg.runtime.device import carried
+from pywg.runtime.device.carried import DeviceState
+from pywg.runtime.uapi.server import HANDOVER
+from pywg.runtime.uapi.socket import connect
+
+_MOST_INTERFACES = 64
+_MOST_TEXT = 1 << 16
+_MOST_DESCRIPTORS = 253
+"""SCM_MAX_FD."""
+_ANSWERS_WITHIN_S = 10.0
+_CONTROL_GROUPS = "/sys/fs/cgroup"
+
+
+class TakenInterface(NamedTuple):
+    """What there is of one interface before the other daemon stops. Whoever takes a descriptor owns it."""
+
+    name: str
+    tun: int
+    vnet_hdr_len: int
+    uso: bool
+    tunnels: bool
+    configuration: int
+    monitor: int
+    """-1: none"""
+
+
+class Taking:
+    """A handover from the daemon of `interface`, begun: it serves on. Raises DeviceError, and then it still does."""
+
+    def __init__(self, interface: str) -> None:
+        self.waited_s = 0.0
+        """how long nothing was sent"""
+        self._fds: list[int] = []
+        self._sock = connect(interface)
+        try:
+            self._sock.settimeout(_ANSWERS_WITHIN_S)
+            self._sock.sendall(HANDOVER + b"\n\n")
+            self._interface_asked = interface
+            self._hear(HELLO)
+            self._hello()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError) and not isinstance(error, DeviceError):
+                text = f"the daemon of {interface} doesn't answer: {error.strerror or error}"
+                raise DeviceError(error.errno or errno.EIO, text) from error
+            raise
+
+    def _hello(self) -> None:
+        form, length = HEAD.unpack(self._exactly(HEAD.size))
+        if form != FORMAT:
+            raise DeviceError(
+                errno.EPROTONOSUPPORT,
+                f"the daemon speaks format {form} of the handover, and this pywg {FORMAT}: it serves on",
+            )
+        if length > _MOST_TEXT:
+            raise bad_parcel(f"{length} bytes of facts")
+        facts = Reader(memoryview(self._exactly(length)))
+        size, namespace, self.pid, count = facts.take(FACTS)
+        self.control_group = os.fsdecode(facts.take_bytes(_MOST_TEXT))
+        """Of the other one, where a service manager watches it; else empty."""
+        self.given = _pairs(facts.take_bytes(_MOST_TEXT))
+        self.environment = _pairs(facts.take_bytes(_MOST_TEXT))
+        if not 0 < count <= _MOST_INTERFACES:
+            raise bad_parcel(f"{count} interfaces")
+        parcel = self._descriptor()
+        self.interfaces = [self._interface(facts) for _ in range(count)]
+        if namespace not in (0, namespaces.of_this_thread()):
+            os.close(parcel)
+            raise DeviceError(
+                errno.EXDEV, "the daemon was started in another network namespace: run this there; it serves on"
+            )
+        self._parcel = ReceivedParcel(parcel, size)
+
+    def _interface(self, facts: Reader) -> TakenInterface:
+        name = os.fsdecode(facts.take_bytes(64))
+        vnet_hdr_len, uso, tunnels, monitored = facts.take(TUN)
+        tun, configuration = self._descriptor(), self._descriptor()
+        monitor = self._descriptor() if monitored else -1
+        return TakenInterface(name, tun, vnet_hdr_len, bool(uso), bool(tunnels), configuration, monitor)
+
+    def states(self) -> list[tuple[DeviceState, int, int]]:
+        """Has the other one stop. The state of each interface, and its UDP sockets of IPv4 and IPv6, -1 for none."""
+        self._began = time.monotonic()
+        self._sock.settimeout(PREPARES_WITHIN_S)
+        self._sock.sendall(LOCKED)
+        self._hear(WRITTEN)
+        found = []
+        try:
+            contents = self._parcel.read()
+            for has in self._exactly(len(self.interfaces)):
+                fd4, fd6 = (self._descriptor() if has >> number & 1 else -1 for number in range(2))
+                found.append((carried.read(contents), fd4, fd6))
+        finally:
+            self._parcel.wipe()
+        return found
+
+    def finish(self) -> None:
+        """All is in place: returns once the other one has given up the sessions for good. Raises DeviceError."""
+        self._sock.settimeout(_ANSWERS_WITHIN_S)
+        self._sock.sendall(READY)
+        try:
+            said = self._sock.recv(1)
+        except TimeoutError:
+            # After this the other one can't say it any more: so what is there now is its last word.
+            self._sock.shutdown(socket.SHUT_RD)
+            said = self._sock.recv(1)
+        if said != YOURS:
+            raise DeviceError(errno.ECONNRESET, "the other daemon has gone on by itself: it serves on")
+
+    def gone_on(self) -> None:
+        """This daemon sends now."""
+        self.waited_s = time.monotonic() - self._began
+
+    def close(self) -> None:
+        """Hangs up, and closes descriptors that nobody took. Idempotent."""
+        self._sock.close()
+        for fd in self._fds:
+            os.close(fd)
+        self._fds = []
+
+    # What the other one says
+
+    def _hear(self, letter: bytes) -> None:
+        """Waits for a letter, and takes the descriptors that come with it. Raises DeviceError where another comes."""
+        said, fds, flags, _ = socket.recv_fds(self._sock, 1, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+        self._fds += fds
+        if flags & socket.MSG_CTRUNC:
+            raise DeviceError(errno.EMFILE, "not all descriptors could be taken: raise RLIMIT_NOFILE; it serves on")
+        if said == letter:
+            return
+        if said == b"e":
+            raise self._refusal()
+        name = self._interface_asked
+        text = "hangs up" if letter != HELLO else "can't hand over: it is not pywg, or an older one"
+        raise DeviceError(errno.EOPNOTSUPP, f"the daemon of {name} {text}; it serves on")
+
+    def _refusal(self) -> DeviceError:
+        rest = b""
+        while not rest.endswith(b"\n") and len(rest) < 32 and (more := self._sock.recv(1)):
+            rest += more
+        number = rest.partition(b"=")[2].strip().lstrip(b"-")
+        code = int(number) if number.isdigit() else errno.EPROTO
+        why = {
+            errno.EPERM: "only root may take it over",
+            errno.EBUSY: "another process is taking it over at the moment",
+            errno.EAGAIN: "its peers or interfaces have changed meanwhile: try again",
+        }.get(code, f"it refuses: {os.strerror(code)}")
+        return DeviceError(code, f"{self._interface_asked} is not handed over, and is served on: {why}")
+
+    def _exactly(self, length: int) -> bytes:
+        data = b""
+        while len(data) < length:
+            more = self._sock.recv(length - len(data))
+            if not more:
+                raise DeviceError(errno.EPIPE, "the other daemon hangs up; it serves on")
+            data += more
+        return data
+
+    def _descriptor(self) -> int:
+        if not self._fds:
+            raise bad_parcel("a descriptor is missing")
+        return self._fds.pop(0)
+
+
+def _pairs(text: bytes) -> dict[str, str]:
+    """NAME=VALUE, each ended by a zero."""
+    pairs = (os.fsdecode(one).partition("=") for one in text.split(b"\0") if one)
+    return {name: value for name, _, value in pairs}
+
+
+def join(group: str) -> None:
+    """Makes this process one of a control group, if it is not: when the other daemon ends, the service manager would
+    otherwise take the service for ended. Raises DeviceError."""
+    if group == control_group():
+        return
+    try:
+        Path(f"{_CONTROL_GROUPS}{group}/cgroup.procs").write_text(f"{os.getpid()}\n")
+    except OSError as error:
+        raise DeviceError(
+            error.errno or errno.EIO,
+            f"the service's control group {group} can't be joined: {error.strerror}; its unit may have "
+            "`ExecReload=pywg upgrade`, and then `systemctl reload` does this",
+        ) from error
