@@ -3,7 +3,7 @@
 Programs use `pywg.Tunnel`: docs/python.md. Importing this loads nothing of it yet, as every command does that first.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

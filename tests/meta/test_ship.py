@@ -147,6 +147,14 @@ def test_the_debian_package_has_pywgs_version() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", deb.version())
 
 
+def test_the_version_has_its_changes() -> None:
+    """At once, or under Unreleased while it is not released."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    released = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d$", text, re.M)
+    assert text.count("\n## [Unreleased]\n") == 1
+    assert released[:1] == [deb.version()]
+
+
 def test_a_build_for_another_processor_is_not_of_this_one(tmp_path: Path) -> None:
     (tmp_path / "usr" / "include" / "python3.11").mkdir(parents=True)
     (tmp_path / "packages").mkdir()
