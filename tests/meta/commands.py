@@ -61,6 +61,7 @@ RUN_BY: dict[str, dict[str, str]] = {
         "birdc show ospf neighbors\nip route": _GATEWAYS,
         "birdc show ospf neighbors\n": _GATEWAYS,
     },
+    "docs/upgrading.md": {"pywg upgrade wg0": "tests/netns/test_upgrade.py"},
     "docs/two-sites.md": {
         "pywg init": _GUIDES,
         "install -D": _GUIDES,
@@ -131,7 +132,7 @@ def table() -> str:
         pairs = (
             [(block, PLAYED[page]) for block in blocks(page)]
             if page in PLAYED
-            else assign(blocks(page), RUN_BY[page])[0]
+            else assign(blocks(page), RUN_BY.get(page, {}))[0]
         )
         counts = [0, 0, 0]
         for block, by in pairs:
