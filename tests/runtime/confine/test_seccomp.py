@@ -329,9 +329,9 @@ pthread_sigmask sigaction sigaddset sigdelset sigemptyset sigfillset snprintf sy
 _X25519 = """ERR_clear_error EVP_PKEY_CTX_free EVP_PKEY_CTX_new EVP_PKEY_derive EVP_PKEY_derive_init EVP_PKEY_free
 EVP_PKEY_derive_set_peer EVP_PKEY_get_raw_public_key EVP_PKEY_new_raw_private_key EVP_PKEY_new_raw_public_key"""
 _ARENAS = {"mlock", "mmap64", "mprotect", "munmap", "madvise", "sysconf"}
-BY_THE_LOOP_ALONE = {*_ARENAS, *_X25519.split(), "pthread_getaffinity_np"}
+BY_THE_LOOP_ALONE = {*_ARENAS, *_X25519.split(), "pthread_getaffinity_np", "getpid"}
 """An arena of secrets is added where the control plane makes a key; handshakes compute, and ask the system for nothing
-but memory; statistics tell of processors."""
+but memory; statistics tell of processors; a plane is told from the copy that a fork has made."""
 BY_A_THREAD_ITSELF = {
     "restart_syscall": "poll, after a stop",
     "rt_sigreturn": "a refusal is counted",
