@@ -1,6 +1,6 @@
 """Calls of libc that Python's standard library lacks, and read(2) of a pipe.
 
-prctl(2), syscall(2), capget(2), capset(2), unshare(2), setns(2), mount(2), umount2(2), inotify(7) and
+prctl(2), syscall(2), capget(2), capset(2), unshare(2), setns(2), mount(2), umount2(2), inotify(7), signalfd(2) and
 timerfd_create(2).
 """
 
@@ -9,6 +9,7 @@ import ctypes
 import mmap
 import os
 import struct
+from collections.abc import Iterable
 
 CAP_SETGID = 6
 CAP_SETUID = 7
@@ -27,6 +28,11 @@ _IN_CLOEXEC = 0o2000000
 _IN_ATTRIB = 0x4
 _IN_MOVE_SELF = 0x800
 _IN_DELETE_SELF = 0x400
+_SIGSET_LEN = 128  # glibc's; the kernel reads the first 8 bytes
+_SFD_NONBLOCK = 0o4000
+_SFD_CLOEXEC = 0o2000000
+_SIGINFO = struct.Struct("=Iii116x")
+"""signalfd_siginfo, as far as it is read: number, errno, code."""
 _TFD_NONBLOCK = 0o4000
 _TFD_CLOEXEC = 0o2000000
 _TFD_TIMER_ABSTIME = 1
@@ -113,6 +119,26 @@ def lock_memory(mapping: mmap.mmap) -> bool:
     """mlock(2) of all of it; False where the system refuses that (RLIMIT_MEMLOCK)."""
     first = ctypes.c_char.from_buffer(mapping)
     return bool(_libc.mlock(ctypes.c_void_p(ctypes.addressof(first)), ctypes.c_size_t(len(mapping))) == 0)
+
+
+def signalfd(signals: Iterable[int]) -> int:
+    """A non-blocking descriptor, the caller's, that becomes readable when one of these comes; all are blocked already.
+
+    Raises OSError.
+    """
+    mask = sum(1 << (number - 1) for number in signals).to_bytes(8, "little")
+    sigset = ctypes.create_string_buffer(mask, _SIGSET_LEN)
+    return _checked(_libc.signalfd(-1, sigset, _SFD_NONBLOCK | _SFD_CLOEXEC))
+
+
+def read_signals(fd: int) -> list[tuple[int, bool]]:
+    """(number, whether a process has sent it, and not the kernel) of those that wait in a signalfd. Raises OSError."""
+    found = []
+    with contextlib.suppress(BlockingIOError):
+        while data := os.read(fd, _SIGINFO.size):
+            number, _, code = _SIGINFO.unpack(data)
+            found.append((number, code <= 0))
+    return found
 
 
 def timerfd_create(clock: int) -> int:

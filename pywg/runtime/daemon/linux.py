@@ -15,7 +15,9 @@ from pywg.runtime.net.tun import adopt_tun, open_tun, take_tun
 from pywg.runtime.net.unreachable import Unreachables
 
 
-class _Linux:
+class Linux:
+    """See base/system.py."""
+
     open_tun = staticmethod(open_tun)
     take_tun = staticmethod(take_tun)
     adopt_tun = staticmethod(adopt_tun)
@@ -35,4 +37,4 @@ class _Linux:
         return kernel.damages_equal_tail(kernel.release())
 
 
-LINUX: System = _Linux()
+LINUX: System = Linux()
