@@ -18,6 +18,7 @@ COMMANDS = {
     "up": Command("set up the interface of a wg-quick file", "up", "define_up"),
     "down": Command("take an interface down, and all that was done for it", "up", "define_down"),
     "reload": Command("change a running interface to what its file says now", "up", "define_reload"),
+    "exec": Command("run a command whose only network is a tunnel, without root", "exec"),
     "status": Command("show what runs, how it does, and what is wrong", "status"),
     "show": Command("show the state of interfaces, as `wg show` does", "show"),
     "top": Command("watch rates, peers and drops on a live screen", "top"),

@@ -15,9 +15,9 @@ Usage: pywg COMMAND [ARGUMENT]...
 Commands (more of each: pywg help COMMAND):
   init                   write the files that join two sites, or many
   check, qr, save, strip say what is wrong in a file; show, write, shorten it
-  up FILE|NAME           set up the interface of a wg-quick file
-  down FILE|NAME         take it down, and undo what was done for it
+  up, down FILE|NAME     set up the interface of a wg-quick file; take it down
   reload FILE|NAME       change it to what its file says now; sessions stay
+  exec FILE -- COMMAND   run a command whose only network is a tunnel; no root
   status [IFACE]         show what runs, how it does, and what is wrong
   show, top, monitor     as `wg show`; a live screen; what happens, as it does
   companion, metrics     ask for names again, run hooks; answer Prometheus

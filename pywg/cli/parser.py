@@ -26,12 +26,17 @@ class CommandParser(argparse.ArgumentParser):
     def __init__(self, command: str) -> None:
         super().__init__(prog=f"pywg {command}", formatter_class=_Formatter, allow_abbrev=False, add_help=False)
         self._command = command
+        self._takes_command = False
         self._positionals.title = "arguments"
         self.add_argument("-h", "--help", action="help", help="show this help")
 
     def error(self, message: str) -> NoReturn:
         text = message.replace("\n", " ").replace("the following arguments are required:", f"{self._command} needs")
         raise UsageError(text, see=f"{self.prog} --help")
+
+    def takes_command(self) -> None:
+        """Has `--` be followed by a command and its arguments, all as they are: `command` of what is given."""
+        self._takes_command = True
 
     def words(self, metavar: str) -> "argparse._SubParsersAction[_WordParser]":
         """Begins the words of a command like `init mesh`: `add_parser(word, help=...)` of the result adds one."""
@@ -45,8 +50,16 @@ class CommandParser(argparse.ArgumentParser):
             if isinstance(action, argparse._SubParsersAction) and arguments and arguments[0] in action.choices:
                 word: CommandParser = action.choices[arguments[0]]
                 return word.parse(arguments[1:])
+        command: Sequence[str] = []
+        if self._takes_command and "--" in arguments:
+            at = list(arguments).index("--")
+            arguments, command = arguments[:at], arguments[at + 1 :]
         self._refuse_unknown_options(arguments)
         given, left = self.parse_known_args(list(arguments))
+        if self._takes_command:
+            if not command:
+                self.error(f"{self._command} needs a command after `--`")
+            given.command = list(command)
         if left:
             self.error(f"{self._command} takes no {left[0]!a}")
         return given

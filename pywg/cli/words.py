@@ -9,7 +9,6 @@ from collections.abc import Iterable
 _DOES = {
     "`wg {word}` does that": "set setconf addconf syncconf showconf",
     "`wg set` and `wg setconf` do that": "config configure",
-    "`ip netns exec` runs a program in a network namespace": "exec",
     "`systemctl {word} pywg-quick@IFACE` does that, with the unit of `pywg systemd install`": ("enable disable"),
 }
 """The tool that does what a command of other programs for tunnels does, where pywg has no such command."""

@@ -50,11 +50,16 @@ def change(interface: str, what: DeviceChange, *, directory: str | None = None) 
 
     Raises DeviceError when no daemon answers, or refuses: its errno is the daemon's.
     """
+    change_over(_connect_to_change(interface, directory), interface, what)
+
+
+def change_over(sock: socket.socket, interface: str, what: DeviceChange) -> None:
+    """As `change`, on a connection to the daemon of `interface`, which is closed."""
     text = format_set(what)
     request = bytearray(len(text) + len(b"set=1\n\n"))
     request[:6], request[6:-1], request[-1:] = b"set=1\n", text, b"\n"
     try:
-        reply = _ask(_connect_to_change(interface, directory), interface, request)
+        reply = _ask(sock, interface, request)
     finally:
         text[:] = bytes(len(text))
         request[:] = bytes(len(request))

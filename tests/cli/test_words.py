@@ -13,7 +13,7 @@ from pywg.cli.main import main
 
 pytestmark = pytest.mark.dropin("1")
 
-TOOLS = ("exec",)
+TOOLS = ("setconf",)
 MEANT = {
     "add": "up",
     "ups": "up",

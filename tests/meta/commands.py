@@ -19,6 +19,7 @@ PLAYED = {
 """Pages that are written by what runs their commands, or all of whose blocks one file runs."""
 _README, _GUIDES, _INIT = "tests/netns/test_readme.py", "tests/netns/test_guides.py", "tests/netns/test_init.py"
 _SYSTEMD, _UNITS = "tests/netns/test_systemd.py", "tests/runtime/daemon/test_systemd_units.py"
+_EXEC = "tests/netns/test_exec.py"
 _GATEWAYS = "tests/netns/test_two_gateways.py"
 _FIRST = "tests/first_minutes/__main__.py"
 BY_HAND = ("tests/first_minutes/", "tests/installs/", "bench/", "ship/")
@@ -38,6 +39,7 @@ RUN_BY: dict[str, dict[str, str]] = {
         "WG_QUICK_USERSPACE_IMPLEMENTATION": _README,
         "make test": "",
     },
+    "docs/exec.md": {"pywg exec work.conf -- curl": _EXEC, "pywg exec work.conf -- sh": _EXEC},
     "docs/fast-links.md": {"pywg status": _GUIDES},
     "docs/kernel-or-pywg.md": {"ip -details": _GUIDES, "wg-quick down": _GUIDES},
     "docs/performance.md": {"pywg run wg0 wg1": ""},

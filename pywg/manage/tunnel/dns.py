@@ -76,7 +76,7 @@ class Resolvconf(Step):
         return _noun(self.servers, self.search)
 
     def command(self, interface: str) -> str:
-        text = _text(self.servers, self.search).replace("\n", "\\n")
+        text = resolv_conf(self.servers, self.search).replace("\n", "\\n")
         return f"printf '{text}' | resolvconf -a {_prefix()}{interface} -m 0 -x"
 
     def undo_command(self, interface: str) -> str:
@@ -84,7 +84,7 @@ class Resolvconf(Step):
 
     def do(self, machine: Machine) -> None:
         name = f"{_prefix()}{machine.interface}"
-        run(("resolvconf", "-a", name, "-m", "0", "-x"), text=_text(self.servers, self.search))
+        run(("resolvconf", "-a", name, "-m", "0", "-x"), text=resolv_conf(self.servers, self.search))
 
     def undo(self, machine: Machine) -> None:
         run(("resolvconf", "-d", f"{_prefix()}{machine.interface}", "-f"))
@@ -137,7 +137,7 @@ class ResolvConf(Step):
         return replace(self, before=None, after="")
 
     def _shown(self) -> str:
-        return _text(self.servers, self.search).replace("\n", "\\n")
+        return resolv_conf(self.servers, self.search).replace("\n", "\\n")
 
 
 def dns_step(interface: str, servers: Sequence[str], search: Sequence[str]) -> Step:
@@ -155,6 +155,11 @@ def dns_step(interface: str, servers: Sequence[str], search: Sequence[str]) -> S
 def is_server(text: str) -> bool:
     """Whether an entry of DNS is the address of a server, as wg-quick tells it from a search domain."""
     return ":" in text or _IPV4.fullmatch(text) is not None
+
+
+def host_servers() -> list[str]:
+    """Name servers that this machine's programs ask, where they ask none of systemd's in another way."""
+    return re.findall(r"^\s*nameserver\s+(\S+)", _read(RESOLV_CONF) or "", re.M)
 
 
 def _resolved_answers() -> bool:
@@ -185,14 +190,15 @@ def _noun(servers: Sequence[str], search: Sequence[str]) -> str:
     return f"DNS {' '.join((*servers, *search))}"
 
 
-def _text(servers: Sequence[str], search: Sequence[str]) -> str:
+def resolv_conf(servers: Sequence[str], search: Sequence[str]) -> str:
+    """What names them in /etc/resolv.conf."""
     lines = [f"nameserver {server}" for server in servers]
     return "\n".join([*lines, f"search {' '.join(search)}"] if search else lines) + "\n"
 
 
 def _written(interface: str, servers: Sequence[str], search: Sequence[str], before: str) -> str:
     options = "".join(f"{line}\n" for line in before.splitlines() if line.startswith("options"))
-    return f"# {interface} is up: `pywg down {interface}` restores this file\n{_text(servers, search)}{options}"
+    return f"# {interface} is up: `pywg down {interface}` restores this file\n{resolv_conf(servers, search)}{options}"
 
 
 def _read(path: str) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from socket import AF_INET, AF_INET6
-from typing import Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 from pywg.config.addresses import V4_LEN, format_ip, format_prefix, mask, parse_prefix
 from pywg.config.model import Prefix, SockAddr
@@ -41,6 +41,10 @@ Resolver: TypeAlias = Callable[[dict[bytes, WantedPeer]], Addresses]
 
 class Facts:
     """What the plan asks of the machine while its steps are done."""
+
+    alone: ClassVar[bool] = False
+    """the interface is the only way out of its network namespace, and the daemon is in another: no packet of the
+    daemon's can go into the tunnel"""
 
     def __init__(self, machine: Machine, *, mark: int = 0) -> None:
         """`mark`: of the packets that the daemon sends, where there are rules for them already."""
@@ -185,9 +189,9 @@ def route_steps(peers: dict[bytes, WantedPeer], table: int, mark: int | None, fa
     for prefix in destinations:
         if table != AUTO:
             yield Route(format_prefix(prefix), table)
-        elif prefix[1] == 0:
+        elif prefix[1] == 0 and not facts.alone:
             yield from _default(format_prefix(prefix), mark or 0, facts)
-        elif not _covered(prefix, through):
+        elif not covered(prefix, through):
             through.add(prefix)
             yield Route(format_prefix(prefix))
 
@@ -204,7 +208,8 @@ def _default(destination: str, table: int, facts: Facts) -> Iterator[Step]:
     yield firewall.Firewall(family, table, facts.addresses(family), firewall.tool())
 
 
-def _covered(prefix: Prefix, by: set[Prefix]) -> bool:
+def covered(prefix: Prefix, by: set[Prefix]) -> bool:
+    """Whether it lies in one of them."""
     ip, cidr = prefix
     return any((mask(ip, shorter), shorter) in by for shorter in range(cidr + 1))
 
