@@ -247,7 +247,10 @@ def ask(interface: str, request: bytes, suffix: str = "sock") -> bytes:
         client.settimeout(10)
         client.connect(str(UAPI_DIR / f"{interface}.{suffix}"))
         client.sendall(request)
-        return client.recv(1 << 16)
+        answer = client.recv(1 << 16)
+        while answer[:1] != b"H" and not answer.endswith(b"\n\n") and (more := client.recv(1 << 16)):
+            answer += more
+        return answer
 
 
 def as_nobody(ask_it: Callable[[], bytes]) -> bytes:
