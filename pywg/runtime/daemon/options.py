@@ -175,7 +175,7 @@ def read_options(interface: str, environ: Mapping[str, str], *, alone: bool = Tr
         store_tun=foreground and _switch(environ, "PYWG_STORE_TUN", None, default="0"),
         stored_tun=stored_tun,
         given=tuple((name, _as_text(value)) for name, value in given.items()),
-        environment=tuple((name, value) for name, value in environ.items() if value and is_carried(name)),
+        environment=tuple(sorted((name, value) for name, value in environ.items() if value and is_carried(name))),
         remarks=tuple(remarks),
     )
 

@@ -52,6 +52,13 @@ def test_environment() -> None:
     assert options.log_form is Form.JSON
 
 
+def test_what_a_later_daemon_gets_has_one_order() -> None:
+    environ = {"PYWG_THREADS": "4", "LOG_LEVEL": "debug", "HOME": "/root"}
+    options = read_options("wg0", environ)
+    assert options == read_options("wg0", dict(reversed(environ.items())))
+    assert options.environment == (("LOG_LEVEL", "debug"), ("PYWG_THREADS", "4"))
+
+
 def test_verbose_is_the_debug_level() -> None:
     options = read_options("wg0", {"LOG_LEVEL": "silent"}, verbose=True)
     assert (options.log_level, options.keep_output) == (Level.DEBUG, True)
