@@ -85,7 +85,9 @@ def test_the_host_itself_says_that_no_peer_owns_it(subject: str, family: int, op
 @FAMILIES
 def test_peer_without_an_endpoint(subject: str, family: int, open_lab: OpenLab) -> None:
     lab = open_lab(subject, subject)
-    assert _unanswered(lab.far, lab.near.inner(family)) == errno.EHOSTUNREACH
+    # An answer of the kind may be lost, as any ICMP message; each of three would not be.
+    answers = (_unanswered(lab.far, lab.near.inner(family)) for _ in range(3))
+    assert next(filter(None, answers), 0) == errno.EHOSTUNREACH
     lab.establish()
     assert _unanswered(lab.far, lab.near.inner(family)) == errno.ECONNREFUSED, "near is there, and its port is closed"
 
