@@ -42,7 +42,7 @@ RUN_BY: dict[str, dict[str, str]] = {
     "docs/exec.md": {"pywg exec work.conf -- curl": _EXEC, "pywg exec work.conf -- sh": _EXEC},
     "docs/fast-links.md": {"pywg status": _GUIDES},
     "docs/kernel-or-pywg.md": {"ip -details": _GUIDES, "wg-quick down": _GUIDES},
-    "docs/performance.md": {"pywg run wg0 wg1": ""},
+    "docs/performance.md": {"pywg run wg0 wg1": "tests/netns/test_ecmp.py"},
     "docs/releasing.md": {
         "echo": "tests/meta/test_sign.py",
         "ssh-keygen": "tests/meta/test_sign.py",

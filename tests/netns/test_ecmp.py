@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.tunnel.builds import ROOT
 from bench.tunnel.site import poll
 from bench.tunnel.transfer import exchange
 
 from .several import Machine, join, ping, two_machines
+from .test_readme import blocks_in
 
 FLOWS, ROUNDS, BURST = 48, 60, 10
 DATAGRAM_LEN = 1000
@@ -25,22 +27,30 @@ PORT = 7100
 
 @pytest.fixture
 def gateways(tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
-    """Two machines of two tunnels each, by `pywg run`; what is behind either is reached over both."""
+    """Two machines of two tunnels each, by what the page says; what is behind either is reached over both."""
+    page = (ROOT / "docs/performance.md").read_text()
+    (block,) = (block for block in blocks_in(page) if "nexthop" in block)
+    start, policy, *routes = block.splitlines()
+    assert start == "pywg run wg0 wg1", "what `start` does"
     with two_machines(tmp_path, 2) as (near, far):
         for machine in (near, far):
             machine.start()
-            for family in (4, 6):
-                machine.namespace.run("sysctl", "-qw", f"net.ipv{family}.fib_multipath_hash_policy=1")
+            machine.namespace.run(*policy.split())
         for number in range(2):
             join(near, far, number, behind=(f"{NEAR4}/32,{NEAR6}/128", f"{FAR4}/32,{FAR6}/128"))
             ping(near, number)
         for machine, own, others in ((near, (NEAR4, NEAR6), (FAR4, FAR6)), (far, (FAR4, FAR6), (NEAR4, NEAR6))):
-            for address, other in zip(own, others, strict=True):
-                # IPv6 has several ways only through gateways. A tunnel asks for none, so any will do.
-                gateway = ("via", "fe80::1") if ":" in address else ()
-                ways = [word for name in machine.names for word in ("nexthop", *gateway, "dev", name)]
+            here = {
+                "wg0": machine.names[0],
+                "wg1": machine.names[1],
+                "10.2.0.0/16": others[0],
+                "fd00:2::/48": others[1],
+            }
+            for address, route in zip(own, routes, strict=True):
+                words = [here.get(word, word) for word in route.split()]
+                source = words.index("nexthop")
                 machine.namespace.run("ip", "address", "add", address, "dev", "lo")
-                machine.namespace.run("ip", "route", "add", other, "src", address, *ways)
+                machine.namespace.run(*words[:source], "src", address, *words[source:])
         yield near, far
 
 
