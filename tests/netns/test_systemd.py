@@ -18,6 +18,7 @@ from tests.requirements import require_tool
 from . import dropin
 from .conftest import OpenLab
 from .systemd_machine import SYSTEM_UNITS, Machine
+from .test_readme import blocks_in
 
 pytestmark = pytest.mark.dropin("21")
 
@@ -97,8 +98,8 @@ def site(open_lab: OpenLab, tmp_path: Path) -> Iterator[Site]:
     for folder, more in zip(impatient, (f"WatchdogSec={WATCHDOG_S}\n", "[Unit]\nStartLimitBurst=2\n"), strict=True):
         folder.mkdir()
         (folder / "impatient.conf").write_text(f"[Service]\nRestartSec=100ms\n{more}")
-    shipped = SHIPPED / "pywg@.service", SHIPPED / "pywg-quick@.service"
-    units = (*shipped, SYSTEM_UNITS / "wg-quick@.service", quick, *impatient)
+    shipped = SHIPPED / "pywg@.service", SHIPPED / "pywg.service", SHIPPED / "pywg-quick@.service"
+    units = (*shipped, SYSTEM_UNITS / "systemd-networkd.service", SYSTEM_UNITS / "wg-quick@.service", quick, *impatient)
     with Machine(lab.near.namespace, tmp_path, units) as machine:
         site = Site(lab, machine)
         site.configure()
@@ -177,6 +178,36 @@ def test_a_reload_of_the_native_unit_replaces_its_daemon(site: Site) -> None:
     assert site.left(unit) == []
     assert machine.property(unit, "Result") == "success"
     assert "internal error" not in machine.journal(unit)
+
+
+def test_the_unit_for_several_interfaces(site: Site) -> None:
+    """As the page has it, addresses by systemd-networkd: one process, which a reload replaces, and all goes with it."""
+    machine, interface, unit = site.machine, site.interface, "pywg.service"
+    other, address = f"{interface}b", f"{site.lab.near.inner(4)}/24"
+    page = blocks_in((SHIPPED / "README.md").read_text())
+    (network,) = (block for block in page if block.startswith("[Match]"))
+    (several,) = (block for block in page if "INTERFACES=" in block)
+    machine.write("/etc/systemd/network/wg0.network", network.replace("wg0", interface).replace("10.0.0.1/24", address))
+    machine.run("sh", "-ec", "chmod 755 /etc/systemd/network; chmod 644 /etc/systemd/network/*; mkdir /etc/default")
+    machine.run("systemctl", "start", "systemd-networkd")
+    machine.run("sh", "-ec", several.replace("wg0 wg1", f"{interface} {other}"))
+    site.passes_traffic()
+    routes = site.lab.near.ip("route", "show", "dev", interface)
+    assert "192.168.7.0/24" in routes
+    assert "mtu 1420" in site.link()
+    mains = [machine.property(unit, "MainPID")]
+    shown = [machine.run("wg", "show", interface, "latest-handshakes")]
+    machine.run("systemctl", "reload", unit)
+    poll(lambda: machine.processes(unit) == ["pywg"], "the old daemon has ended", PATIENCE_S)
+    site.passes_traffic()
+    mains.append(machine.property(unit, "MainPID"))
+    shown.append(machine.run("wg", "show", interface, "latest-handshakes"))
+    assert mains[0] != mains[1]
+    assert shown[0] == shown[1]
+    assert set(machine.run("wg", "show", "interfaces").split()) == {interface, other}
+    site.systemctl("stop", unit)
+    assert site.left(unit) == []
+    assert machine.property(unit, "Result") == "success"
 
 
 def test_native_unit_that_crashes_after_a_reload(site: Site) -> None:
