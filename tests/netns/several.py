@@ -94,5 +94,6 @@ def join(near: Machine, far: Machine, number: int, *, behind: tuple[str, str] = 
 
 
 def ping(near: Machine, number: int) -> None:
-    """Through the tunnel of that number."""
-    near.namespace.run("ping", "-c", "2", "-i", "0.05", "-W", "5", f"10.9.{number}.2")
+    """Through the tunnel of that number. The first initiation may come before the far end has opened its socket; the
+    second is due 5 s later."""
+    near.namespace.run("ping", "-c", "2", "-i", "0.05", "-W", "15", f"10.9.{number}.2")
