@@ -60,6 +60,7 @@ class Machine:
 def two_machines(folder: Path, interfaces: int) -> Iterator[tuple[Machine, Machine]]:
     """With so many interfaces each. Their logs are in `folder`."""
     tag = secrets.token_hex(2)
+    names = [[f"s{tag}{side}{number}" for number in range(interfaces)] for side in "ab"]
     made = []
     try:
         for side in "ab":
@@ -71,11 +72,13 @@ def two_machines(folder: Path, interfaces: int) -> Iterator[tuple[Machine, Machi
         for number, namespace in enumerate(made, 1):
             namespace.run("ip", "address", "add", f"192.0.2.{number}/24", "dev", "out")
             namespace.run("ip", "link", "set", "out", "up")
-        names = [[f"s{tag}{side}{number}" for number in range(interfaces)] for side in "ab"]
         yield Machine(near, folder / "near.log", names[0]), Machine(far, folder / "far.log", names[1])
     finally:
         for namespace in made:
             namespace.remove()
+        for name in (name for side in names for name in side):  # of daemons that were killed
+            for kind in ("sock", "monitor"):
+                (FOLDER / f"{name}.{kind}").unlink(missing_ok=True)
 
 
 def join(near: Machine, far: Machine, number: int, *, behind: tuple[str, str] = ("", "")) -> None:
