@@ -162,7 +162,10 @@ class Interface:
     def answer(self, more_stats: Callable[[], Mapping[str, int | str]], hand_over: HandOver | None = None) -> None:
         """Follows the routes, and answers on the sockets."""
         self._follow(self._system.route_watcher(self.device, self.log, device=self._options.binding.device))
-        stats = lambda: {**more_stats(), "tun_rps": self._rps}  # noqa: E731
+
+        def stats() -> Mapping[str, int | str]:
+            return {**more_stats(), "tun_rps": self._rps}
+
         for server in self.sockets.servers(self.device, self.log, stats, hand_over):
             server.start()
             self._running.push_async_callback(server.close)
