@@ -5,9 +5,10 @@ tests/meta/test_commands.py, and so does an entry without a block.
 """
 
 import re
-import textwrap
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.pages import blocks_in
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "docs/*.md", "docs/systemd/README.md")
@@ -102,8 +103,7 @@ class Block(NamedTuple):
 
 def blocks(page: str) -> list[Block]:
     """Of a page of the checkout."""
-    found = re.findall(r"(?:^(?:    .*)?\n)+", (ROOT / page).read_text(), re.M)
-    return [Block(page, textwrap.dedent(block).strip("\n")) for block in found if block.strip()]
+    return [Block(page, text) for text in blocks_in((ROOT / page).read_text())]
 
 
 def pages() -> list[str]:

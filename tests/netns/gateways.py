@@ -11,7 +11,6 @@ import secrets
 import select
 import signal
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +20,9 @@ from bench.tunnel.builds import ROOT
 from bench.tunnel.command import CommandError, run
 from bench.tunnel.namespace import Namespace
 from bench.tunnel.site import poll
+from tests.pages import blocks_in
 
-from .test_readme import blocks_in
+from .typed import Typed
 
 PAGE = "docs/two-gateways.md"
 PAIRS = {"berlin1": "paris1", "paris1": "berlin1", "berlin2": "paris2", "paris2": "berlin2"}
@@ -78,28 +78,12 @@ class Guide:
         return self._columns[name][3]
 
 
-class Machine:
+class Machine(Typed):
     """A gateway or a router."""
 
     def __init__(self, name: str, tag: str, pywg: str) -> None:
+        super().__init__(f"gate-{tag}-{name}", pywg, OWN)
         self.name = name
-        self.namespace = Namespace(f"gate-{tag}-{name}")
-        self._path = f"{Path(pywg).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
-        self._holder: subprocess.Popen[bytes] | None = None
-
-    def begin(self) -> None:
-        """Makes it, without a link to anywhere."""
-        self.namespace.create()
-        argv = ["unshare", "--mount", "sh", "-c", f"{OWN} && exec sleep infinity"]
-        self._holder = self.namespace.start(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        assert self._holder.stdout is not None
-        assert self._holder.stdout.readline() == b"ready\n"
-
-    def type(self, text: str, **environment: str) -> str:
-        """Runs lines in a shell, up to the first that fails."""
-        assert self._holder is not None
-        into = ("nsenter", f"--target={self._holder.pid}", "--mount", "--net")
-        return run(*into, "sh", "-ec", text, env={**os.environ, "PATH": self._path, **environment})
 
     def write(self, path: str, text: str) -> None:
         """A file of the machine's."""

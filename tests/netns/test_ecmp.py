@@ -11,9 +11,9 @@ import pytest
 from bench.tunnel.builds import ROOT
 from bench.tunnel.site import poll
 from bench.tunnel.transfer import exchange
+from tests.pages import blocks_in
 
 from .several import Machine, join, ping, two_machines
-from .test_readme import blocks_in
 
 FLOWS, ROUNDS, BURST = 48, 60, 10
 DATAGRAM_LEN = 1000

@@ -22,6 +22,7 @@ import pytest
 
 from bench.tunnel.builds import ROOT
 from bench.tunnel.site import poll
+from tests.pages import blocks_in
 from tests.requirements import require_tool
 
 from .exec_world import (
@@ -38,7 +39,6 @@ from .exec_world import (
     World,
     world,
 )
-from .test_readme import blocks_in
 
 NOBODYS_PORT = 7441
 NAMES = ("inside.test", "intranet.example")

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from bench.tunnel.builds import ROOT
 from bench.tunnel.site import poll
+from tests.pages import blocks_in
 from tests.requirements import require_tool
 
 from .test_init import NAMES, Place, commands_of, places, write
-from .test_readme import BEHIND, OTHER, blocks_in, ends
+from .test_readme import BEHIND, OTHER, ends
 
 __all__ = ["places"]
 

@@ -22,9 +22,9 @@ from bench.tunnel.site import poll
 from pywg.manage.metrics import families
 from tests.manage.metrics.promtool import must, tool
 from tests.manage.metrics.test_dashboard import queries
+from tests.pages import blocks_in
 
 from .several import FOLDER, Machine, join, ping
-from .test_readme import blocks_in
 from .test_several import machines
 from .test_systemd import PATIENCE_S, SHIPPED
 from .test_systemd import Site as Unit

@@ -10,9 +10,9 @@ import pytest
 
 from bench.tunnel.builds import ROOT
 from bench.tunnel.site import poll
+from tests.pages import blocks_in
 
 from .python_world import LONG_S, World, world
-from .test_readme import blocks_in
 
 PAGE = "docs/python.md"
 

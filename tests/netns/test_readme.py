@@ -1,11 +1,8 @@
 """README's link between two sites, typed as it is written there: with a file, by hand, and with wg-quick."""
 
 import contextlib
-import os
 import re
 import secrets
-import subprocess
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +10,11 @@ import pytest
 
 from bench.tunnel.builds import ROOT
 from bench.tunnel.command import CommandError, run
-from bench.tunnel.namespace import Namespace
 from bench.tunnel.site import poll
+from tests.pages import blocks_in
 from tests.requirements import require_tool
+
+from .typed import Typed
 
 # A site's own directories, so that both interfaces can have the same name.
 OWN = (
@@ -33,35 +32,17 @@ def blocks(title: str = "Use it") -> list[str]:
     return blocks_in((ROOT / "README.md").read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0])
 
 
-def blocks_in(text: str) -> list[str]:
-    """Those of a page, or of a part of it."""
-    found = re.findall(r"(?:^(?:    .*)?\n)+", text, re.M)
-    return [textwrap.dedent(block).strip("\n") for block in found if block.strip()]
-
-
-class Site:
-    """A router with a network behind it: a namespace with directories of its own."""
+class Site(Typed):
+    """A router with a network behind it."""
 
     def __init__(self, letter: str, pywg: str) -> None:
+        super().__init__(f"pywg-readme-{secrets.token_hex(3)}{letter.lower()}", pywg, OWN)
         self.letter = letter
-        self.namespace = Namespace(f"pywg-readme-{secrets.token_hex(3)}{letter.lower()}")
-        self._path = f"{Path(pywg).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
-        self._holder: subprocess.Popen[bytes] | None = None
 
     def begin(self) -> None:
         """Makes it, without a link to anywhere."""
-        self.namespace.create()
-        argv = ["unshare", "--mount", "sh", "-c", f"{OWN} && exec sleep infinity"]
-        self._holder = self.namespace.start(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        assert self._holder.stdout is not None
-        assert self._holder.stdout.readline() == b"ready\n"
+        super().begin()
         self.namespace.run("ip", "address", "add", f"{BEHIND[self.letter]}.1/24", "dev", "lo")
-
-    def type(self, text: str, **environment: str) -> str:
-        """Runs lines in a shell, up to the first that fails."""
-        assert self._holder is not None
-        into = ("nsenter", f"--target={self._holder.pid}", "--mount", "--net")
-        return run(*into, "sh", "-ec", text, env={**os.environ, "PATH": self._path, **environment})
 
     def daemons(self) -> int:
         """How many processes run there."""

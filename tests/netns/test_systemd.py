@@ -13,12 +13,12 @@ from bench.tunnel.builds import ROOT
 from bench.tunnel.command import CommandError
 from bench.tunnel.lab import Lab
 from bench.tunnel.site import LISTEN_PORT, poll
+from tests.pages import blocks_in
 from tests.requirements import require_tool
 
 from . import dropin
 from .conftest import OpenLab
 from .systemd_machine import SYSTEM_UNITS, Machine
-from .test_readme import blocks_in
 
 pytestmark = pytest.mark.dropin("21")
 
