@@ -40,21 +40,27 @@ static inline void plain_put32(uint8_t *at, uint32_t value)
     plain_put16(at + 2, value & 0xffff);
 }
 
-/* RFC 1071: the folded sum of 16-bit words, an odd byte with a zero behind it. At most 2^31 bytes. */
+/* RFC 1071: the folded sum of 16-bit words, an odd byte with a zero behind it. At most 2^31 bytes. They are added four
+ * at a time and in the machine's order, as its section 2 allows: byte by byte, this took most of a target's time. */
 UNWATCHED static uint32_t plain_sum(const uint8_t *at, uint32_t len, uint32_t sum)
 {
-    uint64_t high = 0, low = 0;
-    uint32_t i;
-    for (i = 0; i < len / 2; i++) {
-        high += at[2 * i];
-        low += at[2 * i + 1];
+    uint64_t words = 0;
+    uint32_t i, word = 0;
+    uint8_t folded[2];
+    for (i = 0; i + 4 <= len; i += 4) {
+        memcpy(&word, at + i, 4);
+        words += word;
     }
-    if (len % 2)
-        high += at[len - 1];
-    high = 256 * high + low + sum;
-    while (high >> 16)
-        high = (high & 0xffff) + (high >> 16);
-    return (uint32_t)high;
+    word = 0;
+    memcpy(&word, at + i, len - i);
+    words += word;
+    while (words >> 16)
+        words = (words & 0xffff) + (words >> 16);
+    memcpy(folded, &(uint16_t){(uint16_t)words}, 2);
+    words = 256u * folded[0] + folded[1] + (uint64_t)sum;
+    while (words >> 16)
+        words = (words & 0xffff) + (words >> 16);
+    return (uint32_t)words;
 }
 
 /* Of the pseudo header (RFC 9293 section 3.1, RFC 8200 section 8.1). */

@@ -25,8 +25,8 @@ KEPT_LEN = MAX_LEN  # of one that is kept
 CHEAP_SHARE = 0.25
 """Of a target's time in `make test`: its inputs are short there, and fill no batch."""
 SHORT_LEN = 64  # of an input with the cheap cipher, where a shorter one is worth more than one that does much
-BRIEF = {"allowedips", "coalesce", "queues", "tables"}
-"""Those whose inputs are steps and nothing else: short ones, 1.5 to 2.5 times as many, do most of what long ones do."""
+BRIEF = {"admission", "aead", "allowedips", "coalesce", "queues", "reorder", "tables"}
+"""Those whose inputs are steps and little else: short ones, 1.4 to 4.5 times as many, do most of what long ones do."""
 FLAGS = ("-len_control=0", "-entropic_scale_per_exec_time=1")
 HANG_SECONDS = 120  # for one input, on a machine that is busy with something else
 STATUS = {70: "a hang", 71: "too much memory", 77: "a finding"}
