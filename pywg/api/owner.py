@@ -14,8 +14,8 @@ from typing import Protocol
 from pywg.api.engine import LOGGER, Inside
 from pywg.config.model import ZERO_KEY, AllowedIpChange, DeviceChange, DeviceStatus, PeerChange, Prefix
 from pywg.config.wg_quick import HostPort, PeerSection, WgQuickConfig
-from pywg.dataplane.crypto.secret import Secret, wipe
-from pywg.errors import ConfigError, TunnelGoneError, WgQuickError
+from pywg.dataplane.crypto.secret import Secret
+from pywg.errors import ConfigError, DeviceError, TunnelGoneError, WgQuickError
 from pywg.manage import client
 from pywg.manage.companion.settings import settings_in
 from pywg.manage.network import Network
@@ -63,6 +63,9 @@ class Ways(Protocol):
     def remove_peer(self, public_key: bytes) -> None:
         """One that isn't there is no error."""
 
+    def set_preshared_key(self, public_key: bytes, secret: Secret) -> None:
+        """A peer that isn't there is no error."""
+
     def apply(self, file: QuickFile) -> list[str]:
         """Makes it what a configuration says; what has changed, in lines."""
 
@@ -84,16 +87,15 @@ class Owned:
         if not self._file.target.path and settings_in(self._file).wanted:
             raise ConfigError("a companion, which this configuration asks for, needs it in a file")
         with self._machine() as machine:
-            state = set_up(self._file, machine, daemon=self._inside or self._daemon)
+            set_up(self._file, machine, daemon=self._inside or self._daemon)
             self._up = True
             self._index = machine.index
-            _forget_keys(self._file.config, state)
+            _forget_keys(self._file.config)
 
     def close(self) -> None:
         if not self._up:
             return
         self._up = False
-        self.interrupts = Interrupts()
         try:
             with self._machine() as machine:
                 if self._is_ours(machine) or self._is_gone(machine):
@@ -120,16 +122,19 @@ class Owned:
             section.allowed_ips = wish.allowed_ips
         if wish.persistent_keepalive is not None:
             section.persistent_keepalive = wish.persistent_keepalive
-        try:
-            self._make(config)
-        finally:
-            if wish.preshared_key is not None:
-                wipe(wish.preshared_key)  # a copy of the caller's
+        self._make(config)
 
     def remove_peer(self, public_key: bytes) -> None:
         config = self._running()
         config.peers = [one for one in config.peers if one.public_key != public_key]
         self._make(config)
+
+    def set_preshared_key(self, public_key: bytes, secret: Secret) -> None:
+        _set_preshared_key(self.interface, public_key, secret)
+        with contextlib.suppress(DeviceError):  # a command has the lock: keys that rotate do not wait for it
+            if _is_of_configuration(states.read(self.interface), public_key):
+                with states.locked(self.interface):
+                    self._preshared_key_is_ours(public_key)
 
     def apply(self, file: QuickFile) -> list[str]:
         if file.target.interface != self.interface:
@@ -153,14 +158,16 @@ class Owned:
         new = QuickFile(target, config, file.settings if file else [], file.text if file else self._file.text)
         if not target.path and settings_in(new).wanted:
             raise ConfigError("a companion, which this configuration asks for, needs it in a file")
-        self.interrupts = Interrupts()
         with self._machine() as machine:
             if not self._is_ours(machine):
                 raise TunnelGoneError.of(self.interface)
-            told = make_it(new, machine)
+            told = make_it(new, machine, keys_stay=file is None)
             self._file = new
-            if (state := states.read(self.interface)) is not None:
-                _forget_keys(config, state)
+            if file is None:
+                for section in config.peers:
+                    if section.preshared_key is not None:
+                        self._preshared_key_is_ours(section.public_key)
+            _forget_keys(config)
         return told[:-1]
 
     def _let_endpoint_go(self, public_key: bytes) -> None:
@@ -168,6 +175,13 @@ class Owned:
         state = states.read(self.interface)
         if state is not None and public_key in state.peers:
             state.peers[public_key].address = ""
+            states.rewrite(state)
+
+    def _preshared_key_is_ours(self, public_key: bytes) -> None:
+        """The program's, and none of the configuration's, which another configuration without it would clear."""
+        state = states.read(self.interface)
+        if state is not None and _is_of_configuration(state, public_key):
+            state.peers[public_key].preshared_key = False
             states.rewrite(state)
 
     def _is_ours(self, machine: Machine) -> bool:
@@ -212,7 +226,6 @@ class Attached:
             allowed_ips=[AllowedIpChange(*prefix) for prefix in wish.allowed_ips or []],
         )
         if wish.endpoint is not None:
-            self.interrupts = Interrupts()
             target = Target(self.interface, "")
             with _plain_errors(target), Network() as network:
                 machine = _Machine(self.interface, network, self.interrupts)
@@ -222,6 +235,9 @@ class Attached:
 
     def remove_peer(self, public_key: bytes) -> None:
         client.change(self.interface, DeviceChange(peers=[PeerChange(public_key, remove=True)]))
+
+    def set_preshared_key(self, public_key: bytes, secret: Secret) -> None:
+        _set_preshared_key(self.interface, public_key, secret)
 
     def apply(self, file: QuickFile) -> list[str]:
         raise ConfigError(f"{self.interface} is another program's: set its peers, or use `pywg reload`")
@@ -242,14 +258,21 @@ def _status(interface: str) -> DeviceStatus:
     return status
 
 
-def _forget_keys(config: WgQuickConfig, state: states.State) -> None:
+def _set_preshared_key(interface: str, public_key: bytes, secret: Secret) -> None:
+    peer = PeerChange(public_key, update_only=True, preshared_key=secret)
+    client.change(interface, DeviceChange(peers=[peer]))
+
+
+def _is_of_configuration(state: states.State | None, public_key: bytes) -> bool:
+    """Whether a peer's preshared key is the one of the configuration that was applied last."""
+    return state is not None and public_key in state.peers and state.peers[public_key].preshared_key
+
+
+def _forget_keys(config: WgQuickConfig) -> None:
     """They are the daemon's from now on: a later change takes back none that was set since."""
     config.interface.private_key = None
     for section in config.peers:
         section.preshared_key = None
-    for peer in state.peers.values():
-        peer.preshared_key = False
-    states.rewrite(state)
 
 
 @contextlib.contextmanager

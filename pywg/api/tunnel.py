@@ -15,13 +15,14 @@ from pywg.api.rotation import AskKey, rotate
 from pywg.api.worker import Worker
 from pywg.config.addresses import parse_number
 from pywg.config.keys import clamp
-from pywg.config.model import DeviceChange, PeerChange, PeerStatus
+from pywg.config.model import DeviceChange, PeerStatus
 from pywg.config.uapi import MAX_KEEPALIVE
-from pywg.dataplane.crypto.secret import Secret
+from pywg.dataplane.crypto.secret import Secret, wipe
 from pywg.errors import DeviceError, PywgError, TunnelClosedError, TunnelGoneError
 from pywg.manage import client
 from pywg.manage.sight import Sight, glance, look
 from pywg.manage.tunnel import names
+from pywg.manage.tunnel.interrupt import Interrupts
 from pywg.runtime.base.in_use import daemon_of
 
 _Result = TypeVar("_Result")
@@ -85,7 +86,7 @@ class Tunnel:
         self._pid = os.getpid()
         self._worker = worker = Worker()
         try:
-            await worker.do(self._ways.open, self._stop)
+            await self._done(worker, self._ways.open)
         except BaseException:
             await self._close()
             raise
@@ -114,9 +115,13 @@ class Tunnel:
         finally:
             self._events.clear()
             try:
-                await worker.do(self._ways.close)
+                await worker.do(self._closed)
             finally:
                 worker.close()
+
+    def _closed(self) -> None:
+        self._ways.interrupts = Interrupts()  # which nothing stops
+        self._ways.close()
 
     # What it does
 
@@ -156,6 +161,9 @@ class Tunnel:
         """Adds a peer, or changes one: what isn't given stays. Routes follow `allowed_ips`, which replaces those that
         there are, in a tunnel of this program's own. Seconds of `persistent_keepalive`, 0 for off. A session stays.
 
+        A name is asked for, while no name server answers, for two minutes (WG_ENDPOINT_RESOLUTION_RETRIES). A task that
+        is cancelled, or whose time is up, has changed nothing.
+
         Raises ConfigError for what can't be, DeviceError or StepError for what is refused: nothing is changed then.
         """
         if persistent_keepalive is not None:
@@ -168,7 +176,11 @@ class Tunnel:
             persistent_keepalive,
         )
         wiped(preshared_key)
-        await self._do(functools.partial(self._ways.set_peer, wish))
+        try:
+            await self._do(functools.partial(self._ways.set_peer, wish))
+        finally:
+            if wish.preshared_key is not None:
+                wipe(wish.preshared_key)  # a copy of the caller's
 
     async def remove_peer(self, public_key: Key) -> None:
         """Removes a peer, and its routes; one that isn't there is no error. Raises as `set_peer`."""
@@ -176,7 +188,8 @@ class Tunnel:
 
     async def apply(self, config: Config) -> list[str]:
         """Makes a tunnel of this program's own what another configuration says, as `pywg reload`: peers that it does
-        not have go, sessions of those that stay go on. Returns what has changed, in lines. Raises as `set_peer`."""
+        not have go, and preshared keys that the last one had, sessions of those that stay go on. Returns what has
+        changed, in lines. Raises as `set_peer`."""
         file = file_of(config, "" if isinstance(config, str) and "\n" not in config else self.name)
         return await self._do(functools.partial(self._ways.apply, file))
 
@@ -193,7 +206,7 @@ class Tunnel:
         peer = key_of(public_key, "public_key")
         secret = Secret.take(key_of(key, "preshared_key"))
         wiped(key)
-        await self._change(DeviceChange(peers=[PeerChange(peer, update_only=True, preshared_key=secret)]))
+        await self._do(functools.partial(self._ways.set_preshared_key, peer, secret))
 
     async def rotate_preshared_keys(self, ask: AskKey, *, every: float = 120.0) -> None:
         """Asks for the next preshared key of each peer, at once and each `every` seconds, and sets it: a task for as
@@ -201,9 +214,6 @@ class Tunnel:
         await rotate(ask, every, self._peers, self.set_preshared_key)
 
     # Of these
-
-    def _stop(self) -> None:
-        self._ways.interrupts.stop()
 
     def _open(self) -> Worker:
         if os.getpid() != self._pid:
@@ -216,7 +226,17 @@ class Tunnel:
         return await self._open().ask(functools.partial(_telling, self.name, call))
 
     async def _do(self, call: Callable[[], _Result]) -> _Result:
-        return await self._open().do(functools.partial(_telling, self.name, call), self._stop)
+        return await self._done(self._open(), functools.partial(_telling, self.name, call))
+
+    async def _done(self, worker: Worker, call: Callable[[], _Result]) -> _Result:
+        """A change by the worker, which a task that is cancelled stops: its own, and none that goes on before it."""
+        interrupts = Interrupts()
+
+        def begun() -> _Result:
+            self._ways.interrupts = interrupts
+            return call()
+
+        return await worker.do(begun, interrupts.stop)
 
     async def _change(self, change: DeviceChange) -> None:
         await self._do(functools.partial(client.change, self.name, change))

@@ -1,4 +1,5 @@
-"""A thread for calls that wait, one at a time, in the network namespace of the thread that made it."""
+"""Threads for calls that wait, in the network namespace of the thread that made them: one for what changes something,
+one for questions, which so are answered while a change waits."""
 
 import asyncio
 import contextlib
@@ -18,29 +19,34 @@ class _StoppedError(Exception):
 
 
 class Worker:
-    """Calls are made in the order in which they are asked for."""
+    """Changes are made in the order in which they are asked for, and so are questions answered."""
 
     def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="pywg-api")
+        self._changes = ThreadPoolExecutor(1, thread_name_prefix="pywg-api")
+        self._questions = ThreadPoolExecutor(1, thread_name_prefix="pywg-ask")
 
     def close(self) -> None:
         """Makes no further call."""
-        self._executor.shutdown(wait=False)
+        self._changes.shutdown(wait=False)
+        self._questions.shutdown(wait=False)
 
     async def ask(self, call: Callable[[], _Result]) -> _Result:
         """The result of a call that changes nothing: a task that is cancelled does not wait for it."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, functools.partial(_caught, call))
+        return await asyncio.get_running_loop().run_in_executor(self._questions, functools.partial(_caught, call))
 
     async def do(self, call: Callable[[], _Result], stop: Callable[[], None] | None = None) -> _Result:
         """The result of a call that is whole or not at all. A task that is cancelled has `stop` called, waits until the
-        call has ended, whichever way, and is cancelled then."""
-        future = asyncio.get_running_loop().run_in_executor(self._executor, functools.partial(_caught, call))
+        call has ended, whichever way, and is cancelled then. Where the call has not begun, it never does."""
+        made = self._changes.submit(_caught, call)
+        future = asyncio.wrap_future(made)
         cancelled: asyncio.CancelledError | None = None
         while not future.done():
             try:
                 await asyncio.wait([future])
             except asyncio.CancelledError as error:
                 cancelled = error
+                if made.cancel():
+                    raise
                 if stop is not None:
                     stop()
         if cancelled is None:

@@ -101,6 +101,32 @@ def test_an_error_of_the_undo_is_the_cause_of_the_cancellation() -> None:
     run(body)
 
 
+def test_a_call_that_has_not_begun_is_not_made_and_what_goes_on_is_not_stopped() -> None:
+    began, go, told = threading.Event(), threading.Event(), []
+
+    def long() -> int:
+        began.set()
+        go.wait()
+        return 7
+
+    async def body(worker: Worker) -> None:
+        first = asyncio.create_task(worker.do(long, go.set))
+        await asyncio.to_thread(began.wait)
+        second = asyncio.create_task(worker.do(lambda: told.append("made"), lambda: told.append("stopped")))
+        await asyncio.sleep(0)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        assert await worker.ask(lambda: 8) == 8  # meanwhile
+        assert not first.done()
+        go.set()
+        assert await first == 7
+        assert await worker.do(lambda: 9) == 9
+        assert told == []
+
+    run(body)
+
+
 def test_a_question_is_given_up_at_once() -> None:
     began, go = threading.Event(), threading.Event()
 

@@ -1,6 +1,7 @@
 """api.Tunnel with a real peer: what it sets up, changes, tells, and leaves, however it ends."""
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -158,6 +159,65 @@ def test_preshared_keys_change_without_a_session_being_dropped(there: World, apa
         there.far_preshared_key("")
 
 
+@KINDS
+def test_a_preshared_key_that_a_configuration_has_no_more_goes(there: World, apart: bool) -> None:
+    """One that the program has set since is no configuration's."""
+    first, ours = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    key = there.public[1]
+
+    def shown() -> str:
+        return there.near.run("wg", "show", there.name, "preshared-keys").split()[1]
+
+    async def program() -> None:
+        with_one, without = there.text(peer=f"PresharedKey = {first}"), there.text()
+        async with api.Tunnel(with_one, name=there.name, daemon=apart) as tunnel:
+            assert shown() == first
+            assert [line.split()[0] for line in await tunnel.apply(without)] == ["-"]
+            assert shown() == "(none)"
+            await tunnel.apply(with_one)
+            await tunnel.set_peer(key, allowed_ips=["10.9.0.2/32", "10.9.0.3/32"])
+            await tunnel.remove_peer("h" * 42 + "A=")
+            assert shown() == first
+            await tunnel.apply(without)
+            assert shown() == "(none)"
+            for set_key in (tunnel.set_preshared_key, functools.partial(_set_peer, tunnel)):
+                await tunnel.apply(with_one)
+                await set_key(key, ours)
+                assert await tunnel.apply(without) == []
+                assert shown() == ours
+
+    there.play(program)
+
+
+def test_a_name_that_nobody_answers_for_holds_up_no_other_call(there: World) -> None:
+    """Questions are answered meanwhile, and of two tasks that wait, each is stopped alone."""
+    other, last = "b" * 42 + "A=", "i" * 42 + "A="
+
+    async def program() -> None:
+        async with served(there, daemon=False) as tunnel:
+            asking = asyncio.create_task(tunnel.set_peer(other, endpoint="nowhere.invalid.:7"))
+            await there.until(lambda: bool(list(Path("/run/pywg").glob(f"{there.name}@*.lock"))), "it has begun")
+            assert len((await tunnel.status()).status.peers) == 1
+            async with tunnel.events():
+                pass
+            behind = asyncio.create_task(tunnel.set_peer(last))
+            await asyncio.sleep(0)  # it is in the queue
+            behind.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await behind
+            assert not asking.done()
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            await tunnel.set_peer(last)
+            assert [peer.public_key for peer in (await tunnel.status()).status.peers][1:] == [_bytes(last)]
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(tunnel.set_peer(other, endpoint="nowhere.invalid.:7"), 0.2)
+            assert len((await tunnel.status()).status.peers) == 2
+
+    _without_names(there, program)
+
+
 def test_an_error_in_the_body_is_the_callers_and_nothing_is_left(there: World) -> None:
     async def program() -> None:
         async with served(there, daemon=False, interface="PostDown = exit 7"):
@@ -209,12 +269,20 @@ def test_a_task_that_is_cancelled_leaves_nothing(there: World, when: str) -> Non
         began.unlink(missing_ok=True)
 
 
+async def _set_peer(tunnel: api.Tunnel, key: str, preshared_key: str) -> None:
+    await tunnel.set_peer(key, preshared_key=preshared_key)
+
+
 def _without_names(there: World, program: object) -> None:
     """Where no name server answers, which `up` waits for."""
     with pytest.MonkeyPatch.context() as patch:
         from pywg.manage.tunnel import resolve
 
+        as_it_is = resolve._ask
+
         def ask(endpoint: tuple[str, int], flags: int = 0) -> tuple[bytes, int, int]:
+            if flags:  # an address, which nobody is asked for
+                return as_it_is(endpoint, flags)
             raise OSError(-3, "Temporary failure in name resolution")
 
         patch.setattr(resolve, "_ask", ask)

@@ -134,13 +134,15 @@ def difference(
     fwmark: int,
     running: DeviceStatus,
     before: Mapping[bytes, PeerState] | None,
+    keys_stay: bool = False,
     clears: bool = True,
 ) -> Difference:
     """From what runs to what the file wants. What the file leaves open stays: the port, the private key.
 
     `before` is what the file said when it was last applied, None: not known. Endpoints that have moved since then stay
-    where they are, and a preshared key that the file never had is another program's. An endpoint that the file has no
-    more goes where the daemon `clears` one, unless the peer has moved.
+    where they are, and a preshared key that the file never had is another program's; one that it has no more goes,
+    unless `keys_stay`. An endpoint that the file has no more goes where the daemon `clears` one, unless the peer has
+    moved.
     """
     found = Difference()
     _device(found, config, fwmark, running)
@@ -153,7 +155,7 @@ def difference(
     for key, peer in peers.items():
         if key in have:
             last = None if before is None else before.get(key, PeerState())
-            _peer(found, peer, have[key], addresses, last, clears=clears)
+            _peer(found, peer, have[key], addresses, last, keys_stay=keys_stay, clears=clears)
         else:
             found.change.peers.append(_new(peer, addresses))
             found.back.peers.append(PeerChange(key, remove=True))
@@ -183,13 +185,14 @@ def _peer(
     addresses: Addresses,
     before: PeerState | None,
     *,
+    keys_stay: bool,
     clears: bool,
 ) -> None:
     change, back = PeerChange(peer.public_key), PeerChange(peer.public_key)
     lines = found.lines
     known = f"peer {format_key_base64(peer.public_key)}"
     old_psk, new_psk = bytes(old.preshared_key), peer.preshared_key
-    if new_psk is None and (before is None or before.preshared_key):
+    if new_psk is None and not keys_stay and (before is None or before.preshared_key):
         new_psk = ZERO_KEY
     if new_psk is not None and new_psk != old_psk:
         change.preshared_key, back.preshared_key = new_psk, old_psk

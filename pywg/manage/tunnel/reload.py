@@ -40,8 +40,9 @@ class Reconfigure(Configure):
 class _Reload:
     """The file, and what runs of it."""
 
-    def __init__(self, file: QuickFile, machine: Machine) -> None:
+    def __init__(self, file: QuickFile, machine: Machine, *, keys_stay: bool) -> None:
         self.file = file
+        self.keys_stay = keys_stay
         self.machine = machine
         self.peers = peers_of(file.config)
         self.table = table_of(file)
@@ -64,6 +65,7 @@ class _Reload:
             fwmark=self.mark,
             running=self.running,
             before=before,
+            keys_stay=self.keys_stay,
             clears=self._is_pywg(),
         )
 
@@ -187,10 +189,11 @@ def reload(target: Target, *, verbose: bool = False) -> list[str]:
         return make_it(file, Machine(target.interface, network, interrupts, verbose=verbose))
 
 
-def make_it(file: QuickFile, machine: Machine) -> list[str]:
-    """The work of `reload`, for a caller that has the interface's lock."""
+def make_it(file: QuickFile, machine: Machine, *, keys_stay: bool = False) -> list[str]:
+    """The work of `reload`, for a caller that has the interface's lock. `keys_stay`: preshared keys that the file lacks
+    do, and so does what is remembered of them."""
     target = file.target
-    it = _begin(file, machine)
+    it = _begin(file, machine, keys_stay=keys_stay)
     for phase in it.hooks_that_differ():
         machine.warn(_about_hook(phase, target))
     endpoints = [peer.endpoint for peer in it.peers.values() if peer.endpoint is not None]
@@ -226,9 +229,9 @@ def dry_run(target: Target) -> list[str]:
         return lines + [f"# {_about_hook(phase, target)}" for phase in it.hooks_that_differ()]
 
 
-def _begin(file: QuickFile, machine: Machine) -> _Reload:
+def _begin(file: QuickFile, machine: Machine, *, keys_stay: bool = False) -> _Reload:
     require_served(machine)
-    return _Reload(file, machine)
+    return _Reload(file, machine, keys_stay=keys_stay)
 
 
 def _all_steps(it: _Reload, device: Difference, addresses: Addresses) -> Iterator[Step]:
@@ -246,7 +249,10 @@ def _remember(it: _Reload, file: QuickFile, addresses: Addresses) -> None:
     new = state_of(file)
     it.state.file, it.state.mtu_given = new.file, new.mtu_given
     it.state.hooks = it.state.hooks or new.hooks
-    it.state.peers = remembered(it.peers, addresses)
+    before, it.state.peers = it.state.peers, remembered(it.peers, addresses)
+    if it.keys_stay:
+        for key, peer in it.state.peers.items():
+            peer.preshared_key |= key in before and before[key].preshared_key
 
 
 def _lines(step: Step) -> list[str]:
