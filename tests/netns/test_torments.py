@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from bench.tunnel.command import CommandError, run
 from bench.tunnel.implementations import find
 from bench.tunnel.site import Site, poll
 from tests.fuzz.mutate import mutate
+from tests.memory_group import kills, limited
 
 from . import dropin
 from .conftest import OpenLab
@@ -62,6 +64,8 @@ REQUEST_LINES = [
 REQUESTS_MOST = 40
 """Of one connection."""
 MAY_GROW = 4 << 20
+LIMIT = 8 << 20
+"""Bytes of memory, beyond what a daemon has when it comes to its control group."""
 CLOCK = Path(__file__).with_name("wall_clock.c")
 
 
@@ -160,6 +164,46 @@ def test_no_memory_under_traffic(pywg: str, open_lab: OpenLab) -> None:
         dropin.resumes(near, far.inner(4), RESUMES_WITHIN_S)
     assert [peer["public_key"] for peer in before] == [peer["public_key"] for peer in peers(near)[:1]]
     assert near.stats()["sandbox_refused"] == "0"
+
+
+@pytest.mark.dropin("kill -9 and restart")
+def test_killed_for_want_of_memory_under_traffic(subject: str, open_lab: OpenLab) -> None:
+    """While packets go both ways. Nothing of it stays, and a daemon that is started again has the tunnel back."""
+    lab = dropin.tunnel(open_lab, subject)
+    near, far = lab.near, lab.far
+    assert near.daemon is not None
+    with limited(near.interface, LIMIT) as group, _both_ways(near, far):
+        (group / "cgroup.procs").write_text(str(near.pid))
+        dropin.resumes(near, far.inner(4), RESUMES_WITHIN_S)
+        assert kills(group) == 0, "the control: for packets there is enough"
+        _fill(near)
+        assert near.daemon.wait(60) == -signal.SIGKILL
+        assert kills(group) == 1
+        poll(partial(_has_no_interface, near), "the interface goes with its daemon")
+        near.start()
+        near.configure(lab.mtu)
+        near.add_peer(far, endpoint=4)
+        dropin.resumes(near, far.inner(4), RESUMES_WITHIN_S)
+        dropin.resumes(far, near.inner(4), RESUMES_WITHIN_S)
+
+
+@contextlib.contextmanager
+def _both_ways(near: Site, far: Site) -> Iterator[None]:
+    """Large packets from either end, as fast as a thread can."""
+    with (
+        dropin.repeated(lambda: dropin.kick(near, far.inner(4), 1000)),
+        dropin.repeated(lambda: dropin.kick(far, near.inner(4), 1000)),
+    ):
+        yield
+
+
+def _fill(site: Site) -> None:
+    """More peers than there is memory for; ends with the daemon."""
+    with contextlib.suppress(OSError):
+        for _ in range(100):
+            lines = [f"public_key={dropin.hexkey(key)}" for key in dropin.public_keys(2_000)]
+            if "errno=0" not in site.uapi("\n".join(["set=1", *lines])):
+                return
 
 
 def _other(site: Site) -> str:

@@ -3,11 +3,10 @@
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.memory_group import kills, limited
 from tests.requirements import require_root
 from tests.runtime.daemon.test_service import DIRECTORY, Foreground, answers, ask, until
 from tests.runtime.daemon.test_service_memory import patient, request
@@ -20,29 +19,6 @@ LIMIT = 8 << 20
 PEERS = 2_000
 CHANGES = 100
 """Of so many peers each: far more than the limit has room for."""
-V1, V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
-
-
-@contextlib.contextmanager
-def limited(name: str, limit: int) -> Iterator[Path]:
-    """A control group with this memory and no swap, by the first version of control groups or the second."""
-    root, file = (V1, "memory.limit_in_bytes") if V1.exists() else (V2, "memory.max")
-    if root == V2 and "memory" not in (V2 / "cgroup.subtree_control").read_text().split():
-        pytest.skip("the memory controller of control groups is not there: mount it on /sys/fs/cgroup/memory")
-    group = root / name
-    group.mkdir()
-    try:
-        (group / file).write_text(str(limit))
-        yield group
-    finally:
-        until(lambda: (group / "cgroup.procs").read_text() == "")
-        group.rmdir()
-
-
-def kills(group: Path) -> int:
-    file = group / ("memory.oom_control" if (group / "memory.oom_control").exists() else "memory.events")
-    rows = dict(line.split() for line in file.read_text().splitlines())
-    return int(rows["oom_kill"])
 
 
 def fill(name: str) -> None:
