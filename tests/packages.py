@@ -123,9 +123,10 @@ def _unpack(archive: Path, tree: Path) -> None:
 
 def _files(directory: Path) -> set[Path]:
     """What a wheel is built of, below a directory."""
-    not_built_of = {"build", "pywg_tunnel.egg-info", "tests", "bench", "fuzz"}
+    not_built_of = {"build", "pywg_tunnel.egg-info", "tests", "fuzz"}
     files = {path.relative_to(directory) for path in directory.rglob("*") if path.is_file()}
-    return {path for path in files if path.parts[0] not in not_built_of}
+    files = {path for path in files if path.parts[0] not in not_built_of}
+    return {path for path in files if (path.parts[0], path.suffix) != ("bench", ".py")}  # its results are documents
 
 
 def _backend(hook: str, directory: Path, made: Path) -> None:

@@ -32,7 +32,7 @@ Options:
   -h, --help             show this help
   -V, --version          show the version
 
-Environment: LOG_LEVEL=info and more, see pywg help environment
+Environment (LOG_LEVEL=info): pywg help environment; guides: pywg version -v
 """
 
 ENVIRONMENT = """\

@@ -4,18 +4,16 @@ The units come with pywg (docs/systemd). Written where systemd looks, they name 
 that program, so nobody else may be able to change it.
 """
 
-import contextlib
 import os
 import re
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
 from pywg.errors import ConfigError
+from pywg.manage.installed import CHECKOUT, of_installation
 
-DISTRIBUTION = "pywg-tunnel"
 UNITS = ("pywg-quick@.service", "pywg@.service", "pywg-companion@.service", "pywg-metrics.service", "pywg.service")
 DIRECTORY = Path("/etc/systemd/system")
 PACKAGED = (Path("/usr/lib/systemd/system"), Path("/lib/systemd/system"))
@@ -114,14 +112,9 @@ def packaged() -> Path | None:
 
 def _source() -> Path:
     """The directory of the units that came with pywg."""
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        for file in metadata.files(DISTRIBUTION) or ():
-            path = Path(str(file.locate()))
-            if path.name == UNITS[0] and path.exists():
-                return path.resolve().parent
-    checkout = Path(__file__).resolve().parents[2] / "docs" / "systemd"
-    if (checkout / UNITS[0]).exists():
-        return checkout
+    for path in (of_installation(f"systemd/{UNITS[0]}"), CHECKOUT / "docs" / "systemd" / UNITS[0]):
+        if path and path.exists():
+            return path.parent
     raise ConfigError("the units are missing from this installation")
 
 

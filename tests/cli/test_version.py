@@ -10,6 +10,7 @@ import pytest
 
 import pywg
 from pywg.cli.main import main
+from pywg.manage import installed
 
 
 def test_verbose_names_what_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,6 +21,16 @@ def test_verbose_names_what_is_loaded(capsys: pytest.CaptureFixture[str]) -> Non
     for name in ("cryptography", "uvloop", "pyroute2"):
         assert lines[name] == importlib.metadata.version(name)
     assert lines["Linux"].startswith(platform.release())
+    assert (Path(lines["documents"]) / "docs" / "two-sites.md").is_file()
+
+
+def test_documents_that_were_left_out_are_not_promised(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(installed, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(installed, "PACKAGED", tmp_path)
+    assert main(["version", "--verbose"]) == 0
+    assert "\ndocuments     not installed\n" in capsys.readouterr().out
 
 
 def test_libcrypto_is_the_file_that_is_mapped(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """pywg as a user installs it: the wheel of the source distribution, in an environment of its own, carries a tunnel."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,17 @@ def test_the_units_of_the_installation_are_found(programs: Path) -> None:
         run(str(programs / "pywg"), "systemd", "install", "--dry-run")
 
 
+def test_the_documents_of_the_installation_are_found(programs: Path) -> None:
+    shown = run(str(programs / "pywg"), "version", "--verbose")
+    (place,) = re.findall(r"^documents +(\S+)$", shown, re.M)
+    assert Path(place) == (programs.parent / "share" / "doc" / "pywg").resolve()
+    assert (Path(place) / "docs" / "two-sites.md").is_file()
+
+
 def test_pip_shows_the_units_and_no_tests(programs: Path) -> None:
     shown = packages.pip("show", "--files", packages.NAME, python=programs / "python")
     assert "share/pywg/systemd/pywg@.service\n" in shown
+    assert "share/doc/pywg/docs/two-sites.md\n" in shown
     assert "bin/pywg\n" in shown
     assert "tests/" not in shown
     assert (programs.parent / "share" / "pywg" / "systemd" / "pywg@.service").exists()
