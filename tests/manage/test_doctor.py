@@ -61,6 +61,12 @@ def _no_tun(facts: Facts) -> None:
     facts.machine.tun_fault, facts.machine.tun_mend = "it is gone", "modprobe tun"
 
 
+def _no_companion(facts: Facts) -> None:
+    assert facts.running is not None
+    facts.file = FileFacts("/etc/wireguard/wg0.conf", private_key_set=True, wants_companion=True)
+    facts.running.companion = False
+
+
 def both(*changes: Callable[[Facts], object]) -> Callable[[Facts], None]:
     def change(facts: Facts) -> None:
         for one in changes:
@@ -94,6 +100,11 @@ CASES: dict[str, tuple[Callable[[Facts], object], str, Severity, str]] = {
     "no net_admin": (lambda f: setattr(f.machine, "net_admin", False), "privileges", Severity.WARNING, "CAP_NET_ADMIN"),
     "port": (lambda f: _stats(f, sockets_open="0"), "port", Severity.ERROR, "can't be had"),
     "sandbox": (lambda f: _stats(f, sandbox_seccomp="0"), "sandbox", Severity.WARNING, "without seccomp"),
+    "in a program": (
+        both(lambda f: _stats(f, sandbox_seccomp="0"), lambda f: setattr(f.running, "in_program", True)),
+        *("sandbox", Severity.NOTE, "pywg (PID 12) serves wg0 itself"),
+    ),
+    "no companion": (_no_companion, "companion", Severity.WARNING, "and none runs"),
     "refused call": (lambda f: _stats(f, sandbox_refused="3"), "sandbox", Severity.WARNING, "refused 3"),
     "swap": (lambda f: _stats(f, secrets_locked="0"), "secrets", Severity.WARNING, "swap"),
     "drops": (

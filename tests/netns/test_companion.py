@@ -157,13 +157,29 @@ def test_what_is_killed_comes_back(world: World, hook: Path) -> None:
     poll(lambda: len(world.hooked(hook)) == 4, "another keeper hears it", LONG)
     assert world.companions()[0] == guardian
 
+    keeper = world.companions()[1]
     os.kill(guardian, signal.SIGKILL)
-    poll(lambda: world.companions() == [], "all end with the first")
+    poll(lambda: len(world.hooked(hook)) == 5, "the keeper starts another, and hears it", LONG)
+    assert world.companions()[0] == keeper
     world.command("reload")
-    poll(lambda: len(world.hooked(hook)) == 5, "a reload starts another", LONG)
+    assert world.companions()[0] == keeper, "a reload finds it"
+
+    killed(world.companions())
+    poll(lambda: world.companions() == [], "nobody is left to start another")
+    world.command("reload")
+    poll(lambda: len(world.hooked(hook)) == 6, "a reload does", LONG)
+
+    os.kill(world.companions()[0], signal.SIGKILL)  # and before its successor has signed
     world.command("down")
     assert world.near.pids() == []
     assert not list(Path("/run/pywg").glob(f"{world.interface}*"))
+
+
+def killed(pids: list[int]) -> None:
+    """All at a time: none sees another's end."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            os.kill(pid, number)
 
 
 def test_a_start_that_fails_leaves_no_tunnel(world: World) -> None:

@@ -67,6 +67,8 @@ def test_two_interfaces_of_one_process_tell_their_own(machines: tuple[Machine, M
     for name in near.names:
         poll(lambda name=name: everything.told(interface=name, event="subscribed"), "it is subscribed")  # type: ignore[misc]
     poll(lambda: first.told(event="subscribed"), "it is subscribed")
+    for name in near.names:
+        poll(lambda name=name: any(f" {name}: " in line for line in lines.lines), "it is subscribed")  # type: ignore[misc]
     for number in range(2):
         join(near, far, number)
         ping(near, number)
@@ -91,9 +93,10 @@ def test_two_interfaces_of_one_process_tell_their_own(machines: tuple[Machine, M
     poll(lambda: everything.times("configuration") >= 3, "the other tells on")
     nothing_was_refused(near, near.names[1])
 
+    told = f" {near.names[1]}: "
+    poll(lambda: any(told in line and line.endswith("is up") for line in lines.lines), "a line tells of it")
     for monitor in (everything, first, lines):
         assert monitor.end() == (0, "")
-    assert any(line.endswith("is up") and near.names[1] in line for line in lines.lines)
 
 
 @pytest.mark.parametrize("machines", [1], indirect=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from bench.tunnel.command import CommandError, run
 from bench.tunnel.namespace import Namespace
 from bench.tunnel.site import UAPI_DIR, poll
+from pywg.manage import client
 from tests.requirements import require_tool
 
 LINKS = {"la": "192.0.2", "lb": "198.51.100", "lc": "203.0.113", "ld": "203.0.114"}
@@ -109,8 +110,10 @@ class World:
             self.far.run("ip", "link", "set", link, "down" if link in links else "up")
 
     def begin_anew(self) -> None:
-        """Without sessions: what doesn't answer shows at once."""
+        """Without sessions: what doesn't answer shows at once. A daemon looks at what is so, not at each change."""
         self.near.run("ip", "link", "set", self.interface, "down")
+        with self.near.entered():
+            poll(lambda: client.stats(self.interface)["up"] == "0", "the daemon knows")
         self.near.run("ip", "link", "set", self.interface, "up")
 
     def companions(self) -> list[int]:

@@ -74,8 +74,7 @@ class Keeper:
         except _EndedError:
             pass
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
             self._hooks.close()
 
     def _needed(self) -> int:

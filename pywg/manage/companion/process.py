@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,10 +42,10 @@ def run(target: Target, log: Log, *, user: str = USER) -> None:
     if settings.hook_user and account is not None:
         root = settings.hook_user.partition(":")[0] in ("root", "0")
         hook_account = None if root else read_account("pywg.HookUser", settings.hook_user)
-    with _locked(target.interface):
+    with _locked(target.interface) as fd:
         keeper = Keeper(target.interface, settings, log, account=account, hook_account=hook_account)
         keeper.confine()
-        guard(keeper.run, _tell_ready, log.error)
+        guard(keeper.run, _tell_ready, log.error, lambda: _sign(fd))
 
 
 def start(target: Target, environ: dict[str, str]) -> None:
@@ -84,32 +85,40 @@ def stop(interface: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink(missing_ok=True)
-            return False
-        text = os.read(fd, 20).decode("ascii", "replace").strip()
-        if text.isdigit():
-            _end(int(text))
+        there = False
+        until = time.monotonic() + 2 * _END_S
+        while not _has_ended(fd) and time.monotonic() < until:
+            there = True
+            text = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
+            if text.isdigit() and not _end(int(text)):
+                time.sleep(0.01)  # it was killed, and its successor has not yet signed
         path.unlink(missing_ok=True)
-        return True
+        return there
     finally:
         os.close(fd)
 
 
-def runs(interface: str) -> bool:
-    """Whether an interface of this network namespace has a companion."""
+def runs(interface: str) -> bool | None:
+    """Whether an interface of this network namespace has a companion; None: this process may not know."""
     try:
         fd = os.open(lock_file(interface), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except PermissionError:
+        return None
     except OSError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not _has_ended(fd)
     finally:
         os.close(fd)
-    return False
+
+
+def _has_ended(fd: int) -> bool:
+    """Whether no process has a lock file locked. Then this one has."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def lock_file(interface: str) -> Path:
@@ -117,16 +126,21 @@ def lock_file(interface: str) -> Path:
     return Path(DIRECTORY, f"{interface}@{namespaces.of_this_thread()}.companion")
 
 
-def _end(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+def _end(pid: int) -> bool:
+    """Ends a process. False where there is none."""
+    try:
         fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    with contextlib.suppress(ProcessLookupError):
         try:
             for number in (signal.SIGTERM, signal.SIGKILL):
                 signal.pidfd_send_signal(fd, number)
                 if select.select([fd], [], [], _END_S)[0]:
-                    return
+                    break
         finally:
             os.close(fd)
+    return True
 
 
 def _tell_ready() -> None:
@@ -142,7 +156,8 @@ def _tell_ready() -> None:
 
 
 @contextlib.contextmanager
-def _locked(interface: str) -> Iterator[None]:
+def _locked(interface: str) -> Iterator[int]:
+    """The descriptor of the lock file. Every process of the companion has it: it is locked until all have ended."""
     os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
     path = lock_file(interface)
     while True:
@@ -157,9 +172,15 @@ def _locked(interface: str) -> Iterator[None]:
                 break
         os.close(fd)
     try:
-        os.truncate(fd, 0)
-        os.write(fd, f"{os.getpid()}\n".encode())
-        yield
+        _sign(fd)
+        yield fd
     finally:
         path.unlink(missing_ok=True)
         os.close(fd)
+
+
+def _sign(fd: int) -> None:
+    """This process is the one to be ended."""
+    text = f"{os.getpid()}\n".encode()
+    os.pwrite(fd, text, 0)
+    os.truncate(fd, len(text))

@@ -29,6 +29,7 @@ TUNNEL: Final[tuple[Check, ...]] = (
     checks_daemon.ipv6_mtu,
     checks_daemon.port,
     checks_daemon.differences,
+    checks_daemon.companion,
     checks_peers.handshake,
     checks_peers.replays,
     checks_peers.endpoint,

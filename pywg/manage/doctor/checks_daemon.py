@@ -12,6 +12,8 @@ from pywg.runtime.base.in_use import DIRECTORY
 _MIN_MTU_V6: Final = 1280
 _SANDBOX: Final = ("sandbox_seccomp", "sandbox_seccomp_threads", "sandbox_no_new_privs")
 
+_SANDBOX_MEND: Final = "start it without --no-sandbox and PYWG_SANDBOX=0; old kernels lack parts of it"
+
 _MANY: Final = 100
 _SHARE: Final = 0.01
 """Of what passes: a loss of one in a hundred is felt by TCP."""
@@ -130,9 +132,14 @@ def sandbox(facts: Facts) -> Iterator[Finding]:
     """The daemon has given up what it does not need."""
     stats = facts.running.stats if facts.running is not None else {}
     off = [name.removeprefix("sandbox_") for name in _SANDBOX if stats.get(name) == "0"]
-    if off:
+    if off and facts.running is not None and facts.running.in_program:
+        what = facts.running.program or "a program"
+        text = f"{what} (PID {facts.running.pid}) serves {facts.interface} itself, in less of a sandbox than a daemon"
+        mend = "where that matters more than a fast start: pywg.Tunnel(..., daemon=True), docs/python.md"
+        yield note("sandbox", text, mend)
+    elif off:
         text = f"the sandbox is off or not whole (without {', '.join(off)}): a fault in pywg could take over this host"
-        yield warning("sandbox", text, "start it without --no-sandbox and PYWG_SANDBOX=0; old kernels lack parts of it")
+        yield warning("sandbox", text, _SANDBOX_MEND)
     elif any(name in stats for name in _SANDBOX):
         yield ok("sandbox", "the sandbox is on")
     refused = stats.get("sandbox_refused", "0")
@@ -142,6 +149,18 @@ def sandbox(facts: Facts) -> Iterator[Finding]:
     if stats.get("secrets_locked") == "0":
         text = "keys may be written to swap space: memory can't be locked"
         yield warning("secrets", text, "start it as root, or with `ulimit -l unlimited` (LimitMEMLOCK=infinity)")
+
+
+def companion(facts: Facts) -> Iterator[Finding]:
+    """One runs, where the file asks for it."""
+    if facts.file is None or not facts.file.wants_companion or facts.running is None or not facts.running.stats:
+        return
+    if facts.running.companion is False:
+        text = "the file asks for a companion, and none runs: endpoints are not asked for again, no hook runs"
+        unit = f"where the unit pywg@{facts.interface} runs it, systemctl enable --now pywg-companion@{facts.interface}"
+        yield warning("companion", text, f"pywg reload {facts.file.path}; {unit}")
+    elif facts.running.companion:
+        yield ok("companion", "the companion that the file asks for runs")
 
 
 def drops(facts: Facts) -> Iterator[Finding]:

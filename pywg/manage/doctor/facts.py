@@ -81,6 +81,10 @@ class Running:
     listen_port: int = 0
     fwmark: int = 0
     private_key_set: bool | None = None
+    in_program: bool = False
+    """served by a thread of a program that does other things too (docs/python.md)"""
+    companion: bool | None = None
+    """whether one runs beside it"""
     own_folder: str = ""
     """of the daemon's socket, where `wg` does not look for it; empty where it does"""
     peers: list[PeerFacts] = field(default_factory=list)
@@ -105,6 +109,7 @@ class FileFacts:
     own_key: bytes | None = None
     """the public one"""
     peers: list[PeerFacts] = field(default_factory=list)
+    wants_companion: bool = False
     dns: dict[str, str] = field(default_factory=dict)
     """a server's address -> why it doesn't answer; empty when it does"""
 

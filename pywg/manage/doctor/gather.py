@@ -8,6 +8,7 @@ from pywg.config.addresses import V4_LEN, format_ip
 from pywg.config.model import DeviceStatus, PeerTrouble, SockAddr
 from pywg.errors import DeviceError
 from pywg.manage import client
+from pywg.manage.companion import process
 from pywg.manage.doctor import gather_file, gather_machine, gather_network, gather_path
 from pywg.manage.doctor.facts import OVERHEAD_V4, OVERHEAD_V6, Facts, FileFacts, Filtered, PeerFacts, Running
 from pywg.manage.doctor.packet_filter import Packet, Rules, verdict
@@ -78,6 +79,8 @@ def _running(facts: Facts) -> Running | None:
         status.listen_port,
         status.fwmark,
         (status.private_key is not None and any(memoryview(status.private_key))) if keys else None,
+        daemon is not None and bool(daemon.thread),
+        process.runs(name),
         os.path.dirname(daemon.path) if daemon is not None and is_beside(daemon) else "",
     )
     status.private_key = None

@@ -11,6 +11,7 @@ from pywg.config import wg_quick
 from pywg.config.addresses import V4_LEN, parse_ip
 from pywg.config.keys import format_key_base64
 from pywg.config.model import SockAddr
+from pywg.config.quick_extensions import read_extensions
 from pywg.config.wg_quick import HostPort
 from pywg.errors import ConfigError
 from pywg.manage.check import check
@@ -31,7 +32,8 @@ _QUESTION: Final = struct.pack("!HHHHHH", 0x7077, 0x0100, 1, 0, 0, 0) + b"\0" + 
 
 def gather(path: str) -> FileFacts:
     """What the file says. Raises OSError when it can't be read."""
-    reading = wg_quick.read(wg_quick.as_text(contents(path)), path)
+    content = wg_quick.as_text(contents(path))
+    reading = wg_quick.read(content, path)
     facts = FileFacts(path, errors=[" ".join(str(error).split("\n")[0].split()) for error in reading.errors])
     if facts.errors:
         return facts
@@ -42,6 +44,8 @@ def gather(path: str) -> FileFacts:
     interface = reading.config.interface
     facts.addresses, facts.mtu, facts.fwmark = interface.addresses, interface.mtu, interface.fwmark
     facts.listen_port, facts.table = interface.listen_port or 0, (interface.table or "auto").lower()
+    with contextlib.suppress(ConfigError):  # which `check` has told
+        facts.wants_companion = read_extensions(content, path).wanted
     facts.private_key_set = interface.private_key is not None
     if interface.private_key is not None:
         facts.own_key = public_key_of(interface.private_key)

@@ -23,7 +23,10 @@ def work(ready):
     number = len(begun.read_text().splitlines())
     {work}
 
-guard.guard(work, lambda: None, print)
+def succeed():
+    print("the next", flush=True)
+
+guard.guard(work, lambda: None, print, succeed)
 print("over")
 """
 STAYS = "ready(); signal.pause()"
@@ -80,9 +83,20 @@ def test_one_that_fails_later_is_followed_by_another(tmp_path: Path) -> None:
     assert len(begun(tmp_path)) == 3
 
 
-def test_it_ends_with_the_first(tmp_path: Path) -> None:
+def test_where_the_first_is_killed_the_second_takes_its_place(tmp_path: Path) -> None:
+    """Again and again, and a signal ends it as it would have ended the first."""
     with guarded(tmp_path, STAYS) as guardian:
         poll(lambda: len(begun(tmp_path)) == 1, "it begins")
         guardian.kill()
-        guardian.communicate(timeout=30)
-    poll(lambda: not is_there(begun(tmp_path)[0]), "it has ended")
+        for count in (2, 3):
+            poll(lambda count=count: len(begun(tmp_path)) == count, "another begins")  # type: ignore[misc]
+            assert is_there(begun(tmp_path)[-2])
+            if count == 2:
+                os.kill(begun(tmp_path)[-2], signal.SIGKILL)
+        os.kill(begun(tmp_path)[-1], signal.SIGKILL)
+        poll(lambda: len(begun(tmp_path)) == 4, "it looks after its own")
+        os.kill(begun(tmp_path)[1], signal.SIGTERM)
+        out, errors = guardian.communicate(timeout=30)
+    assert (out.count("the next\n"), errors) == (2, "")
+    assert out.endswith("over\n")
+    poll(lambda: not any(map(is_there, begun(tmp_path))), "all have ended, and those whose parent had are waited for")

@@ -3,17 +3,21 @@
 import contextlib
 import os
 import re
+import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bench.tunnel.builds import ROOT
 from bench.tunnel.implementations import find
 from bench.tunnel.lab import Lab
 from bench.tunnel.site import LISTEN_PORT, poll
+from pywg.manage.companion import process as process_of_companion
 from pywg.manage.doctor.finding import Severity
 from pywg.runtime.base.in_use import Daemon, daemon_of, forget_own_folder, is_beside
 from tests.runtime.syscall_injection import inside
@@ -166,6 +170,50 @@ def test_no_sandbox(pywg: str, open_lab: OpenLab) -> None:
     lab = open_lab(replace(find("pywg"), env={"PYWG_SANDBOX": "0"}), pywg)
     assert "the sandbox is off" in one_of(findings(lab.near), "sandbox").text
     assert [one for one in findings(lab.far) if one.check == "sandbox" and one.severity != Severity.OK] == []
+
+
+@pytest.mark.finds("sandbox note: {} (PID {}) serves {} itself")
+def test_a_tunnel_inside_of_a_program(pywg: str, open_lab: OpenLab) -> None:
+    """Which knows no option of the command line: none is named."""
+    lab = open_lab(pywg, pywg, connect=False)
+    name = f"in{lab.near.interface}"[:15]
+    program = f"import asyncio, pywg\nasync def main():\n async with pywg.Tunnel('[Interface]\\n', name={name!r}):\n"
+    program += "  print('up', flush=True)\n  await asyncio.to_thread(input)\nasyncio.run(main())"
+    pipe = subprocess.PIPE
+    argv = ["ip", "netns", "exec", lab.near.namespace.name, sys.executable, "-c", program]
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        found = one_of(findings(lab.near, interface=name), "sandbox")
+        process.communicate("\n", timeout=30)
+    assert "--no-sandbox" not in found.mend
+    assert "daemon=True" in found.mend
+
+
+@pytest.mark.finds("companion warning")
+def test_a_companion_that_was_killed(pywg: str, healthy: Lab, tmp_path: Path) -> None:
+    """With all that could start it again."""
+    near = healthy.near
+    peer = (f"PublicKey = {healthy.far.keys.public}", f"AllowedIPs = {allowed(healthy)}")
+    path = file_of(near, tmp_path, "# pywg.Companion = on", "[Peer]", "Endpoint = nowhere.invalid:7", *peer)
+
+    def found() -> set[Severity]:
+        return {one.severity for one in findings(near, path) if one.check == "companion"}
+
+    null = subprocess.DEVNULL
+    with near.namespace.start([pywg, "companion", str(path)], stdout=null, stderr=null) as process:
+        poll(lambda: found() == {Severity.OK}, "it runs")
+        pids = [pid for pid in near.namespace.pids() if str(path).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        assert len(pids) > 1
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        process.wait()
+    poll(lambda: found() == {Severity.WARNING}, "it is missed")
+    assert one_of(findings(near, path), "companion").mend.startswith(f"pywg reload {path}; ")
+    with near.namespace.entered():
+        process_of_companion.stop(near.interface)
 
 
 @pytest.mark.finds("sandbox warning: the sandbox has refused")
