@@ -142,6 +142,12 @@ def test_a_unit_names_the_program_by_the_path_that_packages_replace(unit: str) -
     assert WRITTEN_FOR in (ROOT / "debian" / "rules").read_text()
 
 
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_debian_package_stops_every_unit_before_it_goes(unit: str) -> None:
+    (stopped,) = re.findall(r"deb-systemd-invoke stop (.+) >/dev/null", (ROOT / "debian" / "pywg.prerm").read_text())
+    assert unit.replace("@.", "@*.") in stopped.replace("'", "").split()
+
+
 def test_the_debian_package_has_pywgs_version() -> None:
     assert deb.changelog("1.0").startswith("pywg (1.0) trixie; urgency=medium\n\n  * ")
     assert re.fullmatch(r"\d+\.\d+\.\d+", deb.version())
