@@ -64,7 +64,10 @@ RUN_BY: dict[str, dict[str, str]] = {
         "birdc show ospf neighbors\nip route": _GATEWAYS,
         "birdc show ospf neighbors\n": _GATEWAYS,
     },
-    "docs/upgrading.md": {"pywg upgrade wg0": "tests/netns/test_upgrade.py"},
+    "docs/upgrading.md": {
+        "pywg upgrade wg0": "tests/netns/test_upgrade.py",
+        "pywg down wg0": "tests/netns/test_up.py",
+    },
     "docs/two-sites.md": {
         "pywg init": _GUIDES,
         "install -D": _GUIDES,

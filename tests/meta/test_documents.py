@@ -100,6 +100,34 @@ def test_a_path_that_is_not_there_is_found() -> None:
     assert missing(paths(text), "") == wrong
 
 
+# ---- words of the program
+
+
+def unsaid(text: str, code: str) -> set[str]:
+    """Messages that a table of symptoms quotes and that no code has: what stands between names and dots."""
+    quotes = [quote for cell in re.findall(r"^\| ([^|]*)", text, re.M) for quote in re.findall(r'"([^"]+)"', cell)]
+    said = re.sub(r"\s+", " ", re.sub(r'"\s*\n\s*f?"', "", code))
+    parts = {quote: [part.strip() for part in re.split(r"wg0|\.\.\.", quote)] for quote in quotes}
+    return {quote for quote, words in parts.items() if any(part not in said for part in words)}
+
+
+@pytest.mark.parametrize("name", ["docs/upgrading.md", "docs/troubleshooting.md"])
+def test_messages_that_a_page_quotes_are_the_programs(name: str) -> None:
+    assert '\n| "' in text_of(name)
+    assert unsaid(text_of(name), program()) == set()
+
+
+def program() -> str:
+    return "\n".join(path.read_text() for path in (ROOT / "pywg").rglob("*.py"))
+
+
+def test_a_message_that_nothing_says_is_found() -> None:
+    code = 'f"the daemon speaks {form} of the "\n    f"handover: it goes on"'
+    assert unsaid('| "speaks ... of the handover" | x |\n| a "daemon lies", "it goes on" | x |', code) == {
+        "daemon lies"
+    }
+
+
 # ---- where things are
 
 FOUND = {
