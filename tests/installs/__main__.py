@@ -74,6 +74,7 @@ def try_package(story: Told) -> None:
                 "dpkg --verify pywg && dpkg-query --show --showformat '${Conffiles}\\n' pywg",
                 says="/etc/default/pywg",
             )
+            story.do(shell, "cd /usr/share/doc/pywg && ls README.md docs/two-sites.md docs/metrics/dashboard.json; cd")
             story.do(shell, "ls /usr/share/bash-completion/completions/pywg /usr/share/zsh/*/_pywg", says="_pywg")
         with two_machines(made) as (berlin, paris):
             bring_up(story, berlin, paris)
@@ -81,14 +82,15 @@ def try_package(story: Told) -> None:
             story.do(berlin, "echo '# mine' >> /etc/default/pywg")
             story.do(berlin, "ping -i 0.01 10.99.0.2 >~/pings 2>&1 & echo $! >~/pid")
             story.do(berlin, f"dpkg --force-confold --install ./{later.name}", says="Setting up pywg")
-            story.do(berlin, "kill -INT $(cat ~/pid); wait; tail -n 3 ~/pings", says=" 0% packet loss")
             story.do(berlin, "pywg version", says=NEWER)
             story.do(berlin, "pywg stats wg0 | grep ^version=", says=old)
+            story.do(berlin, "pywg upgrade wg0", says="nothing was sent for")
+            story.do(berlin, "pywg stats wg0 | grep ^version=", says=NEWER)
+            story.do(berlin, "kill -INT $(cat ~/pid); wait; tail -n 3 ~/pings", says=" 0% packet loss")
             story.do(berlin, "pywg status", says="up")
             story.do(berlin, "tail -n 1 /etc/default/pywg", says="# mine")
             story.do(berlin, "pywg down wg0", says="wg0 is down")
             bring_up(story, berlin)
-            story.do(berlin, "pywg stats wg0 | grep ^version=", says=NEWER)
             story.do(berlin, "pywg down wg0", says="wg0 is down")
             story.do(berlin, "dpkg --listfiles pywg >~/files")
             story.do(berlin, "dpkg --purge pywg", says="Purging")

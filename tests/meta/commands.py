@@ -66,13 +66,14 @@ RUN_BY: dict[str, dict[str, str]] = {
     },
     "docs/upgrading.md": {
         "pywg upgrade wg0": "tests/netns/test_upgrade.py",
-        "pywg down wg0": "tests/netns/test_up.py",
+        "pywg down wg0": _GUIDES,
     },
     "docs/two-sites.md": {
         "pywg init": _GUIDES,
         "install -D": _GUIDES,
         "pywg status": _GUIDES,
         "pywg down wg0": _SYSTEMD,
+        "install -m 644 wg0.nft": _GUIDES,
         "pywg check": _GUIDES,
     },
     "docs/systemd/README.md": {

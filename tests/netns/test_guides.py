@@ -57,11 +57,18 @@ def test_every_block_of_the_guides(places: dict[str, Place], pywg: str, tmp_path
     # The unit is README's, and tests/netns/test_systemd.py starts it.
     assert guides.take(TWO_SITES, "pywg down wg0\npywg systemd") in blocks_in((ROOT / "README.md").read_text())
 
+    rules = guides.take(TWO_SITES, "install -m 644 wg0.nft")
+    assert rules.endswith("\nsystemctl enable nftables")
+    load = "nft flush ruleset; ! nft list table inet pywg-wg0 2>/dev/null; nft -f /etc/nftables.conf"
+    berlin.type(f"cd {places['A'].folder}\n{rules.replace('systemctl enable nftables', load)}")
+    assert "maxseg" in berlin.type("nft list table inet pywg-wg0")
+
     assert "tun type tun" in berlin.type(guides.take("kernel-or-pywg", "ip -details"))
     assert "offloads" in berlin.type(guides.take("fast-links", "pywg status"))
     berlin.type(_forgiving(guides.take("troubleshooting", "pywg doctor")))
     assert "MTU" in berlin.type(guides.take("troubleshooting", "pywg ping --mtu").replace("PEER", "paris"))
 
+    berlin.type(guides.take("upgrading", "pywg down wg0"))
     berlin.type("pywg down wg0")
     there_again = guides.take("kernel-or-pywg", "wg-quick down")
     berlin.type(guides.take("replacing-wireguard-go", "WG_QUICK_USERSPACE_IMPLEMENTATION=pywg"))

@@ -38,6 +38,9 @@ class Place:
         self.router.begin()
         for folder in ("/etc/sysctl.d", state.DIRECTORY):
             self.router.type(f"mkdir -p {folder} && mount -t tmpfs none {folder}")
+        self.router.type(
+            "cp /etc/nftables.conf /run/pywg/nftables.conf; mount --bind /run/pywg/nftables.conf /etc/nftables.conf"
+        )
         self.host.create()
         lan = ["ip", "link", "add", "lan", "netns", self.router.namespace.name, "type", "veth", "peer", "lan", "netns"]
         run(*lan, self.host.name)
