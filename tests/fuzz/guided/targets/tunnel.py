@@ -7,11 +7,14 @@ than it may (ends.py, judge.py); and when the adversary is gone, both soon have 
 from collections.abc import Callable
 
 from pywg import _fastpath as flags
+from pywg.core import crypto
 from pywg.core.cookie import CookieJar
 from pywg.runtime.device.plane import Addr
 from tests.fuzz.guided.choices import Choices
 from tests.fuzz.guided.ends import PUBLIC, STEPS_A_SECOND, End, Packet
 from tests.fuzz.guided.judge import Judge
+from tests.fuzz.guided.known_keys import private_key_from
+from tests.fuzz.guided.replaced import replaced
 from tests.paper import COOKIE_REPLY, INITIATION, RESPONSE
 
 MOST_ACTIONS = 120
@@ -28,9 +31,10 @@ TOKENS = ()
 
 
 def run(data: bytes) -> None:
-    adversary = Adversary(Choices(data))
-    adversary.attack()
-    adversary.leave()
+    with replaced(crypto, private_key_from=private_key_from):
+        adversary = Adversary(Choices(data))
+        adversary.attack()
+        adversary.leave()
 
 
 class Adversary:
