@@ -20,7 +20,9 @@ from tests.netns.without_sandbox import NEEDS_SANDBOX
 
 TESTS = Path(__file__).parent
 DOCUMENT = TESTS.parents[1] / "docs" / "security.md"
-HEADER = "| combination | passed | fail as they must | failed | what stops working |\n|---|---|---|---|---|\n"
+HEADER = (
+    "| combination | revision | passed | fail as they must | failed | what stops working |\n|---|---|---|---|---|---|\n"
+)
 
 
 class Combination(NamedTuple):
@@ -76,11 +78,11 @@ def counted(report: Path) -> Counts:
     return Counts(passed, as_expected, sorted(set(failed)))
 
 
-def row(name: str, counts: Counts) -> str:
-    """The line of the table."""
+def row(name: str, counts: Counts, revision: str) -> str:
+    """The line of the table. `revision`: what was run."""
     variables = " ".join(f"{key}={value}" for key, value in COMBINATIONS[name].variables.items())
     failed = str(len(counts.failed)) + (f": {', '.join(counts.failed)}" if counts.failed else "")
-    cells = (f"`{variables}`", counts.passed, counts.as_expected, failed, COMBINATIONS[name].stops)
+    cells = (f"`{variables}`", revision, counts.passed, counts.as_expected, failed, COMBINATIONS[name].stops)
     return f"| {' | '.join(map(str, cells))} |\n"
 
 
@@ -104,6 +106,16 @@ def run(name: str, report: Path) -> Counts:
     return counted(report)
 
 
+def revision() -> str:
+    """The commit that is checked out, with a `+` where more than the table has changed since."""
+    git = ("git", "-C", str(TESTS))
+    commit = subprocess.run((*git, "rev-parse", "--short=7", "HEAD"), check=True, capture_output=True, text=True).stdout
+    changed = subprocess.run(
+        (*git, "status", "--short"), check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    return commit.strip() + "+" * any(not line.endswith(DOCUMENT.name) for line in changed)
+
+
 def main(names: list[str]) -> int:
     """0 when nothing has failed."""
     if unknown := set(names) - COMBINATIONS.keys():
@@ -113,7 +125,7 @@ def main(names: list[str]) -> int:
     for name in names or COMBINATIONS:
         with tempfile.TemporaryDirectory() as folder:
             counts = run(name, Path(folder, "report.xml"))
-        DOCUMENT.write_text(with_row(DOCUMENT.read_text(), row(name, counts)))
+        DOCUMENT.write_text(with_row(DOCUMENT.read_text(), row(name, counts, revision())))
         failed += len(counts.failed)
     return int(failed > 0)
 
