@@ -8,7 +8,8 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from pywg.dataplane.receive.coalesce cimport COALESCE_MAX_FLOWS, COALESCE_MAX_IOV, COALESCE_TUNNELS, Coalescer
-from pywg.dataplane.receive.coalesce cimport coalesce_add, coalesce_count, coalesce_frame, coalesce_new, coalesce_reset
+from pywg.dataplane.receive.coalesce cimport coalesce_add, coalesce_apart, coalesce_count, coalesce_frame
+from pywg.dataplane.receive.coalesce cimport coalesce_is_tunnel, coalesce_member, coalesce_new, coalesce_reset
 from pywg.dataplane.state.tunnel_ends cimport KnownEnds, TunnelEnd, tunnel_end_place
 from pywg.dataplane.sys.linux cimport iovec
 from pywg.dataplane.wire.ip cimport IpView, htons, ip_read
@@ -76,6 +77,7 @@ cdef MergePacket views[PACKETS]
 cdef Expected expected[PACKETS]
 cdef uint32_t expected_count
 cdef bint tunnels                   # those to port 7 are to the end of one
+cdef bint refused                   # their superframes, by the TUN
 cdef bint exact                     # no frame had to be closed for want of room
 cdef bint[PACKETS] came
 cdef uint8_t[FRAME_LONGEST + 1] frame
@@ -359,6 +361,23 @@ cdef void superframe_is_plain(const uint8_t *vnet, uint32_t vnet_len, uint32_t l
         equal_packet(head, &views[members[i]], cut_piece(&c, i, piece))
 
 
+cdef void apart_is_right(Coalescer *coalescer, int number, uint32_t vnet_len, const uint32_t *members,
+                         uint32_t count) noexcept nogil:
+    """Where the TUN refuses a superframe of a tunnel it gets the packets, each as it has come."""
+    cdef iovec iov[COALESCE_MAX_IOV]
+    cdef int member = coalesce_apart(coalescer, number)
+    cdef uint32_t i
+    need_equal(<uint64_t>coalesce_frame(coalescer, number, iov, COALESCE_MAX_IOV), 2, b"parts of a packet")
+    for i in range(count):
+        if i:
+            need(member >= 0, b"too few packets of a superframe")
+            member = coalesce_member(coalescer, number, member, iov)
+        need(iov[0].iov_len == vnet_len and memcmp(iov[0].iov_base, zeros, vnet_len) == 0, b"a packet's virtio header")
+        need(iov[1].iov_base == packets[members[i]] and iov[1].iov_len == lens[members[i]], b"another packet")
+        need(memcmp(packets[members[i]], originals[members[i]], lens[members[i]]) == 0, b"a packet that changed")
+    need(member < 0, b"too many packets of a superframe")
+
+
 cdef void frame_is_right(Coalescer *coalescer, int number, uint32_t vnet_len, uint32_t first,
                          uint32_t end) noexcept nogil:
     cdef iovec iov[COALESCE_MAX_IOV]
@@ -378,6 +397,9 @@ cdef void frame_is_right(Coalescer *coalescer, int number, uint32_t vnet_len, ui
     if count > 1:
         need(vnet_len != 0, b"a superframe without a virtio header")
         superframe_is_plain(<const uint8_t *>iov[0].iov_base, vnet_len, len, members, <uint32_t>count)
+        need(coalesce_is_tunnel(coalescer, number) == (views[members[0]].inner != 0), b"a tunnel's superframe or not")
+        if refused and coalesce_is_tunnel(coalescer, number):
+            apart_is_right(coalescer, number, vnet_len, members, <uint32_t>count)
     else:
         need(vnet_len == 0 or memcmp(iov[0].iov_base, zeros, vnet_len) == 0, b"a virtio header of a packet")
         need(len == lens[members[0]] and memcmp(frame, originals[members[0]], len) == 0, b"a packet that changed")
@@ -404,7 +426,7 @@ cdef void batch_is_right(Coalescer *coalescer, uint32_t vnet_len, uint32_t first
 
 cdef int one(const uint8_t *data, size_t size) noexcept nogil:
     """A byte for the features, one for packets a batch, then packets."""
-    global expected_count, exact, tunnels
+    global expected_count, exact, tunnels, refused
     cdef Input input
     cdef IpView ip
     cdef Coalescer *coalescer
@@ -413,6 +435,7 @@ cdef int one(const uint8_t *data, size_t size) noexcept nogil:
     input_start(&input, data, size)
     what = input8(&input)
     tunnels = what & 0x20 != 0
+    refused = what & 0x10 != 0
     coalescer = coalescers[3 if tunnels else what % 3]
     vnet_len = <uint32_t>vnet_lens[3 if tunnels else what % 3]
     features = <int>(what >> 6) ^ 3 | COALESCE_TUNNELS

@@ -48,10 +48,23 @@ cdef extern from "traffic.h" nogil:
     void finish_packet(uint8_t *at, int version, int protocol, uint32_t len)
     uint32_t marked_len(const uint8_t *text, uint32_t text_len, int where, bint checked, uint32_t *number)
     bint is_in_place(const uint8_t *text, uint32_t len, uint32_t number, uint32_t seq)
+    enum:
+        TUNNEL_GENEVE
+        TUNNEL_CHECKED
+        TUNNEL_INSIDE6
+        TUNNEL
+        TUNNEL_PORT
+    int tunnel_inside(int kind)
+    uint32_t tunnel_front(int version, int kind)
+    void make_tunnel(uint8_t *at, int version, int kind, uint32_t len)
+    void finish_tunnel(uint8_t *at, int version, int kind, uint32_t len)
+    bint is_tunnelled(const uint8_t *text, uint32_t text_len)
+    uint32_t tunnelled_len(const uint8_t *text, uint32_t text_len, uint32_t *number, uint32_t *inner)
 
 cdef extern from "superframe.h" nogil:
     struct Superframe "superframe":
         uint32_t pieces
+        bint tunnel
     const char *superframe_read(Superframe *s, const uint8_t *vnet, uint32_t vnet_len, const uint8_t *packet,
                                 uint32_t len)
     uint32_t superframe_piece(const Superframe *s, uint32_t i, uint8_t *to)

@@ -21,6 +21,7 @@ from pywg.dataplane.receive.receive cimport ReceivePath, receive_path_hold, rece
 from pywg.dataplane.reorder.reorder cimport reorder_is_empty
 from pywg.dataplane.state.counters cimport Counters, count as due
 from pywg.dataplane.state.dataplane cimport gates_enter, gates_leave
+from pywg.dataplane.state.tunnel_ends cimport KnownEnds
 from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.sys.linux cimport POLLIN, pollfd
 from pywg.dataplane.threads.threads cimport receive_thread
@@ -36,7 +37,7 @@ from tests.fuzz.native.harness cimport chance_is_over, chance_next, kernel
 from tests.fuzz.native.inbound_kernel cimport receive, send, tun_write
 from tests.fuzz.native.inbound_model cimport check
 from tests.fuzz.native.inbound_peers cimport add_peer, begin_handshake, begin_peer, begin_session, choose_offloads
-from tests.fuzz.native.inbound_peers cimport first_flow, hear, renew_flow
+from tests.fuzz.native.inbound_peers cimport first_flow, hear, note_ends, renew_flow
 from tests.fuzz.native.inbound_state cimport FEW_BYTES, FEW_DATAGRAMS, FLOWS, MANY_BYTES, MANY_DATAGRAMS, PENDING, SEEN
 from tests.fuzz.native.inbound_state cimport STORE, Harness, Pending, Seen
 
@@ -102,7 +103,9 @@ cdef void operate(Harness *b) noexcept nogil:
     elif what == 20:
         kernel.now_ns += chance_next(c) >> (26 + chance_below(c, 30))
     elif what == 21:
-        choose_offloads(b, chance_below(c, 16))
+        choose_offloads(b, chance_below(c, 64))
+    elif what == 26:
+        note_ends(b)
     elif what == 22:
         b.failing = not b.failing
     elif what == 23:
@@ -183,7 +186,8 @@ cdef void begin(Harness *b, const uint8_t *data, size_t len) noexcept nogil:
     for i in range(<uint32_t>FLOWS):
         first_flow(&b.flows[i], i)
     gates_enter(b.world.dp)
-    choose_offloads(b, chance_below(c, 16))
+    choose_offloads(b, chance_below(c, 64))
+    note_ends(b)
     for i in range(<uint32_t>PEERS):
         begin_peer(b, i)
         begin_session(b, i, sessions & 1 << i != 0, False)
@@ -215,12 +219,16 @@ cdef void restore_path(ReceivePath *path, const ReceivePath *before, bint limite
 
     `limited`: sources have perhaps been counted.
     """
+    cdef int i
     memcpy(path, before, <size_t>(<const char *>&before.delivery - <const char *>before))
     path.reorder = before.reorder
     path.admission.calm = before.admission.calm
     path.admission.budget = before.admission.budget
     path.admission.pressure = before.admission.pressure
     need(path.admission.asker_count == 0, b"an asker without an answer")
+    for i in range(max(path.delivery.lanes, 1)):
+        if path.delivery.writers[i].coalescer.tunnels.version or path.delivery.writers[i].coalescer.tunnels.any:
+            memset(&path.delivery.writers[i].coalescer.tunnels, 0, sizeof(KnownEnds))
     if limited:
         memset(path.admission.sources.buckets, 0, sizeof(path.admission.sources.buckets))
 

@@ -7,6 +7,7 @@ from libc.string cimport memcpy, memset
 from pywg.dataplane.crypto.blake2s cimport BLAKE2S_STATE_LEN, blake2s_key, blake2s_mac
 from pywg.dataplane.crypto.cookie_mac cimport COOKIE_LEN, make_cookie
 from pywg.dataplane.crypto.xchacha20poly1305 cimport XNONCE_LEN, xchacha_seal
+from pywg.dataplane.receive.coalesce cimport COALESCE_TUNNELS
 from pywg.dataplane.state.replay cimport REPLAY_WINDOW
 from pywg.dataplane.wire.endpoint cimport Endpoint
 from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
@@ -16,8 +17,8 @@ from pywg.dataplane.wire.wireguard cimport WG_HEADER_LEN, TransportHeader
 from tests.fuzz.native.ciphers cimport session_seal
 from tests.fuzz.native.common cimport FIRST_INDEX, PEERS, Session, need
 from tests.fuzz.native.harness cimport TRAFFIC_TCP, TRAFFIC_UDP, Chance, chance_below, chance_bytes, chance_short_len
-from tests.fuzz.native.harness cimport finish_packet, ip_header_len, kernel, l4_header_len, make_packet
-from tests.fuzz.native.harness cimport number_address, peer_address, put16
+from tests.fuzz.native.harness cimport finish_packet, finish_tunnel, ip_header_len, kernel, l4_header_len, make_packet
+from tests.fuzz.native.harness cimport make_tunnel, number_address, peer_address, put16, tunnel_front, tunnel_inside
 from tests.fuzz.native.inbound_state cimport FLOWS, MTU, UDP_MAX, Flow, Harness
 
 
@@ -112,6 +113,10 @@ cdef void inner(Harness *b, uint8_t *text, uint32_t peer, Flow *flow, uint32_t l
     cdef uint8_t *l4 = text + ip_len
     cdef bint options = flow.options and flow.protocol == TRAFFIC_TCP and len >= ip_len + l4_len + 12
     len = min(len, <uint32_t>65535)
+    if flow.tunnel and b.world.dp.coalesce & COALESCE_TUNNELS and len >= shortest_tunnelled(flow):
+        memset(text + len, 0, text_len - len)
+        tunnelled(b, text, peer, flow, len, text_len, what)
+        return
     if len < ip_len + l4_len:
         memset(text, <int>flow.version << 4, text_len)
         if what:
@@ -150,6 +155,57 @@ cdef void inner(Harness *b, uint8_t *text, uint32_t peer, Flow *flow, uint32_t l
         odd(b, text, flow.version, text_len)
     elif what == 57:
         chance_bytes(c, text, min(text_len, <uint32_t>60))
+
+
+cdef uint32_t shortest_tunnelled(const Flow *flow) noexcept nogil:
+    cdef uint32_t headers = ip_header_len(tunnel_inside(flow.tunnel)) + l4_header_len(TRAFFIC_TCP)
+    return tunnel_front(flow.version, flow.tunnel) + headers
+
+
+cdef void tunnelled(Harness *b, uint8_t *text, uint32_t peer, Flow *flow, uint32_t len, uint32_t text_len,
+                    uint32_t what) noexcept nogil:
+    """The same of a flow of TCP in a tunnel."""
+    cdef Chance *c = &b.chance
+    cdef uint32_t front = tunnel_front(flow.version, flow.tunnel), headers = shortest_tunnelled(flow)
+    cdef int inside = tunnel_inside(flow.tunnel)
+    cdef uint8_t *ip = text + front
+    cdef uint8_t *tcp = ip + ip_header_len(inside)
+    b.number += 1
+    make_packet(ip, inside, TRAFFIC_TCP, len - front, b.number, flow.seq)
+    peer_address(ip + (12 if inside == 4 else 8), inside, PEERS, flow.host)
+    number_address(ip + (16 if inside == 4 else 24), inside, flow.number)
+    if inside == 4:
+        put16(ip + 4, flow.id)
+        ip[6] = 0x40 if flow.step == 0 or what == 48 else 0
+    if what == 49:
+        tcp[13] |= 8
+    elif what == 50:
+        tcp[13] = <uint8_t>chance_below(c, 256)
+    elif what == 51:
+        tcp[8 + chance_below(c, 12)] ^= 1
+    flow.seq += len - headers
+    if what == 52:
+        flow.seq += 1 + chance_below(c, 3)
+    finish_packet(ip, inside, TRAFFIC_TCP, len - front)
+    make_tunnel(text, flow.version, flow.tunnel, len)
+    peer_address(text + (12 if flow.version == 4 else 8), flow.version,
+                 peer if what != 47 else chance_below(c, PEERS + 1), flow.host)
+    number_address(text + (16 if flow.version == 4 else 24), flow.version, flow.number)
+    text[1] |= flow.tos << (0 if flow.version == 4 else 4)
+    if flow.version == 4:
+        put16(text + 4, flow.id)
+        text[6] = 0x40 if flow.step == 0 or what == 48 else 0
+    flow.id += flow.step
+    finish_tunnel(text, flow.version, flow.tunnel, len)
+    if what == 53:
+        text[chance_below(c, headers)] ^= <uint8_t>1 << chance_below(c, 8)
+    elif what == 54:
+        ip[chance_below(c, headers - front)] ^= <uint8_t>1 << chance_below(c, 8)
+        finish_tunnel(text, flow.version, flow.tunnel, len)
+    elif what == 55 or what == 56:
+        odd(b, text, flow.version, text_len)
+    elif what == 57:
+        odd(b, ip, inside, len - front)
 
 
 cdef void odd(Harness *b, uint8_t *text, int version, uint32_t text_len) noexcept nogil:

@@ -15,6 +15,7 @@ from pywg.dataplane.sys.linux cimport cmsghdr, in6_pktinfo, in_pktinfo, iovec, m
 from pywg.dataplane.sys.linux cimport sockaddr_in6
 from pywg.dataplane.udp.receive cimport RECEIVE_BATCH, RECEIVE_LEN
 from pywg.dataplane.wire.endpoint cimport Endpoint
+from pywg.dataplane.wire.virtio cimport VNET_GSO_UDP_TUNNEL, VNET_TUNNEL_HDR_LEN
 from pywg.dataplane.wire.wireguard cimport COOKIE_REPLY_LEN, MAC_LEN, TAG_LEN
 
 from tests.fuzz.native.common cimport need
@@ -209,8 +210,9 @@ cdef ssize_t tun_write(void *driver, const iovec *iov, int count) noexcept nogil
     cdef Harness *b = <Harness *>driver
     cdef uint32_t vnet_len = <uint32_t>b.world.dp.vnet_hdr_len
     cdef size_t len = 0
-    cdef int i
+    cdef int i, error
     cdef int[4] errors
+    cdef bint tunnel
     need(0 < count <= 65, b"so many pieces")
     need(vnet_len == 0 or iov[0].iov_len == vnet_len, b"a virtio header of another length")
     for i in range(count):
@@ -219,10 +221,14 @@ cdef ssize_t tun_write(void *driver, const iovec *iov, int count) noexcept nogil
         len += iov[i].iov_len
     if b.failing and chance_below(&b.chance, 8) == 7:
         return -EINTR
+    tunnel = vnet_len == VNET_TUNNEL_HDR_LEN and b.frame[1] & VNET_GSO_UDP_TUNNEL != 0
+    if tunnel and b.refusing:
+        return -EINVAL
     arrive(b, b.frame, vnet_len, b.frame + vnet_len, <uint32_t>len - vnet_len)
     if b.failing and chance_below(&b.chance, 4) == 3:
         errors = [EIO, EINVAL, EAGAIN, ENOMEM]
         due(&b.expected.rx_tun_error)
-        return -errors[chance_below(&b.chance, 4)]
+        error = errors[chance_below(&b.chance, 4)]
+        return -(EIO if tunnel and error == EINVAL else error)
     due(&b.expected.rx_tun_writes)
     return <ssize_t>len

@@ -8,6 +8,7 @@ from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.string cimport memcmp, memcpy, memmove
 
 from pywg.dataplane.crypto.blake2s cimport blake2s_mac
+from pywg.dataplane.receive.coalesce cimport COALESCE_TUNNELS
 from pywg.dataplane.receive.open cimport DATAGRAMS_MAX
 from pywg.dataplane.state.counters cimport Counters, count as due
 from pywg.dataplane.state.replay cimport REPLAY_WINDOW
@@ -19,9 +20,10 @@ from pywg.dataplane.wire.wireguard cimport TRANSPORT_MIN_LEN, WG_HEADER_LEN, Tra
 
 from tests.fuzz.native.ciphers cimport session_open
 from tests.fuzz.native.common cimport FIRST_INDEX, PEERS, Session, need, need_equal
-from tests.fuzz.native.harness cimport Superframe, decapsulated, get16, kernel, may_be_one_flow, packet_is
-from tests.fuzz.native.harness cimport same_flow, superframe_piece, superframe_read
-from tests.fuzz.native.inbound_state cimport ASKERS, PENDING, SEEN, STORE, Asker, Harness, Pending, Seen
+from tests.fuzz.native.harness cimport TUNNEL_PORT, Superframe, decapsulated, get16, ip_header_len, kernel
+from tests.fuzz.native.harness cimport may_be_one_flow, number_address, packet_is, same_flow, superframe_piece
+from tests.fuzz.native.harness cimport superframe_read
+from tests.fuzz.native.inbound_state cimport ASKERS, FLOWS, PENDING, SEEN, STORE, Asker, Harness, Pending, Seen
 
 
 cdef void judge_message(Harness *b, const uint8_t *data, uint32_t len, uint32_t stride, uint8_t tos, bint truncated,
@@ -191,10 +193,26 @@ cdef void arrive(Harness *b, const uint8_t *vnet, uint32_t vnet_len, const uint8
     cdef const char *wrong = superframe_read(&superframe, vnet, vnet_len, packet, len)
     cdef uint32_t i, one
     need(wrong == NULL, wrong)
-    need(superframe.pieces == 1 or b.world.dp.coalesce & (2 if vnet[1] == 5 else 1), b"merged, and may not be")
+    if superframe.tunnel:
+        need(b.world.dp.coalesce & COALESCE_TUNNELS and end_is_noted(b, packet), b"a tunnel merged that nobody knows")
+    else:
+        need(superframe.pieces == 1 or b.world.dp.coalesce & (2 if vnet[1] == 5 else 1), b"merged, and may not be")
     for i in range(superframe.pieces):
         one = superframe_piece(&superframe, i, b.piece)
         take(b, &superframe, one)
+
+
+cdef bint end_is_noted(Harness *b, const uint8_t *packet) noexcept nogil:
+    """Whether a tunnel has sent from where the packet goes to."""
+    cdef int version = packet[0] >> 4
+    cdef const uint8_t *to = packet + (16 if version == 4 else 24)
+    cdef uint8_t[16] address
+    cdef uint32_t i
+    for i in range(<uint32_t>FLOWS):
+        number_address(address, version, i)
+        if b.noted[version][i] and memcmp(to, address, 4 if version == 4 else 16) == 0:
+            return get16(packet + ip_header_len(version) + 2) == TUNNEL_PORT
+    return False
 
 
 cdef void take(Harness *b, const Superframe *superframe, uint32_t len) noexcept nogil:

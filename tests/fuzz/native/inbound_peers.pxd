@@ -10,4 +10,5 @@ cdef void begin_session(Harness *b, uint32_t i, bint confirmed, bint odd) noexce
 cdef void first_flow(Flow *flow, uint32_t i) noexcept nogil
 cdef void renew_flow(Harness *b, Flow *flow) noexcept nogil
 cdef void choose_offloads(Harness *b, uint32_t what) noexcept nogil
+cdef void note_ends(Harness *b) noexcept nogil
 cdef void hear(Harness *b) noexcept nogil

@@ -6,16 +6,22 @@ from libc.string cimport memcmp, memcpy, memset
 
 from pywg.dataplane.crypto.blake2s cimport blake2s_mac
 from pywg.dataplane.receive.admit cimport note_sent
+from pywg.dataplane.receive.coalesce cimport COALESCE_TUNNELS
 from pywg.dataplane.receive.deliver cimport delivery_renew
 from pywg.dataplane.state.events cimport Message, events_drop_message, events_next_message, events_rearm, events_take
 from pywg.dataplane.state.peers cimport handshake_open, keypair_publish
+from pywg.dataplane.state.tunnel_ends cimport tunnel_ends_forget, tunnel_ends_note
+from pywg.dataplane.sys.atomic cimport store8
 from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.wire.endpoint cimport Endpoint
+from pywg.dataplane.wire.ip cimport IpView, ip_read
 from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
 from pywg.dataplane.wire.wireguard cimport COOKIE_REPLY_LEN, INITIATION_LEN, MAC_LEN, RESPONSE_LEN, TransportHeader
 
 from tests.fuzz.native.common cimport Session, make_peer, make_session, need
-from tests.fuzz.native.harness cimport TRAFFIC_RAW, TRAFFIC_TCP, TRAFFIC_UDP, Chance, chance_below, chance_next, kernel
+from tests.fuzz.native.harness cimport TRAFFIC_RAW, TRAFFIC_TCP, TRAFFIC_UDP, TUNNEL, TUNNEL_CHECKED, TUNNEL_GENEVE
+from tests.fuzz.native.harness cimport TUNNEL_INSIDE6, Chance, chance_below, chance_next, kernel, make_tunnel
+from tests.fuzz.native.harness cimport number_address, tunnel_front
 from tests.fuzz.native.inbound_state cimport FLOWS, HANDSHAKE_INDEX, Flow, Harness
 
 
@@ -74,6 +80,10 @@ cdef void first_flow(Flow *flow, uint32_t i) noexcept nogil:
     flow.step = i & 4 == 0
     flow.options = i & 8 != 0
     flow.tos = 0
+    flow.tunnel = 0
+    if i & 10 == 10 and i & 4 == 0:     # two of each IP version: each kind, with what it may be around
+        flow.tunnel = TUNNEL | (TUNNEL_INSIDE6 if (i ^ i >> 4) & 1 else 0) | (TUNNEL_GENEVE if i & 16 else 0)
+        flow.tunnel |= TUNNEL_CHECKED if (i ^ i >> 4) & 1 == 0 else 0
 
 
 cdef void renew_flow(Harness *b, Flow *flow) noexcept nogil:
@@ -90,8 +100,29 @@ cdef void choose_offloads(Harness *b, uint32_t what) noexcept nogil:
     lens = [10, 12, 0, 24]
     b.world.dp.vnet_hdr_len = lens[what & 3]
     b.world.dp.coalesce = <uint8_t>(3 - (what >> 2 & 3))
+    b.world.dp.coalesce |= COALESCE_TUNNELS if lens[what & 3] == 24 and what & 16 == 0 else 0
+    b.refusing = what & 32 != 0
+    tunnel_ends_forget(&b.world.dp.tunnel_ends)
+    store8(&b.world.dp.tunnels_refused, 0)
+    memset(b.noted, 0, sizeof(b.noted))
     if b.receive_path.delivery.writers[0].coalescer.vnet_hdr_len != b.world.dp.vnet_hdr_len:
         need(delivery_renew(&b.receive_path.delivery, b.world.dp.vnet_hdr_len) == 0, b"no memory")
+
+
+cdef void note_ends(Harness *b) noexcept nogil:
+    """As the sending thread does of packets that go to where the flows come from."""
+    cdef uint8_t[128] packet
+    cdef uint32_t i
+    cdef IpView ip
+    cdef Flow *flow
+    for i in range(<uint32_t>FLOWS):
+        flow = &b.flows[i]
+        if flow.tunnel and b.world.dp.coalesce & COALESCE_TUNNELS:
+            make_tunnel(packet, flow.version, flow.tunnel, tunnel_front(flow.version, flow.tunnel))
+            number_address(packet + (12 if flow.version == 4 else 8), flow.version, flow.number)
+            need(ip_read(&ip, packet, sizeof(packet)), b"no packet of a tunnel")
+            tunnel_ends_note(&b.world.dp.tunnel_ends, &ip, kernel.now_ns)
+            b.noted[flow.version][flow.number] = True
 
 
 cdef void hear(Harness *b) noexcept nogil:

@@ -37,6 +37,7 @@ cdef struct Flow:
     uint16_t step
     bint options
     uint8_t tos
+    int tunnel                  # its kind (traffic.h), of TCP; 0: none
 
 
 cdef struct Seen:
@@ -77,6 +78,8 @@ cdef struct Harness:
     uint32_t added                  # datagrams in this batch
     bint filtered                   # replays of earlier batches don't get into this one
     bint failing                    # sockets and TUN
+    bint refusing                   # the TUN: superframes of tunnels
+    bint noted[7][FLOWS]            # by IP version and number: the end of a tunnel is known
     bint loaded
     bint flood                      # this batch: as many datagrams as go
     bint clean                      # this message: what can be merged and is new

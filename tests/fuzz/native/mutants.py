@@ -186,7 +186,35 @@ MUTANTS = (
         "    if parent_link != NULL:\n        drop_if_idle(table, parent_link)\n",
         "",
     ),
-    Mutant("coalesce: the urgent pointer", "coalesce", "receive/coalesce.pyx", " and tcp.urgent == head.urgent", ""),
+    Mutant("coalesce: the urgent pointer", "coalesce", "receive/merge_rules.pxd", " and tcp.urgent == head.urgent", ""),
+    Mutant(
+        "coalesce: a refused tunnel's headers",
+        "coalesce",
+        "receive/coalesce.pyx",
+        "memcpy(f.head, c.head_was, f.header_len)",
+        "memcpy(f.head, c.head_was, f.header_len - 20)",
+    ),
+    Mutant(
+        "write: a refused tunnel's last packet",
+        "inbound",
+        "receive/writer.pyx",
+        "    while member >= 0:\n        member = coalesce_member",
+        "    while w.coalescer.members[member].next >= 0:\n        member = coalesce_member",
+    ),
+    Mutant(
+        "coalesce: any tunnel",
+        "inbound",
+        "receive/coalesce.pyx",
+        "return tunnel_end_known(&c.tunnels, p.ip.destination, p.ip.address_len, udp.destination_port)",
+        "return True",
+    ),
+    Mutant(
+        "cut: a tunnel's length",
+        "outbound",
+        "send/segment.pyx",
+        "    udp.len = htons(packet_len - s.outer_l4)\n",
+        "",
+    ),
     Mutant(
         "staged: the ceiling", "queues", "state/staged.pyx", "packet_len > dp.staged_max", "packet_len >= dp.staged_max"
     ),

@@ -1,36 +1,46 @@
 # distutils: libraries = crypto
 # cython: language_level=3, cdivision=True, wraparound=False, boundscheck=False
-"""Frames in the TUN: packets and superframes that are right, those that are planned (plans.h), and anything else."""
+"""Frames in the TUN: packets and superframes that are right, also in UDP tunnels, those that are planned (plans.h), and
+anything else."""
 from libc.stdint cimport int8_t, uint16_t, uint32_t, uint8_t
 from libc.string cimport memcpy, memset
 
 from pywg.dataplane.send.seal cimport send_batch_next_segments
 from pywg.dataplane.state.peer cimport Peer
-from pywg.dataplane.wire.virtio cimport VNET_F_NEEDS_CSUM, VNET_GSO_ECN, VNET_GSO_TCPV4, VNET_GSO_TCPV6
-from pywg.dataplane.wire.virtio cimport VNET_GSO_UDP_L4, VnetHdr
+from pywg.dataplane.wire.virtio cimport VNET_F_NEEDS_CSUM, VNET_F_UDP_TUNNEL_CSUM, VNET_GSO_ECN, VNET_GSO_TCPV4
+from pywg.dataplane.wire.virtio cimport VNET_GSO_TCPV6, VNET_GSO_UDP_L4, VNET_GSO_UDP_TUNNEL_IPV4
+from pywg.dataplane.wire.virtio cimport VNET_GSO_UDP_TUNNEL_IPV6, VnetHdr, VnetTunnelHdr
 from pywg.dataplane.wire.wireguard cimport TransportHeader
 
 from tests.fuzz.native.common cimport FIRST_INDEX, PEERS, Session
-from tests.fuzz.native.harness cimport TRAFFIC_RAW, TRAFFIC_TCP, TRAFFIC_UDP, Chance, chance_below, chance_bytes
-from tests.fuzz.native.harness cimport chance_short_len, finish_packet, ip_header_len
-from tests.fuzz.native.harness cimport l4_header_len, make_packet, number_address, peer_address, put16, sum16
+from tests.fuzz.native.harness cimport TRAFFIC_RAW, TRAFFIC_TCP, TRAFFIC_UDP, TUNNEL, TUNNEL_CHECKED, Chance
+from tests.fuzz.native.harness cimport chance_below, chance_bytes, chance_short_len, finish_packet, finish_tunnel
+from tests.fuzz.native.harness cimport ip_header_len, l4_header_len, make_packet, make_tunnel, number_address
+from tests.fuzz.native.harness cimport peer_address, put16, sum16, tunnel_front, tunnel_inside
 from tests.fuzz.native.outbound_state cimport PLAN_TO_THE_END, SEQ_STEP, Frame, Harness, Planned, plan_wire_len
 
 
 cdef uint32_t marked_frame(Harness *b, VnetHdr *hdr, uint8_t *packet, bint offloads) noexcept nogil:
     """A packet or superframe that is right; its length."""
     cdef Frame *f = &b.frame
-    cdef uint32_t len
+    cdef uint32_t len, shortest
     if b.repeated:
         b.repeated -= 1
         f.len += <uint32_t>f.grows
     else:
         choose_frame(b, offloads)
-    len = min(max(f.len, ip_header_len(f.version) + l4_header_len(f.protocol)), <uint32_t>65535)
+    shortest = ip_header_len(f.version) + l4_header_len(f.protocol)
+    if f.tunnel:
+        shortest = ip_header_len(tunnel_inside(f.tunnel)) + l4_header_len(f.protocol)
+        shortest += tunnel_front(f.version, f.tunnel)
+    len = min(max(f.len, shortest), <uint32_t>65535)
     if len > b.bytes_left:
-        len = 64
+        len = max(<uint32_t>64, shortest)
     f.len = len
-    b.bytes_left -= len
+    b.bytes_left -= min(len, b.bytes_left)
+    if f.tunnel:
+        write_tunnelled(b, hdr, packet, len)
+        return len
     write_packet(b, packet, f.peer, f.version, f.protocol, len, f.tos)
     if offloads and (f.gso_size or f.unfinished):
         leave_checksum(hdr, packet, f.version, f.protocol, len)
@@ -66,6 +76,30 @@ cdef void choose_frame(Harness *b, bint offloads) noexcept nogil:
             f.gso_size = max(chance_short_len(c, b.world.dp.mtu), <uint32_t>1)
         if what & 8:
             b.repeated = chance_below(c, 8)
+    f.tunnel = TUNNEL | <int>chance_below(c, TUNNEL) if b.world.dp.tunnels and kind & 32 else 0
+
+
+cdef void write_tunnelled(Harness *b, VnetHdr *hdr, uint8_t *packet, uint32_t len) noexcept nogil:
+    """A packet or superframe in a tunnel. The tunnel's checksum is that of what the receiver has to finish inside."""
+    cdef Frame *f = &b.frame
+    cdef VnetTunnelHdr *both = <VnetTunnelHdr *>hdr
+    cdef uint32_t front = tunnel_front(f.version, f.tunnel)
+    cdef int inside = tunnel_inside(f.tunnel)
+    write_packet(b, packet + front, f.peer, inside, f.protocol, len - front, 0)
+    make_tunnel(packet, f.version, f.tunnel, len)
+    write_addresses(b, packet, f.peer, f.version)
+    packet[1] |= <uint8_t>(f.tos if f.version == 4 else f.tos & 0xF0)
+    finish_tunnel(packet, f.version, f.tunnel, len)
+    if not f.gso_size and not f.unfinished:
+        return
+    leave_checksum(hdr, packet + front, inside, f.protocol, len - front)
+    hdr.csum_start += <uint16_t>front
+    if f.gso_size:
+        cut_into(&b.chance, hdr, inside, f.protocol, f.gso_size)
+        hdr.gso_type |= VNET_GSO_UDP_TUNNEL_IPV4 if f.version == 4 else VNET_GSO_UDP_TUNNEL_IPV6
+        hdr.flags |= VNET_F_UDP_TUNNEL_CSUM if f.tunnel & TUNNEL_CHECKED else 0
+        both.outer_th_offset = <uint16_t>ip_header_len(f.version)
+        both.inner_nh_offset = <uint16_t>front
 
 
 cdef uint32_t planned_frame(Harness *b, const Planned *planned, VnetHdr *hdr, uint8_t *packet) noexcept nogil:
@@ -96,10 +130,14 @@ cdef void write_packet(Harness *b, uint8_t *packet, uint32_t peer, int version, 
                        uint8_t tos) noexcept nogil:
     b.number += 1
     make_packet(packet, version, protocol, len, b.number, b.number * SEQ_STEP)
-    number_address(packet + (12 if version == 4 else 8), version, b.number)
-    peer_address(packet + (16 if version == 4 else 24), version, peer, b.number & 0xFFFF)
+    write_addresses(b, packet, peer, version)
     packet[1] |= <uint8_t>(tos if version == 4 else tos & 0xF0)
     finish_packet(packet, version, protocol, len)
+
+
+cdef void write_addresses(Harness *b, uint8_t *packet, uint32_t peer, int version) noexcept nogil:
+    number_address(packet + (12 if version == 4 else 8), version, b.number)
+    peer_address(packet + (16 if version == 4 else 24), version, peer, b.number & 0xFFFF)
 
 
 cdef void leave_checksum(VnetHdr *hdr, uint8_t *packet, int version, int protocol, uint32_t len) noexcept nogil:

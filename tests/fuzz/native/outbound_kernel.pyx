@@ -14,7 +14,8 @@ from pywg.dataplane.wire.wireguard cimport TAG_LEN, WG_HEADER_LEN, TransportHead
 
 from tests.fuzz.native.ciphers cimport session_open
 from tests.fuzz.native.common cimport FIRST_INDEX, Session, need
-from tests.fuzz.native.harness cimport KERNEL_ICMP4, KERNEL_UDP4, chance_below, get16, is_in_place, marked_len, sum16
+from tests.fuzz.native.harness cimport KERNEL_ICMP4, KERNEL_UDP4, chance_below, get16, is_in_place, is_tunnelled
+from tests.fuzz.native.harness cimport marked_len, sum16, tunnelled_len
 from tests.fuzz.native.outbound_frames cimport marked_frame, planned_frame, wild_frame
 from tests.fuzz.native.outbound_peers cimport confirm
 from tests.fuzz.native.outbound_state cimport FULL, HEALTHY, SEQ_STEP, UDP_MAX, Harness, Planned
@@ -173,7 +174,7 @@ cdef void arrive(Harness *b, const uint8_t *data, uint32_t len, uint32_t stride)
 cdef void open_datagram(Harness *b, uint8_t *datagram, uint32_t len) noexcept nogil:
     cdef TransportHeader *header = <TransportHeader *>datagram
     cdef uint8_t *text = datagram + WG_HEADER_LEN
-    cdef uint32_t index, text_len, inner_len, number = 0, i
+    cdef uint32_t index, text_len, inner_len, number = 0, front = 0, i
     cdef Session *session
     need(len >= WG_HEADER_LEN + TAG_LEN and header.type == 4, b"no transport message")
     index = header.receiver_index - FIRST_INDEX
@@ -186,12 +187,15 @@ cdef void open_datagram(Harness *b, uint8_t *datagram, uint32_t len) noexcept no
     need(session_open(session, b.world.cheap, header.counter, text, text_len), b"not authentic")
     if session.peer == 0 or text_len == 0:
         return
-    inner_len = marked_len(text, text_len, 0, True, &number)
+    if is_tunnelled(text, text_len):
+        inner_len = tunnelled_len(text, text_len, &number, &front)
+    else:
+        inner_len = marked_len(text, text_len, 0, True, &number)
     need(inner_len != 0, b"a damaged packet")
     need(text_len - inner_len < 16, b"so much padding")
     for i in range(inner_len, text_len):
         need(text[i] == 0, b"padding that is not zero")
     need(text[17] == session.peer if text[0] >> 4 == 4 else text[24 + 7] == session.peer, b"another peer's packet")
-    need(is_in_place(text, inner_len, number, number * SEQ_STEP), b"a segment from another place")
+    need(is_in_place(text + front, inner_len - front, number, number * SEQ_STEP), b"a segment from another place")
     need(number >= b.arrived[session.peer], b"overtaken by a later packet")
     b.arrived[session.peer] = number

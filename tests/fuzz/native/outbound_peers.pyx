@@ -8,6 +8,7 @@ from pywg.dataplane.send.send cimport send_path_hold, send_path_release
 from pywg.dataplane.state.dataplane cimport gates_enter, gates_leave
 from pywg.dataplane.state.peer cimport BATCH_DATAGRAMS, Peer
 from pywg.dataplane.state.peers cimport keypair_publish
+from pywg.dataplane.state.tunnel_ends cimport tunnel_ends_forget
 from pywg.dataplane.sys.atomic cimport store_pointer
 from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
@@ -80,6 +81,8 @@ cdef void choose_offloads(Harness *b) noexcept nogil:
     headers = [10, 24, 12, 0]
     b.world.dp.mtu = mtus[mtu] if mtu < 8 else 1420 if mtu < 15 else chance_below(&b.chance, 65536)
     b.world.dp.vnet_hdr_len = headers[what & 3]
+    b.world.dp.tunnels = headers[what & 3] == 24 and what & 32 == 0
+    tunnel_ends_forget(&b.world.dp.tunnel_ends)
     b.world.dp.gso4 = what & 4 == 0
     b.world.dp.gso6 = what & 8 == 0
     b.world.dp.gso_equal_tail = what & 16 == 0

@@ -43,6 +43,7 @@ cdef struct Frame:              # what the frames in the TUN have in common, unt
     bint unfinished             # the checksum
     uint32_t gso_size           # 0: a packet
     uint8_t tos
+    int tunnel                  # its kind (traffic.h), with the version of its own header above; 0: none
 
 
 cdef struct Harness:

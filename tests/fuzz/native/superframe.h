@@ -5,7 +5,7 @@
 #ifndef PYWG_FUZZ_SUPERFRAME_H
 #define PYWG_FUZZ_SUPERFRAME_H
 
-#include "ip_plain.h"
+#include "cut_plain.h"
 #include "traffic.h"
 
 enum { TCP_PSH = 8, IPV4_DF = 0x40, SUPERFRAME_MAX_PIECES = 64 };
@@ -14,6 +14,8 @@ struct superframe {
     const uint8_t *packet;
     uint32_t len, header_len, gso_size, l4, pieces;
     int version, protocol;
+    int tunnel; /* it is of TCP segments in a UDP tunnel, as cut_plain.h cuts them: */
+    struct cut cut;
 };
 
 static inline uint32_t native16(const uint8_t *at)
@@ -21,6 +23,43 @@ static inline uint32_t native16(const uint8_t *at)
     uint16_t value;
     memcpy(&value, at, 2);
     return value;
+}
+
+/* What is wrong with the superframe of a tunnel, or NULL. */
+static inline const char *superframe_read_tunnel(struct superframe *s, const uint8_t *vnet, uint32_t vnet_len)
+{
+    const struct plain_ip *ip = &s->cut.ip, *outer = &s->cut.outer;
+    uint8_t plain[CUT_TUNNEL_HEADER];
+    uint32_t udp_len;
+    if (vnet_len != CUT_TUNNEL_HEADER)
+        return "a tunnel's superframe with a short virtio header";
+    memcpy(plain, vnet, sizeof(plain));
+    if (plain[20] < 14)
+        return "a tunnel's UDP header that is not as if behind an Ethernet header";
+    plain[20] -= 14;
+    if (cut_start(&s->cut, plain, vnet_len, s->packet, s->len) != 0)
+        return "a tunnel's superframe that can't be cut";
+    s->tunnel = 1;
+    s->pieces = s->cut.pieces;
+    udp_len = s->len - outer->l4;
+    if (ip->protocol != PLAIN_TCP || native16(vnet + 2) != s->cut.header || native16(vnet + 8) != 16)
+        return "a tunnel's superframe of something else";
+    if (vnet[0] & ~(CUT_NEEDS_CSUM | CUT_TUNNEL_CSUM) || !(vnet[0] & CUT_TUNNEL_CSUM) != !get16(s->packet + outer->l4 + 6))
+        return "a tunnel's virtio header with odd flags";
+    if (s->pieces < 2 || s->pieces > SUPERFRAME_MAX_PIECES)
+        return "so many packets in a tunnel's superframe";
+    if (outer->total != s->len || get16(s->packet + outer->l4 + 4) != udp_len)
+        return "lengths that are not those of a tunnel's superframe";
+    if (outer->version == 4 && sum16(s->packet, 20, 0) != 0xffff)
+        return "a tunnel's IPv4 checksum that is wrong";
+    if (ip->version == 4 && sum16(s->packet + s->cut.front, 20, 0) != 0xffff)
+        return "an IPv4 checksum in a tunnel that is wrong";
+    if (get16(s->packet + s->cut.front + ip->l4 + 16)
+        != plain_pseudo(s->packet + s->cut.front, PLAIN_TCP, s->len - s->cut.front - ip->l4))
+        return "a checksum in a tunnel that is not the pseudo header's";
+    if (vnet[0] & CUT_TUNNEL_CSUM && get16(s->packet + outer->l4 + 6) != plain_pseudo(s->packet, PLAIN_UDP, udp_len))
+        return "a tunnel's checksum that is not the pseudo header's";
+    return NULL;
 }
 
 /* What is wrong with the frame, or NULL. `vnet_len`: 0, 10, 12 or 24. */
@@ -39,6 +78,8 @@ static inline const char *superframe_read(struct superframe *s, const uint8_t *v
     if (memcmp(vnet, zeros, vnet_len) == 0)
         return NULL;
     gso = vnet[1];
+    if (gso & (CUT_TUNNEL4 | CUT_TUNNEL6))
+        return superframe_read_tunnel(s, vnet, vnet_len);
     if (vnet[0] != 1 || memcmp(vnet + 10, zeros, vnet_len - 10) != 0)
         return "a virtio header with odd flags";
     if (gso != (s->version == 4 ? 1 : 4) && gso != 5)
@@ -77,6 +118,8 @@ static inline uint32_t superframe_piece(const struct superframe *s, uint32_t i, 
 {
     const uint32_t at = s->header_len + i * s->gso_size;
     uint32_t len = s->gso_size;
+    if (s->tunnel)
+        return cut_piece(&s->cut, i, to);
     if (s->pieces == 1) {
         memcpy(to, s->packet, s->len);
         return s->len;
@@ -105,6 +148,29 @@ static inline void same_zero(uint8_t *check, const uint8_t *like)
         memcpy(check, like, 2);
 }
 
+/* An IPv4 ID that stood still under DF, as in the first packet, stands still. */
+static inline void same_id(uint8_t *ip, const uint8_t *like, const uint8_t *first)
+{
+    if (ip[0] >> 4 != 4)
+        return;
+    if (like[6] & IPV4_DF && get16(like + 4) == get16(first + 4)) {
+        memcpy(ip + 4, like + 4, 2);
+        put16(ip + 10, 0);
+        put16(ip + 10, ~sum16(ip, 20, 0));
+    }
+    same_zero(ip + 10, like + 10);
+}
+
+/* packet_is() of a tunnel's superframe. */
+static inline int tunnelled_is(const struct superframe *s, uint8_t *piece, uint32_t len, const uint8_t *expected)
+{
+    const uint32_t front = s->cut.front, check_at = front + s->cut.ip.l4 + 16;
+    same_id(piece, expected, s->packet);
+    same_id(piece + front, expected + front, s->packet + front);
+    same_zero(piece + check_at, expected + check_at);
+    return memcmp(piece, expected, len) == 0;
+}
+
 /* Whether the i-th packet, at `piece`, is the one that is `expected`. Finishes it. */
 static inline int packet_is(const struct superframe *s, uint8_t *piece, uint32_t len, const uint8_t *expected,
                             uint32_t expected_len)
@@ -112,6 +178,8 @@ static inline int packet_is(const struct superframe *s, uint8_t *piece, uint32_t
     const uint32_t check_at = s->l4 + (s->protocol == TRAFFIC_TCP ? 16 : 6);
     if (len != expected_len)
         return 0;
+    if (s->tunnel)
+        return tunnelled_is(s, piece, len, expected);
     if (s->pieces > 1) {
         if (s->version == 4) {
             if (expected[6] & IPV4_DF && get16(expected + 4) == get16(s->packet + 4))

@@ -241,12 +241,8 @@ static inline void number_address(uint8_t *at, int version, uint32_t number)
     put32(at, number);
 }
 
-/* A marked packet of `len` bytes in all, which has whole headers; source and destination are written by the caller.
- * `seq` is TCP's. The checksums come last (finish_packet). */
-static inline void make_packet(uint8_t *at, int version, int protocol, uint32_t len, uint32_t number, uint32_t seq)
+static inline void make_ip_header(uint8_t *at, int version, int protocol, uint32_t len)
 {
-    const uint32_t ip_len = ip_header_len(version), header_len = ip_len + l4_header_len(protocol);
-    uint8_t *l4 = at + ip_len;
     if (version == 4) {
         memset(at, 0, 12);
         at[0] = 0x45;
@@ -261,6 +257,15 @@ static inline void make_packet(uint8_t *at, int version, int protocol, uint32_t 
         at[6] = (uint8_t)protocol;
         at[7] = 64;
     }
+}
+
+/* A marked packet of `len` bytes in all, which has whole headers; source and destination are written by the caller.
+ * `seq` is TCP's. The checksums come last (finish_packet). */
+static inline void make_packet(uint8_t *at, int version, int protocol, uint32_t len, uint32_t number, uint32_t seq)
+{
+    const uint32_t ip_len = ip_header_len(version), header_len = ip_len + l4_header_len(protocol);
+    uint8_t *l4 = at + ip_len;
+    make_ip_header(at, version, protocol, len);
     memset(l4, 0, header_len - ip_len);
     if (protocol == TRAFFIC_TCP) {
         put32(l4, 0x10001000);
@@ -273,7 +278,6 @@ static inline void make_packet(uint8_t *at, int version, int protocol, uint32_t 
     }
     fill(at + header_len, len - header_len, number);
 }
-
 static inline void finish_packet(uint8_t *at, int version, int protocol, uint32_t len)
 {
     const uint32_t ip_len = ip_header_len(version);
@@ -324,6 +328,72 @@ static inline int is_in_place(const uint8_t *text, uint32_t len, uint32_t number
         return 1;
     fill(twice, sizeof(twice), number);
     return at < 65536 && (len == header_len || text[header_len] == twice[at & 3]);
+}
+
+/* UDP tunnels: VXLAN, or Geneve with an option of 8 bytes, around a marked packet that has a number of its own. */
+enum { TUNNEL_GENEVE = 1, TUNNEL_CHECKED = 2, TUNNEL_INSIDE6 = 4, TUNNEL = 8, TUNNEL_PORT = 4789 };
+
+static inline int tunnel_inside(int kind)
+{
+    return kind & TUNNEL_INSIDE6 ? 6 : 4;
+}
+
+/* Where the packet inside begins. */
+static inline uint32_t tunnel_front(int version, int kind)
+{
+    return ip_header_len(version) + 8 + 8 + (kind & TUNNEL_GENEVE ? 8 : 0) + 14;
+}
+
+/* The headers of a tunnel's packet of `len` bytes in all, but for addresses and checksums. */
+static inline void make_tunnel(uint8_t *at, int version, int kind, uint32_t len)
+{
+    const uint32_t front = tunnel_front(version, kind), ip_len = ip_header_len(version);
+    uint8_t *udp = at + ip_len;
+    memset(at, 0, front);
+    make_ip_header(at, version, TRAFFIC_UDP, len);
+    put16(udp, 0x1000u | (uint32_t)kind);
+    put16(udp + 2, TUNNEL_PORT);
+    put16(udp + 4, len - ip_len);
+    udp[8] = kind & TUNNEL_GENEVE ? 2 : 8;
+    put16(udp + 10, kind & TUNNEL_GENEVE ? 0x6558 : 0);
+    put16(at + front - 2, kind & TUNNEL_INSIDE6 ? 0x86dd : 0x0800);
+}
+
+static inline void finish_tunnel(uint8_t *at, int version, int kind, uint32_t len)
+{
+    finish_packet(at, version, kind & TUNNEL_CHECKED ? TRAFFIC_UDP : TRAFFIC_RAW, len);
+}
+
+/* Whether a packet is one of a tunnel. */
+static inline int is_tunnelled(const uint8_t *text, uint32_t text_len)
+{
+    const int version = text_len ? text[0] >> 4 : 0;
+    return (version == 4 || version == 6) && text_len >= ip_header_len(version) + 8
+        && text[version == 4 ? 9 : 6] == TRAFFIC_UDP && get16(text + ip_header_len(version) + 2) == TUNNEL_PORT;
+}
+
+/* marked_len() of a packet of a tunnel, whose checksums have to hold. Where the packet inside begins: `inner`. */
+static inline uint32_t tunnelled_len(const uint8_t *text, uint32_t text_len, uint32_t *number, uint32_t *inner)
+{
+    const int version = text[0] >> 4, kind = text[ip_header_len(version) + 1];
+    const uint32_t ip_len = ip_header_len(version), len = version == 4 ? get16(text + 2) : get16(text + 4) + 40;
+    const uint8_t *udp = text + ip_len;
+    uint8_t headers[40 + 8 + 8 + 8 + 14];
+    *inner = tunnel_front(version, kind);
+    if (len > text_len || *inner >= len)
+        return 0;
+    make_tunnel(headers, version, kind, len);
+    if (memcmp(udp, headers + ip_len, 6) != 0 || memcmp(udp + 8, headers + ip_len + 8, *inner - ip_len - 8) != 0)
+        return 0;
+    if (version == 4 && sum16(text, 20, 0) != 0xffff)
+        return 0;
+    if (!(kind & TUNNEL_CHECKED) != !get16(udp + 6))
+        return 0;
+    if (kind & TUNNEL_CHECKED && checksum_of(text, version, TRAFFIC_UDP, len - ip_len) != 0xffff)
+        return 0;
+    if (marked_len(text + *inner, len - *inner, 0, 1, number) != len - *inner)
+        return 0;
+    return get32(text + (version == 4 ? 12 : 20)) == *number ? len : 0;
 }
 
 #endif
