@@ -1,11 +1,13 @@
-"""What the kernel gives a TUN, as kept inputs: `python -m tests.fuzz.captures` (root, iperf3).
+"""What the kernel gives a TUN, as kept inputs: `python -m tests.fuzz.captures` (root, iperf3, wg).
 
 Two TUNs, opened as the daemon opens its own, each in a network namespace, are joined: what is read from one is written
 to the other. Through them go ping, TCP and UDP of iperf3, and the same in VXLAN. One frame of each kind
-becomes an input with a name, of the targets that take packets as they are. The others take choices: of theirs no
-capture can be made.
+becomes an input with a name, of the targets that take packets as they are. What wg asks of a configuration socket, with
+a listener of this program's on it, becomes inputs of uapi. The other targets take choices: of theirs no capture can be
+made.
 """
 
+import base64
 import os
 import select
 import socket
@@ -16,11 +18,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from bench.tunnel.command import CommandError
 from bench.tunnel.namespace import Namespace
+from bench.tunnel.site import UAPI_DIR
 from pywg.runtime.net.tun import VNET_HDR_LEN, VNET_TUNNEL_HDR_LEN, Tun, open_tun
 from tests.fuzz import corpus
+from tests.fuzz.guided.targets.uapi import CUTS
 
 PREFIX = "capture-"
 GSO_TUNNEL, GSO_ECN = 0x60, 0x80
@@ -106,6 +111,53 @@ def keep(target: str, captured: dict[str, bytes]) -> int:
     return len(together)
 
 
+def asked(name: str, command: tuple[str, ...], configuration: str = "") -> bytes:
+    """What wg writes to the socket of an interface, which answers that all is well."""
+    path = Path(UAPI_DIR, f"{name}.sock")
+    received = b""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        try:
+            listener.listen()
+            wg = subprocess.Popen(["wg", *command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+            assert wg.stdin is not None
+            wg.stdin.write(configuration.encode())
+            wg.stdin.close()
+            while wg.poll() is None:
+                if not select.select([listener], [], [], 0.1)[0]:
+                    continue
+                client, _ = listener.accept()
+                with client:
+                    request = b""
+                    while not request.endswith(b"\n\n") and (more := client.recv(1 << 16)):
+                        request += more
+                    if request:  # and not a look whether there is a daemon
+                        client.sendall(b"errno=0\n\n")
+                    received += request
+        finally:
+            path.unlink()
+    return received
+
+
+def conversations() -> dict[str, bytes]:
+    """By name, inputs of uapi: what wg asks for, with an interface that is up, in one piece."""
+    name = f"cap{os.getpid() % 100_000}"
+    keys = [base64.b64encode(bytes([number] * 32)).decode() for number in (0x42, 0x48)]
+    peer = f"[Peer]\nPublicKey = {keys[0]}\nEndpoint = [fe80::1%1]:51820\nAllowedIPs = 10.0.0.0/8, fd00::/8\n"
+    file = f"[Interface]\nPrivateKey = {keys[1]}\nListenPort = 51820\nFwMark = 0xca6c\n{peer}PersistentKeepalive = 25\n"
+    change = ("endpoint", "192.0.2.1:1", "persistent-keepalive", "off", "allowed-ips", "0.0.0.0/0,::/0")
+    commands: dict[str, tuple[tuple[str, ...], str]] = {
+        "show": (("show", name), ""),
+        "set": (("set", name, "listen-port", "1", "fwmark", "off", "peer", keys[0], *change), ""),
+        "remove": (("set", name, "peer", keys[0], "remove"), ""),
+        "setconf": (("setconf", name, "/dev/stdin"), file),
+        "addconf": (("addconf", name, "/dev/stdin"), peer),
+        "syncconf": (("syncconf", name, "/dev/stdin"), file),
+    }
+    whole = b"\1" + bytes(2 * CUTS)
+    return {f"{PREFIX}wg-{what}": whole + asked(name, *command) for what, command in commands.items()}
+
+
 def join(tuns: tuple[Tun, Tun], frames: dict[str, Frame], over: threading.Event) -> None:
     """Until it is over. The first frame of each kind is kept."""
     poll = select.poll()
@@ -184,7 +236,7 @@ def main() -> int:
         finally:
             over.set()
             joined.join()
-    for target, captured in inputs(frames).items():
+    for target, captured in (*inputs(frames).items(), ("uapi", conversations())):
         print(f"{target}: {len(captured)} captures, {keep(target, captured)} inputs: {', '.join(captured)}")
     return 0
 
