@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/netns" in item.path.as_posix():
             item.add_marker(pytest.mark.netns)
-            if why := needs.get(getattr(item, "originalname", "")):
+            if why := needs.get(item.name) or needs.get(getattr(item, "originalname", "")):
                 item.add_marker(pytest.mark.xfail(reason=why, strict=True))
             if _is_control(item):
                 item.add_marker(pytest.mark.flaky(reruns=1))

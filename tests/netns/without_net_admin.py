@@ -1,12 +1,13 @@
 """The tests that a daemon without CAP_NET_ADMIN can't pass, and which use of the capability each one makes.
 
 With PYWG_DROP_NET_ADMIN=1 in the environment of pytest, and so of the daemons, these are expected to fail, and all
-others to pass. The list is what --drop-net-admin costs, test by test.
+others to pass. The list is what --drop-net-admin costs, test by test; a name with parameters is of these alone.
 """
 
 MARK = "sets a fwmark"
 WG_QUICK_MARK = "wg-quick sets a fwmark, by its file or for a default route"
 ELSEWHERE = "the interface is moved to another namespace, and set up there"
+BUFFERS = "doctor finds that socket buffers are what net.core.rmem_max allows"
 
 NEEDS_NET_ADMIN = {
     "test_1000_configuration_changes_under_iperf3": MARK,
@@ -38,4 +39,11 @@ NEEDS_NET_ADMIN = {
     "test_everything_still_works": MARK,
     "test_in_another_namespace_it_is_still_followed": ELSEWHERE,
     "test_in_another_namespace_senders_are_told_there": ELSEWHERE,
+    "test_what_is_as_in_the_file": BUFFERS,
+    "test_nothing_is_wrong": BUFFERS,
+    "test_small_socket_buffers": BUFFERS,
+    "test_a_healthy_tunnel_has_no_finding": BUFFERS,
+    "test_routes_of_another_program": BUFFERS,
+    "test_a_peer_whose_clock_has_gone_back": BUFFERS,
+    "test_a_fault_is_found[strict_with_mark]": MARK,
 }
