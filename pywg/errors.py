@@ -63,6 +63,14 @@ class DeviceError(PywgError, OSError):
     """The system refused something: `errno`, and a message that says what to do about it."""
 
 
+class NoDaemonError(DeviceError):
+    """No daemon answers for the interface of this name, and none has left a socket behind."""
+
+    def __init__(self, errno: int, text: str, interface: str) -> None:
+        super().__init__(errno, text)
+        self.interface = interface
+
+
 class TunError(DeviceError):
     """The TUN interface can't be had, or failed."""
 

@@ -1,8 +1,11 @@
-"""Whether what is printed has colours, and the screen that it is for."""
+"""Where what is printed goes: whether it is there, whether it takes colours, and how large a screen it is."""
 
 import os
 import shutil
 import sys
+from typing import TextIO
+
+from pywg.errors import ConfigError
 
 _WIDE = 200
 """Columns where nobody says how many there are: a pipe cuts nothing off."""
@@ -19,6 +22,13 @@ def wants_color() -> bool:
 def is_terminal() -> bool:
     """Whether standard output is one."""
     return bool(sys.stdout) and sys.stdout.isatty()
+
+
+def open_output() -> TextIO:
+    """Standard output, of a command whose output is all that it does. Raises ConfigError when it is closed."""
+    if not sys.stdout:
+        raise ConfigError("standard output is closed")
+    return sys.stdout
 
 
 def screen() -> tuple[int, int | None]:

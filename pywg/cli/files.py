@@ -1,9 +1,9 @@
 """`pywg check`, `strip` and `save`: wg-quick's files as text."""
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
+from pywg.cli.color import open_output
 from pywg.cli.parser import CommandParser
 
 if TYPE_CHECKING:
@@ -75,8 +75,9 @@ def _strip(given: argparse.Namespace) -> int:
 
     target = names.find(given.target)
     text = quick_strip.strip(as_text(names.load(target)), target.path)
-    sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    output = open_output()
+    output.flush()
+    output.buffer.write(text.encode("utf-8", "surrogateescape"))
     return 0
 
 

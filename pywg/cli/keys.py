@@ -4,10 +4,10 @@ import os
 import stat
 import sys
 
+from pywg.cli.color import open_output
 from pywg.cli.parser import CommandParser
 from pywg.config.keys import clamp, format_key_base64, parse_key_base64
 from pywg.constants import KEY_LEN
-from pywg.errors import ConfigError
 from pywg.manage.public_key import public_key_of
 
 _STDIN = 0
@@ -74,11 +74,10 @@ def _write(key: bytes | bytearray, *, secret: bool) -> None:
 
     Raises ConfigError when standard output is closed.
     """
-    if not sys.stdout:
-        raise ConfigError("standard output is closed")
-    if secret and _is_world_accessible(sys.stdout.fileno()):
+    output = open_output()
+    if secret and _is_world_accessible(output.fileno()):
         print("pywg: warning: writing a secret to a file others may open; set the umask to 077 first", file=sys.stderr)
-    sys.stdout.write(format_key_base64(key) + "\n")
+    output.write(format_key_base64(key) + "\n")
 
 
 def _is_world_accessible(fd: int) -> bool:

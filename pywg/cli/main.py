@@ -18,7 +18,7 @@ from pywg.cli.usage import (
     several_interfaces,
     unknown_option,
 )
-from pywg.errors import DeviceError, PywgError, WgQuickError
+from pywg.errors import DeviceError, NoDaemonError, PywgError, WgQuickError
 from pywg.runtime.base.failures import advice
 from pywg.runtime.base.loading import uncollected
 
@@ -72,7 +72,7 @@ def main(argv: list[str], program: str = "pywg") -> int:
     except UsageError as error:
         return _fail(str(error), EXIT_USAGE)
     except DeviceError as error:
-        return _fail(error.strerror or str(error), EXIT_FAILURE)
+        return _fail(_about_device(error), EXIT_FAILURE)
     except WgQuickError as error:
         return _fail(f"{error}\n{error.excerpt}".rstrip(), EXIT_FAILURE)
     except PywgError as error:
@@ -93,9 +93,16 @@ def main(argv: list[str], program: str = "pywg") -> int:
 
 
 def _print_whatever_comes() -> None:
-    """What standard output's encoding lacks, or what is no text in a path, is replaced, and no error."""
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace" if sys.stdout.encoding == "utf-8" else "replace")
+    """What standard output's encoding lacks, or what is no text in a path, is replaced, and no error.
+
+    In the locale C the errors are "surrogateescape", which saves no character that ASCII lacks.
+    """
+    if not isinstance(sys.stdout, io.TextIOWrapper):
+        return
+    if sys.stdout.encoding != "utf-8" and sys.stdout.errors in ("strict", "surrogateescape"):
+        sys.stdout.reconfigure(errors="replace")
+    elif sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _dispatch(argv: list[str], *, commands: bool) -> int:
@@ -155,7 +162,9 @@ def _run(arguments: list[str], *, any_name: bool = False, page: str = "") -> int
         else:
             raise unknown_option(argument, (*_SWITCHES, *_WITH_VALUES, *HELP_OPTIONS, *_VERSION_OPTIONS))
     if names and not any_name:
-        _refuse_words(names[0])
+        _refuse_words(names)
+    if not names and arguments in (["-v"], ["--verbose"]):
+        raise UsageError(f"which interface? {arguments[0]} makes its log verbose; the version: pywg --version")
     interfaces = several_interfaces(names) if page else [only_interface(names)]
     with uncollected():
         from pywg.cli.run import run
@@ -166,10 +175,11 @@ def _run(arguments: list[str], *, any_name: bool = False, page: str = "") -> int
         raise DeviceError(errno.EPIPE, str(error)) from error
 
 
-def _refuse_words(name: str) -> None:
-    from pywg.cli.words import not_an_interface
+def _refuse_words(names: list[str]) -> None:
+    """Raises UsageError for a first name that is a word for a tool, or that has others behind it, as a command has."""
+    from pywg.cli.words import not_a_command, not_an_interface
 
-    if fault := not_an_interface(name, COMMANDS):
+    if fault := not_an_interface(names[0], COMMANDS) or not_a_command(names):
         raise UsageError(fault, see="")
 
 
@@ -204,6 +214,15 @@ def _about_import(error: ImportError) -> str:
         what = f"this needs the Python package {package}, which comes with none of pywg's others"
         return f"{what}: `{sys.executable} -m pip install {package}` installs it"
     return f"the Python package {name} is missing: `make venv` in a checkout installs it, and .venv/bin/pywg finds it"
+
+
+def _about_device(error: DeviceError) -> str:
+    text = error.strerror or str(error)
+    if not isinstance(error, NoDaemonError):
+        return text
+    from pywg.manage.meant import what_is_up
+
+    return f"{text}{what_is_up(error.interface)}"
 
 
 def _about_system(error: OSError) -> str:

@@ -1,7 +1,6 @@
 """`pywg metrics`: what daemons count, for Prometheus."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from pywg.cli.parser import CommandParser, interface_name
@@ -56,7 +55,7 @@ def metrics(given: argparse.Namespace) -> int:
 
     options = Options(given.interfaces, given.listen, given.names, given.user)
     if given.once:
-        sys.stdout.write(once(options).decode())
+        print(once(options).decode(), end="")
     else:
         serve(options)
     return 0

@@ -4,7 +4,6 @@ No start of a daemon loads this: its arguments are read in pywg.cli.main.
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
@@ -75,7 +74,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
         """As its base class, which forgets errors of the system."""
-        (file or sys.stdout).write(self.format_help())
+        print(self.format_help(), end="", file=file)
 
 
 class _WordParser(CommandParser):

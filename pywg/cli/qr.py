@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from pywg.cli.color import open_output
 from pywg.cli.parser import CommandParser
 
 DESCRIPTION = """\
@@ -25,6 +26,7 @@ def qr(given: argparse.Namespace) -> int:
     from pywg.manage.tunnel import names
 
     codes.require()
+    open_output()
     target = names.any_file(given.file)
     if left_out := codes.show(as_text(names.load(target)), target.path):
         print(f"pywg: left out, as no phone takes it: {', '.join(left_out)}", file=sys.stderr)

@@ -50,7 +50,7 @@ def show(given: argparse.Namespace, parser: CommandParser) -> int:
         return _objects(given.interface, keys=given.show_keys)
     if given.interface == "all":
         return _all(given.what)
-    sys.stdout.write(_text(given.interface, given.what, named=False))
+    print(_text(given.interface, given.what, named=False), end="")
     return 0
 
 
@@ -76,7 +76,7 @@ def _all(what: str | None) -> int:
         except DeviceError as error:
             _say(error.strerror or str(error))
             continue
-        sys.stdout.write(text + ("\n" if number < len(names) and not what else ""))
+        print(text, end="\n" if number < len(names) and not what else "")
         shown += 1
     _name_kernels()
     return 0 if shown or not names else 1

@@ -1,7 +1,6 @@
 """`pywg status`: what runs and how it does, for people."""
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 from pywg.cli.color import screen, wants_color
@@ -58,13 +57,13 @@ def status(given: argparse.Namespace) -> int:
         if given.json:
             _print_objects([], [], [name] if is_kernels(name) else [])
         else:
-            print(whose(name) if is_kernels(name) else f"{name} does not run. To start it: `pywg up {name}`")
+            print(whose(name) if is_kernels(name) else _does_not_run(name))
         return NOTHING_RUNS
     try:
         found = gather(name, given.interval)
     except DeviceError:
         if name and name not in served():  # it has just ended
-            print(f"{name} does not run. To start it: `pywg up {name}`")
+            print(_does_not_run(name))
             return NOTHING_RUNS
         raise
     if given.json:
@@ -76,6 +75,12 @@ def status(given: argparse.Namespace) -> int:
     if found.seen:
         return 0
     return 1 if found.refused else NOTHING_RUNS
+
+
+def _does_not_run(name: str) -> str:
+    from pywg.manage.meant import what_is_up
+
+    return f"{name} does not run{what_is_up(name) or f'. To start it: `pywg up {name}`'}"
 
 
 def _print_objects(interfaces: list[dict[str, object]], refused: list[str], kernels: list[str]) -> None:
@@ -92,7 +97,7 @@ def _print_text(given: argparse.Namespace, found: "Found") -> None:
     several = len(found.seen) > 1
     share = None if given.all or lines is None else max((lines - 1) // max(len(found.seen), 1) - several, 0)
     blocks = [interface_lines(sight, speed, Room(columns, share)) for sight, speed in found.seen]
-    sys.stdout.write("\n".join(painted(block, color=wants_color()) for block in blocks))
+    print("\n".join(painted(block, color=wants_color()) for block in blocks), end="")
     if blocks and (found.refused or found.kernels):
         print()
     for text in (*found.refused.values(), *map(whose, found.kernels)):

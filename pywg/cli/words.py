@@ -4,7 +4,7 @@ The kernel takes almost any name for an interface. So a mistyped command would m
 behind it. `pywg run NAME` takes every name, and so does pywg when it is called by the name of another program.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _DOES = {
     "`wg {word}` does that": "set setconf addconf syncconf showconf",
@@ -14,11 +14,13 @@ _DOES = {
 """The tool that does what a command of other programs for tunnels does, where pywg has no such command."""
 _IN_OTHER_TOOLS = {word: text for text, words in _DOES.items() for word in words.split()}
 _MEANS = {
-    "up": "add start",
-    "down": "del delete remove kill stop",
+    "up": "add start connect",
+    "down": "del delete remove kill stop disconnect",
     "reload": "restart",
     "bench": "benchmark",
-    "status": "info list ls state",
+    "status": "info list ls ps state peer peers interface interfaces",
+    "show": "dump json",
+    "upgrade": "update",
     "stats": "counters statistics",
     "genkey": "keygen gen-key",
     "genpsk": "gen-psk",
@@ -27,10 +29,11 @@ _MEANS = {
     "monitor": "events watch",
     "metrics": "exporter prometheus",
     "doctor": "diagnose netcheck bugreport troubleshoot",
-    "help": "usage",
+    "help": "usage man manual commands options",
     "init": "setup wizard mesh site-to-site",
     "check": "lint validate verify",
     "qr": "qrcode qr-code",
+    "systemd": "install uninstall service",
 }
 _MEANT = {word: command for command, words in _MEANS.items() for word in words.split()}
 _SHORT = 4
@@ -49,6 +52,15 @@ def not_an_interface(word: str, commands: Iterable[str]) -> str:
     else:
         return ""
     return f"{text} (`pywg run {_quoted(word)}` makes an interface of that name)"
+
+
+def not_a_command(words: Sequence[str]) -> str:
+    """One line about several names, of which the first is no command; "" for one name."""
+    if len(words) < 2:
+        return ""
+    several = " ".join(_quoted(word) for word in words)
+    begun = f"there is no command {words[0]!a}, see pywg help; without a command, one interface at a time"
+    return f"{begun} (`pywg run {several}` serves several)"
 
 
 def _about_file(word: str) -> str:

@@ -10,6 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from pywg.cli.main import main
+from pywg.manage import client
+from pywg.manage import status as manage_status
+from pywg.manage.sight import Rates
+from tests.manage import made
+
 ROOT = Path(__file__).parents[2]
 PRINTING = [["--help"], ["--version"], ["help"], ["version"], ["genkey"], ["genpsk"], ["stats", "pywgt0"], ["bench"]]
 REPLY = b"".join(b"counter_%d=%d\n" % (number, number) for number in range(2_000)) + b"errno=0\n\n"
@@ -54,7 +60,11 @@ def test_a_broken_pipe_is_silence(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("encoding", "name", "shown"),
-    [("latin-1", "\N{RIGHTWARDS ARROW}.conf", b"?.conf:"), ("utf-8", "\udcff.conf", rb"\udcff.conf:")],
+    [
+        ("latin-1", "\N{RIGHTWARDS ARROW}.conf", b"?.conf:"),
+        ("ascii:surrogateescape", "\N{RIGHTWARDS ARROW}.conf", b"?.conf:"),  # the locale C
+        ("utf-8", "\udcff.conf", rb"\udcff.conf:"),
+    ],
 )
 def test_what_can_not_be_printed_is_no_error(tmp_path: Path, encoding: str, name: str, shown: bytes) -> None:
     """An arrow on a terminal of Latin-1, and a path that is no text."""
@@ -89,6 +99,35 @@ def test_help_without_a_standard_output(command: str) -> None:
     line = ["sh", "-c", f'exec "$0" -m pywg {command} >&-', sys.executable]
     ended = subprocess.run(line, capture_output=True, text=True, check=False, cwd=ROOT)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "error"),
+    [
+        ("status pywgt0", 3, ""),
+        ("up --help", 0, ""),
+        ("check quick.conf", 0, ""),
+        ("strip quick.conf", 1, "pywg: standard output is closed\n"),
+        ("qr quick.conf", 1, "pywg: standard output is closed\n"),
+    ],
+)
+def test_a_command_without_a_standard_output(tmp_path: Path, command: str, status: int, error: str) -> None:
+    """It does what it does; where that is its output, it fails."""
+    (tmp_path / "quick.conf").write_text("[Interface]\n")
+    line = ["sh", "-c", f'exec "$0" -m pywg {command} >&-', sys.executable]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(line, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert (ended.returncode, ended.stderr) == (status, error)
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["show", "wg0"], ["show", "all", "dump"]], ids=" ".join)
+def test_what_is_seen_without_a_standard_output(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    seen = made.sight(2)
+    monkeypatch.setattr(client, "served_as_listed", lambda: [seen.interface])
+    monkeypatch.setattr(client, "watch", lambda name: (seen.status, True))
+    monkeypatch.setattr(manage_status, "gather", lambda *_: manage_status.Found([(seen, Rates())], {}, []))
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(arguments) == 0
 
 
 @pytest.mark.parametrize("arguments", [["-f", "pywgt0"], ["pywgt0"], ["bench"]], ids=lambda arguments: arguments[-1])

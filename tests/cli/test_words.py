@@ -1,5 +1,6 @@
 """A word that is meant for a tool makes no interface, whatever stands around it; names of interfaces still do."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -65,6 +66,13 @@ MEANT = {
     "docter": "doctor",
     "diagnose": "doctor",
     "pnig": "ping",
+    "connect": "up",
+    "disconnect": "down",
+    "peers": "status",
+    "interfaces": "status",
+    "update": "upgrade",
+    "install": "systemd",
+    "man": "help",
 }
 INTERFACES = """
 wg0 wg1 wg wg-home wg%d tun0 tun utun home office stats0 stats-1 log0 run1 bench2 lan lon lab sun fun dog lag held heap
@@ -120,6 +128,21 @@ def test_near_misses_of_a_command(started: list[str], capsys: pytest.CaptureFixt
     for arguments in ([word], [word, "wg0"], ["-f", word]):
         assert f"did you mean `pywg {MEANT[word]}`?" in refused(capsys, arguments)
     assert started == []
+
+
+@pytest.mark.parametrize("words", [["frobnicate", "wg0"], ["wg0", "wg1", "a b"], ["tunnel", "-v", "wg0"]])
+def test_a_first_word_of_several_that_is_no_command(
+    started: list[str], capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    line = refused(capsys, words)
+    assert f"there is no command '{words[0]}', see pywg help" in line
+    assert f"`pywg run {shlex.join(word for word in words if word != '-v')}`" in line
+    assert started == []
+
+
+@pytest.mark.parametrize("option", ["-v", "--verbose"])
+def test_an_option_that_elsewhere_tells_the_version(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    assert "the version: pywg --version" in refused(capsys, [option])
 
 
 @pytest.mark.parametrize("word", ["genkey", "stats", "status", "run", "help", "version"])

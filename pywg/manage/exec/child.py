@@ -14,10 +14,16 @@ FAILED = 1
 _PR_SET_PDEATHSIG = 1
 
 
+def flush() -> None:
+    """Standard output and error, those that are there."""
+    for output in (sys.stdout, sys.stderr):
+        if output:
+            output.flush()
+
+
 def fork(work: Callable[[], int], *, close: Sequence[int]) -> int:
     """The PID of a process that does `work`, whose result is its exit status. These descriptors are closed in it."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     pid = os.fork()
     if pid:
         return pid

@@ -6,7 +6,6 @@ import resource
 import select
 import signal
 import socket
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from functools import partial
 from typing import Final
 
 from pywg.manage.exec import inside
-from pywg.manage.exec.child import FAILED, fork, say, status_of
+from pywg.manage.exec.child import FAILED, flush, fork, say, status_of
 from pywg.manage.exec.plan import Plan
 from pywg.manage.exec.reader import go_on, plan_from, read
 from pywg.manage.exec.userns import NEW_PID, enter, enter_user_namespace
@@ -259,8 +258,7 @@ def _ended(pid: int) -> tuple[int, int] | None:
 
 def _die_of(number: int) -> None:
     """Ends this process by the signal that has ended the command, so that a shell sees the same. Returns if not."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.signal(number, signal.SIG_DFL)

@@ -11,9 +11,8 @@ import time
 from dataclasses import dataclass
 
 from pywg.errors import DeviceError
-from pywg.manage.client import served_here
+from pywg.manage.meant import what_is_up
 from pywg.manage.tunnel.machine import Machine
-from pywg.manage.tunnel.names import DIRECTORY
 from pywg.manage.tunnel.steps import Step
 from pywg.runtime.base.in_use import (
     daemon_here,
@@ -123,7 +122,8 @@ def require_served(machine: Machine) -> None:
     link = machine.network.link(interface)
     daemon = daemon_of(interface)
     if link is None and daemon is None:
-        raise DeviceError(errno.ENODEV, _not_up(interface))
+        instead = what_is_up(interface) or f": `pywg up {interface}` sets it up"
+        raise DeviceError(errno.ENODEV, f"{interface} is not up{instead}")
     if link is None:
         who = f"{daemon.program}, PID {daemon.pid}," if daemon and daemon.pid else "a daemon"
         raise DeviceError(errno.ENODEV, f"{interface} is not in this network namespace, though {who} answers for it")
@@ -131,14 +131,6 @@ def require_served(machine: Machine) -> None:
         if is_kernels(interface):
             raise DeviceError(errno.EOPNOTSUPP, name_taken(interface))
         raise DeviceError(errno.EOPNOTSUPP, f"no WireGuard daemon serves {interface}: it is another interface")
-
-
-def _not_up(interface: str) -> str:
-    """One line: that it isn't, and what may have been meant."""
-    others = served_here()
-    if others and not os.path.exists(f"{DIRECTORY}/{interface}.conf"):
-        return f"{interface} is not up, and has no file in {DIRECTORY}; what is up: {', '.join(others)}"
-    return f"{interface} is not up: `pywg up {interface}` sets it up"
 
 
 def program_of_pywg() -> list[str]:

@@ -12,7 +12,7 @@ import os
 import socket
 from dataclasses import dataclass
 
-from pywg.errors import DeviceError
+from pywg.errors import DeviceError, NoDaemonError
 from pywg.runtime.base.accounts import Owner
 from pywg.runtime.base.failures import advice
 from pywg.runtime.base.in_use import DIRECTORY, SOCKET, daemon_of, folder_of, is_kernels, served_already
@@ -265,7 +265,7 @@ def _connect_error(error: OSError, interface: str, path: str) -> DeviceError:
             f"no daemon answers for {interface}: the kernel's own WireGuard serves it; `wg show {interface}` shows it"
         )
     elif code == errno.ENOENT:
-        text = f"no daemon answers for {interface}: there is no {path}"
+        return NoDaemonError(code, f"no daemon answers for {interface}: there is no {path}", interface)
     else:
         text = f"no daemon answers for {interface} ({path}): {error.strerror}"
     return DeviceError(code, text)
