@@ -62,7 +62,7 @@ def parse_interface_address(text: str) -> Prefix:
     ip = parse_ip(address)
     cidr = _CIDRS.get(length.lstrip("0") or length[:1]) if slash else len(ip) * 8
     if cidr is None or cidr > len(ip) * 8:
-        raise ConfigError("not a prefix length")
+        raise ConfigError(f"the prefix length is not a number in 0..{len(ip) * 8}")
     return ip, cidr
 
 

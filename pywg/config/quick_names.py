@@ -16,13 +16,19 @@ MAX_NAME: Final = 64
 _GIVEN: Final = re.compile(r"(?:name|friendly_name)\s*=(.*)", re.I | re.S)
 _GENERATED: Final = re.compile(r"(?:begin_peer|begin|client)\b:?\s*(?=\S)", re.I)
 """What generators of files write before a peer's name."""
-_KEY_LIKE: Final = re.compile(r"[A-Za-z0-9+/=_-]{32}")
+_KEY_LIKE: Final = re.compile(r"[A-Za-z0-9+/=_-]{32,}")
+_PART: Final = r"(?:[A-Z]?[a-z]++|[A-Z]*+)[0-9]*+"
+_WORDS: Final = re.compile(rf"{_PART}(?:[_-]{_PART})*+")
+"""Words with hyphens, such as gateway-of-the-headquarters-in-paris-2. In a key, capitals stand behind small letters,
+and letters behind digits: of 10^12 keys, in base64 or in hexadecimal, not one looks so."""
 
 
 def clean(text: str) -> str:
     """A name as it can be shown: on one line, printable, not too long; "" for what may hold a key."""
     name = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return "" if _KEY_LIKE.search(name) else name[:MAX_NAME].rstrip()
+    if not all(_WORDS.fullmatch(found) for found in _KEY_LIKE.findall(name)):
+        return ""
+    return name[:MAX_NAME].rstrip()
 
 
 def given(comment: str) -> str | None:

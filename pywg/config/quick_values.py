@@ -80,7 +80,12 @@ def peer_setters(peer: "PeerSection") -> dict[str, Setter]:
         peer.preshared_key = parse_key_base64(squeeze(value), "the value")
 
     def allowed_ips(value: str) -> None:
-        addresses = _each(entries(value), parse_interface_address)
+        try:
+            addresses = _each(entries(value), parse_interface_address)
+        except PlacedError as error:
+            if len(words(value[error.offset :].partition(",")[0])) > 1:
+                raise PlacedError(f"{error}; is a comma missing?", error.offset) from None
+            raise
         peer.allowed_ips += [(mask(ip, cidr), cidr) for ip, cidr in addresses]
 
     def endpoint(value: str) -> None:

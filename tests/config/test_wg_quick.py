@@ -1,5 +1,6 @@
 """Files of wg(8) and wg-quick(8): read as those two read them, written back the same, errors with file and line."""
 
+import base64
 import os
 import subprocess
 from dataclasses import replace
@@ -95,6 +96,13 @@ def test_sections_may_come_in_any_order_and_again() -> None:
 )
 def test_fwmark(text: str, mark: int) -> None:
     assert interface(f"FwMark = {text}").fwmark == mark
+
+
+def test_allowed_ips_without_a_comma() -> None:
+    error = error_of("[Interface]\n[Peer]\nAllowedIPs = ::/0, 10.0.0.0/8 10.1.0.0/16\n")
+    said = "AllowedIPs: the prefix length is not a number in 0..32; is a comma missing?"
+    assert (error.column, error.message) == (20, said)
+    assert "comma" not in error_of("[Interface]\n[Peer]\nAllowedIPs = ::/0, 10.0.0.0/33, ::/1\n").message
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("off", 0), ("Off", 0), ("0", 0), ("25", 25), ("65535", 65535)])
@@ -312,7 +320,7 @@ def test_no_excerpt_shows_a_key_with_space_in_it(gap: str) -> None:
     [
         ("ListenPort = x", 14, "ListenPort = x", "ListenPort: not a number in 0..65535"),
         ("\tlistenport=\tx # 8", 14, "\tlistenport=\tx", "ListenPort: not a number in 0..65535"),
-        ("Address = 10.0.0.1/24, 10.0.0.2/33", 24, "Address = 10.0.0.1/24, 10.0.0.2/33", "Address: not a prefix"),
+        ("Address = 10.0.0.1/24, 10.0.0.2/33", 24, "Address = 10.0.0.1/24, 10.0.0.2/33", "Address: the prefix length"),
         ("Adress = 10.0.0.1/24", 1, "Adress = 10.0.0.1/24", "unknown name; did you mean Address?"),
         ("  [Interfase]", 3, "  [Interfase]", "did you mean [Interface]?"),
         ("ListenPort 51820", 11, "ListenPort 51820", "expected '=' after ListenPort"),
@@ -443,6 +451,11 @@ def test_only_the_space_that_wg_knows_is_space(space: str) -> None:
         ("# [Peer]", "", ""),
         (f"# PresharedKey = {BASE64}", f"# {BASE64}", ""),
         ("#" * 50, "", ""),
+        ("# gateway-of-the-headquarters-in-frankfurt-2", "", "gateway-of-the-headquarters-in-frankfurt-2"),
+        ("", "# Name = Gateway_Of_The-HQ-In-Frankfurt-Am-Main", "Gateway_Of_The-HQ-In-Frankfurt-Am-Main"),
+        (f"# Name = old-{BASE64}", "", ""),
+        (f"# {BASE64.rstrip('=').replace('/', '_').replace('+', '-')}", "", ""),
+        (f"# {base64.b64decode(BASE64).hex()}", "", ""),
         ("# a\x1b[2J\u202eb\tc", "", "a [2J b c"),
         ("# " + "1234567890 " * 9, "", "1234567890 1234567890 1234567890 1234567890 1234567890 123456789"),
     ],
