@@ -23,10 +23,12 @@ _KEYS: Final = "q quit   ← → column   r reverse   ↑ ↓ scroll"
 _DROPS_SHOWN: Final = 2
 _WIDE: Final = 100
 """Columns from which totals have room."""
-_SPARK, _WIDE_SPARK = 8, 20
+_SPARK, _WIDE_SPARK = 8, 60
+_NOT_YET: Final = "-"
+"""A rate before there have been two looks."""
 _NAME, _NARROW_NAME = 24, 14
 _INTERFACE, _VERDICT, _NUMBER, _NARROW_NUMBER = 9, 18, 6, 5
-_ENDPOINT: Final = 47
+_ENDPOINT, _SHORT_ENDPOINT = 47, 10
 """Columns of the longest: IPv6, in brackets, with a port."""
 
 
@@ -75,30 +77,24 @@ def _head(model: Model, rows: list[Row], columns: int) -> list[Text]:
 
 
 def _activity(model: Model, columns: int) -> list[Text]:
-    width = max(min(columns - 50, 60), 10)
+    width = max(min(columns - 50, _WIDE_SPARK), 10)
     lines = []
     for label, history, totals in (("received", model.rx, "rx_bytes"), ("sent", model.tx, "tx_bytes")):
-        now = history[-1] if history else 0.0
+        now = rate(history[-1]) if history else _NOT_YET
         total = sum(getattr(peer, totals) for sight in model.sights.values() for peer in sight.status.peers)
-        line = Text().append(f"{label:10}", "dim").append(f"{rate(now):>11}", "bold")
+        line = Text().append(f"{label:10}", "dim").append(f"{now:>11}", "bold")
         line.append(f" {sparkline(tuple(history), width)} ", "cyan").append(f"{size(total)} in all")
         lines.append(_cut(line, columns))
-    batches = model.batches
-    text = (
-        Text()
-        .append("batches   ", "dim")
-        .append(
-            f"{batches.sent:.1f} a send, {batches.received:.1f} a receive, {batches.written:.1f} a write to the TUN",
-            "default",
-        )
-    )
-    lines.append(_cut(text, columns))
+    sent, received, written = (f"{one:.1f}" if model.rx else _NOT_YET for one in model.batches)
+    batches = f"{sent} a send, {received} a receive, {written} a write to the TUN"
+    lines.append(_cut(Text().append("batches   ", "dim").append(batches, "default"), columns))
     busy = Text().append("threads   ", "dim")
     several = len(model.sights) > 1
     for thread in sorted(model.threads, key=lambda one: -one.share) if several else model.threads:
         name = f"{thread.interface}/{thread.name}" if several else thread.name
         busy.append(f"{printable(name)} ")
-        busy.append(f"{thread.share:.0%}  ", "bold red" if thread.share > 0.9 else "bold")
+        share = f"{thread.share:.0%}" if model.rx else _NOT_YET
+        busy.append(f"{share}  ", "bold red" if thread.share > 0.9 else "bold")
     if not model.threads:
         busy.append("not told", "dim")
     lines.append(_cut(busy, columns))
@@ -112,7 +108,8 @@ def _drops(model: Model, columns: int) -> list[Text]:
         line = Text().append(" " * 10 if number else "drops     ", "dim")
         if number < len(model.dropping):
             drop, speed = model.dropping[number]
-            line.append(f"{drop.times:,} {drop.name} ({short_rate(speed / 8)}/s): ", "red" if speed else "yellow")
+            now = f" ({short_rate(speed / 8)}/s)" if model.rx else ""
+            line.append(f"{drop.times:,} {drop.name}{now}: ", "red" if speed else "yellow")
             line.append(drop.reason.meaning)
         elif not number:
             line.append("none")
@@ -121,7 +118,8 @@ def _drops(model: Model, columns: int) -> list[Text]:
 
 
 class _Widths:
-    """Of the table's columns: as all rows need them, so that they stay when it is scrolled. Bars give way first."""
+    """Of the table's columns: as all rows need them, so that they stay when it is scrolled. The bars have what is left
+    of a wide screen, and give way first."""
 
     def __init__(self, rows: list[Row], columns: int, *, several: bool) -> None:
         self.columns = columns
@@ -131,9 +129,12 @@ class _Widths:
         longest = max((cells(row.name) for row in rows), default=0)
         self.name = min(max(longest, len("peer▼")), _NAME if self.totals else _NARROW_NAME)
         others = self.name + 1 + several * (_INTERFACE + 1) + _VERDICT + 1 + (2 + 2 * self.totals) * (self.number + 1)
-        endpoint = min(max((len(row.endpoint) for row in rows), default=0), _ENDPOINT)
-        room = columns - others - endpoint - 1
-        self.spark = max(min(room, _WIDE_SPARK), _SPARK) if self.totals else _SPARK
+        self.endpoint = 0
+        if self.totals or not several:
+            longest = min(max((len(row.endpoint) for row in rows), default=0), _ENDPOINT)
+            self.endpoint = max(min(longest, columns - others - 1 - _SPARK), _SHORT_ENDPOINT)
+            others += self.endpoint + 1
+        self.spark = max(min(columns - others, _WIDE_SPARK), _SPARK)
 
 
 def _table(rows: list[Row], widths: _Widths, *, by: str, backwards: bool) -> Table:
@@ -151,17 +152,17 @@ def _table(rows: list[Row], widths: _Widths, *, by: str, backwards: bool) -> Tab
     if several:
         add("interface", width=_INTERFACE)
     add("handshake", width=_VERDICT)
-    if totals or not several:
-        add("endpoint", ratio=1, min_width=10)
+    if widths.endpoint:
+        add("endpoint", width=widths.endpoint)
     for name in ("rx/s", "tx/s", *(("rx", "tx") if totals else ())):
         add(name, width=widths.number, justify="right")
-    add("both", width=spark)
+    add("both", ratio=1, min_width=spark)
     for row in rows:
         texts = [Text(row.name, "yellow")]
         texts += [Text(row.interface)] if several else []
         texts.append(Text(row.verdict.words, _STYLE.get(row.verdict.state, "dim")))
-        texts += [Text(row.endpoint)] if totals or not several else []
-        texts += [Text(short_rate(row.rx_rate)), Text(short_rate(row.tx_rate))]
+        texts += [Text(row.endpoint)] if widths.endpoint else []
+        texts += [Text(short_rate(one) if row.history else _NOT_YET) for one in (row.rx_rate, row.tx_rate)]
         texts += [Text(short_size(row.rx_bytes)), Text(short_size(row.tx_bytes))] if totals else []
         table.add_row(*texts, Text(sparkline(row.history, spark), "cyan"))
     return table

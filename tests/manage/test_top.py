@@ -80,6 +80,24 @@ def test_endpoints_are_whole_where_there_is_room(columns: int) -> None:
     assert max(map(len, ends)) > 18
 
 
+@pytest.mark.parametrize("columns", [80, 100, 200])
+def test_numbers_stand_beside_what_they_are_of_on_a_screen_of_any_width(columns: int) -> None:
+    shown = topped(3, ticks=HISTORY)
+    drawn = plain(shown.drawn(columns, 24))
+    longest = max(len(row.endpoint) for row in shown.model.rows())
+    at = drawn[8].index("endpoint")
+    assert drawn[8].index("rx/s") - at <= max(longest, len("endpoint")) + 3
+    assert drawn[9][at:].startswith(shown.model.rows()[0].endpoint)
+    assert len(drawn[9].rstrip()) >= min(columns - 1, at + 100), "bars have what is left"
+
+
+def test_no_rate_is_told_before_there_are_two_looks() -> None:
+    first, later = ("\n".join(plain(topped(2, ticks=ticks).drawn(100, 24))) for ticks in (1, 2))
+    assert not re.search(r"\b0 b/s|\b0\.0 a send|\b0%|/s\)", first)
+    assert re.search(r"received +- ", first)
+    assert all(re.search(told, later) for told in (r"received +[\d.]+ .?b/s", r"[\d.]+ a send", r"\d%", r"/s\)"))
+
+
 @pytest.mark.parametrize("columns", [60, 80, 120, 200])
 @pytest.mark.parametrize("lines", [12, 24, 60])
 @pytest.mark.parametrize(("peers", "interfaces"), [(0, 1), (1, 1), (5, 3), (1000, 1)])
