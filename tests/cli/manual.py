@@ -5,6 +5,7 @@ Packages install both; `make test` finds files that lack a command or an option.
 
 import argparse
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import shtab
@@ -14,6 +15,7 @@ from pywg import __version__
 from pywg.cli.commands import COMMANDS
 from pywg.cli.help import ENVIRONMENT, OVERVIEW
 from pywg.cli.parser import parser_of
+from pywg.runtime.base.log import Level
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 MAN, COMPLETION = DOCS / "man", DOCS / "completion"
@@ -21,6 +23,10 @@ SECTION = 8
 _INTERFACES = "_pywg_interfaces"
 _CONFIGURATIONS = "_pywg_configurations"
 _TUNNELS = "_pywg_tunnels"
+_LEVELS = "_pywg_levels"
+_PAGES = "_pywg_pages"
+_WORDS = {_LEVELS: [level.name.lower() for level in Level], _PAGES: [*COMMANDS, "options", "environment"]}
+"""Words that an argument may be."""
 _BASH = f"""
 {_INTERFACES}() {{
   local path
@@ -42,7 +48,7 @@ _BASH = f"""
   {_INTERFACES} "$1"
   {_CONFIGURATIONS} "$1"
 }}
-"""
+""" + "".join(f'{name}() {{ compgen -W "{" ".join(words)}" -- "$1"; }}\n' for name, words in _WORDS.items())
 _ZSH = f"""
 {_INTERFACES}() {{
   local -a names
@@ -59,13 +65,17 @@ _ZSH = f"""
   {_INTERFACES}
   {_CONFIGURATIONS}
 }}
-"""
+""" + "".join(f"{name}() {{ compadd {' '.join(words)}; }}\n" for name, words in _WORDS.items())
 _COMPLETE = {
     "interface": {"bash": _INTERFACES, "zsh": _INTERFACES},
     "configuration": {"bash": _CONFIGURATIONS, "zsh": _CONFIGURATIONS},
     "tunnel": {"bash": _TUNNELS, "zsh": _TUNNELS},
+    "level": {"bash": _LEVELS, "zsh": _LEVELS},
+    "page": {"bash": _PAGES, "zsh": _PAGES},
+    "file": shtab.FILE,
 }
-"""What the shell offers for an argument, by its meaning: what runs, what has a file, or both."""
+"""What the shell offers for an argument, by its meaning: what runs, what has a file, or both, and others."""
+_OF_WORDS = {("log", "LEVEL"): "level", ("help", "WHAT"): "page"}
 _OF_WHAT_RUNS = ("down", "reload", "save", "doctor")
 """Commands whose FILE|NAME is of an interface that runs, which has a file perhaps."""
 
@@ -83,7 +93,7 @@ def whole_parser() -> argparse.ArgumentParser:
             if meaning:
                 action.complete = _COMPLETE[meaning]  # type: ignore[attr-defined]
         made = commands.add_parser(name, parents=[parser], add_help=False, help=command.summary)
-        made.description = parser.description
+        made.description = command.summary  # in one line, which zsh shows beside the name
     return root
 
 
@@ -92,6 +102,10 @@ def _meaning(command: str, action: argparse.Action) -> str:
     metavar = str(action.metavar or "")
     if "IFACE" in metavar or metavar == "WHO":
         return "interface"
+    if metavar == "FILE" and action.option_strings:
+        return "file"
+    if (command, metavar) in _OF_WORDS:
+        return _OF_WORDS[command, metavar]
     if action.option_strings or not metavar:
         return ""
     if command in _OF_WHAT_RUNS:
@@ -111,7 +125,7 @@ def man_page(name: str) -> str:
 
 
 def overview() -> str:
-    """pywg(8): what `pywg --help` and `pywg help environment` say, and where the pages of the commands are."""
+    """pywg(8): the commands, what `pywg help environment` says, and where the pages of the commands are."""
     pages = ",\n".join(f".BR pywg-{name} ({SECTION})" for name in COMMANDS if name not in ("help", "version"))
     return "\n".join(
         [
@@ -119,9 +133,23 @@ def overview() -> str:
             ".SH NAME",
             r"pywg \- WireGuard in user space for Linux",
             ".SH SYNOPSIS",
-            *_verbatim(OVERVIEW),
+            r".B pywg",
+            r".I COMMAND",
+            r"[\fIARGUMENT\fR]...",
+            ".br",
+            r".B pywg",
+            r"[\fIOPTION\fR]... \fIIFACE\fR",
+            ".SH DESCRIPTION",
+            "Without a command, makes the WireGuard interface IFACE and serves it, as",
+            ".BR pywg-run (8)",
+            "does.",
+            ".SH COMMANDS",
+            *_listed((rf"\fBpywg {name}\fR", command.summary) for name, command in COMMANDS.items()),
+            ".SH OPTIONS",
+            *_listed(_entries(OVERVIEW.partition("Options:\n")[2].partition("\n\n")[0])),
             ".SH ENVIRONMENT",
-            *_verbatim(ENVIRONMENT),
+            *_escaped(ENVIRONMENT.partition("\n")[0]),
+            *_listed(_entries(ENVIRONMENT)),
             ".SH EXIT STATUS",
             *_EXIT_STATUS,
             ".SH SEE ALSO",
@@ -147,9 +175,22 @@ _EXIT_STATUS = [
 ]
 
 
-def _verbatim(text: str) -> list[str]:
-    escaped = text.rstrip().replace("\\", r"\e").replace("-", r"\-").replace("'", r"\(aq")
-    return [".nf", *(rf"\&{line}" for line in escaped.splitlines()), ".fi"]
+def _entries(text: str) -> Iterator[tuple[str, str]]:
+    """The terms of a list in a text of help, each with what is said of it."""
+    for found in re.finditer(r"^  (\S.*?)(?:  +|\n +)(.+(?:\n {20,}.+)*)", text, re.M):
+        yield rf"\fB{_plain(found[1])}\fR", " ".join(found[2].split())
+
+
+def _listed(entries: Iterable[tuple[str, str]]) -> list[str]:
+    return [line for term, text in entries for line in (".TP", term, *_escaped(text))]
+
+
+def _escaped(text: str) -> list[str]:
+    return [rf"\&{_plain(text)}"]
+
+
+def _plain(text: str) -> str:
+    return text.replace("\\", r"\e").replace("-", r"\-").replace("'", r"\(aq")
 
 
 def _without_date(text: str) -> str:

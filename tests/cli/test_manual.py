@@ -1,6 +1,7 @@
 """The manual and the shell's completion that packages install: they know every command and every option."""
 
 import re
+import shlex
 import subprocess
 
 import pytest
@@ -33,14 +34,17 @@ def test_pages_have_no_fault_of_form(path: object) -> None:
         ["groff", "-man", "-Tascii", "-P-c", "-ww", str(path)], capture_output=True, text=True, check=True, timeout=30
     )
     assert made.stderr == ""
-    assert len(made.stdout.splitlines()) > 5
+    shown = [re.sub(".\b", "", line) for line in made.stdout.splitlines()]
+    assert len(shown) > 5
+    assert [line for line in shown if len(line) > 80] == [], "a terminal of 80 columns breaks it"
 
 
 @pytest.mark.parametrize("file", ["pywg", "_pywg"])
 def test_the_completion_has_every_command_and_option(file: str) -> None:
     text = (COMPLETION / file).read_text()
-    for command in COMMANDS:
+    for command, row in COMMANDS.items():
         assert re.search(rf"\b{command}\b", text), AGAIN
+        assert file == "pywg" or f"{command}:{shlex.quote(row.summary)}" in text.replace(r"\:", ":"), AGAIN
         for action in parser_of(command)._actions:
             for option in action.option_strings:
                 assert option in text, AGAIN
