@@ -46,22 +46,28 @@ class CommandParser(argparse.ArgumentParser):
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """What the arguments say. Raises UsageError."""
         for action in self._actions:
-            if isinstance(action, argparse._SubParsersAction) and arguments and arguments[0] in action.choices:
+            if not isinstance(action, argparse._SubParsersAction):
+                continue
+            if arguments and arguments[0] in action.choices:
                 word: CommandParser = action.choices[arguments[0]]
                 return word.parse(arguments[1:])
+            given = next((argument for argument in arguments if not argument.startswith("-")), None)
+            if given is not None or not arguments:
+                not_this = f", not {given!a}" if given is not None else ""
+                self.error(f"{self._command} needs {' or '.join(action.choices)}{not_this}")
         command: Sequence[str] = []
         if self._takes_command and "--" in arguments:
             at = list(arguments).index("--")
             arguments, command = arguments[:at], arguments[at + 1 :]
         self._refuse_unknown_options(arguments)
-        given, left = self.parse_known_args(list(arguments))
+        found, left = self.parse_known_args(list(arguments))
         if self._takes_command:
             if not command:
                 self.error(f"{self._command} needs a command after `--`")
-            given.command = list(command)
+            found.command = list(command)
         if left:
             self.error(f"{self._command} takes no {left[0]!a}")
-        return given
+        return found
 
     def _refuse_unknown_options(self, arguments: Sequence[str]) -> None:
         """Before a missing argument is complained about, which a misspelt option may seem to be."""

@@ -83,9 +83,11 @@ def peer_setters(peer: "PeerSection") -> dict[str, Setter]:
         try:
             addresses = _each(entries(value), parse_interface_address)
         except PlacedError as error:
-            if len(words(value[error.offset :].partition(",")[0])) > 1:
-                raise PlacedError(f"{error}; is a comma missing?", error.offset) from None
-            raise
+            pieces = len(words(value[error.offset :].partition(",")[0]))
+            if pieces == 1:
+                raise
+            what = "is a comma missing" if pieces else "is there a comma too many"
+            raise PlacedError(f"{error}; {what}?", error.offset) from None
         peer.allowed_ips += [(mask(ip, cidr), cidr) for ip, cidr in addresses]
 
     def endpoint(value: str) -> None:

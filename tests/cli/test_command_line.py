@@ -122,6 +122,19 @@ def test_several_that_are_refused(
     assert calls == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["init"], "init needs site-to-site or mesh (see"),
+        (["init", "sites"], "init needs site-to-site or mesh, not 'sites' (see"),
+        (["systemd"], "systemd needs install or uninstall (see"),
+    ],
+)
+def test_a_word_of_a_command(arguments: list[str], fault: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith(f"pywg: {fault}")
+
+
 def test_bench(calls: Calls) -> None:
     assert main(["bench"]) == 0
     assert main(["bench", "--json"]) == 0

@@ -105,6 +105,13 @@ def test_allowed_ips_without_a_comma() -> None:
     assert "comma" not in error_of("[Interface]\n[Peer]\nAllowedIPs = ::/0, 10.0.0.0/33, ::/1\n").message
 
 
+@pytest.mark.parametrize(("value", "column"), [("::/0,", 19), (",::/0", 14), ("::/1, , 8000::/1", 20)])
+def test_allowed_ips_with_a_comma_too_many(value: str, column: int) -> None:
+    error = error_of(f"[Interface]\n[Peer]\nAllowedIPs = {value}\n")
+    assert error.message == "AllowedIPs: not an IP address; is there a comma too many?"
+    assert error.column == column
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("off", 0), ("Off", 0), ("0", 0), ("25", 25), ("65535", 65535)])
 def test_persistent_keepalive(text: str, seconds: int) -> None:
     assert peer(f"PersistentKeepalive = {text}").persistent_keepalive == seconds
