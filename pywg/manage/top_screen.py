@@ -131,10 +131,11 @@ class _Widths:
         others = self.name + 1 + several * (_INTERFACE + 1) + _VERDICT + 1 + (2 + 2 * self.totals) * (self.number + 1)
         self.endpoint = 0
         if self.totals or not several:
-            longest = min(max((len(row.endpoint) for row in rows), default=0), _ENDPOINT)
-            self.endpoint = max(min(longest, columns - others - 1 - _SPARK), _SHORT_ENDPOINT)
+            endpoint = min(max((len(row.endpoint) for row in rows), default=0), _ENDPOINT)
+            self.endpoint = max(min(endpoint, columns - others - 1 - _SPARK), _SHORT_ENDPOINT)
             others += self.endpoint + 1
         self.spark = max(min(columns - others, _WIDE_SPARK), _SPARK)
+        self.name += max(min(columns - others - self.spark, longest - self.name), 0)
 
 
 def _table(rows: list[Row], widths: _Widths, *, by: str, backwards: bool) -> Table:

@@ -139,6 +139,18 @@ def test_keys() -> None:
     assert not any(shown.press(key) for key in ("q", "Q", "escape"))
 
 
+@pytest.mark.parametrize(("columns", "shown"), [(80, 13), (110, 23), (200, 60)])
+def test_long_names_have_what_the_bars_leave(columns: int, shown: int) -> None:
+    top = topped(3, ticks=2)
+    name = "gateway-of-the-headquarters-in-frankfurt-am-main-building-17"
+    top.model.names = lambda _: {made.key(0): name}
+    top.model.take({"wg0": made.sight(3, tick=3)}, {})
+    drawn = plain(top.drawn(columns, 24))
+    assert max(map(cells, drawn)) <= columns
+    assert any(line.startswith(name[:shown]) for line in drawn)
+    assert any(name in line for line in drawn) == (columns == 200)
+
+
 def test_names_and_causes_move_no_cursor() -> None:
     shown = topped(3)
     sight = made.sight(3)
