@@ -3,6 +3,7 @@
 import argparse
 
 from pywg.cli.parser import CommandParser, interface_name
+from pywg.cli.usage import UsageError
 
 DESCRIPTION = """\
 Changes how much a running interface writes to its log, until it ends.
@@ -20,8 +21,14 @@ def define(parser: CommandParser) -> None:
 
 
 def log(given: argparse.Namespace) -> int:
-    """Sets the level and returns 0. Raises ConfigError for no level, DeviceError when no pywg answers."""
+    """Sets the level and returns 0. Raises UsageError for no level, DeviceError when no pywg answers."""
+    from pywg.errors import ConfigError
     from pywg.manage.client import set_level
+    from pywg.runtime.base.log import parse_level
 
+    try:
+        parse_level(given.level)
+    except ConfigError as error:
+        raise UsageError(str(error), see="") from error
     set_level(given.interface, given.level)
     return 0

@@ -63,7 +63,7 @@ def check(given: str) -> Report:
         Finding("error", "syntax", error.line, error.column, error.message, error.excerpt) for error in reading.errors
     ]
     findings += _about_extensions(text, target.path)
-    findings += _about_the_file(reading, target.path)
+    findings += [*_about_the_file(reading, target.path), *_about_the_name(target.path)]
     if not reading.errors:  # what is missing may stand in a line that can't be read
         findings += _Check(reading, target.interface).findings()
     return Report(target.path, sorted(findings, key=lambda one: (one.line, one.column)))
@@ -83,6 +83,16 @@ def _about_the_file(reading: Reading, path: str) -> Iterator[Finding]:
         yield Finding("warning", "readable", 1, 1, f"every user may read the keys: `chmod 600 {path}`")
     if stat.S_ISREG(mode) and mode & stat.S_IWOTH:
         yield Finding("warning", "writable", 1, 1, f"every user may write what root runs: `chmod 600 {path}`")
+
+
+def _about_the_name(path: str) -> Iterator[Finding]:
+    """A file may have any name but for `pywg up`, whose files end in .conf."""
+    if not path.endswith(".conf"):
+        return
+    try:
+        names.find(path)
+    except ConfigError as error:
+        yield Finding("warning", "name", 1, 1, f"`pywg up` does not take it: {error}")
 
 
 class _Check:

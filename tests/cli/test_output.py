@@ -187,7 +187,7 @@ sys.exit(main(sys.argv[2:]))
 
 def test_a_level_that_there_is_not_is_told_in_the_commands_words() -> None:
     ended = run_into(subprocess.PIPE, ["log", "pywgt0", "loud"])
-    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
     assert "LOG_LEVEL" not in ended.stderr
     for word in ("'loud'", "silent", "error", "warning", "info", "debug", "verbose"):
         assert word in ended.stderr

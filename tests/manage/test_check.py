@@ -52,6 +52,17 @@ def found(file: Path, text: str) -> list[tuple[str, str, int]]:
     return [(one.severity, one.code, one.line) for one in check(str(file)).findings]
 
 
+def test_a_name_that_gives_no_interface(file: Path) -> None:
+    names_of = {"wg-to-the-office.conf": ["name"], "a b.conf": ["name"], "wg1.conf": [], "wg-to-the-office.txt": []}
+    for name, codes in names_of.items():
+        other = file.with_name(name)
+        other.touch(mode=0o600)
+        other.write_text(GOOD)
+        findings = check(str(other)).findings
+        assert [one.code for one in findings] == codes
+        assert all("gives no interface" in one.message for one in findings)
+
+
 def test_a_good_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(str(file)).findings == []
     assert main(["check", str(file)]) == 0

@@ -1,4 +1,4 @@
-"""The journal as the log's output, with fields: `journalctl WIREGUARD_INTERFACE=wg0`, `... WIREGUARD_PEER=<key>`.
+"""The journal as the log's output, with fields: WIREGUARD_INTERFACE, and WIREGUARD_PEER, the peer as the lines name it.
 
 Source: systemd's "Native Journal Protocol": one datagram an entry, a FIELD=value a line.
 """

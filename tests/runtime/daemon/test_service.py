@@ -313,7 +313,7 @@ def test_the_log_level_is_changed_and_lines_are_json(name: str) -> None:
         with Foreground(name, PYWG_LOG_FORMAT="json") as daemon:
             until(lambda: answers(name))
             loud = pywg("log", name, "loud")
-            assert (loud.returncode, loud.stderr.count("\n")) == (1, 1)
+            assert (loud.returncode, loud.stderr.count("\n")) == (2, 1)
             assert "'loud' is no log level" in loud.stderr
             assert pywg("log", name, "info").returncode == 0
             daemon.process.terminate()
