@@ -11,11 +11,12 @@ a package of the distribution has brought needs neither.
 _INSTALL = """\
 Writes pywg-quick@.service, pywg@.service, pywg-companion@.service,
 pywg-metrics.service and pywg.service into /etc/systemd/system, with the path of
-this pywg, and has systemd read them. A file there that is not pywg's stays, and then nothing is
-written. It starts nothing: systemctl enable --now pywg-quick@wg0.
+this pywg, makes the group pywg-monitor, which pywg-metrics.service is in, and
+has systemd read the units. A file there that is not pywg's stays, and then
+nothing is written. It starts nothing: systemctl enable --now pywg-quick@wg0.
 """
 _UNINSTALL = """\
-Removes what install has written, unless one of it is enabled.
+Removes what install has written, unless one of it is enabled. The group stays.
 """
 
 
@@ -41,10 +42,13 @@ def _install(given: argparse.Namespace) -> int:
     wanted = service.units(service.program(), service.DIRECTORY)
     if given.dry_run:
         print("\n".join(f"# {unit.path}\n{unit.text}" for unit in wanted), end="")
+        print(f"\n# and, where there is no such group: groupadd --system {service.MONITORS}")
         return 0
-    changed = service.install(wanted)
+    changed = [f"{path} is written" for path in service.install(wanted)]
+    if service.make_group():
+        changed.append(f"the group {service.MONITORS} is made, for pywg-metrics.service")
     service.reload_systemd()
-    print("".join(f"{path} is written\n" for path in changed) or "nothing to do: the units are there\n", end="")
+    print("\n".join(changed) or "nothing to do: the units are there")
     return 0
 
 

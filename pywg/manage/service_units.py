@@ -4,6 +4,8 @@ The units come with pywg (docs/systemd). Written where systemd looks, they name 
 that program, so nobody else may be able to change it.
 """
 
+import contextlib
+import grp
 import os
 import re
 import subprocess
@@ -15,6 +17,8 @@ from pywg.errors import ConfigError
 from pywg.manage.installed import CHECKOUT, of_installation
 
 UNITS = ("pywg-quick@.service", "pywg@.service", "pywg-companion@.service", "pywg-metrics.service", "pywg.service")
+MONITORS = "pywg-monitor"
+"""The group of pywg-metrics.service."""
 DIRECTORY = Path("/etc/systemd/system")
 PACKAGED = (Path("/usr/lib/systemd/system"), Path("/lib/systemd/system"))
 WRITTEN_FOR = "/usr/local/bin/pywg"
@@ -103,6 +107,20 @@ def reload_systemd() -> None:
     done = subprocess.run(["systemctl", "daemon-reload"], capture_output=True, text=True, check=False)
     if done.returncode:
         raise ConfigError(f"systemctl daemon-reload: {done.stderr.strip()}")
+
+
+def make_group() -> bool:
+    """Makes the group that daemons may let ask as monitors do. Whether it was not there. Raises ConfigError."""
+    with contextlib.suppress(KeyError):
+        grp.getgrnam(MONITORS)
+        return False
+    try:
+        done = subprocess.run(["groupadd", "--system", MONITORS], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise ConfigError(f"the group {MONITORS} can't be made: groupadd: {error.strerror}") from error
+    if done.returncode:
+        raise ConfigError(f"the group {MONITORS} can't be made: {done.stderr.strip()}")
+    return True
 
 
 def packaged() -> Path | None:

@@ -25,6 +25,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(service, "check_program", lambda path: None)
     monkeypatch.setattr(service, "program", lambda: PROGRAM)
     monkeypatch.setattr(service, "reload_systemd", lambda: None)
+    monkeypatch.setattr(service, "make_group", lambda: False)
     return made
 
 
@@ -40,6 +41,30 @@ def test_the_units_name_this_program(directory: Path, capsys: pytest.CaptureFixt
     assert sorted(path.name for path in directory.iterdir()) == sorted(service.UNITS)
     assert main(["systemd", "install"]) == 0
     assert capsys.readouterr().out.startswith("nothing to do")
+
+
+def test_the_group_of_the_exporter_is_made_once(
+    directory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By groupadd for real: tests/netns/test_metrics.py."""
+    answers = iter([True, False])
+    monkeypatch.setattr(service, "make_group", lambda: next(answers))
+    assert main(["systemd", "install"]) == 0
+    assert capsys.readouterr().out.endswith("the group pywg-monitor is made, for pywg-metrics.service\n")
+    assert main(["systemd", "install"]) == 0
+    assert capsys.readouterr().out == "nothing to do: the units are there\n"
+    assert "SupplementaryGroups=pywg-monitor\n" in (directory / "pywg-metrics.service").read_text()
+
+
+def test_a_group_that_can_not_be_made_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MONITORS", "pywg-nobodys")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="the group pywg-nobodys can't be made: groupadd: No such file"):
+        service.make_group()
+    (tmp_path / "groupadd").write_text("#!/bin/sh\necho groupadd: cannot lock /etc/group >&2; exit 10\n")
+    (tmp_path / "groupadd").chmod(0o755)
+    with pytest.raises(ConfigError, match="can't be made: groupadd: cannot lock /etc/group"):
+        service.make_group()
 
 
 def test_systemd_understands_them(directory: Path) -> None:

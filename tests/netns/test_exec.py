@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -287,6 +288,61 @@ def test_nothing_gets_out_but_by_the_tunnel(alone: World) -> None:
         assert ours > 10
 
 
+RESOLVERS = (
+    *("nscd/socket", "avahi-daemon/socket", "dbus/system_bus_socket", "mDNSResponder"),
+    *("systemd/resolve/io.systemd.Resolve", "systemd/resolve/io.systemd.Resolve.Monitor"),
+)
+"""In /run: sockets by which programs of the machine can be asked for names."""
+OTHERS = ("other/socket", "systemd/other")
+"""The control: sockets of programs that answer for no name."""
+CONNECT = """
+import json, socket, sys
+reached = []
+for path in sys.argv[1:]:
+    with socket.socket(socket.AF_UNIX) as sock:
+        if sock.connect_ex(path) == 0:
+            reached.append(path)
+print(json.dumps(reached))
+"""
+
+
+def test_no_program_outside_is_asked_for_names(alone: World) -> None:
+    """Each has a socket in /run, of which that of D-Bus leads to several."""
+    run = Path(tempfile.mkdtemp(prefix="exec-run-"))
+    within = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /run && exec "$@"', str(run)]
+    asked = python(CONNECT, *(f"{folder}/{name}" for folder in ("/run", "/var/run") for name in (*RESOLVERS, *OTHERS)))
+
+    def reached(argv: list[str]) -> set[str]:
+        argv = ["ip", "netns", "exec", alone.near.name, *within, *argv]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd="/", timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        return {path.removeprefix("/var").removeprefix("/run/") for path in json.loads(done.stdout)}
+
+    called = set()
+
+    def answer(name: str, sock: socket.socket) -> None:
+        """Hangs up at once: who asks, as glibc outside does, waits for nothing."""
+        with contextlib.suppress(OSError):
+            while True:
+                sock.accept()[0].close()
+                called.add(name)
+
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, run)
+        run.chmod(0o755)
+        for name in (*RESOLVERS, *OTHERS):
+            (run / name).parent.mkdir(parents=True, exist_ok=True)
+            sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+            sock.bind(str(run / name))
+            (run / name).chmod(0o777)
+            sock.listen(64)
+            threading.Thread(target=answer, args=(name, sock), daemon=True).start()
+            stack.callback(sock.shutdown, socket.SHUT_RDWR)
+        assert reached(alone.as_user(*asked)) == {*RESOLVERS, *OTHERS}
+        assert called == {*RESOLVERS, *OTHERS}
+        assert reached(alone.exec(*asked)) == {*OTHERS}
+
+
 HOSTILE = """
 import ctypes, errno, fcntl, json, os, signal, socket, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -354,6 +410,40 @@ def test_a_hostile_command_reaches_neither_keys_nor_network(alone: World) -> Non
     assert said["attach"] == "None"
     assert said["mem"] not in DENIED
     assert said["ns/net"] not in DENIED
+
+
+PLANTED = {
+    "the machine's network": (
+        "from pywg.manage.exec import outside\nimport subprocess\n"
+        "outside.run = lambda target, command, daemon: subprocess.call(command)",
+        test_nothing_gets_out_but_by_the_tunnel,
+    ),
+    "sockets of resolvers": (
+        "from pywg.manage.exec import mounts\nas_it_is = mounts.replace\n"
+        "mounts.replace = lambda folder, files, without: as_it_is(folder, files, without=())",
+        test_no_program_outside_is_asked_for_names,
+    ),
+}
+"""Faults in `pywg exec`: statements before it begins, and the test that has to find them."""
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_fault_that_is_planted_is_found(fault: str, alone: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The instrument: each of these tests fails where what it looks for is so."""
+    statements, finds = PLANTED[fault]
+    folder = Path(tempfile.mkdtemp(prefix="exec-planted-"))
+    try:
+        folder.chmod(0o755)
+        program = folder / "pywg"
+        program.write_text(
+            f"#!{sys.executable}\n{statements}\nimport sys\nfrom pywg.__main__ import main\nsys.exit(main())\n"
+        )
+        program.chmod(0o755)
+        monkeypatch.setattr(alone, "pywg", str(program))
+        with pytest.raises(AssertionError):
+            finds(alone)
+    finally:
+        shutil.rmtree(folder)
 
 
 def daemon_of(world: World, root: int) -> int:
@@ -503,6 +593,18 @@ def test_a_port_that_is_taken_is_told(alone: World) -> None:
         done = alone.run("echo", "started")
     assert (done.status, done.out) == (1, "")
     assert "Address already in use" in done.err
+
+
+def test_a_port_that_needs_a_privilege_is_told_with_what_to_do(alone: World) -> None:
+    alone.write(more="ListenPort = 80")
+    alone.near.run("sysctl", "-qw", "net.ipv4.ip_unprivileged_port_start=1024")
+    for uid in (USER, 0):
+        done = alone.run("echo", "started", uid=uid)
+        assert (done.status, done.out) == (1, "")
+        assert re.match(
+            rf"pywg: {alone.file}:4:\d+: ListenPort: .* remove ListenPort, or take a higher one\n", done.err
+        )
+        assert "CAP_" not in done.err
 
 
 def test_root_is_a_root_without_privileges(alone: World) -> None:

@@ -54,7 +54,7 @@ def block(beginning: str) -> str:
     return found
 
 
-BLOCKS = ("groupadd", "systemctl reload", "PYWG_MONITOR_SOCKET", "mkdir -p /var", "rule_files")
+BLOCKS = ("mkdir -p /etc", "systemctl reload", "PYWG_MONITOR_SOCKET", "mkdir -p /var", "rule_files")
 
 
 def test_every_block_is_typed_below() -> None:
@@ -276,7 +276,11 @@ def test_the_unit_and_the_commands_of_the_page(unit: Unit) -> None:
     machine.write("/etc/systemd/system/pywg-metrics.service", (SHIPPED / "pywg-metrics.service").read_text())
     unit.systemctl("start", unit.up)
     try:
-        machine.run("sh", "-ec", block("groupadd").replace("wg0", name))
+        for made in ("True", "False"):
+            code = "import sys; sys.path.insert(0, '/opt/source')\n"
+            code += "from pywg.manage.service_units import make_group; print(make_group())"
+            assert machine.run("/opt/venv/bin/python", "-c", code).split() == [made]
+        machine.run("sh", "-ec", block("mkdir -p /etc").replace("wg0", name))
     except CommandError as error:
         raise AssertionError(machine.journal("pywg-metrics")) from error
     unit.passes_traffic()

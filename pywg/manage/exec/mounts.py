@@ -2,8 +2,9 @@
 
 Names are asked of the tunnel's servers alone. glibc asks those of resolv.conf, but also whatever nsswitch.conf names
 (systemd-resolved, Avahi) and nscd, each by a socket in /run: these would ask in the machine's network. So nsswitch.conf
-names files and DNS, and the sockets are not there. /etc and /run are file systems of their own, in which all else is
-mounted under its name: a mount on a file itself would be gone as soon as the machine replaces that file.
+names files and DNS, and the sockets are not there, nor is the machine's D-Bus, by which some of them can be asked. /etc
+and /run are file systems of their own, in which all else is mounted under its name: a mount on a file itself would be
+gone as soon as the machine replaces that file.
 """
 
 import contextlib
@@ -16,8 +17,9 @@ from pywg.runtime.base.libc import mount
 
 _RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _RECURSIVE, _SLAVE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 19
 _INERT = _NOSUID | _NODEV | _NOEXEC
-_RESOLVERS = ("nscd", "avahi-daemon")
-"""In /run: folders with sockets of those who resolve names for others."""
+_RESOLVERS = ("nscd", "avahi-daemon", "dbus", "mDNSResponder")
+"""In /run: sockets, or folders of sockets, of those who resolve names for others. By D-Bus systemd-resolved and Avahi
+do: `resolvectl query` and `avahi-resolve` ask there."""
 _RESOLVED = "resolve"
 """In /run/systemd: the same."""
 _SOURCES = ("files", "myhostname", "dns")

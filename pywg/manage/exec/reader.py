@@ -1,6 +1,8 @@
 """The process that has the file's secrets: it tells what is no secret, and later has the daemon told the rest."""
 
+import contextlib
 import socket
+from pathlib import Path
 
 from pywg.manage import client
 from pywg.manage.exec.child import FAILED
@@ -9,7 +11,7 @@ from pywg.manage.network import Network
 from pywg.manage.tunnel import names
 from pywg.manage.tunnel.interrupt import Interrupted, Interrupts
 from pywg.manage.tunnel.machine import Machine
-from pywg.manage.tunnel.names import Target
+from pywg.manage.tunnel.names import QuickFile, Target
 from pywg.manage.tunnel.peers import initial, peers_of
 from pywg.manage.tunnel.resolve import resolve
 from pywg.runtime.base.libc import forbid_dumps
@@ -23,6 +25,7 @@ def read(target: Target, there: socket.socket, daemon: socket.socket) -> int:
     """Reads and resolves; then, when it is told to, configures the daemon behind that connection."""
     forbid_dumps()
     file = names.read(target)
+    _require_port(file)
     peers = peers_of(file.config)
     with Interrupts() as interrupts, Network() as network:
         machine = Machine(target.interface, network, interrupts)
@@ -38,6 +41,17 @@ def read(target: Target, there: socket.socket, daemon: socket.socket) -> int:
         return FAILED
     client.change_over(daemon, target.interface, initial(file.config, peers, addresses, None).change)
     return 0
+
+
+def _require_port(file: QuickFile) -> None:
+    """Raises WgQuickError for a port that only a privilege opens, which nothing of `pywg exec` has."""
+    port = file.config.interface.listen_port or 0
+    first = 1024
+    with contextlib.suppress(OSError, ValueError):
+        first = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    if 0 < port < first:
+        text = f"pywg exec can't have a port below {first}, not even of root: remove ListenPort, or take a higher one"
+        raise file.error(text, "ListenPort", str(port))
 
 
 def plan_from(here: socket.socket) -> Plan | None:
