@@ -46,4 +46,10 @@ NEEDS_NET_ADMIN = {
     "test_routes_of_another_program": BUFFERS,
     "test_a_peer_whose_clock_has_gone_back": BUFFERS,
     "test_a_fault_is_found[strict_with_mark]": MARK,
+    "test_each_takes_down_what_the_other_has_set_up[default routes and others]": WG_QUICK_MARK,
+    "test_each_takes_down_what_the_other_has_set_up[dns]": WG_QUICK_MARK,
+    "test_a_chain_of_reloads_gives_what_each_file_gives_alone": WG_QUICK_MARK,
+    "test_a_signal_while_a_hook_runs": WG_QUICK_MARK,
+    "test_the_difference_is_shown_done_and_undone": WG_QUICK_MARK,
+    "test_a_session_goes_on": WG_QUICK_MARK,
 }
