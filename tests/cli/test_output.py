@@ -13,6 +13,7 @@ import pytest
 from pywg.cli.main import main
 from pywg.manage import client
 from pywg.manage import status as manage_status
+from pywg.manage.exec import child
 from pywg.manage.sight import Rates
 from tests.manage import made
 
@@ -127,6 +128,7 @@ def test_what_is_seen_without_a_standard_output(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(client, "watch", lambda name: (seen.status, True))
     monkeypatch.setattr(manage_status, "gather", lambda *_: manage_status.Found([(seen, Rates())], {}, []))
     monkeypatch.setattr(sys, "stdout", None)
+    child.flush()  # as `pywg exec` does before it forks
     assert main(arguments) == 0
 
 
