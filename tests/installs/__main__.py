@@ -73,6 +73,7 @@ def try_package(story: Told) -> None:
             story.do(shell, "grep -h ^ExecStart= /usr/lib/systemd/system/pywg*", says="ExecStart=/usr/bin/pywg run")
             story.do(shell, "grep -rl /usr/local/bin/pywg /usr/lib/systemd/system", status=1)
             story.do(shell, "pywg systemd install", says="came with a package")
+            story.do(shell, "getent group pywg-monitor", says="pywg-monitor:")
             story.do(
                 shell,
                 "dpkg --verify pywg && dpkg-query --show --showformat '${Conffiles}\\n' pywg",
