@@ -295,7 +295,8 @@ class Device:
                 self._apply_peer(peer_change, now)
         finally:
             self._bridge.move()
-        self._announcer.configured(_changed(change, key=new_key is not None))
+        if not _only_probes(change):
+            self._announcer.configured(_changed(change, key=new_key is not None))
         self._look_at_memory()
 
     def status(self) -> DeviceStatus:
@@ -566,6 +567,17 @@ def _changed(change: DeviceChange, *, key: bool) -> list[str]:
         "peers": bool(change.peers) or change.replace_peers,
     }
     return [name for name, changed in found.items() if changed]
+
+
+def _only_probes(change: DeviceChange) -> bool:
+    """Whether a change sets nothing: it has peers tried elsewhere."""
+    return bool(change.peers) and change == DeviceChange(
+        peers=[
+            PeerChange(peer.public_key, update_only=True, probe_endpoint=peer.probe_endpoint)
+            for peer in change.peers
+            if peer.probe_endpoint is not None
+        ]
+    )
 
 
 def _word(name: str) -> str:

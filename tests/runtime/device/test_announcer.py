@@ -71,6 +71,20 @@ def test_a_handshake_is_told_and_that_the_peer_is_up_once(pair: Pair) -> None:
     heard.subscription.close()
 
 
+def test_a_try_elsewhere_is_no_change_of_the_configuration(pair: Pair) -> None:
+    pair.handshake()
+    pair.timers.advance(6)
+    pair.carry()
+    heard = Heard(pair.a)
+    there = (bytes([198, 51, 100, 7]), 4500, 0)
+    pair.a.set(PeerChange(pair.b_key, update_only=True, probe_endpoint=there))
+    assert len(pair.a.plane.sent_elsewhere) == 1
+    assert heard.names() == []
+    pair.a.set(PeerChange(pair.b_key, update_only=True, probe_endpoint=there, persistent_keepalive=7))
+    assert heard.names() == ["configuration"]
+    heard.subscription.close()
+
+
 def test_the_responder_tells_when_the_session_is_confirmed(pair: Pair) -> None:
     heard = Heard(pair.b)
     pair.handshake()
