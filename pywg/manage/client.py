@@ -66,10 +66,15 @@ def change_over(sock: socket.socket, interface: str, what: DeviceChange) -> None
     try:
         parse_get(reply)
     except UapiError as error:
-        text_of_it = f"the daemon of {interface} refuses the change: {os.strerror(error.errno)}"
-        raise DeviceError(error.errno, text_of_it) from None
+        raise DeviceError(error.errno, _about_refusal(error.errno, interface, what.listen_port)) from None
     if not reply:
         raise DeviceError(errno.EPROTO, f"the daemon of {interface} hung up on the change")
+
+
+def _about_refusal(code: int, interface: str, port: int | None) -> str:
+    if code == errno.EADDRINUSE and port:
+        return f"UDP port {port} is in use: `ss -lunp sport = :{port}` shows by which program"
+    return f"the daemon of {interface} refuses the change: {os.strerror(code)}"
 
 
 def stats(interface: str, *, directory: str | None = None) -> dict[str, str]:

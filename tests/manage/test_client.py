@@ -57,9 +57,11 @@ def test_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
     change = DeviceChange(private_key=bytes(range(32)), listen_port=1)
     with daemon(monkeypatch, b"errno=0\n\n"):
         client.change("wg0", change)
-    with daemon(monkeypatch, b"errno=-98\n\n"), pytest.raises(DeviceError, match="refuses the change: Address") as no:
+    with daemon(monkeypatch, b"errno=-98\n\n"), pytest.raises(DeviceError, match="UDP port 1 is in use: `ss") as no:
         client.change("wg0", change)
     assert no.value.errno == errno.EADDRINUSE
+    with daemon(monkeypatch, b"errno=-22\n\n"), pytest.raises(DeviceError, match="wg0 refuses the change: Invalid"):
+        client.change("wg0", change)
     with daemon(monkeypatch, b""), pytest.raises(DeviceError, match="hung up"):
         client.change("wg0", change)
 
