@@ -13,8 +13,11 @@ import contextlib
 import io
 import multiprocessing
 import os
+import shutil
 import sys
 import sysconfig
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -78,6 +81,8 @@ DIRECTIVES = {
 }
 TRANSLATED = Path("build/cython-debug" if DEBUG else "build/cython-lines" if COVERAGE else "build/cython")
 """What becomes of Cython's is not the same in the three."""
+UNFINISHED = TRANSLATED.with_name(f"{TRANSLATED.name}-unfinished")
+"""Where Cython writes. A file whose writing was cut off is younger than its sources, and would pass for up to date."""
 WITHOUT_CIPHER = Path("build/null-cipher")
 TOLD_EVERY = 10
 ASKED_FOR = "Use boundscheck(False)"
@@ -145,7 +150,16 @@ class BuildExt(build_ext):
         self._stale = len(self._waiting)
         if self._waiting:
             tell(f"compiling {modules_in_words(self._stale)}, {self.parallel} at a time")
+        self.compiler.link_shared_object = linked_whole(self.compiler.link_shared_object)
         super().build_extensions()
+
+    def copy_file(self, infile: str, outfile: str, *options: object, **more: object) -> tuple[str, bool]:
+        """To its place, whole or not at all."""
+        if not self.force and os.path.exists(outfile) and not newest([infile]) > newest([outfile]):
+            return outfile, False
+        with whole(outfile) as partial:
+            super().copy_file(infile, partial, *options, **more)
+        return outfile, True
 
     def build_extension(self, ext: Extension) -> None:
         """One; called by several threads at a time."""
@@ -158,6 +172,26 @@ class BuildExt(build_ext):
     def _is_stale(self, ext: Extension) -> bool:
         built = Path(self.get_ext_fullpath(ext.name))
         return self.force or not built.exists() or newest([*ext.sources, *ext.depends]) > built.stat().st_mtime
+
+
+@contextmanager
+def whole(target: str) -> Iterator[str]:
+    """A name to write to, which becomes `target` when that is done: one cut off in the middle is never taken for it."""
+    partial = f"{target}.partial"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(partial)
+    yield partial
+    os.replace(partial, target)
+
+
+def linked_whole(link: Callable[..., None]) -> Callable[..., None]:
+    """The compiler's `link_shared_object`, by way of `whole`."""
+
+    def link_shared_object(objects: list[str], target: str, **options: object) -> None:
+        with whole(target) as partial:
+            link(objects, partial, **options)
+
+    return link_shared_object
 
 
 def modules_in_words(number: int) -> str:
@@ -173,9 +207,11 @@ def newest(paths: list[str]) -> float:
 def translate(modules: list[Extension], jobs: int) -> None:
     """Sets the sources of each module to C, which Cython makes where it is not there or out of date."""
     stale = sorted(stale_modules(modules), key=lambda ext: -Path(ext.sources[0]).stat().st_size)
+    shutil.rmtree(UNFINISHED, ignore_errors=True)
     if stale:
         tell(f"translating {modules_in_words(len(stale))} with Cython, {jobs} at a time")
     said = in_processes([stale[part::jobs] for part in range(min(jobs, len(stale)))])
+    shutil.rmtree(UNFINISHED, ignore_errors=True)
     sys.stderr.write(said)
     if any("performance hint:" in line and not (DEBUG and ASKED_FOR in line) for line in said.splitlines()):
         for translated in TRANSLATED.rglob("*.c"):
@@ -224,7 +260,12 @@ def translate_part(part: list[Extension], sending: Connection) -> None:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            cython(part)
+            for module in part:
+                (translated,) = cython([module], UNFINISHED)
+                (written,) = translated.sources
+                kept = TRANSLATED / Path(written).relative_to(UNFINISHED)
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(written, kept)
     except BaseException as error:
         said.write(f"{error}\n")
         raise SystemExit(1) from error
@@ -232,10 +273,10 @@ def translate_part(part: list[Extension], sending: Connection) -> None:
         sending.send(said.getvalue())
 
 
-def cython(modules: list[Extension]) -> list[Extension]:
+def cython(modules: list[Extension], directory: Path = TRANSLATED) -> list[Extension]:
     """Translates what is out of date, and returns the modules with C for sources."""
     return cythonize(
-        modules, compiler_directives=DIRECTIVES, build_dir=str(TRANSLATED), emit_linenums=COVERAGE, quiet=True
+        modules, compiler_directives=DIRECTIVES, build_dir=str(directory), emit_linenums=COVERAGE, quiet=True
     )
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from setup import compile_flags, link_flags
+from setup import compile_flags, link_flags, whole
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,5 +37,6 @@ def load_module(built: Path) -> ModuleType:
 def build_library(source: Path, target: Path, *, sanitize: str) -> Path:
     """A shared library of plain C."""
     flags = [*compile_flags(debug=False, sanitize=sanitize), *link_flags(sanitize=sanitize)]
-    subprocess.run(["cc", "-shared", "-fPIC", *flags, "-o", target, source], check=True)
+    with whole(str(target)) as partial:
+        subprocess.run(["cc", "-shared", "-fPIC", *flags, "-o", partial, source], check=True)
     return target

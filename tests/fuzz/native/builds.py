@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from setup import whole
 from tests.native_build import build_library
 from tests.requirements import require_tool
 from tests.sanitizers import KEPT, ROOT, copy_sources
@@ -141,8 +142,9 @@ def _runtime(name: str) -> Path:
 def _build_libfuzzer(target: Path) -> None:
     archive = _runtime("libclang_rt.fuzzer_no_main-x86_64.a")
     if _is_stale(target, archive):
-        whole = (f"-Wl,--whole-archive,{archive},--no-whole-archive", "-lstdc++", "-lpthread", "-ldl", "-lm")
-        subprocess.run(["clang", "-shared", "-o", target, *whole], check=True)
+        archived = (f"-Wl,--whole-archive,{archive},--no-whole-archive", "-lstdc++", "-lpthread", "-ldl", "-lm")
+        with whole(str(target)) as partial:
+            subprocess.run(["clang", "-shared", "-o", partial, *archived], check=True)
 
 
 def _share_translations(target: Path) -> None:
@@ -155,4 +157,5 @@ def _share_translations(target: Path) -> None:
             source = target / translated.relative_to(directory / TRANSLATED).with_suffix(".pyx")
             if source.exists() and (not here.exists() or translated.stat().st_mtime > here.stat().st_mtime):
                 here.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(translated, here)
+                with whole(str(here)) as partial:
+                    shutil.copy2(translated, partial)

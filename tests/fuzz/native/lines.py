@@ -29,9 +29,9 @@ def name_helpers(text: str) -> str:
     return text
 
 
-def translate(modules: list[Extension]) -> list[Extension]:
+def translate(modules: list[Extension], directory: Path = package.TRANSLATED) -> list[Extension]:
     """As setup.py does."""
-    translated = translated_by_setup(modules)
+    translated = translated_by_setup(modules, directory)
     for ext in translated:
         file = Path(ext.sources[0])
         text = file.read_text()
