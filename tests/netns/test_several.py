@@ -122,7 +122,8 @@ def test_twenty_in_the_background(machines: tuple[Machine, Machine]) -> None:
     for machine in machines:
         machine.namespace.run(find("pywg").command[0], "run", *machine.names)
         assert all(map(machine.answers, machine.names))
-        assert len(machine.namespace.pids()) == 1
+        # One daemon; with another user also what removes each socket, which is in root's folder.
+        assert len(machine.namespace.pids()) == (21 if os.environ.get("PYWG_USER") else 1)
     for number in (0, 7, 19):
         join(near, far, number)
         ping(near, number)

@@ -52,4 +52,5 @@ NEEDS_NET_ADMIN = {
     "test_a_signal_while_a_hook_runs": WG_QUICK_MARK,
     "test_the_difference_is_shown_done_and_undone": WG_QUICK_MARK,
     "test_a_session_goes_on": WG_QUICK_MARK,
+    "test_several_interfaces_are_in_wgs_order": MARK,
 }
