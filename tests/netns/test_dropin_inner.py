@@ -34,7 +34,7 @@ def _unanswered(site: Site, address: str) -> int:
     """The errno that a connected UDP socket gets back for what it sent to `address`; 0 for none."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with site.namespace.socket(family, socket.SOCK_DGRAM) as sender:
-        sender.settimeout(1)
+        sender.settimeout(5)
         sender.setsockopt(
             *((socket.IPPROTO_IPV6, IPV6_RECVERR) if ":" in address else (socket.IPPROTO_IP, IP_RECVERR)), 1
         )
