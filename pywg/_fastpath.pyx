@@ -567,9 +567,9 @@ cdef class Plane:
         threads_release(self.all_threads)
 
     def carried_keypairs(self, peer: int) -> list:
-        """Of a frozen plane, a peer's keypairs, the oldest first: see `restore_keypair`, whose arguments they are.
+        """Of a frozen plane, a peer's keypairs, the oldest first: fields of KeypairState (runtime/device/plane.py).
 
-        The keys are in a Secret of their own, the caller's. ValueError: the plane isn't frozen.
+        ValueError: the plane isn't frozen.
         """
         cdef Peer *found = self.find(peer)
         cdef Keypair *keypair = found.keypairs
@@ -583,15 +583,18 @@ cdef class Plane:
         carried.reverse()
         return carried
 
-    def restore_keypair(self, peer: int, uint32_t local_index, uint32_t remote_index, keys, *, bint initiator,
-                        bint expired, uint64_t birth_ns, uint64_t next_counter, bytes window: bytes, bint sending,
-                        bint unconfirmed) -> None:
-        """Adds a keypair that another plane has had, where that goes on: keys (64 bytes, to send and to receive with),
-        age, the next counter, and the counters that were received.
+    def restore_keypair(self, peer: int, state) -> None:
+        """Adds a keypair that another plane has told (`carried_keypairs`), where that goes on; keys stay the caller's.
 
-        The other plane must never seal with it again. `sending`: seals with it, a frozen plane once it is thawed.
-        ValueError: no state of a keypair.
+        The other plane must never seal with it again. One that is `sending`: seals with it, a frozen plane once it is
+        thawed. ValueError: no state of a keypair.
         """
+        cdef uint32_t local_index, remote_index
+        cdef uint64_t next_counter, birth_ns
+        cdef bint initiator, expired, sending, unconfirmed
+        cdef bytes window
+        (local_index, remote_index, keys, initiator, expired, birth_ns, next_counter, window, sending,
+         unconfirmed) = state
         cdef Peer *found = self.find(peer)
         cdef ReplayWindow seen
         cdef Keypair *keypair = NULL

@@ -11,7 +11,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from pywg import _fastpath as flags
 from pywg.config.model import Prefix
 from pywg.dataplane.crypto.secret import Secret
-from pywg.runtime.device.plane import Addr
+from pywg.runtime.device.plane import Addr, KeypairState
 from tests import paper
 
 if TYPE_CHECKING:
@@ -295,13 +295,13 @@ class FakePlane:
                 self.peers[number].sending = local_index
         self.frozen = None
 
-    def carried_keypairs(self, peer: int) -> list[tuple[int, int, Secret, bool, bool, int, int, bytes, bool, bool]]:
+    def carried_keypairs(self, peer: int) -> list[KeypairState]:
         found = self.peers[peer]
         if self.frozen is None:
             raise ValueError("not frozen")
         sending = self.frozen.get(peer)
         return [
-            (
+            KeypairState(
                 index,
                 keypair.remote_index,
                 Secret(keypair.keys),
@@ -310,48 +310,37 @@ class FakePlane:
                 int(keypair.created_at * 1e9),
                 keypair.next_counter,
                 window_of(keypair.seen),
-                index == sending,
-                index == found.next,
+                sending=index == sending,
+                unconfirmed=index == found.next,
             )
             for index, keypair in self.keypairs.items()
             if keypair.peer == peer
         ]
 
-    def restore_keypair(
-        self,
-        peer: int,
-        local_index: int,
-        remote_index: int,
-        keys: Secret,
-        *,
-        initiator: bool,
-        expired: bool,
-        birth_ns: int,
-        next_counter: int,
-        window: bytes,
-        sending: bool,
-        unconfirmed: bool,
-    ) -> None:
+    def restore_keypair(self, peer: int, state: tuple[Any, ...]) -> None:
         found = self.peers[peer]
+        it = KeypairState._make(state)
         if (
-            len(window) != WINDOW_LEN
-            or max(next_counter, int.from_bytes(window[:8], "little")) > paper.REJECT_AFTER_MESSAGES
-            or birth_ns > self._now() * 1e9 + 1000
-            or len(keys) != 64
-            or local_index in self.keypairs
+            len(it.window) != WINDOW_LEN
+            or max(it.next_counter, int.from_bytes(it.window[:8], "little")) > paper.REJECT_AFTER_MESSAGES
+            or it.birth_ns > self._now() * 1e9 + 1000
+            or len(it.keys) != 64
+            or it.local_index in self.keypairs
         ):
             raise ValueError("no state of a keypair")
-        both = bytes(memoryview(keys))
+        both = bytes(memoryview(it.keys))
         sealer, opener = ChaCha20Poly1305(both[:32]), ChaCha20Poly1305(both[32:])
-        self.keypairs[local_index] = FakeKeypair(
-            peer, remote_index, sealer, opener, initiator, birth_ns / 1e9, next_counter, both, expired, *seen_in(window)
+        born = it.birth_ns / 1e9
+        self.keypairs[it.local_index] = FakeKeypair(
+            *(peer, it.remote_index, sealer, opener, it.initiator, born, it.next_counter, both, it.expired),
+            *seen_in(it.window),
         )
-        found.next = local_index if unconfirmed else None
-        if sending and not expired:
+        found.next = it.local_index if it.unconfirmed else None
+        if it.sending and not it.expired:
             if self.frozen is not None:
-                self.frozen[peer] = local_index
+                self.frozen[peer] = it.local_index
             else:
-                found.sending = local_index
+                found.sending = it.local_index
 
     def carried_activity(self, peer: int) -> tuple[int, int, int, int, int, int, int]:
         found = self.peers[peer]

@@ -66,11 +66,13 @@ def take_over(interface: str) -> int:
 
     def serve(ready: Callable[[], None]) -> int:
         with needing("a part of pywg"), without_tls(), uncollected():
+            from pywg.runtime.daemon import witness
             from pywg.runtime.daemon.linux import LINUX
             from pywg.runtime.daemon.service import serve
             from pywg.runtime.daemon.take_over import Taking, join
         taking = Taking(interface)
         options.extend(_options_of(taking))
+        witness.of_process(taking.pid).check(options, witness.of_process(os.getpid()))
         if taking.control_group:
             join(taking.control_group)
 
@@ -95,7 +97,8 @@ def take_over(interface: str) -> int:
 def _options_of(taking: "Taking") -> list[Options]:
     """The other daemon's options, read anew. Raises ConfigError."""
     environ = {name: value for name, value in os.environ.items() if not is_carried(name)}
-    environ = {name: value for name, value in environ.items() if name not in NOT_CARRIED} | taking.environment
+    environ = {name: value for name, value in environ.items() if name not in NOT_CARRIED}
+    environ |= {name: value for name, value in taking.environment.items() if is_carried(name)}
     given = given_from(taking.given)
     alone = len(taking.interfaces) == 1
     options = [read_options(one.name, environ, alone=alone, **given) for one in taking.interfaces]

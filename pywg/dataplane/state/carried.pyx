@@ -11,7 +11,7 @@ from pywg.dataplane.crypto.secret import Secret as _Secret
 
 
 cdef tuple carried_keypair(const Keypair *keypair, bint sending):
-    """The arguments of Plane.restore_keypair() after the peer. `sending`: it is the one to seal with."""
+    """The fields of KeypairState (runtime/device/plane.py). `sending`: it is the one to seal with."""
     cdef Py_buffer into
     keys = _Secret(length=2 * KEY_LEN)
     PyObject_GetBuffer(keys, &into, PyBUF_WRITABLE)

@@ -6,6 +6,7 @@ where memory may be locked. The contents are not sealed: what can't be written c
 The receiver believes nothing of it that its Reader and its users have not checked.
 """
 
+import contextlib
 import errno
 import fcntl
 import mmap
@@ -35,8 +36,15 @@ class Writer:
     """Collects what goes into a parcel. Secrets are the caller's own, and stay."""
 
     def __init__(self) -> None:
-        self.parts: list[Part] = []
+        self._whole: list[Part] = []
+        self._run: list[bytes] = []
         self.length = 0
+
+    @property
+    def parts(self) -> list[Part]:
+        """All of it, in order: each secret, and what is between two of them."""
+        self._end_run()
+        return self._whole
 
     def put(self, form: struct.Struct, *values: object) -> None:
         """Values of a fixed form."""
@@ -44,17 +52,25 @@ class Writer:
 
     def put_bytes(self, data: bytes) -> None:
         """Bytes of any length."""
-        self._add(_LENGTH.pack(len(data)) + data)
+        self._add(_LENGTH.pack(len(data)))
+        self._add(data)
 
     def put_secret(self, secret: Secret | None) -> None:
         """The bytes of a secret, from where they are."""
         self._add(_LENGTH.pack(0 if secret is None else len(secret)))
         if secret is not None:
-            self._add(secret)
+            self._end_run()
+            self._whole.append(secret)
+            self.length += len(secret)
 
-    def _add(self, part: Part) -> None:
-        self.parts.append(part)
-        self.length += len(part)
+    def _add(self, data: bytes) -> None:
+        self._run.append(data)
+        self.length += len(data)
+
+    def _end_run(self) -> None:
+        if self._run:
+            self._whole.append(b"".join(self._run))
+            self._run = []
 
 
 class Reader:
@@ -85,6 +101,10 @@ class Reader:
         if there not in (0, length):
             raise bad_parcel("a key of another length")
         return Secret(self._cut(there)) if there else None
+
+    def close(self) -> None:
+        """Reads no more. Idempotent."""
+        self._data.release()
 
     def _cut(self, length: int) -> memoryview:
         if length > len(self._data) - self._at:
@@ -140,6 +160,7 @@ class ReceivedParcel:
         try:
             if not 0 < length <= MOST_BYTES:
                 raise bad_parcel(f"{length} bytes")
+            _only_memory(fd)
             os.ftruncate(fd, length)
             fcntl.fcntl(fd, _F_ADD_SEALS, _SEALS)
             if fcntl.fcntl(fd, _F_GET_SEALS) & _SEALS != _SEALS or os.fstat(fd).st_size != length:
@@ -155,6 +176,25 @@ class ReceivedParcel:
         return Reader(memoryview(self._mapping))
 
     def wipe(self) -> None:
-        """Overwrites it with zeros. Idempotent."""
+        """Overwrites it with zeros."""
         with memoryview(self._mapping) as everything:
             wipe(everything)
+
+    def close(self) -> None:
+        """Wipes it, and gives its memory back. No Reader of it may be used afterwards. Idempotent."""
+        if self._mapping.closed:
+            return
+        self.wipe()
+        with contextlib.suppress(BufferError):  # a Reader, in the traceback of an error: it is wiped all the same
+            self._mapping.close()
+
+
+def _only_memory(fd: int) -> None:
+    """Raises DeviceError for any other file: what it gets a length could be a log, or a disk."""
+    try:
+        if fcntl.fcntl(fd, _F_GET_SEALS) & _SEALS:
+            raise bad_parcel("it is sealed already")
+    except OSError as error:
+        if isinstance(error, DeviceError):
+            raise
+        raise bad_parcel("it is no memory") from error

@@ -43,8 +43,12 @@ class Reader:
             cancel(self._resting)
             self._loop.add_reader(self._fd, self._call)
 
+    def go_on(self) -> None:
+        """As `start`. Where the kernel refuses the descriptor this tries again until it doesn't, as the log tells."""
+        self._again()
+
     def pause(self) -> None:
-        """Stops calling until `start`."""
+        """Stops calling until `start` or `go_on`."""
         if not self._closed:
             cancel(self._resting)
             self._loop.remove_reader(self._fd)

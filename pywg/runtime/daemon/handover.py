@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 
 from pywg.errors import DeviceError
 from pywg.runtime.base import namespaces
+from pywg.runtime.base.loading import uncollected_meanwhile
 from pywg.runtime.base.log import Log
 from pywg.runtime.base.parcel import SentParcel, Writer
 from pywg.runtime.base.poller import Poller
@@ -52,6 +53,8 @@ PREPARES_WITHIN_S = 60.0
 """Seconds that the new daemon may take until this one stops."""
 TAKES_WITHIN_S = 5.0
 """Seconds that it may take until it has all in place, for which nothing is sent."""
+TAKES_A_PEER_S = 0.001
+"""Seconds more for each peer: some ten times what a processor takes that has nothing else to do."""
 _SLACK = 1 << 16
 _UCRED = struct.Struct("3i")
 
@@ -106,13 +109,15 @@ class Handover:
                     await locks.enter_async_context(one.sockets.lock)
                 if serving != self._serving():
                     raise DeviceError(errno.EAGAIN, "handover: an interface has ended meanwhile")
-                with contextlib.ExitStack() as thawing:
+                with uncollected_meanwhile(), contextlib.ExitStack() as thawing:
                     for one in serving:
-                        thawing.callback(one.thaw)
+                        thawing.callback(_thaw, one)
                         one.freeze()
-                    has, udp = self._fill(parcel, serving, length)
+                    has, udp, peers = self._fill(parcel, serving, length)
                     await poller.send_with(client, WRITTEN + has, udp)
-                    await _expect(client, poller, READY, TAKES_WITHIN_S)
+                    await _expect(client, poller, READY, TAKES_WITHIN_S + TAKES_A_PEER_S * peers)
+                    if serving != self._serving():
+                        raise DeviceError(errno.EAGAIN, "handover: an interface has ended meanwhile")
                     if client.send(YOURS) != 1:
                         raise DeviceError(errno.EPIPE, "handover: the new daemon has gone")
                     thawing.pop_all()  # from here on the sessions are another's, whatever happens
@@ -138,8 +143,9 @@ class Handover:
         return b"".join(map(bytes, text.parts)), fds
 
     @staticmethod
-    def _fill(parcel: SentParcel, serving: Sequence["Interface"], length: int) -> tuple[bytes, list[int]]:
-        """Writes the state of all. Returns which UDP sockets each has (1: IPv4, 2: IPv6), and their descriptors."""
+    def _fill(parcel: SentParcel, serving: Sequence["Interface"], length: int) -> tuple[bytes, list[int], int]:
+        """Writes the state of all. Returns which UDP sockets each has (1: IPv4, 2: IPv6), their descriptors, and the
+        number of peers."""
         contents, has, fds = Writer(), bytearray(), []
         states = [one.device.carried() for one in serving]
         try:
@@ -155,18 +161,24 @@ class Handover:
             for state in states:
                 for peer in state.peers:
                     for keypair in peer.keypairs:
-                        keypair[2].wipe()
-        return bytes(has), fds
+                        keypair.keys.wipe()
+        return bytes(has), fds, sum(len(state.peers) for state in states)
 
 
-def control_group() -> str:
-    """That of this process, below where they are mounted; empty where there is no unified hierarchy of them."""
-    with contextlib.suppress(OSError, ValueError), open("/proc/self/cgroup") as groups:
+def control_group(pid: int | str = "self") -> str:
+    """That of a process, below where they are mounted; empty where there is no unified hierarchy of them."""
+    with contextlib.suppress(OSError, ValueError), open(f"/proc/{pid}/cgroup") as groups:
         for line in groups:
             number, _, group = line.rstrip("\n").split(":", 2)
             if number == "0":
                 return group
     return ""
+
+
+def _thaw(one: "Interface") -> None:
+    """Has it go on, unless it has come to its end meanwhile: by a signal, or because the interface was deleted."""
+    if not one.stopped.is_set():
+        one.thaw()
 
 
 async def _expect(client: socket.socket, poller: Poller, letter: bytes, seconds: float) -> None:

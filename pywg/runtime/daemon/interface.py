@@ -200,6 +200,7 @@ class Interface:
     def resume(self, state: DeviceState, fd4: int, fd6: int) -> None:
         """Puts in place what another daemon has had. Takes over the UDP sockets. Raises DeviceError, MemoryError."""
         self._frozen = True
+        self._set_tun(-1)  # what takes memory is there before the other daemon has its last word
         sockets = self._system.adopt_sockets(fd4, fd6) if max(fd4, fd6) >= 0 else None
         self.device.resume(state, sockets)
 
@@ -210,16 +211,21 @@ class Interface:
         self.sockets.are_ours()
 
     def _go_on(self) -> None:
-        self._attach()
+        self._set_tun(self.tun.fd)
+        self._reader.go_on()
         self._frozen = False
         if self._late is not None:
             self._link_changed(self._late)
             self._late = None
 
     def _attach(self) -> None:
-        tun = self.tun
-        self._plane.attach_tun(tun.fd, vnet_hdr_len=tun.vnet_hdr_len, uso=tun.uso, tunnels=tun.tunnels)
+        self._set_tun(self.tun.fd)
         self._reader.start()
+
+    def _set_tun(self, fd: int) -> None:
+        """Has the plane use the TUN by `fd`. -1: not yet, but with all that it needs for that."""
+        tun = self.tun
+        self._plane.attach_tun(fd, vnet_hdr_len=tun.vnet_hdr_len, uso=tun.uso, tunnels=tun.tunnels)
 
     def leave_tun(self) -> None:
         """Leaves the TUN with the service manager, if the operator wants that."""

@@ -186,7 +186,7 @@ def given_from(texts: Mapping[str, str]) -> Given:
     for name, text in texts.items():
         kind = Given.__annotations__.get(name)
         if kind is None:
-            raise ConfigError(f"the daemon was started with an option that this pywg has not: {name}")
+            raise ConfigError(f"the daemon was started with an option that this pywg has not: {name!a}")
         given[name] = text == "1" if kind is bool else text if kind is str else text.split(",")
     return cast("Given", given)
 

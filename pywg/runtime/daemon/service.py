@@ -26,6 +26,7 @@ from pywg.errors import ConfigError, DeviceError
 from pywg.runtime.base import clock
 from pywg.runtime.base.failures import failed, needing
 from pywg.runtime.base.libc import forbid_dumps
+from pywg.runtime.base.loading import uncollected_meanwhile
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.log_output import system_log_folder
 from pywg.runtime.base.poller import Poller
@@ -233,7 +234,8 @@ class _Service:
             for interface in self._interfaces:
                 interface.answer(self._more_stats, self._handover.give)
             if self._taking is not None:
-                self._take_over(self._taking)
+                with uncollected_meanwhile():
+                    self._take_over(self._taking)
             ready()
             self._tell_manager(loop)
             loop.call_soon(self._close_sandbox)

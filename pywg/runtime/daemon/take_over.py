@@ -1,17 +1,18 @@
 """Handover, the end of the daemon that comes: it prepares all that may fail, has the other one stop, and goes on.
 
 The conversation is handover.py's. This process is not confined yet, and most often root, so nothing that it is told is
-believed: descriptors are asked what they are, and the parcel is read by a Reader and checked by core and plane. Before
-`finish` has returned, this process sends nothing.
+believed: descriptors are asked what they are, and the parcel is read by a Reader and checked by core and plane. Who
+has told it is the kernel's word (witness.py). Before `finish` has returned, this process sends nothing.
 """
 
 import errno
 import os
 import socket
+import struct
 import time
-from pathlib import Path
 from typing import NamedTuple
 
+from pywg.config.interface import interface_name_fault
 from pywg.errors import DeviceError
 from pywg.runtime.base import namespaces
 from pywg.runtime.base.parcel import Reader, ReceivedParcel, bad_parcel
@@ -37,12 +38,15 @@ _MOST_INTERFACES = 64
 _MOST_TEXT = 1 << 16
 _MOST_DESCRIPTORS = 253
 """SCM_MAX_FD."""
+_UCRED = struct.Struct("=iII")
+_FD = struct.Struct("=i")
+_ANCILLARY = socket.CMSG_SPACE(_MOST_DESCRIPTORS * _FD.size) + socket.CMSG_SPACE(_UCRED.size)
 _ANSWERS_WITHIN_S = 10.0
 _CONTROL_GROUPS = "/sys/fs/cgroup"
 
 
 class TakenInterface(NamedTuple):
-    """What there is of one interface before the other daemon stops. Whoever takes a descriptor owns it."""
+    """What there is of one interface before the other daemon stops. What takes a descriptor owns it."""
 
     name: str
     tun: int
@@ -61,9 +65,15 @@ class Taking:
         self.waited_s = 0.0
         """how long nothing was sent"""
         self._fds: list[int] = []
+        """those that have come with the last letter, until they are taken"""
+        self._taken = 0
+        self._parcel: ReceivedParcel | None = None
+        self.pid = 0
+        """of the other one, as the kernel says"""
         self._sock = connect(interface)
         try:
             self._sock.settimeout(_ANSWERS_WITHIN_S)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             self._sock.sendall(HANDOVER + b"\n\n")
             self._interface_asked = interface
             self._hear(HELLO)
@@ -85,24 +95,28 @@ class Taking:
         if length > _MOST_TEXT:
             raise bad_parcel(f"{length} bytes of facts")
         facts = Reader(memoryview(self._exactly(length)))
-        size, namespace, self.pid, count = facts.take(FACTS)
-        self.control_group = os.fsdecode(facts.take_bytes(_MOST_TEXT))
+        size, namespace, _, count = facts.take(FACTS)
+        self.control_group = control_group(self.pid) if facts.take_bytes(_MOST_TEXT) else ""
         """Of the other one, where a service manager watches it; else empty."""
         self.given = _pairs(facts.take_bytes(_MOST_TEXT))
         self.environment = _pairs(facts.take_bytes(_MOST_TEXT))
         if not 0 < count <= _MOST_INTERFACES:
             raise bad_parcel(f"{count} interfaces")
-        parcel = self._descriptor()
-        self.interfaces = [self._interface(facts) for _ in range(count)]
         if namespace not in (0, namespaces.of_this_thread()):
-            os.close(parcel)
             raise DeviceError(
                 errno.EXDEV, "the daemon was started in another network namespace: run this there; it serves on"
             )
+        parcel = self._descriptor()
+        interfaces = [self._interface(facts) for _ in range(count)]
+        self._all_are_taken(but=parcel)
         self._parcel = ReceivedParcel(parcel, size)
+        self.interfaces = interfaces
+        self._fds = []
 
     def _interface(self, facts: Reader) -> TakenInterface:
         name = os.fsdecode(facts.take_bytes(64))
+        if interface_name_fault(name):
+            raise bad_parcel("an interface of no name")
         vnet_hdr_len, uso, tunnels, monitored = facts.take(TUN)
         tun, configuration = self._descriptor(), self._descriptor()
         monitor = self._descriptor() if monitored else -1
@@ -112,28 +126,32 @@ class Taking:
         """Has the other one stop. The state of each interface, and its UDP sockets of IPv4 and IPv6, -1 for none."""
         self._began = time.monotonic()
         self._sock.settimeout(PREPARES_WITHIN_S)
-        self._sock.sendall(LOCKED)
-        self._hear(WRITTEN)
-        found = []
+        self._ask(LOCKED, WRITTEN)
+        assert self._parcel is not None
+        contents, found = self._parcel.read(), []
         try:
-            contents = self._parcel.read()
             for has in self._exactly(len(self.interfaces)):
                 fd4, fd6 = (self._descriptor() if has >> number & 1 else -1 for number in range(2))
                 found.append((carried.read(contents), fd4, fd6))
+            self._all_are_taken()
         finally:
-            self._parcel.wipe()
+            contents.close()
+            self._parcel.close()
+        self._fds = []
         return found
 
     def finish(self) -> None:
         """All is in place: returns once the other one has given up the sessions for good. Raises DeviceError."""
         self._sock.settimeout(_ANSWERS_WITHIN_S)
-        self._sock.sendall(READY)
         try:
+            self._sock.sendall(READY)
             said = self._sock.recv(1)
         except TimeoutError:
             # After this the other one can't say it any more: so what is there now is its last word.
             self._sock.shutdown(socket.SHUT_RD)
             said = self._sock.recv(1)
+        except ConnectionError:
+            said = b""
         if said != YOURS:
             raise DeviceError(errno.ECONNRESET, "the other daemon has gone on by itself: it serves on")
 
@@ -142,18 +160,33 @@ class Taking:
         self.waited_s = time.monotonic() - self._began
 
     def close(self) -> None:
-        """Hangs up, and closes descriptors that nobody took. Idempotent."""
+        """Hangs up, wipes the parcel, and closes descriptors that were not taken. Idempotent."""
         self._sock.close()
+        if self._parcel is not None:
+            self._parcel.close()
         for fd in self._fds:
             os.close(fd)
         self._fds = []
 
     # What the other one says
 
+    def _ask(self, letter: bytes, answer: bytes) -> None:
+        """Says a letter, and hears another. Raises DeviceError also where the other one has hung up."""
+        try:
+            self._sock.sendall(letter)
+            self._hear(answer)
+        except ConnectionError as error:
+            raise DeviceError(errno.EPIPE, "the other daemon hangs up; it serves on") from error
+
     def _hear(self, letter: bytes) -> None:
         """Waits for a letter, and takes the descriptors that come with it. Raises DeviceError where another comes."""
-        said, fds, flags, _ = socket.recv_fds(self._sock, 1, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
-        self._fds += fds
+        said, ancillary, flags, _ = self._sock.recvmsg(1, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+        self._taken = 0
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                self._fds += [fd for (fd,) in _FD.iter_unpack(data[: len(data) // _FD.size * _FD.size])]
+            elif (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
+                self.pid = _UCRED.unpack(data)[0]
         if flags & socket.MSG_CTRUNC:
             raise DeviceError(errno.EMFILE, "not all descriptors could be taken: raise RLIMIT_NOFILE; it serves on")
         if said == letter:
@@ -187,9 +220,17 @@ class Taking:
         return data
 
     def _descriptor(self) -> int:
-        if not self._fds:
+        """The next of those that came. It stays this object's until all have been given out."""
+        if self._taken >= len(self._fds):
             raise bad_parcel("a descriptor is missing")
-        return self._fds.pop(0)
+        self._taken += 1
+        return self._fds[self._taken - 1]
+
+    def _all_are_taken(self, *, but: int = -1) -> None:
+        """Raises DeviceError where more have come. `but` is another's from now on."""
+        if self._taken != len(self._fds):
+            raise bad_parcel("descriptors that belong to nothing")
+        self._fds = [fd for fd in self._fds if fd != but]
 
 
 def _pairs(text: bytes) -> dict[str, str]:
@@ -200,11 +241,15 @@ def _pairs(text: bytes) -> dict[str, str]:
 
 def join(group: str) -> None:
     """Makes this process one of a control group, if it is not: when the other daemon ends, the service manager would
-    otherwise take the service for ended. Raises DeviceError."""
+    otherwise take the service for ended. `group` is the kernel's word. Raises DeviceError."""
     if group == control_group():
         return
     try:
-        Path(f"{_CONTROL_GROUPS}{group}/cgroup.procs").write_text(f"{os.getpid()}\n")
+        fd = os.open(f"{_CONTROL_GROUPS}{group}/cgroup.procs", os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.write(fd, b"%d\n" % os.getpid())
+        finally:
+            os.close(fd)
     except OSError as error:
         raise DeviceError(
             error.errno or errno.EIO,

@@ -18,7 +18,7 @@ from pywg.core.tunnel import Tunnel
 from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import LocalProtocolError
 from pywg.runtime.base.parcel import Reader, Writer, bad_parcel
-from pywg.runtime.device.plane import Addr, DataPlane
+from pywg.runtime.device.plane import Addr, DataPlane, KeypairState
 
 _MOST_PEERS = 1 << 20
 _MOST_PREFIXES = 1 << 20
@@ -38,7 +38,6 @@ _FIXED = 96
 _PEER_BYTES = 512 + 3 * (_WINDOW_LEN + 2 * KEY_LEN + 128)
 _PREFIX_BYTES = _PREFIX_LEN_MOST + 4
 
-PlaneKeypair = tuple[int, int, Secret, bool, bool, int, int, bytes, bool, bool]
 Activity = tuple[int, int, int, int, int, int, int]
 
 
@@ -51,7 +50,7 @@ class Peer(NamedTuple):
     """by configuration"""
     allowed_ips: list[Prefix]
     activity: Activity
-    keypairs: list[PlaneKeypair]
+    keypairs: list[KeypairState]
 
 
 class DeviceState(NamedTuple):
@@ -82,7 +81,7 @@ def gather(tunnel: Tunnel, plane: DataPlane, peer: int, *, endpoint_is_set: bool
         endpoint_is_set,
         plane.allowed_ips(peer),
         plane.carried_activity(peer),
-        plane.carried_keypairs(peer),
+        list(map(KeypairState._make, plane.carried_keypairs(peer))),
     )
 
 
@@ -103,10 +102,12 @@ def write(state: DeviceState, to: Writer) -> None:
         prefixes = b"".join(bytes([len(ip), cidr]) + ip for ip, cidr in peer.allowed_ips)
         to.put_bytes(prefixes)
         to.put(_ONE, len(peer.keypairs))
-        for local, remote, keys, initiator, expired, birth, counter, window, sending, unconfirmed in peer.keypairs:
-            to.put(_KEYPAIR, local, remote, initiator, expired, birth, counter, sending, unconfirmed)
-            to.put_bytes(window)
-            to.put_secret(keys)
+        for one in peer.keypairs:
+            ages = one.birth_ns, one.next_counter
+            flags = one.sending, one.unconfirmed
+            to.put(_KEYPAIR, one.local_index, one.remote_index, one.initiator, one.expired, *ages, *flags)
+            to.put_bytes(one.window)
+            to.put_secret(one.keys)
 
 
 def _write_core(core: CarriedPeer, to: Writer) -> None:
@@ -183,14 +184,14 @@ def _read_core(source: Reader) -> CarriedPeer:
     )
 
 
-def _read_keypair(source: Reader) -> PlaneKeypair:
+def _read_keypair(source: Reader) -> KeypairState:
     local, remote, initiator, expired, birth, counter, sending, unconfirmed = source.take(_KEYPAIR)
     window = source.take_bytes(_WINDOW_LEN)
     keys = source.take_secret(2 * KEY_LEN)
     if keys is None:
         raise bad_parcel("a keypair without keys")
     flags = bool(sending), bool(unconfirmed)
-    return local, remote, keys, bool(initiator), bool(expired), birth, counter, window, *flags
+    return KeypairState(local, remote, keys, bool(initiator), bool(expired), birth, counter, window, *flags)
 
 
 def put_in_place(peer: Peer, tunnel: Tunnel, plane: DataPlane, now: float) -> tuple[int, set[int]]:
@@ -199,7 +200,7 @@ def put_in_place(peer: Peer, tunnel: Tunnel, plane: DataPlane, now: float) -> tu
     Raises DeviceError EBADMSG for what can't be, MemoryError.
     """
     known = {keypair.local_index for keypair in peer.core.keypairs}
-    installed = {keypair[0] for keypair in peer.keypairs}
+    installed = {keypair.local_index for keypair in peer.keypairs}
     if not installed <= known:
         raise bad_parcel("a keypair that has no role")
     try:
@@ -209,21 +210,9 @@ def put_in_place(peer: Peer, tunnel: Tunnel, plane: DataPlane, now: float) -> tu
             plane.set_endpoint(number, peer.endpoint)
         plane.allow_many(number, peer.allowed_ips)
         plane.restore_activity(number, peer.activity)
-        for local, remote, keys, initiator, expired, birth, counter, window, sending, unconfirmed in peer.keypairs:
-            plane.restore_keypair(
-                number,
-                local,
-                remote,
-                keys,
-                initiator=initiator,
-                expired=expired,
-                birth_ns=birth,
-                next_counter=counter,
-                window=window,
-                sending=sending,
-                unconfirmed=unconfirmed,
-            )
-            keys.wipe()
+        for keypair in peer.keypairs:
+            plane.restore_keypair(number, keypair)
+            keypair.keys.wipe()
     except (LocalProtocolError, ValueError) as error:
         raise bad_parcel(str(error)) from error
     return number, known - installed

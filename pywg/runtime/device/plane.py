@@ -1,6 +1,7 @@
 """The contract of a data plane: the methods that a device calls. `pywg._fastpath.Plane` says what each does."""
 
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from pywg.config.model import Prefix
 from pywg.dataplane.crypto.secret import Secret
@@ -10,6 +11,26 @@ if TYPE_CHECKING:
 
 Addr: TypeAlias = tuple[bytes, int, int, bytes, int]
 """Packed IP, port and scope id of the peer; packed local IP or b"", and local interface index or 0."""
+
+
+class KeypairState(NamedTuple):
+    """All of one keypair, by which another plane goes on with it: `carried_keypairs` has such fields, in this order."""
+
+    local_index: int
+    remote_index: int
+    keys: Secret
+    """64 bytes, to send and to receive with; the receiver's own, to be wiped"""
+    initiator: bool
+    expired: bool
+    birth_ns: int
+    """of `now()`, in nanoseconds"""
+    next_counter: int
+    """of the next message to be sealed"""
+    window: bytes
+    """the counters that were received: a `ReplayWindow` as it lies in memory"""
+    sending: bool
+    """it is the one to seal with"""
+    unconfirmed: bool
 
 
 class DataPlane(Protocol):
@@ -62,22 +83,8 @@ class DataPlane(Protocol):
     def retire_keypair(self, local_index: int) -> None: ...
     def freeze(self) -> None: ...
     def thaw(self) -> None: ...
-    def carried_keypairs(self, peer: int) -> list[tuple[int, int, Secret, bool, bool, int, int, bytes, bool, bool]]: ...
-    def restore_keypair(
-        self,
-        peer: int,
-        local_index: int,
-        remote_index: int,
-        keys: Secret,
-        *,
-        initiator: bool,
-        expired: bool,
-        birth_ns: int,
-        next_counter: int,
-        window: bytes,
-        sending: bool,
-        unconfirmed: bool,
-    ) -> None: ...
+    def carried_keypairs(self, peer: int) -> Sequence[tuple[object, ...]]: ...
+    def restore_keypair(self, peer: int, state: tuple[object, ...]) -> None: ...
     def carried_activity(self, peer: int) -> tuple[int, int, int, int, int, int, int]: ...
     def restore_activity(self, peer: int, carried: tuple[int, int, int, int, int, int, int]) -> None: ...
     def send_keepalive(self, peer: int) -> bool: ...

@@ -154,16 +154,33 @@ def open_sockets(
 def adopt_sockets(fd4: int, fd6: int) -> Sockets:
     """The sockets of another process of ours, with all that is set of them. Takes both over.
 
-    Raises BindError for descriptors of anything else.
+    Raises BindError for descriptors of anything else, and they stay the caller's.
     """
     found: list[socket.socket | None] = []
-    for fd, family in ((fd4, socket.AF_INET), (fd6, socket.AF_INET6)):
-        sock = None if fd < 0 else socket.socket(fileno=fd)
-        if sock is not None and (sock.family, sock.type) != (family, socket.SOCK_DGRAM):
-            raise BindError(errno.EINVAL, "what was handed over is no UDP socket")
-        found.append(sock)
-    udp4, udp6 = found
-    ports = {_port_of(sock, 0) for sock in found if sock is not None}
+    try:
+        for fd, family in ((fd4, socket.AF_INET), (fd6, socket.AF_INET6)):
+            found.append(None if fd < 0 else _udp_of_other(fd, family))
+        return _adopted(*found)
+    except BaseException:
+        for sock in found:
+            if sock is not None:
+                sock.detach()
+        raise
+
+
+def _udp_of_other(fd: int, family: int) -> socket.socket:
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError as error:
+        raise BindError(error.errno or errno.EIO, "what was handed over is no socket") from error
+    if (sock.family, sock.type, sock.proto) != (family, socket.SOCK_DGRAM, socket.IPPROTO_UDP) or os.get_blocking(fd):
+        sock.detach()
+        raise BindError(errno.EINVAL, "what was handed over is no UDP socket")
+    return sock
+
+
+def _adopted(udp4: socket.socket | None, udp6: socket.socket | None) -> Sockets:
+    ports = {_port_of(sock, 0) for sock in (udp4, udp6) if sock is not None}
     if len(ports) != 1:
         raise BindError(errno.EINVAL, "UDP sockets of different ports were handed over")
     one = udp4 or udp6

@@ -114,6 +114,8 @@ def adopt_tun(fd: int, *, vnet_hdr_len: int, uso: bool, tunnels: bool) -> Tun:
         here = struct.unpack("i", fcntl.ioctl(fd, _TUNGETVNETHDRSZ, bytes(4)))[0] if flags & _IFF_VNET_HDR else 0
     except OSError as error:
         raise TunError(error.errno or errno.EIO, f"what was handed over is no TUN: {error.strerror}") from error
+    if os.get_blocking(fd):
+        raise TunError(errno.EINVAL, f"{name} was handed over with a descriptor on which a read would wait")
     if not flags & _IFF_TUN or here != vnet_hdr_len or (tunnels and here != VNET_TUNNEL_HDR_LEN):
         raise TunError(errno.EINVAL, f"{name} was handed over with another header than it has")
     return Tun(fd, name, vnet_hdr_len, uso=uso, tunnels=tunnels)

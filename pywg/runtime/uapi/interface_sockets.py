@@ -49,7 +49,11 @@ class InterfaceSockets:
     def _adopt(self, configuration: int, monitor: int) -> None:
         self.configuration = from_other(configuration)
         if monitor >= 0:
-            self._monitor = from_other(monitor)
+            try:
+                self._monitor = from_other(monitor)
+            except BaseException:
+                self.configuration.close()
+                raise
 
     def hand_over(self) -> None:
         """Another process has them now: `close` leaves the files to it."""

@@ -146,19 +146,20 @@ def open_uapi(
         raise _socket_error(error, path) from error
 
 
-def from_fd(fd: int) -> UapiSocket:
+def from_fd(fd: int, what: str = "") -> UapiSocket:
     """Takes over a listening Unix socket (WG_UAPI_FD), and its file if it has one. Raises DeviceError.
 
-    Who may connect is for the program that made it to say.
+    Which clients may connect is for the program that made it to say. `what` names it in errors.
     """
+    what = what or f"WG_UAPI_FD={fd}"
     try:
         listener = socket.socket(fileno=fd)
         listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as error:
-        raise DeviceError(error.errno or errno.EIO, f"WG_UAPI_FD={fd} is not a socket: {error.strerror}") from error
+        raise DeviceError(error.errno or errno.EIO, f"{what} is not a socket: {error.strerror}") from error
     if listener.family != socket.AF_UNIX or not listening:
         listener.detach()
-        raise DeviceError(errno.EINVAL, f"WG_UAPI_FD={fd} is not a listening Unix socket")
+        raise DeviceError(errno.EINVAL, f"{what} is not a listening Unix socket")
     listener.setblocking(False)
     listener.set_inheritable(False)
     name = listener.getsockname()
@@ -167,8 +168,9 @@ def from_fd(fd: int) -> UapiSocket:
 
 
 def from_other(fd: int) -> UapiSocket:
-    """The socket of another daemon, and its file, which stays that one's until `is_ours`. Raises DeviceError."""
-    adopted = from_fd(fd)
+    """The socket of another daemon, and its file, which stays that one's until `is_ours`. Raises DeviceError, and the
+    descriptor stays the caller's."""
+    adopted = from_fd(fd, "what was handed over")
     adopted.hand_over()
     return adopted
 

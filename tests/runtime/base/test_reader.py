@@ -76,6 +76,46 @@ def lying(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lying]:
     sock.close()
 
 
+def test_what_the_kernel_does_not_take_back_at_once_is_tried_again(harness: Harness) -> None:
+    """After `pause`, where there is nobody any more who could be told of a refusal: a daemon that has taken over."""
+    calls: list[int] = []
+
+    class Full:
+        refusals = 3
+        added = 0
+
+        def add_reader(self, fd: int, callback: Callable[[], None], /) -> None:
+            self.refusals -= 1
+            if self.refusals >= 0:
+                raise OSError(errno.ENOSPC, "no watches")
+            self.added += 1
+
+        def remove_reader(self, fd: int, /) -> None:
+            """Nothing was added."""
+
+        def call_soon(self, callback: Callable[[], None], /) -> None:
+            callback()
+
+        def call_later(self, delay: float, callback: Callable[[], None], /) -> asyncio.TimerHandle:
+            calls.append(len(calls))
+            later.append(callback)
+            return asyncio.TimerHandle(0.0, callback, (), asyncio.SelectorEventLoop())
+
+        def call_exception_handler(self, context: dict[str, object], /) -> None:
+            raise AssertionError(context)
+
+    later: list[Callable[[], None]] = []
+    loop = Full()
+    one = Reader(loop, 0, lambda: None, what="here", log=harness.log)
+    with pytest.raises(OSError, match="no watches"):
+        one.start()
+    one.go_on()
+    while later:
+        later.pop()()
+    assert (loop.added, len(calls)) == (1, 2)
+    assert "here: no watches; trying again" in harness.text.getvalue()
+
+
 @pytest.mark.parametrize("error", ODD, ids=repr)
 def test_a_callback_that_fails_is_told_rests_and_is_called_again(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, error: Exception

@@ -12,7 +12,7 @@ import pytest
 
 from pywg._fastpath import HANDSHAKE_WANTED, Plane, now
 from pywg.dataplane.crypto.secret import Secret
-from pywg.runtime.device.plane import Addr, DataPlane
+from pywg.runtime.device.plane import Addr, DataPlane, KeypairState
 from tests import paper
 from tests.fake_plane import FakePlane
 
@@ -135,22 +135,15 @@ def frozen(plane: Both) -> Both:
     return plane
 
 
+def carried(plane: Both, peer: int) -> list[KeypairState]:
+    return list(map(KeypairState._make, plane.carried_keypairs(peer)))
+
+
 def restore(
     plane: Both, peer: int, index: int, *, counter: int = 5, window: bytes = bytes(1032), birth: int = 1
 ) -> None:
-    plane.restore_keypair(
-        peer,
-        index,
-        9,
-        Secret(length=64),
-        initiator=True,
-        expired=False,
-        birth_ns=birth,
-        next_counter=counter,
-        window=window,
-        sending=True,
-        unconfirmed=False,
-    )
+    state = KeypairState(index, 9, Secret(length=64), True, False, birth, counter, window, True, False)
+    plane.restore_keypair(peer, state)
 
 
 def test_what_is_no_state_of_a_keypair_is_refused(plane: Both) -> None:
@@ -182,8 +175,10 @@ def test_a_frozen_plane_tells_what_it_had_and_a_thawed_one_has_it_again(plane: B
     plane.freeze()
     with pytest.raises(ValueError, match=NO_STATE):
         plane.freeze()
-    (before, current), (next_one,) = plane.carried_keypairs(1), plane.carried_keypairs(2)
-    assert [(one[0], one[6], one[8], one[9]) for one in (before, current, next_one)] == [
+    (before, current), (next_one,) = carried(plane, 1), carried(plane, 2)
+    assert [
+        (one.local_index, one.next_counter, one.sending, one.unconfirmed) for one in (before, current, next_one)
+    ] == [
         (8, 7, False, False),
         (6, 0, True, False),
         (5, 0, False, True),
@@ -194,7 +189,7 @@ def test_a_frozen_plane_tells_what_it_had_and_a_thawed_one_has_it_again(plane: B
     assert plane.send_error == errno.EAGAIN
     plane.thaw()
     plane.freeze()
-    assert plane.carried_keypairs(1)[1][8]
+    assert carried(plane, 1)[1].sending
 
 
 def test_an_address_moves_to_the_last_peer_that_it_was_given_to(plane: Both) -> None:

@@ -1,0 +1,250 @@
+"""The daemon that comes believes nothing of what it is told, and keeps no descriptor of what it refuses."""
+
+import errno
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pywg.errors import DeviceError
+from pywg.runtime.base.accounts import Account
+from pywg.runtime.daemon import take_over, witness
+from pywg.runtime.daemon.options import read_options
+from pywg.runtime.daemon.take_over import Taking
+from pywg.runtime.daemon.witness import Witness
+from pywg.runtime.net.sockets import adopt_sockets
+from pywg.runtime.net.tun import adopt_tun
+from pywg.runtime.uapi.socket import from_other
+from tests.runtime.handing_over import EMPTY, Goer, contents, descriptors, goer, hello
+
+
+@pytest.fixture
+def one() -> Iterator[Goer]:
+    """The daemon that goes. In the end, no descriptor of what it gave may be left."""
+    before = descriptors()
+    with goer() as made:
+        yield made
+    assert descriptors() == before
+
+
+def close(taking: Taking) -> None:
+    """With what an interface would have taken."""
+    for its in taking.interfaces:
+        for fd in (its.tun, its.configuration, its.monitor):
+            if fd >= 0:
+                os.close(fd)
+    taking.close()
+
+
+def test_what_makes_sense_is_taken(one: Goer) -> None:
+    """The positive control of all below."""
+    one.say(hello(), [one.parcel, one.any_file(), one.any_file()])
+    taking = Taking("wg0")
+    assert taking.pid == os.getpid(), "the kernel's word: the facts say 1"
+    one.fill(contents(EMPTY))
+    one.say(b"W\x03", [one.udp(), one.udp(socket.AF_INET6)])
+    ((state, fd4, fd6),) = taking.states()
+    assert state.mtu == EMPTY.mtu
+    assert fd4 >= 0
+    assert fd6 >= 0
+    os.close(fd4)
+    os.close(fd6)
+    close(taking)
+
+
+Say = Callable[[Goer], None]
+
+
+def _hello(*fds: str, **changed: object) -> Say:
+    def say(one: Goer) -> None:
+        kinds = {"parcel": lambda: one.parcel, "file": one.any_file}
+        one.say(hello(**changed), [kinds[fd]() for fd in fds])  # type: ignore[arg-type]
+
+    return say
+
+
+HELLOS: dict[str, Say] = {
+    "none": _hello(),
+    "too few": _hello("parcel", "file"),
+    "too many": _hello("parcel", "file", "file", "file"),
+    "no monitor": _hello("parcel", "file", "file", monitors=1),
+    "no parcel": _hello("file", "file", "file"),
+    "another order": _hello("file", "parcel", "file"),
+    "no interface": _hello("parcel", count=0),
+    "more interfaces than there are": _hello("parcel", "file", "file", count=2),
+    "a parcel of no length": _hello("parcel", "file", "file", length=0),
+    "a parcel of all memory": _hello("parcel", "file", "file", length=1 << 40),
+    "another format": _hello("parcel", "file", "file", form=99),
+    "a name with a slash": _hello("parcel", "file", "file", names=[b"../x"]),
+    "a name for the terminal": _hello("parcel", "file", "file", names=[b"\x1b[2J"]),
+    "a long name": _hello("parcel", "file", "file", names=[b"a" * 63]),
+    "an empty name": _hello("parcel", "file", "file", names=[b""]),
+    "another letter": lambda one: one.say(b"W", [one.parcel]),
+    "a refusal with descriptors": lambda one: one.say(b"errno=-1\n\n", [one.parcel, one.any_file()]),
+    "cut off": lambda one: one.say(hello()[:-1], [one.parcel, one.any_file(), one.any_file()]),
+}
+
+
+@pytest.mark.parametrize("what", HELLOS)
+def test_a_hello_that_makes_no_sense_is_refused(one: Goer, what: str) -> None:
+    HELLOS[what](one)
+    one.said.shutdown(socket.SHUT_WR)
+    with pytest.raises(DeviceError):
+        Taking("wg0")
+
+
+def test_descriptors_that_do_not_fit_are_closed(one: Goer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MSG_CTRUNC: some have come, and the others are lost."""
+    monkeypatch.setattr(take_over, "_ANCILLARY", socket.CMSG_SPACE(12) + socket.CMSG_SPACE(8))
+    one.say(hello(), [one.parcel, one.any_file(), one.any_file()])
+    with pytest.raises(DeviceError, match="RLIMIT_NOFILE"):
+        Taking("wg0")
+
+
+def test_what_is_no_memory_is_not_given_a_length(one: Goer) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"a log")
+        file.flush()
+        one.say(hello(), [file.fileno(), one.any_file(), one.any_file()])
+        with pytest.raises(DeviceError, match="it is no memory"):
+            Taking("wg0")
+        assert Path(file.name).read_bytes() == b"a log"
+
+
+ENDS: dict[str, Say] = {
+    "nothing": lambda one: None,
+    "hung up": lambda one: one.said.close(),
+    "too few sockets": lambda one: one.say(b"W\x03", [one.udp()]),
+    "too many sockets": lambda one: one.say(b"W\x01", [one.udp(), one.udp()]),
+    "no word on them": lambda one: one.say(b"W", [one.udp()]),
+    "another letter": lambda one: one.say(b"Y", [one.udp()]),
+    "too late": lambda one: one.say(b"errno=-110\n\n"),
+}
+
+
+@pytest.mark.parametrize("what", ENDS)
+def test_an_end_that_makes_no_sense_is_refused(one: Goer, what: str) -> None:
+    one.say(hello(), [one.parcel, one.any_file(), one.any_file()])
+    taking = Taking("wg0")
+    one.fill(contents(EMPTY))
+    ENDS[what](one)
+    if what != "hung up":
+        one.said.shutdown(socket.SHUT_WR)
+    with pytest.raises(DeviceError):
+        taking.states()
+    close(taking)
+
+
+def maps() -> str:
+    return Path("/proc/self/maps").read_text()
+
+
+@pytest.mark.parametrize("filled", [contents(EMPTY), contents(EMPTY)[:-1], b""], ids=["whole", "cut off", "empty"])
+def test_the_parcel_is_wiped_and_given_back(one: Goer, filled: bytes) -> None:
+    one.say(hello(length=len(filled) or 4), [one.parcel, one.any_file(), one.any_file()])
+    taking = Taking("wg0")
+    assert "memfd:pywg" in maps()
+    one.fill(filled)
+    one.say(b"W\x00")
+    try:
+        taking.states()
+    except DeviceError:
+        assert filled != contents(EMPTY)
+    assert "memfd:pywg" not in maps()
+    assert not any(os.pread(one.parcel, 1 << 16, 0))
+    close(taking)
+
+
+def test_a_parcel_that_nobody_read_is_wiped_too(one: Goer) -> None:
+    one.say(hello(), [one.parcel, one.any_file(), one.any_file()])
+    taking = Taking("wg0")
+    one.fill(b"a key")
+    close(taking)
+    assert not any(os.pread(one.parcel, 1 << 16, 0))
+    assert "memfd:pywg" not in maps()
+
+
+def test_descriptors_are_asked_what_they_are(one: Goer) -> None:
+    stream, blocking, raw = socket.socket(), socket.socket(type=socket.SOCK_DGRAM), one.any_file()
+    with stream, blocking:
+        for fd4, fd6 in ((stream.fileno(), -1), (blocking.fileno(), -1), (raw, -1), (-1, one.udp()), (one.udp(), raw)):
+            with pytest.raises(DeviceError, match="handed over"):
+                adopt_sockets(fd4, fd6)
+        with pytest.raises(DeviceError, match="what was handed over is not a listening Unix socket"):
+            from_other(stream.fileno())
+    with pytest.raises(DeviceError, match="what was handed over is not a socket"):
+        from_other(raw)
+    with pytest.raises(DeviceError, match="what was handed over is no TUN"):
+        adopt_tun(raw, vnet_hdr_len=0, uso=False, tunnels=False)
+    adopted = adopt_sockets(os.dup(one.udp()), -1)
+    adopted.close()
+
+
+# Options that would give more than the daemon that goes has
+
+ROOT = Witness(1, 0, 0)
+CONFINED = Witness(os.getpid(), 0, 1)
+
+
+def test_options_may_not_give_back_what_was_given_up() -> None:
+    plain = read_options("wg0", {})
+    CONFINED.check([plain], ROOT)
+    with pytest.raises(DeviceError, match="it has a sandbox, and the next would have none"):
+        CONFINED.check([replace(plain, sandbox=False)], ROOT)
+    CONFINED._replace(filters=0).check([replace(plain, sandbox=False)], ROOT)
+    nobody = Account(65534, 65534, "nobody")
+    CONFINED._replace(uid=65534).check([replace(plain, user=nobody)], ROOT)
+    with pytest.raises(DeviceError, match="would run as user 0, and runs as user 65534"):
+        CONFINED._replace(uid=65534).check([plain], ROOT)
+    with pytest.raises(DeviceError, match="would run as user 65534, and runs as user 0"):
+        CONFINED.check([replace(plain, user=nobody)], ROOT)
+
+
+def test_the_log_file_is_one_that_it_writes(tmp_path: Path) -> None:
+    path = tmp_path / "wg0.log"
+    options = replace(read_options("wg0", {}), log_file=str(path))
+    with pytest.raises(DeviceError, match="it doesn't write to"):
+        CONFINED.check([options], ROOT)
+    with path.open("a"):
+        CONFINED.check([options], ROOT)
+        path.rename(tmp_path / "wg0.log.1")
+        CONFINED.check([options], ROOT)
+        (tmp_path / "wg0.log.1").unlink()
+        CONFINED.check([options], ROOT)
+        with pytest.raises(DeviceError, match="it doesn't write to"):
+            CONFINED.check([options, replace(options, log_file="/etc/ld.so.preload")], ROOT)
+    path.touch()
+    with path.open(), pytest.raises(DeviceError, match="it doesn't write to"):
+        CONFINED.check([options], ROOT)
+
+
+def test_the_kernel_is_asked_who_it_is() -> None:
+    found = witness.of_process(os.getpid())
+    assert (found.pid, found.uid) == (os.getpid(), os.geteuid())
+    for pid in (0, 1 << 30):
+        with pytest.raises(DeviceError, match="can't be seen in /proc") as refused:
+            witness.of_process(pid)
+        assert refused.value.errno == errno.ESRCH
+
+
+def test_a_control_group_is_opened_as_a_file_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(take_over, "_CONTROL_GROUPS", str(tmp_path))
+    (tmp_path / "unit").mkdir()
+    procs = tmp_path / "unit" / "cgroup.procs"
+    with pytest.raises(DeviceError, match="can't be joined"):
+        take_over.join("/unit")
+    assert not procs.exists()
+    target = tmp_path / "target"
+    target.write_text("stays")
+    procs.symlink_to(target)
+    with pytest.raises(DeviceError, match="can't be joined"):
+        take_over.join("/unit")
+    assert target.read_text() == "stays"
+    procs.unlink()
+    procs.touch()
+    take_over.join("/unit")
+    assert procs.read_text() == f"{os.getpid()}\n"
