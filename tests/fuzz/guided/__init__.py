@@ -26,6 +26,9 @@ class Target:
 
 TARGETS = {
     "client": Target(("pywg.cli", "pywg.config", "pywg.runtime.base.processors"), 1024),
+    "handover": Target(
+        ("pywg.runtime.daemon.take_over", "pywg.runtime.base.parcel", "pywg.runtime.device.carried", "pywg.core"), 4096
+    ),
     "netlink": Target(("pywg.runtime.net", "pyroute2.netlink"), 1024),
     "options": Target(("pywg.cli", "pywg.config", "pywg.runtime.daemon.options", "pywg.runtime.base"), 512),
     "tunnel": Target(("pywg.core", "pywg.runtime.device"), 512),

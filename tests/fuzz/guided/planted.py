@@ -186,7 +186,37 @@ def event_without_its_end() -> contextlib.AbstractContextManager[None]:
     return replaced(EventReader, take=forgets)
 
 
+def descriptors_left_behind() -> contextlib.AbstractContextManager[None]:
+    """What came with a handover that is refused stays open."""
+    from pywg.runtime.daemon.take_over import Taking
+
+    def close(self: Taking) -> None:
+        self._sock.close()
+
+    return replaced(Taking, close=close)
+
+
+def descriptor_too_many() -> contextlib.AbstractContextManager[None]:
+    """Descriptors that belong to nothing are passed over."""
+    from pywg.runtime.daemon.take_over import Taking
+
+    def all_are_taken(self: Taking, *, but: int = -1) -> None:
+        self._fds = [fd for fd in self._fds if fd != but]
+
+    return replaced(Taking, _all_are_taken=all_are_taken)
+
+
+def state_unchecked() -> contextlib.AbstractContextManager[None]:
+    """The core takes any state of a peer."""
+    from pywg.core.carried import CarriedPeer
+
+    return replaced(CarriedPeer, check=lambda self, now: None)
+
+
 FAULTS = {
+    "descriptors left behind": Fault("handover", descriptors_left_behind),
+    "descriptor too many": Fault("handover", descriptor_too_many),
+    "state unchecked": Fault("handover", state_unchecked),
     "subscriber left behind": Fault("uapi", subscriber_left_behind),
     "event without its end": Fault("client", event_without_its_end),
     "split too late": Fault("uapi", split_too_late),
