@@ -108,11 +108,11 @@ def rows(cases: list[Case], found: list[str]) -> Iterator[str]:
 
 
 def replaced(document: str, lines: list[str]) -> str:
-    """The document with these rows in the place of those of the same calls and errors. KeyError: it lacks one."""
+    """The document with these rows in the place of those of the same calls and errors; new ones are the last."""
     of_call = {tuple(line.split(" | ")[:2]): line for line in lines}
     found = [of_call.pop(tuple(line.split(" | ")[:2]), line) for line in document.splitlines()]
-    if of_call:
-        raise KeyError(f"{next(iter(of_call.values()))}: no such row; write the whole document")
+    end = max(at for at, line in enumerate(found) if line.startswith("| ")) + 1
+    found[end:end] = of_call.values()
     return "".join(f"{line}\n" for line in found)
 
 

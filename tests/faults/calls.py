@@ -10,6 +10,7 @@ from tests.faults.running import Doing, Running
 _CHANGES: Doing = (Running.get, Running.port, Running.mark, Running.link, Running.peers, Running.handshakes)
 _MEMORY: Doing = (Running.many_peers, Running.handshakes)
 _CLIENTS: Doing = (Running.get, Running.port)
+_HANDOVER: Doing = (Running.handover,)
 
 KINDS = {
     ANY: "", TUN: "TUN", UDP: "UDP", NETLINK: "rtnetlink", UNIX: "clients", EVENT: "eventfd", EPOLL: "epoll",
@@ -125,6 +126,10 @@ CASES = (
     Case("landlock_create_ruleset", ("ENOSYS", "EOPNOTSUPP", "EIO"), running=False),
     Case("landlock_add_rule", ("EIO",), running=False),
     Case("landlock_restrict_self", ("E2BIG", "EIO"), running=False),
+    # The end of a handover at the daemon that goes: the other end's calls are those of a start
+    Case("memfd_create", ("EMFILE", "ENOMEM", "EPERM"), _HANDOVER),
+    Case("sendmsg", ("ENOBUFS", "ETOOMANYREFS", "EPIPE", "EAGAIN", "EINTR", "EIO"), _HANDOVER, UNIX),
+    Case("pwrite64", ("ENOMEM", "EINTR"), _HANDOVER),
 )  # fmt: skip
 """Left out: rt_sigaction, rt_sigprocmask, gettid, umask, exit, which can't fail but for a wrong argument; futex(2), for
 whose odd errors libc ends the process; setns(2), which takes back what an earlier refusal has left; and of a running

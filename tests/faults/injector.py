@@ -26,7 +26,8 @@ MOST_RULES, _ARGUMENTS, _CALLS, _NAME_LEN = 16, 2, 512, 16
 
 NUMBERS = {
     "read": 0, "write": 1, "close": 3, "poll": 7, "mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12, "ioctl": 16,
-    "readv": 19, "writev": 20, "mremap": 25, "madvise": 28, "dup": 32, "dup2": 33, "socket": 41, "connect": 42,
+    "pwrite64": 18, "readv": 19, "writev": 20, "mremap": 25, "madvise": 28, "dup": 32, "dup2": 33, "socket": 41,
+    "connect": 42,
     "sendto": 44, "recvfrom": 45, "sendmsg": 46, "recvmsg": 47, "bind": 49, "listen": 50, "getsockname": 51,
     "socketpair": 53, "setsockopt": 54, "getsockopt": 55, "clone": 56, "uname": 63, "fcntl": 72, "chdir": 80,
     "mkdir": 83, "unlink": 87, "chmod": 90, "setsid": 112, "setgroups": 116, "setresuid": 117, "setresgid": 119,
@@ -35,7 +36,7 @@ NUMBERS = {
     "inotify_add_watch": 254, "openat": 257, "newfstatat": 262, "unlinkat": 263, "ppoll": 271, "unshare": 272,
     "epoll_pwait": 281, "timerfd_create": 283, "timerfd_settime": 286, "accept4": 288, "eventfd2": 290,
     "epoll_create1": 291, "dup3": 292, "pipe2": 293, "inotify_init1": 294, "recvmmsg": 299, "prlimit64": 302,
-    "sendmmsg": 307, "seccomp": 317, "getrandom": 318, "io_uring_setup": 425, "clone3": 435,
+    "sendmmsg": 307, "seccomp": 317, "getrandom": 318, "memfd_create": 319, "io_uring_setup": 425, "clone3": 435,
     "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
 }  # fmt: skip
 """System calls by name. Without exit, execve and those of signal frames: there is nobody to tell of their failure."""

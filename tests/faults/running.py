@@ -8,6 +8,7 @@ tell, not to spin, and to carry packets and answer `get` once the fault is over.
 import contextlib
 import errno
 import fcntl
+import os
 import re
 import socket
 import struct
@@ -21,6 +22,8 @@ from typing import Self, TypeAlias
 from bench.tunnel.implementations import Implementation, find
 from bench.tunnel.lab import Lab
 from bench.tunnel.site import LISTEN_PORT, Site, poll
+from pywg.runtime.daemon.handover import FACTS, HEAD, HELLO, LOCKED
+from pywg.runtime.uapi.server import HANDOVER
 from tests.faults.injector import ANY, Injector
 from tests.netns.dropin import hexkey, public_keys
 
@@ -167,6 +170,27 @@ class Running:
             self._ask(self._near_peer())
             self._send(near)
 
+    def handover(self) -> None:
+        """To another process, this one, which takes all but the last word: the daemon goes on."""
+        descriptors: list[int] = []
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(_CLIENT_S)
+            client.connect(str(self.near.uapi_socket))
+            client.sendall(HANDOVER + b"\n\n")
+            try:
+                said, descriptors, _, _ = socket.recv_fds(client, 1 << 16, 8)
+                self._told(said.decode(errors="replace"), HANDOVER.decode())
+                if said[:1] == HELLO:
+                    length, *_ = FACTS.unpack_from(said, 1 + HEAD.size)
+                    os.ftruncate(descriptors[0], length)
+                    client.sendall(LOCKED)
+                    said, more, _, _ = socket.recv_fds(client, 64, 8)
+                    descriptors += more
+                    self._told(said.decode(errors="replace"), HANDOVER.decode())
+            finally:
+                for fd in descriptors:
+                    os.close(fd)
+
     # ---- one fault
 
     def fault(
@@ -310,9 +334,11 @@ class Running:
     def _ask(self, request: str) -> None:
         """Asks the near daemon; that it doesn't answer while its calls fail is no fault."""
         with contextlib.suppress(OSError):
-            reply = _uapi(self.near, request, _CLIENT_S)
-            for found in re.findall(r"errno=-(\d+)", reply):
-                self._replies.add(f"{errno.errorcode.get(int(found), found)} to `{request.partition('=')[0]}`")
+            self._told(_uapi(self.near, request, _CLIENT_S), request)
+
+    def _told(self, reply: str, request: str) -> None:
+        for found in re.findall(r"errno=-(\d+)", reply):
+            self._replies.add(f"{errno.errorcode.get(int(found), found)} to `{request.partition('=')[0]}`")
 
     def _set_link(self, *, up: bool) -> None:
         name = struct.pack("16sH22x", self.near.interface.encode(), 0)
