@@ -158,7 +158,7 @@ def test_a_port_that_is_taken(ours: Ours) -> None:
         status, _, err = ours.run("up", str(here.path))
     assert status == 1
     assert "keys and peers" in err
-    assert "Address already in use" in err
+    assert "UDP port 41194 is in use" in err
     here.nothing_runs()
 
 
