@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pywg.core.carried import CURRENT, CarriedKeypair, CarriedPeer, CarriedTimers
 from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import DeviceError
+from pywg.runtime.base import parcel
 from pywg.runtime.base.parcel import Reader
 from pywg.runtime.daemon import handover
 from pywg.runtime.daemon.take_over import TakenInterface, Taking
@@ -28,6 +29,7 @@ from tests.runtime.handing_over import EMPTY, Goer, contents, descriptors, goer,
 
 MOST_FDS = 6
 MOST_EDITS = 6
+parcel.MOST_BYTES = 1 << 20  # a longer parcel is refused, and takes no memory: a fuzzer has half a GiB
 TOKENS = (
     *(struct.pack("=I", number) for number in (0, 1, 3, 4, 32, 64, 1032, 1 << 20, (1 << 32) - 1)),
     *(struct.pack("=d", number) for number in (0.0, 999.0, 1000.5, float("inf"), float("nan"), float("-inf"))),
@@ -97,8 +99,7 @@ def _say(old: Goer, choices: Choices) -> None:
     has = choices.text() or bytes([3] * interfaces)
     old.say(choices.one_of((b"W", b"Y", b"errno=-110\n\n", b"")) + has, fds((2, 3) * interfaces))
     old.say(choices.one_of((b"Y", b"W", b"\0")))
-    parcel = choices.one_of(PARCELS)
-    old.fill(_edited(parcel, choices) + choices.rest())
+    old.fill(_edited(choices.one_of(PARCELS), choices) + choices.rest())
     old.said.shutdown(socket.SHUT_WR)
 
 
