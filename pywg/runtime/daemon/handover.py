@@ -54,7 +54,7 @@ PREPARES_WITHIN_S = 60.0
 TAKES_WITHIN_S = 5.0
 """Seconds that it may take until it has all in place, for which nothing is sent."""
 TAKES_A_PEER_S = 0.001
-"""Seconds more for each peer: some ten times what a processor takes that has nothing else to do."""
+"""Seconds more for each peer: some forty times what a processor takes that has nothing else to do."""
 _SLACK = 1 << 16
 _UCRED = struct.Struct("3i")
 
