@@ -9,6 +9,7 @@ no sandbox and no log file but those that the kernel knows it to have: /proc/PID
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from pywg.errors import DeviceError
 from pywg.runtime.daemon.options import Options
 
 _DELETED = " (deleted)"
+_ROTATED = r"(?:\.[^/]*|-\d[^/]*)?"
+"""What a log file has behind its name once it was rotated: a number, a date, a word after a dot."""
 
 
 class Witness(NamedTuple):
@@ -41,12 +44,9 @@ class Witness(NamedTuple):
                 raise _lie(f"it doesn't write to {path!a}")
 
     def _writes(self, path: str) -> bool:
-        """Whether it has that file open, or one that was that until it was rotated: of its name, with more behind."""
-        folder, name = os.path.split(os.path.realpath(path))
-        return any(
-            os.path.dirname(one) == folder and os.path.basename(one).removesuffix(_DELETED).startswith(name)
-            for one in self._files()
-        )
+        """Whether it has that file open, or one that was that until it was rotated."""
+        its = re.compile(re.escape(os.path.realpath(path)) + _ROTATED)
+        return any(its.fullmatch(one.removesuffix(_DELETED)) for one in self._files())
 
     def _files(self) -> Iterator[str]:
         """The files that it has open for writing. Raises DeviceError where this process may not know."""

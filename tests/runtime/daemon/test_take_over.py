@@ -211,7 +211,12 @@ def test_the_log_file_is_one_that_it_writes(tmp_path: Path) -> None:
         CONFINED.check([options], ROOT)
     with path.open("a"):
         CONFINED.check([options], ROOT)
-        path.rename(tmp_path / "wg0.log.1")
+        for begins in ("w", "wg0.lo", "wg0.log.1"):
+            with pytest.raises(DeviceError, match="it doesn't write to"):
+                CONFINED.check([replace(options, log_file=str(tmp_path / begins))], ROOT)
+        path.rename(tmp_path / "wg0.log-20261127")
+        CONFINED.check([options], ROOT)
+        (tmp_path / "wg0.log-20261127").rename(tmp_path / "wg0.log.1")
         CONFINED.check([options], ROOT)
         (tmp_path / "wg0.log.1").unlink()
         CONFINED.check([options], ROOT)
