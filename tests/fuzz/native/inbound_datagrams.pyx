@@ -125,27 +125,14 @@ cdef void inner(Harness *b, uint8_t *text, uint32_t peer, Flow *flow, uint32_t l
     memset(text + len, 0, text_len - len)
     b.number += 1
     make_packet(text, flow.version, flow.protocol, len, b.number, flow.seq)
-    peer_address(text + (12 if flow.version == 4 else 8), flow.version,
-                 peer if what != 47 else chance_below(c, PEERS + 1), flow.host)
-    number_address(text + (16 if flow.version == 4 else 24), flow.version, flow.number)
-    text[1] |= flow.tos << (0 if flow.version == 4 else 4)
+    ip_of_flow(c, text, peer, flow, what)
     if flow.version == 4:
-        put16(text + 4, flow.id)
-        text[6] = 0x40 if flow.step == 0 or what == 48 else 0
         flow.id += flow.step
     if options:
         l4[12] = 0x80
         memset(l4 + 20, 1, 12)
     if flow.protocol == TRAFFIC_TCP:
-        if what == 49:
-            l4[13] |= 8
-        elif what == 50:
-            l4[13] = <uint8_t>chance_below(c, 256)
-        elif what == 51:
-            l4[8 + chance_below(c, 12)] ^= 1
-        flow.seq += len - ip_len - l4_len - (12 if options else 0)
-        if what == 52:
-            flow.seq += 1 + chance_below(c, 3)
+        tcp_of_flow(c, l4, flow, len - ip_len - l4_len - (12 if options else 0), what)
     finish_packet(text, flow.version, flow.protocol, len)
     if what == 53:
         text[chance_below(c, ip_len + l4_len)] ^= <uint8_t>1 << chance_below(c, 8)
@@ -155,6 +142,30 @@ cdef void inner(Harness *b, uint8_t *text, uint32_t peer, Flow *flow, uint32_t l
         odd(b, text, flow.version, text_len)
     elif what == 57:
         chance_bytes(c, text, min(text_len, <uint32_t>60))
+
+
+cdef void ip_of_flow(Chance *c, uint8_t *text, uint32_t peer, const Flow *flow, uint32_t what) noexcept nogil:
+    """What the flow has in the IP header that routes it."""
+    peer_address(text + (12 if flow.version == 4 else 8), flow.version,
+                 peer if what != 47 else chance_below(c, PEERS + 1), flow.host)
+    number_address(text + (16 if flow.version == 4 else 24), flow.version, flow.number)
+    text[1] |= flow.tos << (0 if flow.version == 4 else 4)
+    if flow.version == 4:
+        put16(text + 4, flow.id)
+        text[6] = 0x40 if flow.step == 0 or what == 48 else 0
+
+
+cdef void tcp_of_flow(Chance *c, uint8_t *tcp, Flow *flow, uint32_t payload, uint32_t what) noexcept nogil:
+    """What is odd about the segment, and the sequence number of the next one."""
+    if what == 49:
+        tcp[13] |= 8
+    elif what == 50:
+        tcp[13] = <uint8_t>chance_below(c, 256)
+    elif what == 51:
+        tcp[8 + chance_below(c, 12)] ^= 1
+    flow.seq += payload
+    if what == 52:
+        flow.seq += 1 + chance_below(c, 3)
 
 
 cdef uint32_t shortest_tunnelled(const Flow *flow) noexcept nogil:
@@ -177,24 +188,10 @@ cdef void tunnelled(Harness *b, uint8_t *text, uint32_t peer, Flow *flow, uint32
     if inside == 4:
         put16(ip + 4, flow.id)
         ip[6] = 0x40 if flow.step == 0 or what == 48 else 0
-    if what == 49:
-        tcp[13] |= 8
-    elif what == 50:
-        tcp[13] = <uint8_t>chance_below(c, 256)
-    elif what == 51:
-        tcp[8 + chance_below(c, 12)] ^= 1
-    flow.seq += len - headers
-    if what == 52:
-        flow.seq += 1 + chance_below(c, 3)
+    tcp_of_flow(c, tcp, flow, len - headers, what)
     finish_packet(ip, inside, TRAFFIC_TCP, len - front)
     make_tunnel(text, flow.version, flow.tunnel, len)
-    peer_address(text + (12 if flow.version == 4 else 8), flow.version,
-                 peer if what != 47 else chance_below(c, PEERS + 1), flow.host)
-    number_address(text + (16 if flow.version == 4 else 24), flow.version, flow.number)
-    text[1] |= flow.tos << (0 if flow.version == 4 else 4)
-    if flow.version == 4:
-        put16(text + 4, flow.id)
-        text[6] = 0x40 if flow.step == 0 or what == 48 else 0
+    ip_of_flow(c, text, peer, flow, what)
     flow.id += flow.step
     finish_tunnel(text, flow.version, flow.tunnel, len)
     if what == 53:
