@@ -198,7 +198,7 @@ class Tunnel:
         secret = bytearray(key_of(key, "private_key"))
         wiped(key)
         clamp(secret)
-        await self._change(DeviceChange(private_key=Secret.take(secret)))
+        await self._do(functools.partial(client.change, self.name, DeviceChange(private_key=Secret.take(secret))))
 
     async def set_preshared_key(self, public_key: Key, key: Key) -> None:
         """Sets a peer's preshared key, `ZERO_KEY` for none. The session goes on: the next handshake, within two
@@ -237,9 +237,6 @@ class Tunnel:
             return call()
 
         return await worker.do(begun, interrupts.stop)
-
-    async def _change(self, change: DeviceChange) -> None:
-        await self._do(functools.partial(client.change, self.name, change))
 
     async def _connected(self) -> socket.socket:
         sock, _ = await self._ask(functools.partial(client.connect_to_see, self.name, None))
