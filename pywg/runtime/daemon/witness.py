@@ -1,9 +1,9 @@
 """What the kernel says of the daemon that goes, where its own word is not enough for the one that comes.
 
 That one starts as root and unconfined, with the options that it is told. The daemon that goes is confined, because it
-may have been broken into; what it tells must not give it back what it has given up. So the options may name no user,
-no sandbox and no log file but those that the kernel knows it to have: /proc/PID, by the PID that came with its answer
-(SCM_CREDENTIALS), which no process can choose.
+may have been broken into; what it tells must not give it back what it has given up. So the options may name no user, no
+group, no capability, no sandbox and no log file but those that the kernel knows it to have: /proc/PID, by the PID that
+came with its answer (SCM_CREDENTIALS), which no process can choose.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pywg.errors import DeviceError
+from pywg.runtime.base.libc import CAP_NET_ADMIN
 from pywg.runtime.daemon.options import Options
 
 _DELETED = " (deleted)"
@@ -26,8 +27,11 @@ class Witness(NamedTuple):
 
     pid: int
     uid: int
+    gid: int
     filters: int
     """seccomp filters on its main thread; of a kernel before 5.9, which doesn't count them, 2 for any"""
+    capabilities: int
+    """that are permitted, bit n for capability n"""
 
     def check(self, several: Sequence[Options], own: "Witness") -> None:
         """Raises DeviceError for options that would give it more than it has. `own`: this process, still unconfined."""
@@ -35,6 +39,10 @@ class Witness(NamedTuple):
         wanted = own.uid if options.user is None else options.user.uid
         if wanted != self.uid:
             raise _lie(f"it would run as user {wanted}, and runs as user {self.uid}: run this as it was started")
+        if options.user is not None and options.user.gid != self.gid:
+            raise _lie(f"it would run in group {options.user.gid}, and runs in group {self.gid}")
+        if not options.drop_net_admin and (own.capabilities & ~self.capabilities) >> CAP_NET_ADMIN & 1:
+            raise _lie("it has no CAP_NET_ADMIN, and the next would have it")
         if not options.sandbox and self.filters > own.filters:
             raise _lie("it has a sandbox, and the next would have none")
         if own.uid:
@@ -67,7 +75,8 @@ def of_process(pid: int) -> Witness:
         with open(f"/proc/{pid}/status") as lines:
             facts = dict(line.split(":", 1) for line in lines)
         filters = facts.get("Seccomp_filters") or facts.get("Seccomp", "0")
-        return Witness(pid, int(facts["Uid"].split()[1]), int(filters))
+        uid, gid = (int(facts[name].split()[1]) for name in ("Uid", "Gid"))
+        return Witness(pid, uid, gid, int(filters), int(facts["CapPrm"], 16))
     except (OSError, KeyError, ValueError) as error:
         text = "the daemon can't be seen in /proc: run this in its PID namespace; it serves on"
         raise DeviceError(errno.ESRCH, text) from error

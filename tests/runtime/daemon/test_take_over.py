@@ -12,6 +12,7 @@ import pytest
 
 from pywg.errors import DeviceError
 from pywg.runtime.base.accounts import Account
+from pywg.runtime.base.libc import CAP_NET_ADMIN, permitted_capabilities
 from pywg.runtime.daemon import take_over, witness
 from pywg.runtime.daemon.options import read_options
 from pywg.runtime.daemon.take_over import Taking
@@ -186,8 +187,9 @@ def test_descriptors_are_asked_what_they_are(one: Goer) -> None:
 
 # Options that would give more than the daemon that goes has
 
-ROOT = Witness(1, 0, 0)
-CONFINED = Witness(os.getpid(), 0, 1)
+NET_ADMIN = 1 << CAP_NET_ADMIN
+ROOT = Witness(1, 0, 0, filters=0, capabilities=(1 << 41) - 1)
+CONFINED = Witness(os.getpid(), 0, 0, filters=1, capabilities=NET_ADMIN)
 
 
 def test_options_may_not_give_back_what_was_given_up() -> None:
@@ -197,11 +199,19 @@ def test_options_may_not_give_back_what_was_given_up() -> None:
         CONFINED.check([replace(plain, sandbox=False)], ROOT)
     CONFINED._replace(filters=0).check([replace(plain, sandbox=False)], ROOT)
     nobody = Account(65534, 65534, "nobody")
-    CONFINED._replace(uid=65534).check([replace(plain, user=nobody)], ROOT)
+    as_nobody = CONFINED._replace(uid=65534, gid=65534)
+    as_nobody.check([replace(plain, user=nobody)], ROOT)
     with pytest.raises(DeviceError, match="would run as user 0, and runs as user 65534"):
-        CONFINED._replace(uid=65534).check([plain], ROOT)
+        as_nobody.check([plain], ROOT)
     with pytest.raises(DeviceError, match="would run as user 65534, and runs as user 0"):
         CONFINED.check([replace(plain, user=nobody)], ROOT)
+    with pytest.raises(DeviceError, match="would run in group 42, and runs in group 65534"):
+        as_nobody.check([replace(plain, user=nobody._replace(gid=42))], ROOT)
+    without = CONFINED._replace(capabilities=0)
+    without.check([replace(plain, drop_net_admin=True)], ROOT)
+    without.check([plain], ROOT._replace(capabilities=0))
+    with pytest.raises(DeviceError, match="it has no CAP_NET_ADMIN, and the next would have it"):
+        without.check([plain], ROOT)
 
 
 def test_the_log_file_is_one_that_it_writes(tmp_path: Path) -> None:
@@ -229,7 +239,8 @@ def test_the_log_file_is_one_that_it_writes(tmp_path: Path) -> None:
 
 def test_the_kernel_is_asked_who_it_is() -> None:
     found = witness.of_process(os.getpid())
-    assert (found.pid, found.uid) == (os.getpid(), os.geteuid())
+    assert found[:3] == (os.getpid(), os.geteuid(), os.getegid())
+    assert found.capabilities == permitted_capabilities()
     for pid in (0, 1 << 30):
         with pytest.raises(DeviceError, match="can't be seen in /proc") as refused:
             witness.of_process(pid)
