@@ -34,7 +34,7 @@ class InterfaceSockets:
         self._monitor: UapiSocket | None = None
         self._first: UapiServer | None = None
         if others is not None:
-            self._adopt(*others)
+            self._adopt(interface, *others)
             return
         folder = own_folder() if of_namespace else DIRECTORY
         self.configuration = open_uapi(interface, directory=folder, owner=owner) if fd is None else from_fd(fd)
@@ -46,11 +46,11 @@ class InterfaceSockets:
                 self.configuration.close()
                 raise
 
-    def _adopt(self, configuration: int, monitor: int) -> None:
-        self.configuration = from_other(configuration)
+    def _adopt(self, interface: str, configuration: int, monitor: int) -> None:
+        self.configuration = from_other(configuration, interface)
         if monitor >= 0:
             try:
-                self._monitor = from_other(monitor)
+                self._monitor = from_other(monitor, interface, suffix=MONITOR)
             except BaseException:
                 self.configuration.close()
                 raise

@@ -10,12 +10,13 @@ import contextlib
 import errno
 import os
 import socket
+from collections.abc import Container
 from dataclasses import dataclass
 
 from pywg.errors import DeviceError, NoDaemonError
 from pywg.runtime.base.accounts import Owner
 from pywg.runtime.base.failures import advice
-from pywg.runtime.base.in_use import DIRECTORY, SOCKET, daemon_of, folder_of, is_kernels, served_already
+from pywg.runtime.base.in_use import DIRECTORY, SOCKET, daemon_of, folder_of, is_kernels, own_folder, served_already
 from pywg.runtime.base.libc import watch_file
 from pywg.runtime.base.system import Remover, SocketFile
 
@@ -146,10 +147,11 @@ def open_uapi(
         raise _socket_error(error, path) from error
 
 
-def from_fd(fd: int, what: str = "") -> UapiSocket:
+def from_fd(fd: int, what: str = "", *, only: Container[str] | None = None) -> UapiSocket:
     """Takes over a listening Unix socket (WG_UAPI_FD), and its file if it has one. Raises DeviceError.
 
-    Which clients may connect is for the program that made it to say. `what` names it in errors.
+    Which clients may connect is for the program that made it to say. `what` names it in errors. A file whose path is
+    not among `only` is left alone.
     """
     what = what or f"WG_UAPI_FD={fd}"
     try:
@@ -163,14 +165,19 @@ def from_fd(fd: int, what: str = "") -> UapiSocket:
     listener.setblocking(False)
     listener.set_inheritable(False)
     name = listener.getsockname()
-    path = name if isinstance(name, str) and name.startswith("/") else None
+    path = name if isinstance(name, str) and name.startswith("/") and (only is None or name in only) else None
     return _of(listener, path)
 
 
-def from_other(fd: int) -> UapiSocket:
+def from_other(fd: int, interface: str, *, suffix: str = SOCKET) -> UapiSocket:
     """The socket of another daemon, and its file, which stays that one's until `is_ours`. Raises DeviceError, and the
-    descriptor stays the caller's."""
-    adopted = from_fd(fd, "what was handed over")
+    descriptor stays the caller's.
+
+    The file is removed in the end, by root, so it is one where daemons make theirs and no other: a socket's name is
+    what its maker has told the kernel, who may have had another root directory.
+    """
+    only = [f"{folder}/{interface}.{suffix}" for folder in (DIRECTORY, own_folder())]
+    adopted = from_fd(fd, "what was handed over", only=only)
     adopted.hand_over()
     return adopted
 

@@ -19,6 +19,7 @@ from pywg.runtime.daemon.take_over import Taking
 from pywg.runtime.daemon.witness import Witness
 from pywg.runtime.net.sockets import adopt_sockets
 from pywg.runtime.net.tun import adopt_tun
+from pywg.runtime.uapi import socket as uapi_socket
 from pywg.runtime.uapi.socket import from_other
 from tests.runtime.handing_over import EMPTY, Goer, contents, descriptors, goer, hello
 
@@ -176,13 +177,31 @@ def test_descriptors_are_asked_what_they_are(one: Goer) -> None:
             with pytest.raises(DeviceError, match="handed over"):
                 adopt_sockets(fd4, fd6)
         with pytest.raises(DeviceError, match="what was handed over is not a listening Unix socket"):
-            from_other(stream.fileno())
+            from_other(stream.fileno(), "wg0")
     with pytest.raises(DeviceError, match="what was handed over is not a socket"):
-        from_other(raw)
+        from_other(raw, "wg0")
     with pytest.raises(DeviceError, match="what was handed over is no TUN"):
         adopt_tun(raw, vnet_hdr_len=0, uso=False, tunnels=False)
     adopted = adopt_sockets(os.dup(one.udp()), -1)
     adopted.close()
+
+
+@pytest.mark.parametrize("name", ["wg0", "passwd"])
+def test_a_file_elsewhere_than_where_daemons_make_theirs_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What the new daemon removes in the end, and as root, is its own. The maker of a socket may say that it lies
+    where another file is."""
+    monkeypatch.setattr(uapi_socket, "DIRECTORY", str(tmp_path))
+    path = tmp_path / f"{name}.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        adopted = from_other(os.dup(listener.fileno()), "wg0")
+    adopted.is_ours()
+    assert (adopted.directory, adopted.file is not None) == ((str(tmp_path), True) if name == "wg0" else (None, False))
+    adopted.close()
+    assert path.exists() == (name != "wg0")
 
 
 # Options that would give more than the daemon that goes has

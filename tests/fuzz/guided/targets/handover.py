@@ -22,7 +22,7 @@ from pywg.runtime.device.carried import DeviceState, Peer
 from pywg.runtime.device.plane import KeypairState
 from pywg.runtime.net.sockets import adopt_sockets
 from pywg.runtime.net.tun import adopt_tun
-from pywg.runtime.uapi.socket import from_other
+from pywg.runtime.uapi.socket import MONITOR, from_other
 from tests.fuzz.guided.choices import Choices
 from tests.runtime.device_harness import DeviceHarness, FakeSockets, clamped, peer_key
 from tests.runtime.handing_over import EMPTY, Goer, contents, descriptors, goer, hello
@@ -144,8 +144,8 @@ def _adopt(its: TakenInterface) -> None:
     assert all(0x20 < ord(letter) != 0x7F for letter in its.name), "a name that a terminal would obey"
     for fd, take in (
         (its.tun, lambda fd: adopt_tun(fd, vnet_hdr_len=its.vnet_hdr_len, uso=its.uso, tunnels=its.tunnels)),
-        (its.configuration, from_other),
-        (its.monitor, from_other),
+        (its.configuration, lambda fd: from_other(fd, its.name)),
+        (its.monitor, lambda fd: from_other(fd, its.name, suffix=MONITOR)),
     ):
         if fd < 0:
             continue
