@@ -34,6 +34,7 @@ from pywg.runtime.base.feed import SUBSCRIBERS_PER_SOCKET, Feed
 from pywg.runtime.base.log import Level, Log, parse_level
 from pywg.runtime.base.poller import Poller
 from pywg.runtime.base.reader import tell, words
+from pywg.runtime.uapi.request_buffer import RequestBuffer
 
 _Result = TypeVar("_Result")
 
@@ -52,7 +53,6 @@ _NAMES = (b"set=1", b"get=1", b"stats=1", b"peers=1", _EVENTS, HANDOVER)
 _NAME_BYTES = 16
 _OPERATIONS = (*(name + b"\n" for name in _NAMES), LOG_LEVEL)
 _LOG_OPERATION_MAX_LEN = 64
-_FIRST_BUFFER_LEN = 4096
 
 
 HandOver = Callable[[socket.socket, Poller], Awaitable[None]]
@@ -177,7 +177,7 @@ class UapiServer:
             finally:
                 requests.wipe()
 
-    async def _serve_one(self, client: socket.socket, requests: "RequestBuffer") -> bool:
+    async def _serve_one(self, client: socket.socket, requests: RequestBuffer) -> bool:
         """Serves one operation. False when it was the last."""
         try:
             length = await self._receive(client, requests)
@@ -191,7 +191,7 @@ class UapiServer:
         self._touch(busy=False)
         return answered
 
-    async def _skip(self, client: socket.socket, requests: "RequestBuffer") -> bool:
+    async def _skip(self, client: socket.socket, requests: RequestBuffer) -> bool:
         """Reads the rest of an operation that there is no memory for, and answers ENOMEM."""
         while (length := requests.operation_len()) is None:
             requests.forget()
@@ -211,7 +211,7 @@ class UapiServer:
             del self._connections[task]
             self._connections[task] = busy
 
-    async def _receive(self, client: socket.socket, requests: "RequestBuffer") -> int | None:
+    async def _receive(self, client: socket.socket, requests: RequestBuffer) -> int | None:
         """Reads until a whole operation is there, and returns its length with the blank line.
 
         None when the client sends no other.
@@ -366,73 +366,3 @@ async def _with_pauses(steps: Generator[None, None, _Result]) -> _Result:
 
 def _has_lines(body: memoryview) -> bool:
     return bytes(body[:1]) not in (b"", b"\n")
-
-
-class RequestBuffer:
-    """Bytes of a client that the server has not used yet: the first `used` of `data`. Never leaves a copy behind."""
-
-    def __init__(self) -> None:
-        self.data = bytearray(_FIRST_BUFFER_LEN)
-        self.used = 0
-        self._searched = 0
-
-    def room(self) -> memoryview:
-        """The space to receive into, never empty. A full buffer is replaced by one of twice its size, and wiped."""
-        if self.used == len(self.data):
-            grown = bytearray(2 * len(self.data))
-            grown[: self.used] = self.data
-            wipe(self.data)
-            self.data = grown
-        return memoryview(self.data)[self.used :]
-
-    def begins_well(self, operations: tuple[bytes, ...] = _OPERATIONS) -> bool:
-        """Whether the bytes, as far as they go, begin one of `operations`."""
-        start = bytes(self.data[: min(self.used, max(map(len, operations)))])
-        return any(start[: len(name)] == name[: len(start)] for name in operations)
-
-    def may_become(self, operations: tuple[bytes, ...]) -> bool:
-        """Whether the bytes are a part of the beginning of one of `operations`, and not yet all of it."""
-        start = bytes(self.data[: min(self.used, max(map(len, operations), default=0))])
-        return any(self.used < len(name) and name.startswith(start) for name in operations)
-
-    def operation_len(self) -> int | None:
-        """Bytes of the first operation, its blank line included; None when that line hasn't come yet."""
-        found = self.data.find(b"\n\n", self._searched, self.used)
-        if found < 0:
-            self._searched = max(self.used - 1, 0)
-            return None
-        return found + 2
-
-    def last_operation_len(self) -> int | None:
-        """Bytes of the operation at the end of the stream; None unless its last line is whole.
-
-        Half a key must not become a key.
-        """
-        if self.used == 0 or self.data[self.used - 1] != ord("\n"):
-            return None
-        return self.used
-
-    def discard(self, length: int) -> None:
-        """Wipes the first `length` bytes, and moves the rest to the beginning."""
-        rest = self.used - length
-        with memoryview(self.data) as view:
-            view[:rest] = view[length : self.used]  # a slice of the bytearray would be a copy
-            wipe(view[rest : self.used])
-        self.used = rest
-        self._searched = 0
-        if len(self.data) > _FIRST_BUFFER_LEN and rest == 0:
-            self.data = bytearray(_FIRST_BUFFER_LEN)
-
-    def forget(self) -> None:
-        """Wipes all but the last byte, with which a blank line may begin. Needs no memory."""
-        if self.used > 1:
-            self.data[0] = self.data[self.used - 1]
-            with memoryview(self.data) as view:
-                wipe(view[1 : self.used])
-            self.used = 1
-        self._searched = 0
-
-    def wipe(self) -> None:
-        """Wipes all that was received."""
-        wipe(self.data)
-        self.used = 0

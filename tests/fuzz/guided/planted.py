@@ -29,7 +29,7 @@ class Fault:
 
 def split_too_late() -> contextlib.AbstractContextManager[None]:
     """The search for the blank line goes on one byte too late: it is missed when it comes in two pieces."""
-    from pywg.runtime.uapi.server import RequestBuffer
+    from pywg.runtime.uapi.request_buffer import RequestBuffer
 
     def operation_len(self: RequestBuffer) -> int | None:
         found = self.data.find(b"\n\n", self._searched, self.used)

@@ -1,6 +1,6 @@
 """The buffer of a connection's requests: it grows, keeps what comes next, and wipes what was used."""
 
-from pywg.runtime.uapi.server import RequestBuffer
+from pywg.runtime.uapi.request_buffer import RequestBuffer
 
 
 def test_request_buffer_wipes_what_was_used_and_what_it_outgrew() -> None:

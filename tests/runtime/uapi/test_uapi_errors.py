@@ -10,7 +10,7 @@ import pytest
 from pywg.config.model import DeviceChange, DeviceStatus
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.uapi import server as uapi_server
-from pywg.runtime.uapi.server import RequestBuffer
+from pywg.runtime.uapi.request_buffer import RequestBuffer
 from tests.lines import StreamOutput
 from tests.runtime.uapi.conversation import KEY, MANY, Connect, FakeDevice, Talk
 
@@ -67,7 +67,7 @@ def test_a_new_connection_that_fails_is_told_and_the_next_one_served(
     """As where ioctl(FIONBIO) of the accepted socket fails."""
     text = io.StringIO()
     failing = [OSError(code, os.strerror(code))]
-    begin = uapi_server.RequestBuffer
+    begin = RequestBuffer
 
     def buffer() -> RequestBuffer:
         if failing:
