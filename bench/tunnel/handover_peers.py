@@ -31,7 +31,7 @@ from pywg.runtime.device.plane import KeypairState
 from pywg.runtime.net.sockets import open_sockets
 from pywg.runtime.net.tun import open_tun
 from tests.runtime.device_harness import DeviceHarness
-from tests.runtime.handing_over import contents, hello
+from tests.runtime.handing_over import asking, contents, hello
 
 from .implementations import find
 from .many_peers import stranger_address
@@ -156,15 +156,6 @@ def _begin(namespace: Namespace, name: str, peers: int) -> str:
         _expect(client, b"R")
         client.sendall(b"Y")
         return upgrade.communicate()[0].decode()
-
-
-def asking(listener: socket.socket) -> socket.socket:
-    """The connection of a new daemon. Others but look whether a daemon is there."""
-    while True:
-        client, _ = listener.accept()
-        if client.recv(64) == b"handover=1\n\n":
-            return client
-        client.close()
 
 
 def _expect(client: socket.socket, letter: bytes) -> None:

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.tunnel.handover_peers import asking
 from bench.tunnel.implementations import find
 from bench.tunnel.site import UAPI_DIR, poll
 from pywg.runtime.base.in_use import daemon_of
 from pywg.runtime.base.parcel import MEMFD_FLAGS
 from pywg.runtime.daemon.take_over import Taking
-from tests.runtime.handing_over import hello
+from tests.runtime.handing_over import asking, hello
 
 from .conftest import OpenLab
 from .several import Machine, join, ping, two_machines

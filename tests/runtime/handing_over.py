@@ -53,6 +53,15 @@ def hello(
     return handover.HELLO + handover.HEAD.pack(form, len(facts)) + facts
 
 
+def asking(listener: socket.socket) -> socket.socket:
+    """The connection of a new daemon. Others but look whether a daemon is there."""
+    while True:
+        client, _ = listener.accept()
+        if client.recv(64) == b"handover=1\n\n":
+            return client
+        client.close()
+
+
 @dataclass
 class Goer:
     """The daemon that goes. What it gives away is copies, as over any socket."""
