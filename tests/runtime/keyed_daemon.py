@@ -18,6 +18,7 @@ from pywg.dataplane.crypto.secret import Secret
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.device.device import Device
 from pywg.runtime.net.sockets import open_sockets
+from pywg.runtime.uapi import request_buffer
 from pywg.runtime.uapi import server as uapi_server
 from tests.fastpath.plane_harness import tun_pair
 from tests.lines import StreamOutput
@@ -84,7 +85,8 @@ async def serve(path: str) -> None:
 
 if __name__ == "__main__":
     if "--leaky" in sys.argv:
-        vars(uapi_server)["wipe"] = vars(handshake)["wipe"] = lambda data: kept.append(bytes(data))
+        for module in (request_buffer, uapi_server, handshake):
+            vars(module)["wipe"] = lambda data: kept.append(bytes(data))
         vars(handshake)["Secret"] = KeptSecret
     with contextlib.suppress(KeyboardInterrupt):
         uvloop.run(serve(sys.argv[1]))
