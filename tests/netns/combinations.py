@@ -8,6 +8,7 @@ A run that has ended puts its row in place of the row of before, so that runs ca
 import grp
 import os
 import pwd
+import signal
 import subprocess
 import sys
 import tempfile
@@ -118,6 +119,11 @@ def revision() -> str:
 
 def main(names: list[str]) -> int:
     """0 when nothing has failed."""
+    for number in (
+        signal.SIGINT,
+        signal.SIGHUP,
+    ):  # ignored in what a shell runs beside itself
+        signal.signal(number, signal.SIG_DFL)
     if unknown := set(names) - COMBINATIONS.keys():
         print(f"no combination: {', '.join(sorted(unknown))}; there are {', '.join(COMBINATIONS)}", file=sys.stderr)
         return 2

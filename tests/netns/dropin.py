@@ -23,6 +23,7 @@ import pytest
 from bench.tunnel.command import CommandError, run
 from bench.tunnel.implementations import find
 from bench.tunnel.lab import Lab
+from bench.tunnel.namespace import Namespace
 from bench.tunnel.site import Site, poll
 
 from .conftest import OpenLab
@@ -218,10 +219,10 @@ def second_daemon(site: Site, suffix: str = "n") -> Iterator[Site]:
         other.uapi_socket.unlink(missing_ok=True)
 
 
-def daemon_pids(site: Site) -> list[int]:
-    """The processes in the site's namespace but those that remove the sockets of daemons of other users."""
+def daemon_pids(namespace: Namespace) -> list[int]:
+    """The processes in the namespace but those that remove the sockets of daemons of other users."""
     found = []
-    for pid in site.namespace.pids():
+    for pid in namespace.pids():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             if Path(f"/proc/{pid}/comm").read_text() != "pywg-remover\n":
                 found.append(pid)

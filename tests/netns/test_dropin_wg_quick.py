@@ -220,7 +220,7 @@ def test_background_start_serves_when_the_parent_has_ended(subject: str, open_la
     assert site.wg("show", site.interface, "peers") == ""
     others = 0o070 if ":" in os.environ.get("PYWG_SOCKET_OWNER", "") else 0
     assert (UAPI_DIR.stat().st_mode & 0o777, site.uapi_socket.stat().st_mode & 0o077) == (0o755, others)
-    (pid,) = dropin.daemon_pids(site)
+    (pid,) = dropin.daemon_pids(site.namespace)
     assert os.path.samefile(f"/proc/{pid}/fd/0", "/dev/null")  # whatever path it has in the daemon's root
 
 

@@ -88,7 +88,7 @@ def test_two_files_with_one_listen_port(subject: str, open_lab: OpenLab, tmp_pat
     with pytest.raises(CommandError, match="Address already in use"):
         site.namespace.run(*quick, "up", str(paths[1]))
     assert paths[1].stem not in site.ip("-o", "link")
-    poll(lambda: len(dropin.daemon_pids(site)) == 1, "the second daemon has ended")
+    poll(lambda: len(dropin.daemon_pids(site.namespace)) == 1, "the second daemon has ended")
     assert dropin.udp_ports(site) == [4001]
     site.namespace.run(*quick, "down", str(paths[0]))
     site.namespace.run(*quick, "up", str(paths[1]))

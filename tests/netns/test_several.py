@@ -11,6 +11,7 @@ from bench.tunnel.command import CommandError
 from bench.tunnel.implementations import find
 from bench.tunnel.site import poll
 
+from .dropin import daemon_pids
 from .several import FOLDER, Machine, join, ping, two_machines
 from .without_sandbox import SANDBOXED
 
@@ -116,18 +117,13 @@ def test_another_user_removes_each_socket(machines: tuple[Machine, Machine]) -> 
     assert near.gone(second)
 
 
-def daemons(machine: Machine) -> list[int]:
-    """Without what removes the sockets of a daemon of another user, one process an interface."""
-    return [pid for pid in machine.namespace.pids() if Path(f"/proc/{pid}/comm").read_text() != "pywg-remover\n"]
-
-
 @pytest.mark.parametrize("machines", [20], indirect=True)
 def test_twenty_in_the_background(machines: tuple[Machine, Machine]) -> None:
     near, far = machines
     for machine in machines:
         machine.namespace.run(find("pywg").command[0], "run", *machine.names)
         assert all(map(machine.answers, machine.names))
-        assert len(daemons(machine)) == 1
+        assert len(daemon_pids(machine.namespace)) == 1
     for number in (0, 7, 19):
         join(near, far, number)
         ping(near, number)
@@ -135,6 +131,6 @@ def test_twenty_in_the_background(machines: tuple[Machine, Machine]) -> None:
     poll(lambda: near.gone(near.names[7]), f"{near.names[7]} is gone")
     ping(near, 19)
     for machine in machines:
-        (pid,) = daemons(machine)
+        (pid,) = daemon_pids(machine.namespace)
         os.kill(pid, signal.SIGTERM)
         poll(lambda: all(map(machine.gone, machine.names)), "all are gone")  # noqa: B023

@@ -19,6 +19,7 @@ from pywg.manage import client
 from pywg.manage.tunnel import state as states
 from pywg.runtime.base.in_use import daemon_of, own_folder
 
+from .dropin import daemon_pids
 from .machine import Machine
 from .quick_files import BOTH, ONE, TWO, peer
 
@@ -118,7 +119,7 @@ def test_what_is_left_of_another_namespace(here: Machine, there: Machine) -> Non
         here.up()
         assert "10.71.0.53" in here.resolv_conf.read_text(), "it is in use"
         here.down()
-        (pid,) = there.namespace.pids()
+        (pid,) = daemon_pids(there.namespace)
         os.kill(pid, signal.SIGKILL)
         poll(lambda: daemon_of(there.interface) is None, "it is dead")
         here.up()

@@ -14,6 +14,7 @@ import pytest
 from bench.tunnel.command import CommandError
 from bench.tunnel.site import poll
 
+from .dropin import daemon_pids
 from .machine import Machine
 from .quick_files import BOTH, DUAL, FILES, HEAD, KEY, NEAR, ONE, PSK, TWO, peer
 
@@ -84,7 +85,7 @@ def test_a_tunnel_from_its_file_to_its_end(ours: Ours) -> None:
     seen = ours.at_a_terminal("up", "-v", path)
     lines = seen.splitlines()
     assert [line.removeprefix("[#] ") for line in lines[:-2]] == steps.splitlines()
-    (pid,) = [pid for pid in here.namespace.pids() if Path(f"/proc/{pid}/comm").read_text() != "pywg-remover\n"]
+    (pid,) = daemon_pids(here.namespace)
     assert lines[-2] == f"{name} is up: pywg, PID {pid}, UDP port 41194, 10.78.0.1/24 fd00:78::1/64"
     assert f"`pywg down {name}`" in lines[-1]
     assert ours.run("reload", "-n", path) == (0, "", "")
