@@ -32,9 +32,7 @@ TARGETS = {
     "netlink": Target(("pywg.runtime.net", "pyroute2.netlink"), 1024),
     "options": Target(("pywg.cli", "pywg.config", "pywg.runtime.daemon.options", "pywg.runtime.base"), 512),
     "tunnel": Target(("pywg.core", "pywg.runtime.device"), 512),
-    "uapi": Target(
-        ("pywg.config", "pywg.runtime.uapi", "pywg.runtime.device.device", "tests.fuzz.guided.uapi_model"), 2048
-    ),
+    "uapi": Target(("pywg.config", "pywg.runtime.uapi", "pywg.runtime.device", "tests.fuzz.guided.uapi_model"), 2048),
     "wg_quick": Target(("pywg.config",), 1024),
 }
 

@@ -43,15 +43,15 @@ def split_too_late() -> contextlib.AbstractContextManager[None]:
 
 def keeps_allowed_ips() -> contextlib.AbstractContextManager[None]:
     """replace_allowed_ips is forgotten."""
-    from pywg.runtime.device.device import Device
+    from pywg.runtime.device.changes import Changes
 
-    apply_peer = Device._apply_peer
+    apply_peer = Changes._apply_peer
 
-    def without(self: Device, change: Any, now: float) -> None:
+    def without(self: Changes, change: Any, now: float) -> None:
         change.replace_allowed_ips = False
         apply_peer(self, change, now)
 
-    return replaced(Device, _apply_peer=without)
+    return replaced(Changes, _apply_peer=without)
 
 
 def applies_before_it_refuses() -> contextlib.AbstractContextManager[None]:
