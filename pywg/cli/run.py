@@ -104,7 +104,17 @@ def _options_of(taking: "Taking") -> list[Options]:
     options = [read_options(one.name, environ, alone=alone, **given) for one in taking.interfaces]
     # Standard error is this command's, which ends, unless the service manager itself has run it (ExecReload=).
     journal = bool(taking.control_group) and is_stream(environ.get("JOURNAL_STREAM", ""))
-    return [replace(one, foreground=one.foreground and journal, keep_output=journal) for one in options]
+    return [
+        replace(
+            one,
+            foreground=one.foreground and journal,
+            keep_output=journal,
+            # What the witness finds the other daemon to write must be what is opened, whoever has the folder.
+            log_file=os.path.realpath(one.log_file) if one.log_file else "",
+            log_file_is_real=True,
+        )
+        for one in options
+    ]
 
 
 def load() -> "tuple[Callable[[Sequence[Options], Callable[[], None], System], None], System]":

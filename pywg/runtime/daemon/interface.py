@@ -309,8 +309,10 @@ class Interface:
 
 def open_log(options: Options, name: str, system_log: Output | None, *, output: Output | None = None) -> Log:
     """The log of what is called `name`, as it begins."""
-    if output is None:
-        output = open_log_file(options.log_file) if options.log_file else _standard_error(system_log, options)
+    if output is None and options.log_file:
+        output = open_log_file(options.log_file, links=not options.log_file_is_real)
+    elif output is None:
+        output = _standard_error(system_log, options)
     return Log(name, options.log_level, form=options.log_form, output=output)
 
 

@@ -117,6 +117,8 @@ class Options:
     """leave the TUN with the service manager, so that a restart keeps the interface"""
     stored_tun: str
     """the name under which it is left there"""
+    log_file_is_real: bool = False
+    """no part of its path was a symbolic link, and none may be when it is opened"""
     given: tuple[tuple[str, str], ...] = ()
     """what the command line said, by the names of Given, as text: for a daemon that takes over from this one"""
     environment: tuple[tuple[str, str], ...] = ()

@@ -52,8 +52,8 @@ class Witness(NamedTuple):
                 raise _lie(f"it doesn't write to {path!a}")
 
     def _writes(self, path: str) -> bool:
-        """Whether it has that file open, or one that was that until it was rotated."""
-        its = re.compile(re.escape(os.path.realpath(path)) + _ROTATED)
+        """Whether it has that file open, or one that was that until it was rotated. `path` has no symbolic link."""
+        its = re.compile(re.escape(path) + _ROTATED)
         return any(its.fullmatch(one.removesuffix(_DELETED)) for one in self._files())
 
     def _files(self) -> Iterator[str]:

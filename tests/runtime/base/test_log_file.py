@@ -1,5 +1,6 @@
 """A log in a file: appended to, private, and no reason to stop when the disk is full."""
 
+import errno
 import os
 import resource
 import stat
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pywg.errors import DeviceError
+from pywg.runtime.base import log_file
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.log_file import open_log_file
 
@@ -58,3 +60,32 @@ def test_a_file_that_can_not_be(tmp_path: Path, path: str) -> None:
     with pytest.raises(DeviceError, match=r"the log file '.*' can't be opened: ") as no:
         open_log_file(str(tmp_path / path))
     assert str(no.value).count("\n") == 0
+
+
+@pytest.mark.parametrize(("where", "old_kernel"), [("file", False), ("folder", False), ("file", True)])
+def test_a_link_that_was_put_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, *, old_kernel: bool
+) -> None:
+    """By another user who may write in the folder, or in one above it: root writes where it was told, or nowhere.
+
+    An old kernel looks at the last part alone.
+    """
+    if old_kernel:
+        monkeypatch.setattr(log_file, "_OPENAT2", 1 << 20)
+    (tmp_path / "elsewhere").mkdir()
+    path = tmp_path / "logs" / "pywg.log"
+    path.parent.mkdir()
+    open_log_file(str(path), links=False).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.unlink()
+    if where == "file":
+        path.symlink_to(tmp_path / "elsewhere" / "pywg.log")
+    else:
+        path.parent.rmdir()
+        path.parent.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DeviceError, match="can't be opened") as no:
+        open_log_file(str(path), links=False)
+    assert no.value.errno == errno.ELOOP
+    assert not (tmp_path / "elsewhere" / "pywg.log").exists()
+    open_log_file(str(path)).close()
+    assert (tmp_path / "elsewhere" / "pywg.log").exists(), "the operator's own link"

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from pywg.cli import run
 from pywg.errors import DeviceError
 from pywg.runtime.base.accounts import Account
 from pywg.runtime.base.libc import CAP_NET_ADMIN, permitted_capabilities
 from pywg.runtime.daemon import take_over, witness
+from pywg.runtime.daemon.interface import open_log
 from pywg.runtime.daemon.options import read_options
 from pywg.runtime.daemon.take_over import Taking
 from pywg.runtime.daemon.witness import Witness
@@ -254,6 +256,24 @@ def test_the_log_file_is_one_that_it_writes(tmp_path: Path) -> None:
     path.touch()
     with path.open(), pytest.raises(DeviceError, match="it doesn't write to"):
         CONFINED.check([options], ROOT)
+
+
+def test_the_log_file_that_was_looked_at_is_the_one_that_is_opened(one: Goer, tmp_path: Path) -> None:
+    """Who may write in its folder puts a link there meanwhile."""
+    path, link = tmp_path / "wg0.log", tmp_path / "link"
+    link.symlink_to(path)
+    one.say(hello(given=b"log_file=" + os.fsencode(link)), [one.parcel, one.any_file(), one.any_file()])
+    taking = Taking("wg0")
+    (options,) = run._options_of(taking)
+    close(taking)
+    with path.open("a"):
+        CONFINED.check([options], ROOT)
+        open_log(options, "wg0", None).close()
+    path.unlink()
+    path.symlink_to(tmp_path / "another")
+    with pytest.raises(DeviceError, match="can't be opened"):
+        open_log(options, "wg0", None)
+    assert not (tmp_path / "another").exists()
 
 
 def test_the_kernel_is_asked_who_it_is() -> None:
