@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from pywg.manage.check import Report
 
 _CHECK = """\
-Says what is wrong in wg-quick files: every error, and what can hardly be meant.
-Nothing is changed. Status 1 when there is an error, 0 with warnings alone.
+Reports every error in wg-quick files, and settings that are unlikely to be
+meant. It changes nothing. The exit status is 1 for an error, 0 for warnings.
 """
 _STRIP = """\
 Prints what `wg setconf` takes of a wg-quick file, as `wg-quick strip` does.

@@ -12,20 +12,20 @@ OVERVIEW = """\
 Usage: pywg COMMAND [ARGUMENT]...
        pywg [OPTION]... IFACE   make the WireGuard interface IFACE and serve it
 
-Commands (more of each: pywg help COMMAND):
+Commands (for one of them: pywg help COMMAND):
   init                   write the files that join two sites, or many
-  check, qr, save, strip say what is wrong in a file; show, write, shorten it
   up, down FILE|NAME     set up the interface of a wg-quick file; take it down
-  reload FILE|NAME       change it to what its file says now; sessions stay
+  reload FILE|NAME       apply what has changed in its file; sessions stay
+  check, save, strip, qr validate a file; update it; print it for wg; as QR code
   exec FILE -- COMMAND   run a command whose only network is a tunnel; no root
-  status [IFACE]         show what runs, how it does, and what is wrong
-  show, top, monitor     as `wg show`; a live screen; what happens, as it does
-  companion, metrics     ask for names again, run hooks; answer Prometheus
-  doctor, ping, log      why no tunnel, or a bad one; round trips; log level
+  status [IFACE]         show what runs, its state, and what is wrong
+  show, top, monitor     the state as `wg show`; a live screen; events
+  doctor, ping, log      find the fault; measure round trips; set the log level
   stats, bench, systemd  show all counters; measure this machine; write units
-  upgrade IFACE          put this pywg in a running one's place; sessions stay
-  genkey, genpsk, pubkey make a private, a preshared, a public key, as wg does
-  run [OPTION]... IFACE  as without a command; IFACE IFACE ...: in one process
+  companion, metrics     resolve names again, run hooks; answer Prometheus
+  upgrade IFACE          replace the running daemon by this pywg; sessions stay
+  genkey, genpsk, pubkey print a private, preshared or public key, as wg does
+  run [OPTION]... IFACE  as without a command; several IFACEs: in one process
 
 Options:
   -f, --foreground       stay in the foreground; for more: pywg help options
@@ -50,8 +50,8 @@ Environment variables of pywg run. An option wins over a variable.
   PYWG_UDP_GRO           0: as --no-udp-gro
   PYWG_TUN_OFFLOAD       0: as --no-tun-offload
   PYWG_VXLAN_OFFLOAD     0: as --no-vxlan-offload
-  PYWG_TUN_RPS           1: the kernel receives what leaves the tunnel on all
-                         processors, and not where it is written
+  PYWG_TUN_RPS           1: the kernel receives packets from the tunnel on all
+                         processors, and not on the one that writes them
   PYWG_LISTEN_ADDRESS    as --listen-address; several with commas
   PYWG_BIND_DEVICE       as --bind-device
   PYWG_SANDBOX           0: as --no-sandbox
@@ -59,15 +59,15 @@ Environment variables of pywg run. An option wins over a variable.
   PYWG_DROP_NET_ADMIN    1: as --drop-net-admin
   PYWG_SOCKET_OWNER      as --socket-owner
   PYWG_MONITOR_SOCKET    as --monitor-socket
-  PYWG_NAMESPACE_SOCKET  1: sockets in /var/run/wireguard/netns-NUMBER, where wg
-                         does not look, and pywg does in that network namespace
+  PYWG_NAMESPACE_SOCKET  1: sockets in /var/run/wireguard/netns-NUMBER: wg does
+                         not look there, but pywg in that network namespace does
   PYWG_THREADS           as --threads; default: auto
   PYWG_STAGED_MEMORY     as --staged-memory; default: 16
-  PYWG_AEAD              a cipher of those that bench shows: not the fastest
+  PYWG_AEAD              one of the ciphers that bench shows; default: the best
   PYWG_LOG_FILE          as --log-file
   PYWG_LOG_FORMAT        json: log lines are JSON objects; default: text
-  PYWG_STORE_TUN         1: leave the interface with systemd, which keeps it
-                         over a restart; needs FileDescriptorStoreMax=
+  PYWG_STORE_TUN         1: let systemd keep the interface over a restart;
+                         needs FileDescriptorStoreMax=
 """
 
 
@@ -77,7 +77,7 @@ _ABOUT_OTHERS = {"options": "run"}
 
 def define(parser: "CommandParser") -> None:
     """Adds the command's arguments."""
-    parser.description = "Shows an overview, or what there is to say about WHAT."
+    parser.description = "Shows an overview, or the help of WHAT."
     parser.add_argument("what", metavar="WHAT", nargs="?", default="", help="a command, `options` or `environment`")
     parser.set_defaults(execute=lambda given: show_help(given.what))
 

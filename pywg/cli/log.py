@@ -7,8 +7,8 @@ from pywg.cli.usage import UsageError
 
 DESCRIPTION = """\
 Changes how much a running interface writes to its log, until it ends.
-LEVEL: verbose (or debug), info, warning, error or silent; each says also what
-those after it say. The level at the start is that of LOG_LEVEL.
+LEVEL: verbose (or debug), info, warning, error or silent; each includes those
+after it. LOG_LEVEL sets the level at the start.
 """
 
 
@@ -16,7 +16,7 @@ def define(parser: CommandParser) -> None:
     """Adds the command's arguments."""
     parser.description = DESCRIPTION
     parser.add_argument("interface", metavar="IFACE", type=interface_name, help="a running interface")
-    parser.add_argument("level", metavar="LEVEL", help="from here on")
+    parser.add_argument("level", metavar="LEVEL", help="the new level")
     parser.set_defaults(execute=log)
 
 

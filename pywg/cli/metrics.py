@@ -8,17 +8,17 @@ from pywg.cli.parser import CommandParser, interface_name
 DESCRIPTION = """\
 Answers Prometheus by HTTP, in the foreground, on 127.0.0.1:9586/metrics, for
 all interfaces of this machine. It asks their daemons on the sockets that
---monitor-socket makes, which tell no keys and take no changes, and needs
-nothing but the group of these. Started by root it becomes another user.
+--monitor-socket makes, which show no keys and take no changes, and needs only
+the group of these sockets. Started by root it becomes another user.
 docs/metrics.md has the metrics, alerts, a dashboard, and the unit.
 
-With IFACEs, these alone, and one that does not run is told as pywg_up 0.
+With IFACE: only these interfaces; one that does not run has pywg_up 0.
 """
 _EPILOG = """\
 Whoever can connect to the address reads the page, which has peers' public keys
 and names: neither a password nor TLS protects it. It needs the Python package
 prometheus-client (pywg-tunnel[metrics], Debian: python3-prometheus-client).
-Exit status: 0 done, or ended by a signal; 1 it can't be had; 2 usage.
+Exit status: 0 done, or ended by a signal; 1 it could not start; 2 usage.
 """
 
 
@@ -38,9 +38,9 @@ def define(parser: CommandParser) -> None:
         "--write-names",
         metavar="FILE",
         type=Path,
-        help="write the names that the files of wg-quick have into FILE, for others to read, and end",
+        help="write peers' names from the wg-quick files into FILE, for others to read, and end",
     )
-    parser.add_argument("--user", metavar="USER", default="nobody", help="whom root becomes; default: nobody")
+    parser.add_argument("--user", metavar="USER", default="nobody", help="user that root becomes; default: nobody")
     parser.set_defaults(execute=metrics)
 
 

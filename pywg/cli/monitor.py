@@ -7,15 +7,15 @@ import sys
 from pywg.cli.parser import CommandParser, interface_name
 
 DESCRIPTION = """\
-Prints what happens to an interface while it happens: handshakes, peers that
-come up or are stale, initiations without an answer, endpoints that move,
-changes of the configuration, what is dropped, and the end of the daemon, for
-whose next start it waits. Root may, and the groups of --socket-owner and
---monitor-socket. One that reads too slowly loses events, and is told how many.
+Prints the events of an interface as they happen: handshakes, peers that come up
+or go stale, initiations without an answer, endpoints that move, changes of the
+configuration, drops, and the end of the daemon. Then it waits for the next one.
+Root may use it, and the groups of --socket-owner and --monitor-socket. If its
+output is read too slowly, events are lost, and it prints how many.
 """
 _EPILOG = """\
-Exit status: 0 ended by Ctrl-C; 1 no daemon answers, or none that tells; 2
-usage.
+Exit status: 0 ended by Ctrl-C; 1 no daemon answers, or it has no events;
+2 usage.
 """
 
 

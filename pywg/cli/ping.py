@@ -43,7 +43,9 @@ def define(parser: CommandParser) -> None:
     )
     parser.add_argument("-i", "--interval", metavar="SECONDS", type=_seconds, default=1.0, help="between two pings")
     parser.add_argument("-s", "--size", metavar="N", type=_number(8, 65000), default=_DATA_LEN, help="bytes of data")
-    parser.add_argument("-I", "--interface", metavar="IFACE", type=interface_name, help="that has the peer")
+    parser.add_argument(
+        "-I", "--interface", metavar="IFACE", type=interface_name, help="the interface that has the peer"
+    )
     parser.add_argument("--mtu", action="store_true", help="find the largest packet that fits")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.set_defaults(execute=ping)

@@ -11,8 +11,8 @@ DESCRIPTION = """\
 Shows the state of WireGuard interfaces as `wg show` does. Without IFACE, or
 with all, that of all; interfaces names them. Keys stay hidden, unless WHAT asks
 for them or WG_HIDE_KEYS=never is set. WG_COLOR_MODE=always or never, NO_COLOR.
-Root may, and the groups of --socket-owner and --monitor-socket; the latter sees
-no keys. The kernel's own interfaces are for wg.
+Root may use it, and the groups of --socket-owner and --monitor-socket; the
+latter sees no keys. The kernel's own interfaces are for wg.
 """
 _EPILOG = """\
 Exit status: 0 shown, or there is none; 1 an interface can't be shown; 2 usage.

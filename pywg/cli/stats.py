@@ -6,8 +6,8 @@ from pywg.cli.parser import CommandParser, interface_name
 
 DESCRIPTION = """\
 Shows the counters and offloads of a running interface, one NAME=VALUE a line.
-`wg show IFACE` shows its peers. Root may, and the groups of --socket-owner and
---monitor-socket.
+`wg show IFACE` shows its peers. Root may use it, and the groups of
+--socket-owner and --monitor-socket.
 """
 
 

@@ -14,11 +14,11 @@ Shows, on a screen, each interface: its daemon, addresses, cipher, offloads and
 what was dropped and why; and its peers by name, those in trouble first, with
 their handshakes, endpoints, rates (bits a second) and totals (bytes). Names are
 those of the file that the interface was set up with: `# Name = berlin`, or a
-comment above [Peer]. Root may, and the groups of --socket-owner and
+comment above [Peer]. Root may use it, and the groups of --socket-owner and
 --monitor-socket, without keys.
 """
 _EPILOG = """\
-Exit status: 0 it runs and was shown; 1 what runs may not be shown; 2 usage;
+Exit status: 0 shown; 1 something runs, but you may not see it; 2 usage;
 3 nothing runs. Peers in trouble don't change it.
 """
 NOTHING_RUNS = 3

@@ -5,8 +5,8 @@ import argparse
 from pywg.cli.parser import CommandParser
 
 _DESCRIPTION = """\
-Writes the units of systemd for this installation of pywg, or removes them. What
-a package of the distribution has brought needs neither.
+Writes systemd units for this installation of pywg, or removes them. A package
+of the distribution includes its own units and needs neither.
 """
 _INSTALL = """\
 Writes pywg-quick@.service, pywg@.service, pywg-companion@.service,
@@ -16,7 +16,8 @@ has systemd read the units. A file there that is not pywg's stays, and then
 nothing is written. It starts nothing: systemctl enable --now pywg-quick@wg0.
 """
 _UNINSTALL = """\
-Removes what install has written, unless one of it is enabled. The group stays.
+Removes the units that install has written, unless one is enabled. The group
+stays.
 """
 
 

@@ -9,14 +9,14 @@ from pywg.cli.parser import CommandParser, interface_name
 from pywg.errors import ConfigError
 
 DESCRIPTION = """\
-Watches, on a live screen, peers with their rates (bits a second) and a line of
-the last minutes, what is dropped and why, datagrams a system call, and the
+Shows a live screen: peers with their rates (bits a second) and a graph of the
+last minutes, drops with their reasons, datagrams a system call, and the
 threads' processor time. Needs a terminal and the Python package rich.
-Keys: q ends it; left and right choose the column to sort by, r turns the order
-round; up and down, page up and down, home and end scroll.
+Keys: q quits; left and right choose the column to sort by, r reverses the
+order; up and down, page up and down, home and end scroll.
 """
 _EPILOG = """\
-Exit status: 0 ended by a key or a signal, or what it watched has ended;
+Exit status: 0 ended by a key, a signal, or the end of the interface;
 1 no terminal, no rich, or nothing to watch; 2 usage.
 """
 _FASTEST_S = 0.2
@@ -28,7 +28,7 @@ def define(parser: CommandParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument("interface", metavar="IFACE", nargs="?", type=interface_name, help="default: all that run")
     parser.add_argument(
-        "--interval", metavar="SECONDS", type=_seconds, default=1.0, help="between two looks; default: 1"
+        "--interval", metavar="SECONDS", type=_seconds, default=1.0, help="time between two updates; default: 1"
     )
     parser.set_defaults(execute=top)
 

@@ -5,11 +5,11 @@ import argparse
 from pywg.cli.parser import CommandParser, interface_name
 
 _DESCRIPTION = """\
-Puts this pywg in the place of the daemon that serves IFACE, with the options of
-that one: after an upgrade of the package, or of a library below it. Interface,
-addresses, port, peers and sessions stay; packets wait for some milliseconds.
-Where anything fails, the old daemon serves on, and the status is 1. What serves
-several interfaces is replaced as a whole. To change options, restart instead.
+Replaces the daemon that serves IFACE by this pywg, with the same options: after
+an upgrade of the package, or of a library that it uses. Interface, addresses,
+port, peers and sessions stay; packets wait for some milliseconds. If anything
+fails, the old daemon goes on, and the status is 1. A daemon of several
+interfaces is replaced as a whole. To change options, restart instead.
 """
 
 
