@@ -11,10 +11,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from setup import whole
 from tests.requirements import require_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / ".cache" / "sanitized"
+TRANSLATED = Path("build/cython")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Sanitizer:
 
     def _build(self, *sources: str) -> None:
         copy_sources(self.directory)
+        share_translations(self.directory)
         parts = [("setup.py", "--quiet", "build_ext", "--inplace"), ("-m", "tests.native")]
         if sources:
             parts.append(("-m", "tests.native", *sources))
@@ -88,6 +91,20 @@ def copy_sources(target: Path) -> None:
         shutil.copytree(ROOT / directory, target / directory, ignore=ignored, dirs_exist_ok=True)
     for name in ("setup.py", "pyproject.toml"):
         shutil.copy2(ROOT / name, target)
+
+
+def share_translations(target: Path) -> None:
+    """Cython gives every build the same C: it is taken from where there is a newer one."""
+    for directory in (ROOT, ADDRESS.directory, THREAD.directory, *KEPT.glob("guided*")):
+        if directory == target or not directory.is_dir():
+            continue
+        for translated in (directory / TRANSLATED).rglob("*.c"):
+            here = target / translated.relative_to(directory)
+            source = target / translated.relative_to(directory / TRANSLATED).with_suffix(".pyx")
+            if source.exists() and (not here.exists() or translated.stat().st_mtime > here.stat().st_mtime):
+                here.parent.mkdir(parents=True, exist_ok=True)
+                with whole(str(here)) as partial:
+                    shutil.copy2(translated, partial)
 
 
 def _library(name: str) -> str:

@@ -7,7 +7,6 @@ as an archive alone, faults.c, the sanitizers' runtime, and kernel.c.
 
 import fcntl
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -19,7 +18,7 @@ from pathlib import Path
 from setup import whole
 from tests.native_build import build_library
 from tests.requirements import require_tool
-from tests.sanitizers import KEPT, ROOT, copy_sources
+from tests.sanitizers import KEPT, ROOT, copy_sources, share_translations
 
 HERE = Path(__file__).parent
 PLACE = HERE.relative_to(ROOT)
@@ -36,7 +35,6 @@ ONE_CIPHER = {name for name in TARGETS if WITHOUT_CIPHER in (HERE / f"{name}.pyx
 """Those that don't use the cipher that they are given."""
 
 OPTIONS = "detect_leaks=0:verify_asan_link_order=0:malloc_context_size=4:quarantine_size_mb=16:print_stacktrace=1"
-TRANSLATED = Path("build/cython")
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class Build:
             for path, text in self.patched.items():
                 (self.directory / path).write_text(text)
             if "PYWG_COVERAGE" not in self.environment:
-                _share_translations(self.directory)
+                share_translations(self.directory)
             if self.guided:
                 _build_libfuzzer(self.directory / "libfuzzer.so")
             for library in ("kernel", "faults"):
@@ -145,17 +143,3 @@ def _build_libfuzzer(target: Path) -> None:
         archived = (f"-Wl,--whole-archive,{archive},--no-whole-archive", "-lstdc++", "-lpthread", "-ldl", "-lm")
         with whole(str(target)) as partial:
             subprocess.run(["clang", "-shared", "-o", partial, *archived], check=True)
-
-
-def _share_translations(target: Path) -> None:
-    """Cython gives every build the same C: it is taken from where there is a newer one."""
-    for directory in (ROOT, *KEPT.glob("guided*")):
-        if directory == target or not directory.is_dir():
-            continue
-        for translated in (directory / TRANSLATED).rglob("*.c"):
-            here = target / translated.relative_to(directory)
-            source = target / translated.relative_to(directory / TRANSLATED).with_suffix(".pyx")
-            if source.exists() and (not here.exists() or translated.stat().st_mtime > here.stat().st_mtime):
-                here.parent.mkdir(parents=True, exist_ok=True)
-                with whole(str(here)) as partial:
-                    shutil.copy2(translated, partial)
