@@ -49,13 +49,15 @@ test: venv # the tests on one processor, and beside them lint on the other
 	@{ $(LINT); } & $(BIN)/python -m pytest $(FAST) </dev/null; tested=$$?; wait $$! && exit $$tested
 else ifeq ($(TESTS),tests)
 # Two sessions at a time, for two processors: these wait more than they compute. Theirs is shown when both have ended.
+# Lint runs beside them, before the other session. If it finds something, they are interrupted, and clean up.
 # A shell has SIGINT ignored in what it runs beside itself, and the tests of interrupted commands need it.
 BESIDE := $(addprefix tests/,api cli manage keys faults runtime model meta netns/doctor) \
 	$(addprefix tests/netns/test_,$(addsuffix .py,companion dropin_peers endless exec guides handover handshake_causes init \
 	interop metrics monitor ping python python_guide reload save seeing systemd two_gateways up up_command up_whole))
-test: venv lint
+test: venv
 	@beside=$$(mktemp); trap 'rm -f '$$beside EXIT; \
 	env --default-signal=INT nice -n 5 $(BIN)/python -m pytest -p no:cacheprovider $(BESIDE) </dev/null >$$beside 2>&1 & \
+	{ $(LINT); } || { kill -INT $$!; wait $$!; exit 1; }; \
 	$(BIN)/python -m pytest tests $(addprefix --ignore=,$(BESIDE)) </dev/null; tested=$$?; \
 	wait $$!; other=$$?; cat $$beside; exit $$((tested ? tested : other))
 else
