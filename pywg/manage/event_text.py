@@ -75,10 +75,9 @@ def _endpoint(facts: Mapping[str, str]) -> str:
 
 def _drops(facts: Mapping[str, str]) -> str:
     parts = [
-        f"{count} {REASONS[name].meaning if name in REASONS else ''} ({name})".replace("  ", " ")
-        for name, count in facts.items()
+        f"{count} {name}" + (f" ({REASONS[name].meaning})" if name in REASONS else "") for name, count in facts.items()
     ]
-    return f"dropped or refused: {'; '.join(parts)}"
+    return f"dropped or refused: {', '.join(parts)}"
 
 
 _SAY: Final[Mapping[str, Callable[[Mapping[str, str]], str]]] = {

@@ -11,6 +11,7 @@ from pywg.config.uapi_event_reader import MOST_EVENT, Event, EventReader
 from pywg.config.uapi_events import format_event
 from pywg.errors import UapiError
 from pywg.manage.event_text import DISCONNECTED, event_line, event_object
+from pywg.manage.reasons import REASONS
 from tests.manage import made
 from tests.manage.test_objects import section
 
@@ -57,7 +58,13 @@ def test_each_is_a_line_and_an_object(name: str) -> None:
         assert found["peer"] == "Berlin"
     if name == "drops":
         assert found["drops"] == {"rx_forged": 7}
-        assert "not authentic" in line
+        assert line.endswith(f"dropped or refused: 7 rx_forged ({REASONS['rx_forged'].meaning})")
+
+
+def test_drops_are_counted_by_name() -> None:
+    """A number before the words of a reason is wrong for one: "1 packets to ..."."""
+    line = event_line("wg0", Event("drops", 1.5, {"tx_no_peer": "1", "of_a_newer_daemon": "2"}), {})
+    assert line.endswith(f"1 tx_no_peer ({REASONS['tx_no_peer'].meaning}), 2 of_a_newer_daemon")
 
 
 def test_what_is_written_is_read_however_it_comes() -> None:
