@@ -1,5 +1,6 @@
 """Answers of daemons as metrics of prometheus-client, and these as the text that Prometheus reads."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -24,6 +25,7 @@ FORMS = ("", "application/openmetrics-text; version=1.0.0")
 _NS = 1_000_000_000
 _BATCH = "batch_"
 _MORE = "more"
+_BUCKET = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class Answers(Collector):
@@ -129,7 +131,7 @@ class _Page:
         if _MORE not in sizes:
             return
         buckets, calls = [], 0
-        for last in sorted(map(int, sizes.keys() - {_MORE})):
+        for last in sorted(int(size) for size in sizes if _BUCKET.fullmatch(size)):
             calls += sizes[str(last)]
             buckets.append((f"{last}.0", float(calls)))
         buckets.append(("+Inf", float(calls + sizes[_MORE])))

@@ -27,6 +27,10 @@ PATIENCE_S: Final = 4.0
 """Seconds for all daemons together: less than the ten that Prometheus waits."""
 _MOST_ANSWER: Final = 1 << 26
 """Bytes of one reply: fifty thousand peers with some allowed IPs take half of it."""
+_MOST_STATISTICS: Final = 1 << 20
+"""Bytes of its statistics: a hundred times what one says."""
+_MOST_DIGITS: Final = 20
+"""Of a statistic: no counter of 64 bits has more. One that had would be more than a sample can be, and so no page."""
 _UCRED: Final = struct.Struct("3i")
 
 
@@ -135,8 +139,10 @@ async def _told(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ques
 
 
 def _values(reply: bytearray) -> dict[str, str]:
-    """Raises UapiError for an errno that is not 0."""
+    """Raises UapiError for an errno that is not 0, and for what no pywg says."""
     found = dict(line.partition("=")[::2] for line in reply.decode("ascii", "backslashreplace").split("\n") if line)
     if found.pop("errno", "") != "0" or "version" not in found:
         raise UapiError("no statistics", errno=errno.EPROTO)
+    if len(reply) > _MOST_STATISTICS or any(len(one) > _MOST_DIGITS and one.isdecimal() for one in found.values()):
+        raise UapiError("statistics too large for one", errno=errno.EPROTO)
     return found

@@ -77,6 +77,13 @@ def test_a_histogram_adds_up() -> None:
     assert ("pywg_rx_batch_datagrams_count", ()) not in found  # of a daemon that does not tell
 
 
+@pytest.mark.parametrize("size", ["x", "01", "-1", "", "1e3", "9" * 5000, "10000000000"])
+def test_a_bucket_that_is_none_costs_no_page(size: str) -> None:
+    """What a daemon tells that was broken into: the page is that of all the others, too."""
+    found = samples(page(answered(**{f"batch_tx_{size}": 5}), Answer("wg1", why="down")))
+    assert found["pywg_tx_batch_datagrams_count", ()] == 17
+
+
 def test_peers_have_their_names_and_states() -> None:
     one = answered()
     berlin, _, lisbon, oslo = one.sight.status.peers if one.sight else []
