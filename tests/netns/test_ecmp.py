@@ -14,6 +14,7 @@ from bench.tunnel.transfer import exchange
 from tests.pages import blocks_in
 
 from .several import Machine, join, ping, two_machines
+from .tcp_counters import late_segments
 
 FLOWS, ROUNDS, BURST = 48, 60, 10
 DATAGRAM_LEN = 1000
@@ -119,19 +120,13 @@ def carried(near: Machine, far: Machine, address: str) -> list[int]:
     return [(now - was) // DATAGRAM_LEN for now, was in zip(received(far), before, strict=True)]
 
 
-def late_segments(machine: Machine) -> int:
-    """TCP segments that came before one that they follow."""
-    lines = machine.namespace.run("cat", "/proc/net/netstat").splitlines()
-    names, values = (line.split() for line in lines if line.startswith("TcpExt:"))
-    return int(dict(zip(names, values, strict=True))["TCPOFOQueue"])
-
-
 def test_both_carry_and_one_goes_on_alone(gateways: tuple[Machine, Machine]) -> None:
     near, far = gateways
     for address in (FAR4, FAR6):
         assert min(carried(near, far, address)) >= FLOWS // 8 * ROUNDS
     exchange(near.namespace, far.namespace, FAR4, EXCHANGED)
-    assert late_segments(far) == late_segments(near) == 0
+    for receiver, sender in ((far, near), (near, far)):
+        assert late_segments(receiver.namespace, sender.namespace) == 0
     for machine in gateways:
         machine.namespace.run("ip", "link", "set", machine.names[0], "down")
     for address in (FAR4, FAR6):

@@ -200,13 +200,17 @@ def knows(prometheus: Prometheus, near: Machine, far: Machine) -> None:
 
 def answers_what_is_asked(prometheus: Prometheus) -> None:
     """The dashboard's expressions, and the alerts."""
-    with_series = 0
-    for query in queries():
-        asked = query.replace("$__rate_interval", "5m").replace("$instance", ".+").replace("$interface", ".+")
-        found = prometheus.ask("query", query=asked)
-        assert found is not None, asked
-        with_series += bool(found["result"])
-    assert with_series > 10
+
+    def with_series() -> int:
+        count = 0
+        for query in queries():
+            asked = query.replace("$__rate_interval", "5m").replace("$instance", ".+").replace("$interface", ".+")
+            found = prometheus.ask("query", query=asked)
+            assert found is not None, asked
+            count += bool(found["result"])
+        return count
+
+    poll(lambda: with_series() > 10, "rates, which take two scrapes")
     health = [rule["health"] for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
     assert len(health) == len(re.findall("alert:", (ROOT / "docs/metrics/alerts.yml").read_text()))
     assert set(health) <= {"ok", "unknown"}

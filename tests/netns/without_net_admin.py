@@ -53,4 +53,8 @@ NEEDS_NET_ADMIN = {
     "test_the_difference_is_shown_done_and_undone": WG_QUICK_MARK,
     "test_a_session_goes_on": WG_QUICK_MARK,
     "test_several_interfaces_are_in_wgs_order": MARK,
+    "test_two_interfaces_of_one_process_tell_their_own": MARK,
+    "test_rules_are_those_of_wg_quick": WG_QUICK_MARK,
+    "test_both_are_up": WG_QUICK_MARK,
+    "test_what_is_left_of_another_namespace": WG_QUICK_MARK,
 }
