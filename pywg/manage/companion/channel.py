@@ -1,7 +1,7 @@
 """What the worker may ask of the keeper: a stream of events, where peers are, an endpoint or a try of one, hooks.
 
-Each is one datagram of JSON on a socket pair. The keeper believes none of it: it checks each question, and ends a
-worker that asks another.
+Each is one datagram of JSON on a socket pair, and so is an answer, but that one may need several. The keeper believes
+none of it: it checks each question, and ends a worker that asks another, or that takes no answer.
 """
 
 import json
@@ -14,6 +14,13 @@ from pywg.config.uapi_event_reader import MOST_EVENT, Event
 from pywg.errors import ConfigError
 
 _MOST = 4 * MOST_EVENT
+_PIECE = 1 << 16
+"""Bytes of an answer in one datagram. The kernel takes none that is larger than a socket's buffer: where two thousand
+peers are does not fit."""
+_MORE, _LAST = b"+", b"."
+"""What a piece begins with."""
+_TAKES_WITHIN_S = 5.0
+"""Seconds in which the worker, which waits for it, has to take an answer."""
 
 
 class BadQuestionError(Exception):
@@ -55,17 +62,23 @@ class WorkerEnd:
 
     def _ask(self, question: dict[str, Any]) -> Any:
         self._sock.send(json.dumps(question).encode())
-        answer = self._sock.recv(1 << 24)
-        if not answer:
-            raise EOFError
+        answer = bytearray()
+        more = True
+        while more:
+            piece = self._sock.recv(1 + _PIECE)
+            if not piece:
+                raise EOFError
+            answer += piece[1:]
+            more = piece[:1] == _MORE
         return json.loads(answer)
 
 
 class KeeperEnd:
-    """The keeper's end."""
+    """The keeper's end. Raises OSError where the worker takes nothing."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        sock.settimeout(_TAKES_WITHIN_S)  # or the keeper would wait for ever, and look after no hook
 
     def question(self) -> dict[str, Any] | None:
         """One that was checked for its form; None when the worker is gone. Raises BadQuestionError."""
@@ -88,7 +101,10 @@ class KeeperEnd:
 
     def answer(self, what: object) -> None:
         """Of all but a stream."""
-        self.sock.send(json.dumps(what).encode())
+        text = json.dumps(what).encode()
+        last = (len(text) - 1) // _PIECE * _PIECE
+        for at in range(0, len(text), _PIECE):
+            self.sock.send((_LAST if at == last else _MORE) + text[at : at + _PIECE])
 
     def give(self, stream: socket.socket | None) -> None:
         """Hands over a stream, or says that there is none."""

@@ -2,13 +2,16 @@
 
 import json
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
 
+from pywg.config.addresses import format_sock_addr
 from pywg.config.model import DeviceChange, PeerChange
 from pywg.config.uapi_event_reader import Event
 from pywg.manage import client
+from pywg.manage.companion import channel
 from pywg.manage.companion.channel import BadQuestionError, KeeperEnd, WorkerEnd
 from pywg.manage.companion.keeper import Keeper
 from pywg.manage.companion.settings import PeerSetting, Settings
@@ -31,7 +34,9 @@ class Both:
         """What the keeper answers."""
         self.worker.send(question if isinstance(question, bytes) else json.dumps(question).encode())
         assert self.keeper._answer(self.keeper_end)
-        return json.loads(self.worker.recv(1 << 16))
+        answer = self.worker.recv(1 << 16)
+        assert answer[:1] == b"."
+        return json.loads(answer[1:])
 
 
 @pytest.fixture
@@ -99,3 +104,39 @@ def test_both_ends_understand_each_other() -> None:
         near.close()
         with pytest.raises((EOFError, OSError)):
             worker.endpoints()
+
+
+@pytest.mark.parametrize("peers", [0, 1, 600, 10_000])
+def test_an_answer_is_whole_however_many_peers_it_names(peers: int) -> None:
+    """Those of a mesh's hub are more than one datagram takes."""
+    wanted = {number.to_bytes(32, "big"): (bytes([192, 0, 2, 1]), 51820, 0) for number in range(peers)}
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with near, far:
+        keeper = KeeperEnd(near)
+
+        def answer() -> None:
+            assert keeper.question() == {"do": "endpoints"}
+            keeper.answer({key.hex(): format_sock_addr(there) for key, there in wanted.items()})
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            assert WorkerEnd(far).endpoints() == wanted
+        finally:
+            far.close()
+            thread.join()
+
+
+def test_a_worker_that_takes_no_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was taken over: the keeper, which runs hooks, must not wait for it."""
+    monkeypatch.setattr(channel, "_TAKES_WITHIN_S", 0.01)
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with near, far:
+        keeper = KeeperEnd(near)
+
+        def answer_for_ever() -> None:
+            while True:
+                keeper.answer("x" * 1000)
+
+        with pytest.raises(TimeoutError):
+            answer_for_ever()
