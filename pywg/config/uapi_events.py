@@ -27,6 +27,10 @@ NAMES: Final = (
     *(PEER_ADDED, PEER_REMOVED, CONFIGURATION, INTERFACE_UP, INTERFACE_DOWN, DROPS),
 )
 """All that there are."""
+FACTS: Final = frozenset(
+    ("public_key", "endpoint", "before", "initiations", "seconds", "trouble", "handshake_age", "events", "changed")
+)
+"""Of all events but `drops`, whose facts are counters."""
 
 _TRAFFIC = """
     tx_packets tx_unreachable_sent tx_datagrams tx_sends tx_gso_refused tx_source_cleared tx_cookie_replies tx_shared

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 
 from pywg.config.quick_extensions import EVERY_EVENT, HookSetting
 from pywg.config.uapi_event_reader import Event
+from pywg.config.uapi_events import FACTS, NAMES
+from pywg.manage.reasons import REASONS
 from pywg.runtime.base.accounts import Account
 
 AT_ONCE = 4
@@ -49,7 +51,10 @@ class Hooks:
         self.left_out = 0
 
     def on(self, event: Event, name: str | None) -> None:
-        """Runs the hooks of an event of the peer that is called `name`."""
+        """Runs the hooks of an event of the peer that is called `name`. None for what is no event: who tells of it may
+        have been broken into."""
+        if event.name not in NAMES:
+            return
         for setting in self._settings:
             if event.name not in setting.events and EVERY_EVENT not in setting.events:
                 continue
@@ -121,8 +126,9 @@ def environment(interface: str, event: Event, name: str | None) -> dict[str, str
 
 
 def _facts(facts: Mapping[str, str]) -> dict[str, str]:
+    """Those that there are, and no others: another variable may be an option of a pywg that the hook calls."""
     return {
         key: value[:_MOST_VALUE]
         for key, value in facts.items()
-        if key.isascii() and key.isidentifier() and value.isprintable()
+        if (key in FACTS or key in REASONS) and value.isprintable()
     }

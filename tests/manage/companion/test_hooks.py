@@ -8,8 +8,10 @@ import pytest
 
 from pywg.config.quick_extensions import HookSetting
 from pywg.config.uapi_event_reader import Event
+from pywg.config.uapi_events import FACTS
 from pywg.manage.companion import hooks as hooks_module
 from pywg.manage.companion.hooks import AT_ONCE, BURST, WAITING, Hooks, environment
+from pywg.manage.reasons import REASONS
 
 HOSTILE = "$(id) `id` ; & | > < ' \" \\ %s \u202e"
 
@@ -40,6 +42,27 @@ def test_facts_are_text_whatever_they_are() -> None:
         *("PATH", "LANG", "PYWG_INTERFACE", "PYWG_EVENT", "PYWG_TIME"),
         *("PYWG_PUBLIC_KEY", "PYWG_TROUBLE", "PYWG_PEER"),
     }
+
+
+def test_facts_become_no_other_variables() -> None:
+    """A daemon or worker that was broken into tells them: an option, for a pywg that the hook calls, is no fact."""
+    wrong = ("log_file", "sandbox", "user", "interface", "event", "time", "peer", "companion_ready_fd")
+    plain = environment("wg0", event(), None)
+    assert environment("wg0", event(**dict.fromkeys(wrong, "x")), None) == plain
+    right = (*FACTS, *REASONS)
+    told = environment("wg0", event(**dict.fromkeys(right, "x")), None)
+    assert told.keys() - plain.keys() == {f"PYWG_{name.upper()}" for name in right}
+
+
+def test_what_is_no_event_runs_nothing(tmp_path: Path) -> None:
+    program = script(tmp_path / "hook", 'touch "$0.ran"')
+    hooks = Hooks("wg0", [HookSetting(("all",), program)], account=None, say=lambda _: None)
+    hooks.on(event("x\n$(id)"), None)
+    assert not hooks._queue
+    assert not hooks._running
+    hooks.on(event(), None)
+    run_all(hooks)
+    assert (tmp_path / "hook.ran").exists()
 
 
 def test_those_of_the_event_run_and_no_others(tmp_path: Path) -> None:
