@@ -71,7 +71,8 @@ def start(target: Target, environ: dict[str, str]) -> None:
             process.stderr.close()
             process.returncode = 0  # it is not waited for: it goes on
             return
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its children too, which have standard error open and would go on
         _, text = process.communicate()
     lines = text.decode(errors="replace").strip().splitlines()
     raise DeviceError(errno.EIO, lines[-1].removeprefix("pywg: ") if lines else "it did not start")
