@@ -41,6 +41,7 @@ _MOST_DESCRIPTORS = 253
 _UCRED = struct.Struct("=iII")
 _FD = struct.Struct("=i")
 _ANCILLARY = socket.CMSG_SPACE(_MOST_DESCRIPTORS * _FD.size) + socket.CMSG_SPACE(_UCRED.size)
+_ERRNO_DIGITS = 4
 _ANSWERS_WITHIN_S = 10.0
 _CONTROL_GROUPS = "/sys/fs/cgroup"
 
@@ -202,7 +203,7 @@ class Taking:
         while not rest.endswith(b"\n") and len(rest) < 32 and (more := self._sock.recv(1)):
             rest += more
         number = rest.partition(b"=")[2].strip().lstrip(b"-")
-        code = int(number) if number.isdigit() else errno.EPROTO
+        code = int(number) if number.isdigit() and len(number) <= _ERRNO_DIGITS else errno.EPROTO
         why = {
             errno.EPERM: "only root may take it over",
             errno.EBUSY: "another process is taking it over at the moment",

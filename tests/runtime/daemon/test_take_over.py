@@ -88,6 +88,7 @@ HELLOS: dict[str, Say] = {
     "a long name": _hello("parcel", "file", "file", names=[b"a" * 63]),
     "an empty name": _hello("parcel", "file", "file", names=[b""]),
     "another letter": lambda one: one.say(b"W", [one.parcel]),
+    "a refusal of no number that there is": lambda one: one.say(b"errno=-99999999999999999999\n\n"),
     "a refusal with descriptors": lambda one: one.say(b"errno=-1\n\n", [one.parcel, one.any_file()]),
     "cut off": lambda one: one.say(hello()[:-1], [one.parcel, one.any_file(), one.any_file()]),
 }
