@@ -109,10 +109,14 @@ class UapiSocket:
 
 
 def _make_folder(directory: str) -> None:
-    """For all to look into, whatever the umask: a socket's own mode says who may use it. One that is there stays."""
-    is_new = not os.path.isdir(directory)
-    os.makedirs(directory, exist_ok=True)
-    if is_new:
+    """For all to look into, and for root alone to write in, whatever the umask: a socket's own mode says who may use
+    it. One that is there stays, and so does the one that it lies in."""
+    if os.path.isdir(directory):
+        return
+    if parent := os.path.dirname(directory):
+        _make_folder(parent)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(directory, 0o755)  # and never open to more, not even for a moment
         os.chmod(directory, 0o755)  # noqa: S103
 
 

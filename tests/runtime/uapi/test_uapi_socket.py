@@ -20,7 +20,7 @@ def directory(tmp_path: Path) -> str:
 
 
 @pytest.mark.dropin("6")
-@pytest.mark.parametrize("given", [0o022, 0o077])
+@pytest.mark.parametrize("given", [0o022, 0o077, 0])
 def test_directory_and_socket_have_wireguard_gos_modes(directory: str, given: int) -> None:
     """Whatever the umask, or an operator with 077 would keep the group of the monitoring socket out of the folder."""
     umask = os.umask(given)
@@ -35,6 +35,18 @@ def test_directory_and_socket_have_wireguard_gos_modes(directory: str, given: in
         assert not uapi.listener.getblocking()
     finally:
         uapi.close()
+
+
+@pytest.mark.parametrize("given", [0o077, 0])
+def test_the_folders_around_it_too_are_for_root_alone_to_write_in(directory: str, given: int) -> None:
+    """Of a namespace's own folder both are made: others could put sockets into one that they may write in."""
+    umask = os.umask(given)
+    try:
+        open_uapi("wg0", directory=f"{directory}/netns-1").close()
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(os.stat(directory).st_mode) == 0o755
+    assert stat.S_IMODE(os.stat(f"{directory}/netns-1").st_mode) == 0o755
 
 
 def test_close_removes_the_file_and_is_idempotent(directory: str) -> None:
