@@ -24,7 +24,8 @@ from pywg.dataplane.snapshot cimport snapshot_activity, snapshot_batches, snapsh
 from pywg.dataplane.snapshot cimport snapshot_offloads
 from pywg.dataplane.state.allowedips cimport allowedips_insert, allowedips_remove, allowedips_remove_owner
 from pywg.dataplane.state.allowedips cimport allowedips_reserve, allowedips_unreserve, allowedips_walk
-from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane_new, gates_enter, gates_leave
+from pywg.dataplane.state.dataplane cimport GSO_OFF, GSO_ON, Dataplane, dataplane_free, dataplane_new, gates_enter
+from pywg.dataplane.state.dataplane cimport gates_leave
 from pywg.dataplane.state.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD
 from pywg.dataplane.state.index_table cimport IndexEntry, index_table_find
 from pywg.dataplane.state.peer cimport EVENT_ACTIVITY, EVENT_CONFIRMED, EVENT_HANDSHAKE_WANTED, EVENT_REKEY_WANTED
@@ -277,7 +278,7 @@ cdef class Plane:
         threads_hold(self.all_threads)
         store_int(&self.dp.fd4, fd4)
         store_int(&self.dp.fd6, fd6)
-        self.dp.gso4 = self.dp.gso6 = self.udp_gso
+        self.dp.gso4 = self.dp.gso6 = GSO_ON if self.udp_gso else GSO_OFF
         threads_release(self.all_threads)
         with nogil:
             threads_settle(self.all_threads)

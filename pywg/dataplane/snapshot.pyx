@@ -5,7 +5,7 @@ from pywg.dataplane.receive.coalesce cimport COALESCE_TCP, COALESCE_TUNNELS, COA
 from pywg.dataplane.state.activity cimport activity_arm
 from pywg.dataplane.state.batch_sizes cimport BATCH_SIZES, BATCH_STEP
 from pywg.dataplane.state.counters cimport Counters
-from pywg.dataplane.state.dataplane cimport Dataplane
+from pywg.dataplane.state.dataplane cimport GSO_OFF, Dataplane
 from pywg.dataplane.state.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD, EventQueue, Message
 from pywg.dataplane.state.events cimport events_drop_message, events_next_message, events_raise, events_rearm
 from pywg.dataplane.state.events cimport events_signal, events_take
@@ -120,8 +120,8 @@ cdef dict snapshot_offloads(const Dataplane *dp, bint udp_gso):
     return {
         "tun_vnet_hdr": dp.vnet_hdr_len != 0,
         "tun_tunnels": dp.tunnels != 0,
-        "udp_gso4": dp.fd4 >= 0 and dp.gso4 != 0,
-        "udp_gso6": dp.fd6 >= 0 and dp.gso6 != 0,
+        "udp_gso4": dp.fd4 >= 0 and dp.gso4 != GSO_OFF,
+        "udp_gso6": dp.fd6 >= 0 and dp.gso6 != GSO_OFF,
         "udp_gso_equal_tail": udp_gso and dp.gso_equal_tail != 0,
         "coalesce_tcp": (dp.coalesce & COALESCE_TCP) != 0,
         "coalesce_udp": (dp.coalesce & COALESCE_UDP) != 0,

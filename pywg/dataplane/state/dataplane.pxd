@@ -10,6 +10,11 @@ from pywg.dataplane.state.gate cimport Gate, gate_enter, gate_is_mine, gate_leav
 from pywg.dataplane.state.index_table cimport IndexTable
 from pywg.dataplane.state.tunnel_ends cimport TunnelEnds
 
+cdef enum:
+    GSO_OFF = 0
+    GSO_ON = 1                  # tried with each message that has several datagrams
+    GSO_PROVEN = 2              # the kernel has cut one of this socket's messages
+
 
 cdef struct Dataplane:
     Gate send_gate
@@ -40,7 +45,7 @@ cdef struct Dataplane:
     int fd6
     int icmp4_fd                # raw sockets in the TUN's namespace, for unreachables to inner senders; -1: none
     int icmp6_fd
-    uint8_t gso4                # in use: the send path turns it off when the kernel refuses
+    uint8_t gso4                # GSO_*: the send path turns it off when the kernel refuses
     uint8_t gso6
     uint8_t gso_equal_tail      # the kernel may also cut a message whose last datagram is as long as the others
     uint8_t coalesce            # COALESCE_* features that the TUN takes

@@ -3,7 +3,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 from pywg.dataplane.state.batch_sizes cimport count_batch
 from pywg.dataplane.state.counters cimport count
-from pywg.dataplane.state.dataplane cimport Dataplane
+from pywg.dataplane.state.dataplane cimport GSO_OFF, GSO_ON, GSO_PROVEN, Dataplane
 from pywg.dataplane.state.peer cimport Peer, clear_source
 from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport add64
@@ -206,11 +206,16 @@ cdef bint send_singly(Sender *sender, Dataplane *dp, int fd, int i, bint *any_se
     return True
 
 
-cdef inline bint goes_whole(const Dataplane *dp, const Transmit *out) noexcept nogil:
+cdef inline uint8_t *gso_of(Dataplane *dp, const Transmit *out) noexcept nogil:
+    """Whether the kernel cuts messages of the socket that this one leaves by (GSO_*)."""
+    return &dp.gso4 if out.to.ip_len == 4 else &dp.gso6
+
+
+cdef inline bint goes_whole(Dataplane *dp, const Transmit *out) noexcept nogil:
     """Whether one send takes the message: it is one datagram, or the kernel may cut it."""
     if out.stride == 0:
         return True
-    if not (dp.gso4 if out.to.ip_len == 4 else dp.gso6):
+    if gso_of(dp, out)[0] == GSO_OFF:
         return False
     return dp.gso_equal_tail or out.len % out.stride != 0
 
@@ -221,8 +226,8 @@ cdef bint resend(Sender *sender, Dataplane *dp, int fd, int i, int error) noexce
     False: the socket is full, and the rest of the message waits in its place.
     """
     cdef Transmit *out = &sender.queue[i]
-    cdef uint8_t *gso = &dp.gso4 if out.to.ip_len == 4 else &dp.gso6
-    cdef bint segmented = out.stride != 0 and gso[0]
+    cdef uint8_t *gso = gso_of(dp, out)
+    cdef bint segmented = out.stride != 0 and gso[0] != GSO_OFF
     cdef bint any_sent = False, done
     cdef uint32_t datagrams = datagrams_in(out)
     if out.to.local_len != 0 and error != EMSGSIZE and error != ENOBUFS:
@@ -236,8 +241,10 @@ cdef bint resend(Sender *sender, Dataplane *dp, int fd, int i, int error) noexce
         done = send_singly(sender, dp, fd, i, &any_sent)
         # EMSGSIZE means the path's MTU: single datagrams pass as fragments. The other errors, if single datagrams pass,
         # mean a device or a driver that can't segment (known for EIO: the outgoing device has no checksum offload).
-        if any_sent and error != EMSGSIZE:
-            gso[0] = False
+        # EINVAL means either: before Linux 6.14 also the MTU, which a forged ICMP error may lower for one peer. That
+        # must not turn segmentation off for all others: a kernel that has cut a message before is asked again.
+        if any_sent and error != EMSGSIZE and not (error == EINVAL and gso[0] == GSO_PROVEN):
+            gso[0] = GSO_OFF
         return done
     if error == EAGAIN:
         return False
@@ -278,6 +285,8 @@ cdef bint udp_flush(Sender *sender, Dataplane *dp) noexcept nogil:
             for i in range(sender.sent, sender.sent + done):
                 note_bytes(&sender.queue[i], sender.queue[i].len)
                 datagrams += datagrams_in(&sender.queue[i])
+                if sender.queue[i].stride != 0 and gso_of(dp, &sender.queue[i])[0] == GSO_ON:
+                    gso_of(dp, &sender.queue[i])[0] = GSO_PROVEN
             count_sent(dp, datagrams)
             sender.sent += done
         elif linux.errno == EAGAIN:
