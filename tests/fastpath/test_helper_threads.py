@@ -19,6 +19,7 @@ from tests.fastpath.plane_harness import (
     raw_packet,
     traffic,
 )
+from tests.native.pool import left_in_work
 
 MANY = pytest.mark.parametrize("helpers", [1, 2, 3, 5, 8])
 
@@ -55,6 +56,13 @@ def test_close_under_load(helpers: int) -> None:
         gc.collect()
         assert thread_names() == threads
     assert descriptors() == fds
+
+
+@MANY
+def test_helpers_leave_no_slot_in_work_when_they_end(helpers: int) -> None:
+    """The control plane waits for such a slot: a call that comes after the end must not wait for ever."""
+    assert left_in_work(helpers, 0) == 0
+    assert left_in_work(helpers, 16) == 0
 
 
 def test_helpers_have_names_and_block_every_signal() -> None:

@@ -54,7 +54,7 @@ cdef int pool_start(Pool *pool) noexcept nogil:
 
 
 cdef void pool_stop(Pool *pool) noexcept nogil:
-    """Returns when all helpers have ended, each after the slot that it works on."""
+    """Returns when all helpers have ended, and no slot is left that was submitted before. No reader runs any more."""
     cdef int i
     pthread_mutex_lock(&pool.lock)
     store8(&pool.stop, 1)
@@ -89,7 +89,8 @@ cdef void *helper_thread(void *arg) noexcept nogil:
         filter_enter(pool.filter)
     add64_ordered(&pool.looking, 1)
     add64_ordered(&pool.running, 1)
-    while not load8(&pool.stop):
+    # None is left in work at the end: the control plane would wait for it for ever (reorder_hold).
+    while not load8(&pool.stop) or has_work(pool):
         # The two directions alternate, so that neither starves.
         i += 1
         if (not help(pool, pool.reorders[i % DIRECTIONS], helper)
