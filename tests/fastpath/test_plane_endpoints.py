@@ -9,9 +9,20 @@ from itertools import cycle
 import pytest
 
 from tests.fastpath.packets import ACK, Tcp, cut, gso_vnet
-from tests.fastpath.plane_harness import Addr, Far, PlaneHarness, handshake_message, raw_packet, reply, seal, udp_socket
+from tests.fastpath.plane_harness import (
+    Addr,
+    Far,
+    PlaneHarness,
+    addr_of,
+    handshake_message,
+    raw_packet,
+    reply,
+    seal,
+    udp_socket,
+)
 
 IP_RECVTOS = 13  # ip(7); not in the socket module
+SO_TIMESTAMPNS, SO_TIMESTAMPING, SOF_TIMESTAMPING_SOFTWARE = 35, 37, 1 << 4
 FAMILIES = [socket.AF_INET, socket.AF_INET6]
 
 
@@ -333,6 +344,20 @@ def test_cleared_source_is_forgotten() -> None:
 
 @pytest.mark.dropin("15")
 @pytest.mark.known_bug("Stale source")
+def test_local_address_that_the_kernel_cut_off_is_none() -> None:
+    """Who has the socket too may ask for more control data than there is room for: what lies behind it is none."""
+    with PlaneHarness() as harness:
+        far = Far(harness, family=socket.AF_INET6)
+        assert harness.sockets.udp6 is not None
+        far.send(reply(0))
+        is_at(harness, heard_from(far.sock, "::1"))
+        harness.sockets.udp6.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        harness.sockets.udp6.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, SOF_TIMESTAMPING_SOFTWARE)
+        far.send(reply(1))
+        assert harness.read(2) == [reply(0), reply(1)]
+        assert harness.plane.endpoint(1) == addr_of(far.sock)
+
+
 @pytest.mark.parametrize("udp_gso", [True, False])
 def test_source_that_is_gone_is_dropped_and_the_packets_go(udp_gso: bool) -> None:
     """An address that this host does not have, as after a failover: the kernel refuses it, the route decides again."""

@@ -63,6 +63,14 @@ cdef int udp_receive(Receiver *receiver, int fd, int limit) noexcept nogil:
     return n
 
 
+cdef inline bint control_is(const cmsghdr *control, int level, int kind, size_t size) noexcept nogil:
+    """Whether it is control data of this kind, and whole: the kernel cuts off what has no room.
+
+    All that our options ask for has room. But whoever has the sockets too, as the daemon before this one, may set more.
+    """
+    return control.cmsg_level == level and control.cmsg_type == kind and control.cmsg_len >= CMSG_LEN(size)
+
+
 cdef void udp_received(Receiver *receiver, int i, ReceiveMeta *message) noexcept nogil:
     """Describes the i-th message of the last udp_receive(): its bytes, its source and its TOS."""
     cdef msghdr *header = &receiver.messages[i].msg_hdr
@@ -92,26 +100,20 @@ cdef void udp_received(Receiver *receiver, int i, ReceiveMeta *message) noexcept
         memcpy(source.ip, &in4.sin_addr, 4)
     control = CMSG_FIRSTHDR(header)
     while control != NULL:
-        # The kernel truncates control data that has no room; what the sockets' options ask for has room.
-        if control.cmsg_level == SOL_UDP and control.cmsg_type == UDP_GRO:
-            c_assert(control.cmsg_len >= CMSG_LEN(sizeof(size)))
+        if control_is(control, SOL_UDP, UDP_GRO, sizeof(size)):
             memcpy(&size, CMSG_DATA(control), sizeof(size))
             if size > 0:
                 message.stride = <uint32_t>size
-        elif control.cmsg_level == IPPROTO_IP and control.cmsg_type == IP_PKTINFO:
-            c_assert(control.cmsg_len >= CMSG_LEN(sizeof(in_pktinfo)))
+        elif control_is(control, IPPROTO_IP, IP_PKTINFO, sizeof(in_pktinfo)):
             info4 = <in_pktinfo *>CMSG_DATA(control)
             source.local_len = 4
             source.local_ifindex = <uint32_t>info4.ipi_ifindex
             memcpy(source.local_ip, &info4.ipi_spec_dst, 4)
-        elif control.cmsg_level == IPPROTO_IPV6 and control.cmsg_type == IPV6_PKTINFO:
-            c_assert(control.cmsg_len >= CMSG_LEN(sizeof(in6_pktinfo)))
+        elif control_is(control, IPPROTO_IPV6, IPV6_PKTINFO, sizeof(in6_pktinfo)):
             info6 = <in6_pktinfo *>CMSG_DATA(control)
             source.local_len = 16
             source.local_ifindex = info6.ipi6_ifindex
             memcpy(source.local_ip, &info6.ipi6_addr, 16)
-        elif control.cmsg_level == IPPROTO_IP and control.cmsg_type == IP_TOS:
-            message.tos = CMSG_DATA(control)[0]
-        elif control.cmsg_level == IPPROTO_IPV6 and control.cmsg_type == IPV6_TCLASS:
+        elif control_is(control, IPPROTO_IP, IP_TOS, 1) or control_is(control, IPPROTO_IPV6, IPV6_TCLASS, 1):
             message.tos = CMSG_DATA(control)[0]
         control = CMSG_NXTHDR(header, control)
