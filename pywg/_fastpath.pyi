@@ -55,6 +55,7 @@ class Plane:
         udp_gso_equal_tail: bool = True,
         coalesce: bool = True,
         helpers: int = 0,
+        turns: bool = False,
         staged_bytes: int = 16777216,
         ruleset: int = -1,
         filters: tuple[bytes, bytes, bytes] = (b"", b"", b""),
@@ -67,6 +68,8 @@ class Plane:
     def threads(self) -> int: ...
     @property
     def lanes(self) -> int: ...
+    @property
+    def turns(self) -> bool: ...
     @property
     def processors(self) -> int: ...
     @property

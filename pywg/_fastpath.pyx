@@ -19,6 +19,7 @@ from pywg.dataplane.receive.admit cimport note_sent
 from pywg.dataplane.receive.coalesce cimport COALESCE_TCP, COALESCE_TUNNELS, COALESCE_UDP
 from pywg.dataplane.receive.deliver cimport delivery_renew
 from pywg.dataplane.reorder.pool cimport HELPERS_MAX
+from pywg.dataplane.reorder.reorder cimport TURN_LOOKS
 from pywg.dataplane.send.send cimport send_staged
 from pywg.dataplane.snapshot cimport snapshot_activity, snapshot_batches, snapshot_counters, snapshot_events
 from pywg.dataplane.snapshot cimport snapshot_offloads
@@ -43,7 +44,7 @@ from pywg.dataplane.sys.linux cimport EAGAIN, EDESTADDRREQ, pthread_mutex_lock, 
 from pywg.dataplane.threads.threads cimport FILTER_HELPER, FILTER_RECEIVER, FILTER_SENDER, Threads, threads_count
 from pywg.dataplane.threads.threads cimport threads_filter, threads_filtered, threads_free, threads_hold, threads_kick
 from pywg.dataplane.threads.threads cimport threads_lanes, threads_new, threads_processors, threads_release
-from pywg.dataplane.threads.threads cimport threads_settle, threads_start, threads_stop
+from pywg.dataplane.threads.threads cimport threads_settle, threads_start, threads_stop, threads_turns
 from pywg.dataplane.udp.send cimport Sender, udp_flush, udp_queue
 from pywg.dataplane.wire.endpoint cimport Endpoint, from_endpoint, to_endpoint
 from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
@@ -124,6 +125,7 @@ cdef class Plane:
     `udp_gso_equal_tail`: also where the last datagram is as long as the others, which some kernels get wrong.
     `coalesce`: write superframes to the TUN. (UDP_GRO is an option of the sockets, which the caller opens.)
     `helpers`: threads beside the two that read; they seal and open for those.
+    `turns`: each thread sends what it has sealed, and may wait for its turn; for when each has a processor.
     `staged_bytes`: the most bytes that packets waiting for a session may hold, of all peers together.
     `ruleset`: a Landlock ruleset that the threads enter and the caller doesn't, -1 for none.
     `filters`: programs of struct sock_filter that the sending thread, the receiving one and each helper enter at their
@@ -139,7 +141,7 @@ cdef class Plane:
     cdef dict frozen                # id -> local index of the keypair to seal with; None: the plane seals
 
     def __cinit__(self, *, str aead="auto", bint udp_gso=True, bint udp_gso_equal_tail=True, bint coalesce=True,
-                  int helpers=0, size_t staged_bytes=STAGED_BYTES, int ruleset=-1,
+                  int helpers=0, bint turns=False, size_t staged_bytes=STAGED_BYTES, int ruleset=-1,
                   tuple filters=(b"", b"", b"")):
         cdef bint started
         cdef bytes sender, receiver, helper
@@ -159,7 +161,7 @@ cdef class Plane:
         self.dp.staged_max = staged_bytes
         if macs_init(&self.dp.macs) < 0:
             raise MemoryError("no locked memory for the secrets of cookies")
-        self.all_threads = threads_new(self.dp, helpers)
+        self.all_threads = threads_new(self.dp, helpers, TURN_LOOKS if turns else 0)
         if self.all_threads == NULL:
             raise OSError(linux.errno or linux.ENOMEM, "no memory")
         threads_filter(self.all_threads, FILTER_SENDER, PyBytes_AsString(sender), len(sender))
@@ -219,6 +221,11 @@ cdef class Plane:
     def lanes(self) -> int:
         """How many of them may write to the TUN at a time."""
         return threads_lanes(self.all_threads)
+
+    @property
+    def turns(self) -> bool:
+        """Whether each thread sends what it has sealed, when it is its turn."""
+        return threads_turns(self.all_threads)
 
     @property
     def processors(self) -> int:

@@ -110,6 +110,7 @@ class FakePlane:
     aead = "evp"
     threads = 2
     lanes = 1
+    turns = False
     processors = 2
     confined = False
     filtered = False

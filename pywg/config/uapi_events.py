@@ -34,7 +34,8 @@ FACTS: Final = frozenset(
 
 _TRAFFIC = """
     tx_packets tx_unreachable_sent tx_datagrams tx_sends tx_gso_refused tx_source_cleared tx_cookie_replies tx_shared
-    tx_lent tx_returned rx_datagrams rx_receives rx_handshakes rx_keepalives rx_packets rx_tun_writes rx_shared
+    tx_turns tx_turns_late tx_lent tx_returned rx_datagrams rx_receives rx_handshakes rx_keepalives rx_packets
+    rx_tun_writes rx_shared
 """
 TRAFFIC: Final = frozenset(_TRAFFIC.split())
 """Counters of what went well. The event `drops` tells of all others."""

@@ -138,6 +138,8 @@ WENT_WELL: Final[Mapping[str, str]] = {
     "tx_lent": "times that the receiving thread took over sending, because there was little",
     "tx_returned": "times that the sending thread took it back",
     "tx_shared": "batches that were left to any free thread",
+    "tx_turns": "batches whose thread waited for its turn to send them",
+    "tx_turns_late": "times that it waited in vain: the threads had no processor each",
     "tx_source_cleared": "sends whose local address was gone, and that went from another",
     "tx_unreachable_sent": "ICMP errors to inner senders, whose packets no peer takes",
     "rx_datagrams": "datagrams received",

@@ -162,6 +162,7 @@ class PlaneHarness:
         udp_gro: bool = True,
         coalesce: bool = True,
         helpers: int | None = None,
+        turns: bool = False,
         staged_bytes: int = 16 << 20,
     ) -> None:
         self.vnet_hdr_len = vnet_hdr_len
@@ -172,6 +173,7 @@ class PlaneHarness:
             udp_gso_equal_tail=udp_gso_equal_tail,
             coalesce=coalesce,
             helpers=self.helpers if helpers is None else helpers,
+            turns=turns,
             staged_bytes=staged_bytes,
         )
         self.tun_end, self.tun = tun_pair()

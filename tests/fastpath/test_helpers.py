@@ -31,6 +31,11 @@ from tests.fastpath.plane_harness import (
 )
 
 MANY = pytest.mark.parametrize("helpers", [1, 2, 3, 5, 8])
+MANY_OUT = pytest.mark.parametrize(
+    ("helpers", "turns"),
+    [*((helpers, False) for helpers in (1, 2, 3, 5, 8)), *((helpers, True) for helpers in (1, 2, 5, 14))],
+)
+"""`turns`: each thread sends what it has sealed."""
 PEERS = 5
 PREFIX = bytes([10, 7])
 GSO_SIZE = 1300
@@ -55,8 +60,8 @@ def superframe(number: int, peer: int, length: int) -> Udp:
 class Wire:
     """A harness with several peers, all behind one lossless outer socket, whose other end is `wire`."""
 
-    def __init__(self, helpers: int, *, buffer_len: int = 1 << 20) -> None:
-        self.harness = PlaneHarness(udp_gso=False, helpers=helpers)
+    def __init__(self, helpers: int, *, turns: bool, buffer_len: int = 1 << 20) -> None:
+        self.harness = PlaneHarness(udp_gso=False, helpers=helpers, turns=turns)
         self.socket_end, self.wire = tun_pair(buffer_len)
         self.wire.settimeout(PATIENCE)
         self.fars = {
@@ -85,8 +90,8 @@ class Wire:
 
 
 @contextmanager
-def wired(helpers: int, *, buffer_len: int = 1 << 20) -> Iterator[Wire]:
-    one = Wire(helpers, buffer_len=buffer_len)
+def wired(helpers: int, *, turns: bool, buffer_len: int = 1 << 20) -> Iterator[Wire]:
+    one = Wire(helpers, turns=turns, buffer_len=buffer_len)
     try:
         yield one
     finally:
@@ -126,10 +131,10 @@ def give(harness: PlaneHarness, frames: Iterable[Raw | Udp]) -> None:
 
 
 @pytest.mark.known_bug("Several TUN readers")
-@MANY
-def test_what_is_sent_keeps_its_order_and_every_byte(helpers: int) -> None:
+@MANY_OUT
+def test_what_is_sent_keeps_its_order_and_every_byte(helpers: int, turns: bool) -> None:
     """Of all peers together: the order is that of the TUN, and each peer's counters have no gap."""
-    with wired(helpers) as one:
+    with wired(helpers, turns=turns) as one:
         frames = load(helpers, 3000)
         counters = {peer: itertools.count() for peer in one.fars}
         wanted = [(peer, inner) for peer, frame in frames for inner in datagrams(frame)]
@@ -147,15 +152,16 @@ def test_what_is_sent_keeps_its_order_and_every_byte(helpers: int) -> None:
         writer.join()
         one.harness.counted(tx_datagrams=len(wanted), tx_packets=len(frames), tx_send_error=0)
         assert one.harness.counter("tx_shared") > 0
+        assert (one.harness.counter("tx_turns") > 0) == turns  # the first batch that is left to others waits, at least
         for peer, far in one.fars.items():
             sent = sum(len(far.expect(0, inner)) for to, inner in wanted if to == peer)
             assert one.harness.plane.peer_stats(peer)[0] == sent
 
 
-@MANY
-def test_full_socket_blocks_the_line_and_loses_nothing(helpers: int) -> None:
+@MANY_OUT
+def test_full_socket_blocks_the_line_and_loses_nothing(helpers: int, turns: bool) -> None:
     """The socket holds a few datagrams: what is sealed waits in its place, and the TUN is read no further."""
-    with wired(helpers, buffer_len=1) as one:
+    with wired(helpers, turns=turns, buffer_len=1) as one:
         one.pause()
         frames = [numbered(number, 1 + number % PEERS, number % 1300) for number in range(600)]
         writer = threading.Thread(target=give, args=(one.harness, frames))
@@ -172,11 +178,11 @@ def test_full_socket_blocks_the_line_and_loses_nothing(helpers: int) -> None:
         one.harness.counted(tx_datagrams=len(frames), tx_send_error=0)
 
 
-@MANY
-def test_peer_is_removed_with_its_packets_on_their_way(helpers: int) -> None:
+@MANY_OUT
+def test_peer_is_removed_with_its_packets_on_their_way(helpers: int, turns: bool) -> None:
     """What was sealed is sent, nothing is sent twice, and what comes later has no peer."""
     for round_ in range(15):
-        with wired(helpers, buffer_len=1 if round_ % 3 == 0 else 1 << 20) as one:
+        with wired(helpers, turns=turns, buffer_len=1 if round_ % 3 == 0 else 1 << 20) as one:
             one.pause()
             for number in range(120):
                 give(one.harness, [numbered(number, 1 + number % PEERS, 700)])
@@ -198,10 +204,10 @@ def test_peer_is_removed_with_its_packets_on_their_way(helpers: int) -> None:
             assert expected[one.fars[gone].remote_index] + one.harness.counter("tx_no_peer") == 24
 
 
-@MANY
-def test_new_sockets_take_what_waits(helpers: int) -> None:
+@MANY_OUT
+def test_new_sockets_take_what_waits(helpers: int, turns: bool) -> None:
     """Swapped again and again under load: each datagram leaves once, by one socket, in order."""
-    with wired(helpers, buffer_len=1) as one:
+    with wired(helpers, turns=turns, buffer_len=1) as one:
         frames = [numbered(number, 1, 900) for number in range(800)]
         writer = threading.Thread(target=give, args=(one.harness, frames))
         one.pause()
@@ -226,10 +232,10 @@ def test_new_sockets_take_what_waits(helpers: int) -> None:
         one.harness.counted(tx_datagrams=len(frames), tx_send_error=0)
 
 
-@MANY
-def test_keys_are_changed_in_mid_stream(helpers: int) -> None:
+@MANY_OUT
+def test_keys_are_changed_in_mid_stream(helpers: int, turns: bool) -> None:
     """Counters of each key start at 0 and have no gap; no packet goes out under a key that was left."""
-    with wired(helpers) as one:
+    with wired(helpers, turns=turns) as one:
         far = one.fars[1]
         keys = {far.remote_index: far.key}
         frames = [numbered(number, 1, 1000) for number in range(2000)]

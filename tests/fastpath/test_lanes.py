@@ -182,6 +182,16 @@ def test_the_tun_changes_while_lanes_write(helpers: int) -> None:
         assert harness.tun_is_empty()
 
 
+def test_turns_come_when_they_are_asked_for() -> None:
+    for helpers, turns in ((0, False), (1, False), (1, True), (8, True)):
+        plane = Plane(helpers=helpers, turns=turns)
+        assert plane.turns == turns
+        plane.close()
+    plane = Plane(turns=True)
+    assert not plane.turns  # there is nobody to wait for
+    plane.close()
+
+
 def test_lanes_come_with_threads() -> None:
     lanes = {}
     for helpers in (0, 1, 3, 4, 6, 7, 9, 10, 62):

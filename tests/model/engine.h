@@ -28,6 +28,8 @@ struct scenario {
     ssize_t (*writev)(int fd, const struct iovec *iov, int count);
     int (*send)(int fd, struct mmsghdr *messages, unsigned int count);
     int (*receive)(int fd, struct mmsghdr *messages, unsigned int count);
+    /* A thread pauses between two looks. NULL: nothing comes of it. */
+    void (*relax)(void);
 };
 
 struct options {

@@ -12,6 +12,7 @@ cdef extern from "engine.h" nogil:
         ssize_t (*writev)(int fd, const iovec *iov, int count) noexcept nogil
         int (*send)(int fd, mmsghdr *messages, unsigned int count) noexcept nogil
         int (*receive)(int fd, mmsghdr *messages, unsigned int count) noexcept nogil
+        void (*relax)() noexcept nogil
     struct Options "options":
         int stale
         int races

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tests.model.build import Edit
-from tests.model.scenarios import OLD, SC, SOME, USE, How, Scenario, ring, tunnel
+from tests.model.scenarios import FEW_MORE, OLD, SC, SOME, USE, How, Scenario, ring, tunnel
 
 REORDER = "pywg/dataplane/reorder/reorder.pyx"
 THREADS = "pywg/dataplane/threads/threads.pyx"
@@ -24,6 +24,8 @@ class Planted:
 _LOST = "all threads wait, and a slot is not finished"
 _LEFT = "all threads wait, and a lane has not passed a slot"
 _WRONG = "a slot lost, twice, overtaken, or not worked on"
+_TURNS = ring(SC, 2, 2, 2, looks=1)
+_LOSES = ring(FEW_MORE, 3, 3, 2, looks=1, lost=1)
 PLANTED = {
     "a slot is published before it is taken": Planted(
         Edit(
@@ -45,7 +47,7 @@ PLANTED = {
         "data race: a read after another thread's write of slots",
     ),
     "a slot that was worked on is published without release": Planted(
-        Edit(REORDER, "    store8_release(&p.worked[slot], 1)\n", "    store8(&p.worked[slot], 1)\n"),
+        Edit(REORDER, "        store8_release(&p.worked[slot], READY)\n", "        store8(&p.worked[slot], READY)\n"),
         ring(SC, 2, 2, 2),
         "data race: a read after another thread's write of slots",
     ),
@@ -71,7 +73,9 @@ PLANTED = {
     ),
     "no second look after the flag": Planted(
         Edit(
-            REORDER, "        if stopped or load8(&p.backlog) or not ", "        if True or load8(&p.backlog) or not "
+            REORDER,
+            "        if stopped or load8(&p.backlog) or load8_",
+            "        if True or load8(&p.backlog) or load8_",
         ),
         ring(SC, 2, 2, 1),
         _LOST,
@@ -149,6 +153,70 @@ PLANTED = {
         Edit(REORDER, "        if load64_acquire(&p.lane[other].passed) < number:\n", "        if False:\n"),
         ring(SOME, 2, 2, 2, lanes=2, together=2),
         "",
+    ),
+    "a slot stays kept when its thread has waited": Planted(
+        Edit(REORDER, "    await_turn(p, number)\n    make_ready(p, number)\n", "    await_turn(p, number)\n"),
+        _TURNS,
+        _LOST,
+    ),
+    "a thread that has waited does not finish": Planted(
+        Edit(REORDER, "        take_turn(p, number)\n", "        take_turn(p, number)\n        return True\n"),
+        _TURNS,
+        _LOST,
+    ),
+    "a kept slot is published without release": Planted(
+        Edit(REORDER, "    store8_release(&p.worked[number % ", "    store8(&p.worked[number % "),
+        ring(OLD, 2, 2, 2, looks=1),
+        "data race",
+    ),
+    "a slot is made ready whatever it is": Planted(
+        Edit(
+            REORDER,
+            "    replace8(&p.worked[number % <uint64_t>p.slots], KEPT, READY)\n",
+            "    store8(&p.worked[number % <uint64_t>p.slots], READY)\n",
+        ),
+        _TURNS,
+        "",
+    ),
+    "a slot is made ready before it is worked on": Planted(
+        Edit(
+            REORDER,
+            "        replace8(&p.worked[slot], KEPT, READY)\n",
+            "        store8(&p.worked[slot], READY)\n",
+        ),
+        _LOSES,
+        "",
+    ),
+    "a slot is in work no more before it is published": Planted(
+        Edit(
+            REORDER,
+            "    cdef bint keeps = worked_before(p, number)\n",
+            "    cdef bint keeps = worked_before(p, number)\n"
+            "    add64_ordered(&p.in_work, ~<uint64_t>0)\n    add64_ordered(&p.in_work, 1)\n",
+        ),
+        ring(SC, 2, 2, 1, looks=1, holds=1),
+        "a slot is left that could be finished, while all is held",
+    ),
+    "the control plane leaves kept slots": Planted(
+        Edit(REORDER, "    if p.turn_looks != 0:\n        make_all_ready(p)\n", ""),
+        ring(SC, 2, 2, 1, looks=1, holds=1),
+        "a slot is left that could be finished, while all is held",
+    ),
+    "a thread that has looked in vain leaves the others' slots": Planted(
+        Edit(REORDER, "            make_all_ready(p)\n", "            pass\n"), _LOSES, _LOST
+    ),
+    "a thread keeps a slot before one whose thread has gone": Planted(
+        Edit(REORDER, "    if is_ready(p, number + 1) or number", "    if number"), _LOSES, _LOST
+    ),
+    "a thread does not look twice whether it is to wait": Planted(
+        Edit(REORDER, "    if not keeps and not worked_before(p, number):\n", "    if not keeps:\n"),
+        ring(FEW_MORE, 3, 3, 3, looks=1, lost=1),
+        _LOST,
+    ),
+    "a thread keeps a slot without a fence": Planted(
+        Edit(REORDER, "    fence()                     # of two threads", "    # of two threads"),
+        ring(How(stale=1, preemptions=2), 3, 3, 2, looks=1, lost=1),
+        _LOST,
     ),
     "a helper goes to sleep without a last look": Planted(
         Edit(POOL, "    if has_work(pool) or load8(&pool.stop):\n", "    if load8(&pool.stop):\n"),

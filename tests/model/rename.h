@@ -51,6 +51,7 @@ int model_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int fla
 int model_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout);
 int model_memalign(void **memory, size_t alignment, size_t size);
 int model_clock_gettime(clockid_t clock, struct timespec *now);
+void model_relax(void);
 
 #define malloc model_malloc
 #define calloc model_calloc
@@ -87,3 +88,4 @@ int model_clock_gettime(clockid_t clock, struct timespec *now);
 #define posix_memalign model_memalign
 #define pthread_sigmask(how, mask, old) model_nothing()
 #define clock_gettime model_clock_gettime
+#define pywg_relax model_relax

@@ -12,19 +12,21 @@ from pywg.dataplane.reorder.pool cimport Pool, pool_new, pool_start, pool_wake
 from pywg.dataplane.reorder.reorder cimport LANES_MAX, Reorder, reorder_finish, reorder_has_room, reorder_hold
 from pywg.dataplane.reorder.reorder cimport reorder_init, reorder_is_empty, reorder_lanes, reorder_next, reorder_pass
 from pywg.dataplane.reorder.reorder cimport reorder_release, reorder_submit, reorder_submit_worked, reorder_together
-from pywg.dataplane.reorder.reorder cimport reorder_work
+from pywg.dataplane.reorder.reorder cimport reorder_turns, reorder_work
 from pywg.dataplane.state.gate cimport Gate, gate_enter, gate_init, gate_leave
 from pywg.dataplane.sys.atomic cimport load8
 from pywg.dataplane.sys.linux cimport POLLIN, eventfd, eventfd_read, poll, pollfd
 
 from tests.model.engine cimport Options, Result, Scenario, model_choose, model_explore, model_fault, model_ignore
-from tests.model.engine cimport model_name, model_thread, model_wait
+from tests.model.engine cimport model_name, model_self, model_thread, model_wait
 
 cdef enum:
     SLOTS = 4
     WORK = 3                    # a descriptor: there is work, or never again
     SOCKET = 4
     POLLHUP = 16
+    LOST = 5                    # a processor that comes back when everything is finished
+    THREADS = 7
 
 
 cdef struct Plan:
@@ -36,6 +38,8 @@ cdef struct Plan:
     int holds                   # of the control plane
     int lanes
     int together                # bit n: slot number n goes together
+    int looks                   # of a thread that waits for its turn; 0: there are no turns
+    int lost                    # threads that lose their processor while they wait for their turn
 
 cdef struct World:
     Reorder reorder
@@ -49,6 +53,9 @@ cdef struct World:
     int refusals
     uint64_t passed[LANES_MAX]  # under the lane's `held`
     uint64_t went               # one more than the last slot that went together; lane 0 writes it
+    uint64_t[2] turns           # counters
+    uint64_t[THREADS] works     # on which slot each thread works, or worked last
+    int lost
 
 cdef Plan plan
 cdef World *world
@@ -61,6 +68,7 @@ cdef void look_at_peer() noexcept nogil:
 
 cdef void work(void *owner, int slot, AeadContexts *contexts) noexcept nogil:
     look_at_peer()
+    world.works[model_self()] = world.slots[slot]
     world.slots[slot] = 2 * world.slots[slot] + 1
 
 
@@ -93,6 +101,14 @@ cdef void pass_slot(void *owner, int slot, int lane) noexcept nogil:
         if plan.together >> before & 1 and world.went <= before:
             model_fault(b"a slot that goes together was overtaken")
     world.passed[lane] = number + 1
+
+
+cdef void relax() noexcept nogil:
+    """A thread that has others behind it may lose its processor here: they are not to need it."""
+    if world.lost > 0 and world.works[model_self()] + 1 < <uint64_t>plan.count:
+        if model_choose(2, b"its processor is taken away"):
+            world.lost -= 1
+            model_wait(LOST, POLLIN)
 
 
 cdef void *reader(void *arg) noexcept nogil:
@@ -160,6 +176,8 @@ cdef void *helper(void *arg) noexcept nogil:
 cdef short ready(int fd, short events) noexcept nogil:
     if fd == SOCKET:
         return events
+    if fd == LOST:
+        return POLLIN if world.reorder.finished == <uint64_t>plan.count else 0
     if world.reorder.taken < world.reorder.submitted:
         return POLLIN
     return POLLHUP if world.reorder.taken == <uint64_t>plan.count else 0
@@ -173,6 +191,8 @@ cdef void *control(void *arg) noexcept nogil:
         world.peer += 1
         if world.reorder.in_work != 0:
             model_fault(b"a slot is in work while all is held")
+        if not load8(&world.reorder.backlog) and world.finished != world.reorder.submitted:
+            model_fault(b"a slot is left that could be finished, while all is held")
         for lane in range(plan.lanes):
             if world.passed[lane] != world.finished:
                 model_fault(b"a lane has slots left while all is held")
@@ -187,12 +207,16 @@ cdef void setup() noexcept nogil:
     world = <World *>calloc(1, sizeof(World))
     world.kick = eventfd(0, 0)
     world.refusals = plan.refusals
+    world.lost = plan.lost
     gate_init(&world.gate)
     reorder_init(&world.reorder, plan.slots, world.kick, world, work, finish)
     reorder_lanes(&world.reorder, plan.lanes, pass_slot)
+    reorder_turns(&world.reorder, plan.looks, &world.turns[0], &world.turns[1])
     reorder_init(&world.other, 1, -1, NULL, work, finish)
     model_ignore(&world.gate, sizeof(Gate))
     model_ignore(&world.other, sizeof(Reorder))
+    model_ignore(world.turns, sizeof(world.turns))
+    model_ignore(world.works, sizeof(world.works) + sizeof(world.lost))
     names()
     model_thread(b"reader", reader, NULL)
     if plan.pool:
@@ -222,6 +246,7 @@ cdef void names() noexcept nogil:
     model_name(&p.submitted, 8, b"submitted")
     model_name(&p.taken, 8, b"taken")
     model_name(&p.finished, 8, b"finished")
+    model_name(&p.turns_from, 8, b"turns_from")
     model_name(&p.in_work, 8, b"in_work")
     model_name(p.worked, sizeof(p.worked), b"worked")
     model_name(&p.finishing, 1, b"finishing")
@@ -255,7 +280,7 @@ cdef Result found
 
 
 def explore(dict wanted, *, int stale, int races, int preemptions, int spurious, uint64_t states_max) -> dict:
-    cdef Scenario scenario = Scenario(setup, end, ready, NULL, NULL, NULL, NULL)
+    cdef Scenario scenario = Scenario(setup, end, ready, NULL, NULL, NULL, NULL, relax)
     cdef Options options = Options(stale, races, preemptions, spurious, states_max)
     global plan
     plan = wanted

@@ -66,7 +66,7 @@ class Explored:
         )
 
 
-_REST = ("pool", "refusals", "holds", "lanes", "together")
+_REST = ("pool", "refusals", "holds", "lanes", "together", "looks", "lost")
 
 
 def ring(how: How, slots: int, count: int, helpers: int, **given: int) -> Scenario:
@@ -76,7 +76,7 @@ def ring(how: How, slots: int, count: int, helpers: int, **given: int) -> Scenar
     return Scenario("ring", plan, how)
 
 
-_TRAFFIC = ("helpers", "packets", "messages", "sessions", "full", "heavy")
+_TRAFFIC = ("helpers", "packets", "messages", "sessions", "full", "heavy", "looks")
 _NUMBERS = (*_TRAFFIC, "remove", "retire", "install", "detach", "stop")
 
 
@@ -90,6 +90,7 @@ SC, OLD = How(), How(stale=1)
 USE = How(races=0)
 SOME = How(preemptions=3)
 FEW = How(races=0, preemptions=2)
+FEW_MORE = How(preemptions=2)
 """Use after free, order and wake-ups, in worlds with too many variables to follow each."""
 SHORT = {
     "ring of one slot": ring(OLD, 1, 2, 1),
@@ -103,6 +104,11 @@ SHORT = {
     "two lanes": ring(SOME, 2, 2, 2, lanes=2),
     "a slot goes together": ring(SOME, 2, 2, 2, lanes=2, together=2),
     "lanes held by the control plane": ring(SOME, 2, 2, 1, lanes=2, holds=1),
+    "in turns": ring(SC, 2, 2, 2, looks=1),
+    "in turns, older values": ring(OLD, 2, 2, 1, looks=1),
+    "in turns, and the socket is full": ring(SC, 2, 2, 1, looks=1, refusals=1),
+    "in turns, held by the control plane": ring(SC, 2, 2, 1, looks=1, holds=1),
+    "a thread that waits for its turn loses its processor": ring(FEW_MORE, 3, 3, 2, looks=1, lost=1),
     "a helper that sleeps": ring(OLD, 2, 2, 1, pool=1),
     "handed off and taken back": tunnel(USE, packets=2, messages=1, heavy=1),
     "handed off, and the socket is full": tunnel(USE, packets=2, full=1),
@@ -114,6 +120,7 @@ SHORT = {
     "the threads end": tunnel(USE, packets=1, messages=1, stop=1),
     "a helper at hand": tunnel(USE, packets=1, helpers=1),
     "a helper that seals": tunnel(FEW, packets=1, heavy=2, helpers=1),
+    "helpers that seal and send in turns": tunnel(FEW, packets=2, heavy=4, helpers=1, looks=1),
     "a helper that opens": tunnel(FEW, messages=1, heavy=2, helpers=1),
 }
 """Explored by test_model.py, in some seconds."""
@@ -134,6 +141,14 @@ LONG = {
     "slots go together": ring(SC, 2, 3, 1, lanes=2, together=2),
     "slots go together, two helpers": ring(SC, 2, 2, 2, lanes=2, together=3),
     "three lanes, a slot goes together": ring(SC, 1, 2, 1, lanes=3, together=1),
+    "in turns, three slots": ring(SC, 2, 3, 1, looks=1),
+    "in turns, three helpers": ring(SOME, 3, 3, 3, looks=1),
+    "in turns, two looks": ring(SC, 2, 2, 2, looks=2),
+    "in turns, full, held": ring(SC, 2, 2, 1, looks=1, refusals=1, holds=1),
+    "in turns, older values, held": ring(OLD, 2, 2, 1, looks=1, holds=1),
+    "a thread loses its processor, in more orders": ring(SOME, 3, 3, 2, looks=1, lost=1),
+    "a thread loses its processor, three helpers": ring(FEW_MORE, 3, 3, 3, looks=1, lost=1),
+    "a thread loses its processor beside three": ring(FEW_MORE, 4, 4, 3, looks=1, lost=1),
     "a helper that sleeps, three slots": ring(SC, 2, 3, 1, pool=1),
     "two helpers that sleep": ring(SC, 2, 2, 2, pool=1),
     "woken without a cause": ring(How(spurious=2), 2, 2, 1, pool=1, holds=1),
@@ -141,6 +156,9 @@ LONG = {
     "a peer goes beside a helper": tunnel(USE, packets=1, helpers=1, remove=1),
     "a peer goes while a helper opens": tunnel(How(races=0, preemptions=3), messages=1, heavy=2, helpers=1, remove=1),
     "a peer goes while a helper seals": tunnel(How(races=0, preemptions=3), packets=2, heavy=2, helpers=1, remove=1),
+    "a peer goes while helpers send in turns": tunnel(
+        How(races=0, preemptions=3), packets=2, heavy=4, helpers=1, looks=1, remove=1
+    ),
     "the threads and a helper end": tunnel(USE, packets=1, helpers=1, stop=1),
 }
 """Explored by python -m tests.model, in minutes."""

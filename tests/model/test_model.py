@@ -35,6 +35,7 @@ def test_no_order_of_steps_is_at_fault(name: str, built: Built) -> None:
     [
         ("handed off and taken back", {"tx_lent", "tx_returned", "rx_packets"}),
         ("a helper that seals", {"tx_shared"}),
+        ("helpers that seal and send in turns", {"tx_turns", "tx_turns_late"}),
         ("a helper that opens", {"rx_shared"}),
         ("a peer goes, with packets and messages", {"tx_no_peer", "rx_unknown_index"}),
         ("a session comes and goes, and its peer", {"tx_staged_dropped"}),

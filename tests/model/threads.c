@@ -599,6 +599,12 @@ int model_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int fla
     return (int)answer(scenario->receive(fd, messages, count));
 }
 
+void model_relax(void)
+{
+    if (scenario->relax)
+        scenario->relax();
+}
+
 /* Time stands still. */
 int model_clock_gettime(clockid_t clock, struct timespec *now)
 {

@@ -41,6 +41,7 @@ cdef struct Plan:
     int sessions                # bit p: peer p has one from the beginning
     int full                    # how often the socket may be full
     int heavy                   # packets and messages that are long
+    int looks                   # of a thread that waits for its turn to send
     bint remove                 # the control plane removes peer 0,
     bint retire                 # retires its keypair,
     bint install                # installs one, and sends what is staged,
@@ -268,7 +269,7 @@ cdef void setup() noexcept nogil:
     world.dp.staged_max = 1 << 20
     world.dp.tun_fd = TUN
     world.dp.fd4 = UDP
-    world.threads = threads_new(world.dp, plan.helpers)
+    world.threads = threads_new(world.dp, plan.helpers, plan.looks)
     memset(address, 0, 4)
     address[0] = 10
     for i in range(PEERS):
@@ -344,7 +345,7 @@ cdef Result found
 
 
 def explore(dict wanted, *, int stale, int races, int preemptions, int spurious, uint64_t states_max) -> dict:
-    cdef Scenario scenario = Scenario(setup, end, ready, tun_read, tun_write, udp_send, udp_receive)
+    cdef Scenario scenario = Scenario(setup, end, ready, tun_read, tun_write, udp_send, udp_receive, NULL)
     cdef Options options = Options(stale, races, preemptions, spurious, states_max)
     global plan
     plan = wanted

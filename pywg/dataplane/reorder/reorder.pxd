@@ -4,8 +4,16 @@ One thread, the reader of its direction, fills the next slot inside its gate and
 oldest slot that no thread has taken and works on it: seals it, or opens it. Slots are finished (sent, or delivered) in
 the order in which they were submitted, one at a time. A thread that is done with a slot takes the `finishing` flag if
 it is free, finishes all that is ready from the head on, gives the flag back and looks once more. A thread that finds
-the flag taken leaves its slot to the holder. So no thread waits for another, no slot is forgotten, and none overtakes
+the flag taken leaves its slot to the holder. So no thread needs another, no slot is forgotten, and none overtakes
 another.
+
+With *turns* a thread finishes what it has worked on itself, for its cache has it. A thread that is done with a slot,
+when all before it are worked on, keeps it (KEPT) and looks, a bounded number of times, whether those have left; then it
+is READY, and finished as without turns. The holder of the flag stops at a slot that is kept. Keeping is a wish, and
+binds nobody: any thread may make a kept slot READY at any time, and finish it. One that has looked in vain, because
+nothing left meanwhile, does so with all of them; and of the next slots none is kept, for threads seem to have no
+processor each. Of neighbours that are worked on, the thread that was done last waits, unless one before is still worked
+on. So a thread that loses its processor while it keeps a slot holds up others for no longer than one of them looks.
 
 Finished slots may have a way to go, in several *lanes*: each slot has a part in every lane. A lane is a ring's end in
 small: it passes the slots in the order in which they were finished, one thread at a time, and a thread that finds it
@@ -26,6 +34,11 @@ from pywg.dataplane.sys.linux cimport pthread_cond_t, pthread_mutex_t
 cdef enum:
     SLOTS_MAX = 16
     LANES_MAX = 4
+    TURN_LOOKS = 4096               # while nothing leaves: 40 to 200 us; sending a full batch takes 20 to 40
+
+cdef enum:                          # of a slot, in `worked`; 0: not worked on
+    READY = 1                       # it may be finished
+    KEPT = 2                        # the same, and the thread that worked on it waits for its turn
 
 ctypedef void (*Work)(void *owner, int slot, AeadContexts *contexts) noexcept nogil
 ctypedef bint (*Finish)(void *owner, int slot) noexcept nogil     # False: not now, and the rest stays in the slot
@@ -41,14 +54,18 @@ cdef struct Lane:
 cdef struct Reorder:
     int slots
     int kick                    # the reader's eventfd
+    int turn_looks              # how often a thread looks in vain for its turn; 0: there are no turns
     void *owner
     Work work
     Finish finish
+    uint64_t *turns             # counters: slots whose thread waited,
+    uint64_t *turns_late        # and that waited in vain
     uint64_t submitted          # atomic: slots ever submitted; the reader alone writes it
     uint64_t taken              # atomic: slots ever taken to be worked on
     uint64_t finished           # atomic: slots ever finished (under `finishing`)
     uint64_t in_work            # atomic: slots submitted whose work is not done
-    uint8_t worked[SLOTS_MAX]   # atomic: the slot is ready to be finished
+    uint64_t turns_from         # atomic: the first slot that may be kept
+    uint8_t worked[SLOTS_MAX]   # atomic: 0, READY or KEPT
     uint8_t finishing           # atomic: a thread finishes slots
     uint8_t backlog             # atomic: the head can't be finished
     uint8_t wants_room          # atomic: the reader wants to be kicked when there is room
@@ -62,6 +79,7 @@ cdef struct Reorder:
 
 cdef void reorder_init(Reorder *p, int slots, int kick, void *owner, Work work, Finish finish) noexcept nogil
 cdef void reorder_lanes(Reorder *p, int lanes, Pass pass_slot) noexcept nogil
+cdef void reorder_turns(Reorder *p, int looks, uint64_t *turns, uint64_t *turns_late) noexcept nogil
 cdef void reorder_destroy(Reorder *p) noexcept nogil
 
 # The reader, inside its gate

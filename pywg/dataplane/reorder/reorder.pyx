@@ -5,13 +5,16 @@ least one of them sees what the other wrote.
 """
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
-from pywg.dataplane.sys.atomic cimport add64_ordered, fence, load64, load64_acquire, load8, load8_acquire, replace64
-from pywg.dataplane.sys.atomic cimport store64, store64_release, store8, store8_release, swap8
+from pywg.dataplane.sys.atomic cimport add64, add64_ordered, fence, load64, load64_acquire, load8, load8_acquire, relax
+from pywg.dataplane.sys.atomic cimport replace64, replace8, store64, store64_release, store8, store8_release, swap8
 from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.eventfd cimport eventfd_kick
 from pywg.dataplane.sys.linux cimport pthread_cond_broadcast, pthread_cond_destroy, pthread_cond_init, pthread_cond_wait
 from pywg.dataplane.sys.linux cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock
 from pywg.dataplane.sys.linux cimport pthread_mutex_unlock
+
+cdef enum:
+    TURNS_REST = 1024           # slots that nobody keeps after one was looked for in vain
 
 
 cdef void reorder_init(Reorder *p, int slots, int kick, void *owner, Work work, Finish finish) noexcept nogil:
@@ -32,6 +35,13 @@ cdef void reorder_lanes(Reorder *p, int lanes, Pass pass_slot) noexcept nogil:
     c_assert(lanes <= LANES_MAX)
     p.lanes = lanes
     p.pass_slot = pass_slot
+
+
+cdef void reorder_turns(Reorder *p, int looks, uint64_t *turns, uint64_t *turns_late) noexcept nogil:
+    """Gives a new ring turns: `looks` in vain are as many as a thread makes while nothing leaves."""
+    p.turn_looks = looks
+    p.turns = turns
+    p.turns_late = turns_late
 
 
 cdef void reorder_destroy(Reorder *p) noexcept nogil:
@@ -81,7 +91,7 @@ cdef void reorder_submit(Reorder *p) noexcept nogil:
 cdef void reorder_submit_worked(Reorder *p) noexcept nogil:
     """The next slot is filled, and worked on by the reader itself. The ring is empty."""
     c_assert(reorder_is_empty(p))
-    store8_release(&p.worked[p.submitted % <uint64_t>p.slots], 1)
+    store8_release(&p.worked[p.submitted % <uint64_t>p.slots], READY)
     store64(&p.taken, p.submitted + 1)  # first, so that no other thread can take the slot
     store64_release(&p.submitted, p.submitted + 1)
 
@@ -104,8 +114,11 @@ cdef bint reorder_work(Reorder *p, AeadContexts *contexts) noexcept nogil:
             break
     slot = <int>(number % <uint64_t>p.slots)
     p.work(p.owner, slot, contexts)
-    store8_release(&p.worked[slot], 1)
-    add64_ordered(&p.in_work, ~<uint64_t>0)
+    if p.turn_looks != 0 and number >= load64(&p.turns_from):
+        take_turn(p, number)
+    else:
+        store8_release(&p.worked[slot], READY)
+        add64_ordered(&p.in_work, ~<uint64_t>0)
     if reorder_finish(p, False):
         eventfd_kick(p.kick)
     reorder_pass(p)
@@ -123,7 +136,7 @@ cdef bint reorder_finish(Reorder *p, bint again) noexcept nogil:
             store8(&p.backlog, 0)
         stopped = finish_ready(p)
         reorder_release(p)
-        if stopped or load8(&p.backlog) or not load8_acquire(&p.worked[load64(&p.finished) % <uint64_t>p.slots]):
+        if stopped or load8(&p.backlog) or load8_acquire(&p.worked[load64(&p.finished) % <uint64_t>p.slots]) != READY:
             return stopped
         again = False
 
@@ -137,7 +150,7 @@ cdef bint finish_ready(Reorder *p) noexcept nogil:
         return False
     while True:
         slot = <int>(number % <uint64_t>p.slots)
-        if not load8_acquire(&p.worked[slot]):
+        if load8_acquire(&p.worked[slot]) != READY:
             return False
         if not p.finish(p.owner, slot):
             store8(&p.backlog, 1)
@@ -154,6 +167,78 @@ cdef inline void tell_room(Reorder *p) noexcept nogil:
     fence()                     # of the threads that free a slot, one sees what the others did
     if load8(&p.wants_room) and load64(&p.submitted) - freed(p) <= <uint64_t>p.slots // 2 and swap8(&p.wants_room, 0):
         eventfd_kick(p.kick)
+
+
+# ---- turns
+
+cdef void take_turn(Reorder *p, uint64_t number) noexcept nogil:
+    """Publishes a slot that is worked on, and waits for its turn if all before it are worked on too."""
+    cdef bint keeps = worked_before(p, number)
+    store8_release(&p.worked[number % <uint64_t>p.slots], KEPT if keeps else READY)
+    add64_ordered(&p.in_work, ~<uint64_t>0)     # from here on the control plane may hold all, and finish the slot
+    fence()                     # of two threads that publish neighbours, one sees the other's, and so waits
+    tell_waiter(p)
+    if not keeps and not worked_before(p, number):
+        return                  # the thread that works on one before will wait
+    # This thread may lose its processor, so it keeps no slot before one whose thread does not wait.
+    if is_ready(p, number + 1) or number < load64(&p.turns_from):
+        make_ready(p, number)
+    add64(p.turns, 1)
+    await_turn(p, number)
+    make_ready(p, number)
+
+
+cdef bint worked_before(const Reorder *p, uint64_t number) noexcept nogil:
+    """Whether all slots before this one are worked on."""
+    cdef uint64_t before = number, finished
+    while before > load64(&p.finished):
+        before -= 1
+        if load8(&p.worked[before % <uint64_t>p.slots]) == 0:
+            finished = load64(&p.finished)
+            # It has left, or is leaving now.
+            return before < finished or before == finished and load8(&p.finishing)
+    return True
+
+
+cdef inline bint is_ready(const Reorder *p, uint64_t number) noexcept nogil:
+    """Whether a slot is there, and READY."""
+    return load8_acquire(&p.worked[number % <uint64_t>p.slots]) == READY and number < load64(&p.submitted)
+
+
+cdef void await_turn(Reorder *p, uint64_t number) noexcept nogil:
+    """Returns when all before has left, or is not to be waited for."""
+    cdef uint64_t finished, seen = number
+    cdef int looks = 0
+    while True:
+        finished = load64(&p.finished)
+        # A full socket: what leaves next is the reader's to say.
+        if finished > number or load8(&p.backlog) or finished == number and not load8(&p.finishing):
+            return
+        if finished != seen:
+            seen = finished
+            looks = 0
+        elif looks == p.turn_looks:
+            add64(p.turns_late, 1)
+            store64(&p.turns_from, number + TURNS_REST)
+            fence()             # a thread that keeps a slot after this sees that it must not
+            make_all_ready(p)
+            return
+        looks += 1
+        relax()
+
+
+cdef inline void make_ready(Reorder *p, uint64_t number) noexcept nogil:
+    """Lets any thread finish the slot, if it is kept. The caller finishes what is ready afterwards.
+
+    It may have left long since, and another be in its place: that one is worked on as well.
+    """
+    replace8(&p.worked[number % <uint64_t>p.slots], KEPT, READY)
+
+
+cdef void make_all_ready(Reorder *p) noexcept nogil:
+    cdef int slot
+    for slot in range(p.slots):
+        replace8(&p.worked[slot], KEPT, READY)
 
 
 # ---- lanes
@@ -219,6 +304,8 @@ cdef void reorder_hold(Reorder *p) noexcept nogil:
             break
         pthread_cond_wait(&p.idle, &p.lock)
     pthread_mutex_unlock(&p.lock)
+    if p.turn_looks != 0:
+        make_all_ready(p)
     reorder_finish_held(p)
     reorder_pass(p)
     pthread_mutex_lock(&p.lock)

@@ -34,6 +34,7 @@ cdef struct SendPath:
     bint on_hold                    # the control plane holds `reorder`
 
 cdef SendPath *send_path_new(Dataplane *dp, int slots) noexcept nogil
+cdef void send_path_turns(SendPath *e, int looks) noexcept nogil
 cdef void send_path_free(SendPath *e) noexcept nogil
 cdef bint send_step(SendPath *e) noexcept nogil
 cdef bint send_staged(SendPath *e, Peer *peer, bint keepalive_if_none, uint64_t now) noexcept nogil

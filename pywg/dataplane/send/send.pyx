@@ -18,7 +18,7 @@ from pywg.dataplane.crypto.aead_contexts cimport AeadContexts, aead_contexts_fre
 from pywg.dataplane.reorder.pool cimport pool_wake
 from pywg.dataplane.reorder.reorder cimport reorder_destroy, reorder_finish, reorder_finish_held, reorder_has_room
 from pywg.dataplane.reorder.reorder cimport reorder_hold, reorder_init, reorder_is_empty, reorder_next, reorder_release
-from pywg.dataplane.reorder.reorder cimport reorder_submit, reorder_submit_worked, reorder_work
+from pywg.dataplane.reorder.reorder cimport reorder_submit, reorder_submit_worked, reorder_turns, reorder_work
 from pywg.dataplane.send.routing_loop cimport looks_like_transport, routing_loop_closes
 from pywg.dataplane.send.seal cimport BATCH_BYTES, BATCH_PACKETS, READ_MAX, SendBatch, send_batch_forget_peers
 from pywg.dataplane.send.seal cimport send_batch_free, send_batch_init, send_batch_next_frame, send_batch_next_packet
@@ -73,6 +73,11 @@ cdef SendPath *send_path_new(Dataplane *dp, int slots) noexcept nogil:
             send_path_free(e)
             return NULL
     return e
+
+
+cdef void send_path_turns(SendPath *e, int looks) noexcept nogil:
+    """Before the helpers start: each thread sends what it has sealed, when it is its turn (`reorder_turns`)."""
+    reorder_turns(&e.reorder, looks, &e.dp.counters.tx_turns, &e.dp.counters.tx_turns_late)
 
 
 cdef void send_path_free(SendPath *e) noexcept nogil:

@@ -28,6 +28,8 @@ cdef struct Counters:
     uint64_t tx_tun_error           # failed reads
     uint64_t tx_wait_error          # failed poll()
     uint64_t tx_shared              # batches that were left to any free thread
+    uint64_t tx_turns               # batches whose thread waited for its turn to send them,
+    uint64_t tx_turns_late          # and that had to go otherwise: for a while there are no turns
     uint64_t tx_lent                # times that sending was handed off to the receiving thread,
     uint64_t tx_returned            # and taken back
     # Receiving: messages of the sockets, the datagrams in them, and frames for the TUN

@@ -36,7 +36,7 @@ cdef struct Threads:
     bint confined               # they are under it
     Filter filters[FILTERS]     # of system calls, by kind of thread
 
-cdef Threads *threads_new(Dataplane *dp, int helpers) noexcept nogil
+cdef Threads *threads_new(Dataplane *dp, int helpers, int turn_looks) noexcept nogil
 cdef void threads_free(Threads *threads) noexcept nogil
 cdef void threads_filter(Threads *threads, int kind, const char *program, size_t len) noexcept nogil
 cdef int threads_start(Threads *threads, int ruleset) noexcept nogil
@@ -44,6 +44,7 @@ cdef void threads_stop(Threads *threads) noexcept nogil
 cdef void *receive_thread(void *arg) noexcept nogil
 cdef int threads_count(const Threads *threads) noexcept nogil
 cdef int threads_lanes(const Threads *threads) noexcept nogil
+cdef bint threads_turns(const Threads *threads) noexcept nogil
 cdef int threads_processors(const Threads *threads) noexcept nogil
 cdef int threads_filtered(const Threads *threads) noexcept nogil
 cdef void threads_kick(Threads *threads) noexcept nogil

@@ -8,6 +8,7 @@ from pywg.dataplane.receive.receive cimport receive_path_hold, receive_path_new,
 from pywg.dataplane.reorder.pool cimport pool_free, pool_new, pool_start, pool_stop
 from pywg.dataplane.reorder.reorder cimport LANES_MAX, SLOTS_MAX
 from pywg.dataplane.send.send cimport SendPath, send_path_free, send_path_hold, send_path_new, send_path_release
+from pywg.dataplane.send.send cimport send_path_turns
 from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.dataplane cimport Dataplane, gates_enter, gates_leave
 from pywg.dataplane.state.gate cimport gate_enter, gate_leave
@@ -48,8 +49,8 @@ cdef enum:
     PROCESSOR_WORDS = 128           # of 64 processors each: as many as Linux can have
 
 
-cdef Threads *threads_new(Dataplane *dp, int helpers) noexcept nogil:
-    """Threads that are not started yet. NULL: no memory."""
+cdef Threads *threads_new(Dataplane *dp, int helpers, int turn_looks) noexcept nogil:
+    """Threads that are not started yet. `turn_looks`: of a thread that waits to send; 0: none does. NULL: no memory."""
     cdef int slots = 1 if helpers == 0 else SLOTS_MAX // 2 if helpers <= FEW_HELPERS else SLOTS_MAX
     cdef int lanes = 0 if helpers == 0 else max(1, min(LANES_MAX, (helpers + 2) // THREADS_A_LANE))
     cdef Threads *threads = <Threads *>calloc(1, sizeof(Threads))
@@ -64,6 +65,8 @@ cdef Threads *threads_new(Dataplane *dp, int helpers) noexcept nogil:
     if threads.send_path == NULL or threads.receive_path == NULL or (helpers and threads.pool == NULL):
         threads_free(threads)
         return NULL
+    if helpers:
+        send_path_turns(threads.send_path, turn_looks)
     return threads
 
 
@@ -306,6 +309,11 @@ cdef int threads_count(const Threads *threads) noexcept nogil:
 cdef int threads_lanes(const Threads *threads) noexcept nogil:
     """How many of the threads may write to the TUN at a time."""
     return max(1, threads.receive_path.delivery.lanes)
+
+
+cdef bint threads_turns(const Threads *threads) noexcept nogil:
+    """Whether each sends what it has sealed, when it is its turn."""
+    return threads.send_path.reorder.turn_looks != 0
 
 
 cdef int threads_processors(const Threads *threads) noexcept nogil:

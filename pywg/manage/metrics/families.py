@@ -43,6 +43,7 @@ NUMBERS: Final[Mapping[str, Metric]] = {
     "send_buffer": Metric("pywg_send_buffer_bytes", "gauge", "Buffer of the UDP sockets for sending"),
     "threads": Metric("pywg_threads", "gauge", "Threads that move packets"),
     "lanes": Metric("pywg_lanes", "gauge", "Ways on which packets are written to the interface at the same time"),
+    "turns": Metric("pywg_turns", "gauge", "Whether each thread sends what it has sealed, when it is its turn"),
     "processors": Metric("pywg_processors", "gauge", "Processors that the daemon may use"),
     "uptime_seconds": Metric("pywg_uptime_seconds", "gauge", "Time since the daemon's start"),
     "tun_rps": Metric(

@@ -293,6 +293,7 @@ class Device:
             "aead": self._plane.aead,
             "threads": self._plane.threads,
             "lanes": self._plane.lanes,
+            "turns": int(self._plane.turns),
             "processors": self._plane.processors,
             "up": int(self._wanted_up),
             "sockets_open": int(sockets is not None),

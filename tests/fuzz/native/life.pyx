@@ -481,7 +481,7 @@ cdef bint begin(uint32_t what) noexcept nogil:
     cdef int helpers = 0 if what & 7 < 6 else FEW if what & 7 == 6 or what & 0x78 else MANY
     arm(nth)
     dp = dataplane_new(backend)
-    threads = threads_new(dp, helpers) if dp != NULL else NULL
+    threads = threads_new(dp, helpers, 0) if dp != NULL else NULL
     if dp != NULL and what & 0x80 == 0 and macs_init(&dp.macs) == 0:
         memset(key, 7, 32)
         macs_identify(&dp.macs, key, key)

@@ -13,7 +13,7 @@ from pywg.dataplane.reorder.reorder cimport LANES_MAX, SLOTS_MAX, Reorder, reord
 from pywg.dataplane.reorder.reorder cimport reorder_has_room, reorder_has_work, reorder_hold, reorder_init
 from pywg.dataplane.reorder.reorder cimport reorder_is_empty, reorder_lanes, reorder_next, reorder_pass
 from pywg.dataplane.reorder.reorder cimport reorder_release, reorder_submit, reorder_submit_worked, reorder_together
-from pywg.dataplane.reorder.reorder cimport reorder_work
+from pywg.dataplane.reorder.reorder cimport reorder_turns, reorder_work
 from pywg.dataplane.sys.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, eventfd, eventfd_read
 
 from tests.fuzz.native.common cimport need, need_equal
@@ -49,6 +49,8 @@ cdef struct Model:
     bint by_reader              # the one that finishes now is the reader
     bint wants_room
     bint kicked
+    uint64_t turns
+    uint64_t turns_late
     AeadContexts contexts
 
 cdef Model m
@@ -226,7 +228,7 @@ cdef void nothing_is_forgotten() noexcept nogil:
 
 
 cdef int one(const uint8_t *data, size_t size) noexcept nogil:
-    """A byte for the slots and the lanes, then steps."""
+    """A byte for the slots, the lanes and the turns, then steps."""
     cdef uint32_t what
     memset(&m, 0, sizeof(m))
     input_start(&m.input, data, size)
@@ -235,6 +237,7 @@ cdef int one(const uint8_t *data, size_t size) noexcept nogil:
     what = input8(&m.input)
     reorder_init(&m.ring, 1 + <int>(what % SLOTS_MAX), kick_fd, &m, work, finish)
     reorder_lanes(&m.ring, <int>(what // SLOTS_MAX % (LANES_MAX + 1)), pass_slot)
+    reorder_turns(&m.ring, <int>(what // (SLOTS_MAX * (LANES_MAX + 1))), &m.turns, &m.turns_late)
     while input_left(&m.input):
         step()
         nothing_is_forgotten()
