@@ -52,6 +52,8 @@ Environment variables of pywg run. An option wins over a variable.
   PYWG_VXLAN_OFFLOAD     0: as --no-vxlan-offload
   PYWG_TUN_RPS           1: the kernel receives packets from the tunnel on all
                          processors, and not on the one that writes them
+  PYWG_TURNS             0 or 1: each thread sends what it has sealed; default:
+                         1 from 7 threads on, with a processor for each
   PYWG_LISTEN_ADDRESS    as --listen-address; several with commas
   PYWG_BIND_DEVICE       as --bind-device
   PYWG_SANDBOX           0: as --no-sandbox

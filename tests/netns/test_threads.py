@@ -30,10 +30,14 @@ def _threads(site: Site) -> dict[str, dict[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("number", [3, 4, 8])
-def test_bulk_and_bytes_both_ways_with_helpers(open_lab: OpenLab, number: int) -> None:
-    """Under load helpers get batches; nothing is forged, replayed (so: overtaken by a whole window) or refused."""
-    lab = open_lab(_with_threads(number), _with_threads(number))
+@pytest.mark.parametrize(("number", "turns"), [(3, "0"), (4, "0"), (8, "1")])
+def test_bulk_and_bytes_both_ways_with_helpers(open_lab: OpenLab, number: int, turns: str) -> None:
+    """Under load helpers get batches; nothing is forged, replayed (so: overtaken by a whole window) or refused.
+
+    `turns`: whether each thread sends what it has sealed, on however few processors.
+    """
+    with_threads = replace(_with_threads(number), env={"PYWG_TURNS": turns})
+    lab = open_lab(with_threads, with_threads)
     lab.establish()
     for source, target in ((lab.near, lab.far), (lab.far, lab.near)):
         for family in (4, 6):
@@ -45,6 +49,8 @@ def test_bulk_and_bytes_both_ways_with_helpers(open_lab: OpenLab, number: int) -
         assert stats["threads"] == str(number)
         assert int(stats["counter_tx_shared"]) > 0
         assert int(stats["counter_rx_shared"]) > 0
+        assert stats["turns"] == turns
+        assert (int(stats["counter_tx_turns"]) > 0) == (turns == "1")
         refused = ("rx_forged", "rx_replayed", "rx_malformed", "rx_source_not_allowed", "tx_seal_failed")
         assert {name: stats[f"counter_{name}"] for name in refused} == dict.fromkeys(refused, "0")
 

@@ -9,6 +9,7 @@ READING_THREADS = 2
 """The data plane's threads besides its helpers: one reads the TUN, one the sockets."""
 _FEW_PROCESSORS = 3
 _MOST_BY_ITSELF = 10
+_LEAST_HELPERS_FOR_TURNS = 5
 _CGROUP = "/proc/self/cgroup"
 _CGROUPS = "/sys/fs/cgroup"
 
@@ -23,6 +24,14 @@ def auto_threads() -> int:
 def threads_for(processors: int) -> int:
     """The threads for so many processors. Two are best on few, where other programs need one as well."""
     return READING_THREADS if processors <= _FEW_PROCESSORS else min(processors, _MOST_BY_ITSELF)
+
+
+def turns_for(threads: int, processors: int) -> bool:
+    """Whether each of so many threads is to send what it has sealed, and to wait for its turn.
+
+    A thread that waits keeps its processor: with fewer processors than threads another one needs it.
+    """
+    return threads >= READING_THREADS + _LEAST_HELPERS_FOR_TURNS and processors >= threads
 
 
 def usable_processors(cgroup: File = _CGROUP, cgroups: File = _CGROUPS) -> int:

@@ -128,6 +128,7 @@ class Interface:
                 udp_gso_equal_tail=may_segment_equal(options, self._system, log),
                 coalesce=options.tun_offload,
                 helpers=options.threads - READING_THREADS,
+                turns=options.turns,
                 staged_bytes=options.staged_bytes,
                 ruleset=confinement.ruleset,
                 filters=confinement.filters,

@@ -4,11 +4,11 @@ Names and meanings of LOG_LEVEL, WG_TUN_FD, WG_UAPI_FD and WG_PROCESS_FOREGROUND
 PYWG_UDP_GRO and PYWG_TUN_OFFLOAD (0 or 1) switch one offload each, PYWG_UDP_GSO_EQUAL_TAIL a part of the first,
 PYWG_VXLAN_OFFLOAD a part of the last, PYWG_TUN_RPS the steering of what the TUN is written, PYWG_SANDBOX the sandbox.
 PYWG_AEAD names the AEAD's backend, PYWG_THREADS the number of threads that move packets, and PYWG_STAGED_MEMORY the
-memory of packets that wait for a session. PYWG_LISTEN_ADDRESS and PYWG_BIND_DEVICE bind the UDP sockets. PYWG_USER and
-PYWG_DROP_NET_ADMIN say what the daemon gives up once it has started, PYWG_SOCKET_OWNER and PYWG_MONITOR_SOCKET who may
-ask it; PYWG_NAMESPACE_SOCKET, by which `pywg up` serves one name in several network namespaces, where. PYWG_LOG_FILE
-and PYWG_LOG_FORMAT say where the log goes, and how. NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS and JOURNAL_STREAM are
-systemd's; a daemon in the foreground reads them.
+memory of packets that wait for a session; PYWG_TURNS, whether each thread sends what it has sealed. PYWG_LISTEN_ADDRESS
+and PYWG_BIND_DEVICE bind the UDP sockets. PYWG_USER and PYWG_DROP_NET_ADMIN say what the daemon gives up once it has
+started, PYWG_SOCKET_OWNER and PYWG_MONITOR_SOCKET who may ask it; PYWG_NAMESPACE_SOCKET, by which `pywg up` serves one
+name in several network namespaces, where. PYWG_LOG_FILE and PYWG_LOG_FORMAT say where the log goes, and how.
+NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS and JOURNAL_STREAM are systemd's; a daemon in the foreground reads them.
 
 A wrong value of a variable that is ours, or that names a descriptor, is an error. The operator may have set LOG_LEVEL
 and systemd's variables for other programs: a value there that means nothing is a remark in the log, and no reason to
@@ -24,7 +24,7 @@ from pywg.errors import ConfigError
 from pywg.runtime.base.accounts import Account, Owner, read_account, read_group, read_owner
 from pywg.runtime.base.binding import Binding, read_binding
 from pywg.runtime.base.log import Form, Level, level_of, parse_form
-from pywg.runtime.base.processors import READING_THREADS, auto_threads
+from pywg.runtime.base.processors import READING_THREADS, auto_threads, turns_for, usable_processors
 from pywg.runtime.daemon.notify import watchdog_seconds
 
 _Read = TypeVar("_Read")
@@ -108,6 +108,8 @@ class Options:
     """the backend of the data plane's AEAD by name, or "auto" for the fastest on this processor"""
     threads: int
     """that move packets: the two that read, and their helpers"""
+    turns: bool
+    """each thread sends what it has sealed, and waits for its turn"""
     staged_bytes: int
     """bytes that packets which wait for a session may take, of all peers together"""
     notify_socket: str | None
@@ -140,6 +142,7 @@ def read_options(interface: str, environ: Mapping[str, str], *, alone: bool = Tr
     tun_fd, uapi_fd = _descriptor(environ, "WG_TUN_FD"), _descriptor(environ, "WG_UAPI_FD")
     if not alone and (tun_fd, uapi_fd) != (None, None):
         raise ConfigError("WG_TUN_FD and WG_UAPI_FD are of one interface: a daemon of several takes neither")
+    threads = _threads(*_said("threads", given.get("threads"), environ))
     stored_tun = _STORED_TUN if alone else f"{_STORED_TUN}-{interface}"
     return Options(
         interface=interface,
@@ -170,7 +173,8 @@ def read_options(interface: str, environ: Mapping[str, str], *, alone: bool = Tr
         socket_owner=_if_said(read_owner, *_said("socket-owner", given.get("socket_owner"), environ)) or Owner(),
         monitor_owner=_if_said(read_group, *_said("monitor-socket", given.get("monitor_socket"), environ)),
         namespace_socket=_switch(environ, "PYWG_NAMESPACE_SOCKET", None, default="0"),
-        threads=_threads(*_said("threads", given.get("threads"), environ)),
+        threads=threads,
+        turns=_turns(environ, threads, alone=alone),
         staged_bytes=_staged_mib(*_said("staged-memory", given.get("staged_memory"), environ)) << 20,
         notify_socket=(environ.get("NOTIFY_SOCKET") or None) if foreground else None,
         watchdog=_watchdog(environ, remarks) if foreground else None,
@@ -219,6 +223,12 @@ def _threads(name: str, text: str) -> int:
         return auto_threads()
     wrong = f"neither auto nor a number from {READING_THREADS} to {_MOST_THREADS}"
     return _number(name, text, READING_THREADS, _MOST_THREADS, wrong)
+
+
+def _turns(environ: Mapping[str, str], threads: int, *, alone: bool) -> bool:
+    """Unless it is said: no, where interfaces have threads for the same processors."""
+    said = _switch_or_none(environ, "PYWG_TURNS", None)
+    return alone and turns_for(threads, usable_processors()) if said is None else said
 
 
 def _staged_mib(name: str, text: str) -> int:

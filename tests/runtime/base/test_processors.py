@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pywg.runtime.base.processors import auto_threads, quota, threads_for, usable_processors
+from pywg.runtime.base.processors import auto_threads, quota, threads_for, turns_for, usable_processors
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,19 @@ def test_threads_follow_the_processors(monkeypatch: pytest.MonkeyPatch, processo
     assert threads_for(processors) == threads
     monkeypatch.setattr("pywg.runtime.base.processors.usable_processors", lambda: processors)
     assert auto_threads() == threads
+
+
+@pytest.mark.parametrize(
+    ("threads", "processors", "turns"),
+    [(2, 128, False), (6, 128, False), (7, 6, False), (7, 7, True), (10, 9, False), (10, 10, True), (64, 63, False)],
+)
+def test_turns_take_a_processor_for_each_thread(threads: int, processors: int, turns: bool) -> None:
+    assert turns_for(threads, processors) == turns
+
+
+@pytest.mark.parametrize("processors", range(1, 7))
+def test_few_processors_have_no_turns(processors: int) -> None:
+    assert not any(turns_for(threads, processors) for threads in range(2, 65))
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_a_level_that_is_none_is_the_default_and_a_remark(word: str) -> None:
         *("PYWG_UDP_GSO", "PYWG_UDP_GSO_EQUAL_TAIL", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD", "PYWG_SANDBOX"),
         *("PYWG_LISTEN_ADDRESS", "PYWG_BIND_DEVICE", "PYWG_THREADS", "PYWG_STAGED_MEMORY", "PYWG_STORE_TUN"),
         *("PYWG_USER", "PYWG_DROP_NET_ADMIN", "PYWG_SOCKET_OWNER", "PYWG_MONITOR_SOCKET"),
-        *("PYWG_NAMESPACE_SOCKET", "PYWG_VXLAN_OFFLOAD", "PYWG_TUN_RPS"),
+        *("PYWG_NAMESPACE_SOCKET", "PYWG_VXLAN_OFFLOAD", "PYWG_TUN_RPS", "PYWG_TURNS"),
         *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDNAMES"),
     ],
 )
@@ -142,7 +142,7 @@ def test_a_wrong_descriptor_is_named(name: str, value: str) -> None:
     "name",
     [
         *("PYWG_UDP_GSO", "PYWG_UDP_GSO_EQUAL_TAIL", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD", "PYWG_VXLAN_OFFLOAD"),
-        "PYWG_TUN_RPS",
+        *("PYWG_TUN_RPS", "PYWG_TURNS"),
         *("PYWG_SANDBOX", "PYWG_LOG_FORMAT"),
     ],
 )
@@ -160,6 +160,17 @@ def test_steering_is_asked_for() -> None:
     assert read_options("wg0", {}).tun_rps is False
     assert read_options("wg0", {"PYWG_TUN_RPS": "0"}).tun_rps is False
     assert read_options("wg0", {"PYWG_TUN_RPS": "1"}).tun_rps is True
+
+
+def test_turns_are_for_threads_with_a_processor_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    for processors, threads in ((2, "7"), (6, "7"), (8, "6"), (8, "10")):
+        monkeypatch.setattr("pywg.runtime.daemon.options.usable_processors", lambda of=processors: of)
+        assert read_options("wg0", {}, threads=threads).turns is False
+        assert read_options("wg0", {"PYWG_TURNS": "1"}, threads=threads).turns is True
+    monkeypatch.setattr("pywg.runtime.daemon.options.usable_processors", lambda: 8)
+    assert read_options("wg0", {}, threads="7").turns is True
+    assert read_options("wg0", {"PYWG_TURNS": "0"}, threads="7").turns is False
+    assert read_options("wg0", {}, alone=False, threads="7").turns is False
 
 
 @pytest.mark.parametrize("environ", [{}, {"PYWG_THREADS": ""}, {"PYWG_THREADS": "auto"}])
