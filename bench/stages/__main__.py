@@ -4,8 +4,9 @@
 
 A TCP stream goes through the stages (tests/native/stages.pyx) in many short rounds. In every other round all is on one
 processor ("here"); in the rest each stage finds its bytes in another processor's cache ("apart"), as it does where
-threads have processors of their own. The machine may do other things meanwhile: what is told is processor time of one
-thread, the least and the median of all rounds. Then real daemons carry a stream: theirs stands beside the sum.
+threads have processors of their own. Where each thread sends what it has sealed ("in turns": `turns` in `pywg stats`),
+the send alone finds its bytes in its own cache. The machine may do other things meanwhile: what is told is processor
+time of one thread, the least and the median of all rounds. Then real daemons carry a stream: theirs stands beside it.
 """
 
 import argparse

@@ -25,13 +25,16 @@ def measure(count: int, aead: str, *, with_daemons: bool, steered: bool = False)
         rounds = _rounds(made, count, sorted(os.sched_getaffinity(0)), steered)
         aead = made.stream.aead
     us = {where: costs.summarize(some) for where, some in rounds.items() if some}
+    of_caps = {where: {name: one.median for name, one in some.items()} for where, some in us.items()}
+    if "apart" in of_caps:
+        of_caps["apart, in turns"] = costs.in_turns(of_caps["here"], of_caps["apart"])
     return {
         "machine": results.machine() | {"aead": aead},
         "frame_len": costs.FRAME_LEN,
         "rounds": count,
         "steered": steered,
         "us": {where: {name: one._asdict() for name, one in some.items()} for where, some in us.items()},
-        "caps": {where: costs.caps({name: one.median for name, one in some.items()}) for where, some in us.items()},
+        "caps": {where: costs.caps(some) for where, some in of_caps.items()},
         "daemons": _daemons() if with_daemons else {},
     }
 

@@ -23,12 +23,14 @@ from bench.stages import costs
 from bench.stages.simulation import Outcome, Station, simulate
 from bench.tunnel.builds import ROOT
 from bench.tunnel.results import NO_CIPHER, OURS, VETH
+from pywg.runtime.base.processors import threads_for, turns_for
 
 RESULTS = ROOT / "bench" / "results"
 MOST_HELPERS = 8
 ALONE_UP_TO = 3
 """Processors up to which a thread takes its packets all the way; from the next on there are helpers."""
 PROCESSORS = (2, 4, 8, 16)
+MANY = 32
 WITHIN = 0.1
 AEAD = ("seal", "open")
 FRAME_BITS = costs.FRAME_LEN * 8
@@ -92,14 +94,22 @@ def predict(
     return simulate(way(us, processors, application_us, streams, apart=apart, lanes=lanes), machines)
 
 
+def costs_on(text: Mapping[str, Any], processors: int) -> dict[str, float]:
+    """The stages' medians on so many processors: with helpers, between them; with turns, sent where it was sealed."""
+    here = medians(text, "here")
+    if processors <= ALONE_UP_TO or "apart" not in text["us"]:
+        return here
+    apart = medians(text, "apart")
+    return costs.in_turns(here, apart) if turns_for(threads_for(processors), processors) else apart
+
+
 def variants(text: Mapping[str, Any]) -> dict[str, tuple[dict[str, float], Mapping[str, int]]]:
-    """Designs that are not built: (costs of the stages between processors, lanes) of each, by what it is."""
-    us = medians(text, "apart")
-    near = us | {"send": medians(text, "here")["send"]}
+    """What there is on many processors, and other designs: (costs of the stages, lanes) of each, by what it is."""
+    us, apart = costs_on(text, MANY), medians(text, "apart")
     return {
         "as it is": (us, costs.LANES),
-        "sent in four lanes, a peer in one": (us, {**costs.LANES, "out: send": 4}),
-        "sent by the thread that sealed it, when it is its turn": (near, costs.LANES),
+        "without turns: sent by any thread": (apart, costs.LANES),
+        "without turns, sent in four lanes, a peer in one": (apart, {**costs.LANES, "out: send": 4}),
         "the order of delivery by peer": (us, {**costs.LANES, "in: delivery": 4}),
         "shards: four readers each way, all in lanes": (us, dict.fromkeys(costs.SERIAL, 4)),
     }
@@ -170,7 +180,7 @@ def main() -> int:
     print(f"\nA MODEL, not measured: with each stage's cost {where} from {given.stages.name}\n")
     rows = []
     for streams, processors in itertools.product((1, 4), PROCESSORS):
-        us = medians(stages, where if processors > ALONE_UP_TO else "here")
+        us = costs_on(stages, processors)
         veth = tunnel["summary"][VETH][f"tcp_{streams}"]["median"]
         row = [f"{processors}, streams: {streams}"]
         for apart in (False, True):
@@ -183,15 +193,15 @@ def main() -> int:
         )
     )
     if "apart" in stages["us"]:
-        print("\nA MODEL of what is not built: 4 streams, each of another peer, so many processors at each end\n")
+        print("\nA MODEL of other designs: 4 streams, each of another peer, so many processors at each end\n")
         rows = []
         for name, (us, lanes) in variants(stages).items():
             row = [name]
-            for processors in (8, 16, 32):
+            for processors in (8, 16, MANY):
                 outcome = predict(us, processors, streams=4, apart=True, lanes=lanes)
                 row += [report.gbit(outcome.frames_per_s * FRAME_BITS), outcome.fullest]
             rows.append(row)
-        heads = [word for processors in (8, 16, 32) for word in (f"{processors}, Gb/s", "fullest")]
+        heads = [word for processors in (8, 16, MANY) for word in (f"{processors}, Gb/s", "fullest")]
         print(report.table(["", *heads], rows))
     return int(not found or any(abs(says / was - 1) > WITHIN for _, was, says in found))
 

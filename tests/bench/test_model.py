@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.stages import costs, model
+from bench.stages import costs, model, turns
 from bench.stages.simulation import Outcome, Station, simulate
 
 US = dict.fromkeys(costs.STAGES, 1.0) | {"seal": 20.0, "open": 20.0, "tun_write": 8.0}
@@ -91,3 +91,27 @@ def test_the_model_is_set_beside_what_was_measured() -> None:
     ((what, measured, says),) = model.checks(stages, tunnel)
     assert what == "pywg, 1 stream"
     assert says == pytest.approx(measured, rel=0.03)
+
+
+def test_the_send_is_from_its_own_cache_where_there_are_turns() -> None:
+    text = {"us": {"here": {"send": {"median": 1.0}}, "apart": {"send": {"median": 2.0}}}}
+    assert [model.costs_on(text, processors)["send"] for processors in (2, 3, 4, 6, 7, 32)] == [1, 1, 2, 2, 1, 1]
+
+
+def _sent(*, in_turns: bool, helpers: int = 6) -> tuple[float, float]:
+    ring = turns.Ring(read=10.0, seal=30.0, near=10.0, far=20.0, helpers=helpers, turns=in_turns)
+    return ring.simulate()
+
+
+def test_turns_send_what_the_thread_itself_has_sealed() -> None:
+    rate, own = _sent(in_turns=False)
+    assert rate == pytest.approx(1e6 / 20, rel=0.02)  # all of it out of another's cache
+    assert own < 0.1
+    rate, own = _sent(in_turns=True)
+    assert rate > 0.9 * 1e6 / 10
+    assert own > 0.8
+
+
+def test_a_ring_is_as_fast_as_its_sealing_at_most() -> None:
+    rate, _ = _sent(in_turns=True, helpers=1)
+    assert rate < 2e6 / 30

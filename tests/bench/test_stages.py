@@ -33,6 +33,11 @@ def test_the_cap_of_a_serial_part_is_of_its_stages_together() -> None:
     assert costs.caps(us)["out: reader"] == pytest.approx(costs.cap(11.0))
 
 
+def test_in_turns_a_thread_sends_from_its_own_cache() -> None:
+    here, apart = dict.fromkeys(costs.STAGES, 1.0), dict.fromkeys(costs.STAGES, 3.0)
+    assert costs.in_turns(here, apart) == {**apart, "send": 1.0}
+
+
 def test_serial_parts_are_of_stages_and_share_none() -> None:
     named = [stage for stages in costs.SERIAL.values() for stage in stages]
     assert set(named) <= set(costs.STAGES)
