@@ -113,6 +113,7 @@ static inline void make_streams(int level, struct chapoly_work *work, const stru
 {
     struct chapoly_group *const streams = &work->stream_of;
     uint8_t *at = work->stream;
+    uint32_t len;
     int i, j;
     *streams = *group;
     for (i = 0; i < group->count; i++) {
@@ -121,8 +122,10 @@ static inline void make_streams(int level, struct chapoly_work *work, const stru
         at += streams->len[i];
     }
     assert((size_t)(at - work->stream) <= sizeof(work->stream));
-    work->stream_len = (uint32_t)(at - work->stream);
-    memset(work->stream, 0, work->stream_len);
+    len = (uint32_t)(at - work->stream);
+    if (len > work->stream_len) /* what an earlier group has left behind a shorter stream has to be wiped, too */
+        work->stream_len = len;
+    memset(work->stream, 0, len);
     add_key_stream(level, work->key, streams, 0xffff, 0);
     for (i = 0; i < CHAPOLY_GROUP; i++)
         for (j = 0; j < 8; j++)
