@@ -109,9 +109,15 @@ class Handover:
                     await locks.enter_async_context(one.sockets.lock)
                 if serving != self._serving():
                     raise DeviceError(errno.EAGAIN, "handover: an interface has ended meanwhile")
+                given = False
+
+                def thaw(one: "Interface") -> None:
+                    if not given and not one.stopped.is_set():  # it may have come to its end meanwhile
+                        one.thaw()
+
                 with uncollected_meanwhile(), contextlib.ExitStack() as thawing:
                     for one in serving:
-                        thawing.callback(_thaw, one)
+                        thawing.callback(thaw, one)
                         one.freeze()
                     has, udp, peers = self._fill(parcel, serving, length)
                     await poller.send_with(client, WRITTEN + has, udp)
@@ -120,7 +126,7 @@ class Handover:
                         raise DeviceError(errno.EAGAIN, "handover: an interface has ended meanwhile")
                     if client.send(YOURS) != 1:
                         raise DeviceError(errno.EPIPE, "handover: the new daemon has gone")
-                    thawing.pop_all()  # from here on the sessions are another's, whatever happens
+                    given = True  # whatever happens now, even without memory: the sessions are another's
                 self._handed_over(pid)
         finally:
             parcel.wipe()
@@ -173,12 +179,6 @@ def control_group(pid: int | str = "self") -> str:
             if number == "0":
                 return group
     return ""
-
-
-def _thaw(one: "Interface") -> None:
-    """Has it go on, unless it has come to its end meanwhile: by a signal, or because the interface was deleted."""
-    if not one.stopped.is_set():
-        one.thaw()
 
 
 async def _expect(client: socket.socket, poller: Poller, letter: bytes, seconds: float) -> None:
