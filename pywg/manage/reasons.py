@@ -47,7 +47,7 @@ REASONS: Final[Mapping[str, Reason]] = {
         "ICMP errors to inner senders that could not be sent", "those senders wait for a timeout; the log has the cause"
     ),
     "tx_malformed": Reason(
-        "frames from the TUN that are no IP packet", "find the program that writes to the interface; --no-tun-offload"
+        "frames from the TUN that are not IP packets", "find the program that writes to the interface; --no-tun-offload"
     ),
     "tx_unknown_gso": Reason(
         "superframes of a kind that pywg does not know", "start with --no-tun-offload, and report the kernel's version"
@@ -67,12 +67,14 @@ REASONS: Final[Mapping[str, Reason]] = {
     "tx_message_too_long": Reason(
         "datagrams larger than the path's MTU", "lower the MTU of the interface: 80 below the path's"
     ),
-    "tx_tun_error": Reason("failed reads of the interface", "the log has the error; a start of pywg makes it anew"),
+    "tx_tun_error": Reason(
+        "failed reads of the interface", "the log has the error; restart pywg to make the interface anew"
+    ),
     "tx_wait_error": Reason("failed waits of the sending thread", "the machine lacks memory or descriptors"),
     # Receiving
     "rx_receive_error": Reason("failed receives", "the log has the error; the machine may lack memory"),
-    "rx_truncated": Reason("datagrams longer than any of WireGuard", _NOISE),
-    "rx_malformed": Reason("datagrams that are none of WireGuard", _NOISE),
+    "rx_truncated": Reason("datagrams longer than any WireGuard message", _NOISE),
+    "rx_malformed": Reason("datagrams that are not WireGuard messages", _NOISE),
     "rx_unknown_index": Reason(
         "messages of a session that is not known", "usual after a restart of this end, for up to two minutes"
     ),
@@ -80,7 +82,7 @@ REASONS: Final[Mapping[str, Reason]] = {
         "messages that found no room to be handled", "the machine is overloaded: fewer peers, or more processors"
     ),
     "rx_bad_mac1": Reason(
-        "handshakes by a sender that has another public key for us", f"check our public key at the peers; {_NOISE}"
+        "handshakes from a sender that has another public key for us", f"check our public key at the peers; {_NOISE}"
     ),
     "rx_under_load": Reason(
         "handshakes without a cookie while there were too many", "a flood of handshakes; peers with a cookie pass"
@@ -88,7 +90,7 @@ REASONS: Final[Mapping[str, Reason]] = {
     "rx_source_limited": Reason(
         "handshakes above 20 a second from one address", "a flood from there, or many peers behind one address"
     ),
-    "rx_bad_cookie_reply": Reason("cookie replies that answer nothing of ours", _NOISE),
+    "rx_bad_cookie_reply": Reason("cookie replies to no message of ours", _NOISE),
     "rx_expired": Reason(
         "data under a session older than 180 s", "a few are usual; many: the peer's handshakes don't reach us"
     ),
@@ -96,7 +98,7 @@ REASONS: Final[Mapping[str, Reason]] = {
     "rx_replayed": Reason(
         "data that came twice, or very late", "the network repeats or reorders packets by more than 8,000"
     ),
-    "rx_not_ip": Reason("authentic data that is no IP packet", "the peer sends something else: see what it runs"),
+    "rx_not_ip": Reason("authentic data that is not an IP packet", "the peer sends something else: see what it runs"),
     "rx_source_not_allowed": Reason(
         "packets from an inner address that is not their peer's", "add the network behind it to that peer's AllowedIPs"
     ),
@@ -106,21 +108,21 @@ REASONS: Final[Mapping[str, Reason]] = {
     "handshake_bad_length": Reason("handshake messages of a wrong length", _NOISE),
     "handshake_bad_type": Reason("handshake messages of an unknown type", _NOISE),
     "handshake_bad_mac1": Reason(
-        "handshakes by a sender that has another public key for us", f"check our public key at the peers; {_NOISE}"
+        "handshakes from a sender that has another public key for us", f"check our public key at the peers; {_NOISE}"
     ),
     "handshake_no_private_key": Reason("handshakes before a private key was set", "set PrivateKey"),
     "handshake_interface_down": Reason("handshakes while the interface was down", "`ip link set IFACE up`"),
     "handshake_low_order_public_key": Reason(
-        "handshakes with a public key that nobody can have", "check the peers' public keys"
+        "handshakes with a public key that is invalid (of low order)", "check the peers' public keys"
     ),
     "handshake_bad_initiation": Reason("initiations that are not authentic", _NOISE),
     "handshake_unknown_peer": Reason(
-        "initiations under a public key that is no peer's here", "add the peer: the log has its key and its address"
+        "initiations with a public key that no peer here has", "add the peer: the log has its key and its address"
     ),
     "handshake_replayed_initiation": Reason("initiations that are older than one before", _CLOCK),
-    "handshake_initiation_flood": Reason("initiations of a peer in too quick a sequence", "see what that peer runs"),
+    "handshake_initiation_flood": Reason("initiations of a peer that come too fast", "see what that peer runs"),
     "handshake_unknown_index": Reason(
-        "answers to a handshake that is not under way", "late or repeated answers; many: the path is very slow"
+        "answers to no handshake in flight", "late or repeated answers; many: the path is very slow"
     ),
     "handshake_bad_response": Reason(
         "answers that do not authenticate", "the preshared keys differ, or ours is not this peer's public key there"
@@ -135,7 +137,7 @@ WENT_WELL: Final[Mapping[str, str]] = {
     "tx_sends": "system calls that sent them: datagrams by sends is how well they are batched",
     "tx_cookie_replies": "cookies sent to senders of handshakes, while there were too many",
     "tx_gso_refused": "sends that the kernel would not cut, and whose datagrams went one by one",
-    "tx_lent": "times that the receiving thread took over sending, because there was little",
+    "tx_lent": "times that the receiving thread took over sending, because there was little to send",
     "tx_returned": "times that the sending thread took it back",
     "tx_shared": "batches that were left to any free thread",
     "tx_turns": "batches whose thread waited for its turn to send them",

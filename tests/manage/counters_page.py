@@ -7,13 +7,13 @@ from pywg.manage.reasons import PREFIX, REASONS, WENT_WELL
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "counters.md"
 _HEAD = """# Counters
 
-`pywg stats IFACE` shows these, each with `{prefix}` before its name, and `--json` for programs; `pywg status` shows
-those of losses that have occurred, with the words below. They count from the daemon's start, and never go back.
+`pywg stats IFACE` shows these counters, each with `{prefix}` before its name; `--json` is for programs. `pywg status`
+shows the losses that have occurred, with the words below. Counters start at zero with the daemon, and never go back.
 Written by `python -m tests.manage.counters_page`.
 
 ## What was lost or refused
 
-`tx_` is on the way out of this machine, `rx_` on the way in, `handshake_` what the control plane refused.
+`tx_` counts what leaves this machine, `rx_` what arrives, and `handshake_` what the control plane refused.
 
 | counter | what it counts | what to do |
 |---|---|---|
