@@ -102,6 +102,36 @@ class Running:
         return Result(self.fuzzer.name, cpu_seconds, executions(output), found)
 
 
+class Preparing:
+    """What is built for fuzzers, while others run: each of those has to be ended when it has had its time."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the result
+        self.child = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=functools.partial(end_with, os.getpid()),  # noqa: PLW1509 - this process has one thread
+        )
+
+    def poll(self) -> str | None:
+        """Once it has ended, what went wrong, or ""."""
+        if self.child.poll() is None:
+            return None
+        self._output.seek(0)
+        output = self._output.read().decode(errors="replace")
+        self._output.close()
+        return "" if self.child.returncode == 0 else f"{' '.join(self._command)} failed\n{output[-SHOWN:]}"
+
+    def kill(self) -> None:
+        """Ends it."""
+        self.child.kill()
+        self.child.wait()
+
+
 def supervise(
     chosen: Sequence[Fuzzer],
     cpu_seconds: float,
@@ -113,15 +143,23 @@ def supervise(
     """Runs them in this order, `at_once` at a time, and tells each result. Calls `look` again and again meanwhile."""
     waiting = list(chosen)
     running: list[Running] = []
+    preparing: dict[tuple[str, ...], Preparing] = {}
     prepared: dict[tuple[str, ...], str] = {(): ""}
     try:
         while waiting or running:
-            while waiting and len(running) < at_once:
+            for command, build in list(preparing.items()):
+                if (fault := build.poll()) is not None:
+                    prepared[command] = fault
+                    del preparing[command]
+            while waiting and len(running) + len(preparing) < at_once:
+                needed = waiting[0].prepare
+                if needed not in prepared:
+                    if needed not in preparing:
+                        preparing[needed] = Preparing(needed)
+                    break
                 fuzzer = waiting.pop(0)
-                if fuzzer.prepare not in prepared:
-                    prepared[fuzzer.prepare] = prepare(fuzzer.prepare)
-                if prepared[fuzzer.prepare]:
-                    done(Result(fuzzer.name, 0.0, 0, prepared[fuzzer.prepare]))
+                if prepared[needed]:
+                    done(Result(fuzzer.name, 0.0, 0, prepared[needed]))
                 else:
                     running.append(Running(fuzzer, cpu_seconds))
             for one in list(running):
@@ -133,21 +171,8 @@ def supervise(
     finally:
         for one in running:
             one.kill()
-
-
-def prepare(command: tuple[str, ...]) -> str:
-    """Builds something; what went wrong, or ""."""
-    built = subprocess.run(
-        command,
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        preexec_fn=functools.partial(end_with, os.getpid()),
-    )
-    return "" if built.returncode == 0 else f"{' '.join(command)} failed\n{(built.stdout + built.stderr)[-SHOWN:]}"
+        for build in preparing.values():
+            build.kill()
 
 
 def end_with(parent: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fuzz.fuzzer import FOUND, ROOT, Fuzzer, executions
 from tests.fuzz.registry import fuzzers
-from tests.fuzz.supervisor import Result, prepare, read_result, supervise, write_result
+from tests.fuzz.supervisor import Result, read_result, supervise, write_result
 
 LOOKS = """
 import os, signal, sys
@@ -75,10 +75,34 @@ def test_an_input_that_takes_for_ever_is_told(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_can_not_be_built_is_told_once_for_each() -> None:
     fails = (sys.executable, "-c", "print('no compiler'); raise SystemExit(1)")
-    one, other = results(Fuzzer("one", ("true",), fails), Fuzzer("other", ("true",), fails)).values()
+    built = Fuzzer("built", (sys.executable, "-c", LOOKS), ("true",))
+    one, other, control = results(Fuzzer("one", ("true",), fails), Fuzzer("other", ("true",), fails), built).values()
     assert "no compiler" in one.found
     assert one.found == other.found
-    assert prepare(("true",)) == ""
+    assert control.found == ""
+
+
+WAITS = """
+import pathlib, sys, time
+end = time.monotonic() + 60
+while not pathlib.Path(sys.argv[1]).exists():
+    assert time.monotonic() < end, "the one before has not ended"
+    time.sleep(0.01)
+"""
+
+
+def test_what_is_built_for_one_holds_up_no_other(tmp_path: Path) -> None:
+    """It would go on beyond its time, and be taken for one that hangs."""
+    build = (sys.executable, "-c", WAITS, str(tmp_path / "one"))
+    found: dict[str, Result] = {}
+
+    def done(result: Result) -> None:
+        found[result.name] = result
+        (tmp_path / result.name).touch()
+
+    other = Fuzzer("other", (sys.executable, "-c", LOOKS), build)
+    supervise([python("one", LOOKS), other], 0.3, at_once=2, done=done)
+    assert [(name, result.found) for name, result in found.items()] == [("one", ""), ("other", "")]
 
 
 def test_nothing_runs_on_when_the_supervisor_is_killed() -> None:
