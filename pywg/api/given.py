@@ -37,7 +37,7 @@ def key_of(given: Key, what: str) -> bytes:
         return parse_key_base64(given.strip(), what)
     if len(given) != KEY_LEN:
         raise ConfigError(f"{what} must be a key: {KEY_LEN} bytes, or their base64")
-    return bytes(bytearray(given))  # another object: a copy of a secret is wiped once it is set
+    return bytes(memoryview(given))  # one copy, and another object: it is wiped once the secret is set
 
 
 def wiped(given: Key | None) -> None:

@@ -195,10 +195,11 @@ class Tunnel:
 
     async def set_private_key(self, key: Key) -> None:
         """Sets another private key: every session begins anew, and peers have to know its public key."""
-        secret = bytearray(key_of(key, "private_key"))
+        secret = Secret.take(key_of(key, "private_key"))
         wiped(key)
-        clamp(secret)
-        await self._do(functools.partial(client.change, self.name, DeviceChange(private_key=Secret.take(secret))))
+        with memoryview(secret) as view:
+            clamp(view)
+        await self._do(functools.partial(client.change, self.name, DeviceChange(private_key=secret)))
 
     async def set_preshared_key(self, public_key: Key, key: Key) -> None:
         """Sets a peer's preshared key, `ZERO_KEY` for none. The session goes on: the next handshake, within two
