@@ -1,5 +1,6 @@
 """`pywg [-f] IFACE` and `pywg run IFACE...`: the daemon."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -70,21 +71,23 @@ def take_over(interface: str) -> int:
             from pywg.runtime.daemon.linux import LINUX
             from pywg.runtime.daemon.service import serve
             from pywg.runtime.daemon.take_over import Taking, join
-        taking = Taking(interface)
-        options.extend(_options_of(taking))
-        witness.of_process(taking.pid).check(options, witness.of_process(os.getpid()))
-        if taking.control_group:
-            join(taking.control_group)
+        with needing(f"the takeover of {interface}"):
+            taking = Taking(interface)
+            options.extend(_options_of(taking))
+            taking.witness.check(options, witness.of_process(os.getpid()))
+            if taking.control_group:
+                join(taking.control_group)
 
-        def is_ready() -> None:
-            taking.close()
-            names = ", ".join(one.interface for one in options)
-            waited = f"{taking.waited_s * 1e3:.1f} ms"
-            print(f"{names}: PID {os.getpid()} serves, in place of PID {taking.pid}; nothing was sent for {waited}")
-            sys.stdout.flush()
-            ready()
+            def is_ready() -> None:
+                taking.close()
+                names = ", ".join(one.interface for one in options)
+                waited = f"{taking.waited_s * 1e3:.1f} ms"
+                said = f"{names}: PID {os.getpid()} serves, in place of PID {taking.pid}; nothing was sent for {waited}"
+                with contextlib.suppress(OSError, ValueError):  # the old daemon has gone: this one serves, heard or not
+                    print(said, flush=True)
+                ready()
 
-        serve(options, is_ready, LINUX, taking)
+            serve(options, is_ready, LINUX, taking)
         return 0
 
     caller = os.getpid()

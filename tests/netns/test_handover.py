@@ -189,7 +189,7 @@ def test_a_new_daemon_that_fails_leaves_the_old_one_as_it_was(established: Lab) 
             Newcomer(lab.near.interface)
     serves_on(lab, before, pid)
     with lab.near.namespace.entered(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(take_over, "ReceivedParcel", lambda fd, _length: ReceivedParcel(fd, 64))
+        patch.setattr(take_over, "ReceivedParcel", lambda fd, _length, **_: ReceivedParcel(fd, 64))
         short = Newcomer(lab.near.interface)
         with pytest.raises(OSError, match="served on"):
             short.states()
@@ -221,7 +221,7 @@ def test_one_that_is_killed_while_it_starts_leaves_the_old_one_as_it_was(establi
     for moment in ("Taking", "interfaces", "planes"):
         script = Path(lab.near.directory, "killed.py")
         script.write_text(KILLED[moment])
-        with pytest.raises(CommandError, match="without a word"):
+        with pytest.raises(CommandError, match="without a word, or could not say it"):
             lab.near.namespace.run(sys.executable, str(script), lab.near.interface)
         serves_on(lab, before, pid)
 

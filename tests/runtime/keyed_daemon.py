@@ -16,6 +16,7 @@ from pywg._fastpath import Plane
 from pywg.core import handshake
 from pywg.dataplane.crypto.secret import Secret
 from pywg.runtime.base.log import Level, Log
+from pywg.runtime.base.poller import Poller
 from pywg.runtime.device.device import Device
 from pywg.runtime.net.sockets import open_sockets
 from pywg.runtime.uapi import request_buffer
@@ -77,7 +78,7 @@ async def serve(path: str) -> None:
         listener.listen()
         listener.setblocking(False)
         server = uapi_server.UapiServer(listener, device, Log("wg0", Level.SILENT, output=StreamOutput()))
-        server.start()
+        server.start(Poller(asyncio.get_running_loop()))
         print("ready", flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
         await server.close()

@@ -154,11 +154,14 @@ class SentParcel:
 
 
 class ReceivedParcel:
-    """The receiver's end of `fd`, which it owns: `length` bytes, mapped and locked. Raises DeviceError, OSError."""
+    """The receiver's end of `fd`, which it owns: `length` bytes, mapped and locked. Raises DeviceError, OSError.
 
-    def __init__(self, fd: int, length: int) -> None:
+    `most`: bytes that the sender may have in it; no more than MOST_BYTES in any case.
+    """
+
+    def __init__(self, fd: int, length: int, *, most: int = MOST_BYTES) -> None:
         try:
-            if not 0 < length <= MOST_BYTES:
+            if not 0 < length <= min(most, MOST_BYTES):
                 raise bad_parcel(f"{length} bytes")
             _only_memory(fd)
             os.ftruncate(fd, length)

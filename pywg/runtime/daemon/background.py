@@ -34,14 +34,15 @@ def in_background(
     standard output and error are /dev/null unless `keep_output()`.
 
     `orphan`: the child is init's from its start, so that a service manager which hears of it before this process has
-    ended takes it for its own. Of one that fails the status is 1.
+    ended takes it for its own. Of one that fails the status is 1. It has taken over from another when it is ready, so
+    that nobody else serves: whatever fails then, it goes on.
     """
     with needing("a process in the background"):
         readable, writable = os.pipe()
         child = os.fork()
     if child:
-        os.close(writable)
         with needing("the process in the background"):
+            os.close(writable)
             if orphan:
                 child = _orphan_of(child, readable)
             status = _await_child(child, readable, ours=not orphan)
@@ -50,13 +51,7 @@ def in_background(
         return status
     if orphan:
         _become_orphan(writable)
-    os.close(readable)
-    with needing("a session of its own"):
-        os.setsid()
-        os.chdir("/")
-    null = open_null(os.O_RDWR)
-    _replace(0, null)
-
+    null = -1
     waited_for = True
 
     def ready() -> None:
@@ -73,8 +68,19 @@ def in_background(
         waited_for = False  # the number is another file's, soon
         os.close(writable)
 
+    def serves_already() -> None:
+        nonlocal waited_for
+        waited_for = False
+        _detach(writable, null, keep_output=keep_output())
+
     try:
-        return serve(ready)
+        os.close(readable)
+        with needing("a session of its own"):
+            os.setsid()
+            os.chdir("/")
+        null = open_null(os.O_RDWR)
+        _replace(0, null)
+        return serve(serves_already if orphan else ready)
     except BaseException:
         if waited_for:
             with contextlib.suppress(OSError):
@@ -96,15 +102,13 @@ def open_standard_descriptors() -> None:
 
 
 def _become_orphan(writable: int) -> None:
-    """Goes on in a child of this process, which ends: the caller hears the child's number."""
+    """Goes on in a child of this process, which ends: the caller hears the child's number, or nothing of it goes on."""
     try:
-        child = os.fork()
+        if os.fork():
+            os._exit(0)
+        os.write(writable, _NUMBER.pack(os.getpid()))
     except OSError:
         os._exit(1)
-    if child:
-        with contextlib.suppress(OSError):
-            os.write(writable, _NUMBER.pack(child))
-        os._exit(0)
 
 
 def _orphan_of(child: int, readable: int) -> int:
@@ -114,6 +118,19 @@ def _orphan_of(child: int, readable: int) -> int:
     if len(number) < _NUMBER.size:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
     return int(_NUMBER.unpack(number)[0])
+
+
+def _detach(writable: int, null: int, *, keep_output: bool) -> None:
+    """Says that the daemon is ready, and goes on whatever fails."""
+    if not keep_output:
+        for fd in (1, 2):
+            with contextlib.suppress(OSError):
+                os.dup2(null, fd)
+    with contextlib.suppress(OSError):
+        os.write(writable, READY)
+    for fd in (writable, null)[: 1 + (null > 2)]:
+        with contextlib.suppress(OSError):
+            os.close(fd)
 
 
 def _tell_parent(writable: int, said: int) -> None:
@@ -134,17 +151,18 @@ def _await_child(child: int, readable: int, *, ours: bool = True) -> int:
         while more := read_pipe(readable, len(READY)):
             heard += more
     except OSError:
-        os.kill(child, signal.SIGTERM)  # or what is told to have failed would go on
         if ours:
+            os.kill(child, signal.SIGTERM)  # or what is told to have failed would go on
             os.waitpid(child, 0)
-        raise
+            raise
     finally:
         os.close(readable)
     if heard == READY:
         return 0
     if not ours:
         if heard != _TOLD:
-            print("pywg: the daemon ended before it was ready, without a word", file=sys.stderr)
+            text = "the new daemon ended without a word, or could not say it: `pywg status` shows which one serves"
+            print(f"pywg: {text}", file=sys.stderr)
         return 1
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)

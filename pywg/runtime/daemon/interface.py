@@ -168,7 +168,7 @@ class Interface:
             return {**more_stats(), "tun_rps": self._rps}
 
         for server in self.sockets.servers(self.device, self.log, stats, hand_over):
-            server.start()
+            server.start(self._poller)
             self._running.push_async_callback(server.close)
         self.log.info("ready")
 

@@ -218,6 +218,7 @@ class _Service:
             stack.callback(self._manager.close)
             poller = Poller(loop)
             stack.callback(poller.close)
+            await asyncio.sleep(0)  # libuv asks for its descriptors now: where they are refused, all is as it was
             for interface in self._interfaces:
                 stack.push_async_callback(interface.end)
                 interface.follow_link(loop, poller, self._notifier)

@@ -3,7 +3,8 @@
 That one starts as root and unconfined, with the options that it is told. The daemon that goes is confined, because it
 may have been broken into; what it tells must not give it back what it has given up. So the options may name no user, no
 group, no capability, no sandbox and no log file but those that the kernel knows it to have: /proc/PID, by the PID that
-came with its answer (SCM_CREDENTIALS), which no process can choose.
+came with its answer (SCM_CREDENTIALS), which no process can choose. Nor may it make the next one lock more memory than
+goes with its own.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pywg.errors import DeviceError
+from pywg.runtime.base.failures import failed
 from pywg.runtime.base.libc import CAP_NET_ADMIN
 from pywg.runtime.daemon.options import Options
 
@@ -32,6 +34,8 @@ class Witness(NamedTuple):
     """seccomp filters on its main thread; of a kernel before 5.9, which doesn't count them, 2 for any"""
     capabilities: int
     """that are permitted, bit n for capability n"""
+    memory: int
+    """bytes of its own that it has, in memory and in swap"""
 
     def check(self, several: Sequence[Options], own: "Witness") -> None:
         """Raises DeviceError for options that would give it more than it has. `own`: this process, still unconfined."""
@@ -76,10 +80,13 @@ def of_process(pid: int) -> Witness:
             facts = dict(line.split(":", 1) for line in lines)
         filters = facts.get("Seccomp_filters") or facts.get("Seccomp", "0")
         uid, gid = (int(facts[name].split()[1]) for name in ("Uid", "Gid"))
-        return Witness(pid, uid, gid, int(filters), int(facts["CapPrm"], 16))
-    except (OSError, KeyError, ValueError) as error:
+        memory = sum(int(facts.get(name, "0").split()[0]) << 10 for name in ("RssAnon", "VmSwap"))
+        return Witness(pid, uid, gid, int(filters), int(facts["CapPrm"], 16), memory)
+    except (FileNotFoundError, ProcessLookupError, KeyError, ValueError) as error:
         text = "the daemon can't be seen in /proc: run this in its PID namespace; it serves on"
         raise DeviceError(errno.ESRCH, text) from error
+    except OSError as error:
+        raise failed(f"what /proc says of PID {pid}", error) from error
 
 
 def _lie(what: str) -> DeviceError:

@@ -124,11 +124,10 @@ class UapiServer:
     def _most_request_len(self) -> int:
         return MAX_REQUEST_LEN
 
-    def start(self) -> None:
-        """Begins to accept, on the running event loop. Raises OSError when the kernel refuses that."""
-        loop = asyncio.get_running_loop()
-        self._poller = Poller(loop)
-        self._accepting = loop.create_task(self._accept())
+    def start(self, poller: Poller) -> None:
+        """Begins to accept, on the running event loop. `poller` stays the caller's, until after `close`."""
+        self._poller = poller
+        self._accepting = asyncio.get_running_loop().create_task(self._accept())
 
     async def close(self) -> None:
         """Ends every connection."""
@@ -136,7 +135,6 @@ class UapiServer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._poller.close()
 
     async def _accept(self) -> None:
         """Accepts for ever: a later attempt may do better than one that failed, and without one `wg` would hang."""

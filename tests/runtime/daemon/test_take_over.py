@@ -1,6 +1,7 @@
 """The daemon that comes believes nothing of what it is told, and keeps no descriptor of what it refuses."""
 
 import errno
+import mmap
 import os
 import socket
 import tempfile
@@ -110,6 +111,29 @@ def test_descriptors_that_do_not_fit_are_closed(one: Goer, monkeypatch: pytest.M
         Taking("wg0")
 
 
+def test_a_parcel_is_no_larger_than_goes_with_the_memory_of_the_one_that_goes(
+    one: Goer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a byte of it is there, mapped or locked."""
+    its = Witness(os.getpid(), 0, 0, filters=0, capabilities=0, memory=1 << 20)
+    monkeypatch.setattr(witness, "of_process", lambda _pid: its)
+    one.say(hello(length=(4 << 20) + 1), [one.parcel, one.any_file(), one.any_file()])
+    with pytest.raises(DeviceError, match=r"\b4194305 bytes"):
+        Taking("wg0")
+    assert os.fstat(one.parcel).st_size == 0
+    assert "memfd:pywg" not in maps()
+
+
+def test_a_parcel_may_be_as_large_as_goes_with_its_memory(one: Goer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control."""
+    its = Witness(os.getpid(), 0, 0, filters=0, capabilities=0, memory=1 << 20)
+    monkeypatch.setattr(witness, "of_process", lambda _pid: its)
+    one.say(hello(length=4 << 20), [one.parcel, one.any_file(), one.any_file()])
+    taking = Taking("wg0")
+    assert os.fstat(one.parcel).st_size == 4 << 20
+    close(taking)
+
+
 def test_what_is_no_memory_is_not_given_a_length(one: Goer) -> None:
     with tempfile.NamedTemporaryFile() as file:
         file.write(b"a log")
@@ -210,8 +234,8 @@ def test_a_file_elsewhere_than_where_daemons_make_theirs_is_left_alone(
 # Options that would give more than the daemon that goes has
 
 NET_ADMIN = 1 << CAP_NET_ADMIN
-ROOT = Witness(1, 0, 0, filters=0, capabilities=(1 << 41) - 1)
-CONFINED = Witness(os.getpid(), 0, 0, filters=1, capabilities=NET_ADMIN)
+ROOT = Witness(1, 0, 0, filters=0, capabilities=(1 << 41) - 1, memory=0)
+CONFINED = Witness(os.getpid(), 0, 0, filters=1, capabilities=NET_ADMIN, memory=0)
 
 
 def test_options_may_not_give_back_what_was_given_up() -> None:
@@ -281,6 +305,10 @@ def test_the_kernel_is_asked_who_it_is() -> None:
     found = witness.of_process(os.getpid())
     assert found[:3] == (os.getpid(), os.geteuid(), os.getegid())
     assert found.capabilities == permitted_capabilities()
+    held = mmap.mmap(-1, 8 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    held.write(bytes(1) * len(held))
+    assert witness.of_process(os.getpid()).memory - found.memory >= 7 << 20
+    held.close()
     for pid in (0, 1 << 30):
         with pytest.raises(DeviceError, match="can't be seen in /proc") as refused:
             witness.of_process(pid)

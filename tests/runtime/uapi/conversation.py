@@ -10,6 +10,7 @@ from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import UapiError
 from pywg.runtime.base.feed import Feed
 from pywg.runtime.base.log import Level, Log
+from pywg.runtime.base.poller import Poller
 from pywg.runtime.uapi.server import UapiServer
 from tests.lines import StreamOutput
 
@@ -112,7 +113,8 @@ def conversation(
             log or Log("wg0", Level.SILENT, output=StreamOutput()),
             more_stats=lambda: {"sandbox_seccomp": 1},
         )
-        server.start()
+        poller = Poller(asyncio.get_running_loop())
+        server.start(poller)
         writers: list[asyncio.StreamWriter] = []
 
         async def connect() -> Client:
@@ -126,6 +128,7 @@ def conversation(
             for writer in writers:
                 writer.close()
             await server.close()
+            poller.close()
             listener.close()
 
     return main

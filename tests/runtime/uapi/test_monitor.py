@@ -14,6 +14,7 @@ import pytest
 from pywg.config.model import PeerStatus, PeerTrouble
 from pywg.dataplane.crypto.secret import Secret
 from pywg.runtime.base.log import Level, Log
+from pywg.runtime.base.poller import Poller
 from pywg.runtime.uapi.monitor import MAX_MONITORS, MonitorServer
 from pywg.runtime.uapi.server import UapiServer
 from tests.lines import StreamOutput
@@ -58,8 +59,9 @@ class Servers:
         return await asyncio.to_thread(tell)
 
     async def run(self, test: Callable[["Servers"], Awaitable[None]]) -> None:
+        poller = Poller(asyncio.get_running_loop())
         for server in self._servers:
-            server.start()
+            server.start(poller)
         try:
             async with asyncio.timeout(3 * PATIENCE):
                 await test(self)
@@ -68,6 +70,7 @@ class Servers:
                 client.writer.close()
             for server in self._servers:
                 await server.close()
+            poller.close()
             for listener in self._listeners:
                 listener.close()
 

@@ -11,6 +11,7 @@ import pytest
 from pywg.config.model import PeerStatus
 from pywg.config.uapi import format_get_steps, parse_set_steps
 from pywg.runtime.base.log import Level, Log
+from pywg.runtime.base.poller import Poller
 from pywg.runtime.uapi import server as uapi_server
 from pywg.runtime.uapi.server import UapiServer
 from tests.lines import StreamOutput
@@ -126,9 +127,9 @@ def test_a_connection_that_is_being_answered_is_not_idle(talk: Talk, monkeypatch
     servers: list[UapiServer] = []
     start = UapiServer.start
 
-    def started(self: UapiServer) -> None:
+    def started(self: UapiServer, poller: Poller) -> None:
         servers.append(self)
-        start(self)
+        start(self, poller)
 
     monkeypatch.setattr(UapiServer, "start", started)
     talk(test)
