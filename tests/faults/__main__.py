@@ -1,8 +1,9 @@
 """Tries every fault of tests/faults/calls.py and writes docs/faults.md: what becomes of the daemon, row by row.
 
-    python -m tests.faults [CALL ...]    all calls, or these alone, whose rows are replaced where they stand; root
+    python -m tests.faults [--takeovers] [CALL ...]    root
 
-A quarter of an hour. The exit status is 1 when the daemon did what it should not have done.
+All calls, or these alone, whose rows are replaced where they stand; `--takeovers`: in the second table alone. Half an
+hour. The exit status is 1 when a daemon did what it should not have done.
 """
 
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from tests.faults.calls import CASES, LIBUV, Case, number_of
 from tests.faults.running import Outcome, Running
 from tests.faults.starts import BACKGROUND, FOREGROUND, MOST, Start, Starter
+from tests.faults.takeovers import Takeover, Takeovers
 from tests.runtime.namespace import run_inside
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
@@ -21,8 +23,8 @@ SOME = 4
 HEADER = f"""# When a system call fails
 
 Written by `python -m tests.faults`; some rows of it are part of `make test` (`tests/faults/test_running.py`,
-`tests/faults/test_starts.py`). The kernel refuses the daemon's calls, wherever in the process they are made, in libc,
-in libuv or in libcrypto (seccomp(2) with a listener, `tests/faults/inject.c`).
+`tests/faults/test_starts.py`, `tests/faults/test_takeovers.py`). The kernel refuses the daemon's calls, wherever in the
+process they are made, in libc, in libuv or in libcrypto (seccomp(2) with a listener, `tests/faults/inject.c`).
 
 - **1 in {ONE_IN}**, and **persistent**: a daemon that carries packets both ways while it is configured, asked, taken
   down and up. So many calls failed, and it lived, did not spin (the injector counts all its calls), and carried packets
@@ -41,6 +43,24 @@ in libuv or in libcrypto (seccomp(2) with a listener, `tests/faults/inject.c`).
 A client whose own connection fails is told nothing but its end.
 
 """
+TABLE = [
+    f"| call | errno | 1 in {ONE_IN} | persistent | at start | in the background | what tells |",
+    "|---|---|---|---|---|---|---|",
+]
+TAKEOVER_HEADER = """
+## A daemon that takes over
+
+`pywg upgrade`, from its first line until the new daemon is in its sandbox, while packets go both ways: the first such
+call of the command and of the new daemon fails, in another takeover the second, and so on to the last; errors after a
+call's first at {SOME} of its calls. "takes over": so often the new daemon served, whole, and the old one ended.
+"serves on": one line on standard error, exit status 1, and the old one went on with its sessions. Always packets went
+on, no counter was used twice (the far end counts replays), there was no new handshake, and no process, descriptor or
+parcel was left; but a parcel whose munmap is refused stays, wiped. "(libuv)": libuv ended the new process, see below.
+Calls of the daemon that goes are in the table above, after `memfd_create`. close(2) is left out: the kernel closes,
+whatever it returns.
+
+""".replace("{SOME}", str(SOME))
+TAKEOVER_TABLE = ["| call | errno | a takeover | what tells |", "|---|---|---|---|"]
 LIBUV_HEADER = """
 ## What libuv does not survive
 
@@ -76,6 +96,8 @@ def _starts(
     became: Counter[str] = Counter()
     tells: list[str] = []
     first = error == case.errors[0]
+    if case.takeover:
+        return "", []
     if case.background if options == FOREGROUND else not (first or case.background):
         return "", []
     most = MOST if first and (options == FOREGROUND or case.background) else SOME
@@ -107,34 +129,67 @@ def rows(cases: list[Case], found: list[str]) -> Iterator[str]:
                 yield "| " + " | ".join(cells) + " |"
 
 
-def replaced(document: str, lines: list[str]) -> str:
-    """The document with these rows in the place of those of the same calls and errors; new ones are the last."""
+def takeover_rows(cases: list[Case], found: list[str]) -> Iterator[str]:
+    """The lines of the second table."""
+    with Takeovers() as takeovers:
+        for case in cases:
+            if case.call == "close":
+                continue  # the kernel closes whatever it returns; here the command would wait for its own end of a pipe
+            for error in case.errors:
+                became: Counter[str] = Counter()
+                tells: list[str] = []
+                most = MOST if error == case.errors[0] else SOME
+                for number, one in takeovers.nth(case.call, number_of(error), kind=case.kind, most=most):
+                    found += [
+                        f"{case.name} {error}, takeover, call {number}: {fault}; {one.text}" for fault in one.faults
+                    ]
+                    became[f"**{'; '.join(one.faults)}**" if one.faults else _outcome(one)] += 1
+                    tells += [line for line in one.tells if line not in tells]
+                if became:
+                    counts = ", ".join(f"{count} {what}" for what, count in sorted(became.items()))
+                    yield f"| {case.name} | {error} | {counts} | {'<br>'.join(tells).replace('|', chr(92) + '|')} |"
+
+
+def _outcome(one: Takeover) -> str:
+    return "serves on (libuv)" if one.ended_by_libuv else one.outcome
+
+
+def replaced(document: str, header: list[str], lines: list[str]) -> str:
+    """The document with these rows in the place of those of the same calls and errors, in the table with that header;
+    new ones are its last."""
     of_call = {tuple(line.split(" | ")[:2]): line for line in lines}
-    found = [of_call.pop(tuple(line.split(" | ")[:2]), line) for line in document.splitlines()]
-    end = max(at for at, line in enumerate(found) if line.startswith("| ")) + 1
-    found[end:end] = of_call.values()
+    found = document.splitlines()
+    begin = found.index(header[0]) + len(header)
+    end = next(at for at in range(begin, len(found) + 1) if at == len(found) or not found[at].startswith("| "))
+    rows = [of_call.pop(tuple(line.split(" | ")[:2]), line) for line in found[begin:end]]
+    found[begin:end] = [*rows, *of_call.values()]
     return "".join(f"{line}\n" for line in found)
 
 
-def main(calls: list[str]) -> int:
+def main(argv: list[str]) -> int:
+    calls = [call for call in argv if call != "--takeovers"]
     cases = [case for case in CASES if not calls or case.call in calls]
     found: list[str] = []
-    lines = [
-        f"| call | errno | 1 in {ONE_IN} | persistent | at start | in the background | what tells |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    lines: list[str] = []
+    more: list[str] = []
 
     def test() -> None:
-        for line in rows(cases, found):
+        if "--takeovers" not in argv:
+            for line in rows(cases, found):
+                print(line, flush=True)
+                lines.append(line)
+        for line in takeover_rows(cases, found):
             print(line, flush=True)
-            lines.append(line)
+            more.append(line)
 
     run_inside(test, timeout=7200)
-    if calls:
-        DOCUMENT.write_text(replaced(DOCUMENT.read_text(), lines[2:]))
+    if argv:
+        document = replaced(DOCUMENT.read_text(), TABLE, lines)
+        DOCUMENT.write_text(replaced(document, TAKEOVER_TABLE, more))
     else:
-        excuses = [f"- {call}: {why}." for call, why in LIBUV.items()]
-        DOCUMENT.write_text(HEADER + "\n".join(lines) + "\n" + LIBUV_HEADER + "\n".join(excuses) + "\n")
+        excuses = [f"- {call}: {why}.\n" for call, why in LIBUV.items()]
+        tables = "\n".join([*TABLE, *lines]) + "\n" + TAKEOVER_HEADER + "\n".join([*TAKEOVER_TABLE, *more]) + "\n"
+        DOCUMENT.write_text(HEADER + tables + LIBUV_HEADER + "".join(excuses))
     print(*found, sep="\n", file=sys.stderr)
     return int(bool(found))
 

@@ -4,7 +4,7 @@ import errno
 from typing import NamedTuple
 
 from tests.faults import injector
-from tests.faults.injector import ANY, EPOLL, EVENT, NETLINK, OTHER, TIMER, TUN, UDP, UNIX
+from tests.faults.injector import ANY, EPOLL, EVENT, NETLINK, OTHER, PARCEL, TIMER, TUN, UDP, UNIX
 from tests.faults.running import Doing, Running
 
 _CHANGES: Doing = (Running.get, Running.port, Running.mark, Running.link, Running.peers, Running.handshakes)
@@ -14,7 +14,7 @@ _HANDOVER: Doing = (Running.handover,)
 
 KINDS = {
     ANY: "", TUN: "TUN", UDP: "UDP", NETLINK: "rtnetlink", UNIX: "clients", EVENT: "eventfd", EPOLL: "epoll",
-    TIMER: "timerfd", OTHER: "other",
+    TIMER: "timerfd", OTHER: "other", PARCEL: "parcel",
 }  # fmt: skip
 NOTHING = "0"
 """In place of an errno: the call does nothing and returns 0, which is how brk(2) refuses."""
@@ -37,6 +37,8 @@ class Case(NamedTuple):
     """each error on a new daemon: one that has run has its memory"""
     background: bool = False
     """a start in the foreground makes no such call"""
+    takeover: bool = False
+    """no start makes such a call"""
 
     @property
     def name(self) -> str:
@@ -129,7 +131,16 @@ CASES = (
     # The end of a handover at the daemon that goes: the other end's calls are those of a start
     Case("memfd_create", ("EMFILE", "ENOMEM", "EPERM"), _HANDOVER),
     Case("sendmsg", ("ENOBUFS", "ETOOMANYREFS", "EPIPE", "EAGAIN", "EINTR", "EIO"), _HANDOVER, UNIX),
-    Case("pwrite64", ("ENOMEM", "EINTR"), _HANDOVER),
+    Case("writev", ("ENOMEM", "EIO", "EINTR"), _HANDOVER, PARCEL),
+    Case("pwrite64", ("ENOMEM", "EIO", "EINTR"), _HANDOVER),
+    # The other end of it
+    Case("connect", ("ECONNREFUSED", "EAGAIN", "EIO"), kind=UNIX, running=False, background=True),
+    Case("recvmsg", ("ENOMEM", "ECONNRESET", "EINTR", "EIO"), kind=UNIX, running=False, takeover=True),
+    Case("ftruncate", ("ENOMEM", "EPERM", "EIO"), running=False, takeover=True),
+    Case("readlink", ("EACCES", "EIO"), running=False, takeover=True),
+    Case("getdents64", ("EIO",), running=False, takeover=True),
+    Case("lseek", ("EIO",), running=False),
+    Case("wait4", ("ECHILD", "EINTR"), running=False, takeover=True),
 )  # fmt: skip
 """Left out: rt_sigaction, rt_sigprocmask, gettid, umask, exit, which can't fail but for a wrong argument; futex(2), for
 whose odd errors libc ends the process; setns(2), which takes back what an earlier refusal has left; and of a running

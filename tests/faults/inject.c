@@ -40,7 +40,7 @@
 enum { RULES = 16, ARGUMENTS = 2, CALLS = 512, NAME_LEN = 16, NUMBERS_MAX = 128 };
 
 /* What a descriptor is. */
-enum { ANY = 0, TUN = 1, UDP = 2, NETLINK = 3, UNIX = 4, EVENT = 5, EPOLL = 6, TIMER = 7, OTHER = 8 };
+enum { ANY = 0, TUN = 1, UDP = 2, NETLINK = 3, UNIX = 4, EVENT = 5, EPOLL = 6, TIMER = 7, OTHER = 8, PARCEL = 9 };
 
 struct argument {
     uint32_t at, mask;      /* mask 0: any */
@@ -64,6 +64,7 @@ struct control {
     uint32_t pid;           /* of COMMAND */
     int32_t listener;       /* its number, once there is a filter */
     uint32_t attending;
+    uint32_t spared;        /* a process of which no call fails or matches; 0: none */
     struct rule rules[RULES];
     uint64_t calls[CALLS];  /* by number */
 };
@@ -126,6 +127,8 @@ static uint32_t kind_of(int tid, int fd)
         return EPOLL;
     if (strcmp(target, "anon_inode:[timerfd]") == 0)
         return TIMER;
+    if (strcmp(target, "/memfd:pywg (deleted)") == 0)
+        return PARCEL;
     return OTHER;
 }
 
@@ -149,6 +152,8 @@ static int holds(const struct rule *rule, const struct seccomp_notif *call)
         if ((call->data.args[rule->arguments[i].at] ^ rule->arguments[i].value) & rule->arguments[i].mask)
             return 0;
     if (rule->thread[0] != 0 && !is_thread((int)call->pid, rule->thread))
+        return 0;
+    if (control->spared != 0 && group_of((int)call->pid) == (int)control->spared)
         return 0;
     return rule->kind == ANY || rule->kind == kind_of((int)call->pid, (int)call->data.args[0]);
 }

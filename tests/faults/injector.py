@@ -25,14 +25,14 @@ BUILT = SOURCE.parents[2] / "build" / "faults" / "inject"
 MOST_RULES, _ARGUMENTS, _CALLS, _NAME_LEN = 16, 2, 512, 16
 
 NUMBERS = {
-    "read": 0, "write": 1, "close": 3, "poll": 7, "mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12, "ioctl": 16,
-    "pwrite64": 18, "readv": 19, "writev": 20, "mremap": 25, "madvise": 28, "dup": 32, "dup2": 33, "socket": 41,
-    "connect": 42,
-    "sendto": 44, "recvfrom": 45, "sendmsg": 46, "recvmsg": 47, "bind": 49, "listen": 50, "getsockname": 51,
-    "socketpair": 53, "setsockopt": 54, "getsockopt": 55, "clone": 56, "uname": 63, "fcntl": 72, "chdir": 80,
-    "mkdir": 83, "unlink": 87, "chmod": 90, "setsid": 112, "setgroups": 116, "setresuid": 117, "setresgid": 119,
-    "capget": 125, "capset": 126, "statfs": 137, "mlock": 149, "pivot_root": 155, "prctl": 157, "chroot": 161,
-    "mount": 165, "umount2": 166, "futex": 202, "sched_getaffinity": 204, "epoll_wait": 232, "epoll_ctl": 233,
+    "read": 0, "write": 1, "close": 3, "poll": 7, "lseek": 8, "mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12,
+    "ioctl": 16, "pwrite64": 18, "readv": 19, "writev": 20, "mremap": 25, "madvise": 28, "dup": 32, "dup2": 33,
+    "socket": 41, "connect": 42, "sendto": 44, "recvfrom": 45, "sendmsg": 46, "recvmsg": 47, "bind": 49,
+    "listen": 50, "getsockname": 51, "socketpair": 53, "setsockopt": 54, "getsockopt": 55, "clone": 56, "wait4": 61,
+    "uname": 63, "fcntl": 72, "ftruncate": 77, "chdir": 80, "mkdir": 83, "unlink": 87, "readlink": 89, "chmod": 90,
+    "setsid": 112, "setgroups": 116, "setresuid": 117, "setresgid": 119, "capget": 125, "capset": 126,
+    "statfs": 137, "mlock": 149, "pivot_root": 155, "prctl": 157, "chroot": 161, "mount": 165, "umount2": 166,
+    "futex": 202, "sched_getaffinity": 204, "getdents64": 217, "epoll_wait": 232, "epoll_ctl": 233,
     "inotify_add_watch": 254, "openat": 257, "newfstatat": 262, "unlinkat": 263, "ppoll": 271, "unshare": 272,
     "epoll_pwait": 281, "timerfd_create": 283, "timerfd_settime": 286, "accept4": 288, "eventfd2": 290,
     "epoll_create1": 291, "dup3": 292, "pipe2": 293, "inotify_init1": 294, "recvmmsg": 299, "prlimit64": 302,
@@ -41,7 +41,7 @@ NUMBERS = {
 }  # fmt: skip
 """System calls by name. Without exit, execve and those of signal frames: there is nobody to tell of their failure."""
 
-ANY, TUN, UDP, NETLINK, UNIX, EVENT, EPOLL, TIMER, OTHER = range(9)
+ANY, TUN, UDP, NETLINK, UNIX, EVENT, EPOLL, TIMER, OTHER, PARCEL = range(10)
 """What a descriptor is."""
 
 
@@ -70,6 +70,7 @@ class _Control(ctypes.Structure):
         ("pid", ctypes.c_uint32),
         ("listener", ctypes.c_int32),
         ("attending", ctypes.c_uint32),
+        ("spared", ctypes.c_uint32),
         ("rules", _Rule * MOST_RULES),
         ("calls", ctypes.c_uint64 * _CALLS),
     )
@@ -116,6 +117,10 @@ class Injector:
     def command(self) -> tuple[str, ...]:
         numbers = ",".join(str(number) for number in NUMBERS.values())
         return (str(build()), self.path, numbers)
+
+    def spare(self, pid: int) -> None:
+        """No call of this process fails, whatever it is called; 0: of none."""
+        self._control.spared = pid
 
     def calls(self) -> dict[str, int]:
         """Calls so far, by name, whether or not any rule matches them."""

@@ -14,10 +14,13 @@ import os
 import sys
 
 import pywg.cli.run
+import pywg.cli.upgrade
 import pywg.cli.words
 import pywg.runtime.daemon.background
 import pywg.runtime.daemon.linux
-import pywg.runtime.daemon.service  # noqa: F401
+import pywg.runtime.daemon.service
+import pywg.runtime.daemon.take_over
+import pywg.runtime.daemon.witness  # noqa: F401
 from pywg.cli.main import main
 
 

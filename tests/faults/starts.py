@@ -90,8 +90,7 @@ class Starter:
         At most `most` of them, spread over all: the first, the last, and some between.
         """
         usual = self.calls(call, code, kind, options)
-        tried = min(usual, most)
-        for number in sorted({1 + at * (usual - 1) // max(tried - 1, 1) for at in range(tried)}):
+        for number in numbers_of(usual, most):
             start = self.start(call, code, skip=number - 1, most=1, kind=kind, options=options)
             if not start.refused:
                 return
@@ -140,7 +139,7 @@ class Starter:
             return Start("refused", text, refused, matched, (), ended_by_libuv=True)
         if not faults and status != (0 if outcome == "starts" else 1):
             faults.append(f"exit status {status}")
-        faults += _faults_of_text(text, outcome)
+        faults += faults_of_text(text, outcome)
         faults += self._left_behind()
         return Start(outcome, text, refused, matched, tuple(faults))
 
@@ -197,7 +196,14 @@ _ROOT = Path(__file__).resolve().parents[2]
 _UNWANTED = re.compile(r"Traceback|internal error|\[Errno|\bNone\b|^\s", re.MULTILINE)
 
 
-def _faults_of_text(text: str, outcome: str) -> list[str]:
+def numbers_of(usual: int, most: int) -> list[int]:
+    """At most `most` numbers, spread over all from 1 to `usual`."""
+    tried = min(usual, most)
+    return sorted({1 + at * (usual - 1) // max(tried - 1, 1) for at in range(tried)})
+
+
+def faults_of_text(text: str, outcome: str) -> list[str]:
+    """What no line on standard error may be, and that one that was refused has one."""
     faults = []
     if found := _UNWANTED.search(text):
         faults.append(f"says {found[0]!r}")
