@@ -243,8 +243,9 @@ def hangs_and_ends(near: Machine, far: Machine, client: Client) -> None:
 
 
 @pytest.mark.parametrize("machines", [1], indirect=True)
-def test_who_may_not_ask_is_told_why(machines: tuple[Machine, Machine]) -> None:
+def test_who_may_not_ask_is_told_why(machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a socket that is not for monitors is asked, nor one of a group that it is not in."""
+    monkeypatch.delenv("PYWG_MONITOR_SOCKET", raising=False)
     near, far = machines
     near.start()
     far.start("--monitor-socket", GROUP)
