@@ -106,9 +106,7 @@ def test_hooks_get_the_facts_and_nothing_else(world: World, hook: Path) -> None:
 
 
 def test_it_has_no_key_and_no_privilege(world: World, hook: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(
-        "PYWG_SOCKET_OWNER", raising=False
-    )  # whose user takes one capability more: below
+    monkeypatch.delenv("PYWG_SOCKET_OWNER", raising=False)  # whose user takes one capability more: below
     world.write("192.0.2.2:7000\n# pywg.Endpoints = gw.test:1", interface=f"# pywg.Hook = subscribed {hook}")
     world.command("up")
     poll(lambda: len(world.companions()) == 3, "all processes run", LONG)
