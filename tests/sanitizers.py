@@ -3,6 +3,7 @@
 The first build takes a minute or two; what was built is kept in .cache, and only what has changed is built again.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -88,9 +89,20 @@ def copy_sources(target: Path) -> None:
             if copy.is_file() and copy.suffix != ".so" and not (ROOT / copy.relative_to(target)).exists():
                 copy.unlink()
         ignored = shutil.ignore_patterns("*.so", "__pycache__")
-        shutil.copytree(ROOT / directory, target / directory, ignore=ignored, dirs_exist_ok=True)
+        shutil.copytree(ROOT / directory, target / directory, ignore=ignored, dirs_exist_ok=True, copy_function=_copy)
     for name in ("setup.py", "pyproject.toml"):
-        shutil.copy2(ROOT / name, target)
+        _copy(ROOT / name, target / name)
+
+
+def _copy(source: str | Path, target: str | Path) -> None:
+    """Never half a file, nor one that is as it was: what was built here before may run meanwhile."""
+    now = os.stat(source)
+    with contextlib.suppress(FileNotFoundError):
+        there = os.stat(target)
+        if (there.st_size, there.st_mtime_ns) == (now.st_size, now.st_mtime_ns):
+            return
+    with whole(str(target)) as partial:
+        shutil.copy2(source, partial)
 
 
 def share_translations(target: Path) -> None:

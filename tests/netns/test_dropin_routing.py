@@ -43,7 +43,7 @@ def test_what_is_sent_goes_to_the_most_specific_owner(subject: str, family: int,
     _allow(near, dropin.UNKNOWN_KEY, narrow)
     near.ip("route", "add", wide, "dev", near.interface)
     for address in (host, outside, inside):
-        far.ip("address", "add", f"{address}/{bits}", "dev", "lo")
+        far.ip("address", "add", f"{address}/{bits}", "dev", "lo", *(["nodad"] if ":" in address else []))
     assert dropin.answers(near, outside)
     assert dropin.answers(near, host)
     assert not dropin.answers(near, inside), "far has this address, and is not who owns it"
@@ -65,7 +65,9 @@ def test_what_is_received_is_from_the_most_specific_owner(subject: str, family: 
     lab = dropin.tunnel(open_lab, subject)
     bits = 32 if family == 4 else 128
     for address in (owned, stolen):
-        lab.near.ip("address", "add", f"{address}/{bits}", "dev", lab.near.interface)
+        lab.near.ip(
+            "address", "add", f"{address}/{bits}", "dev", lab.near.interface, *(["nodad"] if ":" in address else [])
+        )
     _allow(lab.far, lab.near.keys.public, f"{lab.near.inner(4)},{lab.near.inner(6)},{wide}")
     _allow(lab.far, dropin.UNKNOWN_KEY, narrow)
     with Wire(lab.near, lab.far, family) as wire:

@@ -82,7 +82,7 @@ def quick(subject: str, open_lab: OpenLab, tmp_path: Path) -> Quick:
     far.add_peer(lab.near, preshared_key=lab.preshared_key)
     far.wg("set", far.interface, "peer", lab.near.keys.public, "allowed-ips", "10.78.0.1/32,fd00:78::1/128")
     for address in (f"{BEYOND4}/32", f"{BEYOND6}/128"):
-        far.ip("address", "add", address, "dev", "lo")
+        far.ip("address", "add", address, "dev", "lo", *(["nodad"] if ":" in address else []))
     return Quick(lab, subject, tmp_path)
 
 

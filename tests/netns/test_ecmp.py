@@ -50,7 +50,9 @@ def gateways(tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
             for address, route in zip(own, routes, strict=True):
                 words = [here.get(word, word) for word in route.split()]
                 source = words.index("nexthop")
-                machine.namespace.run("ip", "address", "add", address, "dev", "lo")
+                machine.namespace.run(
+                    "ip", "address", "add", address, "dev", "lo", *(["nodad"] if ":" in address else [])
+                )
                 machine.namespace.run(*words[:source], "src", address, *words[source:])
         yield near, far
 
