@@ -210,7 +210,17 @@ PLANTED = {
     ),
     "a thread does not look twice whether it is to wait": Planted(
         Edit(REORDER, "    if not keeps and not worked_before(p, number):\n", "    if not keeps:\n"),
-        ring(FEW_MORE, 3, 3, 3, looks=1, lost=1),
+        ring(SOME, 3, 3, 3, looks=1, lost=1),
+        _LOST,
+    ),
+    "a slot that is not worked on is taken for one that leaves": Planted(
+        Edit(
+            REORDER,
+            "            if before != load64(&p.finished) or not load8_acquire(&p.finishing):\n"
+            "                return before < load64_acquire(&p.finished)\n",
+            "            return before < load64(&p.finished) or load8(&p.finishing)\n",
+        ),
+        ring(FEW_MORE, 4, 4, 3, looks=1, lost=1),
         _LOST,
     ),
     "a thread keeps a slot without a fence": Planted(

@@ -190,13 +190,13 @@ cdef void take_turn(Reorder *p, uint64_t number) noexcept nogil:
 
 cdef bint worked_before(const Reorder *p, uint64_t number) noexcept nogil:
     """Whether all slots before this one are worked on."""
-    cdef uint64_t before = number, finished
+    cdef uint64_t before = number
     while before > load64(&p.finished):
         before -= 1
-        if load8(&p.worked[before % <uint64_t>p.slots]) == 0:
-            finished = load64(&p.finished)
-            # It has left, or is leaving now.
-            return before < finished or before == finished and load8(&p.finishing)
+        while load8(&p.worked[before % <uint64_t>p.slots]) == 0:
+            # The head may be leaving: then `finished` follows at once, before its holder does anything else.
+            if before != load64(&p.finished) or not load8_acquire(&p.finishing):
+                return before < load64_acquire(&p.finished)
     return True
 
 
