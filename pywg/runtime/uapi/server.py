@@ -157,9 +157,10 @@ class UapiServer:
             idle.cancel()
         task = loop.create_task(self._serve(client))
         self._connections[task] = False
-        task.add_done_callback(self._ended)
+        task.add_done_callback(lambda task: self._ended(task, client))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None], client: socket.socket) -> None:
+        client.close()  # a task that was cancelled before it began has not
         self._connections.pop(task, None)
         self._ending.discard(task)
         self._subscribers.discard(task)

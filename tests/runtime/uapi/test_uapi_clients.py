@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import socket
 from collections.abc import Callable, Generator
 from typing import ParamSpec, TypeAlias, TypeVar
 
@@ -221,3 +222,17 @@ def test_a_client_that_loses_its_place_has_made_its_long_change_or_none_of_it(
         assert device.changes[-1].fwmark == 7
 
     talk(test)
+
+
+def test_a_client_that_is_ended_before_it_is_served_is_closed() -> None:
+    """Python asks for the far end's name of a socket that it closes by itself, which the sandbox refuses."""
+
+    async def test() -> socket.socket:
+        listener, (near, far) = socket.socket(socket.AF_UNIX), socket.socketpair()
+        with listener, far:
+            server = UapiServer(listener, FakeDevice(), Log("wg0", Level.SILENT, output=StreamOutput()))
+            server._take(near, asyncio.get_running_loop())
+            await server.close()
+        return near
+
+    assert asyncio.run(test()).fileno() == -1
