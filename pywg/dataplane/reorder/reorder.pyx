@@ -195,6 +195,7 @@ cdef bint worked_before(const Reorder *p, uint64_t number) noexcept nogil:
         before -= 1
         while load8(&p.worked[before % <uint64_t>p.slots]) == 0:
             # The head may be leaving: then `finished` follows at once, before its holder does anything else.
+            # This look alone has no bound: a holder that loses its processor right there holds up all others anyway.
             if before != load64(&p.finished) or not load8_acquire(&p.finishing):
                 return before < load64_acquire(&p.finished)
     return True
