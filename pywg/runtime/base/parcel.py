@@ -26,7 +26,7 @@ _SEALS = 0x1 | 0x2 | 0x4
 """F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW."""
 _F_ADD_SEALS, _F_GET_SEALS = 1033, 1034
 _PARTS_A_CALL = 512
-_CHUNK = bytes(1 << 16)
+_CHUNK = bytes(1 << 12)
 _LENGTH = struct.Struct("=I")
 
 Part = bytes | Secret
