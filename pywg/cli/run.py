@@ -3,14 +3,14 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
 from pywg.runtime.base.failures import needing
 from pywg.runtime.base.journal import is_stream
 from pywg.runtime.base.loading import uncollected
-from pywg.runtime.base.no_tls import without_tls
+from pywg.runtime.base.stand_ins import without_unused
 from pywg.runtime.daemon.background import in_background, open_standard_descriptors
 from pywg.runtime.daemon.options import NOT_CARRIED, Given, Options, given_from, is_carried, read_options
 
@@ -66,7 +66,7 @@ def take_over(interface: str) -> int:
     pids: list[int] = []
 
     def serve(ready: Callable[[], None]) -> int:
-        with needing("a part of pywg"), without_tls(), uncollected():
+        with _loading():
             from pywg.runtime.daemon import witness
             from pywg.runtime.daemon.linux import LINUX
             from pywg.runtime.daemon.service import serve
@@ -122,10 +122,17 @@ def _options_of(taking: "Taking") -> list[Options]:
 
 def load() -> "tuple[Callable[[Sequence[Options], Callable[[], None], System], None], System]":
     """What serves, and on which system. All of the daemon's imports happen here: in the child, when there is one."""
-    with needing("a part of pywg"), without_tls(), uncollected():
+    with _loading():
         from pywg.runtime.daemon.linux import LINUX
         from pywg.runtime.daemon.service import serve
     return serve, LINUX
+
+
+@contextlib.contextmanager
+def _loading() -> Iterator[None]:
+    """In the body a daemon's modules are imported, and nothing is that none uses. Raises DeviceError."""
+    with needing("a part of pywg"), without_unused(), uncollected():
+        yield
 
 
 def _serve(several: Sequence[Options], ready: Callable[[], None]) -> int:

@@ -1,0 +1,36 @@
+"""Modules that no part of a daemon uses, and that asyncio and uvloop import: a daemon loads something empty instead.
+
+They would be a good part of a small daemon's memory and of its start. It speaks no TLS and starts no program: its
+filters of system calls refuse that, too.
+"""
+
+import contextlib
+import sys
+import types
+from collections.abc import Iterator
+
+UNUSED = ("ssl", "asyncio.sslproto", "subprocess")
+"""TLS: OpenSSL's, its tables, the names of the system's certificates, asyncio's protocol. Programs: with a table of all
+locales."""
+
+
+class _StandIn(types.ModuleType):
+    """It has every name, each a class or a number that nothing has to do with."""
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return 0 if name.isupper() else type(name, (Exception,), {})
+
+
+@contextlib.contextmanager
+def without_unused() -> Iterator[None]:
+    """What is imported in the body, and was not before, finds stand-ins. Later imports find the modules themselves."""
+    stand_ins = [name for name in UNUSED if name not in sys.modules]
+    for name in stand_ins:
+        sys.modules[name] = _StandIn(name)
+    try:
+        yield
+    finally:
+        for name in stand_ins:
+            del sys.modules[name]
