@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from pywg.runtime.base.failures import needing
 from pywg.runtime.base.journal import is_stream
+from pywg.runtime.base.libc import spare_memory
 from pywg.runtime.base.loading import uncollected
 from pywg.runtime.base.stand_ins import without_unused
 from pywg.runtime.daemon.background import in_background, open_standard_descriptors
@@ -130,9 +131,11 @@ def load() -> "tuple[Callable[[Sequence[Options], Callable[[], None], System], N
 
 @contextlib.contextmanager
 def _loading() -> Iterator[None]:
-    """In the body a daemon's modules are imported, and nothing is that none uses. Raises DeviceError."""
+    """In the body a daemon's modules are imported, with no more memory than they need. Raises DeviceError."""
+    spare_memory()
     with needing("a part of pywg"), without_unused(), uncollected():
         yield
+    sys.path_importer_cache.clear()  # which files lie in which folders: soon none can be opened
 
 
 def _serve(several: Sequence[Options], ready: Callable[[], None]) -> int:

@@ -1,7 +1,7 @@
 """Calls of libc that Python's standard library lacks, and read(2) of a pipe.
 
-prctl(2), syscall(2), capget(2), capset(2), unshare(2), setns(2), mount(2), umount2(2), inotify(7), signalfd(2) and
-timerfd_create(2).
+prctl(2), syscall(2), capget(2), capset(2), unshare(2), setns(2), mount(2), umount2(2), inotify(7), signalfd(2),
+timerfd_create(2), and mallopt(3), which glibc has.
 """
 
 import contextlib
@@ -36,6 +36,8 @@ _SIGINFO = struct.Struct("=Iii116x")
 _TFD_NONBLOCK = 0o4000
 _TFD_CLOEXEC = 0o2000000
 _TFD_TIMER_ABSTIME = 1
+_M_TOP_PAD = -2
+_TOP_PAD = 16 << 10
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -113,6 +115,16 @@ def watch_file(path: str) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def spare_memory() -> None:
+    """Has malloc() of glibc take little more from the system than it gives: mallopt(3). Other libcs are left alone.
+
+    It takes 128 KiB more at a time otherwise, and writes zeros to what calloc() gives of that, which would cost nothing
+    until it is used. What it maps apart stays what is 128 KiB or more: it raises that by itself no more.
+    """
+    with contextlib.suppress(AttributeError):
+        _libc.mallopt(_M_TOP_PAD, _TOP_PAD)
 
 
 def lock_memory(mapping: mmap.mmap) -> bool:
