@@ -25,7 +25,7 @@ from pywg.dataplane.crypto.secret import Secret
 from pywg.errors import ConfigError, DeviceError
 from pywg.runtime.base import clock
 from pywg.runtime.base.failures import failed, needing
-from pywg.runtime.base.libc import forbid_dumps
+from pywg.runtime.base.libc import forbid_dumps, give_back_zeros
 from pywg.runtime.base.loading import uncollected_meanwhile
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.log_output import system_log_folder
@@ -119,9 +119,11 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     logger = logging.getLogger("asyncio")
     logger.disabled = True  # uvloop takes a loop that it could not make for one that was not closed, and says so
     try:
-        return new_event_loop()
+        loop = new_event_loop()
     finally:
         logger.disabled = False
+    give_back_zeros(loop)  # uvloop's has 250 KB for streams, which nothing here uses, and which Python has written to
+    return loop
 
 
 def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
