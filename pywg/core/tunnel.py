@@ -38,9 +38,9 @@ class Tunnel:
     `random(n)` gives n unpredictable bytes in a new object, which may be wiped; `wall_ns()` nanoseconds since the
     epoch; `activity(peer)` what the data plane knows. `withdraw(peer, local_index)` keeps packets from confirming an
     unconfirmed keypair from now on, and says whether one has already, whose `keypair_confirmed` may be under way; a
-    plane that calls that at once never has. `now` is monotonic seconds, greater than 0. A peer that does not exist is
-    a LocalProtocolError; signals from the data plane about one that is gone are ignored, as they may have been under
-    way.
+    plane that calls that at once never has. `shards`: of the data plane, by which receiver indices are chosen. `now` is
+    monotonic seconds, greater than 0. A peer that does not exist is a LocalProtocolError; signals from the data plane
+    about one that is gone are ignored, as they may have been under way.
     """
 
     def __init__(
@@ -50,8 +50,9 @@ class Tunnel:
         wall_ns: Callable[[], int],
         activity: Callable[[int], Activity],
         withdraw: Callable[[int, int], bool] = lambda _peer, _local_index: False,
+        shards: int = 1,
     ) -> None:
-        self._context = Context(random, wall_ns, activity, withdraw, IndexTable(random))
+        self._context = Context(random, wall_ns, activity, withdraw, IndexTable(random, shards))
         self._mac1_key = b""
         self._peers: dict[int, Peer] = {}
         self._by_key: dict[bytes, Peer] = {}

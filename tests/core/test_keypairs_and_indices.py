@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import fields
 
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -129,6 +130,33 @@ def test_an_index_in_use_is_not_given_again() -> None:
     assert table.find(1) is None
     assert table.insert(9) == 1
     assert len(table) == 2
+
+
+@given(
+    shards=st.sampled_from([1, 2, 4, 8]),
+    owners=st.lists(st.integers(1, 1 << 40), min_size=1, max_size=20),
+    carried=st.sets(st.integers(0, 15), max_size=8),
+    seed=st.integers(0, 99),
+)
+def test_the_low_bits_say_whose_peer_it_is(shards: int, owners: list[int], carried: set[int], seed: int) -> None:
+    """All other bits are random ones, and indices that another daemon has drawn are as good as ours."""
+    source, drawn = random.Random(seed), []
+
+    def draw(length: int) -> bytes:
+        drawn.append(source.choice([source.randbytes(length), bytes([source.randrange(16)]) + bytes(length - 1)]))
+        return drawn[-1]
+
+    table = IndexTable(draw, shards)
+    for index in carried:
+        table.take(index, 99)
+    before = dict.fromkeys(carried, 99)
+    for owner in owners:
+        index = table.insert(owner)
+        assert index not in before
+        assert index % shards == owner % shards
+        assert index // shards == int.from_bytes(drawn[-1], "little") // shards
+        before[index] = owner
+    assert {index: table.find(index) for index in before} == before
 
 
 def test_messages_are_laid_out_as_in_the_paper() -> None:
