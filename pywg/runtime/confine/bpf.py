@@ -6,13 +6,14 @@ writes an audit record. A call by another architecture's convention can't come f
 the process for it.
 """
 
-import ctypes
 import errno
 import os
 import struct
 from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
+from pywg.runtime.base.classic_bpf import AND, JUMP_EQUAL, LOAD, RETURN, Instruction
+from pywg.runtime.base.classic_bpf import program as for_call
 from pywg.runtime.base.libc import syscall
 from pywg.runtime.confine import calls
 
@@ -40,16 +41,11 @@ class Test(NamedTuple):
 Alternatives: TypeAlias = list[tuple[Test, ...]]
 """A call is allowed when all tests of one of them hold; an empty one holds always."""
 
-Instruction: TypeAlias = tuple[int, int, int, int]
-"""struct sock_filter: code, jump if true, jump if false, k."""
-_INSTRUCTION = struct.Struct("=HBBI")
-
 RET_KILL_PROCESS = 0x80000000
 RET_TRAP = 0x00030000
 RET_ERRNO = 0x00050000
 RET_ALLOW = 0x7FFF0000
 FAIL = RET_ERRNO | errno.EPERM
-_LOAD, _AND, _JUMP_EQUAL, _RETURN = 0x20, 0x54, 0x15, 0x06  # BPF_LD|W|ABS, BPF_ALU|AND|K, BPF_JMP|JEQ|K, BPF_RET|K
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16  # struct seccomp_data
 
 _SET_MODE_FILTER = 1
@@ -75,14 +71,9 @@ def program(for_machine: Machine, allowed: list[tuple[str, Alternatives]], *, re
             continue
         tested = [instruction for alternative in alternatives for instruction in _all_hold(alternative)]
         if alternatives != [()]:
-            tested.append((_RETURN, 0, 0, refuse))
-        instructions += [(_JUMP_EQUAL, 0, len(tested), numbers[name]), *tested]
-    return [*instructions, (_RETURN, 0, 0, refuse)]
-
-
-def code(instructions: list[Instruction]) -> bytes:
-    """A program as the kernel takes it: an array of struct sock_filter."""
-    return b"".join(_INSTRUCTION.pack(*one) for one in instructions)
+            tested.append((RETURN, 0, 0, refuse))
+        instructions += [(JUMP_EQUAL, 0, len(tested), numbers[name]), *tested]
+    return [*instructions, (RETURN, 0, 0, refuse)]
 
 
 def enter(instructions: list[Instruction], *, all_threads: bool, logged: bool = True) -> bool:
@@ -95,12 +86,10 @@ def enter(instructions: list[Instruction], *, all_threads: bool, logged: bool = 
     if this is None:
         return False
     seccomp = calls.numbers(this.calls)["seccomp"]
-    text = code(instructions)
-    kept = ctypes.create_string_buffer(text, len(text))
-    filter_program = ctypes.create_string_buffer(struct.pack("@HP", len(instructions), ctypes.addressof(kept)))
+    called = for_call(instructions)
     for flags in _flags(all_threads=all_threads, logged=logged):
         try:
-            refused_by = syscall(seccomp, _SET_MODE_FILTER, flags, filter_program)
+            refused_by = syscall(seccomp, _SET_MODE_FILTER, flags, called.header)
         except OSError as error:
             if error.errno == errno.ENOSYS:
                 return False
@@ -120,9 +109,9 @@ def refuse_io_uring() -> bool:
         return False
     instructions = [
         *_prologue(this.architecture),
-        (_JUMP_EQUAL, 0, 1, _IO_URING_SETUP),
-        (_RETURN, 0, 0, RET_ERRNO | errno.ENOSYS),
-        (_RETURN, 0, 0, RET_ALLOW),
+        (JUMP_EQUAL, 0, 1, _IO_URING_SETUP),
+        (RETURN, 0, 0, RET_ERRNO | errno.ENOSYS),
+        (RETURN, 0, 0, RET_ALLOW),
     ]
     return enter(instructions, all_threads=False, logged=False)
 
@@ -139,8 +128,8 @@ def refuse(names: Iterable[str]) -> bool:
     instructions = _prologue(this.architecture)
     for name in names:
         if name in numbers:
-            instructions += [(_JUMP_EQUAL, 0, 1, numbers[name]), (_RETURN, 0, 0, FAIL)]
-    return enter([*instructions, (_RETURN, 0, 0, RET_ALLOW)], all_threads=False)
+            instructions += [(JUMP_EQUAL, 0, 1, numbers[name]), (RETURN, 0, 0, FAIL)]
+    return enter([*instructions, (RETURN, 0, 0, RET_ALLOW)], all_threads=False)
 
 
 def _flags(*, all_threads: bool, logged: bool) -> list[int]:
@@ -157,21 +146,21 @@ def _flags(*, all_threads: bool, logged: bool) -> list[int]:
 def _prologue(architecture: int) -> list[Instruction]:
     """Instructions that check the architecture, and leave the number of the system call in the accumulator."""
     return [
-        (_LOAD, 0, 0, _ARCHITECTURE_AT),
-        (_JUMP_EQUAL, 1, 0, architecture),
-        (_RETURN, 0, 0, RET_KILL_PROCESS),
-        (_LOAD, 0, 0, _NUMBER_AT),
+        (LOAD, 0, 0, _ARCHITECTURE_AT),
+        (JUMP_EQUAL, 1, 0, architecture),
+        (RETURN, 0, 0, RET_KILL_PROCESS),
+        (LOAD, 0, 0, _NUMBER_AT),
     ]
 
 
 def _all_hold(tests: Iterable[Test]) -> list[Instruction]:
     """Allows when all tests hold, else falls through to what comes next. Both architectures are little-endian."""
-    instructions: list[Instruction] = [(_RETURN, 0, 0, RET_ALLOW)]
+    instructions: list[Instruction] = [(RETURN, 0, 0, RET_ALLOW)]
     for test in reversed(list(tests)):
         instructions = [
-            (_LOAD, 0, 0, _ARGUMENTS_AT + 8 * test.argument),
-            (_AND, 0, 0, test.mask),
-            (_JUMP_EQUAL, 0, len(instructions), test.value),
+            (LOAD, 0, 0, _ARGUMENTS_AT + 8 * test.argument),
+            (AND, 0, 0, test.mask),
+            (JUMP_EQUAL, 0, len(instructions), test.value),
             *instructions,
         ]
     return instructions

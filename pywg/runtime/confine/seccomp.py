@@ -20,6 +20,7 @@ from collections.abc import Iterator
 
 from pywg.config import addresses
 from pywg.runtime.base import parcel
+from pywg.runtime.base.classic_bpf import Instruction, code
 from pywg.runtime.confine import bpf
 from pywg.runtime.confine.bpf import Alternatives, Test
 from pywg.runtime.net import link, refusal, sockets, tun
@@ -200,7 +201,7 @@ def filters(*, counted: bool) -> tuple[bytes, bytes, bytes] | None:
     if machine is None:
         return None
     sender, receiver, helper = (
-        bpf.code(_program(on, machine, counted=counted)) for on in (Thread.SENDER, Thread.RECEIVER, Thread.HELPER)
+        code(_program(on, machine, counted=counted)) for on in (Thread.SENDER, Thread.RECEIVER, Thread.HELPER)
     )
     return sender, receiver, helper
 
@@ -232,7 +233,7 @@ def restrict_remover(waits: int) -> bool:
     return bpf.enter(bpf.program(machine, allowed_to_remover(waits), refuse=bpf.FAIL), all_threads=False)
 
 
-def _program(on: Thread, machine: bpf.Machine, *, counted: bool, shared: bool = False) -> list[bpf.Instruction]:
+def _program(on: Thread, machine: bpf.Machine, *, counted: bool, shared: bool = False) -> list[Instruction]:
     calls = allowed(on, os.getpid(), machine, musl=_is_musl())
     if shared:
         calls += [(name, [()]) for name in _SHARED]

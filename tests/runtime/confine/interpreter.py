@@ -3,6 +3,7 @@
 import errno
 import struct
 
+from pywg.runtime.base import classic_bpf
 from pywg.runtime.confine import bpf, calls, seccomp
 from pywg.runtime.confine.seccomp import Thread
 
@@ -26,7 +27,7 @@ def verdict(
     return run(program, called, foreign or of.architecture, *arguments)
 
 
-def run(program: list[bpf.Instruction], called: int, architecture: int, *arguments: int) -> int:
+def run(program: list[classic_bpf.Instruction], called: int, architecture: int, *arguments: int) -> int:
     """What a program returns for a call by number."""
     data = struct.pack("=IIQ6Q", called, architecture, 0, *(*arguments, *[0] * 6)[:6])
     at = accumulator = 0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pywg.runtime.base import classic_bpf
 from pywg.runtime.confine import bpf, seccomp
 from pywg.runtime.confine.seccomp import Thread
 from tests.requirements import require_tool
@@ -31,7 +32,7 @@ def run(program: Path, on: Thread, *arguments: str, musl: bool = True) -> tuple[
     assert machine is not None
     child = subprocess.Popen([program, str(int(on)), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     filtered = bpf.program(machine, seccomp.allowed(on, child.pid, machine, musl=musl), refuse=KILL)
-    said, _ = child.communicate(bpf.code(filtered), timeout=60)
+    said, _ = child.communicate(classic_bpf.code(filtered), timeout=60)
     return child.returncode, said
 
 
