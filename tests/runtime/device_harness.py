@@ -61,6 +61,11 @@ class FakeSockets:
     send_buffer: int = 7 << 20
     ifindex: int = 0
     held: bool = False
+    trouble: str = ""
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        return [(self.fd4, self.fd6)]
 
     def hold(self) -> None:
         self.held = True

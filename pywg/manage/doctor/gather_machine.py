@@ -9,7 +9,7 @@ from pathlib import Path
 from pywg.manage.doctor.facts import Machine
 from pywg.runtime.base import namespaces
 from pywg.runtime.base.libc import CAP_NET_ADMIN, permitted_capabilities
-from pywg.runtime.net.tun import device_fault
+from pywg.runtime.net.tun_device import device_fault
 from pywg.runtime.selfbench import offloads
 
 _KERNELS = {"avx512ifma": "ifma", "avx512f": "avx512", "avx2": "avx2"}

@@ -21,7 +21,7 @@ class Tun(Protocol):
     """An open TUN. The kernel removes the interface when it is closed."""
 
     fd: int
-    """non-blocking"""
+    """of the first queue; non-blocking, as all"""
     name: str
     """of the interface, at the start"""
     vnet_hdr_len: int
@@ -30,9 +30,15 @@ class Tun(Protocol):
     """it takes and gives UDP superframes"""
     tunnels: bool
     """it takes and gives superframes in UDP tunnels (VXLAN, Geneve)"""
+    trouble: str
+    """Why it has fewer queues than were asked for; empty where it has them."""
+
+    @property
+    def fds(self) -> list[int]:
+        """Of all queues, the first included: 1, 2, 4 or 8."""
 
     def close(self) -> None:
-        """No thread may use the descriptor any more."""
+        """No thread may use the descriptors any more."""
 
 
 SOCKET_BUFFER_LEN = 7 << 20
@@ -41,19 +47,27 @@ SOCKET_BUFFER_LEN = 7 << 20
 
 
 class Sockets(Protocol):
-    """The UDP sockets of a device: one for each family, at least one, and non-blocking."""
+    """The UDP sockets of a device: in each shard one for each family, at least one, and non-blocking."""
 
     @property
     def fd4(self) -> int:
-        """The descriptor of the IPv4 socket, -1 for none."""
+        """The descriptor of the IPv4 socket of the first shard, -1 for none."""
 
     @property
     def fd6(self) -> int:
-        """The descriptor of the IPv6 socket, -1 for none."""
+        """The descriptor of the IPv6 socket of the first shard, -1 for none."""
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """The descriptors of all, (IPv4, IPv6) of each shard, the first included. A family is there in all or none."""
+
+    @property
+    def trouble(self) -> str:
+        """Why there are sockets for one shard, where more were asked for; else empty."""
 
     @property
     def port(self) -> int:
-        """The port of both."""
+        """The port of all."""
 
     @property
     def ifindex(self) -> int:
@@ -65,14 +79,14 @@ class Sockets(Protocol):
 
     @property
     def receive_buffer(self) -> int:
-        """Bytes that may wait in the smaller of both to be read."""
+        """Bytes that may wait in the smallest of them to be read."""
 
     @property
     def send_buffer(self) -> int:
-        """Bytes that may wait in the smaller of both to be sent."""
+        """Bytes that may wait in the smallest of them to be sent."""
 
     def set_mark(self, fwmark: int) -> None:
-        """Marks what these sockets send (0: no mark). Raises BindError, and then changes neither socket."""
+        """Marks what these sockets send (0: no mark). Raises BindError, and then changes no socket."""
 
     def hold(self) -> None:
         """No thread reads for now: datagrams take as little memory as the kernel allows."""
@@ -219,17 +233,22 @@ class Sandbox(Protocol):
 class System(Protocol):
     """An operating system."""
 
-    def open_tun(self, name: str, *, offload: bool = True, tunnels: bool = True) -> Tun:
-        """Makes interface `name` (or a numbered one, when it contains %d), down, with WireGuard's usual MTU."""
+    def open_tun(self, name: str, *, offload: bool = True, tunnels: bool = True, queues: int = 1) -> Tun:
+        """Makes interface `name` (or a numbered one, when it contains %d), down, with WireGuard's usual MTU.
 
-    def take_tun(self, fd: int, *, offload: bool = True, tunnels: bool = True) -> Tun:
-        """Takes over a TUN that another program made."""
+        `queues`: 1, 2, 4 or 8; where the kernel gives fewer, `trouble` says why.
+        """
 
-    def adopt_tun(self, fd: int, *, vnet_hdr_len: int, uso: bool, tunnels: bool) -> Tun:
-        """Goes on with a TUN that another process of ours has, as it is: that one may yet go on with it. Owns `fd`."""
+    def take_tun(self, fd: int, *, offload: bool = True, tunnels: bool = True, queues: int = 1) -> Tun:
+        """Takes over a TUN that another program made; further queues are opened, if it lets."""
 
-    def adopt_sockets(self, fd4: int, fd6: int) -> Sockets:
-        """Goes on with UDP sockets that another process of ours has (-1: none), as they are. Owns both."""
+    def adopt_tun(self, fds: Sequence[int], *, vnet_hdr_len: int, uso: bool, tunnels: bool) -> Tun:
+        """Goes on with a TUN that another process of ours has, as it is: that one may yet go on with it. Owns `fds`,
+        its queues."""
+
+    def adopt_sockets(self, pairs: Sequence[tuple[int, int]]) -> Sockets:
+        """Goes on with UDP sockets that another process of ours has, as they are: (IPv4, IPv6) of each shard, -1 for
+        none. Owns all."""
 
     def spread(self, interface: str) -> int:
         """Has the kernel receive what is written to a TUN of ours on all processors, each flow on one; how many.
@@ -237,8 +256,13 @@ class System(Protocol):
         Raises OSError where that can't be had.
         """
 
-    def open_sockets(self, port: int, fwmark: int, *, udp_gro: bool = True, binding: Binding = EVERYWHERE) -> Sockets:
-        """UDP sockets of both families on `port`, or of the one that `binding` asks for; 0 chooses a free port."""
+    def open_sockets(
+        self, port: int, fwmark: int, *, udp_gro: bool = True, binding: Binding = EVERYWHERE, shards: int = 1
+    ) -> Sockets:
+        """UDP sockets of both families on `port`, or of the one that `binding` asks for; 0 chooses a free port.
+
+        `shards`: so many of each; where that can't be had, one, and `trouble` says why.
+        """
 
     def link_watcher(
         self, tun_fd: int, changed: Callable[[LinkState], None], gone: Callable[[], None], log: Log

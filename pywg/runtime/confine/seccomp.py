@@ -23,7 +23,7 @@ from pywg.runtime.base import parcel
 from pywg.runtime.base.classic_bpf import Instruction, code
 from pywg.runtime.confine import bpf
 from pywg.runtime.confine.bpf import Alternatives, Test
-from pywg.runtime.net import link, refusal, sockets, tun
+from pywg.runtime.net import link, refusal, sockets, tun_device
 
 
 class Thread(enum.IntEnum):
@@ -115,8 +115,8 @@ _SOCK_TYPE_MASK = 0xF
 _UDP = (Test(1, socket.SOCK_DGRAM, _SOCK_TYPE_MASK), Test(2, socket.IPPROTO_UDP))
 IOCTLS = {
     "FIONBIO": 0x5421,
-    "TUNGETIFF": tun.TUNGETIFF,
-    "TUNGETDEVNETNS": link.TUNGETDEVNETNS,
+    "TUNGETIFF": tun_device.TUNGETIFF,
+    "TUNGETDEVNETNS": tun_device.TUNGETDEVNETNS,
     "SIOCGSKNS": link.SIOCGSKNS,
     "SIOCGIFNAME": addresses.SIOCGIFNAME,
     "SIOCGIFINDEX": addresses.SIOCGIFINDEX,

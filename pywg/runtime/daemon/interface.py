@@ -67,7 +67,7 @@ class Interface:
         with contextlib.ExitStack() as stack:
             if taken is not None:
                 self.tun = system.adopt_tun(
-                    taken.tun, vnet_hdr_len=taken.vnet_hdr_len, uso=taken.uso, tunnels=taken.tunnels
+                    [taken.tun], vnet_hdr_len=taken.vnet_hdr_len, uso=taken.uso, tunnels=taken.tunnels
                 )
             elif options.tun_fd is None:
                 self.tun = system.open_tun(
@@ -202,7 +202,7 @@ class Interface:
         """Puts in place what another daemon has had. Takes over the UDP sockets. Raises DeviceError, MemoryError."""
         self._frozen = True
         self._set_tun(-1)  # what takes memory is there before the other daemon has its last word
-        sockets = self._system.adopt_sockets(fd4, fd6) if max(fd4, fd6) >= 0 else None
+        sockets = self._system.adopt_sockets([(fd4, fd6)]) if max(fd4, fd6) >= 0 else None
         self.device.resume(state, sockets)
 
     def go_on(self) -> None:

@@ -19,7 +19,7 @@ from pywg.runtime.base.reader import Loop, tell
 from pywg.runtime.base.system import LinkState
 from pywg.runtime.net import rtmessages
 from pywg.runtime.net.netlink import Hints, Questions, number
-from pywg.runtime.net.tun import tun_name
+from pywg.runtime.net.tun_device import TUNGETDEVNETNS, identity
 
 RECHECK_S = 1.0
 """Seconds from a look that failed to the next look."""
@@ -27,7 +27,6 @@ _RTMGRP_LINK = 1
 _RTM_GETLINK = 18
 _RTM_GETNSID = 90
 _IFF_UP = 1
-TUNGETDEVNETNS = 0x54E3
 SIOCGSKNS = 0x894C
 
 
@@ -123,7 +122,7 @@ def read_state(tun_fd: int, questions: Questions) -> LinkState:
 
     Raises OSError: EBADFD when the interface was deleted, ENODEV while it moves.
     """
-    attributes: dict[str, object] = {"IFLA_IFNAME": os.fsencode(tun_name(tun_fd))}
+    attributes: dict[str, object] = {"IFLA_IFNAME": os.fsencode(identity(tun_fd)[0])}
     namespace = _namespace_of(tun_fd, questions)
     if namespace is not None:
         attributes["IFLA_IF_NETNSID"] = namespace

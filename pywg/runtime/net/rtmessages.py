@@ -8,7 +8,7 @@ net_namespace.h.
 import errno
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
@@ -34,6 +34,11 @@ def _address(value: object) -> bytes:
     return socket.inet_pton(socket.AF_INET6 if ":" in value else socket.AF_INET, value)
 
 
+def _raw(value: object) -> bytes:
+    assert isinstance(value, bytes)
+    return value
+
+
 def _text(value: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET6 if len(value) == 16 else socket.AF_INET, value)
 
@@ -42,7 +47,19 @@ _DECODERS: dict[Callable[[object], bytes], Callable[[bytes], Any]] = {
     _number: lambda value: _NUMBER.unpack(value)[0],
     _name: lambda value: value.rstrip(b"\0"),
     _address: _text,
+    _raw: bytes,
 }
+
+
+def attributes_of(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The attributes that these bytes are, each with its number. Raises struct.error, ValueError when they are none."""
+    at = 0
+    while at < len(data):
+        size, number = _ATTRIBUTE.unpack_from(data, at)
+        if size < _ATTRIBUTE.size or at + size > len(data):
+            raise ValueError(f"an attribute of {size} bytes where {len(data) - at} are left")
+        yield number & _TYPE_MASK, data[at + _ATTRIBUTE.size : at + size]
+        at += (size + 3) & ~3
 
 
 class Message(dict[str, Any]):
@@ -90,15 +107,10 @@ class Form:
         message = Message(zip(self._fields, self._fixed.unpack_from(data[:end], _HEADER.size), strict=True))
         message.kind = kind
         message.attributes = {}
-        at = _HEADER.size + self._fixed.size
-        while at < end:
-            size, number = _ATTRIBUTE.unpack_from(data, at)
-            if size < _ATTRIBUTE.size or at + size > end:
-                raise ValueError(f"an attribute of {size} bytes where {end - at} are left")
-            name, decode = self._names.get(number & _TYPE_MASK, ("", bytes))
+        for number, value in attributes_of(data[_HEADER.size + self._fixed.size : end]):
+            name, decode = self._names.get(number, ("", bytes))
             if name and name not in message.attributes:
-                message.attributes[name] = decode(data[at + _ATTRIBUTE.size : at + size])
-            at += (size + 3) & ~3
+                message.attributes[name] = decode(value)
         return message
 
 
@@ -107,6 +119,12 @@ LINK = Form(
     ("family", "type", "index", "flags", "change"),
     {"IFLA_IFNAME": (3, _name), "IFLA_MTU": (4, _number), "IFLA_IF_NETNSID": (46, _number)},
 )
+TUN = Form(
+    "=BxHiII",
+    ("family", "type", "index", "flags", "change"),
+    {"IFLA_IFNAME": (3, _name), "IFLA_LINKINFO": (18, _raw)},
+)
+"""A link, as far as what it is is told."""
 ROUTE = Form(
     "=BBBBBBBBI",
     ("family", "dst_len", "src_len", "tos", "table", "proto", "scope", "type", "flags"),

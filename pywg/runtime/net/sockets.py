@@ -1,4 +1,4 @@
-"""The UDP sockets of a device: IPv4 and IPv6 on the same port, as the data plane wants them.
+"""The UDP sockets of a device: IPv4 and IPv6 on the same port, a pair for each shard, as the data plane wants them.
 
 A host without IPv6 (or without IPv4) gets one socket. The sockets stay in the network namespace in which the daemon was
 started, wherever its interface goes. This module neither reads nor sends datagrams of the tunnel.
@@ -6,18 +6,19 @@ started, wherever its interface goes. This module neither reads nor sends datagr
 
 import contextlib
 import errno
+import functools
 import os
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from pywg.config.addresses import interface_index, parse_ip
 from pywg.errors import BindError
 from pywg.runtime.base import failures
 from pywg.runtime.base.binding import EVERYWHERE, Binding, is_link_local
 from pywg.runtime.base.system import SOCKET_BUFFER_LEN
-from pywg.runtime.net import kernel
+from pywg.runtime.net import kernel, socket_group
 
 PORT_TRIES = 100
 """Free ports that are tried, while the port that is free in one family is taken in the other."""
@@ -38,6 +39,7 @@ _NO_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EADDRNO
 """Errors of a host that has no such address family, or has it disabled."""
 
 SocketFactory: TypeAlias = Callable[[socket.AddressFamily], socket.socket]
+Pair: TypeAlias = tuple[socket.socket | None, socket.socket | None]
 
 
 @dataclass(slots=True)
@@ -48,14 +50,21 @@ class Sockets:
     udp6: socket.socket | None
     port: int
     ifindex: int = 0
+    more: list[Pair] = field(default_factory=list)
+    """of further shards, each in the group of the first one of its family"""
+    trouble: str = ""
 
     @property
     def fd4(self) -> int:
-        return -1 if self.udp4 is None else self.udp4.fileno()
+        return _fileno(self.udp4)
 
     @property
     def fd6(self) -> int:
-        return -1 if self.udp6 is None else self.udp6.fileno()
+        return _fileno(self.udp6)
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        return [(_fileno(udp4), _fileno(udp6)) for udp4, udp6 in ((self.udp4, self.udp6), *self.more)]
 
     @property
     def udp_gro(self) -> bool:
@@ -81,7 +90,7 @@ class Sockets:
         return min(lengths, default=SOCKET_BUFFER_LEN)
 
     def _open(self) -> list[socket.socket]:
-        return [sock for sock in (self.udp4, self.udp6) if sock is not None]
+        return [sock for pair in ((self.udp4, self.udp6), *self.more) for sock in pair if sock is not None]
 
     def set_mark(self, fwmark: int) -> None:
         marked = []
@@ -122,10 +131,12 @@ def open_sockets(
     *,
     udp_gro: bool = True,
     binding: Binding = EVERYWHERE,
+    shards: int = 1,
     factory: SocketFactory = new_socket,
 ) -> Sockets:
     """Both sockets on `port`, or the one that `binding` asks for; 0 chooses a port that both families have free.
 
+    `shards`: so many of each. Where that can't be had, there is one of each, and `trouble` says why.
     Raises BindError with the errno of the call that failed: EADDRINUSE, EACCES (a privileged port), EPERM (the mark),
     EADDRNOTAVAIL or ENODEV (the binding), EAFNOSUPPORT (no family at all).
     """
@@ -147,20 +158,42 @@ def open_sockets(
             text = "this host has neither IPv4 nor IPv6 that UDP sockets could be opened for"
             raise BindError(errno.EAFNOSUPPORT, text)
         sockets.ifindex = opening.ifindex
+        if shards > 1:
+            _add_shards(sockets, opening, shards)
         return sockets
     raise refused
 
 
-def adopt_sockets(fd4: int, fd6: int) -> Sockets:
-    """The sockets of another process of ours, with all that is set of them. Takes both over.
+def _add_shards(sockets: Sockets, opening: "_Opening", shards: int) -> None:
+    """Puts each socket into a group of `shards`; where one can't be, none is, and `sockets.trouble` says why."""
+    formed: list[tuple[socket.socket, list[socket.socket]]] = []
+    try:
+        for first in (sockets.udp4, sockets.udp6):
+            if first is not None:
+                another = functools.partial(opening.open_another, first, sockets.port)
+                formed.append((first, socket_group.form(first, shards, another)))
+    except OSError as error:
+        for first, joined in formed:
+            socket_group.dissolve(first, joined)
+        why = error.strerror if isinstance(error, BindError) else f"{error.strerror}{failures.advice(error.errno or 0)}"
+        sockets.trouble = f"UDP port {sockets.port} can't be shared by {shards} sockets, so one thread receives: {why}"
+        return
+    more = {first.family: joined for first, joined in formed}
+    none = [None] * (shards - 1)
+    sockets.more = list(zip(more.get(socket.AF_INET, none), more.get(socket.AF_INET6, none), strict=True))
+
+
+def adopt_sockets(pairs: Sequence[tuple[int, int]]) -> Sockets:
+    """The sockets of another process of ours, with all that is set of them: (IPv4, IPv6) of each shard. Takes all over.
 
     Raises BindError for descriptors of anything else, and they stay the caller's.
     """
     found: list[socket.socket | None] = []
     try:
-        for fd, family in ((fd4, socket.AF_INET), (fd6, socket.AF_INET6)):
-            found.append(None if fd < 0 else _udp_of_other(fd, family))
-        return _adopted(*found)
+        for pair in pairs:
+            for fd, family in zip(pair, (socket.AF_INET, socket.AF_INET6), strict=True):
+                found.append(None if fd < 0 else _udp_of_other(fd, family))
+        return _adopted(list(zip(found[::2], found[1::2], strict=True)))
     except BaseException:
         for sock in found:
             if sock is not None:
@@ -179,25 +212,49 @@ def _udp_of_other(fd: int, family: int) -> socket.socket:
     return sock
 
 
-def _adopted(udp4: socket.socket | None, udp6: socket.socket | None) -> Sockets:
+def _adopted(pairs: list[Pair]) -> Sockets:
+    if len(pairs) not in socket_group.SIZES:
+        raise BindError(errno.EINVAL, f"UDP sockets of {len(pairs)} shards were handed over")
+    places = [[None if sock is None else _place(sock) for sock in pair] for pair in pairs]
+    if places != places[:1] * len(pairs):
+        raise BindError(errno.EINVAL, "UDP sockets of one group that are bound to different places were handed over")
+    (udp4, udp6), *more = pairs
     ports = {_port_of(sock, 0) for sock in (udp4, udp6) if sock is not None}
     if len(ports) != 1:
         raise BindError(errno.EINVAL, "UDP sockets of different ports were handed over")
     one = udp4 or udp6
-    ifindex = 0
-    if one is not None:
-        with contextlib.suppress(OSError):  # Linux before 5.0 says it by name alone
-            ifindex = one.getsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX)
-    return Sockets(udp4, udp6, ports.pop(), ifindex)
+    return Sockets(udp4, udp6, ports.pop(), 0 if one is None else _bound_ifindex(one), more)
+
+
+def _place(sock: socket.socket) -> tuple[object, int]:
+    """The address that a socket is bound to, and the device."""
+    return _name_of(sock), _bound_ifindex(sock)
+
+
+def _bound_ifindex(sock: socket.socket) -> int:
+    """The index of the device that a socket is bound to; 0 for none, and on Linux before 5.0, which says its name."""
+    with contextlib.suppress(OSError):
+        return sock.getsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX)
+    return 0
 
 
 def _port_of(sock: socket.socket | None, asked: int) -> int:
     """The port of a bound socket; `asked` where there is none. Raises BindError."""
+    return asked if sock is None else int(_name_of(sock)[1])
+
+
+def _name_of(sock: socket.socket) -> tuple[Any, ...]:
+    """The address of a bound socket. Raises BindError."""
     try:
-        return asked if sock is None else int(sock.getsockname()[1])
+        name: tuple[Any, ...] = sock.getsockname()
     except OSError as error:
         text = f"the number of a UDP port can't be had: {error.strerror}{failures.advice(error.errno or errno.EIO)}"
         raise BindError(error.errno or errno.EIO, text) from error
+    return name
+
+
+def _fileno(sock: socket.socket | None) -> int:
+    return -1 if sock is None else sock.fileno()
 
 
 @dataclass(slots=True)
@@ -210,8 +267,11 @@ class _Opening:
     factory: SocketFactory
     ifindex: int = 0
 
-    def open_one(self, family: socket.AddressFamily, port: int) -> socket.socket | None:
-        """One bound socket; None when the host lacks the family, or the binding doesn't want it."""
+    def open_one(self, family: socket.AddressFamily, port: int, *, shared: bool = False) -> socket.socket | None:
+        """One bound socket; None when the host lacks the family, or the binding doesn't want it.
+
+        `shared`: beside others of its group, which have the port already.
+        """
         if not self.binding.opens(family):
             return None
         try:
@@ -225,6 +285,8 @@ class _Opening:
             if self.fwmark:
                 _mark(sock, self.fwmark)
             self.ifindex = bind_device(sock, self.binding)
+            if shared:
+                sock.setsockopt(socket.SOL_SOCKET, socket_group.SO_REUSEPORT, 1)
             sock.bind(target(self.binding, family, port, self.ifindex))
         except BindError:
             sock.close()
@@ -234,6 +296,16 @@ class _Opening:
             if error.errno in _NO_FAMILY and not self.binding.address(family):
                 return None
             raise _bind_error(error, family, port, self.binding) from error
+        return sock
+
+    def open_another(self, first: socket.socket, port: int) -> socket.socket:
+        """One more socket in the place of `first`, which lets it. Raises BindError."""
+        sock = self.open_one(first.family, port, shared=True)
+        if sock is None:
+            raise BindError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        if _place(sock) != _place(first):
+            sock.close()
+            raise BindError(errno.ENODEV, f"device {self.binding.device} has been replaced meanwhile")
         return sock
 
 

@@ -202,14 +202,14 @@ def test_descriptors_are_asked_what_they_are(one: Goer) -> None:
     with stream, blocking:
         for fd4, fd6 in ((stream.fileno(), -1), (blocking.fileno(), -1), (raw, -1), (-1, one.udp()), (one.udp(), raw)):
             with pytest.raises(DeviceError, match="handed over"):
-                adopt_sockets(fd4, fd6)
+                adopt_sockets([(fd4, fd6)])
         with pytest.raises(DeviceError, match="what was handed over is not a listening Unix socket"):
             from_other(stream.fileno(), "wg0")
     with pytest.raises(DeviceError, match="what was handed over is not a socket"):
         from_other(raw, "wg0")
     with pytest.raises(DeviceError, match="what was handed over is no TUN"):
-        adopt_tun(raw, vnet_hdr_len=0, uso=False, tunnels=False)
-    adopted = adopt_sockets(os.dup(one.udp()), -1)
+        adopt_tun([raw], vnet_hdr_len=0, uso=False, tunnels=False)
+    adopted = adopt_sockets([(os.dup(one.udp()), -1)])
     adopted.close()
 
 

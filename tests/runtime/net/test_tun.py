@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import pytest
 
 from pywg.errors import TunError
-from pywg.runtime.net import tun
+from pywg.runtime.net import tun_device
 from pywg.runtime.net.tun import DEFAULT_MTU, open_tun, take_tun
 from tests.requirements import require_root, require_tool
 from tests.runtime.namespace import ip, run_inside
@@ -65,7 +65,7 @@ def test_no_privilege(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: object) -> NoReturn:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
-    monkeypatch.setattr(tun, "_DEVICE", "/dev/null")
+    monkeypatch.setattr(tun_device, "_DEVICE", "/dev/null")
     monkeypatch.setattr(fcntl, "ioctl", refuse)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     before = open_files()

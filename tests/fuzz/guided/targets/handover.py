@@ -143,7 +143,7 @@ def _adopt(its: TakenInterface) -> None:
     """Asks what each descriptor is, and closes it: there is neither a TUN nor a listening socket among them."""
     assert all(0x20 < ord(letter) != 0x7F for letter in its.name), "a name that a terminal would obey"
     for fd, take in (
-        (its.tun, lambda fd: adopt_tun(fd, vnet_hdr_len=its.vnet_hdr_len, uso=its.uso, tunnels=its.tunnels)),
+        (its.tun, lambda fd: adopt_tun([fd], vnet_hdr_len=its.vnet_hdr_len, uso=its.uso, tunnels=its.tunnels)),
         (its.configuration, lambda fd: from_other(fd, its.name)),
         (its.monitor, lambda fd: from_other(fd, its.name, suffix=MONITOR)),
     ):
@@ -161,7 +161,7 @@ def _adopt_sockets(fd4: int, fd6: int) -> None:
     if max(fd4, fd6) < 0:
         return
     try:
-        adopt_sockets(fd4, fd6).close()
+        adopt_sockets([(fd4, fd6)]).close()
     except DeviceError:
         for fd in (fd4, fd6):
             if fd >= 0:

@@ -20,6 +20,7 @@ from pywg.runtime.net import link, netlink, rtmessages
 from pywg.runtime.net.link import LinkWatcher, read_state
 from pywg.runtime.net.netlink import Questions, number
 from pywg.runtime.net.routes import RouteWatcher
+from pywg.runtime.net.tun_device import TUNGETDEVNETNS
 from tests.fuzz.guided.choices import Choices
 from tests.fuzz.guided.replaced import replaced
 from tests.lines import StreamOutput
@@ -177,7 +178,7 @@ class Ioctl:
         self.how = how
 
     def ioctl(self, fd: object, request: int) -> int:
-        if request == link.TUNGETDEVNETNS:
+        if request == TUNGETDEVNETNS:
             if self.how & 3 == 3:
                 raise OSError(errno.EBADFD, os.strerror(errno.EBADFD))
             if self.how & 3 == 2:
@@ -190,7 +191,7 @@ class Ioctl:
 
 
 def with_ioctl(how: int, act: Callable[[], None]) -> None:
-    with replaced(link, fcntl=SimpleNamespace(ioctl=Ioctl(how).ioctl), tun_name=lambda fd: "wg0"):
+    with replaced(link, fcntl=SimpleNamespace(ioctl=Ioctl(how).ioctl), identity=lambda fd: ("wg0", 0)):
         act()
 
 

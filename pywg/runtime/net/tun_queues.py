@@ -1,0 +1,173 @@
+"""Further queues of a TUN interface (IFF_MULTI_QUEUE): the kernel spreads what it sends by flow, one for each shard.
+
+Any process that may open /dev/net/tun, which on most machines is every process, may attach itself to an interface with
+this flag, unless the interface has an owner: it would then read packets before they are encrypted, and write others as
+if a peer had sent them. So the owner is set to root before anything else, and afterwards the kernel is asked how many
+queues there are. Root with CAP_NET_ADMIN may still attach one; it may do anything else with the interface, too.
+
+Nothing here is needed once the queues are open: all else that is set of them is set of the interface.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import struct
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pywg.runtime.base import namespaces
+from pywg.runtime.base.failures import advice
+from pywg.runtime.net import rtmessages
+from pywg.runtime.net.netlink import Questions
+from pywg.runtime.net.tun_device import (
+    IFF_MULTI_QUEUE,
+    IFF_NO_PI,
+    IFF_TUN,
+    IFF_VNET_HDR,
+    TUNGETDEVNETNS,
+    attach,
+    identity,
+    open_node,
+)
+
+SIZES = (1, 2, 4, 8)
+"""Queues that an interface may have."""
+
+_TUNSETOWNER = 0x400454CC
+_TUNSETIFINDEX = 0x400454DA
+_LOOPBACK = 1
+"""The index of `lo` in every network namespace."""
+_ROOT = 0
+_RTM_GETLINK = 18
+_IFLA_INFO_DATA = 2
+_IFLA_TUN_OWNER, _IFLA_TUN_GROUP, _IFLA_TUN_NUM_QUEUES, _IFLA_TUN_NUM_DISABLED_QUEUES = 1, 2, 8, 9
+
+
+class OneQueueError(Exception):
+    """Why an interface has to do with one queue."""
+
+
+class State(NamedTuple):
+    """What the kernel says of an interface."""
+
+    queues: int
+    """with those that are switched off; 0 also where it can have but one"""
+    multiple: bool
+    """it has IFF_MULTI_QUEUE"""
+    owned: bool
+    """it has an owner, or a group"""
+
+
+def state(name: str) -> State:
+    """Of interface `name` in this network namespace. Raises OSError: ENODEV, or EPROTO before Linux 4.17."""
+    questions = Questions()
+    try:
+        link = questions.ask(_RTM_GETLINK, rtmessages.TUN, {}, {"IFLA_IFNAME": os.fsencode(name)})
+    finally:
+        questions.close()
+    try:
+        info = dict(rtmessages.attributes_of(link.get_attr("IFLA_LINKINFO") or b""))
+        data = rtmessages.attributes_of(info.get(_IFLA_INFO_DATA, b""))
+        said = {number: int.from_bytes(value, sys.byteorder) for number, value in data}
+    except (struct.error, ValueError) as error:
+        raise OSError(errno.EPROTO, f"what rtnetlink says of {name} can't be read: {error}") from error
+    number, disabled = said.get(_IFLA_TUN_NUM_QUEUES), said.get(_IFLA_TUN_NUM_DISABLED_QUEUES, 0)
+    owned = _IFLA_TUN_OWNER in said or _IFLA_TUN_GROUP in said
+    return State((number or 0) + disabled, number is not None, owned)
+
+
+def close_to_others(fd: int) -> None:
+    """Has root own the interface behind `fd`, so that no other user may attach to it. Raises OneQueueError."""
+    for owner in (_ROOT, os.geteuid()):
+        try:
+            fcntl.ioctl(fd, _TUNSETOWNER, owner)
+        except OSError as error:
+            why = error
+            if error.errno != errno.EINVAL:  # a user namespace without root
+                break
+        else:
+            return
+    raise OneQueueError(f"it can't have an owner: {why.strerror}{advice(why.errno or 0)}") from why
+
+
+def is_unused(name: str) -> bool:
+    """Whether interface `name` is a TUN for several queues, and has none. Raises OneQueueError."""
+    try:
+        found = state(name)
+    except OSError as error:
+        raise OneQueueError(f"{error.strerror}{advice(error.errno or 0)}") from error
+    return found.multiple and not found.queues
+
+
+def open_further(first: int, queues: int, *, here: bool) -> tuple[list[int], str]:
+    """Non-blocking descriptors of further queues, so that there are `queues` with `first`; or fewer, and why.
+
+    `here`: the interface is known to be in this thread's network namespace. Raises OneQueueError where there can be
+    none, and nothing is open then.
+    """
+    try:
+        name, flags = identity(first)
+        if not flags & IFF_MULTI_QUEUE:
+            raise OneQueueError("it was made without IFF_MULTI_QUEUE")
+        if not here and namespace_of(first) != namespaces.of_this_thread():
+            raise OneQueueError("it is in another network namespace")
+        if not state(name).owned:
+            close_to_others(first)
+        return _opened(first, name, flags, queues)
+    except OSError as error:
+        raise OneQueueError(f"{error.strerror}{advice(error.errno or 0)}") from error
+
+
+def _opened(first: int, name: str, flags: int, queues: int) -> tuple[list[int], str]:
+    more: list[int] = []
+    trouble = ""
+    try:
+        try:
+            while len(more) + 1 < queues:
+                more.append(_open_queue(name, flags))
+        except OSError as error:
+            trouble = f"{error.strerror}{advice(error.errno or 0)}"
+        while len(more) + 1 not in SIZES:
+            os.close(more.pop())
+        if any(identity(fd) != (name, flags) for fd in (*more, first)):
+            raise OneQueueError("it has another name meanwhile")
+        if state(name).queues != len(more) + 1:
+            raise OneQueueError("another process has a queue of it")
+    except BaseException:
+        for fd in more:
+            os.close(fd)
+        raise
+    return more, trouble
+
+
+def _open_queue(name: str, flags: int) -> int:
+    """One more queue of interface `name`. Raises OSError, also where there is no such interface: none is made."""
+    fd = open_node()
+    try:
+        fcntl.ioctl(fd, _TUNSETIFINDEX, struct.pack("i", _LOOPBACK))  # of one that it makes, and that is taken
+        attach(fd, name, IFF_TUN | IFF_NO_PI | IFF_MULTI_QUEUE | flags & IFF_VNET_HDR)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def together(fds: Sequence[int]) -> bool:
+    """Whether interfaces of one name are in one network namespace, and so are one, as far as the kernel tells."""
+    with contextlib.suppress(OSError):
+        return len({namespace_of(fd) for fd in fds}) == 1
+    return True
+
+
+def namespace_of(fd: int) -> int:
+    """The network namespace of the interface behind `fd`, known as in base/namespaces.py.
+
+    Raises OSError: before Linux 5.5, and without CAP_NET_ADMIN there.
+    """
+    namespace = fcntl.ioctl(fd, TUNGETDEVNETNS)
+    try:
+        return os.fstat(namespace).st_ino
+    finally:
+        os.close(namespace)
