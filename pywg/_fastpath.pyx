@@ -17,7 +17,6 @@ from pywg.dataplane.crypto.cookie_mac cimport macs_forget, macs_identify, macs_i
 from pywg.dataplane.footprint cimport footprint_of
 from pywg.dataplane.receive.admit cimport note_sent
 from pywg.dataplane.receive.coalesce cimport COALESCE_TCP, COALESCE_TUNNELS, COALESCE_UDP
-from pywg.dataplane.receive.deliver cimport delivery_renew
 from pywg.dataplane.reorder.pool cimport HELPERS_MAX
 from pywg.dataplane.reorder.reorder cimport TURN_LOOKS
 from pywg.dataplane.send.send cimport send_staged
@@ -25,13 +24,14 @@ from pywg.dataplane.snapshot cimport snapshot_activity, snapshot_batches, snapsh
 from pywg.dataplane.snapshot cimport snapshot_offloads
 from pywg.dataplane.state.allowedips cimport allowedips_insert, allowedips_remove, allowedips_remove_owner
 from pywg.dataplane.state.allowedips cimport allowedips_reserve, allowedips_unreserve, allowedips_walk
-from pywg.dataplane.state.dataplane cimport GSO_OFF, GSO_ON, Dataplane, dataplane_free, dataplane_new, gates_enter
-from pywg.dataplane.state.dataplane cimport gates_leave
+from pywg.dataplane.state.dataplane cimport GSO_OFF, GSO_ON, Dataplane, dataplane_add_shard, dataplane_free
+from pywg.dataplane.state.dataplane cimport dataplane_new, gates_enter, gates_leave
 from pywg.dataplane.state.events cimport DEVICE_TUN_GONE, DEVICE_UNDER_LOAD
 from pywg.dataplane.state.index_table cimport IndexEntry, index_table_find
 from pywg.dataplane.state.peer cimport EVENT_ACTIVITY, EVENT_CONFIRMED, EVENT_HANDSHAKE_WANTED, EVENT_REKEY_WANTED
 from pywg.dataplane.state.carried cimport carried_activity, carried_keypair
-from pywg.dataplane.state.peer cimport EVENT_ROUTING_LOOP, Keypair, Peer, clear_source, has_endpoint, met_at
+from pywg.dataplane.state.peer cimport EVENT_ROUTING_LOOP, SHARDS_MAX, Keypair, Peer, clear_source, has_endpoint
+from pywg.dataplane.state.peer cimport met_at
 from pywg.dataplane.state.peers cimport handshake_close, handshake_open, keypair_free, keypair_new, keypair_publish
 from pywg.dataplane.state.peers cimport keypair_retire, keypairs_expire, peer_free, peer_new
 from pywg.dataplane.state.replay cimport ReplayWindow, replay_sane
@@ -41,10 +41,11 @@ from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport add64, load64, store64, store8, store_int
 from pywg.dataplane.sys.clock cimport SECOND_NS, now_ns
 from pywg.dataplane.sys.linux cimport EAGAIN, EDESTADDRREQ, pthread_mutex_lock, pthread_mutex_unlock
-from pywg.dataplane.threads.threads cimport FILTER_HELPER, FILTER_RECEIVER, FILTER_SENDER, Threads, threads_count
-from pywg.dataplane.threads.threads cimport threads_filter, threads_filtered, threads_free, threads_hold, threads_kick
-from pywg.dataplane.threads.threads cimport threads_lanes, threads_new, threads_processors, threads_release
-from pywg.dataplane.threads.threads cimport threads_settle, threads_start, threads_stop, threads_turns
+from pywg.dataplane.threads.threads cimport FILTER_HELPER, FILTER_RECEIVER, FILTER_SENDER, Threads, threads_add
+from pywg.dataplane.threads.threads cimport threads_confined, threads_count, threads_filter, threads_filtered
+from pywg.dataplane.threads.threads cimport threads_free, threads_hold, threads_kick, threads_lanes, threads_new
+from pywg.dataplane.threads.threads cimport threads_processors, threads_release, threads_renew, threads_settle
+from pywg.dataplane.threads.threads cimport threads_slots, threads_start, threads_stop, threads_turns
 from pywg.dataplane.udp.send cimport Sender, udp_flush, udp_queue
 from pywg.dataplane.wire.endpoint cimport Endpoint, from_endpoint, to_endpoint
 from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
@@ -124,7 +125,8 @@ cdef class Plane:
     `udp_gso`: the kernel segments what is sent.
     `udp_gso_equal_tail`: also where the last datagram is as long as the others, which some kernels get wrong.
     `coalesce`: write superframes to the TUN. (UDP_GRO is an option of the sockets, which the caller opens.)
-    `helpers`: threads beside the two that read; they seal and open for those.
+    `shards`: 1, 2, 4 or 8: pairs of threads that read, each pair with a queue of the TUN and sockets of its own.
+    `helpers`: threads beside the two that read, in each shard; they seal and open for those.
     `turns`: each thread sends what it has sealed, and may wait for its turn; for when each has a processor.
     `staged_bytes`: the most bytes that packets waiting for a session may hold, of all peers together.
     `ruleset`: a Landlock ruleset that the threads enter and the caller doesn't, -1 for none.
@@ -141,15 +143,18 @@ cdef class Plane:
     cdef dict frozen                # id -> local index of the keypair to seal with; None: the plane seals
 
     def __cinit__(self, *, str aead="auto", bint udp_gso=True, bint udp_gso_equal_tail=True, bint coalesce=True,
-                  int helpers=0, bint turns=False, size_t staged_bytes=STAGED_BYTES, int ruleset=-1,
+                  int shards=1, int helpers=0, bint turns=False, size_t staged_bytes=STAGED_BYTES, int ruleset=-1,
                   tuple filters=(b"", b"", b"")):
         cdef bint started
+        cdef Dataplane *shard
         cdef bytes sender, receiver, helper
         sender, receiver, helper = filters
         linux.errno = 0
         self.process = getpid()
         if not 0 <= helpers <= HELPERS_MAX:
             raise ValueError(f"0 to {HELPERS_MAX} helpers")
+        if not 1 <= shards <= SHARDS_MAX or shards & (shards - 1):
+            raise ValueError(f"1, 2, 4 or {SHARDS_MAX} shards")
         self.peers = {}
         self.udp_gso = udp_gso
         self.coalesce = coalesce
@@ -158,12 +163,16 @@ cdef class Plane:
         if self.control == NULL or self.dp == NULL:
             raise OSError(linux.errno or linux.ENOMEM, "no memory, or no descriptors")
         self.dp.gso_equal_tail = udp_gso_equal_tail
-        self.dp.staged_max = staged_bytes
+        self.dp.shared.staged_max = staged_bytes
         if macs_init(&self.dp.macs) < 0:
             raise MemoryError("no locked memory for the secrets of cookies")
         self.all_threads = threads_new(self.dp, helpers, TURN_LOOKS if turns else 0)
         if self.all_threads == NULL:
             raise OSError(linux.errno or linux.ENOMEM, "no memory")
+        for _ in range(1, shards):
+            shard = dataplane_add_shard(self.dp)
+            if shard == NULL or not threads_add(self.all_threads, shard, helpers, TURN_LOOKS if turns else 0):
+                raise OSError(linux.errno or linux.ENOMEM, "no memory, or no descriptors")
         threads_filter(self.all_threads, FILTER_SENDER, PyBytes_AsString(sender), len(sender))
         threads_filter(self.all_threads, FILTER_RECEIVER, PyBytes_AsString(receiver), len(receiver))
         threads_filter(self.all_threads, FILTER_HELPER, PyBytes_AsString(helper), len(helper))
@@ -197,13 +206,17 @@ cdef class Plane:
         return <Peer *><size_t>self.peers[peer]
 
     def heartbeats(self) -> tuple[int, ...]:
-        """How many rounds each reading thread has done. Wakes both, so that each has done one more by the next call.
+        """How many rounds each reading thread has done. Wakes each, so that it has done one more by the next call.
 
         A thread whose number has not grown by then hangs, wherever that is. This call waits for no thread.
         """
-        beats = load64(&self.all_threads.send_heartbeats), load64(&self.all_threads.receive_heartbeats)
+        cdef Threads *shard = self.all_threads
+        cdef list beats = []
+        while shard != NULL:
+            beats += load64(&shard.send_heartbeats), load64(&shard.receive_heartbeats)
+            shard = shard.next
         threads_kick(self.all_threads)
-        return beats
+        return tuple(beats)
 
     @property
     def aead(self) -> str:
@@ -216,6 +229,11 @@ cdef class Plane:
     def threads(self) -> int:
         """How many threads move packets."""
         return threads_count(self.all_threads)
+
+    @property
+    def shards(self) -> int:
+        """How many pairs of them read, each from its own queue of the TUN and its own sockets."""
+        return self.dp.shared.shard_count
 
     @property
     def lanes(self) -> int:
@@ -235,7 +253,7 @@ cdef class Plane:
     @property
     def confined(self) -> bool:
         """Whether the threads are under the Landlock ruleset that they were started with."""
-        return self.all_threads.confined
+        return threads_confined(self.all_threads)
 
     @property
     def filtered(self) -> bool:
@@ -245,50 +263,87 @@ cdef class Plane:
     @property
     def event_fd(self) -> int:
         """Readable when `drain` has something."""
-        return self.dp.events.fd
+        return self.dp.shared.events.fd
 
-    def attach_tun(self, int fd, *, int vnet_hdr_len, bint uso=False, bint tunnels=False) -> None:
+    def attach_tun(self, int fd, *, int vnet_hdr_len, bint uso=False, bint tunnels=False, more=()) -> None:
         """Reads and writes this non-blocking TUN. `vnet_hdr_len` 0, 10, 12 or 24; `uso`: it takes UDP superframes;
-        `tunnels`: also superframes in UDP tunnels, for which the header has to have 24 bytes."""
+        `tunnels`: also superframes in UDP tunnels, for which the header has to have 24 bytes.
+
+        `more`: descriptors of its further queues, one for each shard but the first. -1: not yet, but with all that it
+        takes; the other shards have none then.
+        """
+        cdef int fds[SHARDS_MAX]
+        cdef Dataplane *shard
+        cdef int i
+        self.of_shards(fds, fd, [] if fd < 0 else more, -1)
         if vnet_hdr_len not in (0, 10, 12, 24):
             raise ValueError("the virtio header is 10, 12 or 24 bytes, or 0 when there is none")
         if tunnels and vnet_hdr_len != 24:
             raise ValueError("superframes in UDP tunnels need a virtio header of 24 bytes")
         threads_hold(self.all_threads)
-        if (vnet_hdr_len != self.dp.vnet_hdr_len
-                and delivery_renew(&self.all_threads.receive_path.delivery, vnet_hdr_len) < 0):
+        if vnet_hdr_len != self.dp.vnet_hdr_len and threads_renew(self.all_threads, vnet_hdr_len) < 0:
             threads_release(self.all_threads)
             raise MemoryError
-        store_int(&self.dp.tun_fd, fd)
-        store8(&self.dp.events.tun_gone, 0)
-        self.dp.vnet_hdr_len = vnet_hdr_len
-        self.dp.tunnels = tunnels
-        self.dp.coalesce = 0
-        if vnet_hdr_len and self.coalesce:
-            self.dp.coalesce = COALESCE_TCP | (COALESCE_UDP if uso else 0) | (COALESCE_TUNNELS if tunnels else 0)
-        tunnel_ends_forget(&self.dp.tunnel_ends)
-        store8(&self.dp.tunnels_refused, 0)
+        store8(&self.dp.shared.events.tun_gone, 0)
+        for i in range(self.dp.shared.shard_count):
+            shard = self.dp.shared.shards[i]
+            store_int(&shard.tun_fd, fds[i])
+            shard.vnet_hdr_len = vnet_hdr_len
+            shard.tunnels = tunnels
+            shard.coalesce = 0
+            if vnet_hdr_len and self.coalesce:
+                shard.coalesce = COALESCE_TCP | (COALESCE_UDP if uso else 0) | (COALESCE_TUNNELS if tunnels else 0)
+            store8(&shard.tunnels_refused, 0)
+        tunnel_ends_forget(&self.dp.shared.tunnel_ends)
         threads_release(self.all_threads)
         with nogil:
             threads_settle(self.all_threads)
 
     def detach_tun(self) -> None:
         """After this, no thread uses the TUN."""
+        cdef int i
         threads_hold(self.all_threads)
-        store_int(&self.dp.tun_fd, -1)
+        for i in range(self.dp.shared.shard_count):
+            store_int(&self.dp.shared.shards[i].tun_fd, -1)
         threads_release(self.all_threads)
         with nogil:
             threads_settle(self.all_threads)
 
-    def attach_sockets(self, int fd4, int fd6) -> None:
-        """Replaces the UDP sockets (non-blocking, -1: none). On return no thread uses the old ones."""
+    def attach_sockets(self, int fd4, int fd6, more=()) -> None:
+        """Replaces the UDP sockets (non-blocking, -1: none). On return no thread uses the old ones.
+
+        `more`: a pair of sockets on the same port for each shard but the first. A shard without sends by the first
+        pair, and receives nothing.
+        """
+        cdef int fds4[SHARDS_MAX]
+        cdef int fds6[SHARDS_MAX]
+        cdef int pairs = 1 + len(more)
+        cdef Dataplane *shard
+        cdef int i
+        self.of_shards(fds4, fd4, [pair[0] for pair in more], fd4)
+        self.of_shards(fds6, fd6, [pair[1] for pair in more], fd6)
         threads_hold(self.all_threads)
-        store_int(&self.dp.fd4, fd4)
-        store_int(&self.dp.fd6, fd6)
-        self.dp.gso4 = self.dp.gso6 = GSO_ON if self.udp_gso else GSO_OFF
+        for i in range(self.dp.shared.shard_count):
+            shard = self.dp.shared.shards[i]
+            store8(&shard.receives, i < pairs)
+            store_int(&shard.fd4, fds4[i])
+            store_int(&shard.fd6, fds6[i])
+            shard.gso4 = shard.gso6 = GSO_ON if self.udp_gso else GSO_OFF
         threads_release(self.all_threads)
         with nogil:
             threads_settle(self.all_threads)
+
+    cdef int of_shards(self, int *fds, int first, more, int missing) except -1:
+        """The descriptor of each shard. ValueError: there are more than shards."""
+        cdef int i
+        if len(more) >= self.dp.shared.shard_count:
+            raise ValueError(f"{1 + len(more)} descriptors for {self.dp.shared.shard_count} shards")
+        for i in range(self.dp.shared.shard_count):
+            fds[i] = missing
+        fds[0] = first
+        for i, fd in enumerate(more, 1):
+            fds[i] = fd
+        return 0
 
     def detach_sockets(self) -> None:
         """After this, no thread uses a socket, and no cookie is believed that this plane has given out."""
@@ -307,15 +362,19 @@ cdef class Plane:
 
     def attach_icmp(self, int fd4, int fd6) -> None:
         """Raw ICMP sockets in the TUN's namespace, for unreachables. -1: none, and unreachables go through the TUN."""
+        cdef int i
         threads_hold(self.all_threads)
-        self.dp.icmp4_fd = fd4
-        self.dp.icmp6_fd = fd6
+        for i in range(self.dp.shared.shard_count):
+            self.dp.shared.shards[i].icmp4_fd = fd4
+            self.dp.shared.shards[i].icmp6_fd = fd6
         threads_release(self.all_threads)
 
     def set_mtu(self, uint32_t mtu) -> None:
         """The TUN's MTU, in bytes: padding never goes past it."""
+        cdef int i
         threads_hold(self.all_threads)
-        self.dp.mtu = mtu
+        for i in range(self.dp.shared.shard_count):
+            self.dp.shared.shards[i].mtu = mtu
         threads_release(self.all_threads)
 
     def set_identity(self, bytes public_key: bytes | None) -> None:
@@ -360,7 +419,7 @@ cdef class Plane:
         """
         cdef void *memory
         threads_hold(self.all_threads)
-        cdef int failed = allowedips_reserve(self.dp.allowed, prefixes)
+        cdef int failed = allowedips_reserve(self.dp.shared.allowed, prefixes)
         threads_release(self.all_threads)
         if not failed and peers >= MANY_PEERS:
             memory = malloc(<size_t>peers * PEER_BYTES)
@@ -373,7 +432,7 @@ cdef class Plane:
     def unreserve(self) -> None:
         """The change has ended that memory was reserved for: what it did not need may be given back."""
         threads_hold(self.all_threads)
-        allowedips_unreserve(self.dp.allowed)
+        allowedips_unreserve(self.dp.shared.allowed)
         threads_release(self.all_threads)
 
     def remove_peer(self, uint32_t peer) -> None:
@@ -401,9 +460,9 @@ cdef class Plane:
         """The peer's endpoint: the source of its last authentic message, or what `set_endpoint` said since."""
         cdef Endpoint endpoint
         cdef Peer *found = self.find(peer)
-        pthread_mutex_lock(&found.endpoint_lock)
+        pthread_mutex_lock(&found.lock)
         endpoint = found.endpoint
-        pthread_mutex_unlock(&found.endpoint_lock)
+        pthread_mutex_unlock(&found.lock)
         return from_endpoint(&endpoint) if endpoint.ip_len else None
 
     def clear_source(self, peer: int) -> None:
@@ -426,7 +485,7 @@ cdef class Plane:
             if i % PREFIXES_A_TURN == PREFIXES_A_TURN - 1:
                 threads_release(self.all_threads)
                 threads_hold(self.all_threads)
-            if allowedips_insert(self.dp.allowed, <uint8_t *>PyBytes_AsString(ip), <int>len(ip), cidr,
+            if allowedips_insert(self.dp.shared.allowed, <uint8_t *>PyBytes_AsString(ip), <int>len(ip), cidr,
                                  &found.allowed) < 0:
                 threads_release(self.all_threads)
                 raise MemoryError
@@ -437,14 +496,14 @@ cdef class Plane:
         cdef Peer *found = self.find(peer)
         check_prefix(ip, cidr)
         threads_hold(self.all_threads)
-        allowedips_remove(self.dp.allowed, <uint8_t *>PyBytes_AsString(ip), <int>len(ip), cidr, &found.allowed)
+        allowedips_remove(self.dp.shared.allowed, <uint8_t *>PyBytes_AsString(ip), <int>len(ip), cidr, &found.allowed)
         threads_release(self.all_threads)
 
     def clear_allowed(self, peer: int) -> None:
         """Takes all its prefixes from the peer."""
         cdef Peer *found = self.find(peer)
         threads_hold(self.all_threads)
-        allowedips_remove_owner(self.dp.allowed, &found.allowed)
+        allowedips_remove_owner(self.dp.shared.allowed, &found.allowed)
         threads_release(self.all_threads)
 
     def allowed_ips(self, peer: int) -> list[tuple[bytes, int]]:
@@ -466,7 +525,7 @@ cdef class Plane:
 
     def close_index(self, uint32_t local_index) -> None:
         """Ends the handshake in flight of this index. An index that a keypair has taken over stays."""
-        cdef IndexEntry *entry = index_table_find(&self.dp.indices, local_index)
+        cdef IndexEntry *entry = index_table_find(&self.dp.shared.indices, local_index)
         if entry != NULL and entry.keypair == NULL:
             threads_hold(self.all_threads)
             handshake_close(self.dp, entry.peer)
@@ -527,7 +586,7 @@ cdef class Plane:
         return keypair != NULL and not waited
 
     cdef Keypair *keypair(self, uint32_t local_index) noexcept:
-        cdef IndexEntry *entry = index_table_find(&self.dp.indices, local_index)
+        cdef IndexEntry *entry = index_table_find(&self.dp.shared.indices, local_index)
         return entry.keypair if entry != NULL else NULL
 
     def retire_keypair(self, uint32_t local_index) -> None:
@@ -789,5 +848,5 @@ cdef class Plane:
 
         `per_peer` and `per_allowed_ip` are what one more of each can add to the ceiling.
         """
-        return footprint_of(self.dp, len(self.peers), self.all_threads.send_path.batch_count, self.threads,
+        return footprint_of(self.dp, len(self.peers), threads_slots(self.all_threads), self.threads,
                             threads_lanes(self.all_threads))

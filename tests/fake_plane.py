@@ -9,7 +9,7 @@ a core that relies on more fails here.
 import errno
 import functools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +109,7 @@ class FakePlane:
 
     aead = "evp"
     threads = 2
+    shards = 1
     lanes = 1
     turns = False
     processors = 2
@@ -124,6 +125,8 @@ class FakePlane:
         self.indices: dict[int, int] = {}
         """the peers of handshakes in flight by local index"""
         self.sockets: tuple[int, int] | None = None
+        self.more_pairs: list[tuple[int, int]] = []
+        self.more_queues: list[int] = []
         self.icmp: tuple[int, int] | None = None
         self.tun: int | None = None
         self.identity: bytes | None = None
@@ -154,15 +157,19 @@ class FakePlane:
     def heartbeats(self) -> tuple[int, ...]:
         return (0,) * self.threads
 
-    def attach_tun(self, fd: int, *, vnet_hdr_len: int, uso: bool = False, tunnels: bool = False) -> None:
+    def attach_tun(
+        self, fd: int, *, vnet_hdr_len: int, uso: bool = False, tunnels: bool = False, more: Sequence[int] = ()
+    ) -> None:
         self.tun = fd
+        self.more_queues = list(more)
 
     def detach_tun(self) -> None:
         self.tun = None
 
-    def attach_sockets(self, fd4: int, fd6: int) -> None:
+    def attach_sockets(self, fd4: int, fd6: int, more: Sequence[tuple[int, int]] = ()) -> None:
         self.calls.append("attach_sockets")
         self.sockets = (fd4, fd6)
+        self.more_pairs = list(more)
 
     def detach_sockets(self) -> None:
         self.calls.append("detach_sockets")

@@ -31,9 +31,9 @@ cdef dict footprint_of(const Dataplane *dp, size_t peers, size_t slots, size_t t
     stacks (each uses a few pages), the kernel's socket buffers, and Python.
     """
     cdef size_t send_slot = RING_FRONT + RING_LEN + SEGMENTS_LEN + sizeof(SendBatch)
-    cdef size_t tx = slots * send_slot + sizeof(SendPath) + sizeof(Sender)
+    cdef size_t tx = slots * send_slot + dp.shared.shard_count * sizeof(SendPath) + sizeof(Sender)
     cdef size_t receive_slot = RECEIVE_BATCH * RECEIVE_LEN + sizeof(Receiver) + sizeof(ReceiveBatch)
-    cdef size_t rx = slots * receive_slot + sizeof(ReceivePath)
+    cdef size_t rx = slots * receive_slot + dp.shared.shard_count * sizeof(ReceivePath)
     cdef size_t workers = threads * (sizeof(AeadContexts) + 2 * LIBCRYPTO_CTX + ALLOCATION)
     cdef size_t coalescer = lanes * (sizeof(Coalescer) + COALESCE_PACKETS * (sizeof(Frame) + sizeof(Member)))
     cdef size_t handshakes = MESSAGE_RING * sizeof(Message)
@@ -41,20 +41,20 @@ cdef dict footprint_of(const Dataplane *dp, size_t peers, size_t slots, size_t t
     cdef size_t keypair = sizeof(Keypair) + SECRET_SLOT_LEN + sizeof(void *) + ALLOCATION
     cdef size_t staged = STAGED_PACKETS * (sizeof(StagedPacket) + ALLOCATION)
     cdef size_t peer = sizeof(Peer) + ALLOCATION + KEYPAIRS_PER_PEER * keypair + staged
-    cdef size_t slots_now = <size_t>dp.indices.mask + dp.remote_indices.mask + 2
+    cdef size_t slots_now = <size_t>dp.shared.indices.mask + dp.shared.remote_indices.mask + 2
     cdef size_t table = max(slots_now * sizeof(IndexEntry), peers * indices)
-    cdef size_t prefixes = <size_t>dp.allowed.capacity * sizeof(AllowedNode)
+    cdef size_t prefixes = <size_t>dp.shared.allowed.capacity * sizeof(AllowedNode)
     return {
         "tx_buffers": tx,
         "rx_buffers": rx,
         "coalescer": coalescer,
         "workers": workers,
         "handshake_queue": handshakes,
-        "staged_packets": <size_t>dp.staged_max,
+        "staged_packets": <size_t>dp.shared.staged_max,
         "index_table": table,
         "peers": peers * peer,
         "allowed_ips": prefixes,
         "per_peer": peer + indices,
         "per_allowed_ip": NODES_PER_PREFIX * sizeof(AllowedNode),
-        "ceiling": tx + rx + coalescer + workers + handshakes + dp.staged_max + table + peers * peer + prefixes,
+        "ceiling": tx + rx + coalescer + workers + handshakes + dp.shared.staged_max + table + peers * peer + prefixes,
     }

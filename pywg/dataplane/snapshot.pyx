@@ -1,6 +1,7 @@
 """Events, activity and counters, read for Python (snapshot.pxd). `Plane` says what they mean to the caller."""
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
 from pywg.dataplane.receive.coalesce cimport COALESCE_TCP, COALESCE_TUNNELS, COALESCE_UDP
 from pywg.dataplane.state.activity cimport activity_arm
 from pywg.dataplane.state.batch_sizes cimport BATCH_SIZES, BATCH_STEP
@@ -28,18 +29,18 @@ cdef tuple snapshot_events(Dataplane *dp, int limit):
     cdef list messages = []
     cdef list happened = []
     cdef tuple taken
-    if not events_rearm(&dp.events):
+    if not events_rearm(&dp.shared.events):
         raise OSError(linux.errno, "the plane's events can't be read")
     try:
         taken = (messages, happened, device_flags(dp))
-        take_messages(&dp.events, messages, limit)
-        take_peers(&dp.events, happened, PEERS_A_MESSAGE * limit)
+        take_messages(&dp.shared.events, messages, limit)
+        take_peers(&dp.shared.events, happened, PEERS_A_MESSAGE * limit)
     except MemoryError:
-        events_signal(&dp.events)
+        events_signal(&dp.shared.events)
         if not messages and not happened:
             raise
     if len(messages) == limit or len(happened) == PEERS_A_MESSAGE * limit:
-        events_signal(&dp.events)
+        events_signal(&dp.shared.events)
     return taken
 
 
@@ -73,9 +74,9 @@ cdef int take_peers(EventQueue *queue, list happened, int limit) except -1:
 
 cdef int device_flags(Dataplane *dp) noexcept:
     cdef int flags = 0
-    if load8(&dp.events.tun_gone):
+    if load8(&dp.shared.events.tun_gone):
         flags |= DEVICE_TUN_GONE
-    if load64(&dp.events.loaded_until_ns) > now_ns():
+    if load64(&dp.shared.events.loaded_until_ns) > now_ns():
         flags |= DEVICE_UNDER_LOAD
     return flags
 
@@ -91,17 +92,32 @@ cdef tuple snapshot_activity(Peer *peer):
 
 cdef dict snapshot_counters(const Dataplane *dp):
     cdef Counters counters
-    cdef const uint64_t *now = <const uint64_t *>&dp.counters
-    cdef uint64_t *copies = <uint64_t *>&counters
+    cdef const uint64_t *now
+    cdef uint64_t *sums = <uint64_t *>&counters
     cdef size_t i
-    for i in range(sizeof(Counters) // sizeof(uint64_t)):
-        copies[i] = load64(&now[i])
+    cdef int shard
+    memset(sums, 0, sizeof(Counters))
+    for shard in range(dp.shared.shard_count):
+        now = <const uint64_t *>&dp.shared.shards[shard].counters
+        for i in range(sizeof(Counters) // sizeof(uint64_t)):
+            sums[i] += load64(&now[i])
     return counters     # by the names of its members
 
 
 cdef dict snapshot_batches(const Dataplane *dp):
     """{"tx_1": calls that sent one datagram, "tx_4": that sent 2 to 4, ..., "tx_more": more than all these}, and rx."""
-    return batch_sizes("tx", dp.batches.tx) | batch_sizes("rx", dp.batches.rx)
+    cdef uint64_t tx[BATCH_SIZES]
+    cdef uint64_t rx[BATCH_SIZES]
+    cdef const Dataplane *shard
+    cdef int i, j
+    memset(tx, 0, sizeof(tx))
+    memset(rx, 0, sizeof(rx))
+    for i in range(dp.shared.shard_count):
+        shard = dp.shared.shards[i]
+        for j in range(BATCH_SIZES):
+            tx[j] += load64(&shard.batches.tx[j])
+            rx[j] += load64(&shard.batches.rx[j])
+    return batch_sizes("tx", tx) | batch_sizes("rx", rx)
 
 
 cdef dict batch_sizes(str direction, const uint64_t *sizes):
@@ -109,21 +125,27 @@ cdef dict batch_sizes(str direction, const uint64_t *sizes):
     cdef uint32_t last = 1
     cdef int i
     for i in range(BATCH_SIZES - 1):
-        found[f"{direction}_{last}"] = load64(&sizes[i])
+        found[f"{direction}_{last}"] = sizes[i]
         last *= BATCH_STEP
-    found[f"{direction}_more"] = load64(&sizes[BATCH_SIZES - 1])
+    found[f"{direction}_more"] = sizes[BATCH_SIZES - 1]
     return found
 
 
 cdef dict snapshot_offloads(const Dataplane *dp, bint udp_gso):
-    """`udp_gso`: whether the configuration asks for it."""
+    """`udp_gso`: whether the configuration asks for it. What a kernel has refused to one shard is not in use."""
+    cdef bint gso4 = True, gso6 = True, refused = False
+    cdef int i
+    for i in range(dp.shared.shard_count):
+        gso4 = gso4 and dp.shared.shards[i].gso4 != GSO_OFF
+        gso6 = gso6 and dp.shared.shards[i].gso6 != GSO_OFF
+        refused = refused or load8(&dp.shared.shards[i].tunnels_refused)
     return {
         "tun_vnet_hdr": dp.vnet_hdr_len != 0,
         "tun_tunnels": dp.tunnels != 0,
-        "udp_gso4": dp.fd4 >= 0 and dp.gso4 != GSO_OFF,
-        "udp_gso6": dp.fd6 >= 0 and dp.gso6 != GSO_OFF,
+        "udp_gso4": dp.fd4 >= 0 and gso4,
+        "udp_gso6": dp.fd6 >= 0 and gso6,
         "udp_gso_equal_tail": udp_gso and dp.gso_equal_tail != 0,
         "coalesce_tcp": (dp.coalesce & COALESCE_TCP) != 0,
         "coalesce_udp": (dp.coalesce & COALESCE_UDP) != 0,
-        "coalesce_tunnels": (dp.coalesce & COALESCE_TUNNELS) != 0 and not load8(&dp.tunnels_refused),
+        "coalesce_tunnels": (dp.coalesce & COALESCE_TUNNELS) != 0 and not refused,
     }

@@ -164,7 +164,10 @@ class PlaneHarness:
         helpers: int | None = None,
         turns: bool = False,
         staged_bytes: int = 16 << 20,
+        shards: int = 1,
+        pairs: int | None = None,
     ) -> None:
+        """`pairs`: how many of the shards get sockets, each pair on a port of its own here: the test steers."""
         self.vnet_hdr_len = vnet_hdr_len
         self.mtu = mtu
         self.plane = Plane(
@@ -175,17 +178,23 @@ class PlaneHarness:
             helpers=self.helpers if helpers is None else helpers,
             turns=turns,
             staged_bytes=staged_bytes,
+            shards=shards,
         )
-        self.tun_end, self.tun = tun_pair()
-        self.sockets = open_sockets(0, 0, udp_gro=udp_gro)
+        queues = [tun_pair() for _ in range(shards)]
+        self.tun_ends = [end for end, _ in queues]
+        self.tuns = [end for _, end in queues]
+        self.tun_end, self.tun = queues[0]
+        self.pairs = [open_sockets(0, 0, udp_gro=udp_gro) for _ in range(pairs or shards)]
+        self.sockets = self.pairs[0]
         self.messages: list[tuple[bytes, Addr]] = []
         self.happened: list[tuple[int, int, int]] = []
         self.device_flags = 0
         self.fars: list[Far] = []
         self.plane.set_mtu(mtu)
         self.plane.set_identity(IDENTITY)
-        self.plane.attach_tun(self.tun_end.fileno(), vnet_hdr_len=vnet_hdr_len, uso=True, tunnels=tunnels)
-        self.plane.attach_sockets(self.sockets.fd4, self.sockets.fd6)
+        more = [end.fileno() for end in self.tun_ends[1:]]
+        self.plane.attach_tun(self.tun_end.fileno(), vnet_hdr_len=vnet_hdr_len, uso=True, tunnels=tunnels, more=more)
+        self.attach_sockets()
 
     def __enter__(self) -> Self:
         return self
@@ -198,9 +207,15 @@ class PlaneHarness:
     def close(self) -> None:
         """Idempotent."""
         self.plane.close()
-        self.sockets.close()
-        for sock in (self.tun, self.tun_end, *(far.sock for far in self.fars)):
+        for pair in self.pairs:
+            pair.close()
+        for sock in (*self.tuns, *self.tun_ends, *(far.sock for far in self.fars)):
             sock.close()
+
+    def attach_sockets(self) -> None:
+        """Those of all shards that have any."""
+        first, *more = ((pair.fd4, pair.fd6) for pair in self.pairs)
+        self.plane.attach_sockets(*first, more=more)
 
     # ---- waiting
 
@@ -275,19 +290,19 @@ class PlaneHarness:
 
     # ---- the TUN
 
-    def write(self, packet: bytes, vnet: Vnet | None = None) -> None:
+    def write(self, packet: bytes, vnet: Vnet | None = None, shard: int = 0) -> None:
         """Gives the plane a frame from the kernel."""
         header = (vnet or Vnet()).build().ljust(self.vnet_hdr_len, b"\0")
-        self.tun.send(header[: self.vnet_hdr_len] + packet)
+        self.tuns[shard].send(header[: self.vnet_hdr_len] + packet)
 
-    def read_frame(self) -> tuple[bytes, bytes]:
+    def read_frame(self, shard: int = 0) -> tuple[bytes, bytes]:
         """(virtio header, frame) that the plane wrote."""
-        data = self.tun.recv(1 << 17)
+        data = self.tuns[shard].recv(1 << 17)
         return data[: self.vnet_hdr_len], data[self.vnet_hdr_len :]
 
-    def read_packets(self) -> list[bytes]:
+    def read_packets(self, shard: int = 0) -> list[bytes]:
         """The inner packets of one frame, as the kernel would cut it."""
-        header, frame = self.read_frame()
+        header, frame = self.read_frame(shard)
         if self.vnet_hdr_len == 0 or Vnet.parse(header) == Vnet():
             return [frame]
         return segment(header[:10], frame, 65535)
@@ -300,8 +315,8 @@ class PlaneHarness:
         assert len(packets) == count
         return packets
 
-    def tun_is_empty(self) -> bool:
-        return not select.select([self.tun], [], [], 0)[0]
+    def tun_is_empty(self, shard: int = 0) -> bool:
+        return not select.select([self.tuns[shard]], [], [], 0)[0]
 
 
 class Far:
@@ -352,8 +367,8 @@ class Far:
             first_counter=first_counter,
         )
 
-    def plane_addr(self) -> tuple[str, int]:
-        return ("127.0.0.1" if self.sock.family == socket.AF_INET else "::1"), self.harness.sockets.port
+    def plane_addr(self, shard: int = 0) -> tuple[str, int]:
+        return ("127.0.0.1" if self.sock.family == socket.AF_INET else "::1"), self.harness.pairs[shard].port
 
     def expect(self, counter: int, inner: bytes) -> bytes:
         """What the plane has to send for `inner`."""
@@ -376,8 +391,8 @@ class Far:
             self.counter += 1
         return seal(self.send_key, self.local_index, counter, pad(inner, self.harness.mtu))
 
-    def send_datagram(self, datagram: bytes) -> None:
-        self.sock.sendto(datagram, self.plane_addr())
+    def send_datagram(self, datagram: bytes, shard: int = 0) -> None:
+        self.sock.sendto(datagram, self.plane_addr(shard))
 
     def send(self, inner: bytes, counter: int | None = None) -> None:
         self.send_datagram(self.message(inner, counter))

@@ -35,6 +35,7 @@ OF_THREADS = (
     "test_plane_staging.py",
     "test_plane_tunnels.py",
     "test_plane_under_load.py",
+    "test_shards.py",
 )
 TESTS = {
     ADDRESS: ("tests/fastpath", *(f"--ignore=tests/fastpath/{name}" for name in NOT_AGAIN)),

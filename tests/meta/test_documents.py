@@ -134,7 +134,7 @@ FOUND = {
     "the loops of the sending and of the receiving thread": ("send_thread(", "receive_thread("),
     "the replay window": ("struct ReplayWindow", "replay_accept("),
     "the check of the inner source (cryptokey routing)": ("rx_source_not_allowed",),
-    "where counters are reserved, packets sealed": ("next_counter +=", "seal_batch("),
+    "where counters are reserved, packets sealed": ("next_counter, counter", "seal_batch("),
     "which handshake messages pass, cookies, the rate limit": ("mac1_holds(", "mac2_holds(", "ratelimiter_take("),
     "the ciphers, and how one is added": ('"avx512"',),
     "log lines about handshakes": ("no answer from",),

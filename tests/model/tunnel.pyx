@@ -266,7 +266,7 @@ cdef void setup() noexcept nogil:
     world.full = plan.full
     world.heavy = world.heavy_messages = plan.heavy
     world.dp = dataplane_new(&backend)
-    world.dp.staged_max = 1 << 20
+    world.dp.shared.staged_max = 1 << 20
     world.dp.tun_fd = TUN
     world.dp.fd4 = UDP
     world.threads = threads_new(world.dp, plan.helpers, plan.looks)
@@ -277,7 +277,7 @@ cdef void setup() noexcept nogil:
         peer.endpoint.ip_len = 4
         peer.endpoint.port = htons(<uint32_t>(7 + i))
         address[3] = <uint8_t>(i + 1)
-        allowedips_insert(world.dp.allowed, address, 4, 32, &peer.allowed)
+        allowedips_insert(world.dp.shared.allowed, address, 4, 32, &peer.allowed)
         if plan.sessions >> i & 1:
             use_session(i, session(i))
         # Timers and bytes, by relaxed atomics: no thread waits for them.
@@ -304,7 +304,7 @@ cdef void names() noexcept nogil:
     model_name(&world.dp.tun_fd, 4, b"tun_fd")
     model_name(&world.dp.send_waits, 8, b"send_waits")
     model_name(&world.dp.receive_waits, 8, b"receive_waits")
-    model_name(&world.dp.events, sizeof(world.dp.events), b"events")
+    model_name(&world.dp.shared.events, sizeof(world.dp.shared.events), b"events")
     model_name(&world.threads.send_path.reorder, sizeof(world.threads.send_path.reorder), b"send ring")
     model_name(&world.threads.receive_path.reorder, sizeof(world.threads.receive_path.reorder), b"receive ring")
     model_name(world.peers[0], sizeof(Peer), b"peer 0")

@@ -9,7 +9,7 @@ from posix.unistd cimport close
 from pywg.dataplane.crypto.aead cimport Aead, aead_free, aead_init, aead_use, seal_run
 from pywg.dataplane.crypto.aead_select cimport aead_choose
 from pywg.dataplane.receive.coalesce cimport COALESCE_TCP, COALESCE_UDP
-from pywg.dataplane.receive.deliver cimport delivery_renew
+from pywg.dataplane.receive.deliver cimport delivery_prepare, delivery_renew
 from pywg.dataplane.receive.receive cimport ReceivePath, receive_messages, receive_path_free, receive_path_new
 from pywg.dataplane.send.segment cimport Superframe, segment_cut, segment_plan
 from pywg.dataplane.state.allowedips cimport allowedips_insert
@@ -110,7 +110,7 @@ def bench_superframe(str aead, bytes vnet_hdr: bytes, bytes packet: bytes, uint3
     count = seal(aead, key, &hdr, packet, mtu, out, runs)
     keypair = keypair_new(peer, key, key)
     path = receive_path_new(dp, 1, 0)
-    if keypair == NULL or path == NULL or allowedips_insert(dp.allowed, anywhere, 4, 0, &peer.allowed) < 0:
+    if keypair == NULL or path == NULL or allowedips_insert(dp.shared.allowed, anywhere, 4, 0, &peer.allowed) < 0:
         raise MemoryError
     dp.tun_fd = open(b"/dev/null", O_WRONLY)
     dp.coalesce = COALESCE_TCP | COALESCE_UDP
@@ -119,7 +119,8 @@ def bench_superframe(str aead, bytes vnet_hdr: bytes, bytes packet: bytes, uint3
     keypair.birth_ns = now_ns()
     with nogil:
         gates_enter(dp)
-        delivery_renew(&path.delivery, VNET_HDR_LEN)
+        if delivery_prepare(&path.delivery, VNET_HDR_LEN) == 0:
+            delivery_renew(&path.delivery)
         keypair_publish(dp, keypair, True)
         took = least(path, keypair, runs, count, rounds)
         receive_path_free(path)

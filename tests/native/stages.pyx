@@ -18,7 +18,7 @@ from pywg.dataplane.crypto.aead_select cimport aead_choose
 from pywg.dataplane.receive.coalesce cimport COALESCE_TCP, COALESCE_UDP, Coalescer, coalesce_add, coalesce_free
 from pywg.dataplane.receive.coalesce cimport coalesce_new, coalesce_reset
 from pywg.dataplane.receive.deliver cimport Delivery, deliver, delivery_free, delivery_init, delivery_inspect
-from pywg.dataplane.receive.deliver cimport delivery_renew, delivery_write
+from pywg.dataplane.receive.deliver cimport delivery_prepare, delivery_renew, delivery_write
 from pywg.dataplane.receive.open cimport DATAGRAMS_MAX, ReceiveBatch, receive_batch_add, receive_batch_clear
 from pywg.dataplane.receive.open cimport receive_batch_free, receive_batch_has_room, receive_batch_init
 from pywg.dataplane.receive.open cimport receive_batch_open, receive_batch_starts_group
@@ -158,7 +158,7 @@ cdef uint64_t plan(Site *s, uint8_t *packet, uint32_t packet_len) noexcept nogil
     cdef int n
     if not ip_read(&ip, packet, packet_len):
         return 0
-    peer = <Peer *>allowedips_lookup(dp.allowed, ip.destination, ip.address_len)
+    peer = <Peer *>allowedips_lookup(dp.shared.allowed, ip.destination, ip.address_len)
     if peer == NULL:
         return 0
     if hdr.gso_type == VNET_GSO_NONE:
@@ -224,7 +224,7 @@ cdef void sort(Site *s, ReceiveMeta *message) noexcept nogil:
         len = min(message.len - at, message.stride)
         at += message.stride
         header = <TransportHeader *>datagram
-        entry = index_table_find(&s.dp.indices, header.receiver_index)
+        entry = index_table_find(&s.dp.shared.indices, header.receiver_index)
         if entry == NULL or not replay_plausible(&entry.keypair.window, header.counter):
             continue
         if receive_batch_has_room(b):
@@ -355,13 +355,15 @@ cdef class Stream:
         memset(anywhere, 0, sizeof(anywhere))
         gates_enter(s.dp)
         failed = (send_batch_init(&s.to_send) < 0 or receive_batch_init(s.received) < 0
-                  or delivery_init(&s.delivery, s.dp, 1) < 0 or delivery_renew(&s.delivery, vnet_hdr_len) < 0
-                  or allowedips_insert(s.dp.allowed, anywhere, 4, 0, &s.peer.allowed) < 0)
+                  or delivery_init(&s.delivery, s.dp, 1) < 0 or delivery_prepare(&s.delivery, vnet_hdr_len) < 0
+                  or allowedips_insert(s.dp.shared.allowed, anywhere, 4, 0, &s.peer.allowed) < 0)
         if keypair_publish(s.dp, s.keypair, True) < 0:
             keypair_free(s.keypair)
             failed = True
         else:
             s.peer.sending = s.keypair
+        if not failed:
+            delivery_renew(&s.delivery)
         gates_leave(s.dp)
         if failed:
             raise MemoryError

@@ -13,7 +13,7 @@ from pywg.dataplane.state.index_table cimport IndexEntry, index_table_find
 from pywg.dataplane.state.peer cimport Peer
 from pywg.dataplane.state.token_bucket cimport token_bucket_take
 from pywg.dataplane.sys cimport linux
-from pywg.dataplane.sys.atomic cimport load64, store64
+from pywg.dataplane.sys.atomic cimport load64, load_pointer, store64
 from pywg.dataplane.sys.checks cimport c_assert, static_fits
 from pywg.dataplane.sys.clock cimport SECOND_NS, now_ns
 from pywg.dataplane.sys.libcrypto cimport OPENSSL_cleanse, RAND_bytes
@@ -59,7 +59,7 @@ cdef void response(Admission *a, Dataplane *dp, const Endpoint *source, const ui
     cdef IndexEntry *entry
     cdef uint32_t index
     memcpy(&index, datagram + RESPONSE_RECEIVER_AT, 4)
-    entry = index_table_find(&dp.indices, index)
+    entry = index_table_find(&dp.shared.indices, index)
     if entry == NULL or entry.keypair != NULL:
         count(&dp.counters.rx_unknown_index)
         return
@@ -71,7 +71,7 @@ cdef void handshake_message(Admission *a, Dataplane *dp, const Endpoint *source,
     if not mac1_holds(&dp.macs, datagram, len):
         count(&dp.counters.rx_bad_mac1)
         return
-    if now < load64(&dp.events.loaded_until_ns):
+    if now < load64(&dp.shared.events.loaded_until_ns):
         a.traces = True
         if not mac2_holds(&dp.macs, datagram, len, source, now):
             ask_for_cookie(a, dp, source, datagram, len, now)
@@ -90,13 +90,13 @@ cdef void hold_back(Admission *a, Dataplane *dp, uint64_t now) noexcept nogil:
     whether the load goes on: otherwise a flood would fill the queue anew each second.
     """
     if not token_bucket_take(&a.calm, now, CALM_PER_SECOND, CALM_BURST):
-        store64(&dp.events.loaded_until_ns, now + SECOND_NS)
+        store64(&dp.shared.events.loaded_until_ns, now + SECOND_NS)
 
 
 cdef bint hand_over(Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,
                     uint64_t now) noexcept nogil:
     """Pushes the message to the control plane. False: its queue is full."""
-    cdef bint pushed = events_push(&dp.events, source, datagram, len, now)
+    cdef bint pushed = events_push(&dp.shared.events, source, datagram, len, now)
     count(&dp.counters.rx_handshakes if pushed else &dp.counters.rx_queue_full)
     return pushed
 
@@ -190,8 +190,8 @@ cdef void cookie_reply(Dataplane *dp, const Endpoint *source, const uint8_t *dat
     cdef uint32_t index
     cdef bint authentic
     memcpy(&index, datagram + REPLY_RECEIVER_AT, 4)
-    entry = index_table_find(&dp.indices, index)
-    if entry == NULL or (entry.keypair != NULL and entry.keypair != entry.peer.next):
+    entry = index_table_find(&dp.shared.indices, index)
+    if entry == NULL or (entry.keypair != NULL and entry.keypair != load_pointer(<void *const *>&entry.peer.next)):
         count(&dp.counters.rx_unknown_index)
         return
     peer = entry.peer

@@ -1,6 +1,6 @@
 """The ordered end of the receive path (deliver.pxd)."""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from pywg.dataplane.receive.coalesce cimport Coalescer, coalesce_free, coalesce_new
+from pywg.dataplane.receive.coalesce cimport coalesce_free, coalesce_new
 from pywg.dataplane.receive.flow cimport FLOW_UNKNOWN, flow_lane
 from pywg.dataplane.receive.open cimport DATAGRAMS_MAX, Group, ReceiveBatch
 from pywg.dataplane.receive.writer cimport COALESCE_PACKETS, writer_add, writer_begin, writer_flush, writer_free
@@ -9,13 +9,14 @@ from pywg.dataplane.reorder.reorder cimport LANES_MAX
 from pywg.dataplane.state.activity cimport activity_begins, activity_ends
 from pywg.dataplane.state.allowedips cimport allowedips_is_of
 from pywg.dataplane.state.counters cimport count
-from pywg.dataplane.state.dataplane cimport Dataplane, gates_are_mine
+from pywg.dataplane.state.dataplane cimport Dataplane, gates_are_mine, has_shards
 from pywg.dataplane.state.events cimport events_confirmed, events_raise
 from pywg.dataplane.state.peer cimport EVENT_REKEY_WANTED, Keypair, Peer, heard_from
 from pywg.dataplane.state.replay cimport replay_accept
 from pywg.dataplane.sys.atomic cimport add64, store64, store_pointer
 from pywg.dataplane.sys.checks cimport c_assert, static_fits
 from pywg.dataplane.sys.clock cimport SECOND_NS
+from pywg.dataplane.sys.linux cimport pthread_mutex_lock, pthread_mutex_unlock
 from pywg.dataplane.udp.receive cimport ReceiveMeta
 from pywg.dataplane.wire.ip cimport IpView, ip_read
 from pywg.dataplane.wire.limits cimport RECEIVER_REKEY_TIME
@@ -44,24 +45,37 @@ cdef void delivery_free(Delivery *d) noexcept nogil:
     cdef int i
     for i in range(LANES_MAX):
         writer_free(&d.writers[i])
+    delivery_forget_prepared(d)
 
 
-cdef int delivery_renew(Delivery *d, int vnet_hdr_len) noexcept nogil:
-    """Switches to another virtio header, between two batches. 0, or -1: no memory, and all is as it was."""
-    cdef Coalescer *renewed[LANES_MAX]
-    cdef int i, writers = max(d.lanes, 1)
-    c_assert(gates_are_mine(d.dp))
-    for i in range(writers):
-        renewed[i] = coalesce_new(COALESCE_PACKETS, vnet_hdr_len)
-        if renewed[i] == NULL:
-            while i > 0:
-                i -= 1
-                coalesce_free(renewed[i])
+cdef int delivery_prepare(Delivery *d, int vnet_hdr_len) noexcept nogil:
+    """Makes what `delivery_renew` switches to: another virtio header. 0, or -1: no memory, and nothing is prepared."""
+    cdef int i
+    for i in range(max(d.lanes, 1)):
+        d.prepared[i] = coalesce_new(COALESCE_PACKETS, vnet_hdr_len)
+        if d.prepared[i] == NULL:
+            delivery_forget_prepared(d)
             return -1
-    for i in range(writers):
-        coalesce_free(d.writers[i].coalescer)
-        d.writers[i].coalescer = renewed[i]
     return 0
+
+
+cdef void delivery_forget_prepared(Delivery *d) noexcept nogil:
+    cdef int i
+    for i in range(LANES_MAX):
+        if d.prepared[i] != NULL:
+            coalesce_free(d.prepared[i])
+        d.prepared[i] = NULL
+
+
+cdef void delivery_renew(Delivery *d) noexcept nogil:
+    """Switches to what is prepared, between two batches."""
+    cdef int i
+    c_assert(gates_are_mine(d.dp))
+    for i in range(max(d.lanes, 1)):
+        c_assert(d.prepared[i] != NULL)
+        coalesce_free(d.writers[i].coalescer)
+        d.writers[i].coalescer = d.prepared[i]
+        d.prepared[i] = NULL
 
 
 # ---- beside other batches
@@ -79,7 +93,7 @@ cdef inline int inspect(const Dataplane *dp, const Peer *peer, const ReceiveBatc
     """
     if not ip_read(ip, b.datagrams[at] + WG_HEADER_LEN, text_len(b, at)) or ip.total_len == 0:
         return NOT_IP
-    if not allowedips_is_of(dp.allowed, &peer.allowed, ip.source, ip.address_len):
+    if not allowedips_is_of(dp.shared.allowed, &peer.allowed, ip.source, ip.address_len):
         return SOURCE_NOT_ALLOWED
     return flow_lane(ip, lanes) if lanes > 1 else 0
 
@@ -118,6 +132,17 @@ cdef void deliver(Delivery *d, ReceiveBatch *b) noexcept nogil:
 
 
 cdef void deliver_group(Delivery *d, ReceiveBatch *b, const Group *group) noexcept nogil:
+    """What the order of delivery guards with one shard, the lock guards with several: their orders are apart."""
+    cdef Peer *peer = group.keypair.peer
+    if has_shards(d.dp):
+        pthread_mutex_lock(&peer.receive_lock)
+        deliver_to(d, b, group)
+        pthread_mutex_unlock(&peer.receive_lock)
+    else:
+        deliver_to(d, b, group)
+
+
+cdef inline void deliver_to(Delivery *d, ReceiveBatch *b, const Group *group) noexcept nogil:
     cdef Dataplane *dp = d.dp
     cdef Keypair *keypair = group.keypair
     cdef Peer *peer = keypair.peer
@@ -175,17 +200,17 @@ cdef void note_received(Dataplane *dp, Keypair *keypair, bint data, uint64_t now
     if keypair == peer.next:
         # The kernel's wg_noise_received_with_keypair(): a keypair that another has replaced since never seals. This is
         # done here and not by the control plane: the answer to this very packet must not go out under an old key.
-        peer.next = NULL
+        store_pointer(<void **>&peer.next, NULL)
         store_pointer(<void **>&peer.sending, NULL if keypair.expired else keypair)
-        events_confirmed(&dp.events, peer, keypair.local_index)
+        events_confirmed(&dp.shared.events, peer, keypair.local_index)
     store64(&peer.last_received, now)
     activity_ends(&peer.unanswered_since)
     if data:
-        activity_begins(&dp.events, peer, &peer.keepalive_owed_since, now)
+        activity_begins(&dp.shared.events, peer, &peer.keepalive_owed_since, now)
     if (keypair.initiator and now - keypair.birth_ns >= RECEIVER_REKEY_TIME * SECOND_NS
             and now - peer.receive_rekey_asked_ns >= SECOND_NS):
         peer.receive_rekey_asked_ns = now
-        events_raise(&dp.events, peer, EVENT_REKEY_WANTED)
+        events_raise(&dp.shared.events, peer, EVENT_REKEY_WANTED)
 
 
 # ---- to the TUN

@@ -26,7 +26,7 @@ from pywg.dataplane.reorder.reorder cimport reorder_release, reorder_submit, reo
 from pywg.dataplane.reorder.reorder cimport reorder_work
 from pywg.dataplane.state.batch_sizes cimport count_batch
 from pywg.dataplane.state.counters cimport count
-from pywg.dataplane.state.dataplane cimport Dataplane, gates_are_mine
+from pywg.dataplane.state.dataplane cimport Dataplane, gates_are_mine, has_shards
 from pywg.dataplane.state.gate cimport gate_is_mine
 from pywg.dataplane.state.index_table cimport IndexEntry, index_table_find
 from pywg.dataplane.state.replay cimport replay_plausible
@@ -185,6 +185,8 @@ cdef uint32_t inbound(ReceivePath *e, ReceiveMeta *message, uint64_t now) noexce
         memcpy(&kind, datagram, 4)      # the type, and three bytes that are zero
         if kind == MESSAGE_TRANSPORT:
             transport_message(e, message, datagram, len, now)
+        elif e.dp.number != 0:
+            count(&e.dp.counters.rx_other_shard)
         else:
             admission_message(&e.admission, e.dp, &message.source, datagram, len, kind, now)
     return n
@@ -202,15 +204,15 @@ cdef void transport_message(ReceivePath *e, ReceiveMeta *message, uint8_t *datag
     if len < TRANSPORT_MIN_LEN:
         count(&dp.counters.rx_malformed)
         return
-    entry = index_table_find(&dp.indices, header.receiver_index)
+    entry = index_table_find(&dp.shared.indices, header.receiver_index)
     if entry == NULL or entry.keypair == NULL:
         count(&dp.counters.rx_unknown_index)
         return
     if now - entry.keypair.birth_ns >= REJECT_AFTER_TIME * SECOND_NS:
         count(&dp.counters.rx_expired)
         return
-    # Delivery owns the window. While a helper may be writing it, replays are left to delivery.
-    if e.alone and not replay_plausible(&entry.keypair.window, header.counter):
+    # Delivery owns the window. While a helper, or another shard, may be writing it, replays are left to delivery.
+    if e.alone and not has_shards(dp) and not replay_plausible(&entry.keypair.window, header.counter):
         count(&dp.counters.rx_replayed)
         return
     starts_group = receive_batch_starts_group(e.batch, entry.keypair)

@@ -27,7 +27,7 @@ cdef void writer_free(Writer *w) noexcept nogil:
 cdef void writer_begin(Writer *w, uint64_t now) noexcept nogil:
     """Before the packets of a batch: which tunnels' ends are known."""
     if w.dp.coalesce & COALESCE_TUNNELS:
-        tunnel_ends_copy(&w.dp.tunnel_ends, &w.coalescer.tunnels, now)
+        tunnel_ends_copy(&w.dp.shared.tunnel_ends, &w.coalescer.tunnels, now)
         w.coalescer.tunnels.any = w.coalescer.tunnels.any and not load8(&w.dp.tunnels_refused)
 
 

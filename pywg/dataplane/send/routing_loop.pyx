@@ -18,16 +18,16 @@ cdef enum:
 
 cdef bint is_for(Peer *peer, const IpView *ip, const UdpHeader *udp) noexcept nogil:
     cdef bint is_its
-    pthread_mutex_lock(&peer.endpoint_lock)
+    pthread_mutex_lock(&peer.lock)
     is_its = (peer.endpoint.ip_len == ip.address_len and peer.endpoint.port == udp.destination_port
               and memcmp(peer.endpoint.ip, ip.destination, ip.address_len) == 0)
-    pthread_mutex_unlock(&peer.endpoint_lock)
+    pthread_mutex_unlock(&peer.lock)
     return is_its
 
 
 cdef Peer *next_through(const Dataplane *dp, const Peer *peer, uint64_t now) noexcept nogil:
     """The peer through which this one was reached in the last second; NULL: none was seen."""
-    if peer.through == NULL or peer.through_epoch != dp.peers_freed or now - peer.through_seen_ns > SECOND_NS:
+    if peer.through == NULL or peer.through_epoch != dp.shared.peers_freed or now - peer.through_seen_ns > SECOND_NS:
         return NULL
     return peer.through
 
@@ -37,26 +37,35 @@ cdef bint routing_loop_closes(Dataplane *dp, Peer *through, const IpView *ip, ui
 
     True: the message is ours, and would come back. The control plane hears of it at most once a second.
     """
+    cdef bint closes
+    c_assert(gate_is_mine(&dp.send_gate))
+    pthread_mutex_lock(&dp.shared.loop_lock)
+    closes = closes_loop(dp, through, ip, now)
+    pthread_mutex_unlock(&dp.shared.loop_lock)
+    return closes
+
+
+cdef bint closes_loop(Dataplane *dp, Peer *through, const IpView *ip, uint64_t now) noexcept nogil:
+    """The same, under the lock: the chain of peers is not one peer's."""
     cdef const UdpHeader *udp = <const UdpHeader *>(ip.packet + ip.l4_offset)
     cdef const TransportHeader *header = <const TransportHeader *>(udp + 1)
-    cdef IndexEntry *entry = index_table_find(&dp.remote_indices, header.receiver_index)
+    cdef IndexEntry *entry = index_table_find(&dp.shared.remote_indices, header.receiver_index)
     cdef Peer *target
     cdef Peer *at = through
-    c_assert(gate_is_mine(&dp.send_gate))
     c_assert(ip.l4_offset != 0)
     if entry == NULL or not is_for(entry.peer, ip, udp):
         return False
     target = entry.peer
     target.through = through
     target.through_seen_ns = now
-    target.through_epoch = dp.peers_freed
+    target.through_epoch = dp.shared.peers_freed
     for _ in range(LOOP_PEERS_MAX):
         if at == NULL:
             return False
         if at == target:
             if now - target.loop_told_ns >= SECOND_NS:
                 target.loop_told_ns = now
-                events_raise(&dp.events, target, EVENT_ROUTING_LOOP)
+                events_raise(&dp.shared.events, target, EVENT_ROUTING_LOOP)
             return True
         at = next_through(dp, at, now)
     return False

@@ -11,13 +11,12 @@ from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.events cimport events_raise
 from pywg.dataplane.state.gate cimport gate_is_mine
 from pywg.dataplane.state.peer cimport BATCH_DATAGRAMS, EVENT_REKEY_WANTED, Keypair, Peer, keypair_seal_key
-from pywg.dataplane.sys.atomic cimport store64
+from pywg.dataplane.sys.atomic cimport load64, store64
 from pywg.dataplane.sys.checks cimport c_assert, static_fits
 from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.sys.libcrypto cimport OPENSSL_cleanse
 from pywg.dataplane.sys.linux cimport pthread_mutex_lock, pthread_mutex_unlock
 from pywg.dataplane.udp.send cimport SEND_BATCH, udp_flush, udp_forget_peers, udp_queue
-from pywg.dataplane.wire.endpoint cimport Endpoint
 from pywg.dataplane.wire.limits cimport REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME
 from pywg.dataplane.wire.run cimport RUN_MAX_DATAGRAMS, RUN_MAX_WIRE_LEN, Run, run_len
 from pywg.dataplane.wire.virtio cimport VNET_HDR_MAX
@@ -125,20 +124,21 @@ cdef int reserve_for_peer(SendBatch *b, Dataplane *dp, int first, uint64_t now) 
     cdef PlannedRun *planned
     cdef Peer *peer = b.runs[first].peer
     cdef Keypair *keypair = sending(peer)
-    cdef Endpoint to
+    cdef uint64_t counter
     cdef bint data = False
     cdef int i = first
-    pthread_mutex_lock(&peer.endpoint_lock)
-    to = peer.endpoint
-    pthread_mutex_unlock(&peer.endpoint_lock)
+    pthread_mutex_lock(&peer.lock)      # no other shard's thread may reserve the same counters
+    counter = keypair.next_counter
     while i < b.run_count and b.runs[i].peer == peer:
         planned = &b.runs[i]
         planned.keypair = keypair
-        planned.first_counter = keypair.next_counter
-        keypair.next_counter += planned.run.count
-        planned.to = to
+        planned.first_counter = counter
+        counter += planned.run.count
+        planned.to = peer.endpoint
         data = data or planned.run.inner_len != 0
         i += 1
+    store64(&keypair.next_counter, counter)
+    pthread_mutex_unlock(&peer.lock)
     note_sent(dp, peer, keypair, data, now)
     return i
 
@@ -148,12 +148,12 @@ cdef void note_sent(Dataplane *dp, Peer *peer, const Keypair *keypair, bint data
     store64(&peer.last_sent, now)
     activity_ends(&peer.keepalive_owed_since)
     if data:
-        activity_begins(&dp.events, peer, &peer.unanswered_since, now)
-    if (keypair.next_counter >= REKEY_AFTER_MESSAGES
+        activity_begins(&dp.shared.events, peer, &peer.unanswered_since, now)
+    if (load64(&keypair.next_counter) >= REKEY_AFTER_MESSAGES
             or (keypair.initiator and now - keypair.birth_ns >= REKEY_AFTER_TIME * SECOND_NS)):
-        if now - peer.send_rekey_asked_ns >= SECOND_NS:
-            peer.send_rekey_asked_ns = now
-            events_raise(&dp.events, peer, EVENT_REKEY_WANTED)
+        if now - load64(&peer.send_rekey_asked_ns) >= SECOND_NS:
+            store64(&peer.send_rekey_asked_ns, now)
+            events_raise(&dp.shared.events, peer, EVENT_REKEY_WANTED)
 
 
 # ---- cutting, sealing and queueing

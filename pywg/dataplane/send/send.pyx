@@ -9,7 +9,7 @@
    (seal). With helpers it hands the batch to them (reorder), which cut and seal, unless the TUN is empty and no batch
    is on its way: a hop gains nothing then.
 
-The control plane calls `send_staged` with both gates held, so no thread is in here meanwhile.
+The control plane calls `send_staged` with all gates held, so no thread is in here meanwhile.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -33,11 +33,11 @@ from pywg.dataplane.state.dataplane cimport Dataplane, gates_are_mine
 from pywg.dataplane.state.events cimport events_raise, events_signal
 from pywg.dataplane.state.gate cimport gate_is_mine
 from pywg.dataplane.state.peer cimport EVENT_HANDSHAKE_WANTED, Peer, StagedPacket, can_seal, has_endpoint
-from pywg.dataplane.state.staged cimport stage_packet, staged_free, staged_take
+from pywg.dataplane.state.staged cimport stage_packet, staged_any, staged_free, staged_take
 from pywg.dataplane.state.token_bucket cimport token_bucket_take
 from pywg.dataplane.state.tunnel_ends cimport tunnel_ends_note
 from pywg.dataplane.sys cimport linux
-from pywg.dataplane.sys.atomic cimport load8, store64, store8, store_int
+from pywg.dataplane.sys.atomic cimport load64, load8, store64, store8, store_int
 from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.clock cimport now_ns
 from pywg.dataplane.sys.linux cimport EAGAIN, EBADF, EBADFD, EINTR, ENODEV, read, write
@@ -166,8 +166,8 @@ cdef bint read_failed(SendPath *e, int error) noexcept nogil:
     count(&dp.counters.tx_tun_error)
     if error == EBADFD or error == ENODEV or error == EBADF:
         store_int(&dp.tun_fd, -1)
-        store8(&dp.events.tun_gone, 1)
-        events_signal(&dp.events)
+        store8(&dp.shared.events.tun_gone, 1)
+        events_signal(&dp.shared.events)
         return False
     # Other errors pass (EIO while the link comes or goes), but reading again at once would spin.
     e.failing = True
@@ -184,7 +184,7 @@ cdef void outbound(SendPath *e, uint8_t *packet, uint32_t packet_len, uint64_t n
     if not ip_read(&ip, packet, packet_len):
         count(&dp.counters.tx_malformed)
         return
-    peer = <Peer *>allowedips_lookup(dp.allowed, ip.destination, ip.address_len)
+    peer = <Peer *>allowedips_lookup(dp.shared.allowed, ip.destination, ip.address_len)
     if peer == NULL or not has_endpoint(peer):
         count(&dp.counters.tx_no_peer if peer == NULL else &dp.counters.tx_no_endpoint)
         answer_unreachable(e, &ip, now)
@@ -216,7 +216,7 @@ cdef void note_tunnel(Dataplane *dp, const VnetHdr *hdr, const IpView *ip, uint6
         return
     inner = udp_tunnel_inner(ip.packet, ip.l4_offset, ip.total_len)
     if inner != 0 and hdr.csum_start > inner:
-        tunnel_ends_note(&dp.tunnel_ends, ip, now)
+        tunnel_ends_note(&dp.shared.tunnel_ends, ip, now)
 
 
 cdef void answer_unreachable(SendPath *e, const IpView *ip, uint64_t now) noexcept nogil:
@@ -246,11 +246,11 @@ cdef bint may_send(SendPath *e, Peer *peer, uint64_t now) noexcept nogil:
     cdef Dataplane *dp = e.dp
     store64(&peer.last_data_sent, now)
     if not can_seal(sending(peer), now):
-        if now - peer.handshake_asked_ns > ASK_AGAIN_MS * 1000000ULL:
-            peer.handshake_asked_ns = now
-            events_raise(&dp.events, peer, EVENT_HANDSHAKE_WANTED)
+        if now - load64(&peer.handshake_asked_ns) > ASK_AGAIN_MS * 1000000ULL:
+            store64(&peer.handshake_asked_ns, now)
+            events_raise(&dp.shared.events, peer, EVENT_HANDSHAKE_WANTED)
         return False
-    return peer.staged_first == NULL
+    return not staged_any(peer)
 
 
 # ---- 3. runs
@@ -295,13 +295,15 @@ cdef bint plan_staged(SendPath *e, Peer *peer, uint64_t now) noexcept nogil:
     """
     cdef StagedPacket *staged
     cdef uint8_t *packet
-    while peer.staged_first != NULL:
+    while staged_any(peer):
         packet = send_batch_next_packet(e.batch, 1)
         if packet == NULL:
             if not pass_on(e, False, now):
                 return False
             continue
         staged = staged_take(e.dp, peer)
+        if staged == NULL:
+            break               # another shard has taken the last one
         c_assert(staged.len <= READ_MAX)
         memcpy(packet, staged.data, staged.len)
         send_batch_plan_packet(e.batch, peer, packet, staged.len, ip_tos(packet) & ECN_MASK, e.dp.mtu)
@@ -395,12 +397,12 @@ cdef bint send_staged(SendPath *e, Peer *peer, bint keepalive_if_none, uint64_t 
     if not has_endpoint(peer):
         return False
     if not can_seal(sending(peer), now):
-        if keepalive_if_none or peer.staged_first != NULL:
-            events_raise(&e.dp.events, peer, EVENT_HANDSHAKE_WANTED)
+        if keepalive_if_none or staged_any(peer):
+            events_raise(&e.dp.shared.events, peer, EVENT_HANDSHAKE_WANTED)
         return False
     if not (ready(e) if e.pool == NULL else next_batch(e)):
         return False
-    if peer.staged_first == NULL:
+    if not staged_any(peer):
         if keepalive_if_none:
             send_batch_plan_packet(e.batch, peer, send_batch_next_packet(e.batch, 1), 0, 0, e.dp.mtu)
     elif not plan_staged(e, peer, now):

@@ -1,4 +1,8 @@
-"""The state that the threads and the control plane share. gate.pxd and peer.pxd say which thread may touch what."""
+"""The state that the threads and the control plane share. gate.pxd and peer.pxd say which thread may touch what.
+
+A plane has one *shard* or several. A shard is what one sending and one receiving thread have: their gates, a queue of
+the TUN, and a pair of sockets. Peers, keypairs and tables are of all shards together.
+"""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from pywg.dataplane.crypto.aead cimport AeadBackend
 from pywg.dataplane.crypto.cookie_mac cimport Macs
@@ -8,7 +12,9 @@ from pywg.dataplane.state.counters cimport Counters
 from pywg.dataplane.state.events cimport EventQueue
 from pywg.dataplane.state.gate cimport Gate, gate_enter, gate_is_mine, gate_leave
 from pywg.dataplane.state.index_table cimport IndexTable
+from pywg.dataplane.state.peer cimport SHARDS_MAX
 from pywg.dataplane.state.tunnel_ends cimport TunnelEnds
+from pywg.dataplane.sys.linux cimport pthread_mutex_t
 
 cdef enum:
     GSO_OFF = 0
@@ -16,7 +22,25 @@ cdef enum:
     GSO_PROVEN = 2              # the kernel has cut one of this socket's messages
 
 
+cdef struct Shared:
+    # Of all shards
+    Dataplane *shards[SHARDS_MAX]
+    int shard_count
+    AllowedIps *allowed
+    IndexTable indices
+    IndexTable remote_indices   # the same keypairs, by the index that names them in our messages; the peers choose it
+    uint64_t peers_freed
+    pthread_mutex_t loop_lock   # guards what a peer is reached through (routing_loop.pyx)
+    EventQueue events
+    TunnelEnds tunnel_ends
+    uint64_t staged_bytes       # atomic: of all peers together
+    uint64_t staged_max         # the most that staged_bytes may be
+
+
 cdef struct Dataplane:
+    # Of one shard
+    Shared *shared
+    int number                  # 0, of the first shard, which alone takes handshake messages
     Gate send_gate
     Gate receive_gate
     uint8_t stop                # atomic: the threads end
@@ -28,13 +52,8 @@ cdef struct Dataplane:
     uint64_t receive_waits
 
     const AeadBackend *aead     # of all threads and keypairs; never changes
-    AllowedIps *allowed
-    IndexTable indices
-    IndexTable remote_indices   # the same keypairs, by the index that names them in our messages; the peers choose it
-    uint64_t peers_freed
-    Macs macs                   # the receiving thread's
-    EventQueue events
-    Counters counters
+    Macs macs                   # the first shard's receiving thread's
+    Counters counters           # those of all shards are added up where they are read (snapshot.pyx)
     BatchSizes batches
 
     int tun_fd                  # atomic: threads read the descriptors outside the gates, for poll(); -1: none
@@ -43,6 +62,7 @@ cdef struct Dataplane:
     uint32_t mtu
     int fd4                     # atomic; -1: none
     int fd6
+    uint8_t receives            # atomic: these sockets are its own; a shard without sends by the first one's
     int icmp4_fd                # raw sockets in the TUN's namespace, for unreachables to inner senders; -1: none
     int icmp6_fd
     uint8_t gso4                # GSO_*: the send path turns it off when the kernel refuses
@@ -50,25 +70,36 @@ cdef struct Dataplane:
     uint8_t gso_equal_tail      # the kernel may also cut a message whose last datagram is as long as the others
     uint8_t coalesce            # COALESCE_* features that the TUN takes
     uint8_t tunnels_refused     # atomic: but the kernel has refused a tunnel's superframe
-    TunnelEnds tunnel_ends
-    uint64_t staged_bytes       # of all peers together, under the sending gate
-    uint64_t staged_max         # the most that staged_bytes may be
 
 cdef Dataplane *dataplane_new(const AeadBackend *aead) noexcept nogil
+cdef Dataplane *dataplane_add_shard(Dataplane *first) noexcept nogil
 cdef void dataplane_free(Dataplane *dp) noexcept nogil
 
 
+cdef inline bint has_shards(const Dataplane *dp) noexcept nogil:
+    """Whether other shards' threads may touch a peer at the same time."""
+    return dp.shared.shard_count > 1
+
+
 cdef inline void gates_enter(Dataplane *dp) noexcept nogil:
-    """Enters both gates, in their order."""
-    gate_enter(&dp.send_gate)
-    gate_enter(&dp.receive_gate)
+    """Enters both gates of each shard, in their order."""
+    cdef int i
+    for i in range(dp.shared.shard_count):
+        gate_enter(&dp.shared.shards[i].send_gate)
+        gate_enter(&dp.shared.shards[i].receive_gate)
 
 
 cdef inline void gates_leave(Dataplane *dp) noexcept nogil:
-    gate_leave(&dp.receive_gate)
-    gate_leave(&dp.send_gate)
+    cdef int i
+    for i in range(dp.shared.shard_count):
+        gate_leave(&dp.shared.shards[i].receive_gate)
+        gate_leave(&dp.shared.shards[i].send_gate)
 
 
 cdef inline bint gates_are_mine(const Dataplane *dp) noexcept nogil:
-    """Whether the calling thread is in both gates; for c_assert alone."""
-    return gate_is_mine(&dp.send_gate) and gate_is_mine(&dp.receive_gate)
+    """Whether the calling thread is in all gates; for c_assert alone."""
+    cdef int i
+    for i in range(dp.shared.shard_count):
+        if not gate_is_mine(&dp.shared.shards[i].send_gate) or not gate_is_mine(&dp.shared.shards[i].receive_gate):
+            return False
+    return True

@@ -1,14 +1,17 @@
 """A peer and its keypairs, as the threads see them.
 
-Ownership: a field changes only under both gates (gate.pxd), with two exceptions. A field marked TX or RX changes under
-the sending or the receiving gate alone, or is handed from there to the thread that finishes slots. The activity fields
-are relaxed atomics.
+Ownership: a field changes only under all gates (gate.pxd), with exceptions. A field marked TX or RX changes under a
+sending or a receiving gate alone, or is handed from there to the thread that finishes slots. With several shards there
+are several such gates: then TX fields change under `lock`, RX fields under `receive_lock`, which is not taken where
+there is one shard. The activity fields, and when the control plane was last asked for something, are relaxed atomics.
+
+Neither lock is held while another peer's, or a gate, is taken.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from pywg.dataplane.state.allowedips cimport AllowedOwner
 from pywg.dataplane.state.replay cimport ReplayWindow
-from pywg.dataplane.sys.atomic cimport load8, store8
+from pywg.dataplane.sys.atomic cimport load64, load8, store8
 from pywg.dataplane.sys.clock cimport SECOND_NS, now_ns
 from pywg.dataplane.sys.linux cimport pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
 from pywg.dataplane.wire.endpoint cimport Endpoint, same_endpoint
@@ -17,6 +20,7 @@ from pywg.dataplane.wire.wireguard cimport KEY_LEN, MAC_LEN
 
 cdef enum:
     BATCH_DATAGRAMS = 64 * 64   # the most that one batch seals: runs times datagrams
+    SHARDS_MAX = 8
 
 # Events of a peer for the control plane: bits of Peer.events.
 cdef enum:
@@ -36,7 +40,7 @@ cdef struct Keypair:
     uint32_t remote_index       # names it in what we send
     uint8_t initiator
     uint8_t expired             # never seals again: our static key has changed since
-    uint64_t next_counter       # TX
+    uint64_t next_counter       # TX, and atomic: whether the keypair may still seal is asked without the lock
     ReplayWindow window         # RX
 
 
@@ -50,13 +54,13 @@ cdef struct Peer:
     AllowedOwner allowed        # first: the trie's owner pointer is the peer
     uint32_t id
     Keypair *sending            # atomic: the current keypair, or NULL; delivery sets it to one that gets confirmed
-    Keypair *next               # RX: the responder's new one, until its first authentic packet; no other gets confirmed
+    Keypair *next               # RX, atomic: the responder's new one, until its first authentic packet
     Keypair *keypairs           # all of the peer's, linked by next_of_peer; each can open
-    pthread_mutex_t endpoint_lock
-    Endpoint endpoint           # under endpoint_lock: delivery moves it, senders read it; has_endpoint() needs no lock
-    uint64_t held_until_ns      # under endpoint_lock: until then delivery does not move it
+    pthread_mutex_t lock
+    Endpoint endpoint           # under lock: delivery moves it, senders read it; has_endpoint() needs no lock
+    uint64_t held_until_ns      # under lock: until then delivery does not move it
 
-    StagedPacket *staged_first  # TX
+    StagedPacket *staged_first  # TX, atomic: whether any packet waits is asked without the lock
     StagedPacket *staged_last   # TX
     uint32_t staged_count       # TX
 
@@ -79,14 +83,14 @@ cdef struct Peer:
     uint64_t keepalive_owed_since
     uint8_t activity_armed
 
-    uint64_t handshake_asked_ns  # TX: when HANDSHAKE_WANTED was last raised
-    uint64_t send_rekey_asked_ns  # TX
+    uint64_t handshake_asked_ns  # atomic: when HANDSHAKE_WANTED was last raised
+    uint64_t send_rekey_asked_ns  # atomic
     uint64_t receive_rekey_asked_ns  # RX
 
-    # TX: the peer through which our messages to this one were last seen to go, and when; see routing_loop.pxd.
+    # The peer through which our messages to this one were last seen to go, and when; see routing_loop.pxd.
     Peer *through
     uint64_t through_seen_ns
-    uint64_t through_epoch      # Dataplane.peers_freed at the time: if it has changed, `through` may be freed
+    uint64_t through_epoch      # Shared.peers_freed at the time: if it has changed, `through` may be freed
     uint64_t loop_told_ns
 
     # Events for the control plane: guarded by the event queue's lock.
@@ -96,6 +100,7 @@ cdef struct Peer:
 
     uint64_t rx_bytes           # relaxed; received bytes and activity
     uint64_t last_received
+    pthread_mutex_t receive_lock
 
 
 cdef inline const uint8_t *keypair_seal_key(const Keypair *keypair) noexcept nogil:
@@ -119,34 +124,34 @@ cdef inline void copy_endpoint(Peer *peer, const Endpoint *source) noexcept nogi
 
 cdef inline void heard_from(Peer *peer, const Endpoint *source) noexcept nogil:
     """Roaming (paper section 6.5): the source of an authentic message becomes its peer's endpoint."""
-    pthread_mutex_lock(&peer.endpoint_lock)
+    pthread_mutex_lock(&peer.lock)
     if not same_endpoint(&peer.endpoint, source) and (peer.held_until_ns == 0 or now_ns() >= peer.held_until_ns):
         copy_endpoint(peer, source)
-    pthread_mutex_unlock(&peer.endpoint_lock)
+    pthread_mutex_unlock(&peer.lock)
 
 
 cdef inline void met_at(Peer *peer, const Endpoint *source, uint64_t held_until_ns) noexcept nogil:
     """The same of a handshake message; until that time, 0 for none, no transport message moves the peer."""
-    pthread_mutex_lock(&peer.endpoint_lock)
+    pthread_mutex_lock(&peer.lock)
     peer.held_until_ns = held_until_ns
     if not same_endpoint(&peer.endpoint, source):
         copy_endpoint(peer, source)
-    pthread_mutex_unlock(&peer.endpoint_lock)
+    pthread_mutex_unlock(&peer.lock)
 
 
 cdef inline void clear_source(Peer *peer) noexcept nogil:
     """Forgets the local address that the peer wrote to: the route decides again."""
-    pthread_mutex_lock(&peer.endpoint_lock)
+    pthread_mutex_lock(&peer.lock)
     peer.endpoint.local_len = 0
     peer.endpoint.local_ifindex = 0
     memset(peer.endpoint.local_ip, 0, sizeof(peer.endpoint.local_ip))
-    pthread_mutex_unlock(&peer.endpoint_lock)
+    pthread_mutex_unlock(&peer.lock)
 
 
 cdef inline bint can_seal(const Keypair *keypair, uint64_t now) noexcept nogil:
     """Whether a keypair may seal: Reject-After-Time and Reject-After-Messages (paper section 6.1).
 
-    Checked once a batch, so a whole batch of counters is kept to spare.
+    Checked once a batch, so a whole batch of counters is kept to spare for each shard.
     """
     return (keypair != NULL and now - keypair.birth_ns < REJECT_AFTER_TIME * SECOND_NS
-            and keypair.next_counter < REJECT_AFTER_MESSAGES - BATCH_DATAGRAMS)
+            and load64(&keypair.next_counter) < REJECT_AFTER_MESSAGES - SHARDS_MAX * BATCH_DATAGRAMS)

@@ -24,7 +24,8 @@ cdef Peer *peer_new(uint32_t id) noexcept nogil:
         c_assert(<const uint8_t *>&peer.rx_bytes - <const uint8_t *>&peer.activity_armed >= 64)
         peer.id = id
         peer.activity_armed = True
-        pthread_mutex_init(&peer.endpoint_lock, NULL)
+        pthread_mutex_init(&peer.lock, NULL)
+        pthread_mutex_init(&peer.receive_lock, NULL)
     return peer
 
 
@@ -35,10 +36,11 @@ cdef void peer_free(Dataplane *dp, Peer *peer) noexcept nogil:
     while peer.keypairs != NULL:
         keypair_retire(dp, peer.keypairs)
     staged_drop_all(dp, peer)
-    allowedips_remove_owner(dp.allowed, &peer.allowed)
-    events_forget(&dp.events, peer)
-    dp.peers_freed += 1
-    pthread_mutex_destroy(&peer.endpoint_lock)
+    allowedips_remove_owner(dp.shared.allowed, &peer.allowed)
+    events_forget(&dp.shared.events, peer)
+    dp.shared.peers_freed += 1
+    pthread_mutex_destroy(&peer.receive_lock)
+    pthread_mutex_destroy(&peer.lock)
     free(peer)
 
 
@@ -63,10 +65,10 @@ cdef int keypair_publish(Dataplane *dp, Keypair *keypair, bint confirmed) noexce
     0, or -1: no memory, and all is as it was.
     """
     c_assert(gates_are_mine(dp))
-    if index_table_make_room(&dp.indices) < 0 or index_table_make_room(&dp.remote_indices) < 0:
+    if index_table_make_room(&dp.shared.indices) < 0 or index_table_make_room(&dp.shared.remote_indices) < 0:
         return -1
-    index_table_put(&dp.indices, keypair.local_index, keypair.peer, keypair)
-    index_table_put(&dp.remote_indices, keypair.remote_index, keypair.peer, keypair)
+    index_table_put(&dp.shared.indices, keypair.local_index, keypair.peer, keypair)
+    index_table_put(&dp.shared.remote_indices, keypair.remote_index, keypair.peer, keypair)
     keypair.next_of_peer = keypair.peer.keypairs
     keypair.peer.keypairs = keypair
     keypair.peer.next = NULL if confirmed else keypair
@@ -86,8 +88,8 @@ cdef void keypair_retire(Dataplane *dp, Keypair *keypair) noexcept nogil:
         keypair.peer.sending = NULL
     if keypair.peer.next == keypair:
         keypair.peer.next = NULL
-    remove_index(&dp.indices, keypair.local_index, keypair)
-    remove_index(&dp.remote_indices, keypair.remote_index, keypair)
+    remove_index(&dp.shared.indices, keypair.local_index, keypair)
+    remove_index(&dp.shared.remote_indices, keypair.remote_index, keypair)
     keypair_free(keypair)
 
 
@@ -115,7 +117,7 @@ cdef int handshake_open(Dataplane *dp, Peer *peer, uint32_t index) noexcept nogi
     """Adds the index of our initiation in flight; a peer has one at a time. 0, or -1: no memory."""
     c_assert(gates_are_mine(dp))
     handshake_close(dp, peer)
-    if index_table_put(&dp.indices, index, peer, NULL) < 0:
+    if index_table_put(&dp.shared.indices, index, peer, NULL) < 0:
         return -1
     peer.handshake_index = index
     peer.has_handshake = True
@@ -128,6 +130,6 @@ cdef void handshake_close(Dataplane *dp, Peer *peer) noexcept nogil:
     if not peer.has_handshake:
         return
     peer.has_handshake = False
-    entry = index_table_find(&dp.indices, peer.handshake_index)
+    entry = index_table_find(&dp.shared.indices, peer.handshake_index)
     if entry != NULL and entry.peer == peer and entry.keypair == NULL:
-        index_table_remove(&dp.indices, peer.handshake_index)
+        index_table_remove(&dp.shared.indices, peer.handshake_index)

@@ -5,7 +5,7 @@ were sent. What the kernel sends does tell: where it leaves a checksum to be fin
 made the tunnel's headers itself, and takes what comes back to the same port. No other sender can ask for that but one
 with a raw socket. An end that sends no more is forgotten.
 
-The thread in the sending gate notes ends. Each coalescer has a copy, which is renewed when something changed.
+The threads in sending gates note ends. Each coalescer has a copy, which is renewed when something changed.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy

@@ -9,20 +9,21 @@ from pywg.dataplane.wire.ip cimport IpView, UdpHeader
 
 
 cdef void tunnel_ends_note(TunnelEnds *shared, const IpView *ip, uint64_t now) noexcept nogil:
-    """Notes the source of a tunnel's packet, with the port that it goes to. In the sending gate. `ip`: of UDP."""
+    """Notes the source of a tunnel's packet, with the port that it goes to. In a sending gate. `ip`: of UDP."""
     cdef const UdpHeader *udp = <const UdpHeader *>(ip.packet + ip.l4_offset)
     cdef uint16_t port = udp.destination_port
     cdef TunnelEnd *end = &shared.ends[tunnel_end_place(ip.source, ip.address_len, port)]
-    cdef bint same = tunnel_end_is(end, ip.source, ip.address_len, port)
+    cdef bint same
     c_assert(ip.l4_offset != 0)
-    if end.seen_ns != 0 and now < end.seen_ns + (1 if same else TUNNEL_END_S) * SECOND_NS:
-        return          # noted, or another end's place
     pthread_mutex_lock(&shared.lock)
-    end.seen_ns = now
-    end.port = port
-    end.address_len = ip.address_len
-    memcpy(end.address, ip.source, ip.address_len)
-    store64(&shared.version, shared.version + 1)
+    same = tunnel_end_is(end, ip.source, ip.address_len, port)
+    # Else it is noted already, or the place is another end's.
+    if end.seen_ns == 0 or now >= end.seen_ns + (1 if same else TUNNEL_END_S) * SECOND_NS:
+        end.seen_ns = now
+        end.port = port
+        end.address_len = ip.address_len
+        memcpy(end.address, ip.source, ip.address_len)
+        store64(&shared.version, shared.version + 1)
     pthread_mutex_unlock(&shared.lock)
 
 

@@ -1,8 +1,8 @@
-"""The data plane's threads, from start to end: the sending one, the receiving one, and the pool's helpers.
+"""The data plane's threads, from start to end: of each shard the sending one, the receiving one, and helpers.
 
 Each of the first two waits, enters its gate and runs one step of its direction (send, receive); then it waits again.
 
-The control plane changes what they read between `threads_hold` and `threads_release`: it has both gates then
+The control plane changes what they read between `threads_hold` and `threads_release`: it has all gates then
 (gate.pxd), and no helper has a slot (reorder.pxd).
 """
 from libc.stdint cimport uint8_t, uint64_t
@@ -20,6 +20,8 @@ cdef enum:
     FILTERS = 3
 
 cdef struct Threads:
+    # Of one shard. The functions below are about all of a plane's, from the first on.
+    Threads *next               # of the next shard
     Dataplane *dp
     SendPath *send_path
     ReceivePath *receive_path
@@ -37,6 +39,7 @@ cdef struct Threads:
     Filter filters[FILTERS]     # of system calls, by kind of thread
 
 cdef Threads *threads_new(Dataplane *dp, int helpers, int turn_looks) noexcept nogil
+cdef bint threads_add(Threads *first, Dataplane *dp, int helpers, int turn_looks) noexcept nogil
 cdef void threads_free(Threads *threads) noexcept nogil
 cdef void threads_filter(Threads *threads, int kind, const char *program, size_t len) noexcept nogil
 cdef int threads_start(Threads *threads, int ruleset) noexcept nogil
@@ -45,9 +48,12 @@ cdef void *receive_thread(void *arg) noexcept nogil
 cdef int threads_count(const Threads *threads) noexcept nogil
 cdef int threads_lanes(const Threads *threads) noexcept nogil
 cdef bint threads_turns(const Threads *threads) noexcept nogil
+cdef bint threads_confined(const Threads *threads) noexcept nogil
+cdef int threads_slots(const Threads *threads) noexcept nogil
 cdef int threads_processors(const Threads *threads) noexcept nogil
 cdef int threads_filtered(const Threads *threads) noexcept nogil
 cdef void threads_kick(Threads *threads) noexcept nogil
 cdef void threads_settle(Threads *threads) noexcept nogil
 cdef void threads_hold(Threads *threads) noexcept nogil
 cdef void threads_release(Threads *threads) noexcept nogil
+cdef int threads_renew(Threads *threads, int vnet_hdr_len) noexcept nogil

@@ -3,6 +3,7 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 from posix.unistd cimport usleep
+from pywg.dataplane.receive.deliver cimport delivery_forget_prepared, delivery_prepare, delivery_renew
 from pywg.dataplane.receive.receive cimport ERROR_PAUSE_MS, ERROR_PAUSE_NS, FAILURES_MAX, ReceivePath, receive_path_free
 from pywg.dataplane.receive.receive cimport receive_path_hold, receive_path_new, receive_path_release, receive_step
 from pywg.dataplane.reorder.pool cimport pool_free, pool_new, pool_start, pool_stop
@@ -50,7 +51,7 @@ cdef enum:
 
 
 cdef Threads *threads_new(Dataplane *dp, int helpers, int turn_looks) noexcept nogil:
-    """Threads that are not started yet. `turn_looks`: of a thread that waits to send; 0: none does. NULL: no memory."""
+    """A shard's threads, before their start. `turn_looks`: of a thread that waits to send; 0: none. NULL: no memory."""
     cdef int slots = 1 if helpers == 0 else SLOTS_MAX // 2 if helpers <= FEW_HELPERS else SLOTS_MAX
     cdef int lanes = 0 if helpers == 0 else max(1, min(LANES_MAX, (helpers + 2) // THREADS_A_LANE))
     cdef Threads *threads = <Threads *>calloc(1, sizeof(Threads))
@@ -70,23 +71,36 @@ cdef Threads *threads_new(Dataplane *dp, int helpers, int turn_looks) noexcept n
     return threads
 
 
+cdef bint threads_add(Threads *first, Dataplane *dp, int helpers, int turn_looks) noexcept nogil:
+    """Adds those of one more shard, `dp`, before the start. False: no memory."""
+    cdef Threads *last = first
+    while last.next != NULL:
+        last = last.next
+    last.next = threads_new(dp, helpers, turn_looks)
+    return last.next != NULL
+
+
 cdef void threads_free(Threads *threads) noexcept nogil:
     """Frees threads that are stopped, or were never started."""
-    if threads == NULL:
-        return
-    send_path_free(threads.send_path)
-    receive_path_free(threads.receive_path)
-    pool_free(threads.pool)
-    free(threads)
+    cdef Threads *next
+    while threads != NULL:
+        next = threads.next
+        send_path_free(threads.send_path)
+        receive_path_free(threads.receive_path)
+        pool_free(threads.pool)
+        free(threads)
+        threads = next
 
 
 cdef void threads_filter(Threads *threads, int kind, const char *program, size_t len) noexcept nogil:
     """Threads of this kind are to enter a filter at their start. The program has to stay until they have started."""
-    if len > 0:
-        threads.filters[kind].program = program
-        threads.filters[kind].program_len = len
-    if threads.pool != NULL:
-        threads.pool.filter = &threads.filters[FILTER_HELPER]
+    while threads != NULL:
+        if len > 0:
+            threads.filters[kind].program = program
+            threads.filters[kind].program_len = len
+        if threads.pool != NULL:
+            threads.pool.filter = &threads.filters[FILTER_HELPER]
+        threads = threads.next
 
 
 cdef int threads_start(Threads *threads, int ruleset) noexcept nogil:
@@ -96,9 +110,11 @@ cdef int threads_start(Threads *threads, int ruleset) noexcept nogil:
     loop's. With a Landlock `ruleset` they are under it (`confined`), where the kernel lets them, and the caller is not.
     """
     cdef sigset_t everything, before
+    cdef Threads *shard = threads
     cdef pthread_t starter
     cdef int error
     threads.ruleset = ruleset
+    threads.error = 0
     sigfillset(&everything)
     sigdelset(&everything, SIGSYS)
     pthread_sigmask(SIG_SETMASK, &everything, &before)
@@ -108,21 +124,33 @@ cdef int threads_start(Threads *threads, int ruleset) noexcept nogil:
     else:
         threads.error = error
     pthread_sigmask(SIG_SETMASK, &before, NULL)
-    if not threads.running:
+    if error != 0 or threads.error != 0:
+        threads_stop(threads)
         return -1
     # Wait until all threads have made the system calls of their start, which a sandbox may forbid later.
-    while (load64(&threads.dp.send_waits) == 0 or load64(&threads.dp.receive_waits) == 0
-            or (threads.pool != NULL and load64(&threads.pool.running) < <uint64_t>threads.pool.count)):
-        usleep(20)
+    while shard != NULL:
+        while (load64(&shard.dp.send_waits) == 0 or load64(&shard.dp.receive_waits) == 0
+                or (shard.pool != NULL and load64(&shard.pool.running) < <uint64_t>shard.pool.count)):
+            usleep(20)
+        shard = shard.next
     return 0
 
 
 cdef void *starter_thread(void *arg) noexcept nogil:
-    """Starts the threads, in a Landlock domain if there is one: it holds the thread that enters and all it starts."""
-    cdef Threads *threads = <Threads *>arg
+    """Starts the threads, in a Landlock domain if there is one: it holds the thread that enters and all it starts.
+
+    With an error of a later shard, in the first one's `error`, those before run.
+    """
+    cdef Threads *first = <Threads *>arg
+    cdef Threads *shard = first
+    cdef bint confined = first.ruleset >= 0 and syscall(LANDLOCK_RESTRICT_SELF, <long>first.ruleset, <long>0) == 0
     settle_malloc()
-    threads.confined = threads.ruleset >= 0 and syscall(LANDLOCK_RESTRICT_SELF, <long>threads.ruleset, <long>0) == 0
-    threads.running = create_all(threads)
+    while shard != NULL and first.error == 0:
+        shard.confined = confined
+        shard.running = create_all(shard)
+        if not shard.running:
+            first.error = shard.error
+        shard = shard.next
     return NULL
 
 
@@ -162,7 +190,7 @@ cdef bint create_all(Threads *threads) noexcept nogil:
 
 cdef void stop_reading(Threads *threads) noexcept nogil:
     store8(&threads.dp.stop, 1)
-    threads_kick(threads)
+    kick(threads)
 
 
 cdef void await_end(Threads *threads, pthread_t thread, const uint8_t *ended) noexcept nogil:
@@ -175,14 +203,19 @@ cdef void await_end(Threads *threads, pthread_t thread, const uint8_t *ended) no
 
 cdef void threads_stop(Threads *threads) noexcept nogil:
     """Returns when all threads have ended; idempotent."""
-    if not threads.running:
-        return
-    threads.running = False
-    stop_reading(threads)
-    await_end(threads, threads.tx, &threads.send_ended)
-    await_end(threads, threads.rx, &threads.receive_ended)
-    if threads.pool != NULL:
-        pool_stop(threads.pool)
+    cdef Threads *shard = threads
+    while shard != NULL:
+        if shard.running:
+            stop_reading(shard)
+        shard = shard.next
+    while threads != NULL:
+        if threads.running:
+            threads.running = False
+            await_end(threads, threads.tx, &threads.send_ended)
+            await_end(threads, threads.rx, &threads.receive_ended)
+            if threads.pool != NULL:
+                pool_stop(threads.pool)
+        threads = threads.next
 
 
 # ---- the loops
@@ -265,11 +298,13 @@ cdef void wait_to_receive(ReceivePath *e) noexcept nogil:
     cdef Dataplane *dp = e.dp
     cdef pollfd fds[4]
     cdef int timeout_ms = -1, n
+    cdef bint receives
     add64(&dp.receive_waits, 1)
     fence()     # either the descriptors below are the new ones, or threads_settle() sees this thread waiting
+    receives = load8(&dp.receives)
     fds[0].fd = dp.receive_kick
-    fds[1].fd = load_int(&dp.fd4) if not e.no_free_batch else -1
-    fds[2].fd = load_int(&dp.fd6) if not e.no_free_batch else -1
+    fds[1].fd = load_int(&dp.fd4) if receives and not e.no_free_batch else -1
+    fds[2].fd = load_int(&dp.fd6) if receives and not e.no_free_batch else -1
     fds[3].fd = load_int(&dp.tun_fd) if load8(&dp.handed_off) else -1
     fds[0].events = fds[1].events = fds[2].events = fds[3].events = POLLIN
     e.no_free_batch = e.ready4 = e.ready6 = False
@@ -284,7 +319,7 @@ cdef void wait_to_receive(ReceivePath *e) noexcept nogil:
         count(&dp.counters.rx_wait_error)
         store64(&dp.receive_pressure_ns, now_ns() + ERROR_PAUSE_NS)
         usleep(ERROR_PAUSE_MS * 1000)
-        e.ready4 = e.ready6 = True
+        e.ready4 = e.ready6 = receives
     add64(&dp.receive_waits, 1)
 
 
@@ -303,12 +338,29 @@ cdef bint leave_out_failing(ReceivePath *e, pollfd *fds) noexcept nogil:
 # ---- the control plane
 
 cdef int threads_count(const Threads *threads) noexcept nogil:
-    return 2 + (threads.pool.count if threads.pool != NULL else 0)
+    cdef int threads_of_all = 0
+    while threads != NULL:
+        threads_of_all += 2 + (threads.pool.count if threads.pool != NULL else 0)
+        threads = threads.next
+    return threads_of_all
 
 
 cdef int threads_lanes(const Threads *threads) noexcept nogil:
     """How many of the threads may write to the TUN at a time."""
-    return max(1, threads.receive_path.delivery.lanes)
+    cdef int lanes = 0
+    while threads != NULL:
+        lanes += max(1, threads.receive_path.delivery.lanes)
+        threads = threads.next
+    return lanes
+
+
+cdef int threads_slots(const Threads *threads) noexcept nogil:
+    """Batches of each direction."""
+    cdef int slots = 0
+    while threads != NULL:
+        slots += threads.send_path.batch_count
+        threads = threads.next
+    return slots
 
 
 cdef bint threads_turns(const Threads *threads) noexcept nogil:
@@ -316,18 +368,27 @@ cdef bint threads_turns(const Threads *threads) noexcept nogil:
     return threads.send_path.reorder.turn_looks != 0
 
 
+cdef bint threads_confined(const Threads *threads) noexcept nogil:
+    """Whether all are under the Landlock ruleset."""
+    while threads != NULL and threads.confined:
+        threads = threads.next
+    return threads == NULL
+
+
 cdef int threads_processors(const Threads *threads) noexcept nogil:
     """How many processors any of the threads may run on now, whatever it was at their start. 0: not told."""
     cdef uint64_t all_of_them[PROCESSOR_WORDS]
     cdef int i, found = 0
     memset(all_of_them, 0, sizeof(all_of_them))
-    if not threads.running:
-        return 0
-    add_processors(threads.tx, all_of_them)
-    add_processors(threads.rx, all_of_them)
-    if threads.pool != NULL:
-        for i in range(threads.pool.started):
-            add_processors(threads.pool.helpers[i].thread, all_of_them)
+    while threads != NULL:
+        if not threads.running:
+            return 0
+        add_processors(threads.tx, all_of_them)
+        add_processors(threads.rx, all_of_them)
+        if threads.pool != NULL:
+            for i in range(threads.pool.started):
+                add_processors(threads.pool.helpers[i].thread, all_of_them)
+        threads = threads.next
     for i in range(PROCESSOR_WORDS):
         found += count_bits(all_of_them[i])
     return found
@@ -346,49 +407,84 @@ cdef int threads_filtered(const Threads *threads) noexcept nogil:
     """How many threads are under their filter."""
     cdef uint64_t entered = 0
     cdef int i
-    for i in range(FILTERS):
-        entered += load64(&threads.filters[i].entered)
+    while threads != NULL:
+        for i in range(FILTERS):
+            entered += load64(&threads.filters[i].entered)
+        threads = threads.next
     return <int>entered
 
 
+cdef void kick(Threads *shard) noexcept nogil:
+    eventfd_kick(shard.dp.send_kick)
+    eventfd_kick(shard.dp.receive_kick)
+
+
 cdef void threads_kick(Threads *threads) noexcept nogil:
-    """Wakes the two reading threads."""
-    eventfd_kick(threads.dp.send_kick)
-    eventfd_kick(threads.dp.receive_kick)
+    """Wakes the reading threads."""
+    while threads != NULL:
+        kick(threads)
+        threads = threads.next
 
 
 cdef void threads_settle(Threads *threads) noexcept nogil:
-    """Returns when neither reading thread is in a poll() that began before: that would keep a closed socket alive."""
+    """Returns when no reading thread is in a poll() that began before: that would keep a closed socket alive."""
+    while threads != NULL:
+        settle(threads)
+        threads = threads.next
+
+
+cdef void settle(Threads *shard) noexcept nogil:
     cdef uint64_t tx, rx
     cdef int rounds = 0
     fence()
-    tx = load64(&threads.dp.send_waits)
-    rx = load64(&threads.dp.receive_waits)
-    threads_kick(threads)
-    while (tx & 1 and load64(&threads.dp.send_waits) == tx) or (rx & 1 and load64(&threads.dp.receive_waits) == rx):
-        rounds = await_kicked(threads, rounds)
+    tx = load64(&shard.dp.send_waits)
+    rx = load64(&shard.dp.receive_waits)
+    kick(shard)
+    while (tx & 1 and load64(&shard.dp.send_waits) == tx) or (rx & 1 and load64(&shard.dp.receive_waits) == rx):
+        rounds = await_kicked(shard, rounds)
 
 
-cdef int await_kicked(Threads *threads, int rounds) noexcept nogil:
-    """A pause in a loop that waits for the threads to notice a kick. The count of its rounds, to be given back.
+cdef int await_kicked(Threads *shard, int rounds) noexcept nogil:
+    """A pause in a loop that waits for a shard's threads to notice a kick. The count of its rounds, to be given back.
 
     Where they take long, kicks them again: a kick that the kernel refused must not be waited for.
     """
     usleep(20 if rounds < SOON else 1000)
     rounds += 1
     if rounds == SOON + ERROR_PAUSE_MS:
-        threads_kick(threads)
+        kick(shard)
         rounds = SOON
     return rounds
 
 
 cdef void threads_hold(Threads *threads) noexcept nogil:
     gates_enter(threads.dp)
-    send_path_hold(threads.send_path)
-    receive_path_hold(threads.receive_path)
+    while threads != NULL:
+        send_path_hold(threads.send_path)
+        receive_path_hold(threads.receive_path)
+        threads = threads.next
 
 
 cdef void threads_release(Threads *threads) noexcept nogil:
-    receive_path_release(threads.receive_path)
-    send_path_release(threads.send_path)
+    cdef Threads *shard = threads
+    while shard != NULL:
+        receive_path_release(shard.receive_path)
+        send_path_release(shard.send_path)
+        shard = shard.next
     gates_leave(threads.dp)
+
+
+cdef int threads_renew(Threads *threads, int vnet_hdr_len) noexcept nogil:
+    """While they are held: has all write with another virtio header. 0, or -1: no memory, and all is as it was."""
+    cdef Threads *shard = threads
+    while shard != NULL:
+        if delivery_prepare(&shard.receive_path.delivery, vnet_hdr_len) < 0:
+            while threads != shard:
+                delivery_forget_prepared(&threads.receive_path.delivery)
+                threads = threads.next
+            return -1
+        shard = shard.next
+    while threads != NULL:
+        delivery_renew(&threads.receive_path.delivery)
+        threads = threads.next
+    return 0

@@ -370,7 +370,7 @@ cdef void arrive(uint32_t what, int source, const Source *proof, bint mac1_right
 
 
 cdef void passed_on(int source, const uint8_t *message, uint32_t len) noexcept nogil:
-    cdef const Message *last = &dp.events.ring[(m.written - 1) % RING]
+    cdef const Message *last = &dp.shared.events.ring[(m.written - 1) % RING]
     need(last.len == len and memcmp(last.data, message, len) == 0, b"another message for the control plane")
     need(memcmp(&last.source, &sources[source].at, sizeof(Endpoint)) == 0, b"another source for the control plane")
 
@@ -466,10 +466,10 @@ cdef void circumstances(uint32_t what) noexcept nogil:
     if what & 7 == 0:
         admission.pressure = not admission.pressure
     elif what & 7 == 1:
-        m.loaded_until = dp.events.loaded_until_ns = m.now + SECOND
+        m.loaded_until = dp.shared.events.loaded_until_ns = m.now + SECOND
     elif what & 7 == 2:                 # messages that wait
         n = input16(&steps) % (RING + 1)
-        m.taken = dp.events.taken = m.written - n
+        m.taken = dp.shared.events.taken = m.written - n
     elif what & 7 == 3:
         dp.fd4 = -1 if dp.fd4 >= 0 else KERNEL_UDP4
     elif what & 7 == 4:
@@ -497,8 +497,8 @@ cdef void all_is_counted() noexcept nogil:
     need_equal(dp.counters.tx_cookie_replies, m.counters.tx_cookie_replies, b"tx_cookie_replies")
     need(memcmp(&dp.counters, &m.counters, sizeof(Counters)) == 0, b"another counter")
     need_equal(<uint64_t>admission.asker_count, <uint64_t>m.asker_count, b"senders that wait for a cookie")
-    need_equal(dp.events.written, m.written, b"messages for the control plane")
-    need_equal(dp.events.loaded_until_ns, m.loaded_until, b"the end of the load")
+    need_equal(dp.shared.events.written, m.written, b"messages for the control plane")
+    need_equal(dp.shared.events.loaded_until_ns, m.loaded_until, b"the end of the load")
 
 
 cdef void start() noexcept nogil:
@@ -507,8 +507,8 @@ cdef void start() noexcept nogil:
         memset(&admission.sources.buckets[m.buckets[i].number], 0, sizeof(TokenBucket))
     memset(&m, 0, sizeof(m))
     m.now = kernel.now_ns = 5000 * SECOND
-    m.written = m.taken = dp.events.written = dp.events.taken = FIRST_MESSAGE
-    dp.events.loaded_until_ns = 0
+    m.written = m.taken = dp.shared.events.written = dp.shared.events.taken = FIRST_MESSAGE
+    dp.shared.events.loaded_until_ns = 0
     memset(&dp.counters, 0, sizeof(dp.counters))
     memset(&admission.calm, 0, sizeof(admission.calm))
     memset(&admission.budget, 0, sizeof(admission.budget))
@@ -577,7 +577,7 @@ def address(str _aead: str) -> int:
     admission.sources.key[0] = 0x9E3779B97F4A7C15       # so that a run depends on the input alone
     admission.sources.key[1] = 0xBF58476D1CE4E5B9
     gates_enter(dp)
-    dp.events.signalled = 1     # nobody waits for the eventfd
+    dp.shared.events.signalled = 1     # nobody waits for the eventfd
     kernel.send = sent
     key = mac1_key(public_key)
     memcpy(our_mac1_key, <const char *>key, 32)
@@ -588,9 +588,9 @@ def address(str _aead: str) -> int:
         peers[i] = peer_new(i)
         memcpy(peers[i].cookie_key, peers_cookie_key, 32)
         keypairs[i][0].peer = keypairs[i][1].peer = peers[i]
-        index_table_put(&dp.indices, FLIGHT + i, peers[i], NULL)
-        index_table_put(&dp.indices, CURRENT + i, peers[i], &keypairs[i][0])
-        index_table_put(&dp.indices, NEXT + i, peers[i], &keypairs[i][1])
+        index_table_put(&dp.shared.indices, FLIGHT + i, peers[i], NULL)
+        index_table_put(&dp.shared.indices, CURRENT + i, peers[i], &keypairs[i][0])
+        index_table_put(&dp.shared.indices, NEXT + i, peers[i], &keypairs[i][1])
     # Neighbours: the same address with another port, the same /64, another one.
     make_source(0, 4, 1, 0, 1)
     make_source(1, 4, 1, 0, 2)

@@ -11,7 +11,7 @@ from pywg.dataplane.crypto.aead cimport AeadBackend
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
 from pywg.dataplane.reorder.pool cimport Pool
 from pywg.dataplane.reorder.reorder cimport Reorder
-from pywg.dataplane.state.dataplane cimport Dataplane
+from pywg.dataplane.state.dataplane cimport Dataplane, Shared
 from pywg.dataplane.state.peer cimport Keypair, Peer
 from pywg.dataplane.sys.libcrypto cimport EVP_CIPHER_CTX
 
@@ -46,6 +46,7 @@ cdef struct World:
     Session sessions[SESSIONS]
     uint32_t session_count
     Dataplane dp_before
+    Shared shared_before
     Peer peers_before[PEERS]
 
 

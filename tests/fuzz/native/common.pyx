@@ -32,7 +32,7 @@ cdef void world_make(World *w, const AeadBackend *aead) noexcept nogil:
     w.dp.tun_fd = KERNEL_TUN
     w.dp.fd4 = KERNEL_UDP4
     w.dp.fd6 = KERNEL_UDP6
-    w.dp.events.signalled = True    # no system call for each event
+    w.dp.shared.events.signalled = True    # no system call for each event
     for i in range(<uint32_t>SESSIONS):
         session = &w.sessions[i]
         memset(session.key, <int>i + 1, 32)
@@ -51,6 +51,7 @@ cdef void world_ready(World *w) noexcept nogil:
     """What there is now, each input begins with."""
     cdef uint32_t i
     w.dp_before = w.dp[0]
+    w.shared_before = w.dp.shared[0]
     for i in range(<uint32_t>PEERS):
         w.peers_before[i] = w.peers[i][0]
         w.new[i] = False
@@ -72,14 +73,15 @@ cdef void world_restore(World *w) noexcept nogil:
             w.new[i] = False
         handshake_close(w.dp, w.peers[i])
         staged_drop_all(w.dp, w.peers[i])
-        events_forget(&w.dp.events, w.peers[i])
+        events_forget(&w.dp.shared.events, w.peers[i])
         w.peers[i][0] = w.peers_before[i]
     gates_leave(w.dp)
-    need_equal(w.dp.staged_bytes, 0, b"staged bytes of no peer")
-    need(w.dp.events.first == NULL and w.dp.events.last == NULL, b"an event of no peer")
-    first_size(&w.dp.indices, &w.dp_before.indices)
-    first_size(&w.dp.remote_indices, &w.dp_before.remote_indices)
+    need_equal(w.dp.shared.staged_bytes, 0, b"staged bytes of no peer")
+    need(w.dp.shared.events.first == NULL and w.dp.shared.events.last == NULL, b"an event of no peer")
+    first_size(&w.dp.shared.indices, &w.shared_before.indices)
+    first_size(&w.dp.shared.remote_indices, &w.shared_before.remote_indices)
     w.dp[0] = w.dp_before
+    w.dp.shared[0] = w.shared_before
 
 
 cdef void first_size(IndexTable *table, IndexTable *before) noexcept nogil:
@@ -115,13 +117,13 @@ cdef void make_peer(World *w, uint32_t id) noexcept nogil:
     w.peers[id] = peer
     w.new[id] = True
     peer_address(address, 4, id, 0)
-    need(allowedips_insert(w.dp.allowed, address, 4, 16, &peer.allowed) == 0, b"no memory")
+    need(allowedips_insert(w.dp.shared.allowed, address, 4, 16, &peer.allowed) == 0, b"no memory")
     peer_address(address, 6, id, 0)
-    need(allowedips_insert(w.dp.allowed, address, 16, 64, &peer.allowed) == 0, b"no memory")
+    need(allowedips_insert(w.dp.shared.allowed, address, 16, 64, &peer.allowed) == 0, b"no memory")
     if id == 0:     # the outer addresses of all: a tunnel in a tunnel
         memset(address, 192, 16)
-        need(allowedips_insert(w.dp.allowed, address, 4, 8, &peer.allowed) == 0, b"no memory")
-        need(allowedips_insert(w.dp.allowed, address, 16, 8, &peer.allowed) == 0, b"no memory")
+        need(allowedips_insert(w.dp.shared.allowed, address, 4, 8, &peer.allowed) == 0, b"no memory")
+        need(allowedips_insert(w.dp.shared.allowed, address, 16, 8, &peer.allowed) == 0, b"no memory")
 
 
 cdef void end_peer(World *w, uint32_t id) noexcept nogil:

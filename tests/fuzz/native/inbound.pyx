@@ -69,7 +69,7 @@ cdef int wait(void *driver, pollfd *fds, unsigned long count) noexcept nogil:
         due(&b.expected.rx_wait_error)
         return -ENOMEM
     if b.loaded:
-        b.world.dp.events.loaded_until_ns = kernel.now_ns + SECOND_NS
+        b.world.dp.shared.events.loaded_until_ns = kernel.now_ns + SECOND_NS
     fds[0].revents = POLLIN if what & 4 else 0
     fds[1].revents = POLLIN if what & 3 != 2 else 0
     fds[2].revents = POLLIN if what & 3 != 1 else 0
@@ -197,7 +197,7 @@ cdef void begin(Harness *b, const uint8_t *data, size_t len) noexcept nogil:
 cdef void end(Harness *b) noexcept nogil:
     """All has arrived; then nothing is left."""
     cdef ReceivePath *path = b.receive_path
-    cdef bint limited = b.world.dp.events.loaded_until_ns != 0
+    cdef bint limited = b.world.dp.shared.events.loaded_until_ns != 0
     cdef int i
     settle(&path.reorder, &b.world.helper)
     check(b)

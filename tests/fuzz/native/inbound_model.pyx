@@ -290,6 +290,6 @@ cdef void check(Harness *b) noexcept nogil:
             need(session.greatest == 0, b"a keypair that was confirmed is still the next one")
         if b.world.peers[session.peer].sending == session.keypair:
             need(session.greatest != 0 and session.may_send, b"sending with a keypair that was not confirmed")
-    if b.world.dp.events.loaded_until_ns == 0:
+    if b.world.dp.shared.events.loaded_until_ns == 0:
         need_equal(is_.rx_under_load + is_.rx_source_limited + is_.tx_cookie_replies, 0,
                    b"messages held back without load")

@@ -7,7 +7,7 @@ from libc.string cimport memcmp, memcpy, memset
 from pywg.dataplane.crypto.blake2s cimport blake2s_mac
 from pywg.dataplane.receive.admit cimport note_sent
 from pywg.dataplane.receive.coalesce cimport COALESCE_TUNNELS
-from pywg.dataplane.receive.deliver cimport delivery_renew
+from pywg.dataplane.receive.deliver cimport delivery_prepare, delivery_renew
 from pywg.dataplane.state.events cimport Message, events_drop_message, events_next_message, events_rearm, events_take
 from pywg.dataplane.state.peers cimport handshake_open, keypair_publish
 from pywg.dataplane.state.tunnel_ends cimport tunnel_ends_forget, tunnel_ends_note
@@ -102,11 +102,12 @@ cdef void choose_offloads(Harness *b, uint32_t what) noexcept nogil:
     b.world.dp.coalesce = <uint8_t>(3 - (what >> 2 & 3))
     b.world.dp.coalesce |= COALESCE_TUNNELS if lens[what & 3] == 24 and what & 16 == 0 else 0
     b.refusing = what & 32 != 0
-    tunnel_ends_forget(&b.world.dp.tunnel_ends)
+    tunnel_ends_forget(&b.world.dp.shared.tunnel_ends)
     store8(&b.world.dp.tunnels_refused, 0)
     memset(b.noted, 0, sizeof(b.noted))
     if b.receive_path.delivery.writers[0].coalescer.vnet_hdr_len != b.world.dp.vnet_hdr_len:
-        need(delivery_renew(&b.receive_path.delivery, b.world.dp.vnet_hdr_len) == 0, b"no memory")
+        need(delivery_prepare(&b.receive_path.delivery, b.world.dp.vnet_hdr_len) == 0, b"no memory")
+        delivery_renew(&b.receive_path.delivery)
 
 
 cdef void note_ends(Harness *b) noexcept nogil:
@@ -121,7 +122,7 @@ cdef void note_ends(Harness *b) noexcept nogil:
             make_tunnel(packet, flow.version, flow.tunnel, tunnel_front(flow.version, flow.tunnel))
             number_address(packet + (12 if flow.version == 4 else 8), flow.version, flow.number)
             need(ip_read(&ip, packet, sizeof(packet)), b"no packet of a tunnel")
-            tunnel_ends_note(&b.world.dp.tunnel_ends, &ip, kernel.now_ns)
+            tunnel_ends_note(&b.world.dp.shared.tunnel_ends, &ip, kernel.now_ns)
             b.noted[flow.version][flow.number] = True
 
 
@@ -130,19 +131,19 @@ cdef void hear(Harness *b) noexcept nogil:
     cdef Message *message
     cdef uint32_t events, index
     cdef uint8_t digest[MAC_LEN]
-    events_rearm(&b.world.dp.events)
-    while events_take(&b.world.dp.events, &events, &index) != NULL:
+    events_rearm(&b.world.dp.shared.events)
+    while events_take(&b.world.dp.shared.events, &events, &index) != NULL:
         need(events != 0, b"an event of nothing")
     while True:
-        message = events_next_message(&b.world.dp.events)
+        message = events_next_message(&b.world.dp.shared.events)
         if message == NULL:
             return
         if message.len == COOKIE_REPLY_LEN:
             index = (<TransportHeader *>message.data).receiver_index - HANDSHAKE_INDEX
             need(message.data[0] == 3 and index <= b.handshake_count, b"a cookie reply to nobody")
-            events_drop_message(&b.world.dp.events)
+            events_drop_message(&b.world.dp.shared.events)
             continue
         need(message.len == INITIATION_LEN or message.len == RESPONSE_LEN, b"a message of that length")
         blake2s_mac(b.mac1_state, message.data, message.len - 2 * MAC_LEN, digest)
         need(memcmp(digest, message.data + message.len - 2 * MAC_LEN, MAC_LEN) == 0, b"a message without MAC1")
-        events_drop_message(&b.world.dp.events)
+        events_drop_message(&b.world.dp.shared.events)

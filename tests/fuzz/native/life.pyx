@@ -12,7 +12,6 @@ from libc.string cimport memset
 
 from pywg.dataplane.crypto.aead cimport AeadBackend
 from pywg.dataplane.crypto.cookie_mac cimport COOKIE_LEN, macs_identify, macs_init, make_cookie
-from pywg.dataplane.receive.deliver cimport delivery_renew
 from pywg.dataplane.receive.receive cimport receive_path_hold, receive_path_release
 from pywg.dataplane.reorder.pool cimport Pool
 from pywg.dataplane.reorder.reorder cimport reorder_work
@@ -30,8 +29,8 @@ from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.sys.linux cimport EFD_CLOEXEC, close, eventfd, iovec, mmsghdr, pollfd
 from pywg.dataplane.sys.linux cimport pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
 from pywg.dataplane.threads.threads cimport FILTER_HELPER, Threads, threads_count, threads_filter, threads_filtered
-from pywg.dataplane.threads.threads cimport threads_free, threads_kick, threads_new, threads_settle, threads_start
-from pywg.dataplane.threads.threads cimport threads_stop
+from pywg.dataplane.threads.threads cimport threads_free, threads_kick, threads_new, threads_renew, threads_settle
+from pywg.dataplane.threads.threads cimport threads_start, threads_stop
 from pywg.dataplane.wire.endpoint cimport Endpoint
 
 from tests.fuzz.native.ciphers cimport choose, is_cheap
@@ -88,7 +87,8 @@ cdef bint disarm() noexcept nogil:
 
 
 cdef Before before() noexcept nogil:
-    return Before(dp.indices.used, dp.remote_indices.used, dp.allowed.prefixes, dp.allowed.nodes, dp.staged_bytes)
+    return Before(dp.shared.indices.used, dp.shared.remote_indices.used, dp.shared.allowed.prefixes,
+                  dp.shared.allowed.nodes, dp.shared.staged_bytes)
 
 
 cdef void is_as(const Before *was) noexcept nogil:
@@ -264,7 +264,7 @@ cdef void add_or_end_peer(uint32_t i, uint32_t nth) noexcept nogil:
     peers[i].endpoint.ip[0] = 192
     peer_address(address, 4, i, 0)
     arm(0 if nth == 1 else nth)
-    k = allowedips_insert(dp.allowed, address, 4, 16, &peers[i].allowed) != 0
+    k = allowedips_insert(dp.shared.allowed, address, 4, 16, &peers[i].allowed) != 0
     need(k == disarm(), b"a prefix without memory")
 
 
@@ -277,7 +277,8 @@ cdef void add_prefix(Peer *peer, uint32_t nth) noexcept nogil:
     memset(address, 0, 16)
     input_bytes(&steps, address, 4)
     arm(nth)
-    failed = allowedips_insert(dp.allowed, address, ip_len, <int>(what >> 1) % (8 * ip_len + 1), &peer.allowed) != 0
+    failed = allowedips_insert(dp.shared.allowed, address, ip_len, <int>(what >> 1) % (8 * ip_len + 1),
+                               &peer.allowed) != 0
     need(disarm() == failed, b"a prefix without memory")
     if failed:
         is_as(&was)
@@ -287,7 +288,7 @@ cdef void reserve(uint32_t prefixes, uint32_t nth) noexcept nogil:
     cdef Before was = before()
     cdef bint failed
     arm(nth)
-    failed = allowedips_reserve(dp.allowed, prefixes) != 0
+    failed = allowedips_reserve(dp.shared.allowed, prefixes) != 0
     need(disarm() == failed, b"a reservation without memory")
     is_as(&was)
 
@@ -355,12 +356,12 @@ cdef void end_session(uint32_t number) noexcept nogil:
 cdef void stage(Peer *peer, uint32_t nth) noexcept nogil:
     cdef uint8_t packet[LONGEST]
     cdef uint32_t len = input16(&steps) % LONGEST
-    cdef uint64_t staged = dp.staged_bytes, dropped = dp.counters.tx_staged_dropped
+    cdef uint64_t staged = dp.shared.staged_bytes, dropped = dp.counters.tx_staged_dropped
     memset(packet, 0x45, LONGEST)
     arm(nth)
     stage_packet(dp, peer, packet, len)
     if disarm():
-        need(dp.staged_bytes <= staged and dp.counters.tx_staged_dropped > dropped, b"a packet without memory")
+        need(dp.shared.staged_bytes <= staged and dp.counters.tx_staged_dropped > dropped, b"a packet without memory")
 
 
 cdef void make_a_cookie(uint32_t nth) noexcept nogil:
@@ -380,13 +381,13 @@ cdef void tell(Peer *peer, uint32_t what, uint32_t nth) noexcept nogil:
     """Events, while the eventfd can't be written: the next one tries again."""
     cdef uint32_t events = 0, index = 0
     cdef bint fails = nth == 1
-    events_rearm(&dp.events)
-    while events_take(&dp.events, &events, &index) != NULL:
+    events_rearm(&dp.shared.events)
+    while events_take(&dp.shared.events, &events, &index) != NULL:
         pass
     faults.failed = 0
     faults.left = 1 if fails else 0
-    events_confirmed(&dp.events, peer, what)
-    need(disarm() == fails and dp.events.signalled == 1, b"an event that is told at the second try")
+    events_confirmed(&dp.shared.events, peer, what)
+    need(disarm() == fails and dp.shared.events.signalled == 1, b"an event that is told at the second try")
 
 
 cdef void start_and_stop(uint32_t nth) noexcept nogil:
@@ -462,7 +463,7 @@ cdef void renew(uint32_t nth) noexcept nogil:
     cdef bint failed
     cdef const void *old = threads.receive_path.delivery.writers[0].coalescer
     arm(nth)
-    failed = delivery_renew(&threads.receive_path.delivery, 10) != 0
+    failed = threads_renew(threads, 10) != 0
     need(disarm() == failed, b"a coalescer without memory")
     need(not failed or threads.receive_path.delivery.writers[0].coalescer == old, b"another coalescer")
 
@@ -493,7 +494,7 @@ cdef bint begin(uint32_t what) noexcept nogil:
     dp.tun_fd = KERNEL_TUN
     dp.fd4 = KERNEL_UDP4
     dp.fd6 = KERNEL_UDP6
-    dp.staged_max = 1 << 20
+    dp.shared.staged_max = 1 << 20
     return True
 
 
@@ -511,9 +512,9 @@ cdef void live() noexcept nogil:
     receive_path_release(threads.receive_path)
     send_path_release(threads.send_path)
     gates_leave(dp)
-    need_equal(dp.staged_bytes, 0, b"staged bytes of no peer")
-    need_equal(dp.allowed.nodes, 0, b"prefixes of no peer")
-    need(dp.indices.used == 0 and dp.remote_indices.used == 0, b"an index of nothing")
+    need_equal(dp.shared.staged_bytes, 0, b"staged bytes of no peer")
+    need_equal(dp.shared.allowed.nodes, 0, b"prefixes of no peer")
+    need(dp.shared.indices.used == 0 and dp.shared.remote_indices.used == 0, b"an index of nothing")
     threads_free(threads)
     dataplane_free(dp)
 

@@ -99,7 +99,7 @@ cdef void planned_burst(Harness *b) noexcept nogil:
     terms.headers = terms.shortest + l4_header_len(b.plan_protocol)
     terms.mtu = b.world.dp.mtu
     terms.batch_bytes = BATCH_BYTES
-    terms.staged_bytes = <uint32_t>b.world.dp.staged_max
+    terms.staged_bytes = <uint32_t>b.world.dp.shared.staged_max
     terms.datagrams = RUN_MAX_DATAGRAMS
     terms.runs = MAX_RUNS
     terms.runs_of_a_frame = RUNS_FOR_A_FRAME
@@ -201,7 +201,8 @@ cdef void begin(Harness *b, const uint8_t *data, size_t len) noexcept nogil:
     b.path = b.paths[0 if layout % 6 < 4 else layout % 6 - 3]
     choose_offloads(b)
     staged = chance_below(c, 8)
-    b.world.dp.staged_max = <uint64_t>1 << 24 if staged < 4 else 65536 + chance_below(c, 65536) if staged < 7 else 5000
+    b.world.dp.shared.staged_max = (
+        <uint64_t>1 << 24 if staged < 4 else 65536 + chance_below(c, 65536) if staged < 7 else 5000)
     sessions = chance_below(c, 64)
     b.mood = HEALTHY
     b.number = b.frames_left = b.repeated = 0

@@ -82,7 +82,7 @@ cdef void choose_offloads(Harness *b) noexcept nogil:
     b.world.dp.mtu = mtus[mtu] if mtu < 8 else 1420 if mtu < 15 else chance_below(&b.chance, 65536)
     b.world.dp.vnet_hdr_len = headers[what & 3]
     b.world.dp.tunnels = headers[what & 3] == 24 and what & 32 == 0
-    tunnel_ends_forget(&b.world.dp.tunnel_ends)
+    tunnel_ends_forget(&b.world.dp.shared.tunnel_ends)
     b.world.dp.gso4 = what & 4 == 0
     b.world.dp.gso6 = what & 8 == 0
     b.world.dp.gso_equal_tail = what & 16 == 0

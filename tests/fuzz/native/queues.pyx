@@ -69,7 +69,7 @@ cdef void stage(uint32_t peer, uint32_t len, uint8_t mark) noexcept nogil:
     if q.count == STAGED_MOST:
         leave(peer)
         dropped += 1
-    if bytes_staged + len > dp.staged_max:
+    if bytes_staged + len > dp.shared.staged_max:
         dropped += 1
         return
     q.len[q.count] = len
@@ -111,8 +111,8 @@ cdef void staged_step(Input *input, uint32_t what, uint32_t peer) noexcept nogil
         take(peer)
     else:
         drop_all(peer)
-    need_equal(dp.staged_bytes, bytes_staged, b"bytes of staged packets")
-    need(bytes_staged <= dp.staged_max, b"more bytes than may be staged")
+    need_equal(dp.shared.staged_bytes, bytes_staged, b"bytes of staged packets")
+    need(bytes_staged <= dp.shared.staged_max, b"more bytes than may be staged")
     need_equal(peers[peer].staged_count, queues[peer].count, b"staged packets")
     need_equal(dp.counters.tx_staged_dropped, dropped, b"staged packets dropped")
 
@@ -138,7 +138,7 @@ cdef void forget(int place) noexcept nogil:
 
 cdef void take_events() noexcept nogil:
     cdef uint32_t events = 0, index = 0
-    cdef Peer *peer = events_take(&dp.events, &events, &index)
+    cdef Peer *peer = events_take(&dp.shared.events, &events, &index)
     need((peer != NULL) == (waiting_count != 0), b"a peer with events that is there or not")
     if peer == NULL:
         return
@@ -154,27 +154,27 @@ cdef void events_step(Input *input, uint32_t what, uint32_t peer) noexcept nogil
     cdef int i
     if what < 3:
         value = (value | 1) & ~<uint32_t>EVENT_CONFIRMED
-        events_raise(&dp.events, peers[peer], value)
+        events_raise(&dp.shared.events, peers[peer], value)
         note(peer, value)
     elif what < 4:
-        events_confirmed(&dp.events, peers[peer], value)
+        events_confirmed(&dp.shared.events, peers[peer], value)
         confirmed[peer] = value
         note(peer, EVENT_CONFIRMED)
     elif what < 6:
         take_events()
         return
     elif what < 7:
-        events_forget(&dp.events, peers[peer])
+        events_forget(&dp.shared.events, peers[peer])
         for i in range(waiting_count):
             if waiting[i] == <int>peer:
                 forget(i)
                 break
         return
     else:
-        events_rearm(&dp.events)
-        need(dp.events.signalled == 0, b"a control plane that would not be woken")
+        events_rearm(&dp.shared.events)
+        need(dp.shared.events.signalled == 0, b"a control plane that would not be woken")
         return
-    need(quiet or dp.events.signalled == 1, b"an event that nobody is told of")
+    need(quiet or dp.shared.events.signalled == 1, b"an event that nobody is told of")
 
 
 # ---- handshake messages
@@ -183,22 +183,23 @@ cdef void push(uint32_t len, uint8_t mark) noexcept nogil:
     global pushed
     cdef Endpoint source
     cdef uint8_t data[INITIATION_LEN]
-    cdef uint64_t now = 7 * SECOND_NS + mark, loaded = dp.events.loaded_until_ns
+    cdef uint64_t now = 7 * SECOND_NS + mark, loaded = dp.shared.events.loaded_until_ns
     memset(&source, mark, sizeof(source))
     memset(data, mark, sizeof(data))
-    need(events_push(&dp.events, &source, data, len, now) == (pushed - taken < MESSAGE_RING), b"room in the ring")
-    need_equal(dp.events.loaded_until_ns, now + SECOND_NS if pushed - taken >= UNDER_LOAD_AT else loaded,
+    need(events_push(&dp.shared.events, &source, data, len, now) == (pushed - taken < MESSAGE_RING),
+         b"room in the ring")
+    need_equal(dp.shared.events.loaded_until_ns, now + SECOND_NS if pushed - taken >= UNDER_LOAD_AT else loaded,
                b"the end of the load")
     if pushed - taken < MESSAGE_RING:
         message_lens[pushed % MESSAGE_RING] = len
         message_marks[pushed % MESSAGE_RING] = mark
         pushed += 1
-        need(dp.events.signalled == 1, b"a message that nobody is told of")
+        need(dp.shared.events.signalled == 1, b"a message that nobody is told of")
 
 
 cdef void pull() noexcept nogil:
     global taken
-    cdef Message *message = events_next_message(&dp.events)
+    cdef Message *message = events_next_message(&dp.shared.events)
     cdef uint8_t mark = message_marks[taken % MESSAGE_RING]
     need((message != NULL) == (pushed != taken), b"a message that is there or not")
     if message == NULL:
@@ -207,7 +208,7 @@ cdef void pull() noexcept nogil:
     if message.len:
         need(message.data[0] == mark and message.data[message.len - 1] == mark, b"another message")
         need((<uint8_t *>&message.source)[0] == mark, b"another source")
-    events_drop_message(&dp.events)
+    events_drop_message(&dp.shared.events)
     taken += 1
 
 
@@ -231,7 +232,7 @@ cdef void messages_step(Input *input, uint32_t what) noexcept nogil:
 cdef void skip_taken(uint32_t n) noexcept nogil:
     global taken
     taken += n
-    dp.events.taken = taken
+    dp.shared.events.taken = taken
 
 
 cdef void skip_pushed(uint32_t n) noexcept nogil:
@@ -239,9 +240,9 @@ cdef void skip_pushed(uint32_t n) noexcept nogil:
     global pushed
     cdef uint64_t i
     for i in range(max(pushed + n, <uint64_t>4) - min(<uint64_t>n, <uint64_t>4), pushed + n):
-        message_lens[i % MESSAGE_RING] = dp.events.ring[i % MESSAGE_RING].len = 0
+        message_lens[i % MESSAGE_RING] = dp.shared.events.ring[i % MESSAGE_RING].len = 0
     pushed += n
-    dp.events.written = pushed
+    dp.shared.events.written = pushed
 
 
 cdef void start(Input *input) noexcept nogil:
@@ -249,17 +250,17 @@ cdef void start(Input *input) noexcept nogil:
     cdef uint32_t i
     for i in range(PEERS):
         staged_drop_all(dp, peers[i])
-        events_forget(&dp.events, peers[i])
+        events_forget(&dp.shared.events, peers[i])
         queues[i].count = 0
         bits[i] = confirmed[i] = 0
     memset(&dp.counters, 0, sizeof(dp.counters))
     bytes_staged = dropped = 0
     waiting_count = 0
-    dp.staged_max = input16(input)
+    dp.shared.staged_max = input16(input)
     # Numbers of messages that go on to where they were first used, and round.
-    pushed = taken = dp.events.written = dp.events.taken = input16(input)
-    dp.events.loaded_until_ns = 0
-    dp.events.signalled = 1     # nobody waits for the eventfd, until it is armed
+    pushed = taken = dp.shared.events.written = dp.shared.events.taken = input16(input)
+    dp.shared.events.loaded_until_ns = 0
+    dp.shared.events.signalled = 1     # nobody waits for the eventfd, until it is armed
 
 
 cdef int one(const uint8_t *data, size_t size) noexcept nogil:

@@ -112,7 +112,7 @@ cdef void send(Model *m, uint32_t through, uint32_t to, uint32_t place, bint wro
     if to != NOBODY and place == m.place[to] and not wrong_port:
         expected = closes(m, through, to)
     need(closed == expected, b"a loop that is closed or not")
-    raised = events_take(&dp.events, &events, &index)
+    raised = events_take(&dp.shared.events, &events, &index)
     if expected and m.now - m.told[to] >= SECOND_NS:
         m.told[to] = m.now
         need(raised == peers[to] and events == EVENT_ROUTING_LOOP, b"a loop that nobody is told of")
@@ -124,7 +124,7 @@ cdef void start(Model *m) noexcept nogil:
     cdef uint32_t i
     memset(m, 0, sizeof(Model))
     m.now = 100 * SECOND_NS
-    dp.peers_freed = 0
+    dp.shared.peers_freed = 0
     for i in range(PEERS):
         m.through[i] = -1
         peers[i].through = NULL
@@ -154,7 +154,7 @@ cdef int one(const uint8_t *data, size_t size) noexcept nogil:
             move(&m, a, b % PLACES)
         else:
             m.freed += 1
-            dp.peers_freed += 1
+            dp.shared.peers_freed += 1
     return 0
 
 
@@ -165,9 +165,9 @@ def address(str _aead: str) -> int:
     dp = dataplane_new(NULL)
     need(dp != NULL, b"no memory")
     gate_enter(&dp.send_gate)
-    dp.events.signalled = 1     # nobody waits for the eventfd
+    dp.shared.events.signalled = 1     # nobody waits for the eventfd
     for i in range(PEERS):
         peers[i] = peer_new(i)
         keypairs[i].peer = peers[i]
-        need(index_table_put(&dp.remote_indices, FIRST_INDEX + i, peers[i], &keypairs[i]) == 0, b"no memory")
+        need(index_table_put(&dp.shared.remote_indices, FIRST_INDEX + i, peers[i], &keypairs[i]) == 0, b"no memory")
     return <uintptr_t>&one
