@@ -282,11 +282,19 @@ class System(Protocol):
         """Whether this process has the right to become that user, or is it."""
 
     def sandbox(
-        self, log: Log, *, enabled: bool, devices: bool, user: Account | None, net_admin: bool, guest: bool = False
+        self,
+        log: Log,
+        *,
+        enabled: bool,
+        devices: bool,
+        user: Account | None,
+        net_admin: bool,
+        guest: bool = False,
+        groups: bool = False,
     ) -> Sandbox:
         """A sandbox. Unless `enabled`, its steps only change to `user`, and drop CAP_NET_ADMIN unless `net_admin`.
-        `devices`: sockets will be bound to devices. `guest`: the process does more than this, and `begin` is to hold
-        for the calling thread and those that it starts."""
+        `devices`: sockets will be bound to devices. `groups`: several will share a port. `guest`: the process does more
+        than this, and `begin` is to hold for the calling thread and those that it starts."""
 
     def damages_equal_tail(self) -> bool:
         """Whether the kernel may damage datagrams of one length that it cuts from one send. Raises nothing."""

@@ -67,8 +67,10 @@ class Sandbox:
         user: Account | None = None,
         net_admin: bool = True,
         guest: bool = False,
+        groups: bool = False,
     ) -> None:
         self._log = log
+        self._groups = groups
         self._guest = guest
         self._enabled = enabled
         self._user = user
@@ -176,7 +178,9 @@ class Sandbox:
 
     def _restrict(self) -> bool:
         # Threads with filters of their own can't come under another one from here, and no thread is without then.
-        return seccomp.restrict(all_threads=not self._holds["seccomp_threads"], counted=bool(self._counts))
+        return seccomp.restrict(
+            all_threads=not self._holds["seccomp_threads"], counted=bool(self._counts), groups=self._groups
+        )
 
     def _attempt(self, name: str, step: Callable[[], int | None]) -> int:
         """The value of `step` for the statistics; 1 for one that returns None, as it can only raise."""

@@ -23,7 +23,7 @@ from pywg.runtime.base import parcel
 from pywg.runtime.base.classic_bpf import Instruction, code
 from pywg.runtime.confine import bpf
 from pywg.runtime.confine.bpf import Alternatives, Test
-from pywg.runtime.net import link, refusal, sockets, tun_device
+from pywg.runtime.net import link, refusal, socket_group, sockets, tun_device
 
 
 class Thread(enum.IntEnum):
@@ -143,14 +143,21 @@ OPTIONS = (
 """Level and name of the options that net/sockets.py and net/refusal.py set on new UDP sockets. Options of x_tables (64
 and up at both IP levels) are left out, because CAP_NET_ADMIN opens them, and filters (SO_ATTACH_...), because the
 kernel compiles them."""
+GROUP_OPTIONS = (
+    (socket.SOL_SOCKET, socket_group.SO_REUSEPORT),
+    (socket.SOL_SOCKET, socket_group.SO_ATTACH_REUSEPORT_CBPF),
+)
+"""Those of a daemon with shards besides, for net/socket_group.py. The second one takes a program, but of classic BPF:
+no loop, no call, no memory, and nothing comes of it but a number."""
 
 
 def _any_of(argument: int, values: dict[str, int], mask: int = 0xFFFFFFFF) -> Alternatives:
     return [(Test(argument, value, mask),) for value in values.values()]
 
 
-def _limited(pid: int) -> Iterator[tuple[str, set[Thread], Alternatives]]:
+def _limited(pid: int, *, groups: bool) -> Iterator[tuple[str, set[Thread], Alternatives]]:
     """Calls that are allowed with some arguments: the name, the threads, and the arguments."""
+    options = OPTIONS + GROUP_OPTIONS if groups else OPTIONS
     yield "futex", _ALL, _any_of(1, FUTEXES, 0xFFFFFFFF & ~_FUTEX_FLAGS)
     yield "mmap", _ALL, [_MEMORY_OF_ITS_OWN]
     yield "mprotect", _ALL, [(_NOT_EXECUTABLE,)]
@@ -161,7 +168,7 @@ def _limited(pid: int) -> Iterator[tuple[str, set[Thread], Alternatives]]:
     yield "fcntl", _L, _any_of(1, FCNTLS)
     yield "memfd_create", _L, [(Test(1, parcel.MEMFD_FLAGS),)]
     yield "getsockopt", _L, [(Test(1, level),) for level in (socket.SOL_SOCKET, socket.IPPROTO_UDP)]
-    yield "setsockopt", _L, [(Test(1, level), Test(2, option)) for level, option in OPTIONS]
+    yield "setsockopt", _L, [(Test(1, level), Test(2, option)) for level, option in options]
     # A new listen port, and questions to rtnetlink: no other netlink family, whatever CAP_NET_ADMIN would do there.
     yield (
         "socket",
@@ -183,13 +190,18 @@ _ON_AARCH64 = {"poll": "ppoll"}
 """Calls that AArch64 has not, and what libc makes in their place."""
 
 
-def allowed(on: Thread, pid: int, machine: bpf.Machine, *, musl: bool) -> list[tuple[str, Alternatives]]:
-    """What a thread of this kind may call, in process `pid`: names, and which arguments."""
+def allowed(
+    on: Thread, pid: int, machine: bpf.Machine, *, musl: bool, groups: bool = False
+) -> list[tuple[str, Alternatives]]:
+    """What a thread of this kind may call, in process `pid`: names, and which arguments.
+
+    `groups`: with what it takes to open a group of UDP sockets.
+    """
     unlimited = [name for calls in (_PACKETS, _CONTROL, _RUNTIME) for name, kinds in calls.items() if on in kinds]
     instead = {**(_ON_MUSL if musl else {}), **(_ON_AARCH64 if machine is bpf.MACHINES["aarch64"] else {})}
     names = dict.fromkeys(instead.get(name, name) for name in unlimited)
     found: list[tuple[str, Alternatives]] = [(name, [()]) for name in names]
-    return found + [(name, alternatives) for name, kinds, alternatives in _limited(pid) if on in kinds]
+    return found + [(name, alternatives) for name, kinds, alternatives in _limited(pid, groups=groups) if on in kinds]
 
 
 def filters(*, counted: bool) -> tuple[bytes, bytes, bytes] | None:
@@ -206,16 +218,17 @@ def filters(*, counted: bool) -> tuple[bytes, bytes, bytes] | None:
     return sender, receiver, helper
 
 
-def restrict(*, all_threads: bool, counted: bool) -> bool:
+def restrict(*, all_threads: bool, counted: bool, groups: bool = False) -> bool:
     """Puts the calling thread under the event loop's filter; False where the kernel, or this table, has no filter.
 
     `all_threads`: and every other thread, which is then allowed what any kind is. That fails for threads with filters
-    of their own. The calling thread must have no_new_privs. Raises OSError for any other failure.
+    of their own. `groups`: as for `allowed`. The calling thread must have no_new_privs. Raises OSError for any other
+    failure.
     """
     machine = bpf.machine()
     if machine is None:
         return False
-    instructions = _program(Thread.LOOP, machine, counted=counted, shared=all_threads)
+    instructions = _program(Thread.LOOP, machine, counted=counted, shared=all_threads, groups=groups)
     return bpf.enter(instructions, all_threads=all_threads)
 
 
@@ -233,8 +246,10 @@ def restrict_remover(waits: int) -> bool:
     return bpf.enter(bpf.program(machine, allowed_to_remover(waits), refuse=bpf.FAIL), all_threads=False)
 
 
-def _program(on: Thread, machine: bpf.Machine, *, counted: bool, shared: bool = False) -> list[Instruction]:
-    calls = allowed(on, os.getpid(), machine, musl=_is_musl())
+def _program(
+    on: Thread, machine: bpf.Machine, *, counted: bool, shared: bool = False, groups: bool = False
+) -> list[Instruction]:
+    calls = allowed(on, os.getpid(), machine, musl=_is_musl(), groups=groups)
     if shared:
         calls += [(name, [()]) for name in _SHARED]
     return bpf.program(machine, calls, refuse=bpf.RET_TRAP | on if counted else bpf.FAIL)

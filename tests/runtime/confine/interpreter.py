@@ -17,13 +17,19 @@ def number(machine: str, name: str) -> int | None:
 
 
 def verdict(
-    machine: str, call: str | int, *arguments: int, on: Thread = Thread.LOOP, foreign: int = 0, musl: bool = False
+    machine: str,
+    call: str | int,
+    *arguments: int,
+    on: Thread = Thread.LOOP,
+    foreign: int = 0,
+    musl: bool = False,
+    groups: bool = False,
 ) -> int:
     """What the filter of a kind of thread returns for one call; `foreign`: by this architecture's convention."""
     of = bpf.MACHINES[machine]
     called = number(machine, call) if isinstance(call, str) else call
     assert called is not None
-    program = bpf.program(of, seccomp.allowed(on, PID, of, musl=musl), refuse=REFUSE)
+    program = bpf.program(of, seccomp.allowed(on, PID, of, musl=musl, groups=groups), refuse=REFUSE)
     return run(program, called, foreign or of.architecture, *arguments)
 
 

@@ -197,12 +197,24 @@ def test_no_firewall_and_no_filter_by_socket_options(machine: str) -> None:
     attach_filter, attach_bpf, reuseport_cbpf, reuseport_ebpf = 26, 50, 51, 52
     for option in (attach_filter, attach_bpf, reuseport_cbpf, reuseport_ebpf):
         assert verdict(machine, "setsockopt", 3, socket.SOL_SOCKET, option) == REFUSE
+        for_groups = verdict(machine, "setsockopt", 3, socket.SOL_SOCKET, option, groups=True)
+        assert for_groups == (ALLOW if option == reuseport_cbpf else REFUSE)
 
 
+@pytest.mark.parametrize("on", PLANE)
+def test_groups_of_sockets_are_the_loops_affair(on: Thread) -> None:
+    of = bpf.MACHINES[X86_64]
+    with_groups = [seccomp.allowed(one, PID, of, musl=False, groups=True) for one in (on, Thread.LOOP)]
+    without = [seccomp.allowed(one, PID, of, musl=False) for one in (on, Thread.LOOP)]
+    assert with_groups[0] == without[0]
+    assert with_groups[1] != without[1]
+
+
+@pytest.mark.parametrize("shards", [1, 4])
 @pytest.mark.parametrize("binding", [Binding(), Binding(device="lo")])
 @pytest.mark.parametrize("machine", MACHINES)
 def test_every_option_of_new_udp_sockets_passes(
-    monkeypatch: pytest.MonkeyPatch, machine: str, binding: Binding
+    monkeypatch: pytest.MonkeyPatch, machine: str, binding: Binding, shards: int
 ) -> None:
     class Recorded(socket.socket):
         def setsockopt(self, level: int, option: int, *value: Any) -> None:
@@ -221,11 +233,14 @@ def test_every_option_of_new_udp_sockets_passes(
     monkeypatch.setattr(
         "pywg.runtime.net.sockets._mark", lambda sock, mark: Recorded.setsockopt(sock, 1, socket.SO_MARK, 0)
     )
-    sockets = open_sockets(0, 7, binding=binding, factory=new_socket)
+    sockets = open_sockets(0, 7, binding=binding, shards=shards, factory=new_socket)
     assert isinstance(sockets.udp_gro, bool)
+    assert len(sockets.pairs) == shards
     sockets.close()
     assert len(made) > 10
-    assert {call: verdict(machine, call[0], 3, *call[1:]) for call in made} == dict.fromkeys(made, ALLOW)
+    groups = shards > 1
+    assert {call: verdict(machine, call[0], 3, *call[1:], groups=groups) for call in made} == dict.fromkeys(made, ALLOW)
+    assert {verdict(machine, call[0], 3, *call[1:]) for call in made} == ({ALLOW, REFUSE} if groups else {ALLOW})
 
 
 # ---- every entry has a caller
@@ -396,7 +411,7 @@ def test_every_option_is_set_by_a_caller(monkeypatch: pytest.MonkeyPatch) -> Non
     class Recorded(socket.socket):
         def setsockopt(self, level: int, option: int, *_value: object) -> None:
             made.add((level, option))
-            if (level, option) == (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+            if (level, option) in ((socket.IPPROTO_IPV6, socket.IPV6_V6ONLY), seccomp.GROUP_OPTIONS[0]):
                 super().setsockopt(level, option, 1)
 
     def new_socket(family: socket.AddressFamily) -> socket.socket:
@@ -404,12 +419,12 @@ def test_every_option_is_set_by_a_caller(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("pywg.runtime.net.refusal.new_socket", new_socket)
     binding = Binding(device="lo")
-    open_sockets(0, 7, binding=binding, factory=new_socket).close()
+    open_sockets(0, 7, binding=binding, shards=2, factory=new_socket).close()
     refusals = Refusals(lambda _seconds, _callback: Timer(0, print), binding=binding)
     for ip in (socket.inet_aton("127.0.0.1"), socket.inet_pton(socket.AF_INET6, "::1")):
         refusals.ask(Endpoint(ip, 9), 7, lambda _code: None)
     refusals.close()
-    assert made == set(seccomp.OPTIONS)
+    assert made == {*seccomp.OPTIONS, *seccomp.GROUP_OPTIONS}
 
 
 def test_another_architecture_kills() -> None:
