@@ -9,6 +9,7 @@ same name in it. So the file is looked for in a mount of this namespace's own, w
 afterwards. That takes CAP_SYS_ADMIN.
 """
 
+import contextlib
 import ctypes
 import os
 from collections.abc import Collection, Iterable
@@ -24,23 +25,29 @@ _NAME = ctypes.create_string_buffer(b"sysfs")
 
 
 def spread(interface: str, processors: Collection[int] = ()) -> int:
-    """Has the kernel receive what is written to `interface` on these processors; on all that this process may use,
-    where none is named.
+    """Has the kernel receive what is written to `interface`, by any of its queues, on these processors; on all that
+    this process may use, where none is named.
 
-    How many those are. Raises OSError, and has changed nothing, where that can't be had.
+    How many those are. Raises OSError where that can't be had.
     """
     processors = processors or os.sched_getaffinity(0)
-    folder = _own_sysfs()
-    try:
-        path = f"class/net/{interface}/queues/rx-0/rps_cpus"
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=folder)
-        try:
-            os.write(fd, mask(processors).encode())
-        finally:
-            os.close(fd)
-    finally:
-        os.close(folder)
+    with contextlib.ExitStack() as opened:
+        folder = _own_sysfs()
+        opened.callback(os.close, folder)
+        queues = os.open(f"class/net/{interface}/queues", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+        opened.callback(os.close, queues)
+        for queue in os.listdir(queues):
+            if queue.startswith("rx-"):
+                _set(f"{queue}/rps_cpus", queues, mask(processors))
     return len(processors)
+
+
+def _set(path: str, folder: int, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
 
 
 def mask(processors: Iterable[int]) -> str:

@@ -12,7 +12,7 @@ from pywg.runtime.net.tun import open_tun
 from tests.requirements import require_root, require_tool
 from tests.runtime.namespace import run_inside, unique
 
-SETTING = "class/net/{}/queues/rx-0/rps_cpus"
+SETTING = "class/net/{}/queues/rx-{}/rps_cpus"
 
 
 @pytest.mark.parametrize(
@@ -36,11 +36,11 @@ def name() -> str:
     return unique("pwr")
 
 
-def _setting(interface: str) -> int:
+def _setting(interface: str, queue: int = 0) -> int:
     """What the kernel says, in a mount of sysfs that this namespace has."""
     folder = steering._own_sysfs()
     try:
-        fd = os.open(SETTING.format(interface), os.O_RDONLY, dir_fd=folder)
+        fd = os.open(SETTING.format(interface, queue), os.O_RDONLY, dir_fd=folder)
         try:
             return int(os.read(fd, 4096).replace(b",", b""), 16)
         finally:
@@ -60,6 +60,18 @@ def test_it_is_set_and_no_descriptor_is_left(name: str) -> None:
         assert _setting(name) == sum(1 << number for number in os.sched_getaffinity(0))
         assert os.listdir("/proc/self/fd") == before
         assert Path("/proc/self/mountinfo").read_text() == mounts
+        tun.close()
+
+    run_inside(inside)
+
+
+@pytest.mark.netns
+def test_each_queue_has_a_setting_of_its_own(name: str) -> None:
+    def inside() -> None:
+        tun = open_tun(name, queues=4)
+        assert [_setting(name, queue) for queue in range(4)] == [0] * 4
+        spread(name)
+        assert [_setting(name, queue) for queue in range(4)] == [_setting(name)] * 4 != [0] * 4
         tun.close()
 
     run_inside(inside)
