@@ -188,6 +188,15 @@ def test_no_other_user_attaches() -> None:
     inside(test)
 
 
+def test_nothing_lies_between_a_new_interface_and_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    def test() -> None:
+        recorded = refusing(monkeypatch, lambda _request, _given: False)
+        open_tun("wg0", queues=2).close()
+        assert [request for request, _ in recorded][:2] == [TUNSETIFF, TUNSETOWNER]
+
+    inside(test)
+
+
 def test_an_owner_that_there_is_stays() -> None:
     def test() -> None:
         for arguments in (("user", "4711"), ("group", "4711")):
@@ -404,8 +413,9 @@ def test_an_interface_that_is_renamed_meanwhile_gets_no_queue_and_none_is_made(
         assert taken.fds == [fd]
         assert taken.trouble.startswith("given0 has 1 of 2 queues: ")
         assert others
-        assert links() == (3 if replaced else 2)
-        for one in (*others, fd):
+        made = [joined("next0"), *others, fd]
+        assert socket.if_nametoindex("next0") == socket.if_nametoindex("renamed0") + (2 if replaced else 1)
+        for one in made:
             os.close(one)
 
     inside(test)
