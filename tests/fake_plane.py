@@ -126,9 +126,10 @@ class FakePlane:
         """the peers of handshakes in flight by local index"""
         self.sockets: tuple[int, int] | None = None
         self.more_pairs: list[tuple[int, int]] = []
-        self.more_queues: list[int] = []
+        """those of the shards after the first"""
         self.icmp: tuple[int, int] | None = None
         self.tun: int | None = None
+        self.more_queues: list[int] = []
         self.identity: bytes | None = None
         self.mtu = 0
         self.sent: list[tuple[int, bytes]] = []
@@ -160,20 +161,19 @@ class FakePlane:
     def attach_tun(
         self, fd: int, *, vnet_hdr_len: int, uso: bool = False, tunnels: bool = False, more: Sequence[int] = ()
     ) -> None:
-        self.tun = fd
-        self.more_queues = list(more)
+        self.tun, self.more_queues = fd, list(more)
 
     def detach_tun(self) -> None:
-        self.tun = None
+        self.tun, self.more_queues = None, []
 
     def attach_sockets(self, fd4: int, fd6: int, more: Sequence[tuple[int, int]] = ()) -> None:
+        assert len(more) < self.shards
         self.calls.append("attach_sockets")
-        self.sockets = (fd4, fd6)
-        self.more_pairs = list(more)
+        self.sockets, self.more_pairs = (fd4, fd6), list(more)
 
     def detach_sockets(self) -> None:
         self.calls.append("detach_sockets")
-        self.sockets = None
+        self.sockets, self.more_pairs = None, []
 
     def attach_icmp(self, fd4: int, fd6: int) -> None:
         self.icmp = (fd4, fd6)

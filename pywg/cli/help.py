@@ -64,6 +64,7 @@ Environment variables of pywg run. An option wins over a variable.
   PYWG_NAMESPACE_SOCKET  1: sockets in /var/run/wireguard/netns-NUMBER: wg does
                          not look there, but pywg in that network namespace does
   PYWG_THREADS           as --threads; default: auto
+  PYWG_SHARDS            as --shards; default: 1
   PYWG_STAGED_MEMORY     as --staged-memory; default: 16
   PYWG_AEAD              one of the ciphers that bench shows; default: the best
   PYWG_LOG_FILE          as --log-file

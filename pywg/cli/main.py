@@ -50,7 +50,7 @@ _SWITCHES: "dict[str, Given]" = {
     "--drop-net-admin": {"drop_net_admin": True},
 }
 _WITH_VALUES = (
-    *("--listen-address", "--bind-device", "--threads", "--staged-memory"),
+    *("--listen-address", "--bind-device", "--threads", "--shards", "--staged-memory"),
     *("--user", "--socket-owner", "--monitor-socket", "--log-file"),
 )
 
@@ -145,6 +145,8 @@ def _run(arguments: list[str], *, any_name: bool = False, page: str = "") -> int
             given["bind_device"] = option_value(argument, rest)
         elif option == "--threads":
             given["threads"] = option_number(option, option_value(argument, rest), or_word="auto")
+        elif option == "--shards":
+            given["shards"] = option_number(option, option_value(argument, rest))
         elif option == "--staged-memory":
             given["staged_memory"] = option_number(option, option_value(argument, rest))
         elif option == "--user":

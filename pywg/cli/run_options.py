@@ -66,6 +66,12 @@ _WITH_VALUES = (
         "move packets with N threads, 2 to 64; auto: 2 where there are up to 3 processors, else one each, up to 10",
     ),
     (
+        "--shards",
+        "N",
+        "read and send in N parts, each with threads of its own: 1, 2, 4 or 8, for a gateway with many peers, and two "
+        "threads at least for each; default: 1",
+    ),
+    (
         "--staged-memory",
         "MIB",
         "keep at most this much of packets that wait for a handshake, of all peers together, 1 to 1024; default: 16",

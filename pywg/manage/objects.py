@@ -68,6 +68,7 @@ def seen_interface(sight: Sight, speed: Rates | None) -> dict[str, Any]:
             "available": stats["aead_available"].split(",") if "aead_available" in stats else None,
         },
         "threads": _number(stats, "threads"),
+        "shards": _number(stats, "shards"),
         "offloads": {name: bool(value) for name, value in _numbers(stats, _OFFLOAD).items()},
         "memory": _numbers(stats, _MEMORY),
         "secrets_locked": _flag(stats, "secrets_locked"),

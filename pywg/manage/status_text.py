@@ -163,7 +163,8 @@ def _offloads(stats: dict[str, str]) -> str:
 def _resources(sight: Sight) -> str:
     resident = f", {size(sight.resident_bytes)} of memory" if sight.resident_bytes else ""
     ceiling = f", buffers at most {size(sight.number('memory_ceiling'))}" if "memory_ceiling" in sight.stats else ""
-    return f"{plural(sight.number('threads'), 'thread')}{resident}{ceiling}"
+    shards = f" in {sight.number('shards')} shards" if sight.number("shards") > 1 else ""
+    return f"{plural(sight.number('threads'), 'thread')}{shards}{resident}{ceiling}"
 
 
 def _sandbox(sight: Sight) -> tuple[str, str]:

@@ -184,7 +184,7 @@ def test_a_new_daemon_that_fails_leaves_the_old_one_as_it_was(established: Lab) 
         serves_on(lab, before, pid)
         newcomer.close()
     with lab.near.namespace.entered(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(take_over, "FORMAT", handover.FORMAT + 1)
+        patch.setattr(take_over, "_FORMATS", (handover.FORMAT_OF_SHARDS,))
         with pytest.raises(OSError, match="format 1 of the handover, and this pywg 2"):
             Newcomer(lab.near.interface)
     serves_on(lab, before, pid)

@@ -69,7 +69,8 @@ def test_a_signal_that_ends_it_meanwhile_ends_it(machines: tuple[Machine, Machin
         taking.finish()
     taking.close()
     for its in taking.interfaces:
-        os.close(its.tun)  # which keeps the interface
+        for fd in its.queues:
+            os.close(fd)  # which keeps the interface
     assert all(near.gone(name) for name in near.names)
     assert not any(near.said(name, "internal error") for name in near.names)
 

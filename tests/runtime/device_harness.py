@@ -61,11 +61,12 @@ class FakeSockets:
     send_buffer: int = 7 << 20
     ifindex: int = 0
     held: bool = False
+    shards: int = 1
     trouble: str = ""
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
-        return [(self.fd4, self.fd6)]
+        return [(self.fd4 + 2 * number, self.fd6 + 2 * number) for number in range(self.shards)]
 
     def hold(self) -> None:
         self.held = True
@@ -185,7 +186,9 @@ class DeviceHarness:
             raise BindError(errno.EADDRINUSE, f"UDP port {port} (IPv4) can't be opened")
         if fwmark and self.refuse_mark:
             raise BindError(errno.EPERM, "no mark for you")
-        self.opened.append(FakeSockets(port or next(self._free_ports), fwmark, refuse_mark=self.refuse_mark))
+        self.opened.append(
+            FakeSockets(port or next(self._free_ports), fwmark, refuse_mark=self.refuse_mark, shards=self.plane.shards)
+        )
         return self.opened[-1]
 
     @property
@@ -194,7 +197,7 @@ class DeviceHarness:
         found = [sockets for sockets in self.opened if sockets.open and not sockets.held]
         assert len(found) <= 1
         if found:
-            assert self.plane.sockets == (found[0].fd4, found[0].fd6)
+            assert [self.plane.sockets, *self.plane.more_pairs] == found[0].pairs
         else:
             assert self.plane.sockets is None
         return found[0] if found else None

@@ -40,8 +40,12 @@ def hello(
     monitors: int = 0,
     vnet_hdr_len: int = 10,
     count: int | None = None,
+    queues: int | None = None,
 ) -> bytes:
-    """The first message, without descriptors. The first so many `monitors` of the interfaces have a socket."""
+    """The first message, without descriptors. The first so many `monitors` of the interfaces have a socket.
+
+    `queues`: of each interface, which the second format says.
+    """
     text = Writer()
     text.put(handover.FACTS, length, namespaces.of_this_thread(), 1, len(names) if count is None else count)
     for part in (group, given, environment):
@@ -49,6 +53,8 @@ def hello(
     for number, name in enumerate(names):
         text.put_bytes(name)
         text.put(handover.TUN, vnet_hdr_len, 1, 0, number < monitors)
+        if queues is not None:
+            text.put(handover.COUNT, queues)
     facts = b"".join(map(bytes, text.parts))
     return handover.HELLO + handover.HEAD.pack(form, len(facts)) + facts
 

@@ -42,6 +42,7 @@ NUMBERS: Final[Mapping[str, Metric]] = {
     "receive_buffer": Metric("pywg_receive_buffer_bytes", "gauge", "Buffer of the UDP sockets for receiving"),
     "send_buffer": Metric("pywg_send_buffer_bytes", "gauge", "Buffer of the UDP sockets for sending"),
     "threads": Metric("pywg_threads", "gauge", "Threads that move packets"),
+    "shards": Metric("pywg_shards", "gauge", "Parts of the interface with a queue, sockets and threads of their own"),
     "lanes": Metric("pywg_lanes", "gauge", "Ways on which packets are written to the interface at the same time"),
     "turns": Metric("pywg_turns", "gauge", "Whether each thread sends what it has sealed, when it is its turn"),
     "processors": Metric("pywg_processors", "gauge", "Processors that the daemon may use"),

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 READING_THREADS = 2
-"""The data plane's threads besides its helpers: one reads the TUN, one the sockets."""
+"""The threads of a shard besides its helpers: one reads the TUN, one the sockets."""
+SHARDS = (1, 2, 4, 8)
+"""How many shards an interface may have."""
 _FEW_PROCESSORS = 3
 _MOST_BY_ITSELF = 10
 _LEAST_HELPERS_FOR_TURNS = 5
@@ -16,14 +18,21 @@ _CGROUPS = "/sys/fs/cgroup"
 File: TypeAlias = str | os.PathLike[str]
 
 
-def auto_threads() -> int:
-    """The threads that "auto" stands for, the two that read and their helpers."""
-    return threads_for(usable_processors())
+def auto_threads(shards: int = 1) -> int:
+    """The threads that "auto" stands for: of all shards, those that read and their helpers."""
+    return threads_for(usable_processors(), shards)
 
 
-def threads_for(processors: int) -> int:
-    """The threads for so many processors. Two are best on few, where other programs need one as well."""
-    return READING_THREADS if processors <= _FEW_PROCESSORS else min(processors, _MOST_BY_ITSELF)
+def threads_for(processors: int, shards: int = 1) -> int:
+    """The threads for so many processors. Two are best on few, where other programs need one as well; a shard has at
+    least two."""
+    some = READING_THREADS if processors <= _FEW_PROCESSORS else min(processors, _MOST_BY_ITSELF * shards)
+    return max(some, READING_THREADS * shards)
+
+
+def helpers_for(threads: int, shards: int) -> int:
+    """The helpers of each shard where all have so many threads together. Those that don't go round are left out."""
+    return max(threads // shards - READING_THREADS, 0)
 
 
 def turns_for(threads: int, processors: int) -> bool:

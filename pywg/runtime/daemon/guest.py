@@ -99,6 +99,7 @@ class Guest:
                     user=None,
                     net_admin=True,
                     guest=True,
+                    groups=interface.shards > 1,
                 )
                 sandbox.begin()
                 with needing("an event loop"):

@@ -2,7 +2,8 @@
 
 On a connection to the configuration socket, after `handover=1`; >: the new daemon, <: this one:
 
-    < H   what there is: how this daemon was started, each interface's TUN and listening sockets, an empty parcel
+    < H   what there is: how this daemon was started, each interface's TUN, all queues of it, and listening sockets, an
+          empty parcel
     > L   the parcel is locked into memory, and all is prepared that may take time or fail; this one serves on
           this one stops: no thread sends or receives, no counter moves (`Device.freeze`); it fills the parcel
     < W   the parcel is full; with it the UDP sockets
@@ -40,8 +41,9 @@ from pywg.runtime.device import carried
 if TYPE_CHECKING:
     from pywg.runtime.daemon.interface import Interface
 
-FORMAT = 1
-"""Of all that is said here. A new daemon reads its own and older ones; this one says what it writes."""
+FORMAT, FORMAT_OF_SHARDS = 1, 2
+"""Of all that is said here. A new daemon reads its own and older ones; this one says what it writes. That is the first
+where each interface has one shard: an older daemon, to which the operator goes back, can read that."""
 HELLO, LOCKED, WRITTEN, READY, YOURS = b"H", b"L", b"W", b"R", b"Y"
 HEAD = struct.Struct("=II")
 """format, bytes of what follows"""
@@ -49,6 +51,11 @@ FACTS = struct.Struct("=QQII")
 """bytes of the parcel, network namespace, PID, interfaces"""
 TUN = struct.Struct("=BBBB")
 """bytes of the virtio header, USO, superframes in UDP tunnels, whether there is a monitoring socket"""
+COUNT = struct.Struct("=B")
+"""In the second format alone: after the facts of each TUN, of its queues, which come one after the other; with W, for
+each interface, of the pairs of UDP sockets that follow."""
+MOST_DESCRIPTORS = 253
+"""With one message: SCM_MAX_FD."""
 PREPARES_WITHIN_S = 60.0
 """Seconds that the new daemon may take until this one stops."""
 TAKES_WITHIN_S = 5.0
@@ -101,8 +108,9 @@ class Handover:
         length = _SLACK + sum(one.device.carried_bytes * 5 // 4 for one in serving)
         parcel = SentParcel()
         try:
-            hello, fds = self._hello(serving, length)
-            await poller.send_with(client, HELLO + HEAD.pack(FORMAT, len(hello)) + hello, [parcel.fd, *fds])
+            form = FORMAT_OF_SHARDS if any(one.shards > 1 for one in serving) else FORMAT
+            hello, fds = self._hello(serving, length, form)
+            await _send(poller, client, HELLO + HEAD.pack(form, len(hello)) + hello, [parcel.fd, *fds])
             await _expect(client, poller, LOCKED, PREPARES_WITHIN_S)
             async with contextlib.AsyncExitStack() as locks:
                 for one in serving:
@@ -119,8 +127,8 @@ class Handover:
                     for one in serving:
                         thawing.callback(thaw, one)
                         one.freeze()
-                    has, udp, peers = self._fill(parcel, serving, length)
-                    await poller.send_with(client, WRITTEN + has, udp)
+                    has, udp, peers = self._fill(parcel, serving, length, form)
+                    await _send(poller, client, WRITTEN + has, udp)
                     await _expect(client, poller, READY, TAKES_WITHIN_S + TAKES_A_PEER_S * peers)
                     if serving != self._serving():
                         raise DeviceError(errno.EAGAIN, "handover: an interface has ended meanwhile")
@@ -134,7 +142,7 @@ class Handover:
     def _serving(self) -> list["Interface"]:
         return [one for one in self._all if not one.stopped.is_set()]
 
-    def _hello(self, serving: Sequence["Interface"], length: int) -> tuple[bytes, list[int]]:
+    def _hello(self, serving: Sequence["Interface"], length: int, form: int) -> tuple[bytes, list[int]]:
         """What the new daemon has to know before it asks for the rest, and the descriptors with it."""
         text, fds = Writer(), []
         text.put(FACTS, length, self._namespace, self._pid, len(serving))
@@ -145,21 +153,29 @@ class Handover:
             configuration, monitor = one.sockets.descriptors
             text.put_bytes(os.fsencode(one.name))
             text.put(TUN, one.tun.vnet_hdr_len, one.tun.uso, one.tun.tunnels, monitor >= 0)
-            fds += [one.tun.fd, configuration, *([monitor] if monitor >= 0 else [])]
+            if form != FORMAT:
+                text.put(COUNT, len(one.tun.fds))
+            fds += [*one.tun.fds, configuration, *([monitor] if monitor >= 0 else [])]
         return b"".join(map(bytes, text.parts)), fds
 
     @staticmethod
-    def _fill(parcel: SentParcel, serving: Sequence["Interface"], length: int) -> tuple[bytes, list[int], int]:
-        """Writes the state of all. Returns which UDP sockets each has (1: IPv4, 2: IPv6), their descriptors, and the
-        number of peers."""
+    def _fill(
+        parcel: SentParcel, serving: Sequence["Interface"], length: int, form: int
+    ) -> tuple[bytes, list[int], int]:
+        """Writes the state of all. Returns which UDP sockets each has (a pair is 1: IPv4, 2: IPv6, or both), their
+        descriptors, and the number of peers."""
         contents, has, fds = Writer(), bytearray(), []
         states = [one.device.carried() for one in serving]
         try:
             for state, one in zip(states, serving, strict=True):
                 carried.write(state, contents)
-                udp = one.device.udp_descriptors()
-                has.append(sum(1 << number for number, fd in enumerate(udp) if fd >= 0))
-                fds += [fd for fd in udp if fd >= 0]
+                pairs = one.device.udp_descriptors()
+                if form != FORMAT:
+                    has += COUNT.pack(len(pairs))
+                elif not pairs:
+                    has.append(0)
+                has += bytes(sum(1 << number for number, fd in enumerate(pair) if fd >= 0) for pair in pairs)
+                fds += [fd for pair in pairs for fd in pair if fd >= 0]
             if contents.length > length:
                 raise DeviceError(errno.EAGAIN, "handover: peers were added meanwhile; try again")
             parcel.write(contents.parts)
@@ -179,6 +195,13 @@ def control_group(pid: int | str = "self") -> str:
             if number == "0":
                 return group
     return ""
+
+
+async def _send(poller: Poller, client: socket.socket, data: bytes, fds: Sequence[int]) -> None:
+    """Says it, and gives the descriptors. Raises DeviceError, OSError."""
+    if len(fds) > MOST_DESCRIPTORS:
+        raise DeviceError(errno.E2BIG, f"handover: {len(fds)} descriptors don't fit one message; this daemon goes on")
+    await poller.send_with(client, data, fds)
 
 
 async def _expect(client: socket.socket, poller: Poller, letter: bytes, seconds: float) -> None:

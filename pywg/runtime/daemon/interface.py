@@ -6,7 +6,7 @@ The process around it (service.py) may have others, which this one's end leaves 
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pywg._fastpath import Plane
@@ -15,7 +15,7 @@ from pywg.runtime.base.log import Log
 from pywg.runtime.base.log_file import open_log_file
 from pywg.runtime.base.log_output import Output, StandardError, SystemLog
 from pywg.runtime.base.poller import Poller
-from pywg.runtime.base.processors import READING_THREADS
+from pywg.runtime.base.processors import usable_processors
 from pywg.runtime.base.reader import Reader
 from pywg.runtime.base.system import (
     SOCKET_BUFFER_LEN,
@@ -59,7 +59,7 @@ class Interface:
         None for where the options say."""
         self._options = options
         self._system = system
-        self._said_small = False
+        self._said: set[str] = set()
         self._taken = taken
         self._frozen = False
         self._late: LinkState | None = None
@@ -67,14 +67,14 @@ class Interface:
         with contextlib.ExitStack() as stack:
             if taken is not None:
                 self.tun = system.adopt_tun(
-                    [taken.tun], vnet_hdr_len=taken.vnet_hdr_len, uso=taken.uso, tunnels=taken.tunnels
-                )
-            elif options.tun_fd is None:
-                self.tun = system.open_tun(
-                    options.interface, offload=options.tun_offload, tunnels=options.vxlan_offload
+                    taken.queues, vnet_hdr_len=taken.vnet_hdr_len, uso=taken.uso, tunnels=taken.tunnels
                 )
             else:
-                self.tun = system.take_tun(options.tun_fd, offload=options.tun_offload, tunnels=options.vxlan_offload)
+                offload, tunnels, queues = options.tun_offload, options.vxlan_offload, options.shards
+                if options.tun_fd is None:
+                    self.tun = system.open_tun(options.interface, offload=offload, tunnels=tunnels, queues=queues)
+                else:
+                    self.tun = system.take_tun(options.tun_fd, offload=offload, tunnels=tunnels, queues=queues)
             stack.callback(self.tun.close)
             self.name = self.tun.name
             self.sockets = InterfaceSockets(
@@ -89,6 +89,9 @@ class Interface:
             self._system_log = system_log_of(options, self.name) if output is None else None
             self.log = open_log(options, self.name, self._system_log, output=output)
             stack.callback(self.log.close)
+            self.shards = len(self.tun.fds)
+            self._helpers = options.helpers(self.shards)
+            self._look_at_shards()
             self._rps = self._spread() if options.tun_rps and options.tun_fd is None and taken is None else 0
             self._opened = stack.pop_all()
         self._running = contextlib.AsyncExitStack()
@@ -127,7 +130,8 @@ class Interface:
                 udp_gso=options.udp_gso,
                 udp_gso_equal_tail=may_segment_equal(options, self._system, log),
                 coalesce=options.tun_offload,
-                helpers=options.threads - READING_THREADS,
+                shards=self.shards,
+                helpers=self._helpers,
                 turns=options.turns,
                 staged_bytes=options.staged_bytes,
                 ruleset=confinement.ruleset,
@@ -137,7 +141,8 @@ class Interface:
         stack.callback(plane.close)
         if plane.aead == NO_CIPHER:
             log.error("THIS BUILD DOES NOT ENCRYPT: it is for benchmarks, and any packet that it sends can be read")
-        log.info(f"{plane.threads} threads move packets")
+        parts = f" in {plane.shards} shards" if plane.shards > 1 else ""
+        log.info(f"{plane.threads} threads{parts} move packets")
         log.debug(f"data plane: {_memory_line(plane.memory())}")
         timer = BootTimer(loop, log)
         stack.callback(timer.close)
@@ -174,9 +179,10 @@ class Interface:
 
     def descriptors(self) -> list[int]:
         """Those by which another process that has them would keep the interface, its UDP port or its sockets."""
-        found = [self.tun.fd, *self.sockets.listeners()]
+        found = [*self.tun.fds, *self.sockets.listeners()]
         with contextlib.suppress(AttributeError):  # it has not come so far
-            found += [self._unreachables.fd4, self._unreachables.fd6, *self.device.udp_descriptors()]
+            found += [self._unreachables.fd4, self._unreachables.fd6]
+            found += [fd for pair in self.device.udp_descriptors() for fd in pair]
         return [fd for fd in found if fd >= 0]
 
     # Handover to another process
@@ -198,11 +204,14 @@ class Interface:
         self.sockets.hand_over()
         self.stop(f"handed over to PID {pid}")
 
-    def resume(self, state: DeviceState, fd4: int, fd6: int) -> None:
-        """Puts in place what another daemon has had. Takes over the UDP sockets. Raises DeviceError, MemoryError."""
+    def resume(self, state: DeviceState, udp: Sequence[tuple[int, int]]) -> None:
+        """Puts in place what another daemon has had. Takes over the UDP sockets, pairs of IPv4 and IPv6 (-1: none).
+
+        Raises DeviceError, MemoryError.
+        """
         self._frozen = True
-        self._set_tun(-1)  # what takes memory is there before the other daemon has its last word
-        sockets = self._system.adopt_sockets([(fd4, fd6)]) if max(fd4, fd6) >= 0 else None
+        self._set_tun([-1])  # what takes memory is there before the other daemon has its last word
+        sockets = self._system.adopt_sockets(udp) if udp else None
         self.device.resume(state, sockets)
 
     def go_on(self) -> None:
@@ -212,7 +221,7 @@ class Interface:
         self.sockets.are_ours()
 
     def _go_on(self) -> None:
-        self._set_tun(self.tun.fd)
+        self._set_tun(self.tun.fds)
         self._reader.go_on()
         self._frozen = False
         if self._late is not None:
@@ -220,16 +229,18 @@ class Interface:
             self._late = None
 
     def _attach(self) -> None:
-        self._set_tun(self.tun.fd)
+        self._set_tun(self.tun.fds)
         self._reader.start()
 
-    def _set_tun(self, fd: int) -> None:
-        """Has the plane use the TUN by `fd`. -1: not yet, but with all that it needs for that."""
+    def _set_tun(self, fds: Sequence[int]) -> None:
+        """Has the plane use the TUN by its queues. -1 alone: not yet, but with all that it needs for that."""
         tun = self.tun
-        self._plane.attach_tun(fd, vnet_hdr_len=tun.vnet_hdr_len, uso=tun.uso, tunnels=tun.tunnels)
+        first, *more = fds
+        self._plane.attach_tun(first, vnet_hdr_len=tun.vnet_hdr_len, uso=tun.uso, tunnels=tun.tunnels, more=more)
 
     def leave_tun(self) -> None:
-        """Leaves the TUN with the service manager, if the operator wants that."""
+        """Leaves the TUN with the service manager, if the operator wants that: the first queue keeps the interface, and
+        the next daemon opens the others again."""
         if self._options.store_tun and self._taken is None:  # else it has it already
             self._notifier.keep(self.tun.fd, self._options.stored_tun)
 
@@ -248,6 +259,18 @@ class Interface:
             self.log.info(f"{why}: shutting down")
             self.stopped.set()
 
+    def _look_at_shards(self) -> None:
+        """Warns of fewer than were asked for, and of more than are of use."""
+        if self.shards > 1 and self.shards > (processors := usable_processors()):
+            text = f"more shards ({self.shards}) than processors ({processors}): their threads wait for one another"
+            self.log.warning(text)
+        self._warn_once(self.tun.trouble)
+
+    def _warn_once(self, text: str) -> None:
+        if text and text not in self._said:
+            self._said.add(text)
+            self.log.warning(text)
+
     def _spread(self) -> int:
         """On how many processors the kernel receives what is written to the TUN; 0: where it is written."""
         try:
@@ -265,11 +288,13 @@ class Interface:
 
     def _open_sockets(self, port: int, fwmark: int) -> Sockets:
         options = self._options
-        sockets = self._system.open_sockets(port, fwmark, udp_gro=options.udp_gro, binding=options.binding)
+        sockets = self._system.open_sockets(
+            port, fwmark, udp_gro=options.udp_gro, binding=options.binding, shards=self.shards
+        )
+        self._warn_once(sockets.trouble)
         have = sockets.receive_buffer
-        if have < SOCKET_BUFFER_LEN and not self._said_small:
-            self._said_small = True
-            self.log.warning(
+        if have < SOCKET_BUFFER_LEN:
+            self._warn_once(
                 f"UDP sockets receive into {have >> 10} KiB, and not {SOCKET_BUFFER_LEN >> 10}, so bursts may be lost: "
                 "without CAP_NET_ADMIN, net.core.rmem_max and wmem_max limit them"
             )

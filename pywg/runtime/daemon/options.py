@@ -3,12 +3,13 @@
 Names and meanings of LOG_LEVEL, WG_TUN_FD, WG_UAPI_FD and WG_PROCESS_FOREGROUND are wireguard-go's. PYWG_UDP_GSO,
 PYWG_UDP_GRO and PYWG_TUN_OFFLOAD (0 or 1) switch one offload each, PYWG_UDP_GSO_EQUAL_TAIL a part of the first,
 PYWG_VXLAN_OFFLOAD a part of the last, PYWG_TUN_RPS the steering of what the TUN is written, PYWG_SANDBOX the sandbox.
-PYWG_AEAD names the AEAD's backend, PYWG_THREADS the number of threads that move packets, and PYWG_STAGED_MEMORY the
-memory of packets that wait for a session; PYWG_TURNS, whether each thread sends what it has sealed. PYWG_LISTEN_ADDRESS
-and PYWG_BIND_DEVICE bind the UDP sockets. PYWG_USER and PYWG_DROP_NET_ADMIN say what the daemon gives up once it has
-started, PYWG_SOCKET_OWNER and PYWG_MONITOR_SOCKET who may ask it; PYWG_NAMESPACE_SOCKET, by which `pywg up` serves one
-name in several network namespaces, where. PYWG_LOG_FILE and PYWG_LOG_FORMAT say where the log goes, and how.
-NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS and JOURNAL_STREAM are systemd's; a daemon in the foreground reads them.
+PYWG_AEAD names the AEAD's backend, PYWG_THREADS the number of threads that move packets, PYWG_SHARDS in how many parts,
+and PYWG_STAGED_MEMORY the memory of packets that wait for a session; PYWG_TURNS, whether each thread sends what it has
+sealed. PYWG_LISTEN_ADDRESS and PYWG_BIND_DEVICE bind the UDP sockets. PYWG_USER and PYWG_DROP_NET_ADMIN say what the
+daemon gives up once it has started, PYWG_SOCKET_OWNER and PYWG_MONITOR_SOCKET who may ask it; PYWG_NAMESPACE_SOCKET, by
+which `pywg up` serves one name in several network namespaces, where. PYWG_LOG_FILE and PYWG_LOG_FORMAT say where the
+log goes, and how. NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS and JOURNAL_STREAM are systemd's; a daemon in the foreground
+reads them.
 
 A wrong value of a variable that is ours, or that names a descriptor, is an error. The operator may have set LOG_LEVEL
 and systemd's variables for other programs: a value there that means nothing is a remark in the log, and no reason to
@@ -24,7 +25,14 @@ from pywg.errors import ConfigError
 from pywg.runtime.base.accounts import Account, Owner, read_account, read_group, read_owner
 from pywg.runtime.base.binding import Binding, read_binding
 from pywg.runtime.base.log import Form, Level, level_of, parse_form
-from pywg.runtime.base.processors import READING_THREADS, auto_threads, turns_for, usable_processors
+from pywg.runtime.base.processors import (
+    READING_THREADS,
+    SHARDS,
+    auto_threads,
+    helpers_for,
+    turns_for,
+    usable_processors,
+)
 from pywg.runtime.daemon.notify import watchdog_seconds
 
 _Read = TypeVar("_Read")
@@ -58,6 +66,7 @@ class Given(TypedDict, total=False):
     bind_device: str
     threads: str
     """auto, or a number"""
+    shards: str
     staged_memory: str
     """MiB"""
     user: str
@@ -106,8 +115,10 @@ class Options:
     """the sockets lie in a folder of this network namespace, and not where `wg` looks"""
     aead: str
     """the backend of the data plane's AEAD by name, or "auto" for the fastest on this processor"""
-    threads: int
-    """that move packets: the two that read, and their helpers"""
+    threads: int | None
+    """that move packets, of all shards: those that read, and their helpers; None: as many as suit the processors"""
+    shards: int
+    """parts of an interface with queue, sockets and threads of their own, where it can have so many"""
     turns: bool
     """each thread sends what it has sealed, and waits for its turn"""
     staged_bytes: int
@@ -128,10 +139,14 @@ class Options:
     remarks: tuple[str, ...] = ()
     """for the log: variables that mean nothing, and what holds instead"""
 
+    def helpers(self, shards: int) -> int:
+        """Of each shard, where there are so many: threads besides the two that read. Reads what the sandbox hides."""
+        return helpers_for(auto_threads(shards) if self.threads is None else self.threads, shards)
+
 
 def read_options(interface: str, environ: Mapping[str, str], *, alone: bool = True, **given: Unpack[Given]) -> Options:
-    """The options of `interface`. By default switches are on, sockets are bound to a port only, and the number of
-    threads is "auto". Unless `alone`, the daemon has other interfaces too.
+    """The options of `interface`. By default switches are on, sockets are bound to a port only, the number of threads
+    is "auto", and there is one shard. Unless `alone`, the daemon has other interfaces too.
 
     Raises ConfigError that names the variable, or the option, and its value.
     """
@@ -142,7 +157,8 @@ def read_options(interface: str, environ: Mapping[str, str], *, alone: bool = Tr
     tun_fd, uapi_fd = _descriptor(environ, "WG_TUN_FD"), _descriptor(environ, "WG_UAPI_FD")
     if not alone and (tun_fd, uapi_fd) != (None, None):
         raise ConfigError("WG_TUN_FD and WG_UAPI_FD are of one interface: a daemon of several takes neither")
-    threads = _threads(*_said("threads", given.get("threads"), environ))
+    shards = _shards(*_said("shards", given.get("shards"), environ))
+    threads = _threads(*_said("threads", given.get("threads"), environ), shards)
     stored_tun = _STORED_TUN if alone else f"{_STORED_TUN}-{interface}"
     return Options(
         interface=interface,
@@ -174,7 +190,8 @@ def read_options(interface: str, environ: Mapping[str, str], *, alone: bool = Tr
         monitor_owner=_if_said(read_group, *_said("monitor-socket", given.get("monitor_socket"), environ)),
         namespace_socket=_switch(environ, "PYWG_NAMESPACE_SOCKET", None, default="0"),
         threads=threads,
-        turns=_turns(environ, threads, alone=alone),
+        shards=shards,
+        turns=_turns(environ, threads, alone=alone and shards == 1),
         staged_bytes=_staged_mib(*_said("staged-memory", given.get("staged_memory"), environ)) << 20,
         notify_socket=(environ.get("NOTIFY_SOCKET") or None) if foreground else None,
         watchdog=_watchdog(environ, remarks) if foreground else None,
@@ -218,17 +235,27 @@ def _if_said(read: Callable[[str, str], _Read], name: str, text: str) -> _Read |
     return read(name, text) if text else None
 
 
-def _threads(name: str, text: str) -> int:
+def _shards(name: str, text: str) -> int:
+    if text and text not in map(str, SHARDS):
+        raise ConfigError(f"{name}={text!r} is none of {', '.join(map(str, SHARDS[:-1]))} and {SHARDS[-1]}")
+    return int(text or SHARDS[0])
+
+
+def _threads(name: str, text: str, shards: int) -> int | None:
     if text in ("", "auto"):
-        return auto_threads()
+        return None
     wrong = f"neither auto nor a number from {READING_THREADS} to {_MOST_THREADS}"
-    return _number(name, text, READING_THREADS, _MOST_THREADS, wrong)
+    threads = _number(name, text, READING_THREADS, _MOST_THREADS, wrong)
+    if threads < READING_THREADS * shards:
+        least = READING_THREADS * shards
+        raise ConfigError(f"{name}={text!r} is too few for {shards} shards, two for each: auto, or {least} and more")
+    return threads
 
 
-def _turns(environ: Mapping[str, str], threads: int, *, alone: bool) -> bool:
-    """Unless it is said: no, where interfaces have threads for the same processors."""
+def _turns(environ: Mapping[str, str], threads: int | None, *, alone: bool) -> bool:
+    """Unless it is said: no, where interfaces or shards have threads for the same processors."""
     said = _switch_or_none(environ, "PYWG_TURNS", None)
-    return alone and turns_for(threads, usable_processors()) if said is None else said
+    return alone and turns_for(threads or auto_threads(), usable_processors()) if said is None else said
 
 
 def _staged_mib(name: str, text: str) -> int:

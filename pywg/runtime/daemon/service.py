@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 DESCRIPTORS = 32
 """Descriptors that a daemon needs at least, with some for the clients of its configuration socket."""
+DESCRIPTORS_OF_SHARD = 8
+"""Those of each further shard, but for its queue: sockets, twice while it rebinds, and what wakes its threads."""
 PROCESS = "pywg"
 """How a daemon of several interfaces calls itself in its log."""
 
@@ -96,6 +98,7 @@ def serve(
             devices=bool(options.binding.device),
             user=options.user,
             net_admin=not options.drop_net_admin,
+            groups=any(interface.shards > 1 for interface in interfaces),
         )
         sandbox.begin()
         for interface in interfaces:  # one process each, as each interface may end alone
@@ -104,7 +107,7 @@ def serve(
         with needing("random numbers (getrandom)"):
             os.getrandom(1)  # the sandbox leaves no other source
         with needing("an event loop"):
-            _try_epoll(len(interfaces))
+            _try_epoll(sum(DESCRIPTORS + DESCRIPTORS_OF_SHARD * (one.shards - 1) for one in interfaces))
             loop = _new_loop()
         stack.callback(_close_loop, loop)
         # One run, unlike in asyncio.Runner: uvloop makes a socket pair for each run, which the sandbox then forbids.
@@ -142,15 +145,16 @@ def _no_dumps() -> str:
     return ""
 
 
-def _try_epoll(interfaces: int) -> None:
-    """Tries the calls for whose failure libuv, below uvloop, ends the process. Raises OSError."""
+def _try_epoll(descriptors: int) -> None:
+    """Tries the calls for whose failure libuv, below uvloop, ends the process, with so many descriptors. Raises
+    OSError."""
     near, far = socket.socketpair()
     with near, far, select.epoll() as poll:
         poll.register(near, select.EPOLLIN)
         poll.poll(0)
         opened = [os.eventfd(0), *os.pipe()]
         try:
-            opened += [os.dup(near.fileno()) for _ in range(DESCRIPTORS * interfaces)]
+            opened += [os.dup(near.fileno()) for _ in range(descriptors)]
         finally:
             for fd in opened:
                 os.close(fd)
@@ -248,8 +252,8 @@ class _Service:
         """Goes on where the other daemon stops. Raises DeviceError, and then that one serves on."""
         try:
             states = taking.states()
-            for interface, (state, fd4, fd6) in zip(self._interfaces, states, strict=True):
-                interface.resume(state, fd4, fd6)
+            for interface, (state, udp) in zip(self._interfaces, states, strict=True):
+                interface.resume(state, udp)
             taking.finish()
         except OSError as error:
             if isinstance(error, DeviceError):

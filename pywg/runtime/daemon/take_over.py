@@ -16,13 +16,17 @@ from pywg.config.interface import interface_name_fault
 from pywg.errors import DeviceError
 from pywg.runtime.base import namespaces
 from pywg.runtime.base.parcel import Reader, ReceivedParcel, bad_parcel
+from pywg.runtime.base.processors import SHARDS
 from pywg.runtime.daemon import witness
 from pywg.runtime.daemon.handover import (
+    COUNT,
     FACTS,
     FORMAT,
+    FORMAT_OF_SHARDS,
     HEAD,
     HELLO,
     LOCKED,
+    MOST_DESCRIPTORS,
     PREPARES_WITHIN_S,
     READY,
     TUN,
@@ -35,13 +39,12 @@ from pywg.runtime.device.carried import DeviceState
 from pywg.runtime.uapi.server import HANDOVER
 from pywg.runtime.uapi.socket import connect
 
+_FORMATS = FORMAT, FORMAT_OF_SHARDS
 _MOST_INTERFACES = 64
 _MOST_TEXT = 1 << 16
-_MOST_DESCRIPTORS = 253
-"""SCM_MAX_FD."""
 _UCRED = struct.Struct("=iII")
 _FD = struct.Struct("=i")
-_ANCILLARY = socket.CMSG_SPACE(_MOST_DESCRIPTORS * _FD.size) + socket.CMSG_SPACE(_UCRED.size)
+_ANCILLARY = socket.CMSG_SPACE(MOST_DESCRIPTORS * _FD.size) + socket.CMSG_SPACE(_UCRED.size)
 _ERRNO_DIGITS = 4
 _MEMORY_TIMES = 4
 """Bytes of a parcel, at most, for each byte of its own that the other daemon has. A peer without a session takes up 1.6
@@ -56,7 +59,8 @@ class TakenInterface(NamedTuple):
     """What there is of one interface before the other daemon stops. What takes a descriptor owns it."""
 
     name: str
-    tun: int
+    queues: tuple[int, ...]
+    """of the TUN, one for each shard"""
     vnet_hdr_len: int
     uso: bool
     tunnels: bool
@@ -93,11 +97,11 @@ class Taking:
             raise
 
     def _hello(self) -> None:
-        form, length = HEAD.unpack(self._exactly(HEAD.size))
-        if form != FORMAT:
+        self._form, length = HEAD.unpack(self._exactly(HEAD.size))
+        if self._form not in _FORMATS:
             raise DeviceError(
                 errno.EPROTONOSUPPORT,
-                f"the daemon speaks format {form} of the handover, and this pywg {FORMAT}: it serves on",
+                f"the daemon speaks format {self._form} of the handover, and this pywg {_FORMATS[-1]}: it serves on",
             )
         if length > _MOST_TEXT:
             raise bad_parcel(f"{length} bytes of facts")
@@ -126,27 +130,47 @@ class Taking:
         if interface_name_fault(name):
             raise bad_parcel("an interface of no name")
         vnet_hdr_len, uso, tunnels, monitored = facts.take(TUN)
-        tun, configuration = self._descriptor(), self._descriptor()
+        count = facts.take(COUNT)[0] if self._form != FORMAT else 1
+        if count not in SHARDS:
+            raise bad_parcel(f"{count} queues")
+        queues = tuple(self._descriptor() for _ in range(count))
+        configuration = self._descriptor()
         monitor = self._descriptor() if monitored else -1
-        return TakenInterface(name, tun, vnet_hdr_len, bool(uso), bool(tunnels), configuration, monitor)
+        return TakenInterface(name, queues, vnet_hdr_len, bool(uso), bool(tunnels), configuration, monitor)
 
-    def states(self) -> list[tuple[DeviceState, int, int]]:
-        """Has the other one stop. The state of each interface, and its UDP sockets of IPv4 and IPv6, -1 for none."""
+    def states(self) -> list[tuple[DeviceState, list[tuple[int, int]]]]:
+        """Has the other one stop. The state of each interface, and its UDP sockets: at most one pair for each queue, of
+        IPv4 and IPv6, -1 for none of a family."""
         self._began = time.monotonic()
         self._sock.settimeout(PREPARES_WITHIN_S)
         self._ask(LOCKED, WRITTEN)
         assert self._parcel is not None
         contents, found = self._parcel.read(), []
         try:
-            for has in self._exactly(len(self.interfaces)):
-                fd4, fd6 = (self._descriptor() if has >> number & 1 else -1 for number in range(2))
-                found.append((carried.read(contents), fd4, fd6))
+            for its in self.interfaces:
+                udp = self._udp_sockets(len(its.queues))
+                found.append((carried.read(contents), udp))
             self._all_are_taken()
         finally:
             contents.close()
             self._parcel.close()
         self._fds = []
         return found
+
+    def _udp_sockets(self, most: int) -> list[tuple[int, int]]:
+        """Of one interface, which has so many pairs at most. Raises DeviceError."""
+        count = self._exactly(COUNT.size)[0] if self._form != FORMAT else 1
+        if count > most:
+            raise bad_parcel(f"{count} pairs of sockets for {most} queues")
+        pairs = []
+        for has in self._exactly(count):
+            if self._form == FORMAT and not has:
+                continue
+            fd4, fd6 = (self._descriptor() if has >> number & 1 else -1 for number in range(2))
+            if fd4 == fd6:
+                raise bad_parcel("a pair of no sockets")
+            pairs.append((fd4, fd6))
+        return pairs
 
     def finish(self) -> None:
         """All is in place: returns once the other one has given up the sessions for good. Raises OSError."""
@@ -223,6 +247,7 @@ class Taking:
             errno.EPERM: "only root may take it over",
             errno.EBUSY: "another process is taking it over at the moment",
             errno.EAGAIN: "its peers or interfaces have changed meanwhile: try again",
+            errno.E2BIG: "its interfaces have more queues and sockets than one message carries: start anew",
         }.get(code, f"it refuses: {os.strerror(code)}")
         return DeviceError(code, f"{self._interface_asked} is not handed over, and is served on: {why}")
 

@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pywg.config.model import ZERO_KEY, DeviceChange, DeviceStatus, PeerStatus, PeerTrouble
 from pywg.core.events import Activity, Endpoint
@@ -71,6 +71,7 @@ class Device:
             wall_ns=wall_ns,
             activity=lambda peer: Activity(*plane.activity(peer)),
             withdraw=plane.withdraw_keypair,
+            shards=plane.shards,
         )
         self._handshakes = HandshakeLog(log, self._tunnel, now, self.endpoint, self._ask_refusal)
         self._announcer = Announcer(
@@ -255,7 +256,7 @@ class Device:
     def _use_sockets(self) -> None:
         sockets = self._listen_port.sockets
         if self._listen_port.in_use and sockets is not None:
-            surely(self._plane.attach_sockets, sockets.fd4, sockets.fd6)
+            self._hand_to_plane(sockets)
         elif self._wanted_up:
             self._try_up()
 
@@ -292,6 +293,7 @@ class Device:
         stats: dict[str, int | str] = {
             "aead": self._plane.aead,
             "threads": self._plane.threads,
+            "shards": self._plane.shards,
             "lanes": self._plane.lanes,
             "turns": int(self._plane.turns),
             "processors": self._plane.processors,
@@ -329,10 +331,10 @@ class Device:
         sockets = self._listen_port.sockets
         return 0 if sockets is None else sockets.ifindex
 
-    def udp_descriptors(self) -> tuple[int, ...]:
-        """Those of the sockets, -1 for a family that has none."""
+    def udp_descriptors(self) -> Sequence[tuple[int, int]]:
+        """Those of the sockets of IPv4 and IPv6, a pair for each shard that has some; -1 for a family that has none."""
         sockets = self._listen_port.sockets
-        return () if sockets is None else (sockets.fd4, sockets.fd6)
+        return () if sockets is None else sockets.pairs
 
     @property
     def fwmark(self) -> int:
@@ -408,11 +410,15 @@ class Device:
 
     def _attach(self, sockets: Sockets, first: bool) -> None:
         """Brings sockets into use. Sessions go on over new ones; with the first, the device comes up."""
-        surely(self._plane.attach_sockets, sockets.fd4, sockets.fd6)
+        self._hand_to_plane(sockets)
         if first:
             self._tunnel.up(self._now())
         else:
             self._clear_sources()
+
+    def _hand_to_plane(self, sockets: Sockets) -> None:
+        (fd4, fd6), *more = sockets.pairs
+        surely(self._plane.attach_sockets, fd4, fd6, more)
 
     def _clear_sources(self) -> None:
         """Lets the routing table choose the sources again: another port or mark may mean another route."""

@@ -132,7 +132,11 @@ def test_forms(accept: str) -> None:
 
 
 def test_every_metric_of_the_table_is_on_the_page() -> None:
-    stats = {f"batch_rx_{size}": 1 for size in ("1", "4", "16", "64", "256", "more")} | {"tun_rps": 0, "lanes": 1}
+    stats = {f"batch_rx_{size}": 1 for size in ("1", "4", "16", "64", "256", "more")} | {
+        "tun_rps": 0,
+        "lanes": 1,
+        "shards": 1,
+    }
     stats |= {"processors": 2, "receive_buffer": 1, "send_buffer": 1, "memory_peers": 1, "sandbox_refused_loop": 0}
     found = {name for name, _ in samples(page(answered(turns=0, **stats)))}
     assert {name for metric in families.ALL for name in metric.series} - found == set()

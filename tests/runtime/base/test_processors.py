@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from pywg.runtime.base.processors import auto_threads, quota, threads_for, turns_for, usable_processors
+from pywg.runtime.base.processors import (
+    auto_threads,
+    helpers_for,
+    quota,
+    threads_for,
+    turns_for,
+    usable_processors,
+)
 
 
 @pytest.mark.parametrize(
@@ -15,6 +22,20 @@ def test_threads_follow_the_processors(monkeypatch: pytest.MonkeyPatch, processo
     assert threads_for(processors) == threads
     monkeypatch.setattr("pywg.runtime.base.processors.usable_processors", lambda: processors)
     assert auto_threads() == threads
+
+
+@pytest.mark.parametrize(
+    ("processors", "shards", "threads"), [(1, 2, 4), (6, 4, 8), (12, 2, 12), (21, 2, 20), (40, 8, 40), (128, 8, 80)]
+)
+def test_each_shard_has_as_many_as_one_would(processors: int, shards: int, threads: int) -> None:
+    assert threads_for(processors, shards) == threads
+
+
+@pytest.mark.parametrize(
+    ("threads", "shards", "helpers"), [(2, 1, 0), (9, 1, 7), (4, 2, 0), (5, 2, 0), (6, 2, 1), (2, 8, 0), (64, 8, 6)]
+)
+def test_helpers_are_shared_out_evenly(threads: int, shards: int, helpers: int) -> None:
+    assert helpers_for(threads, shards) == helpers
 
 
 @pytest.mark.parametrize(

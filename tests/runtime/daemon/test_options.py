@@ -118,7 +118,7 @@ def test_a_level_that_is_none_is_the_default_and_a_remark(word: str) -> None:
         *("PYWG_UDP_GSO", "PYWG_UDP_GSO_EQUAL_TAIL", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD", "PYWG_SANDBOX"),
         *("PYWG_LISTEN_ADDRESS", "PYWG_BIND_DEVICE", "PYWG_THREADS", "PYWG_STAGED_MEMORY", "PYWG_STORE_TUN"),
         *("PYWG_USER", "PYWG_DROP_NET_ADMIN", "PYWG_SOCKET_OWNER", "PYWG_MONITOR_SOCKET"),
-        *("PYWG_NAMESPACE_SOCKET", "PYWG_VXLAN_OFFLOAD", "PYWG_TUN_RPS", "PYWG_TURNS"),
+        *("PYWG_NAMESPACE_SOCKET", "PYWG_VXLAN_OFFLOAD", "PYWG_TUN_RPS", "PYWG_TURNS", "PYWG_SHARDS"),
         *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDNAMES"),
     ],
 )
@@ -171,13 +171,15 @@ def test_turns_are_for_threads_with_a_processor_each(monkeypatch: pytest.MonkeyP
     assert read_options("wg0", {}, threads="7").turns is True
     assert read_options("wg0", {"PYWG_TURNS": "0"}, threads="7").turns is False
     assert read_options("wg0", {}, alone=False, threads="7").turns is False
+    assert read_options("wg0", {}, threads="7", shards="2").turns is False
+    assert read_options("wg0", {"PYWG_TURNS": "1"}, threads="7", shards="2").turns is True
 
 
 @pytest.mark.parametrize("environ", [{}, {"PYWG_THREADS": ""}, {"PYWG_THREADS": "auto"}])
 def test_threads_follow_the_processors(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> None:
-    monkeypatch.setattr("pywg.runtime.daemon.options.auto_threads", lambda: 7)
-    assert read_options("wg0", environ).threads == 7
-    assert read_options("wg0", {"PYWG_THREADS": "3"}, threads="auto").threads == 7
+    monkeypatch.setattr("pywg.runtime.base.processors.usable_processors", lambda: 7)
+    assert read_options("wg0", environ).helpers(1) == 5
+    assert read_options("wg0", {"PYWG_THREADS": "3"}, threads="auto").helpers(1) == 5
 
 
 def test_threads_are_given() -> None:
@@ -185,6 +187,45 @@ def test_threads_are_given() -> None:
     assert read_options("wg0", {"PYWG_THREADS": "64"}).threads == 64
     assert read_options("wg0", {"PYWG_THREADS": "2"}, threads="5").threads == 5
     assert read_options("wg0", {"PYWG_THREADS": "x"}, threads="5").threads == 5
+    assert read_options("wg0", {}, threads="5").helpers(1) == 3
+
+
+def test_there_is_one_shard_unless_more_are_asked_for() -> None:
+    assert read_options("wg0", {}).shards == 1
+    for number in (1, 2, 4, 8):
+        assert read_options("wg0", {"PYWG_SHARDS": str(number)}).shards == number
+        assert read_options("wg0", {"PYWG_SHARDS": "3"}, shards=str(number)).shards == number
+
+
+@pytest.mark.parametrize("value", ["0", "3", "5", "16", "-2", "two", "٢", "02", "2 ", "9999999999"])
+def test_a_wrong_number_of_shards_is_named(value: str) -> None:
+    with pytest.raises(ConfigError, match=f"PYWG_SHARDS='{value}' is none of 1, 2, 4 and 8"):
+        read_options("wg0", {"PYWG_SHARDS": value})
+    with pytest.raises(ConfigError, match=f"--shards='{value}' is none of 1, 2, 4 and 8"):
+        read_options("wg0", {}, shards=value)
+
+
+def test_shards_share_the_threads() -> None:
+    """As many as there are in the end: a TUN of another program may have fewer queues than were asked for."""
+    options = read_options("wg0", {}, threads="13", shards="4")
+    assert [options.helpers(shards) for shards in (1, 2, 4)] == [11, 4, 1]
+    assert read_options("wg0", {}, threads="8", shards="4").helpers(4) == 0
+
+
+@pytest.mark.parametrize("threads", ["2", "7"])
+def test_each_shard_has_two_threads_that_read(threads: str) -> None:
+    wrong = f"='{threads}' is too few for 4 shards, two for each: auto, or 8 and more"
+    with pytest.raises(ConfigError, match=f"--threads{wrong}"):
+        read_options("wg0", {"PYWG_SHARDS": "4"}, threads=threads)
+    with pytest.raises(ConfigError, match=f"PYWG_THREADS{wrong}"):
+        read_options("wg0", {"PYWG_THREADS": threads}, shards="4")
+
+
+def test_by_itself_a_shard_has_at_least_its_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = read_options("wg0", {}, shards="4")
+    for processors, helpers in ((2, 0), (7, 0), (12, 1), (40, 8), (128, 8)):
+        monkeypatch.setattr("pywg.runtime.base.processors.usable_processors", lambda of=processors: of)
+        assert options.helpers(4) == helpers
 
 
 def test_memory_for_staged_packets() -> None:

@@ -5,7 +5,7 @@ import mmap
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def one() -> Iterator[Goer]:
 def close(taking: Taking) -> None:
     """With what an interface would have taken."""
     for its in taking.interfaces:
-        for fd in (its.tun, its.configuration, its.monitor):
+        for fd in (*its.queues, its.configuration, its.monitor):
             if fd >= 0:
                 os.close(fd)
     taking.close()
@@ -52,13 +52,43 @@ def test_what_makes_sense_is_taken(one: Goer) -> None:
     assert taking.pid == os.getpid(), "the kernel's word: the facts say 1"
     one.fill(contents(EMPTY))
     one.say(b"W\x03", [one.udp(), one.udp(socket.AF_INET6)])
-    ((state, fd4, fd6),) = taking.states()
+    ((state, ((fd4, fd6),)),) = taking.states()
     assert state.mtu == EMPTY.mtu
     assert fd4 >= 0
     assert fd6 >= 0
     os.close(fd4)
     os.close(fd6)
     close(taking)
+
+
+@pytest.mark.parametrize(("queues", "has"), [(1, [3]), (2, [3, 3]), (2, [3]), (8, [1, 2]), (4, [])])
+def test_all_queues_and_pairs_are_taken(one: Goer, queues: int, has: list[int]) -> None:
+    """A shard may be without sockets, and an interface without any."""
+    fds = [one.udp() for _ in range(queues + 1)]  # of files, /dev/null is but one
+    one.say(hello(form=2, queues=queues), [one.parcel, *fds])
+    taking = Taking("wg0")
+    (its,) = taking.interfaces
+    assert same([*its.queues, its.configuration], fds)
+    one.fill(contents(EMPTY))
+    families = [family for which in has for family in (socket.AF_INET, socket.AF_INET6) if which & FAMILIES[family]]
+    sockets = [one.udp(family) for family in families]
+    one.say(b"W" + bytes([len(has), *has]), sockets)
+    ((state, pairs),) = taking.states()
+    assert state.mtu == EMPTY.mtu
+    assert [(fd4 >= 0) + 2 * (fd6 >= 0) for fd4, fd6 in pairs] == has
+    given = [fd for pair in pairs for fd in pair if fd >= 0]
+    assert same(given, sockets)
+    for fd in given:
+        os.close(fd)
+    close(taking)
+
+
+FAMILIES = {socket.AF_INET: 1, socket.AF_INET6: 2}
+
+
+def same(taken: Sequence[int], given: Sequence[int]) -> bool:
+    """Whether they are the same open files, in the same order."""
+    return [os.fstat(fd).st_ino for fd in taken] == [os.fstat(fd).st_ino for fd in given]
 
 
 Say = Callable[[Goer], None]
@@ -84,12 +114,20 @@ HELLOS: dict[str, Say] = {
     "a parcel of no length": _hello("parcel", "file", "file", length=0),
     "a parcel of all memory": _hello("parcel", "file", "file", length=1 << 40),
     "another format": _hello("parcel", "file", "file", form=99),
+    "no number of queues": _hello("parcel", "file", "file", form=2),
+    "no queue": _hello("parcel", "file", form=2, queues=0),
+    "three queues": _hello("parcel", *4 * ["file"], form=2, queues=3),
+    "sixteen queues": _hello("parcel", *17 * ["file"], form=2, queues=16),
+    "a queue too few": _hello("parcel", *2 * ["file"], form=2, queues=2),
+    "a queue too many": _hello("parcel", *4 * ["file"], form=2, queues=2),
+    "queues of an older daemon": _hello("parcel", *3 * ["file"], queues=2),
     "a name with a slash": _hello("parcel", "file", "file", names=[b"../x"]),
     "a name for the terminal": _hello("parcel", "file", "file", names=[b"\x1b[2J"]),
     "a long name": _hello("parcel", "file", "file", names=[b"a" * 63]),
     "an empty name": _hello("parcel", "file", "file", names=[b""]),
     "another letter": lambda one: one.say(b"W", [one.parcel]),
     "a refusal of no number that there is": lambda one: one.say(b"errno=-99999999999999999999\n\n"),
+    "a refusal for the number of queues": lambda one: one.say(b"errno=7\n\n"),
     "a refusal with descriptors": lambda one: one.say(b"errno=-1\n\n", [one.parcel, one.any_file()]),
     "cut off": lambda one: one.say(hello()[:-1], [one.parcel, one.any_file(), one.any_file()]),
 }
@@ -155,12 +193,26 @@ ENDS: dict[str, Say] = {
 }
 
 
-@pytest.mark.parametrize("what", ENDS)
+SHARD_ENDS: dict[str, Say] = {
+    "more pairs than queues": lambda one: one.say(b"W\x03\x01\x01\x01", [one.udp() for _ in range(3)]),
+    "a pair too few": lambda one: one.say(b"W\x02\x01", [one.udp()]),
+    "a pair of no sockets": lambda one: one.say(b"W\x02\x01\x00", [one.udp()]),
+    "a pair of other bits": lambda one: one.say(b"W\x02\x01\x04", [one.udp()]),
+    "a pair whose socket is missing": lambda one: one.say(b"W\x02\x01\x01", [one.udp()]),
+    "a socket of no pair": lambda one: one.say(b"W\x01\x01", [one.udp(), one.udp()]),
+    "as an older daemon says it": lambda one: one.say(b"W\x03", [one.udp(), one.udp(socket.AF_INET6)]),
+}
+
+
+@pytest.mark.parametrize("what", [*ENDS, *SHARD_ENDS])
 def test_an_end_that_makes_no_sense_is_refused(one: Goer, what: str) -> None:
-    one.say(hello(), [one.parcel, one.any_file(), one.any_file()])
+    if what in ENDS:
+        one.say(hello(), [one.parcel, one.any_file(), one.any_file()])
+    else:
+        one.say(hello(form=2, queues=2), [one.parcel, *(one.any_file() for _ in range(3))])
     taking = Taking("wg0")
     one.fill(contents(EMPTY))
-    ENDS[what](one)
+    (ENDS | SHARD_ENDS)[what](one)
     if what != "hung up":
         one.said.shutdown(socket.SHUT_WR)
     with pytest.raises(DeviceError):

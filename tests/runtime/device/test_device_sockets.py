@@ -1,12 +1,61 @@
 """The device's sockets: port, mark, up and down, and what becomes of the sessions meanwhile. dropin: 8 to 14, 18."""
 
 import errno
+from collections.abc import Callable
 
 import pytest
 
+from pywg._fastpath import HANDSHAKE_WANTED
 from pywg.config.model import PeerChange
 from pywg.errors import UapiError
+from tests.fake_plane import FakePlane
 from tests.runtime.device_harness import DeviceHarness, Pair, clamped, peer_key
+
+# Shards
+
+
+def sharded(shards: int) -> DeviceHarness:
+    def make(now: Callable[[], float]) -> FakePlane:
+        plane = FakePlane(now=now)
+        plane.shards = shards
+        return plane
+
+    return DeviceHarness(make_plane=make)
+
+
+def test_every_shard_has_its_sockets() -> None:
+    harness = sharded(4)
+    harness.device.up()
+    sockets = harness.in_use
+    assert len(harness.plane.more_pairs) == 3
+    assert list(harness.device.udp_descriptors()) == sockets.pairs
+    assert harness.device.stats()["shards"] == 4
+    harness.set(listen_port=sockets.port + 1)
+    assert harness.in_use is not sockets
+    assert len(harness.plane.more_pairs) == 3
+    harness.device.down()
+    assert list(harness.device.udp_descriptors()) == []
+
+
+@pytest.mark.parametrize("shards", [1, 2, 4, 8])
+def test_all_sessions_of_a_peer_come_to_one_shard(shards: int) -> None:
+    """By the receiver index that we choose, for initiations here; a new one for each."""
+    harness = sharded(shards)
+    harness.set(private_key=clamped(1), listen_port=1)
+    harness.device.up()
+    indices: dict[int, set[int]] = {}
+    for number in range(1, 10):
+        harness.set(PeerChange(peer_key(number), endpoint=(bytes([192, 0, 2, number]), 2, 0)))
+        for _ in range(3):
+            harness.timers.advance(6)
+            harness.report(number, HANDSHAKE_WANTED)
+    for peer, data in harness.plane.sent:
+        indices.setdefault(peer, set()).add(int.from_bytes(data[4:8], "little"))
+    assert len(indices) == 9
+    for peer, drawn in indices.items():
+        assert len(drawn) >= 3
+        assert {index % shards for index in drawn} == {peer % shards}
+
 
 # Port and mark
 

@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from typing import Any
 
 from pywg.core.carried import CURRENT, CarriedKeypair, CarriedPeer, CarriedTimers
 from pywg.dataplane.crypto.secret import Secret
@@ -88,16 +89,17 @@ def _say(old: Goer, choices: Choices) -> None:
     interfaces = choices.number(1, 2)
     monitors = choices.number(0, interfaces)
     names = choices.text() or b"wg0"
-    said = hello(
-        [names] * interfaces,
-        length=choices.one_of((1 << 16, len(VALID), 1, 0, 1 << 40)),
-        form=choices.one_of((handover.FORMAT, 2, 0)),
-        monitors=monitors,
-        given=choices.text(),
-    )
-    old.say(_edited(said, choices), fds((0, *(1,) * (2 * interfaces + monitors))))
-    has = choices.text() or bytes([3] * interfaces)
-    old.say(choices.one_of((b"W", b"Y", b"errno=-110\n\n", b"")) + has, fds((2, 3) * interfaces))
+    length = choices.one_of((1 << 16, len(VALID), 1, 0, 1 << 40))
+    form = choices.one_of((handover.FORMAT, handover.FORMAT_OF_SHARDS, 0))
+    given = choices.text()
+    queues = choices.one_of((2, 1, 4, 8, 3, 0)) if form == handover.FORMAT_OF_SHARDS else None
+    pairs = 1 if queues is None else choices.number(0, queues)
+    said = hello([names] * interfaces, length=length, form=form, monitors=monitors, given=given, queues=queues)
+    files = interfaces * (1 + (1 if queues is None else queues)) + monitors
+    old.say(_edited(said, choices), fds((0, *(1,) * files)))
+    of_each = bytes([3] * pairs) if queues is None else bytes([pairs, *[3] * pairs])
+    has = choices.text() or of_each * interfaces
+    old.say(choices.one_of((b"W", b"Y", b"errno=-110\n\n", b"")) + has, fds((2, 3) * pairs * interfaces))
     old.say(choices.one_of((b"Y", b"W", b"\0")))
     old.fill(_edited(choices.one_of(PARCELS), choices) + choices.rest())
     old.said.shutdown(socket.SHUT_WR)
@@ -134,38 +136,42 @@ def _take(old: Goer) -> None:
         pass
     finally:
         taking.close()
-    for state, fd4, fd6 in found:
-        _adopt_sockets(fd4, fd6)
+    for state, udp in found:
+        _adopt_sockets(udp)
         _resume(state)
 
 
 def _adopt(its: TakenInterface) -> None:
     """Asks what each descriptor is, and closes it: there is neither a TUN nor a listening socket among them."""
     assert all(0x20 < ord(letter) != 0x7F for letter in its.name), "a name that a terminal would obey"
-    for fd, take in (
-        (its.tun, lambda fd: adopt_tun([fd], vnet_hdr_len=its.vnet_hdr_len, uso=its.uso, tunnels=its.tunnels)),
-        (its.configuration, lambda fd: from_other(fd, its.name)),
-        (its.monitor, lambda fd: from_other(fd, its.name, suffix=MONITOR)),
+    tun: dict[str, Any] = {"vnet_hdr_len": its.vnet_hdr_len, "uso": its.uso, "tunnels": its.tunnels}
+    for fds, take in (
+        (its.queues, lambda: adopt_tun(its.queues, **tun)),
+        ((its.configuration,), lambda: from_other(its.configuration, its.name)),
+        ((its.monitor,), lambda: from_other(its.monitor, its.name, suffix=MONITOR)),
     ):
-        if fd < 0:
+        if fds == (-1,):
             continue
         try:
-            take(fd)
+            take()
         except DeviceError:
-            os.close(fd)
+            for fd in fds:
+                os.close(fd)
         else:
             raise AssertionError("what is something else was taken")
 
 
-def _adopt_sockets(fd4: int, fd6: int) -> None:
-    if max(fd4, fd6) < 0:
+def _adopt_sockets(udp: list[tuple[int, int]]) -> None:
+    assert all(max(pair) >= 0 for pair in udp)
+    if not udp:
         return
     try:
-        adopt_sockets([(fd4, fd6)]).close()
+        adopt_sockets(udp).close()
     except DeviceError:
-        for fd in (fd4, fd6):
-            if fd >= 0:
-                os.close(fd)
+        for pair in udp:
+            for fd in pair:
+                if fd >= 0:
+                    os.close(fd)
 
 
 def _resume(state: DeviceState) -> None:

@@ -19,13 +19,14 @@ NAMES = (
     *("PYWG_LISTEN_ADDRESS", "PYWG_BIND_DEVICE", "PYWG_LOG_FORMAT", "PYWG_STORE_TUN", "NOTIFY_SOCKET"),
     *("WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"),
     *("PYWG_USER", "PYWG_SOCKET_OWNER", "PYWG_MONITOR_SOCKET", "PYWG_DROP_NET_ADMIN"),
-    *("PYWG_NAMESPACE_SOCKET", "PYWG_VXLAN_OFFLOAD", "PYWG_TUN_RPS"),
+    *("PYWG_NAMESPACE_SOCKET", "PYWG_VXLAN_OFFLOAD", "PYWG_TUN_RPS", "PYWG_SHARDS"),
 )
 WORDS = (
     *("wg0", "run", "stats", "log", "bench", "genkey", "help", "version", "up", "wg0.conf", "--", "-f", "--help", "-V"),
     *("--no-sandbox", "--no-udp-gso", "--listen-address", "--listen-address=192.0.2.1", "--bind-device=eth0"),
     *("--threads", "--threads=4", "--threads=auto", "--staged-memory=16", "--staged-memory", "-v", "--bogus", ""),
     *("--user", "--user=nobody", "--socket-owner=:0", "--monitor-socket=0", "--drop-net-admin"),
+    *("--shards", "--shards=4"),
 )
 TOKENS = (
     *(
@@ -116,7 +117,8 @@ def check(interface: str, environ: dict[str, str], given: Given | dict[str, obje
 
 def assert_sane(options: Options, environ: dict[str, str]) -> None:
     assert options.log_level in Level
-    assert 2 <= options.threads <= MOST_THREADS
+    assert options.shards in (1, 2, 4, 8)
+    assert options.threads is None or 2 * options.shards <= options.threads <= MOST_THREADS
     assert 1 << 20 <= options.staged_bytes <= MOST_STAGED
     for descriptor, name in ((options.tun_fd, "WG_TUN_FD"), (options.uapi_fd, "WG_UAPI_FD")):
         assert descriptor is None or 0 <= descriptor < 1 << 31
