@@ -19,7 +19,7 @@ from typing import NamedTuple, Self
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from pywg._fastpath import Plane, now
-from pywg.runtime.net.sockets import open_sockets
+from pywg.runtime.net.sockets import Sockets, open_sockets
 from tests.aead import USUAL
 from tests.fastpath.packets import ADDRESSES4, ADDRESSES6, Ip, Vnet
 from tests.native.packets import segment
@@ -183,9 +183,7 @@ class PlaneHarness:
         queues = [tun_pair() for _ in range(shards)]
         self.tun_ends = [end for end, _ in queues]
         self.tuns = [end for _, end in queues]
-        self.tun_end, self.tun = queues[0]
         self.pairs = [open_sockets(0, 0, udp_gro=udp_gro) for _ in range(pairs or shards)]
-        self.sockets = self.pairs[0]
         self.messages: list[tuple[bytes, Addr]] = []
         self.happened: list[tuple[int, int, int]] = []
         self.device_flags = 0
@@ -211,6 +209,34 @@ class PlaneHarness:
             pair.close()
         for sock in (*self.tuns, *self.tun_ends, *(far.sock for far in self.fars)):
             sock.close()
+
+    # Of the first shard
+
+    @property
+    def tun(self) -> socket.socket:
+        """The test's end."""
+        return self.tuns[0]
+
+    @tun.setter
+    def tun(self, end: socket.socket) -> None:
+        self.tuns[0] = end
+
+    @property
+    def tun_end(self) -> socket.socket:
+        """The plane's end."""
+        return self.tun_ends[0]
+
+    @tun_end.setter
+    def tun_end(self, end: socket.socket) -> None:
+        self.tun_ends[0] = end
+
+    @property
+    def sockets(self) -> Sockets:
+        return self.pairs[0]
+
+    @sockets.setter
+    def sockets(self, sockets: Sockets) -> None:
+        self.pairs[0] = sockets
 
     def attach_sockets(self) -> None:
         """Those of all shards that have any."""
