@@ -273,7 +273,7 @@ PLANTED = {
         "use after free",
     ),
     "a peer goes that is in the list of events": Planted(
-        Edit(PEERS, "    events_forget(&dp.events, peer)\n", ""),
+        Edit(PEERS, "    events_forget(&dp.shared.events, peer)\n", ""),
         tunnel(USE, packets=2, sessions=0, remove=1),
         "use after free of peer 0",
     ),
@@ -283,7 +283,7 @@ PLANTED = {
         "",
     ),
     "a socket is closed while a thread waits for it": Planted(
-        Edit(THREADS, " or (rx & 1 and load64(&threads.dp.receive_waits) == rx):", ":"),
+        Edit(THREADS, " or (rx & 1 and load64(&shard.dp.receive_waits) == rx):", ":"),
         tunnel(USE, packets=1, messages=1, detach=1),
         "a thread waits for a closed socket",
     ),

@@ -88,10 +88,16 @@ MUTANTS = (
         "seal: a counter twice",
         "outbound",
         "send/seal.pyx",
-        "_counter += planned.run.count",
-        "_counter += planned.run.count - 1",
+        "        counter += planned.run.count",
+        "        counter += planned.run.count - 1",
     ),
-    Mutant("staged: bytes that stay", "outbound", "state/staged.pyx", "bytes -= staged.len", "bytes -= staged.len - 1"),
+    Mutant(
+        "staged: bytes that stay",
+        "outbound",
+        "state/staged.pyx",
+        "give_back(dp, staged.len)",
+        "give_back(dp, staged.len - 1)",
+    ),
     Mutant(
         "send: a datagram that is not counted",
         "outbound",
@@ -216,7 +222,11 @@ MUTANTS = (
         "",
     ),
     Mutant(
-        "staged: the ceiling", "queues", "state/staged.pyx", "packet_len > dp.staged_max", "packet_len >= dp.staged_max"
+        "staged: the ceiling",
+        "queues",
+        "state/staged.pyx",
+        "packet_len) <= dp.shared.staged_max",
+        "packet_len) < dp.shared.staged_max",
     ),
     Mutant(
         "routing loop: a second, and no more",
