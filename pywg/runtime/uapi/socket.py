@@ -24,6 +24,8 @@ ROOTS_ALONE = Owner()
 MONITOR = "monitor"
 """The suffix of the file of a monitoring socket."""
 _BACKLOG = 128
+_ATTEMPTS = 100
+"""To make a file that stays. One fails when a client asks in the microseconds between two system calls."""
 
 
 @dataclass(slots=True)
@@ -98,7 +100,7 @@ class UapiSocket:
             pass
         elif self._remover is not None:
             self._remover.finish()
-        elif self.path is not None and self.present():
+        elif self.path is not None and self._file is not None and self.present():
             with contextlib.suppress(OSError):
                 os.unlink(self.path)
         self.path = None
@@ -130,25 +132,20 @@ def open_uapi(
     path = f"{directory}/{interface}.{suffix}"
     try:
         _make_folder(directory)
-        listener = _bind(path, owner)
-        if listener is None:
+        made = _make(path, owner)
+        if made is None:
             if daemon := daemon_of(interface, directory=directory, suffix=suffix):
                 raise DeviceError(errno.EADDRINUSE, served_already(interface, daemon))
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
-            listener = _bind(path, owner)
+            made = _make(path, owner)
     except DeviceError:
         raise
     except OSError as error:
         raise _socket_error(error, path) from error
-    if listener is None:
+    if made is None:
         raise DeviceError(errno.EADDRINUSE, f"{interface} is in use: another daemon just took {path}")
-    try:
-        return _of(listener, path)
-    except OSError as error:
-        listener.close()
-        os.unlink(path)
-        raise _socket_error(error, path) from error
+    return made
 
 
 def from_fd(fd: int, what: str = "", *, only: Container[str] | None = None) -> UapiSocket:
@@ -201,6 +198,31 @@ def connect(interface: str, *, directory: str | None = None, suffix: str = SOCKE
     return sock
 
 
+def _make(path: str, owner: Owner) -> UapiSocket | None:
+    """As `_bind`, with the file that it has once it listens.
+
+    `wg` removes a socket's file where nobody listens: any `wg show`, of any interface. So does a daemon that starts
+    under the same name. To both, a socket that is bound and does not listen yet is left over from a crash. Without its
+    file a daemon would serve on, and nobody could reach it, or end it by removing the file. So it is made once more. (A
+    `wg` that has tried to connect before, and removes the file after this, ends the daemon like `rm`.)
+    """
+    for _ in range(_ATTEMPTS):
+        listener = _bind(path, owner)
+        if listener is None:
+            return None
+        try:
+            made = _of(listener, path)
+        except OSError:
+            listener.close()
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            raise
+        if made.file is not None:
+            return made
+        made.close()
+    raise DeviceError(errno.EAGAIN, f"{path} was removed {_ATTEMPTS} times before it could be used: by which program?")
+
+
 def _bind(path: str, owner: Owner) -> socket.socket | None:
     """A listening socket that only its owner can reach, with the group if it names one; None when another socket has
     the path. Before it listens, which is when it has its owner, nobody can connect."""
@@ -231,6 +253,8 @@ def _give(path: str, owner: Owner) -> None:
         return
     try:
         os.chown(path, *owner, follow_symlinks=False)
+    except FileNotFoundError:
+        pass  # `_make` finds that out
     except OSError as error:
         text = f"{path} can't be given to its owner: {error.strerror}; it needs root, or CAP_CHOWN"
         raise DeviceError(error.errno or errno.EIO, text) from error

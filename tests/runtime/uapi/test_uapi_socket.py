@@ -2,16 +2,22 @@
 
 import errno
 import os
+import secrets
 import select
 import socket
 import stat
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pywg.errors import DeviceError
+from pywg.runtime.base.accounts import Owner
+from pywg.runtime.base.in_use import DIRECTORY
 from pywg.runtime.uapi.socket import connect, from_fd, open_uapi
-from tests.requirements import require_root
+from tests.requirements import require_root, require_tool
 
 
 @pytest.fixture
@@ -75,6 +81,96 @@ def test_a_stale_socket_is_taken_over(directory: str) -> None:
     uapi = open_uapi("wg0", directory=directory)
     try:
         connect("wg0", directory=directory).close()
+    finally:
+        uapi.close()
+
+
+def _before_listen(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None], times: int = 3) -> list[None]:
+    """Has `act` run before each of the first so many calls of listen(2). Returns an item for each call to come."""
+    calls: list[None] = []
+    listen = socket.socket.listen
+
+    def late(self: socket.socket, backlog: int) -> None:
+        calls.append(None)
+        if len(calls) <= times:
+            act()
+        listen(self, backlog)
+
+    monkeypatch.setattr(socket.socket, "listen", late)
+    return calls
+
+
+@pytest.mark.dropin("6")
+def test_a_socket_that_is_taken_for_stale_before_it_listens_is_made_once_more(
+    directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`wg` removes it, and so does another daemon that starts; then nobody could reach this one."""
+    path = f"{directory}/wg0.sock"
+    calls = _before_listen(monkeypatch, lambda: os.unlink(path))
+    uapi = open_uapi("wg0", directory=directory)
+    try:
+        assert len(calls) == 4
+        assert uapi.present()
+        connect("wg0", directory=directory).close()
+        os.unlink(path)
+        assert not uapi.present(), "its removal would not be noticed"
+    finally:
+        uapi.close()
+
+
+def test_a_socket_that_is_removed_before_it_has_its_owner_is_made_once_more(
+    directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_root()
+    path = f"{directory}/wg0.sock"
+    chown = os.chown
+    removed: list[str] = []
+
+    def late(*arguments: Any, **options: Any) -> None:
+        if not removed:
+            os.unlink(path)
+            removed.append(path)
+        chown(*arguments, **options)
+
+    monkeypatch.setattr(os, "chown", late)
+    uapi = open_uapi("wg0", directory=directory, owner=Owner(gid=1))
+    try:
+        connect("wg0", directory=directory).close()
+        assert os.stat(path).st_gid == 1
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o770
+    finally:
+        uapi.close()
+
+
+def test_a_socket_that_is_always_removed_ends_the_start(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = f"{directory}/wg0.sock"
+    before = os.listdir("/proc/self/fd")
+    _before_listen(monkeypatch, lambda: os.unlink(path), times=1 << 30)
+    with pytest.raises(DeviceError, match=f"{path} was removed 100 times") as caught:
+        open_uapi("wg0", directory=directory)
+    assert caught.value.errno == errno.EAGAIN
+    assert os.listdir(directory) == []
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_wg_takes_a_socket_that_does_not_listen_yet_for_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real `wg`: that is what the tests before this one are about."""
+    require_root()
+    require_tool("wg")
+    interface = f"u{secrets.token_hex(4)}"
+    path = Path(f"{DIRECTORY}/{interface}.sock")
+    seen = []
+
+    def show() -> None:
+        seen.append(path.exists())
+        subprocess.run(["wg", "show", interface], check=False, capture_output=True)
+        seen.append(path.exists())
+
+    _before_listen(monkeypatch, show, times=1)
+    uapi = open_uapi(interface)
+    try:
+        assert seen == [True, False]
+        connect(interface, directory=DIRECTORY).close()
     finally:
         uapi.close()
 
