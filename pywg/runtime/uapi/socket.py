@@ -67,9 +67,9 @@ class UapiSocket:
 
     def folder_is(self, directory: str) -> None:
         """The folder of the file has another path now."""
-        if self.path is not None and self._file is not None:
+        if self.path is not None:
             self.path = os.path.join(directory, os.path.basename(self.path))
-            self._file = self._file._replace(path=self.path)
+            self._file = self._file and self._file._replace(path=self.path)
 
     def leave_to(self, remover: Remover) -> None:
         """Has the file removed by `remover` in the end."""

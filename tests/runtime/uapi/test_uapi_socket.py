@@ -221,6 +221,22 @@ def test_an_inherited_socket_is_taken_over_with_its_file(directory: str) -> None
     assert os.listdir(directory) == []
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_the_folder_of_an_inherited_socket_moves_with_the_root_directory(directory: str, is_there: bool) -> None:
+    """Also where its file was removed before: Landlock would find no such folder, and there would be none."""
+    given = open_uapi("wg0", directory=directory)
+    if not is_there:
+        os.unlink(f"{directory}/wg0.sock")
+    uapi = from_fd(os.dup(given.listener.fileno()))
+    uapi.folder_is(f"{directory}/../wireguard")
+    assert uapi.directory == f"{directory}/../wireguard"
+    assert uapi.present()
+    assert (uapi.file is not None) == is_there
+    given.listener.close()
+    uapi.close()
+    assert os.listdir(directory) == []
+
+
 def test_an_inherited_descriptor_must_be_a_listening_unix_socket(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="WG_UAPI_FD=987 is not a socket"):
         from_fd(987)
