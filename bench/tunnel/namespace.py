@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, ClassVar, NamedTuple
 
 from .command import CommandError, keep_priority, run
 
@@ -25,17 +25,29 @@ def _enter(namespace_fd: int) -> None:
         raise OSError(errno, os.strerror(errno))
 
 
+class Child(NamedTuple):
+    """What was started in a namespace."""
+
+    process: subprocess.Popen[bytes]
+    output: str
+    """the file that its standard output goes to; empty where that is none"""
+
+
 class Namespace:
     """A named network namespace. `create` makes it, `remove` ends all processes in it and deletes it. Needs root."""
+
+    present: ClassVar[dict[str, "Namespace"]] = {}
+    """Those that this process has made and not removed, by name."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.path = Path("/run/netns", name)
-        self._children: list[subprocess.Popen[bytes]] = []
+        self.children: list[Child] = []
 
     def create(self) -> None:
         """Makes the namespace, with its loopback up. Raises CommandError without root."""
         run("ip", "netns", "add", self.name)
+        Namespace.present[self.name] = self
         self.run("ip", "link", "set", "lo", "up")
 
     def run(self, *argv: str, stdin: str | None = None, timeout: float = 30.0) -> str:
@@ -63,7 +75,8 @@ class Namespace:
             start_new_session=True,
         )
         keep_priority(child.pid)
-        self._children.append(child)
+        name = getattr(stdout, "name", "")
+        self.children.append(Child(child, name if isinstance(name, str) else ""))
         return child
 
     @contextlib.contextmanager
@@ -87,6 +100,7 @@ class Namespace:
 
     def remove(self) -> None:
         """Kills what runs there and deletes it. The kernel names the processes, so nothing has to be remembered."""
+        Namespace.present.pop(self.name, None)
         if not self.path.exists():
             return
         until = time.monotonic() + 10
@@ -98,6 +112,6 @@ class Namespace:
                 if time.monotonic() > until:
                     raise CommandError(f"processes {pids} in namespace {self.name} don't die")
                 time.sleep(0.01)
-        for child in self._children:
-            child.wait()
+        for child in self.children:
+            child.process.wait()
         run("ip", "netns", "del", self.name)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import usage
+from . import state, usage
 from .command import CommandError, run
 from .implementations import Implementation
 from .namespace import Namespace
@@ -35,12 +35,44 @@ class Keys:
 
 
 def poll(condition: Callable[[], bool], what: str, within_s: float = READY_WITHIN_S, every_s: float = 0.005) -> None:
-    """Returns as soon as `condition` holds; raises TimeoutError naming `what` after `within_s` seconds."""
-    until = time.monotonic() + within_s
+    """Returns as soon as `condition` holds.
+
+    Raises TimeoutError after `within_s` seconds: it names `what`, and tells what is seen of all that was started.
+    """
+    began = time.monotonic()
+    until = began + within_s
+    asked = 1
     while not condition():
-        if time.monotonic() > until:
-            raise TimeoutError(f"not within {within_s:g} s: {what}")
+        now = time.monotonic()
+        if now > until:
+            often = f"asked {asked} times, the last took {now - began:.3f} s"
+            raise TimeoutError(f"not within {within_s:g} s: {what}; {often}\n{state.describe(UAPI_DIR)}")
         time.sleep(every_s)
+        asked, began = asked + 1, time.monotonic()
+
+
+def await_start(
+    daemon: subprocess.Popen[bytes], log: Path, ready: Callable[[], bool], what: str, within_s: float = READY_WITHIN_S
+) -> None:
+    """Returns when the daemon is `ready`, `what` in words. `log`: what it writes.
+
+    CommandError, with the end of that, when it ends before or takes too long.
+    """
+
+    def is_ready() -> bool:
+        if daemon.poll() is not None:
+            raise CommandError(f"the daemon ended with status {daemon.returncode} at its start\n{log_tail(log)}")
+        return ready()
+
+    try:
+        poll(is_ready, what, within_s)
+    except TimeoutError as error:
+        raise CommandError(str(error)) from error
+
+
+def log_tail(log: Path) -> str:
+    """The end of what a daemon wrote."""
+    return log.read_text(errors="replace")[-2000:] if log.exists() else ""
 
 
 def outer_address(number: int, family: int) -> str:
@@ -102,21 +134,11 @@ class Site:
 
         CommandError, with the end of its log, when it ends before or takes too long.
         """
-
-        def is_ready() -> bool:
-            if self.daemon is not None and self.daemon.poll() is not None:
-                status = self.daemon.returncode
-                raise CommandError(f"the daemon ended with status {status} at its start\n{self.log_tail()}")
-            return ready()
-
         assert self.implementation is not None
         began = time.monotonic()
         with self.log.open("ab") as log:
             self.daemon = self.namespace.start(argv, stdout=log, stderr=log, env=self.implementation.environment())
-        try:
-            poll(is_ready, what)
-        except TimeoutError as error:
-            raise CommandError(f"{error}\n{self.log_tail()}") from error
+        await_start(self.daemon, self.log, ready, what)
         self.ready_s = time.monotonic() - began
 
     def _answers(self) -> bool:
@@ -225,4 +247,4 @@ class Site:
 
     def log_tail(self) -> str:
         """The end of what the daemon wrote."""
-        return self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
+        return log_tail(self.log)

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.tunnel.command import CommandError, run
 from bench.tunnel.implementations import find
 from bench.tunnel.namespace import Namespace
-from bench.tunnel.site import poll
+from bench.tunnel.site import await_start
 
 FOLDER = Path("/var/run/wireguard")
 
@@ -31,7 +31,7 @@ class Machine:
             argv = [pywg.command[0], "run", "-f", *options, *self.names]
             environ = {**os.environ, "LOG_LEVEL": "debug"}
             self.daemon = self.namespace.start(argv, stdout=log, stderr=log, env=environ)
-        poll(lambda: all(self.answers(name) for name in self.names), f"{self.names} answer")
+        await_start(self.daemon, self.log, lambda: all(map(self.answers, self.names)), f"{self.names} answer")
 
     def answers(self, name: str) -> bool:
         with contextlib.suppress(CommandError):
