@@ -73,8 +73,7 @@ class Daemon(Step):
         try:
             _, text = process.communicate(timeout=_START_S)
         except subprocess.TimeoutExpired:
-            _kill_session(process.pid)
-            process.wait()
+            _end_start(process)
             raise DeviceError(errno.ETIMEDOUT, f"it is not ready after {_START_S:.0f} s") from None
         if process.returncode:
             lines = (text or b"").decode(errors="replace").strip().splitlines()
@@ -89,13 +88,18 @@ def remove(machine: Machine) -> None:
     """Deletes the interface, and waits until its daemon has ended, or no longer serves it. Raises OSError."""
     daemon = daemon_here(machine.interface)
     ends = daemon is not None and daemon.is_whole and not serves_others(daemon, machine.interface)
-    link = machine.network.link(machine.interface)
-    if link is not None:
-        machine.network.delete_link(link.index)
+    process = _hold(daemon.pid, machine.interface) if daemon is not None and ends else -1
+    try:
+        link = machine.network.link(machine.interface)
+        if link is not None:
+            machine.network.delete_link(link.index)
+        if process >= 0:
+            _await_end(process)
+    finally:
+        if process >= 0:
+            os.close(process)
     if daemon is None:
         return
-    if ends:
-        _await_end(daemon.pid)
     if not _await_silence(machine):
         raise DeviceError(errno.ETIMEDOUT, f"the interface is gone, but a daemon answers on {daemon.path} still")
     forget_own_folder()
@@ -151,19 +155,67 @@ def _await_silence(machine: Machine) -> bool:
     return True
 
 
-def _await_end(pid: int) -> None:
-    """Waits until a process has ended; asks it to, and makes it, when it takes too long."""
-    with contextlib.suppress(ProcessLookupError):
+def _hold(pid: int, interface: str) -> int:
+    """A descriptor, the caller's, of the process that serves `interface`. -1 where that has ended by now, or the system
+    has no such descriptors. To be called before the process is told to end: later its number may be another's."""
+    try:
         fd = os.pidfd_open(pid)
-        try:
-            for number in (signal.SIGTERM, signal.SIGKILL, None):
-                if select.select([fd], [], [], _END_S)[0] or number is None:
-                    return
+    except OSError:
+        return -1
+    daemon = daemon_here(interface)
+    if daemon is not None and daemon.pid == pid:  # so it lived when the descriptor was opened
+        return fd
+    os.close(fd)
+    return -1
+
+
+def _await_end(process: int) -> None:
+    """Waits until a process has ended; asks it to, and makes it, when it takes too long."""
+    for number in (signal.SIGTERM, signal.SIGKILL, None):
+        if select.select([process], [], [], _END_S)[0] or number is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(process, number)
+
+
+def _end_start(process: "subprocess.Popen[bytes]") -> None:
+    """Ends a daemon that does not get ready, and the process that waits for it. The daemon has a session of its own."""
+    held = _descendants(process.pid)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for fd in held:
+            with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(fd, number)
-        finally:
-            os.close(fd)
-
-
-def _kill_session(pid: int) -> None:
+        until = time.monotonic() + _END_S
+        for fd in held:
+            select.select([fd], [], [], max(until - time.monotonic(), 0))
+    for fd in held:
+        os.close(fd)
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stderr is not None:
+        process.stderr.close()
+
+
+def _descendants(pid: int) -> list[int]:
+    """Descriptors, the caller's, of the processes below `pid`, a child of this process that it has not waited for."""
+    parents = {int(name): _parent_of(int(name)) for name in os.listdir("/proc") if name.isdigit()}
+    found, above = [], [pid]
+    while above:
+        parent = above.pop()
+        for child in (one for one, its in parents.items() if its == parent):
+            with contextlib.suppress(OSError):
+                fd = os.pidfd_open(child)
+                if _parent_of(child) == parent:  # else its number is another's by now
+                    found.append(fd)
+                    above.append(child)
+                else:
+                    os.close(fd)
+    return found
+
+
+def _parent_of(pid: int) -> int:
+    """0: there is none, or no such process."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as stat:
+        return int(stat.read().rpartition(")")[2].split()[1])
+    return 0
