@@ -8,7 +8,7 @@ from typing import TypeAlias
 READING_THREADS = 2
 """The threads of a shard besides its helpers: one reads the TUN, one the sockets."""
 SHARDS = (1, 2, 4, 8)
-"""How many shards an interface may have."""
+"""How many shards an interface may have, and so queues and pairs of sockets; one byte of an index tells them apart."""
 _FEW_PROCESSORS = 3
 _MOST_BY_ITSELF = 10
 _LEAST_HELPERS_FOR_TURNS = 5

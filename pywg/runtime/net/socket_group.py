@@ -21,8 +21,6 @@ from pywg.runtime.base.classic_bpf import AND, JUMP_EQUAL, LOAD, RETURN, RETURN_
 
 SO_REUSEPORT = socket.SO_REUSEPORT
 SO_ATTACH_REUSEPORT_CBPF = 51
-SIZES = (1, 2, 4, 8)
-"""Sockets of a group: a power of two, and no more than the first byte of a receiver index tells apart."""
 
 _TRANSPORT_DATA = 0x04000000
 """Type and reserved bytes of a message, as a load takes them: the first byte is the highest."""

@@ -17,6 +17,7 @@ from pywg.config.addresses import interface_index, parse_ip
 from pywg.errors import BindError
 from pywg.runtime.base import failures
 from pywg.runtime.base.binding import EVERYWHERE, Binding, is_link_local
+from pywg.runtime.base.processors import SHARDS
 from pywg.runtime.base.system import SOCKET_BUFFER_LEN
 from pywg.runtime.net import kernel, socket_group
 
@@ -213,7 +214,7 @@ def _udp_of_other(fd: int, family: int) -> socket.socket:
 
 
 def _adopted(pairs: list[Pair]) -> Sockets:
-    if len(pairs) not in socket_group.SIZES:
+    if len(pairs) not in SHARDS:
         raise BindError(errno.EINVAL, f"UDP sockets of {len(pairs)} shards were handed over")
     places = [[None if sock is None else _place(sock) for sock in pair] for pair in pairs]
     if places != places[:1] * len(pairs):

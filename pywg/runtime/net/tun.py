@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pywg.config.interface import INTERFACE_NAME_MAX, interface_name_fault
 from pywg.errors import TunError
 from pywg.runtime.base.failures import advice, needing
+from pywg.runtime.base.processors import SHARDS
 from pywg.runtime.net import tun_queues
 from pywg.runtime.net.tun_device import (
     IFF_MULTI_QUEUE,
@@ -161,7 +162,7 @@ def adopt_tun(fds: Sequence[int], *, vnet_hdr_len: int, uso: bool, tunnels: bool
 
     Asks, and sets nothing. Raises TunError, and the descriptors stay the caller's.
     """
-    if len(fds) not in tun_queues.SIZES:
+    if len(fds) not in SHARDS:
         raise TunError(errno.EINVAL, f"{len(fds)} queues of a TUN were handed over")
     names = [_checked(fd, vnet_hdr_len, tunnels, several=len(fds) > 1) for fd in fds]
     if names != names[:1] * len(fds) or not tun_queues.together(fds):
@@ -265,9 +266,3 @@ def _set_mtu(name: str, mtu: int) -> None:
     except OSError as error:
         code = error.errno or errno.EIO
         raise TunError(code, f"the MTU of {name} can't be set to {mtu}: {error.strerror}{advice(code)}") from error
-
-
-def _exists(name: str) -> bool:
-    with contextlib.suppress(OSError):
-        return socket.if_nametoindex(name) > 0
-    return False

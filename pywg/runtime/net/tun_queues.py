@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from pywg.runtime.base import namespaces
 from pywg.runtime.base.failures import advice
+from pywg.runtime.base.processors import SHARDS
 from pywg.runtime.net import rtmessages
 from pywg.runtime.net.netlink import Questions
 from pywg.runtime.net.tun_device import (
@@ -31,9 +32,6 @@ from pywg.runtime.net.tun_device import (
     identity,
     open_node,
 )
-
-SIZES = (1, 2, 4, 8)
-"""Queues that an interface may have."""
 
 _TUNSETOWNER = 0x400454CC
 _TUNSETIFINDEX = 0x400454DA
@@ -129,7 +127,7 @@ def _opened(first: int, name: str, flags: int, queues: int) -> tuple[list[int], 
                 more.append(_open_queue(name, flags))
         except OSError as error:
             trouble = f"{error.strerror}{advice(error.errno or 0)}"
-        while len(more) + 1 not in SIZES:
+        while len(more) + 1 not in SHARDS:
             os.close(more.pop())
         if any(identity(fd) != (name, flags) for fd in (*more, first)):
             raise OneQueueError("it has another name meanwhile")
