@@ -41,11 +41,11 @@ from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport add64, load64, store64, store8, store_int
 from pywg.dataplane.sys.clock cimport SECOND_NS, now_ns
 from pywg.dataplane.sys.linux cimport EAGAIN, EDESTADDRREQ, pthread_mutex_lock, pthread_mutex_unlock
-from pywg.dataplane.threads.threads cimport FILTER_HELPER, FILTER_RECEIVER, FILTER_SENDER, Threads, threads_add
-from pywg.dataplane.threads.threads cimport threads_confined, threads_count, threads_filter, threads_filtered
-from pywg.dataplane.threads.threads cimport threads_free, threads_hold, threads_kick, threads_lanes, threads_new
-from pywg.dataplane.threads.threads cimport threads_processors, threads_release, threads_renew, threads_settle
-from pywg.dataplane.threads.threads cimport threads_slots, threads_start, threads_stop, threads_turns
+from pywg.dataplane.threads.loops cimport FILTER_HELPER, FILTER_RECEIVER, FILTER_SENDER, Threads
+from pywg.dataplane.threads.threads cimport threads_add, threads_confined, threads_count, threads_filter
+from pywg.dataplane.threads.threads cimport threads_filtered, threads_free, threads_hold, threads_kick, threads_lanes
+from pywg.dataplane.threads.threads cimport threads_new, threads_processors, threads_release, threads_renew
+from pywg.dataplane.threads.threads cimport threads_settle, threads_slots, threads_start, threads_stop, threads_turns
 from pywg.dataplane.udp.send cimport Sender, udp_flush, udp_queue
 from pywg.dataplane.wire.endpoint cimport Endpoint, from_endpoint, to_endpoint
 from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES

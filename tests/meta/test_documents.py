@@ -160,7 +160,7 @@ def test_what_a_stranger_looks_for_is_where_the_table_says() -> None:
 
 def test_an_entry_that_leads_elsewhere_is_found() -> None:
     text = text_of("ARCHITECTURE.md").replace(
-        "`pywg/dataplane/threads/threads.pyx` |", "`pywg/dataplane/send/send.pyx` |"
+        "`pywg/dataplane/threads/loops.pyx` |", "`pywg/dataplane/send/send.pyx` |"
     )
     assert not_there(text) == {"the loops of the sending and of the receiving thread"}
     assert not_there("") == FOUND.keys()

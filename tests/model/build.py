@@ -27,16 +27,14 @@ HEADERS = tuple(HERE / name for name in ("engine.h", "world.h", "rename.h"))
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 FLAGS = ("-fPIC", "-O1", "-g", "-UNDEBUG", "-fsanitize=thread", "-fno-builtin", "-w")
 RING = ("reorder/reorder", "reorder/pool")
-DRIVERS = {
-    "ring": RING,
-    "tunnel": (
-        *RING,
-        *("threads/threads", "threads/handoff", "send/send", "send/seal", "udp/send", "udp/receive"),
-        *("receive/receive", "receive/open", "receive/deliver", "receive/writer", "receive/coalesce"),
-        *("state/dataplane", "state/peers", "state/staged", "state/events", "state/index_table", "state/allowedips"),
-        *("crypto/aead", "crypto/aead_contexts"),
-    ),
-}
+PATHS = (
+    *RING,
+    *("threads/threads", "threads/loops", "threads/handoff", "send/send", "send/seal", "udp/send", "udp/receive"),
+    *("receive/receive", "receive/open", "receive/deliver", "receive/writer", "receive/coalesce"),
+    *("state/dataplane", "state/peers", "state/staged", "state/events", "state/index_table", "state/allowedips"),
+    *("crypto/aead", "crypto/aead_contexts"),
+)
+DRIVERS = {"ring": RING, "tunnel": PATHS}
 """Each with the modules of the data plane that it runs: all that write to memory of its world."""
 
 

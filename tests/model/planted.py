@@ -7,6 +7,7 @@ from tests.model.scenarios import FEW_MORE, OLD, SC, SOME, USE, How, Scenario, r
 
 REORDER = "pywg/dataplane/reorder/reorder.pyx"
 THREADS = "pywg/dataplane/threads/threads.pyx"
+LOOPS = "pywg/dataplane/threads/loops.pyx"
 HANDOFF = "pywg/dataplane/threads/handoff.pyx"
 SEND = "pywg/dataplane/send/send.pyx"
 RECEIVE = "pywg/dataplane/receive/receive.pyx"
@@ -248,7 +249,7 @@ PLANTED = {
         _LOST,
     ),
     "the receiving thread does not enter its gate": Planted(
-        Edit(THREADS, "        gate_enter(&dp.receive_gate)\n", ""),
+        Edit(LOOPS, "        gate_enter(&dp.receive_gate)\n", ""),
         tunnel(USE, messages=1, remove=1),
         "",
     ),

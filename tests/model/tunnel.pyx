@@ -18,7 +18,8 @@ from pywg.dataplane.state.peer cimport Keypair, Peer
 from pywg.dataplane.state.peers cimport keypair_new, keypair_publish, keypair_retire, peer_free, peer_new
 from pywg.dataplane.sys.atomic cimport store_int
 from pywg.dataplane.sys.linux cimport AF_INET, POLLIN, POLLOUT, htons, iovec, mmsghdr, sockaddr_in
-from pywg.dataplane.threads.threads cimport Threads, threads_hold, threads_new, threads_release, threads_settle
+from pywg.dataplane.threads.loops cimport Threads
+from pywg.dataplane.threads.threads cimport threads_hold, threads_new, threads_release, threads_settle
 from pywg.dataplane.threads.threads cimport threads_start, threads_stop
 from pywg.dataplane.wire.wireguard cimport KEY_LEN, TAG_LEN, WG_HEADER_LEN, TransportHeader
 

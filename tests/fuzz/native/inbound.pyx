@@ -24,7 +24,7 @@ from pywg.dataplane.state.dataplane cimport gates_enter, gates_leave
 from pywg.dataplane.state.tunnel_ends cimport KnownEnds
 from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.sys.linux cimport POLLIN, pollfd
-from pywg.dataplane.threads.threads cimport receive_thread
+from pywg.dataplane.threads.loops cimport receive_thread
 from pywg.dataplane.udp.receive cimport RECEIVE_LEN
 from pywg.dataplane.wire.virtio cimport VNET_HDR_MAX
 

@@ -4,7 +4,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from pywg.dataplane.crypto.blake2s cimport BLAKE2S_STATE_LEN
 from pywg.dataplane.receive.receive cimport ReceivePath
 from pywg.dataplane.state.counters cimport Counters
-from pywg.dataplane.threads.threads cimport Threads
+from pywg.dataplane.threads.loops cimport Threads
 from pywg.dataplane.wire.endpoint cimport Endpoint
 from pywg.dataplane.wire.wireguard cimport MAC_LEN
 

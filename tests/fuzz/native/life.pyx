@@ -28,7 +28,8 @@ from pywg.dataplane.sys.atomic cimport load8, store8
 from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.sys.linux cimport EFD_CLOEXEC, close, eventfd, iovec, mmsghdr, pollfd
 from pywg.dataplane.sys.linux cimport pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
-from pywg.dataplane.threads.threads cimport FILTER_HELPER, Threads, threads_count, threads_filter, threads_filtered
+from pywg.dataplane.threads.loops cimport FILTER_HELPER, Threads
+from pywg.dataplane.threads.threads cimport threads_count, threads_filter, threads_filtered
 from pywg.dataplane.threads.threads cimport threads_free, threads_kick, threads_new, threads_renew, threads_settle
 from pywg.dataplane.threads.threads cimport threads_start, threads_stop
 from pywg.dataplane.wire.endpoint cimport Endpoint
