@@ -10,7 +10,7 @@ from pywg.dataplane.state.allowedips cimport AllowedIps
 from pywg.dataplane.state.batch_sizes cimport BatchSizes
 from pywg.dataplane.state.counters cimport Counters
 from pywg.dataplane.state.events cimport EventQueue
-from pywg.dataplane.state.gate cimport Gate, gate_enter, gate_is_mine, gate_leave
+from pywg.dataplane.state.gate cimport Gate, gate_close, gate_enter_closed, gate_is_mine, gate_leave
 from pywg.dataplane.state.index_table cimport IndexTable
 from pywg.dataplane.state.peer cimport SHARDS_MAX
 from pywg.dataplane.state.tunnel_ends cimport TunnelEnds
@@ -85,8 +85,11 @@ cdef inline void gates_enter(Dataplane *dp) noexcept nogil:
     """Enters both gates of each shard, in their order."""
     cdef int i
     for i in range(dp.shared.shard_count):
-        gate_enter(&dp.shared.shards[i].send_gate)
-        gate_enter(&dp.shared.shards[i].receive_gate)
+        gate_close(&dp.shared.shards[i].send_gate)
+        gate_close(&dp.shared.shards[i].receive_gate)
+    for i in range(dp.shared.shard_count):
+        gate_enter_closed(&dp.shared.shards[i].send_gate)
+        gate_enter_closed(&dp.shared.shards[i].receive_gate)
 
 
 cdef inline void gates_leave(Dataplane *dp) noexcept nogil:
