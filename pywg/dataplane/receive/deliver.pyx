@@ -15,7 +15,7 @@ from pywg.dataplane.state.peer cimport EVENT_REKEY_WANTED, Keypair, Peer, heard_
 from pywg.dataplane.state.replay cimport replay_accept
 from pywg.dataplane.sys.atomic cimport add64, store64, store_pointer
 from pywg.dataplane.sys.checks cimport c_assert, static_fits
-from pywg.dataplane.sys.clock cimport SECOND_NS
+from pywg.dataplane.sys.clock cimport SECOND_NS, elapsed_ns
 from pywg.dataplane.sys.linux cimport pthread_mutex_lock, pthread_mutex_unlock
 from pywg.dataplane.udp.receive cimport ReceiveMeta
 from pywg.dataplane.wire.ip cimport IpView, ip_read
@@ -208,7 +208,7 @@ cdef void note_received(Dataplane *dp, Keypair *keypair, bint data, uint64_t now
     if data:
         activity_begins(&dp.shared.events, peer, &peer.keepalive_owed_since, now)
     if (keypair.initiator and now - keypair.birth_ns >= RECEIVER_REKEY_TIME * SECOND_NS
-            and now - peer.receive_rekey_asked_ns >= SECOND_NS):
+            and elapsed_ns(now, peer.receive_rekey_asked_ns) >= SECOND_NS):
         peer.receive_rekey_asked_ns = now
         events_raise(&dp.shared.events, peer, EVENT_REKEY_WANTED)
 

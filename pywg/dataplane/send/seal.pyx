@@ -13,7 +13,7 @@ from pywg.dataplane.state.gate cimport gate_is_mine
 from pywg.dataplane.state.peer cimport BATCH_DATAGRAMS, EVENT_REKEY_WANTED, Keypair, Peer, keypair_seal_key
 from pywg.dataplane.sys.atomic cimport load64, store64
 from pywg.dataplane.sys.checks cimport c_assert, static_fits
-from pywg.dataplane.sys.clock cimport SECOND_NS
+from pywg.dataplane.sys.clock cimport SECOND_NS, elapsed_ns
 from pywg.dataplane.sys.libcrypto cimport OPENSSL_cleanse
 from pywg.dataplane.sys.linux cimport pthread_mutex_lock, pthread_mutex_unlock
 from pywg.dataplane.udp.send cimport SEND_BATCH, udp_flush, udp_forget_peers, udp_queue
@@ -151,7 +151,7 @@ cdef void note_sent(Dataplane *dp, Peer *peer, const Keypair *keypair, bint data
         activity_begins(&dp.shared.events, peer, &peer.unanswered_since, now)
     if (load64(&keypair.next_counter) >= REKEY_AFTER_MESSAGES
             or (keypair.initiator and now - keypair.birth_ns >= REKEY_AFTER_TIME * SECOND_NS)):
-        if now - load64(&peer.send_rekey_asked_ns) >= SECOND_NS:
+        if elapsed_ns(now, load64(&peer.send_rekey_asked_ns)) >= SECOND_NS:
             store64(&peer.send_rekey_asked_ns, now)
             events_raise(&dp.shared.events, peer, EVENT_REKEY_WANTED)
 

@@ -39,7 +39,7 @@ from pywg.dataplane.state.tunnel_ends cimport tunnel_ends_note
 from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport load64, load8, store64, store8, store_int
 from pywg.dataplane.sys.checks cimport c_assert
-from pywg.dataplane.sys.clock cimport now_ns
+from pywg.dataplane.sys.clock cimport elapsed_ns, now_ns
 from pywg.dataplane.sys.linux cimport EAGAIN, EBADF, EBADFD, EINTR, ENODEV, read, write
 from pywg.dataplane.wire.ecn cimport ECN_MASK
 from pywg.dataplane.wire.ip cimport PROTO_UDP, UDP_LEN, IpView, ip_read, ip_tos
@@ -246,7 +246,7 @@ cdef bint may_send(SendPath *e, Peer *peer, uint64_t now) noexcept nogil:
     cdef Dataplane *dp = e.dp
     store64(&peer.last_data_sent, now)
     if not can_seal(sending(peer), now):
-        if now - load64(&peer.handshake_asked_ns) > ASK_AGAIN_MS * 1000000ULL:
+        if elapsed_ns(now, load64(&peer.handshake_asked_ns)) > ASK_AGAIN_MS * 1000000ULL:
             store64(&peer.handshake_asked_ns, now)
             events_raise(&dp.shared.events, peer, EVENT_HANDSHAKE_WANTED)
         return False
