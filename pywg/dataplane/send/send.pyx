@@ -43,6 +43,7 @@ from pywg.dataplane.sys.clock cimport elapsed_ns, now_ns
 from pywg.dataplane.sys.linux cimport EAGAIN, EBADF, EBADFD, EINTR, ENODEV, read, write
 from pywg.dataplane.wire.ecn cimport ECN_MASK
 from pywg.dataplane.wire.ip cimport PROTO_UDP, UDP_LEN, IpView, ip_read, ip_tos
+from pywg.dataplane.wire.limits cimport STAGED_PACKETS
 from pywg.dataplane.wire.run cimport Run
 from pywg.dataplane.wire.udp_tunnel cimport udp_tunnel_inner
 from pywg.dataplane.wire.virtio cimport VNET_F_NEEDS_CSUM, VNET_GSO_NONE, VNET_HDR_MAX, VnetHdr
@@ -291,11 +292,13 @@ cdef void stage_run(Dataplane *dp, Peer *peer, const Run *run) noexcept nogil:
 cdef bint plan_staged(SendPath *e, Peer *peer, uint64_t now) noexcept nogil:
     """Plans all packets staged for a peer that has a keypair, and passes a batch on whenever it is full.
 
-    False: the socket is full, or there is no other batch.
+    No more than can have waited before: what other shards add meanwhile they plan themselves, and this one keeps its
+    gate no longer, and goes no further behind `can_seal`. False: the socket is full, or there is no other batch.
     """
     cdef StagedPacket *staged
     cdef uint8_t *packet
-    while staged_any(peer):
+    cdef int taken = 0
+    while taken < STAGED_PACKETS and staged_any(peer):
         packet = send_batch_next_packet(e.batch, 1)
         if packet == NULL:
             if not pass_on(e, False, now):
@@ -304,6 +307,7 @@ cdef bint plan_staged(SendPath *e, Peer *peer, uint64_t now) noexcept nogil:
         staged = staged_take(e.dp, peer)
         if staged == NULL:
             break               # another shard has taken the last one
+        taken += 1
         c_assert(staged.len <= READ_MAX)
         memcpy(packet, staged.data, staged.len)
         send_batch_plan_packet(e.batch, peer, packet, staged.len, ip_tos(packet) & ECN_MASK, e.dp.mtu)

@@ -15,12 +15,13 @@ from pywg.dataplane.sys.atomic cimport load64, load8, store8
 from pywg.dataplane.sys.clock cimport SECOND_NS, now_ns
 from pywg.dataplane.sys.linux cimport pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
 from pywg.dataplane.wire.endpoint cimport Endpoint, same_endpoint
-from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME
+from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, STAGED_PACKETS
 from pywg.dataplane.wire.wireguard cimport KEY_LEN, MAC_LEN
 
 cdef enum:
     BATCH_DATAGRAMS = 64 * 64   # the most that one batch seals: runs times datagrams
     SHARDS_MAX = 8
+    COUNTERS_TO_SPARE = SHARDS_MAX * (BATCH_DATAGRAMS + STAGED_PACKETS)     # see can_seal()
 
 # Events of a peer for the control plane: bits of Peer.events.
 cdef enum:
@@ -151,7 +152,8 @@ cdef inline void clear_source(Peer *peer) noexcept nogil:
 cdef inline bint can_seal(const Keypair *keypair, uint64_t now) noexcept nogil:
     """Whether a keypair may seal: Reject-After-Time and Reject-After-Messages (paper section 6.1).
 
-    Checked once a batch, so a whole batch of counters is kept to spare for each shard.
+    Checked before packets are planned, and not again before they are sealed. So what each shard may have planned by
+    then, a batch and a peer's staged packets, is kept to spare.
     """
     return (keypair != NULL and now - keypair.birth_ns < REJECT_AFTER_TIME * SECOND_NS
-            and load64(&keypair.next_counter) < REJECT_AFTER_MESSAGES - SHARDS_MAX * BATCH_DATAGRAMS)
+            and load64(&keypair.next_counter) < REJECT_AFTER_MESSAGES - COUNTERS_TO_SPARE)
