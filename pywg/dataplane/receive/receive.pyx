@@ -88,6 +88,8 @@ cdef void receive_path_free(ReceivePath *e) noexcept nogil:
 cdef void receive_step(ReceivePath *e) noexcept nogil:
     """Takes one batch of each socket that has messages, inside the gate."""
     c_assert(gate_is_mine(&e.dp.receive_gate))
+    if not e.dp.receives:
+        return              # the sockets that had messages are gone; those of now are the first shard's
     if e.ready4 and e.dp.fd4 >= 0:
         receive(e, e.dp.fd4, &e.failures4)
     if e.ready6 and e.dp.fd6 >= 0:
