@@ -46,18 +46,38 @@ cdef bint events_rearm(EventQueue *queue) noexcept nogil:
     return taken
 
 
+# With the lock: a peer is in the list while it has events
+
+cdef void append(EventQueue *queue, Peer *peer) noexcept nogil:
+    peer.next_with_events = NULL
+    peer.before_with_events = queue.last
+    if queue.last != NULL:
+        queue.last.next_with_events = peer
+    else:
+        queue.first = peer
+    queue.last = peer
+
+
+cdef void take_off(EventQueue *queue, Peer *peer) noexcept nogil:
+    if peer.before_with_events != NULL:
+        peer.before_with_events.next_with_events = peer.next_with_events
+    else:
+        c_assert(queue.first == peer)
+        queue.first = peer.next_with_events
+    if peer.next_with_events != NULL:
+        peer.next_with_events.before_with_events = peer.before_with_events
+    else:
+        c_assert(queue.last == peer)
+        queue.last = peer.before_with_events
+
+
 cdef void events_raise(EventQueue *queue, Peer *peer, uint32_t events) noexcept nogil:
     cdef bint fresh
     pthread_mutex_lock(&queue.lock)
     fresh = peer.events == 0
     peer.events |= events
     if fresh:
-        peer.next_with_events = NULL
-        if queue.last != NULL:
-            queue.last.next_with_events = peer
-        else:
-            queue.first = peer
-        queue.last = peer
+        append(queue, peer)
     pthread_mutex_unlock(&queue.lock)
     if fresh:
         events_signal(queue)
@@ -73,20 +93,9 @@ cdef void events_confirmed(EventQueue *queue, Peer *peer, uint32_t local_index) 
 
 cdef void events_forget(EventQueue *queue, Peer *peer) noexcept nogil:
     """Takes a peer that is about to be freed off the list."""
-    cdef Peer *before = NULL
-    cdef Peer *at
     pthread_mutex_lock(&queue.lock)
-    at = queue.first
-    while at != NULL and at != peer:
-        before = at
-        at = at.next_with_events
-    if at == peer:
-        if before != NULL:
-            before.next_with_events = peer.next_with_events
-        else:
-            queue.first = peer.next_with_events
-        if queue.last == peer:
-            queue.last = before
+    if peer.events != 0:
+        take_off(queue, peer)
     peer.events = 0
     pthread_mutex_unlock(&queue.lock)
 
@@ -97,9 +106,7 @@ cdef Peer *events_take(EventQueue *queue, uint32_t *events, uint32_t *confirmed_
     pthread_mutex_lock(&queue.lock)
     peer = queue.first
     if peer != NULL:
-        queue.first = peer.next_with_events
-        if queue.first == NULL:
-            queue.last = NULL
+        take_off(queue, peer)
         events[0] = peer.events
         confirmed_index[0] = peer.confirmed_index
         peer.events = 0

@@ -97,6 +97,7 @@ cdef struct Peer:
     # Events for the control plane: guarded by the event queue's lock.
     Peer *next_with_events
     uint32_t events
+    Peer *before_with_events
     uint32_t confirmed_index
 
     uint64_t rx_bytes           # relaxed; received bytes and activity

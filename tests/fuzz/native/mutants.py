@@ -232,8 +232,8 @@ MUTANTS = (
         "routing loop: a second, and no more",
         "routing_loop",
         "send/routing_loop.pyx",
-        "through_seen_ns > SECOND_NS",
-        "through_seen_ns >= SECOND_NS",
+        "through_seen_ns) > SECOND_NS",
+        "through_seen_ns) >= SECOND_NS",
     ),
     Mutant("cut: CWR on each", "segment", "send/segment.pyx", "flags &= ~<uint8_t>TCP_CWR", "pass"),
     Mutant(
@@ -248,7 +248,7 @@ MUTANTS = (
         "events: the last one forgotten",
         "queues",
         "state/events.pyx",
-        "        if queue.last == peer:\n            queue.last = before\n",
+        "        queue.last = peer.before_with_events\n",
         "",
     ),
     Mutant(
