@@ -12,6 +12,7 @@ from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.state.events cimport MESSAGE_RING, Message
 from pywg.dataplane.state.index_table cimport IndexEntry
 from pywg.dataplane.state.peer cimport Keypair, Peer, StagedPacket
+from pywg.dataplane.state.strays cimport STRAYS_MAX
 from pywg.dataplane.udp.receive cimport RECEIVE_BATCH, RECEIVE_LEN, Receiver
 from pywg.dataplane.udp.send cimport Sender
 from pywg.dataplane.wire.limits cimport KEYPAIRS_PER_PEER, STAGED_PACKETS
@@ -36,7 +37,7 @@ cdef dict footprint_of(const Dataplane *dp, size_t peers, size_t slots, size_t t
     cdef size_t rx = slots * receive_slot + dp.shared.shard_count * sizeof(ReceivePath)
     cdef size_t workers = threads * (sizeof(AeadContexts) + 2 * LIBCRYPTO_CTX + ALLOCATION)
     cdef size_t coalescer = lanes * (sizeof(Coalescer) + COALESCE_PACKETS * (sizeof(Frame) + sizeof(Member)))
-    cdef size_t handshakes = MESSAGE_RING * sizeof(Message)
+    cdef size_t handshakes = (MESSAGE_RING + STRAYS_MAX) * sizeof(Message)
     cdef size_t indices = INDICES_PER_PEER * SLOTS_PER_INDEX * sizeof(IndexEntry)
     cdef size_t keypair = sizeof(Keypair) + SECRET_SLOT_LEN + sizeof(void *) + ALLOCATION
     cdef size_t staged = STAGED_PACKETS * (sizeof(StagedPacket) + ALLOCATION)

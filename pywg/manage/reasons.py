@@ -82,8 +82,8 @@ REASONS: Final[Mapping[str, Reason]] = {
         "messages that found no room to be handled", "the machine is overloaded: fewer peers, or more processors"
     ),
     "rx_other_shard": Reason(
-        "handshakes that the kernel gave to a shard that takes none",
-        "report it: each goes to the first shard; --shards 1 has no other",
+        "handshakes that came behind data to a shard that takes none, and found no room on the way to the first",
+        "a flood of handshakes; peers try again",
     ),
     "rx_bad_mac1": Reason(
         "handshakes from a sender that has another public key for us", f"check our public key at the peers; {_NOISE}"

@@ -423,10 +423,10 @@ class Far:
     def send(self, inner: bytes, counter: int | None = None) -> None:
         self.send_datagram(self.message(inner, counter))
 
-    def send_train(self, datagrams: list[bytes]) -> None:
+    def send_train(self, datagrams: list[bytes], shard: int = 0) -> None:
         """Datagrams of equal length (the last may be shorter) in one UDP_SEGMENT send: what GRO delivers whole."""
         control = [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("H", len(datagrams[0])))]
-        self.sock.sendmsg([b"".join(datagrams)], control, 0, self.plane_addr())
+        self.sock.sendmsg([b"".join(datagrams)], control, 0, self.plane_addr(shard))
 
     def is_silent(self) -> bool:
         """Whether nothing of the plane's waits to be received."""

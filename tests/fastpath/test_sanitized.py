@@ -36,6 +36,7 @@ OF_THREADS = (
     "test_plane_tunnels.py",
     "test_plane_under_load.py",
     "test_shards.py",
+    "test_strays.py",
 )
 TESTS = {
     ADDRESS: ("tests/fastpath", *(f"--ignore=tests/fastpath/{name}" for name in NOT_AGAIN)),

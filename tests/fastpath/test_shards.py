@@ -22,13 +22,12 @@ from tests.fastpath.plane_harness import (
     Opened,
     PlaneHarness,
     addr_of,
-    handshake_message,
     inbound,
     raw_packet,
     reply,
     unseal,
 )
-from tests.paper import INITIATION
+from tests.paper import REJECT_AFTER_MESSAGES
 
 SHARDS = [2, 4]
 HELPERS = [0, 2]
@@ -211,19 +210,6 @@ def test_each_shard_writes_to_its_own_queue(helpers: int) -> None:
             far.send_datagram(far.message(reply(shard)), shard)
             assert harness.read_packets(shard) == [reply(shard)]
         assert harness.counter("rx_datagrams") == 4
-
-
-def test_handshakes_are_the_first_shards_alone() -> None:
-    kind, length = INITIATION
-    with PlaneHarness(shards=2) as harness:
-        far = Far(harness)
-        message = handshake_message(kind, length)
-        far.send_datagram(message, 1)
-        harness.counted(rx_other_shard=1)
-        far.send_datagram(message, 0)
-        ((received, _),) = harness.received(1)
-        assert received == message
-        assert harness.nonzero().keys() & {"rx_other_shard", "rx_handshakes"} == {"rx_other_shard", "rx_handshakes"}
 
 
 @pytest.mark.parametrize("helpers", HELPERS)

@@ -288,6 +288,7 @@ cdef void setup() noexcept nogil:
     model_ignore(&world.dp.send_gate, 2 * sizeof(world.dp.send_gate))
     model_ignore(&world.dp.counters, sizeof(Counters))
     model_ignore(&world.threads.send_heartbeats, 16)
+    model_ignore(&world.dp.shared.strays, sizeof(world.dp.shared.strays))
     if not plan.detach:
         model_ignore(&world.dp.send_waits, 16)
     names()

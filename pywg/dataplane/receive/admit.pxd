@@ -50,5 +50,7 @@ cdef struct Admission:
 cdef bint admission_init(Admission *a) noexcept nogil
 cdef void admission_message(Admission *a, Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,
                             uint32_t kind, uint64_t now) noexcept nogil
+cdef void admission_stray(Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,
+                          uint32_t kind) noexcept nogil
 cdef void note_sent(Peer *peer, const uint8_t *message, uint32_t len) noexcept nogil
 cdef void admission_answer(Admission *a, Dataplane *dp, uint64_t now) noexcept nogil

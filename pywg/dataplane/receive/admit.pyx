@@ -11,6 +11,7 @@ from pywg.dataplane.state.events cimport events_push
 from pywg.dataplane.state.gate cimport gate_is_mine
 from pywg.dataplane.state.index_table cimport IndexEntry, index_table_find
 from pywg.dataplane.state.peer cimport Peer
+from pywg.dataplane.state.strays cimport strays_put
 from pywg.dataplane.state.token_bucket cimport token_bucket_take
 from pywg.dataplane.sys cimport linux
 from pywg.dataplane.sys.atomic cimport load64, load_pointer, store64
@@ -51,6 +52,24 @@ cdef void admission_message(Admission *a, Dataplane *dp, const Endpoint *source,
         cookie_reply(dp, source, datagram, now)
     else:
         count(&dp.counters.rx_malformed)
+
+
+cdef void admission_stray(Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,
+                          uint32_t kind) noexcept nogil:
+    """Leaves a message that came to another shard than the first to that one, which alone admits any (strays.pxd).
+
+    If it may be worth that: else any datagram would take the way, and the room, of those that are.
+    """
+    cdef Dataplane *first = dp.shared.shards[0]
+    cdef bint keyed = kind == MESSAGE_INITIATION and len == INITIATION_LEN
+    c_assert(gate_is_mine(&dp.receive_gate))    # so the control plane changes no key of MACs meanwhile
+    keyed = keyed or kind == MESSAGE_RESPONSE and len == RESPONSE_LEN
+    if not keyed and (kind != MESSAGE_COOKIE_REPLY or len != COOKIE_REPLY_LEN):
+        count(&dp.counters.rx_malformed)
+    elif keyed and not mac1_holds(&first.macs, datagram, len):
+        count(&dp.counters.rx_bad_mac1)
+    elif not strays_put(&dp.shared.strays, source, datagram, len, first.receive_kick):
+        count(&dp.counters.rx_other_shard)
 
 
 cdef void response(Admission *a, Dataplane *dp, const Endpoint *source, const uint8_t *datagram, uint32_t len,

@@ -14,7 +14,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts, aead_contexts_free, aead_contexts_init
-from pywg.dataplane.receive.admit cimport admission_answer, admission_init, admission_message
+from pywg.dataplane.receive.admit cimport admission_answer, admission_init, admission_message, admission_stray
 from pywg.dataplane.receive.deliver cimport deliver, delivery_free, delivery_init, delivery_inspect, delivery_write
 from pywg.dataplane.receive.open cimport ReceiveBatch, receive_batch_add, receive_batch_clear, receive_batch_free
 from pywg.dataplane.receive.open cimport receive_batch_has_room, receive_batch_init, receive_batch_open
@@ -27,9 +27,11 @@ from pywg.dataplane.reorder.reorder cimport reorder_work
 from pywg.dataplane.state.batch_sizes cimport count_batch
 from pywg.dataplane.state.counters cimport count
 from pywg.dataplane.state.dataplane cimport Dataplane, gates_are_mine, has_shards
+from pywg.dataplane.state.events cimport Message
 from pywg.dataplane.state.gate cimport gate_is_mine
 from pywg.dataplane.state.index_table cimport IndexEntry, index_table_find
 from pywg.dataplane.state.replay cimport replay_plausible
+from pywg.dataplane.state.strays cimport STRAYS_MAX, strays_any, strays_take
 from pywg.dataplane.sys.atomic cimport store64
 from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.clock cimport SECOND_NS, now_ns
@@ -88,12 +90,28 @@ cdef void receive_path_free(ReceivePath *e) noexcept nogil:
 cdef void receive_step(ReceivePath *e) noexcept nogil:
     """Takes one batch of each socket that has messages, inside the gate."""
     c_assert(gate_is_mine(&e.dp.receive_gate))
+    if e.dp.number == 0 and strays_any(&e.dp.shared.strays):
+        take_strays(e)
     if not e.dp.receives:
         return              # the sockets that had messages are gone; those of now are the first shard's
     if e.ready4 and e.dp.fd4 >= 0:
         receive(e, e.dp.fd4, &e.failures4)
     if e.ready6 and e.dp.fd6 >= 0:
         receive(e, e.dp.fd6, &e.failures6)
+
+
+cdef void take_strays(ReceivePath *e) noexcept nogil:
+    """Admits what came to other shards."""
+    cdef Message[STRAYS_MAX] messages
+    cdef const Message *message
+    cdef uint64_t now = now_ns()
+    cdef uint32_t kind
+    cdef int i
+    for i in range(strays_take(&e.dp.shared.strays, messages)):
+        message = &messages[i]
+        memcpy(&kind, message.data, 4)
+        admission_message(&e.admission, e.dp, &message.source, message.data, message.len, kind, now)
+    admission_answer(&e.admission, e.dp, now)
 
 
 cdef bint ready(ReceivePath *e) noexcept nogil:
@@ -188,7 +206,7 @@ cdef uint32_t inbound(ReceivePath *e, ReceiveMeta *message, uint64_t now) noexce
         if kind == MESSAGE_TRANSPORT:
             transport_message(e, message, datagram, len, now)
         elif e.dp.number != 0:
-            count(&e.dp.counters.rx_other_shard)
+            admission_stray(e.dp, &message.source, datagram, len, kind)
         else:
             admission_message(&e.admission, e.dp, &message.source, datagram, len, kind, now)
     return n

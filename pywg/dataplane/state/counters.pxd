@@ -44,7 +44,7 @@ cdef struct Counters:
     uint64_t rx_under_load          # handshake messages without a valid MAC2 that got no cookie reply
     uint64_t rx_source_limited      # handshake messages above the rate of their source
     uint64_t rx_bad_cookie_reply    # cookie replies that are not authentic, or that answer nothing
-    uint64_t rx_other_shard         # handshake messages that came to another shard than the first, which takes them
+    uint64_t rx_other_shard         # handshake messages that came to another shard: no room on the way to the first
     uint64_t rx_handshakes          # messages that went on to the control plane
     uint64_t rx_expired             # data under a keypair past Reject-After-Time
     uint64_t rx_forged              # data that is not authentic

@@ -13,6 +13,7 @@ from pywg.dataplane.state.events cimport EventQueue
 from pywg.dataplane.state.gate cimport Gate, gate_close, gate_enter_closed, gate_is_mine, gate_leave
 from pywg.dataplane.state.index_table cimport IndexTable
 from pywg.dataplane.state.peer cimport SHARDS_MAX
+from pywg.dataplane.state.strays cimport Strays
 from pywg.dataplane.state.tunnel_ends cimport TunnelEnds
 from pywg.dataplane.sys.linux cimport pthread_mutex_t
 
@@ -35,6 +36,7 @@ cdef struct Shared:
     TunnelEnds tunnel_ends
     uint64_t staged_bytes       # atomic: of all peers together
     uint64_t staged_max         # the most that staged_bytes may be
+    Strays strays               # by receiving threads of other shards, for the first one's
 
 
 cdef struct Dataplane:
@@ -82,7 +84,7 @@ cdef inline bint has_shards(const Dataplane *dp) noexcept nogil:
 
 
 cdef inline void gates_enter(Dataplane *dp) noexcept nogil:
-    """Enters both gates of each shard, in their order."""
+    """Enters both gates of each shard."""
     cdef int i
     for i in range(dp.shared.shard_count):
         gate_close(&dp.shared.shards[i].send_gate)

@@ -5,6 +5,7 @@ from pywg.dataplane.state.allowedips cimport allowedips_free, allowedips_new
 from pywg.dataplane.state.events cimport events_free, events_init
 from pywg.dataplane.state.gate cimport gate_destroy, gate_init
 from pywg.dataplane.state.index_table cimport index_table_free, index_table_init
+from pywg.dataplane.state.strays cimport strays_destroy, strays_init
 from pywg.dataplane.state.tunnel_ends cimport tunnel_ends_destroy, tunnel_ends_init
 from pywg.dataplane.sys.checks cimport c_assert
 from pywg.dataplane.sys.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, pthread_mutex_destroy
@@ -19,6 +20,7 @@ cdef Shared *shared_new() noexcept nogil:
     shared.events.fd = -1
     pthread_mutex_init(&shared.loop_lock, NULL)
     tunnel_ends_init(&shared.tunnel_ends)
+    strays_init(&shared.strays)
     shared.allowed = allowedips_new()
     if (events_init(&shared.events) < 0 or index_table_init(&shared.indices) < 0
             or index_table_init(&shared.remote_indices) < 0 or shared.allowed == NULL):
@@ -34,6 +36,7 @@ cdef void shared_free(Shared *shared) noexcept nogil:
     index_table_free(&shared.remote_indices)
     events_free(&shared.events)
     tunnel_ends_destroy(&shared.tunnel_ends)
+    strays_destroy(&shared.strays)
     pthread_mutex_destroy(&shared.loop_lock)
     free(shared)
 

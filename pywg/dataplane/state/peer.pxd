@@ -74,7 +74,8 @@ cdef struct Peer:
 
     uint32_t handshake_index    # of our handshake in flight
     bint has_handshake
-    # RX: the last handshake message to the peer, which one authentic cookie reply may answer.
+    # The last handshake message to the peer, which one authentic cookie reply may answer: the first shard's receiving
+    # gate, which alone admits replies, guards it.
     uint8_t cookie_key[KEY_LEN]  # no secret: it follows from the peer's public key
     bint cookie_due
     uint32_t sent_index         # the message's sender index
@@ -96,8 +97,8 @@ cdef struct Peer:
 
     # Events for the control plane: guarded by the event queue's lock.
     Peer *next_with_events
-    uint32_t events
     Peer *before_with_events
+    uint32_t events
     uint32_t confirmed_index
 
     uint64_t rx_bytes           # relaxed; received bytes and activity

@@ -3,7 +3,8 @@
 The kernel asks a program of ours (SO_ATTACH_REUSEPORT_CBPF) for the index in the group, in the order in which sockets
 joined: the first one is 0. It sees what the UDP header is followed by; of datagrams that were merged (UDP_GRO), the
 first. Transport data goes by the low bits of its receiver index, which is ours to choose, so that all sessions of a
-peer go to one shard. All else goes to shard 0: handshakes, cookies, and what is no message at all.
+peer go to one shard. All else goes to shard 0: handshakes, cookies, and what is no message at all. A handshake that was
+merged behind data comes to the shard of the data, which hands it on.
 
 That is for speed and no more: nothing is safe because a datagram comes to the right shard. Anyone chooses the bits of
 what they send; and where the kernel has no memory to run the program, it chooses by a hash.
