@@ -275,6 +275,8 @@ cdef class Plane:
         cdef int fds[SHARDS_MAX]
         cdef Dataplane *shard
         cdef int i
+        if fd >= 0 and 1 + len(more) < self.dp.shared.shard_count:     # what such a shard receives would be lost
+            raise ValueError(f"{1 + len(more)} queues for {self.dp.shared.shard_count} shards")
         self.of_shards(fds, fd, [] if fd < 0 else more, -1)
         if vnet_hdr_len not in (0, 10, 12, 24):
             raise ValueError("the virtio header is 10, 12 or 24 bytes, or 0 when there is none")
@@ -605,10 +607,14 @@ cdef class Plane:
         Raises MemoryError, and nothing has changed.
         """
         cdef Peer *peer
+        cdef Dataplane *shard
+        cdef int i
         if self.frozen is not None:
             raise ValueError("the plane is frozen already")
-        if self.dp.tun_fd != -1 or self.dp.fd4 != -1 or self.dp.fd6 != -1:
-            raise ValueError("detach the TUN and the sockets first: their threads would go on")
+        for i in range(self.dp.shared.shard_count):
+            shard = self.dp.shared.shards[i]
+            if shard.tun_fd != -1 or shard.fd4 != -1 or shard.fd6 != -1:
+                raise ValueError("detach the TUN and the sockets first: their threads would go on")
         cdef dict frozen = {}
         threads_hold(self.all_threads)
         try:
