@@ -34,7 +34,7 @@ PATHS = (
     *("state/dataplane", "state/peers", "state/staged", "state/events", "state/index_table", "state/allowedips"),
     *("crypto/aead", "crypto/aead_contexts"),
 )
-DRIVERS = {"ring": RING, "tunnel": PATHS}
+DRIVERS = {"ring": RING, "tunnel": PATHS, "shards": PATHS}
 """Each with the modules of the data plane that it runs: all that write to memory of its world."""
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tests.model.build import Edit
-from tests.model.scenarios import FEW_MORE, OLD, SC, SOME, USE, How, Scenario, ring, tunnel
+from tests.model.scenarios import FEW_MORE, OLD, SC, SOME, USE, How, Scenario, ring, shards, tunnel
 
 REORDER = "pywg/dataplane/reorder/reorder.pyx"
 THREADS = "pywg/dataplane/threads/threads.pyx"
@@ -13,6 +13,9 @@ SEND = "pywg/dataplane/send/send.pyx"
 RECEIVE = "pywg/dataplane/receive/receive.pyx"
 PEERS = "pywg/dataplane/state/peers.pyx"
 POOL = "pywg/dataplane/reorder/pool.pyx"
+SEAL = "pywg/dataplane/send/seal.pyx"
+STAGED = "pywg/dataplane/state/staged.pyx"
+DELIVER = "pywg/dataplane/receive/deliver.pyx"
 
 
 @dataclass(frozen=True)
@@ -286,6 +289,63 @@ PLANTED = {
     "a socket is closed while a thread waits for it": Planted(
         Edit(THREADS, " or (rx & 1 and load64(&shard.dp.receive_waits) == rx):", ":"),
         tunnel(USE, packets=1, messages=1, detach=1),
+        "a thread waits for a closed socket",
+    ),
+    "two shards deliver at once": Planted(
+        Edit(
+            DELIVER,
+            "    if has_shards(d.dp):\n        pthread_mutex_lock(",
+            "    if False:\n        pthread_mutex_lock(",
+        ),
+        shards(SC, messages=1, same=1, session=1, watch=1),
+        "data race",
+    ),
+    "two shards use a counter": Planted(
+        Edit(
+            SEAL,
+            "    pthread_mutex_lock(&peer.lock)      # no other shard's thread may reserve the same counters\n"
+            "    counter = keypair.next_counter\n",
+            "    counter = keypair.next_counter\n    pthread_mutex_lock(&peer.lock)\n",
+        ),
+        shards(USE, packets=1, session=1),
+        "a counter goes out twice",
+    ),
+    "two shards take a staged packet": Planted(
+        Edit(
+            STAGED,
+            "    pthread_mutex_lock(&peer.lock)\n    staged = take(dp, peer)\n    pthread_mutex_unlock(&peer.lock)\n",
+            "    staged = take(dp, peer)\n",
+        ),
+        shards(FEW_MORE, packets=2, messages=1, session=2, watch=1),
+        "",
+    ),
+    "the control plane enters the first shard's gates alone": Planted(
+        Edit(
+            THREADS,
+            "    gates_enter(threads.dp)\n",
+            "    threads.dp.shared.shard_count = 1\n    gates_enter(threads.dp)\n"
+            "    threads.dp.shared.shard_count = 2\n",
+        ),
+        shards(USE, packets=1, session=1, remove=1),
+        "",
+    ),
+    "the control plane holds the first shard's paths alone": Planted(
+        Edit(
+            THREADS,
+            "    while threads != NULL:\n        send_path_hold(threads.send_path)\n"
+            "        receive_path_hold(threads.receive_path)\n        threads = threads.next\n",
+            "    send_path_hold(threads.send_path)\n    receive_path_hold(threads.receive_path)\n",
+        ),
+        shards(USE, packets=1, full=1, session=1, remove=1),
+        "use after free of peer",
+    ),
+    "the sockets of the first shard alone are waited for": Planted(
+        Edit(
+            THREADS,
+            "    while threads != NULL:\n        settle(threads)\n        threads = threads.next\n",
+            "    settle(threads)\n",
+        ),
+        shards(USE, messages=1, session=1, detach=1),
         "a thread waits for a closed socket",
     ),
 }

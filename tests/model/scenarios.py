@@ -86,6 +86,15 @@ def tunnel(how: How, **given: int) -> Scenario:
     return Scenario("tunnel", {**dict.fromkeys(_NUMBERS, 0), "sessions": 3, **given}, how)
 
 
+_OF_SHARDS = ("packets", "messages", "same", "session", "full", "watch", "install", "retire", "remove", "detach")
+
+
+def shards(how: How, **given: int) -> Scenario:
+    """The numbers of Plan in shards.pyx."""
+    assert set(given) <= set(_OF_SHARDS)
+    return Scenario("shards", {**dict.fromkeys(_OF_SHARDS, 0), **given}, how)
+
+
 SC, OLD = How(), How(stale=1)
 USE = How(races=0)
 SOME = How(preemptions=3)
@@ -122,6 +131,14 @@ SHORT = {
     "a helper that seals": tunnel(FEW, packets=1, heavy=2, helpers=1),
     "helpers that seal and send in turns": tunnel(FEW, packets=2, heavy=4, helpers=1, looks=1),
     "a helper that opens": tunnel(FEW, messages=1, heavy=2, helpers=1),
+    "two shards send for a peer": shards(USE, packets=2, session=1),
+    "two shards get the same messages": shards(SC, messages=3, same=1, session=1, watch=1),
+    "a session comes to what two shards have staged": shards(USE, packets=2, install=1),
+    "a message to either shard confirms a session": shards(FEW, packets=1, messages=1, session=2),
+    "a peer goes while two shards send": shards(USE, packets=1, full=1, session=1, remove=1),
+    "a peer goes while two shards deliver": shards(USE, messages=1, session=1, remove=1),
+    "a session goes while two shards use it": shards(USE, packets=1, messages=1, session=1, retire=1),
+    "the sockets of two shards go": shards(USE, messages=1, session=1, detach=1),
 }
 """Explored by test_model.py, in some seconds."""
 LONG = {
@@ -160,5 +177,9 @@ LONG = {
         How(races=0, preemptions=3), packets=2, heavy=4, helpers=1, looks=1, remove=1
     ),
     "the threads and a helper end": tunnel(USE, packets=1, helpers=1, stop=1),
+    "two shards get the same messages, older values": shards(OLD, messages=1, same=1, session=1, watch=1),
+    "two shards send, watched": shards(SC, packets=2, session=1, watch=1),
+    "messages to either shard confirm a session": shards(FEW, packets=2, messages=2, session=2),
+    "a peer goes while two shards do everything": shards(FEW, packets=2, messages=2, full=1, session=1, remove=1),
 }
 """Explored by python -m tests.model, in minutes."""

@@ -39,6 +39,9 @@ def test_no_order_of_steps_is_at_fault(name: str, built: Built) -> None:
         ("a helper that opens", {"rx_shared"}),
         ("a peer goes, with packets and messages", {"tx_no_peer", "rx_unknown_index"}),
         ("a session comes and goes, and its peer", {"tx_staged_dropped"}),
+        ("two shards get the same messages", {"rx_packets", "rx_replayed"}),
+        ("a peer goes while two shards send", {"tx_no_peer", "tx_datagrams"}),
+        ("a peer goes while two shards deliver", {"rx_unknown_index", "rx_packets"}),
     ],
 )
 def test_the_scenarios_reach_what_they_are_for(name: str, counters: set[str], built: Built) -> None:

@@ -8,7 +8,7 @@ enum {
     ATOMS_MAX = 40,
     PLAINS_MAX = 88,
     STALE_MAX = 3,
-    MUTEXES_MAX = 16,
+    MUTEXES_MAX = 20,
     CONDITIONS_MAX = 4,
     EVENTFDS_MAX = 6,
     EVENTFD_FIRST = 1 << 20,
