@@ -17,6 +17,7 @@ from pywg._fastpath import HANDSHAKE_WANTED, Plane
 from tests.fastpath.packets import Udp, gso_vnet
 from tests.fastpath.plane_harness import (
     EVERYWHERE,
+    MTU,
     PATIENCE,
     Far,
     Opened,
@@ -74,11 +75,13 @@ def test_threads_of_all_shards_are_told(shards: int, helpers: int) -> None:
         assert (shards - 1) * buffers < harness.plane.memory()["tx_buffers"] <= shards * buffers
 
 
-def test_more_descriptors_than_shards_change_nothing() -> None:
+def test_another_number_of_descriptors_than_of_shards_changes_nothing() -> None:
     with PlaneHarness(shards=2) as harness:
         far = Far(harness)
         with pytest.raises(ValueError, match="3 descriptors for 2 shards"):
             harness.plane.attach_tun(harness.tun_end.fileno(), vnet_hdr_len=10, more=(0, 1))
+        with pytest.raises(ValueError, match="1 queues for 2 shards"):
+            harness.plane.attach_tun(harness.tun_end.fileno(), vnet_hdr_len=10)
         with pytest.raises(ValueError, match="3 descriptors for 2 shards"):
             harness.plane.attach_sockets(-1, -1, more=((0, 0), (1, 1)))
         with pytest.raises(TypeError):
@@ -125,6 +128,41 @@ def test_a_counter_that_is_used_twice_would_be_seen() -> None:
         harness.write(numbered(1), shard=1)
         datagram = far.receive()
         assert unseal(far.key, datagram) == unseal(far.key, datagram)
+
+
+@both
+def test_counters_of_all_shards_end_before_reject_after_messages(shards: int, helpers: int) -> None:
+    """Each looks before it plans. What all have planned by then is sealed, each with a counter of its own."""
+    first = REJECT_AFTER_MESSAGES - 8 * (2**12 + 128) - 600
+    packet = Udp(payload=bytes(8 * 1000))
+    rounds = 1280 // 8 // shards
+    with PlaneHarness(shards=shards, helpers=helpers) as harness:
+        far = Far(harness, prefixes=EVERYWHERE, session=False)
+        far.install(first_counter=first)
+        harness.plane.use_keypair(1, far.local_index)
+        opened: list[Opened] = []
+
+        def feed(shard: int) -> None:
+            for _ in range(rounds):
+                harness.write(packet.unfinished(), gso_vnet(packet, 1000), shard)
+
+        def catch_up() -> None:
+            while len(opened) < harness.counter("tx_datagrams"):
+                opened.append(far.open())
+
+        feeders = [threading.Thread(target=feed, args=[shard]) for shard in range(shards)]
+        for feeder in feeders:
+            feeder.start()
+        while harness.counter("tx_packets") < shards * rounds:
+            catch_up()
+        for feeder in feeders:
+            feeder.join()
+        harness.plane.set_mtu(MTU)  # once it returns, helpers have sent what they had
+        catch_up()
+        harness.heard(1, HANDSHAKE_WANTED)
+        assert 600 <= len(opened) < 1280
+        assert sorted(one.counter for one in opened) == list(range(first, first + len(opened)))
+        assert far.is_silent()
 
 
 @both
@@ -322,7 +360,7 @@ def test_all_changes_while_all_shards_move_packets(shards: int, helpers: int) ->
             plane.send_keepalive(1)
             packets.renew_other()
             if turn % 4 == 0:
-                plane.detach_tun()
+                plane.attach_tun(-1, vnet_hdr_len=12)  # for which each shard has to have other buffers
                 more = [end.fileno() for end in harness.tun_ends[1:]]
                 plane.attach_tun(harness.tun_end.fileno(), vnet_hdr_len=10, uso=True, more=more)
             elif turn % 4 == 1:

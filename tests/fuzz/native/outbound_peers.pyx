@@ -6,7 +6,7 @@ from libc.string cimport memset
 
 from pywg.dataplane.send.send cimport send_path_hold, send_path_release
 from pywg.dataplane.state.dataplane cimport gates_enter, gates_leave
-from pywg.dataplane.state.peer cimport BATCH_DATAGRAMS, Peer
+from pywg.dataplane.state.peer cimport COUNTERS_TO_SPARE, Peer
 from pywg.dataplane.state.peers cimport keypair_publish
 from pywg.dataplane.state.tunnel_ends cimport tunnel_ends_forget
 from pywg.dataplane.sys.atomic cimport store_pointer
@@ -59,7 +59,7 @@ cdef void begin_session(Harness *b, uint32_t i, bint confirmed, bint odd) noexce
         if what & 2:
             session.keypair.next_counter = chance_next(&b.chance) >> chance_below(&b.chance, 64)
         if what & 4:
-            session.keypair.next_counter = REJECT_AFTER_MESSAGES - BATCH_DATAGRAMS - chance_below(&b.chance, 100)
+            session.keypair.next_counter = REJECT_AFTER_MESSAGES - COUNTERS_TO_SPARE - chance_below(&b.chance, 100)
     session.next_counter = session.keypair.next_counter
     need(keypair_publish(b.world.dp, session.keypair, confirmed) == 0, b"no memory")
     if confirmed:
