@@ -27,6 +27,7 @@ def test_sessions_go_on_over_all_queues_and_sockets(open_lab: OpenLab) -> None:
         stats = near.stats()
         assert (stats["shards"], stats["threads"]) == (str(SHARDS), str(2 * SHARDS))
         assert (stats["sandbox_seccomp"], stats["sandbox_refused"]) == ("1", "0")
+        assert stats["tun_steering"] == "1", "kept by the interface, which a new daemon takes over"
         port = int(near.wg("show", near.interface, "listen-port"))
         assert _udp_sockets(near, port) == 2 * SHARDS
         for source, target in ((near, far), (far, near)):

@@ -41,10 +41,11 @@ def hello(
     vnet_hdr_len: int = 10,
     count: int | None = None,
     queues: int | None = None,
+    keeps_flows: bool = False,
 ) -> bytes:
     """The first message, without descriptors. The first so many `monitors` of the interfaces have a socket.
 
-    `queues`: of each interface, which the second format says.
+    `queues`: of each interface, which the second format says, with `keeps_flows`.
     """
     text = Writer()
     text.put(handover.FACTS, length, namespaces.of_this_thread(), 1, len(names) if count is None else count)
@@ -54,7 +55,7 @@ def hello(
         text.put_bytes(name)
         text.put(handover.TUN, vnet_hdr_len, 1, 0, number < monitors)
         if queues is not None:
-            text.put(handover.COUNT, queues)
+            text.put(handover.QUEUES, queues, keeps_flows)
     facts = b"".join(map(bytes, text.parts))
     return handover.HELLO + handover.HEAD.pack(form, len(facts)) + facts
 

@@ -50,6 +50,9 @@ NUMBERS: Final[Mapping[str, Metric]] = {
     "tun_rps": Metric(
         "pywg_tun_rps_processors", "gauge", "Processors that the kernel receives the interface's packets on"
     ),
+    "tun_steering": Metric(
+        "pywg_tun_steering", "gauge", "Whether a program of pywg's keeps each flow in one queue of the interface"
+    ),
 }
 """Of statistics that are one number."""
 

@@ -256,6 +256,12 @@ class System(Protocol):
         Raises OSError where that can't be had.
         """
 
+    def keep_flows(self, fd: int) -> None:
+        """Has each flow of a TUN of ours keep its queue, by whichever queue its answers come. `fd`: one of its queues.
+
+        Raises OSError where that can't be had.
+        """
+
     def open_sockets(
         self, port: int, fwmark: int, *, udp_gro: bool = True, binding: Binding = EVERYWHERE, shards: int = 1
     ) -> Sockets:

@@ -51,9 +51,11 @@ FACTS = struct.Struct("=QQII")
 """bytes of the parcel, network namespace, PID, interfaces"""
 TUN = struct.Struct("=BBBB")
 """bytes of the virtio header, USO, superframes in UDP tunnels, whether there is a monitoring socket"""
+QUEUES = struct.Struct("=BB")
+"""In the second format alone, after the facts of each TUN: its queues, which come one after the other, and whether a
+program of ours keeps each flow in one."""
 COUNT = struct.Struct("=B")
-"""In the second format alone: after the facts of each TUN, of its queues, which come one after the other; with W, for
-each interface, of the pairs of UDP sockets that follow."""
+"""In the second format alone, with W, for each interface: of the pairs of UDP sockets that follow."""
 MOST_DESCRIPTORS = 253
 """With one message: SCM_MAX_FD."""
 PREPARES_WITHIN_S = 60.0
@@ -154,7 +156,7 @@ class Handover:
             text.put_bytes(os.fsencode(one.name))
             text.put(TUN, one.tun.vnet_hdr_len, one.tun.uso, one.tun.tunnels, monitor >= 0)
             if form != FORMAT:
-                text.put(COUNT, len(one.tun.fds))
+                text.put(QUEUES, len(one.tun.fds), one.keeps_flows)
             fds += [*one.tun.fds, configuration, *([monitor] if monitor >= 0 else [])]
         return b"".join(map(bytes, text.parts)), fds
 

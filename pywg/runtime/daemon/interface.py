@@ -93,6 +93,7 @@ class Interface:
             self._helpers = options.helpers(self.shards)
             self._look_at_shards()
             self._rps = self._spread() if options.tun_rps and options.tun_fd is None and taken is None else 0
+            self.keeps_flows = self._keep_flows() if taken is None else taken.keeps_flows
             self._opened = stack.pop_all()
         self._running = contextlib.AsyncExitStack()
 
@@ -170,7 +171,7 @@ class Interface:
         self._follow(self._system.route_watcher(self.device, self.log, device=self._options.binding.device))
 
         def stats() -> Mapping[str, int | str]:
-            return {**more_stats(), "tun_rps": self._rps}
+            return {**more_stats(), "tun_rps": self._rps, "tun_steering": int(self.keeps_flows)}
 
         for server in self.sockets.servers(self.device, self.log, stats, hand_over):
             server.start(self._poller)
@@ -278,6 +279,20 @@ class Interface:
         except OSError as error:
             self.log.info(f"without receive packet steering of {self.name}: {error.strerror}")
             return 0
+
+    def _keep_flows(self) -> bool:
+        """Whether a program of ours keeps each flow in one queue; else the kernel may move one."""
+        if self.shards == 1:
+            return False
+        if self._options.tun_fd is not None and not self._options.tun_is_ours:
+            self.log.info(f"which queue of {self.name} a flow has is left to the program that made it")
+            return False
+        try:
+            self._system.keep_flows(self.tun.fd)
+        except OSError as error:
+            self.log.info(f"the kernel may move a flow to another queue of {self.name}: {error.strerror}")
+            return False
+        return True
 
     def _follow(self, watcher: Watcher) -> None:
         self._running.callback(watcher.close)

@@ -33,6 +33,11 @@ class Linux:
     def route_watcher(self, sources: Sources, log: Log, *, device: str) -> RouteWatcher:
         return RouteWatcher(sources, log, bound=BoundLink(sources, device, log) if device else None)
 
+    def keep_flows(self, fd: int) -> None:
+        from pywg.runtime.net.tun_steering import keep_flows  # noqa: PLC0415 - few daemons have shards
+
+        keep_flows(fd)
+
     def damages_equal_tail(self) -> bool:
         return kernel.damages_equal_tail(kernel.release())
 

@@ -130,6 +130,8 @@ class Options:
     """leave the TUN with the service manager, so that a restart keeps the interface"""
     stored_tun: str
     """the name under which it is left there"""
+    tun_is_ours: bool = False
+    """`tun_fd` is the TUN that the service manager has kept for this daemon, and no other program's"""
     log_file_is_real: bool = False
     """no part of its path was a symbolic link, and none may be when it is opened"""
     given: tuple[tuple[str, str], ...] = ()
@@ -160,6 +162,7 @@ def read_options(interface: str, environ: Mapping[str, str], *, alone: bool = Tr
     shards = _shards(*_said("shards", given.get("shards"), environ))
     threads = _threads(*_said("threads", given.get("threads"), environ), shards)
     stored_tun = _STORED_TUN if alone else f"{_STORED_TUN}-{interface}"
+    kept = _stored_tun(environ, stored_tun) if foreground and tun_fd is None else None
     return Options(
         interface=interface,
         foreground=foreground,
@@ -170,7 +173,8 @@ def read_options(interface: str, environ: Mapping[str, str], *, alone: bool = Tr
         keep_output=bool(given.get("verbose") or environ.get("LOG_LEVEL"))
         and level is not Level.SILENT
         and not log_file,
-        tun_fd=_stored_tun(environ, stored_tun) if foreground and tun_fd is None else tun_fd,
+        tun_fd=kept if kept is not None else tun_fd,
+        tun_is_ours=kept is not None,
         uapi_fd=uapi_fd,
         udp_gso=_switch(environ, "PYWG_UDP_GSO", given.get("udp_gso")),
         udp_gso_equal_tail=_switch_or_none(environ, "PYWG_UDP_GSO_EQUAL_TAIL", given.get("udp_gso_equal_tail")),

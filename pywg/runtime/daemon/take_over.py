@@ -28,6 +28,7 @@ from pywg.runtime.daemon.handover import (
     LOCKED,
     MOST_DESCRIPTORS,
     PREPARES_WITHIN_S,
+    QUEUES,
     READY,
     TUN,
     WRITTEN,
@@ -67,6 +68,8 @@ class TakenInterface(NamedTuple):
     configuration: int
     monitor: int
     """-1: none"""
+    keeps_flows: bool = False
+    """a program of ours keeps each flow in one queue"""
 
 
 class Taking:
@@ -130,13 +133,15 @@ class Taking:
         if interface_name_fault(name):
             raise bad_parcel("an interface of no name")
         vnet_hdr_len, uso, tunnels, monitored = facts.take(TUN)
-        count = facts.take(COUNT)[0] if self._form != FORMAT else 1
+        count, keeps_flows = facts.take(QUEUES) if self._form != FORMAT else (1, 0)
         if count not in SHARDS:
             raise bad_parcel(f"{count} queues")
         queues = tuple(self._descriptor() for _ in range(count))
         configuration = self._descriptor()
         monitor = self._descriptor() if monitored else -1
-        return TakenInterface(name, queues, vnet_hdr_len, bool(uso), bool(tunnels), configuration, monitor)
+        return TakenInterface(
+            name, queues, vnet_hdr_len, bool(uso), bool(tunnels), configuration, monitor, bool(keeps_flows)
+        )
 
     def states(self) -> list[tuple[DeviceState, list[tuple[int, int]]]]:
         """Has the other one stop. The state of each interface, and its UDP sockets: at most one pair for each queue, of

@@ -134,6 +134,7 @@ def test_forms(accept: str) -> None:
 def test_every_metric_of_the_table_is_on_the_page() -> None:
     stats = {f"batch_rx_{size}": 1 for size in ("1", "4", "16", "64", "256", "more")} | {
         "tun_rps": 0,
+        "tun_steering": 0,
         "lanes": 1,
         "shards": 1,
     }

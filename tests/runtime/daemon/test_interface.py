@@ -92,8 +92,12 @@ class FakeSystem:
 
     most: int = 8
     most_sockets: int = 8
+    unsteered: int = 0
+    """the errno of a system whose kernel moves flows between queues"""
     opened: list[tuple[str, object]] = field(default_factory=list)
     sockets: list[RealSockets] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
+    """a queue of each TUN whose flows were to stay"""
 
     def open_tun(self, name: str, *, offload: bool, tunnels: bool, queues: int) -> FakeTun:
         self.opened.append((name, queues))
@@ -120,6 +124,11 @@ class FakeSystem:
     def adopt_sockets(self, pairs: Sequence[tuple[int, int]]) -> RealSockets:
         self.sockets.append(RealSockets(40000, 0, shards=len(pairs), fds=[fd for pair in pairs for fd in pair]))
         return self.sockets[-1]
+
+    def keep_flows(self, fd: int) -> None:
+        self.kept.append(fd)
+        if self.unsteered:
+            raise OSError(self.unsteered, os.strerror(self.unsteered))
 
     def refusals(self, call_later: Any, **_: object) -> FakeRefusals:
         return FakeRefusals(call_later)
@@ -302,10 +311,11 @@ def test_a_taken_interface_has_as_many_shards_as_queues() -> None:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind("")
         listener.listen()
-        taken = TakenInterface("wg0", queues, 10, True, False, listener.detach(), -1)
+        taken = TakenInterface("wg0", queues, 10, True, False, listener.detach(), -1, keeps_flows=True)
         life = Life(FakeSystem(), {}, taken, shards="8", threads="16")
         plane = await life.start()
         assert (plane.options["shards"], plane.options["helpers"]) == (2, 6)
+        assert (life.interface.keeps_flows, life.system.kept) == (True, []), "the interface has the program"
         state = life.interface.device.carried()._replace(port=40000, up=True, in_use=True)
         life.interface.resume(state, pairs)
         assert (plane.tun, plane.more_queues, plane.sockets) == (-1, [], None)
@@ -316,6 +326,40 @@ def test_a_taken_interface_has_as_many_shards_as_queues() -> None:
         await life.end()
 
     asyncio.run(run())
+
+
+def steering(look: dict[str, Any]) -> Callable[[Life, MadePlane], None]:
+    """Notes what is shown of it, and of which descriptor it was asked."""
+
+    def looks(life: Life, _: MadePlane) -> None:
+        look.update(keeps=life.interface.keeps_flows, first=life.interface.tun.fd, asked=life.system.kept)
+
+    return looks
+
+
+def test_flows_keep_their_queues_where_there_are_several() -> None:
+    seen: dict[str, Any] = {}
+    life = lived(FakeSystem(), steering(seen), shards="2")
+    assert (seen["keeps"], seen["asked"]) == (True, [seen["first"]])
+    for system, shards in ((FakeSystem(), "1"), (FakeSystem(most=1), "2")):
+        lived(system, steering(seen), shards=shards)
+        assert (seen["keeps"], seen["asked"]) == (False, [])
+    refused = lived(FakeSystem(unsteered=errno.EPERM), steering(seen), shards="2")
+    assert seen["keeps"] is False
+    text = "the kernel may move a flow to another queue of wg0: Operation not permitted"
+    assert (refused.lines(Level.INFO).count(text), life.lines(Level.INFO).count(text)) == (1, 0)
+
+
+def test_a_program_that_another_gave_its_tun_is_not_replaced() -> None:
+    """Linux does not tell whether there is one. What the service manager has kept is ours."""
+    seen: dict[str, Any] = {}
+    life = lived(FakeSystem(), steering(seen), {"WG_TUN_FD": str(any_fd()), "PYWG_SHARDS": "2"})
+    assert (seen["keeps"], seen["asked"]) == (False, [])
+    assert "which queue of wg0 a flow has is left to the program that made it" in life.lines(Level.INFO)
+    kept = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDNAMES": "tun"}
+    assert read_options("wg0", kept, foreground=True).tun_is_ours
+    assert not read_options("wg0", {**kept, "WG_TUN_FD": "9"}, foreground=True).tun_is_ours
+    assert not read_options("wg0", {}, foreground=True).tun_is_ours
 
 
 class StoreNotifier(Notifier):
@@ -366,6 +410,7 @@ def test_all_of_it_is_handed_over(monkeypatch: pytest.MonkeyPatch, shards: int, 
         assert handed == [os.getpid()]
         (its,) = asked[0].interfaces
         assert same(its.queues, life.interface.tun.fds)
+        assert its.keeps_flows == life.interface.keeps_flows == (shards > 1)
         given = [fd for pair in life.interface.device.udp_descriptors() for fd in pair]
         assert same([fd for pair in found[0] for fd in pair], given)
         assert len(found[0]) == (most_sockets if up else 0)

@@ -65,10 +65,11 @@ def test_what_makes_sense_is_taken(one: Goer) -> None:
 def test_all_queues_and_pairs_are_taken(one: Goer, queues: int, has: list[int]) -> None:
     """A shard may be without sockets, and an interface without any."""
     fds = [one.udp() for _ in range(queues + 1)]  # of files, /dev/null is but one
-    one.say(hello(form=2, queues=queues), [one.parcel, *fds])
+    one.say(hello(form=2, queues=queues, keeps_flows=queues > 1), [one.parcel, *fds])
     taking = Taking("wg0")
     (its,) = taking.interfaces
     assert same([*its.queues, its.configuration], fds)
+    assert its.keeps_flows == (queues > 1)
     one.fill(contents(EMPTY))
     families = [family for which in has for family in (socket.AF_INET, socket.AF_INET6) if which & FAMILIES[family]]
     sockets = [one.udp(family) for family in families]
