@@ -26,14 +26,14 @@ before, by this machine. Hooks don't run; Table and FwMark mean nothing here.
 _EPILOG = """\
 Exit status: that of COMMAND; 128 and the number of the signal that ended it;
 127 there is no COMMAND; 126 it can't be run; 1 there is no tunnel; 2 usage.
-What this keeps from COMMAND, and what not: docs/exec.md.
+What this keeps from COMMAND, and which variables count: docs/exec.md.
 """
 _KEPT = (
-    *("LOG_LEVEL", "PYWG_LOG_FORMAT", "PYWG_LOG_FILE", "PYWG_AEAD", "PYWG_THREADS", "PYWG_STAGED_MEMORY"),
+    *("LOG_LEVEL", "PYWG_LOG_FORMAT", "PYWG_LOG_FILE", "PYWG_AEAD", "PYWG_THREADS", "PYWG_TURNS"),
     *("PYWG_UDP_GSO", "PYWG_UDP_GSO_EQUAL_TAIL", "PYWG_UDP_GRO", "PYWG_TUN_OFFLOAD", "PYWG_VXLAN_OFFLOAD"),
-    *("PYWG_LISTEN_ADDRESS", "PYWG_BIND_DEVICE", "PYWG_SANDBOX"),
+    *("PYWG_STAGED_MEMORY", "PYWG_LISTEN_ADDRESS", "PYWG_BIND_DEVICE", "PYWG_SANDBOX"),
 )
-"""Variables of `pywg run` that are for this daemon too."""
+"""Variables of `pywg run` that are for this daemon too; docs/exec.md says why the others are not."""
 
 
 def define(parser: CommandParser) -> None:
