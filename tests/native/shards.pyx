@@ -43,7 +43,7 @@ cdef int begin(Two *two) except -1:
     """To be ended, also after an exception."""
     cdef uint8_t[KEY_LEN] key
     cdef Keypair *keypair
-    cdef uint32_t i
+    cdef int i
     cdef bint failed
     memset(two, 0, sizeof(Two))
     memset(key, 7, KEY_LEN)
