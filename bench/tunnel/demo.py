@@ -141,8 +141,6 @@ def _measure(lab: Lab, *, inside: bool, seconds: float) -> Measured:
         traffic.tcp(near, far, address, seconds, streams=4),
         traffic.tcp(near, far, address, seconds, mode="reverse"),
     ]
-    if not all(one.received_bytes for one in tcp):
-        raise DemoError("a TCP stream carried nothing")
     udp = traffic.udp(near, far, address, UDP_S if inside else 1, size=UDP_PAYLOAD_LEN, bits_per_s=UDP_BITS_PER_S)
     idle = traffic.ping(near, address, count=100)
     return Measured(

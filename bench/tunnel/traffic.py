@@ -38,10 +38,19 @@ class RoundTrips:
 
 
 def tcp(source: Site, target: Site, address: str, seconds: float, *, streams: int = 1, mode: str = "") -> Throughput:
-    """TCP from source to target. mode "reverse": the other way; "bidir": both at once, the two directions summed."""
+    """TCP from source to target. mode "reverse": the other way; "bidir": both at once, the two directions summed.
+
+    Raises CommandError, also where a direction carried nothing: iperf3 itself takes that for a measurement.
+    """
     options = ["-P", str(streams), *([f"--{mode}"] if mode else [])]
-    end = _iperf3(source, target, address, seconds, options)["end"]
-    sums = [end["sum_received"]] + ([end["sum_received_bidir_reverse"]] if mode == "bidir" else [])
+    return tcp_throughput(_iperf3(source, target, address, seconds, options)["end"], both=mode == "bidir")
+
+
+def tcp_throughput(end: dict[str, Any], *, both: bool = False) -> Throughput:
+    """What arrived, of `both` directions if so. Raises CommandError where a direction carried nothing."""
+    sums = [end["sum_received"]] + ([end["sum_received_bidir_reverse"]] if both else [])
+    if not all(one["bytes"] for one in sums):
+        raise CommandError("iperf3: a TCP stream carried nothing")
     return Throughput(sum(one["bits_per_second"] for one in sums), sum(one["bytes"] for one in sums))
 
 
