@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -19,15 +20,24 @@ from tests.sanitizers import ADDRESS, THREAD, Sanitizer, said
 from . import dropin
 from .conftest import OpenLab
 
+Ends = tuple[Mapping[str, str], Mapping[str, str]]
+
 SECONDS = 3.0
 CHANGE_EACH = 0.05
 EXCHANGED = 16 << 20
+ENDS = {
+    "two threads": ({"PYWG_THREADS": "2"}, {"PYWG_THREADS": "2"}),
+    "shards with helpers, and helpers": ({"PYWG_THREADS": "6", "PYWG_SHARDS": "2"}, {"PYWG_THREADS": "4"}),
+}
+"""What both daemons are told."""
+both = pytest.mark.parametrize("ends", ENDS.values(), ids=ENDS)
 
 
-def _daemon(sanitizer: Sanitizer, report: Path, threads: int) -> Implementation:
-    # The sandbox would not let it write its report.
-    env = {"PYWG_THREADS": str(threads), "PYWG_SANDBOX": "0"}
-    return Implementation("pywg-sanitized", sanitizer.command(report, "-m", "pywg", "-f"), env)
+def _daemons(sanitizer: Sanitizer, report: Path, ends: Ends) -> Iterator[Implementation]:
+    for told in ends:
+        # The sandbox would not let it write its report.
+        env = {**told, "PYWG_SANDBOX": "0"}
+        yield Implementation("pywg-sanitized", sanitizer.command(report, "-m", "pywg", "-f"), env)
 
 
 def _changes(lab: Lab) -> AbstractContextManager[None]:
@@ -50,14 +60,15 @@ def _changes(lab: Lab) -> AbstractContextManager[None]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("threads", [2, 4])
+@both
 @pytest.mark.parametrize("sanitizer", [ADDRESS, THREAD], ids=lambda one: one.name)
-def test_sanitizer_has_nothing_to_say(sanitizer: Sanitizer, threads: int, open_lab: OpenLab, tmp_path: Path) -> None:
+def test_sanitizer_has_nothing_to_say(sanitizer: Sanitizer, ends: Ends, open_lab: OpenLab, tmp_path: Path) -> None:
     sanitizer.build()
     report = tmp_path / "report"
-    lab = open_lab(*(_daemon(sanitizer, report, threads) for _ in range(2)), psk=True)
+    lab = open_lab(*_daemons(sanitizer, report, ends), psk=True)
     lab.establish(60)
     near, far = lab.sites
+    assert near.stats()["shards"] == ends[0].get("PYWG_SHARDS", "1")
     with _changes(lab), traffic.pinging(near, far.inner(4), 0.005):
         traffic.tcp(near, far, far.inner(4), SECONDS, streams=4, mode="bidir")
         traffic.udp(near, far, far.inner(6), SECONDS, size=64, bits_per_s=50e6)
@@ -113,13 +124,13 @@ def _unrest(lab: Lab) -> AbstractContextManager[None]:
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("threads", [2, 4])
+@both
 def test_no_race_while_everything_changes(
-    threads: int, open_lab: OpenLab, tmp_path: Path, pytestconfig: pytest.Config
+    ends: Ends, open_lab: OpenLab, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     THREAD.build()
     report = tmp_path / "report"
-    lab = open_lab(*(_daemon(THREAD, report, threads) for _ in range(2)), psk=True)
+    lab = open_lab(*_daemons(THREAD, report, ends), psk=True)
     lab.establish(60)
     near, far = lab.sites
     until = time.monotonic() + pytestconfig.getoption("--unrest-seconds")

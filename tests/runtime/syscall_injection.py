@@ -24,10 +24,14 @@ _MOST_STEPS = 1000
 
 def thread_of(pid: int, name: str) -> int:
     """The id of the one thread of process `pid` that has this name."""
-    (found,) = [
-        int(task.name) for task in Path(f"/proc/{pid}/task").iterdir() if (task / "comm").read_text() == f"{name}\n"
-    ]
+    (found,) = threads_of(pid, name)
     return found
+
+
+def threads_of(pid: int, name: str) -> list[int]:
+    """The ids of all threads of process `pid` that have this name, in the order in which they began."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sorted(int(task.name) for task in tasks if (task / "comm").read_text() == f"{name}\n")
 
 
 class Inside:

@@ -16,13 +16,14 @@ from pywg.runtime.confine import landlock
 from tests.requirements import require_root
 from tests.runtime.daemon.test_service import Foreground, answers, ask, until
 from tests.runtime.namespace import ip, run_inside, unique
-from tests.runtime.syscall_injection import Inside, inside, thread_of
+from tests.runtime.syscall_injection import Inside, inside, thread_of, threads_of
 
 pytestmark = [pytest.mark.netns, pytest.mark.dropin("21")]
 
 # x86-64
 OPEN, STAT, SOCKETPAIR, SETSOCKOPT, FCNTL, KILL, UNLINK, TGKILL = 2, 4, 53, 54, 72, 62, 87, 234
 SENDTO, NLM_F_REQUEST, RTM_NEWADDR = 44, 1, 20
+SO_REUSEPORT, SO_ATTACH_REUSEPORT_CBPF, SO_ATTACH_REUSEPORT_EBPF = 15, 51, 52
 AWAY = 1024
 IPT_SO_SET_REPLACE = IP6T_SO_SET_REPLACE = 64
 SO_ATTACH_FILTER = 26
@@ -125,6 +126,49 @@ def test_from_inside_a_thread_of_the_data_plane(
     run_inside(test)
 
 
+@pytest.mark.parametrize("sandbox", ["1", "0"])
+def test_from_inside_the_threads_of_every_shard(sandbox: str) -> None:
+    """Each is as confined as in a daemon with one; the loop alone groups sockets, and by classic BPF."""
+    name = unique("pywgt")
+    ours = {"pywg-rx": 2, "pywg-tx": 2, "pywg-h0": 2}
+    everything = {"read", "group", "steer", "load"}
+
+    def attempts(tid: int, fd: int) -> set[str]:
+        """What passes. Without good arguments: the kernel itself says EFAULT, EINVAL or EBADF then, and never EPERM."""
+        with inside(tid) as thread:
+            found = {"read": thread.call(OPEN, thread.put(b"/etc/passwd\0"), os.O_RDONLY)}
+            for what, option in (
+                ("group", SO_REUSEPORT),
+                ("steer", SO_ATTACH_REUSEPORT_CBPF),
+                ("load", SO_ATTACH_REUSEPORT_EBPF),
+            ):
+                found[what] = thread.call(SETSOCKOPT, fd, socket.SOL_SOCKET, option, 0, 0)
+        return {what for what, result in found.items() if result != "EPERM"}
+
+    def test() -> None:
+        with Foreground(name, PYWG_SANDBOX=sandbox, PYWG_SHARDS="2", PYWG_THREADS="6") as daemon:
+            until(lambda: answers(name))
+            ip("link", "set", name, "up")
+            until(lambda: b"sockets_open=1\n" in ask(name, b"stats=1\n\n"))
+            until(lambda: f"sandbox_seccomp={sandbox}\n".encode() in ask(name, b"stats=1\n\n"))
+            pid = daemon.process.pid
+            fd = _udp_descriptor(pid)
+            threads = {comm: threads_of(pid, comm) for comm in ours}
+            assert {comm: len(tids) for comm, tids in threads.items()} == ours
+            passes = [attempts(tid, fd) for tids in threads.values() for tid in tids]
+            assert passes == [set() if sandbox == "1" else everything] * 6
+            assert attempts(pid, fd) == ({"group", "steer"} if sandbox == "1" else everything)
+            confined = int(sandbox == "1" and landlock.abi() > 0)
+            stats = ask(name, b"stats=1\n\n")
+            assert f"sandbox_landlock_threads={confined}\n".encode() in stats
+            assert f"sandbox_seccomp_threads={sandbox}\n".encode() in stats
+            assert f"sandbox_refused={6 * 4 + 2 if sandbox == '1' else 0}\n".encode() in stats
+            daemon.process.terminate()
+            assert daemon.exit_status() == 0
+
+    run_inside(test)
+
+
 def _netlink_descriptor(pid: int) -> int:
     """Of the event loop, to the route family."""
     rows = [line.split() for line in Path(f"/proc/{pid}/net/netlink").read_text().splitlines()[1:]]
@@ -161,7 +205,7 @@ from pywg._fastpath import Plane
 from pywg.runtime.confine import landlock
 from pywg.runtime.base.libc import prctl
 prctl(38, 1)  # PR_SET_NO_NEW_PRIVS
-plane = Plane(helpers=1, ruleset=landlock.create_ruleset(landlock.abi()) if sys.argv[1] == "confined" else -1)
+plane = Plane(shards=2, helpers=1, ruleset=landlock.create_ruleset(landlock.abi()) if sys.argv[1] == "confined" else -1)
 print(plane.confined, flush=True)
 sys.stdin.readline()
 open("/etc/passwd").close()  # this thread is as it was
@@ -185,7 +229,8 @@ def test_landlock_alone_holds_these_threads_and_no_other(
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == f"{kind == 'confined'}\n"
-        with inside(thread_of(process.pid, thread)) as stopped:
+        of_the_last_shard = threads_of(process.pid, thread)[1]
+        with inside(of_the_last_shard) as stopped:
             found = {
                 "read": stopped.call(OPEN, stopped.put(b"/etc/passwd\0"), os.O_RDONLY),
                 "make": stopped.call(OPEN, stopped.put(bytes(tmp_path / "new") + b"\0"), os.O_WRONLY | os.O_CREAT),
