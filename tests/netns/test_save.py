@@ -1,5 +1,6 @@
 """`pywg save` beside `wg-quick save`: the same is saved of what runs, and what an operator wrote stays in the file."""
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -155,10 +156,21 @@ def test_what_would_be_lost_is_not_saved(here: Machine, monkeypatch: pytest.Monk
     assert B not in here.path.read_text(), "the control: it can be saved"
 
 
-def test_save_config(here: Machine) -> None:
-    """`pywg down` saves the same way."""
-    here.write(FILE.replace("PreDown", "SaveConfig = true\nPreDown"))
+def full_disk(_: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_save_config(here: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pywg down` saves the same way. What can't be saved stays up, or it would be lost."""
+    text = FILE.replace("PreDown", "SaveConfig = true\nPreDown")
+    here.write(text)
     here.up()
     here.namespace.run("wg", "set", here.interface, "peer", B, "remove")
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", full_disk)
+        with pytest.raises(DeviceError, match=f"No space left on device; {here.interface} is still up"):
+            here.down()
+    assert here.path.read_text() == text
+    assert here.namespace.run("wg", "show", here.interface, "peers").split() == [A]
     here.down()
-    assert here.path.read_text() == FILE.replace("PreDown", "SaveConfig = true\nPreDown").partition("\n# Paris")[0]
+    assert here.path.read_text() == text.partition("\n# Paris")[0]

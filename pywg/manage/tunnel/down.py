@@ -147,13 +147,18 @@ def _hooks(target: Target, machine: Machine, state: State | None) -> tuple[list[
 
 
 def _save(file: QuickFile, machine: Machine) -> None:
-    """Raises DeviceError, and nothing is changed."""
+    """Raises ConfigError or DeviceError, and nothing is changed."""
     machine.show(_saving(file))
     link = machine.network.link(machine.interface)
     addresses = machine.network.addresses(machine.index)
     running = client.get(machine.interface)
-    config = save.saved(file.config, running, addresses, link.mtu if link else 0)
-    save.write(file, config)
+    still_up = f"{machine.interface} is still up; without SaveConfig = true it goes down as it is"
+    try:
+        save.write(file, save.saved(file.config, running, addresses, link.mtu if link else 0))
+    except ConfigError as error:
+        raise ConfigError(f"{error}; {still_up}") from error
+    except DeviceError as error:
+        raise DeviceError(error.errno or _EIO, f"{error.strerror}; {still_up}") from error
 
 
 def _saving(file: QuickFile) -> str:
