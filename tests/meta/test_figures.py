@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.fuzz.guided import TARGETS as GUIDED
+from tests.fuzz.native.builds import TARGETS as NATIVE
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 MIB = 1 << 20
@@ -23,6 +26,14 @@ ROWS: dict[str, tuple[str, float, int]] = {
     "start to ready, ms": ("ready_s", 1e-3, 0),
 }
 """By the words of a row: its measure, the unit, and digits behind the point."""
+SOAKED = {
+    "no byte was damaged": r"of ([\d.]+ GB)",
+    "no outage over 1 s": r"([\d.]+ s)",
+    "near: memory grows by at most 0.5 MiB an hour": r"([\d.]+) MiB/h",
+    "far: memory grows by at most 0.5 MiB an hour": r"([\d.]+) MiB/h",
+    "keys rotated": r"(\d+) handshakes",
+}
+"""What pages repeat of the soak's verdicts."""
 VXLAN = "TCP, 1 stream in VXLAN, Gb/s, in a [later run](bench/results/vxlan.json)"
 TABLES = {
     "tunnel": ("pywg", "wireguard-go-new", "tailscale"),
@@ -80,6 +91,7 @@ def test_a_wrong_figure_is_found() -> None:
             r"did ([\d.]+) times one stream",
             lambda: results("tunnel")["pywg"]["jumbo_gain"]["median"],
         ),
+        ("README.md", r"runs (\d+) coverage-guided fuzzers", lambda: len(GUIDED) + len(NATIVE)),
     ],
 )
 def test_other_words_are_as_measured(page: str, words: str, measured: Any) -> None:
@@ -94,3 +106,19 @@ def ratio(measure: str, one: str, other: str) -> float:
 
 def gigabits(daemon: str) -> float:
     return float(results("tunnel")[daemon]["tcp_1"]["median"] / 1e9)
+
+
+def unsaid(text: str) -> list[str]:
+    """Figures of the soak's report that a page does not have."""
+    verdicts = json.loads((ROOT / "bench/results/soak.json").read_text())["verdicts"]
+    assert not [verdict for verdict in verdicts if verdict["holds"] is False], "pages say that all of it held"
+    found = {verdict["what"]: verdict["found"] for verdict in verdicts}
+    text = re.sub(r"(\d),(\d{3})", r"\1\2", text)
+    return [what for what, figure in SOAKED.items() if re.findall(figure, found[what])[0] not in text]
+
+
+@pytest.mark.parametrize("page", ["bench/README.md", "docs/security.md"])
+def test_pages_say_what_the_soak_found(page: str) -> None:
+    text = (ROOT / page).read_text()
+    assert unsaid(text) == []
+    assert unsaid(text.replace("136.9 GB", "136.8 GB")) == ["no byte was damaged"]

@@ -1,6 +1,7 @@
 """The rows of docs/drop-in.md and the tests that name them: no row without a test, no name without a row."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import pytest
 from tests.netns.points import KNOWN_BUGS, POINTS, Row
 
 TESTS = Path(__file__).parents[1]
+PAGE = TESTS.parent / "docs" / "drop-in.md"
 MARKS = ("dropin", "known_bug")
 TABLES = {"dropin": POINTS, "known_bug": KNOWN_BUGS}
 
@@ -59,3 +61,17 @@ def test_all_21_points_are_rows() -> None:
 def test_no_row_twice(kind: str) -> None:
     names = [row.name for row in TABLES[kind]]
     assert len(names) == len(set(names))
+
+
+def stale(text: str) -> set[str]:
+    """Rows that the page has and the tables have not, or the other way round; and files that are no more."""
+    rows = set(re.findall(r"^\| ([^|]+) \| ((?:[^|\\]|\\.)+) \|.* test_", text, re.M))
+    wrong = {name for name, _ in rows ^ {(row.name, row.what) for row in (*POINTS, *KNOWN_BUGS)}}
+    return wrong | {file for file in re.findall(r"test_\w+\.py", text) if not any(TESTS.rglob(file))}
+
+
+def test_the_page_has_these_rows_and_files_that_there_are() -> None:
+    text = PAGE.read_text()
+    assert stale(text) == set()
+    assert stale(text.replace("test_unreachable.py", "test_icmp.py")) == {"test_icmp.py"}
+    assert stale(text.replace("| NAT |", "| NATs |")) == {"NAT", "NATs"}

@@ -18,6 +18,7 @@ import tempfile
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.tunnel.builds import NotInstalledError
@@ -190,6 +191,7 @@ def table(titles: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> l
 
 def document(names: Sequence[str], versions: Sequence[str], found: Sequence[dict[str, str]]) -> str:
     lines = [f"- {name}: {text}" for name, text in zip(names, versions, strict=True)]
+    lines.append(f"- measured on {datetime.now(UTC):%d %B %Y}")
     lines += ["", "## Measured", "", *table(names, [(title, [one[title] for one in found]) for title, _ in ROWS])]
     lines += ["", "## By reading", "", *table(READ_TITLES, BY_READING.items())]
     return HEADER + "\n".join(lines) + "\n" + FOOTER

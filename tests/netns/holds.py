@@ -9,6 +9,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ HEADER = """# What holds as a drop-in
 Written by `python -m tests.netns.holds`; `PYWG_LONG=1` for the long form of the tests that repeat something. Each row
 is a promise; its tests run on every daemon that they can be asked of, with that daemon at both ends. "yes": all tests
 of the row hold. "n of m": the rest fail, and the notes below say why. A dash: the tests of this row look inside pywg.
+Versions and day are those of this run. `make test` has all of these tests for the pywg that you have.
 
 """
 LIMITS = """
@@ -124,6 +126,7 @@ def _notes(daemons: list[str], found: dict[str, Found]) -> list[str]:
 def write(daemons: list[str], found: dict[str, Found]) -> None:
     """Writes docs/drop-in.md."""
     about = [f"- {daemon}: {version(find(daemon))}" for daemon in daemons]
+    about.append(f"- run on {datetime.now(UTC):%d %B %Y}")
     lines = [
         *about,
         "",
