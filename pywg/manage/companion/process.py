@@ -90,8 +90,8 @@ def stop(interface: str) -> bool:
         until = time.monotonic() + 2 * _END_S
         while not _has_ended(fd) and time.monotonic() < until:
             there = True
-            text = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
-            if text.isdigit() and not _end(int(text)):
+            pid = _signed(fd)
+            if pid and not _end(pid, fd):
                 time.sleep(0.01)  # it was killed, and its successor has not yet signed
         path.unlink(missing_ok=True)
         return there
@@ -127,20 +127,28 @@ def lock_file(interface: str) -> Path:
     return Path(DIRECTORY, f"{interface}@{namespaces.of_this_thread()}.companion")
 
 
-def _end(pid: int) -> bool:
-    """Ends a process. False where there is none."""
+def _signed(fd: int) -> int:
+    """The PID that is in a lock file; 0: none yet."""
+    text = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
+    return int(text) if text.isdigit() else 0
+
+
+def _end(pid: int, lock: int) -> bool:
+    """Ends the process that has the lock file `lock` locked, and has signed it with `pid`. False where it is gone."""
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
         return False
-    with contextlib.suppress(ProcessLookupError):
-        try:
+    try:
+        if _has_ended(lock) or _signed(lock) != pid:
+            return False  # it had ended before, and another process may have its PID now
+        with contextlib.suppress(ProcessLookupError):
             for number in (signal.SIGTERM, signal.SIGKILL):
                 signal.pidfd_send_signal(fd, number)
                 if select.select([fd], [], [], _END_S)[0]:
                     break
-        finally:
-            os.close(fd)
+    finally:
+        os.close(fd)
     return True
 
 

@@ -1,6 +1,8 @@
-"""The companion as a process: what is left of one that does not start."""
+"""The companion as a process: what is left of one that does not start, and which process is ended."""
 
+import fcntl
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -29,3 +31,31 @@ def test_one_that_is_never_ready_leaves_no_process(tmp_path: Path, monkeypatch: 
     until = time.monotonic() + 30
     while child.exists() and child.read_text().rpartition(")")[2].split()[0] != "Z":
         assert time.monotonic() < until
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_process_is_ended_only_while_it_is_the_companion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, gone: bool
+) -> None:
+    """`gone`: the companion ends between the look at its PID and the hold on the process that has this PID."""
+    pidfd_open = os.pidfd_open
+
+    def opened_late(pid: int) -> int:
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        return pidfd_open(pid)
+
+    monkeypatch.setattr(process, "DIRECTORY", str(tmp_path))
+    with open(process.lock_file("wg0"), "w+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with subprocess.Popen(["sleep", "100"], pass_fds=[lock.fileno()]) as other:
+            lock.write(str(other.pid))
+            lock.flush()
+            if gone:
+                monkeypatch.setattr(os, "pidfd_open", opened_late)
+            else:
+                lock.close()  # its own is the last that has the lock
+            try:
+                assert process.stop("wg0")
+                assert (other.poll() is None) is gone
+            finally:
+                other.kill()
