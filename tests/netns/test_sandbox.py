@@ -1,5 +1,6 @@
 """The daemon in its sandbox: what it has given up, and that all it has to do still works. dropin: 5, 12, 14, 21."""
 
+import contextlib
 import os
 import re
 import signal
@@ -80,8 +81,11 @@ def test_every_thread_has_given_up_all_but_net_admin(open_lab: OpenLab) -> None:
 def test_no_io_uring_is_open(open_lab: OpenLab) -> None:
     """What is done through one passes no filter."""
     site = open_lab("pywg", None, connect=False).near
-    links = [os.readlink(fd) for fd in Path(f"/proc/{site.pid}/fd").iterdir()]
-    assert links
+    links = []
+    for fd in Path(f"/proc/{site.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            links.append(os.readlink(fd))
+    assert any("eventfd" in link for link in links)
     assert not [link for link in links if "io_uring" in link]
 
 
