@@ -206,6 +206,22 @@ def descriptor_too_many() -> contextlib.AbstractContextManager[None]:
     return replaced(Taking, _all_are_taken=all_are_taken)
 
 
+def further_pair_left_behind() -> contextlib.AbstractContextManager[None]:
+    """Of the sockets that were taken over, those of the first shard alone are closed."""
+    from pywg.runtime.net.sockets import Sockets
+
+    def close(self: Sockets) -> None:
+        for sock in (self.udp4, self.udp6):
+            if sock is not None:
+                sock.close()
+        for pair in self.more:
+            for sock in pair:
+                if sock is not None:
+                    sock.detach()
+
+    return replaced(Sockets, close=close)
+
+
 def state_unchecked() -> contextlib.AbstractContextManager[None]:
     """The core takes any state of a peer."""
     from pywg.core.carried import CarriedPeer
@@ -216,6 +232,7 @@ def state_unchecked() -> contextlib.AbstractContextManager[None]:
 FAULTS = {
     "descriptors left behind": Fault("handover", descriptors_left_behind),
     "descriptor too many": Fault("handover", descriptor_too_many),
+    "further pair left behind": Fault("handover", further_pair_left_behind),
     "state unchecked": Fault("handover", state_unchecked),
     "subscriber left behind": Fault("uapi", subscriber_left_behind),
     "event without its end": Fault("client", event_without_its_end),
