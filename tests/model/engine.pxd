@@ -39,3 +39,12 @@ cdef extern from "engine.h" nogil:
     void model_step(const char *what)
     int model_self()
     void model_fault(const char *what)
+
+
+cdef inline dict explored(const Scenario *scenario, const Options *options):
+    """What the engine has found (scenarios.py, Explored), but for `reached`, which the drivers know."""
+    cdef Result found
+    with nogil:
+        model_explore(scenario, options, &found)
+    return {"states": found.states, "transitions": found.transitions, "ends": found.ends, "depth": found.depth,
+            "complete": found.complete, "fault": found.fault.decode(), "trail": found.trail.decode()}

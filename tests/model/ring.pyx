@@ -17,8 +17,8 @@ from pywg.dataplane.state.gate cimport Gate, gate_enter, gate_init, gate_leave
 from pywg.dataplane.sys.atomic cimport load8
 from pywg.dataplane.sys.linux cimport POLLIN, eventfd, eventfd_read, poll, pollfd
 
-from tests.model.engine cimport Options, Result, Scenario, model_choose, model_explore, model_fault, model_ignore
-from tests.model.engine cimport model_name, model_self, model_thread, model_wait
+from tests.model.engine cimport Options, Scenario, explored, model_choose, model_fault, model_ignore, model_name
+from tests.model.engine cimport model_self, model_thread, model_wait
 
 cdef enum:
     SLOTS = 4
@@ -276,16 +276,9 @@ cdef const char *end() noexcept nogil:
     return NULL
 
 
-cdef Result found
-
-
 def explore(dict wanted, *, int stale, int races, int preemptions, int spurious, uint64_t states_max) -> dict:
     cdef Scenario scenario = Scenario(setup, end, ready, NULL, NULL, NULL, NULL, relax)
     cdef Options options = Options(stale, races, preemptions, spurious, states_max)
     global plan
     plan = wanted
-    with nogil:
-        model_explore(&scenario, &options, &found)
-    return {"states": found.states, "transitions": found.transitions, "ends": found.ends, "depth": found.depth,
-            "complete": found.complete, "fault": found.fault.decode(), "trail": found.trail.decode(),
-            "reached": []}
+    return {**explored(&scenario, &options), "reached": []}

@@ -1,16 +1,16 @@
 # cython: language_level=3, cdivision=True
 """Two shards in the model: their threads send and receive for one peer, and the control plane changes it.
 
-The threads here take their steps inside their gates, as the loops of threads.pyx do, but wait for nothing: a sending
+The threads here take their steps inside their gates, as the loops of loops.pyx do, but wait for nothing: a sending
 thread reads a packet at a time until its TUN is empty, a receiving one takes a message at a time from its socket. Where
-the sockets go, the receiving threads are those of threads.pyx. Packets are numbered, by shard.
+the sockets go, the receiving threads are those of loops.pyx. Packets are numbered, by shard.
 """
 from libc.errno cimport EAGAIN
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc
 from libc.string cimport memset
 
-from pywg.dataplane.crypto.aead cimport Aead, AeadBackend
+from pywg.dataplane.crypto.aead cimport AeadBackend
 from pywg.dataplane.send.send cimport send_staged, send_step
 from pywg.dataplane.receive.receive cimport receive_step
 from pywg.dataplane.state.allowedips cimport allowedips_insert
@@ -19,17 +19,18 @@ from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_add_shard, data
 from pywg.dataplane.state.events cimport events_rearm, events_take
 from pywg.dataplane.state.gate cimport gate_enter, gate_leave
 from pywg.dataplane.state.peer cimport EVENT_CONFIRMED, Keypair, Peer
-from pywg.dataplane.state.peers cimport keypair_new, keypair_publish, keypair_retire, peer_free, peer_new
+from pywg.dataplane.state.peers cimport keypair_publish, keypair_retire, peer_free
 from pywg.dataplane.sys.atomic cimport load8, store_int
 from pywg.dataplane.sys.clock cimport SECOND_NS
-from pywg.dataplane.sys.linux cimport AF_INET, POLLIN, POLLOUT, htons, iovec, mmsghdr, sockaddr_in
+from pywg.dataplane.sys.linux cimport POLLIN, POLLOUT, iovec, mmsghdr
 from pywg.dataplane.threads.loops cimport Threads, receive_thread
 from pywg.dataplane.threads.threads cimport threads_add, threads_hold, threads_new
 from pywg.dataplane.threads.threads cimport threads_release, threads_settle
-from pywg.dataplane.wire.wireguard cimport KEY_LEN, TAG_LEN, WG_HEADER_LEN, TransportHeader
+from pywg.dataplane.wire.wireguard cimport TAG_LEN, WG_HEADER_LEN, TransportHeader
 
-from tests.model.engine cimport Options, Result, Scenario, model_choose, model_explore, model_fault, model_ignore
-from tests.model.engine cimport model_name, model_thread, model_wait
+from tests.model.engine cimport Options, Scenario, explored, model_choose, model_fault, model_ignore, model_name
+from tests.model.engine cimport model_thread, model_wait
+from tests.model.network cimport NOW_S, NUMBER_AT, PACKET_LEN, new_peer, new_session, no_cipher, put_message, put_packet
 
 cdef extern from * nogil:
     int count_bits "__builtin_popcountll"(unsigned long long word)
@@ -38,13 +39,11 @@ cdef enum:
     SHARDS = 2
     TUN = 4                     # the first shard's; its is followed by the other's
     UDP = 8
-    PACKET_LEN = 28
     NUMBERS = 16                # of one shard's packets
     LOCAL_INDEX = 100
     NO_SESSION = 0
     SESSION = 1
     UNCONFIRMED = 2
-    NOW_S = 1000000             # as the engine says
     EVERYTHING = 1 << 30        # longer than the heap
 
 cdef struct Plan:
@@ -82,16 +81,9 @@ cdef Counters reached          # those that an end had above zero
 
 # ---- the kernel
 
-cdef void put_packet(uint8_t *at, int number, bint inbound) noexcept nogil:
-    """An IPv4 packet to or from 10.0.0.1; the other address is one that no unreachable goes to."""
-    memset(at, 0, PACKET_LEN)
-    at[0] = 0x45
-    at[3] = PACKET_LEN
-    at[8] = 64
-    at[9] = 200
-    at[12 if inbound else 16] = 10
-    at[15 if inbound else 19] = 1
-    at[20] = <uint8_t>number
+cdef void put_numbered(uint8_t *at, int number, bint inbound) noexcept nogil:
+    put_packet(at, PACKET_LEN, 1, inbound)
+    at[NUMBER_AT] = <uint8_t>number
 
 
 cdef ssize_t tun_read(int fd, void *to, size_t room) noexcept nogil:
@@ -99,14 +91,14 @@ cdef ssize_t tun_read(int fd, void *to, size_t room) noexcept nogil:
     if world.rests[shard] or world.read[shard] == plan.packets:
         world.rests[shard] = False
         return -EAGAIN
-    put_packet(<uint8_t *>to, shard * NUMBERS + world.read[shard], False)
+    put_numbered(<uint8_t *>to, shard * NUMBERS + world.read[shard], False)
     world.read[shard] += 1
     world.rests[shard] = True
     return PACKET_LEN
 
 
 cdef ssize_t tun_write(int fd, const iovec *iov, int count) noexcept nogil:
-    cdef uint64_t bit = <uint64_t>1 << (<const uint8_t *>iov[0].iov_base)[20]
+    cdef uint64_t bit = <uint64_t>1 << (<const uint8_t *>iov[0].iov_base)[NUMBER_AT]
     if world.delivered & bit:
         model_fault(b"delivered twice")
     world.delivered |= bit
@@ -132,7 +124,7 @@ cdef int udp_send(int fd, mmsghdr *messages, unsigned int count) noexcept nogil:
         messages[i].msg_len = <unsigned int>messages[i].msg_hdr.msg_iov.iov_len
         if messages[i].msg_len == WG_HEADER_LEN + TAG_LEN:
             continue
-        number = datagram[WG_HEADER_LEN + 20]
+        number = datagram[WG_HEADER_LEN + NUMBER_AT]
         bit = <uint64_t>1 << number
         if world.sent & bit:
             model_fault(b"sent twice")
@@ -145,9 +137,6 @@ cdef int udp_send(int fd, mmsghdr *messages, unsigned int count) noexcept nogil:
 
 
 cdef int udp_receive(int fd, mmsghdr *messages, unsigned int count) noexcept nogil:
-    cdef uint8_t *to = <uint8_t *>messages[0].msg_hdr.msg_iov.iov_base
-    cdef TransportHeader *header = <TransportHeader *>to
-    cdef sockaddr_in *source = <sockaddr_in *>messages[0].msg_hdr.msg_name
     cdef int shard = fd - UDP
     cdef int number = world.received[shard]
     if world.closed:
@@ -156,16 +145,8 @@ cdef int udp_receive(int fd, mmsghdr *messages, unsigned int count) noexcept nog
         return -EAGAIN
     if not plan.same:
         number += shard * NUMBERS
-    memset(to, 0, WG_HEADER_LEN)
-    header.type = 4
-    header.receiver_index = LOCAL_INDEX
-    header.counter = <uint64_t>number
-    put_packet(to + WG_HEADER_LEN, number, True)
-    memset(source, 0, sizeof(sockaddr_in))
-    source.sin_family = AF_INET
-    source.sin_port = htons(<uint32_t>(7 + shard))      # so both move the endpoint
-    messages[0].msg_hdr.msg_controllen = 0
-    messages[0].msg_len = WG_HEADER_LEN + PACKET_LEN + TAG_LEN
+    # From another port than the other shard's, so both move the endpoint.
+    put_numbered(put_message(messages, LOCAL_INDEX, <uint64_t>number, <uint32_t>(7 + shard)), number, True)
     world.received[shard] += 1
     return 1
 
@@ -174,20 +155,6 @@ cdef short ready(int fd, short events) noexcept nogil:
     if world.closed:
         model_fault(b"a thread waits for a closed socket")
     return events & ((POLLIN if world.received[fd - UDP] < plan.messages else 0) | POLLOUT)
-
-
-cdef bint seal_none(const Aead *aead, uint64_t first_counter, uint8_t **texts, const uint32_t *lens,
-                    int n) noexcept nogil:
-    if aead.key[0] != 1:
-        model_fault(b"sealed with another key")
-    return True
-
-
-cdef uint64_t open_none(const Aead *aead, const uint64_t *counters, uint8_t **texts, const uint32_t *lens,
-                        int n) noexcept nogil:
-    if aead.key[0] != 2:
-        model_fault(b"opened with another key")
-    return (<uint64_t>1 << n) - 1
 
 
 # ---- the threads
@@ -292,22 +259,10 @@ cdef void setup() noexcept nogil:
 
 
 cdef void make_peer() noexcept nogil:
-    cdef uint8_t[KEY_LEN] send_key, receive_key
-    cdef Peer *peer = peer_new(0)
-    memset(send_key, 1, KEY_LEN)
-    memset(receive_key, 2, KEY_LEN)
-    world.peer = peer
-    world.keypair = keypair_new(peer, send_key, receive_key)
-    world.keypair.local_index = LOCAL_INDEX
-    world.keypair.birth_ns = NOW_S * SECOND_NS
-    peer.endpoint.ip_len = 4
-    peer.endpoint.port = htons(7)
-    # Timers and bytes, by relaxed atomics: no thread waits for them.
-    model_ignore(&peer.tx_bytes, <uint8_t *>&peer.handshake_index - <uint8_t *>&peer.tx_bytes)
-    model_ignore(&peer.unanswered_since, <uint8_t *>&peer.handshake_asked_ns - <uint8_t *>&peer.unanswered_since)
-    model_ignore(&peer.rx_bytes, 2 * sizeof(uint64_t))
+    world.peer = new_peer(0, 7)
+    world.keypair = new_session(world.peer, LOCAL_INDEX)
     if plan.watch:
-        model_ignore(world, <uint8_t *>peer - <uint8_t *>world)
+        model_ignore(world, <uint8_t *>world.peer - <uint8_t *>world)
         model_ignore(&world.keypair[1], EVERYTHING)
 
 
@@ -372,21 +327,11 @@ cdef const char *end() noexcept nogil:
     return NULL
 
 
-cdef Result found
-
-
 def explore(dict wanted, *, int stale, int races, int preemptions, int spurious, uint64_t states_max) -> dict:
     cdef Scenario scenario = Scenario(setup, end, ready, tun_read, tun_write, udp_send, udp_receive, NULL)
     cdef Options options = Options(stale, races, preemptions, spurious, states_max)
     global plan
     plan = wanted
     memset(&reached, 0, sizeof(reached))
-    memset(&backend, 0, sizeof(backend))
-    backend.name = b"none"
-    backend.seal = seal_none
-    backend.open = open_none
-    with nogil:
-        model_explore(&scenario, &options, &found)
-    return {"states": found.states, "transitions": found.transitions, "ends": found.ends, "depth": found.depth,
-            "complete": found.complete, "fault": found.fault.decode(), "trail": found.trail.decode(),
-            "reached": [name for name, above in (<dict>reached).items() if above]}
+    no_cipher(&backend)
+    return {**explored(&scenario, &options), "reached": [name for name, above in (<dict>reached).items() if above]}

@@ -9,28 +9,29 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc
 from libc.string cimport memset
 
-from pywg.dataplane.crypto.aead cimport Aead, AeadBackend
+from pywg.dataplane.crypto.aead cimport AeadBackend
 from pywg.dataplane.send.send cimport send_staged
 from pywg.dataplane.state.allowedips cimport allowedips_insert
 from pywg.dataplane.state.counters cimport Counters
 from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_new
 from pywg.dataplane.state.peer cimport Keypair, Peer
-from pywg.dataplane.state.peers cimport keypair_new, keypair_publish, keypair_retire, peer_free, peer_new
+from pywg.dataplane.state.peers cimport keypair_publish, keypair_retire, peer_free
 from pywg.dataplane.sys.atomic cimport store_int
-from pywg.dataplane.sys.linux cimport AF_INET, POLLIN, POLLOUT, htons, iovec, mmsghdr, sockaddr_in
+from pywg.dataplane.sys.clock cimport SECOND_NS
+from pywg.dataplane.sys.linux cimport POLLIN, POLLOUT, iovec, mmsghdr
 from pywg.dataplane.threads.loops cimport Threads
 from pywg.dataplane.threads.threads cimport threads_hold, threads_new, threads_release, threads_settle
 from pywg.dataplane.threads.threads cimport threads_start, threads_stop
-from pywg.dataplane.wire.wireguard cimport KEY_LEN, TAG_LEN, WG_HEADER_LEN, TransportHeader
+from pywg.dataplane.wire.wireguard cimport TAG_LEN, WG_HEADER_LEN, TransportHeader
 
-from tests.model.engine cimport Options, Result, Scenario, model_choose, model_explore, model_fault, model_ignore
-from tests.model.engine cimport model_name, model_step, model_thread
+from tests.model.engine cimport Options, Scenario, explored, model_choose, model_fault, model_ignore, model_name
+from tests.model.engine cimport model_step, model_thread
+from tests.model.network cimport NOW_S, NUMBER_AT, PACKET_LEN, new_peer, new_session, no_cipher, put_message, put_packet
 
 cdef enum:
     PEERS = 2
     TUN = 3
     UDP = 4
-    PACKET_LEN = 28
     HEAVY_LEN = 40000           # two fill a batch
     LONG_LEN = 65536            # of a message that is a batch by itself
 
@@ -77,18 +78,11 @@ cdef Counters reached          # those that an end had above zero
 
 # ---- the kernel
 
-cdef void put_packet(uint8_t *at, uint32_t len, int peer, uint32_t number, bint inbound) noexcept nogil:
-    """An IPv4 packet to or from 10.0.0.<peer + 1>; the other address is one that no unreachable goes to."""
-    memset(at, 0, PACKET_LEN)
-    at[0] = 0x45
-    at[2] = <uint8_t>(len >> 8)
-    at[3] = <uint8_t>len
-    at[8] = 64
-    at[9] = 200
-    at[12 if inbound else 16] = 10
-    at[15 if inbound else 19] = <uint8_t>(peer + 1)
-    at[20] = <uint8_t>peer
-    at[21] = <uint8_t>number
+cdef void put_numbered(uint8_t *at, uint32_t len, int number, bint inbound) noexcept nogil:
+    """The packet of that number, of all peers in turns: it says which peer's, and which of it."""
+    put_packet(at, len, number % PEERS + 1, inbound)
+    at[NUMBER_AT] = <uint8_t>(number % PEERS)
+    at[NUMBER_AT + 1] = <uint8_t>(number // PEERS)
 
 
 cdef ssize_t tun_read(int fd, void *to, size_t room) noexcept nogil:
@@ -98,17 +92,17 @@ cdef ssize_t tun_read(int fd, void *to, size_t room) noexcept nogil:
     if world.heavy > 0:
         world.heavy -= 1
         len = HEAVY_LEN
-    put_packet(<uint8_t *>to, len, world.read % PEERS, <uint32_t>(world.read // PEERS), False)
+    put_numbered(<uint8_t *>to, len, world.read, False)
     world.read += 1
     return <ssize_t>len
 
 
 cdef ssize_t tun_write(int fd, const iovec *iov, int count) noexcept nogil:
     cdef const uint8_t *packet = <const uint8_t *>iov[0].iov_base
-    cdef int peer = packet[20]
-    if packet[21] < world.delivered[peer]:
+    cdef int peer = packet[NUMBER_AT]
+    if packet[NUMBER_AT + 1] < world.delivered[peer]:
         model_fault(b"delivered twice, or overtaken")
-    world.delivered[peer] = packet[21] + 1
+    world.delivered[peer] = packet[NUMBER_AT + 1] + 1
     world.delivered_count[peer] += 1
     return <ssize_t>iov[0].iov_len
 
@@ -134,33 +128,22 @@ cdef int udp_send(int fd, mmsghdr *messages, unsigned int count) noexcept nogil:
         world.counters[peer] = header.counter + 1
         if messages[i].msg_hdr.msg_iov.iov_len == WG_HEADER_LEN + TAG_LEN:
             continue
-        if packet[20] != peer or packet[21] < world.sent[peer]:
+        if packet[NUMBER_AT] != peer or packet[NUMBER_AT + 1] < world.sent[peer]:
             model_fault(b"sent twice, overtaken, or to another peer")
-        world.sent[peer] = packet[21] + 1
+        world.sent[peer] = packet[NUMBER_AT + 1] + 1
         world.sent_count[peer] += 1
         messages[i].msg_len = <unsigned int>messages[i].msg_hdr.msg_iov.iov_len
     return <int>count
 
 
 cdef int udp_receive(int fd, mmsghdr *messages, unsigned int count) noexcept nogil:
-    cdef uint8_t *to = <uint8_t *>messages[0].msg_hdr.msg_iov.iov_base
-    cdef TransportHeader *header = <TransportHeader *>to
-    cdef sockaddr_in *source = <sockaddr_in *>messages[0].msg_hdr.msg_name
     cdef int peer = world.received % PEERS
     if world.closed:
         model_fault(b"a closed socket is used")
     if world.received == world.come:
         return -EAGAIN
-    memset(to, 0, WG_HEADER_LEN)
-    header.type = 4
-    header.receiver_index = local_index(peer)
-    header.counter = <uint64_t>(world.received // PEERS)
-    put_packet(to + WG_HEADER_LEN, PACKET_LEN, peer, <uint32_t>(world.received // PEERS), True)
-    memset(source, 0, sizeof(sockaddr_in))
-    source.sin_family = AF_INET
-    source.sin_port = htons(<uint32_t>(7 + peer))
-    messages[0].msg_hdr.msg_controllen = 0
-    messages[0].msg_len = WG_HEADER_LEN + PACKET_LEN + TAG_LEN
+    put_numbered(put_message(messages, local_index(peer), <uint64_t>(world.received // PEERS), <uint32_t>(7 + peer)),
+                 PACKET_LEN, world.received, True)
     if world.heavy_messages > 0:
         world.heavy_messages -= 1
         messages[0].msg_len = LONG_LEN
@@ -176,20 +159,6 @@ cdef short ready(int fd, short events) noexcept nogil:
     return events & ((POLLIN if world.received < world.come else 0) | POLLOUT)
 
 
-cdef bint seal_none(const Aead *aead, uint64_t first_counter, uint8_t **texts, const uint32_t *lens,
-                    int n) noexcept nogil:
-    if aead.key[0] != 1:
-        model_fault(b"sealed with another key")
-    return True
-
-
-cdef uint64_t open_none(const Aead *aead, const uint64_t *counters, uint8_t **texts, const uint32_t *lens,
-                        int n) noexcept nogil:
-    if aead.key[0] != 2:
-        model_fault(b"opened with another key")
-    return (<uint64_t>1 << n) - 1
-
-
 # ---- the threads that are not the data plane's
 
 cdef uint32_t local_index(int peer) noexcept nogil:
@@ -197,14 +166,8 @@ cdef uint32_t local_index(int peer) noexcept nogil:
 
 
 cdef Keypair *session(int peer) noexcept nogil:
-    cdef uint8_t[KEY_LEN] send_key, receive_key
-    cdef Keypair *keypair
-    memset(send_key, 1, KEY_LEN)
-    memset(receive_key, 2, KEY_LEN)
-    keypair = keypair_new(world.peers[peer], send_key, receive_key)
-    keypair.local_index = local_index(peer)
+    cdef Keypair *keypair = new_session(world.peers[peer], local_index(peer))
     keypair.remote_index = <uint32_t>(200 + peer)
-    keypair.birth_ns = 1000000 * <uint64_t>1000000000
     world.keypairs[peer] = keypair
     return keypair
 
@@ -233,7 +196,7 @@ cdef void *control(void *arg) noexcept nogil:
         keypair = session(0)
         threads_hold(world.threads)
         use_session(0, keypair)
-        send_staged(world.threads.send_path, world.peers[0], False, 1000000 * <uint64_t>1000000000)
+        send_staged(world.threads.send_path, world.peers[0], False, NOW_S * SECOND_NS)
         threads_release(world.threads)
     if plan.retire:
         threads_hold(world.threads)
@@ -274,17 +237,11 @@ cdef void setup() noexcept nogil:
     memset(address, 0, 4)
     address[0] = 10
     for i in range(PEERS):
-        peer = world.peers[i] = peer_new(<uint32_t>i)
-        peer.endpoint.ip_len = 4
-        peer.endpoint.port = htons(<uint32_t>(7 + i))
+        peer = world.peers[i] = new_peer(<uint32_t>i, <uint32_t>(7 + i))
         address[3] = <uint8_t>(i + 1)
         allowedips_insert(world.dp.shared.allowed, address, 4, 32, &peer.allowed)
         if plan.sessions >> i & 1:
             use_session(i, session(i))
-        # Timers and bytes, by relaxed atomics: no thread waits for them.
-        model_ignore(&peer.tx_bytes, <uint8_t *>&peer.handshake_index - <uint8_t *>&peer.tx_bytes)
-        model_ignore(&peer.unanswered_since, <uint8_t *>&peer.handshake_asked_ns - <uint8_t *>&peer.unanswered_since)
-        model_ignore(&peer.rx_bytes, 2 * sizeof(uint64_t))
     model_ignore(&world.dp.send_gate, 2 * sizeof(world.dp.send_gate))
     model_ignore(&world.dp.counters, sizeof(Counters))
     model_ignore(&world.threads.send_heartbeats, 16)
@@ -343,21 +300,11 @@ cdef const char *end() noexcept nogil:
     return NULL
 
 
-cdef Result found
-
-
 def explore(dict wanted, *, int stale, int races, int preemptions, int spurious, uint64_t states_max) -> dict:
     cdef Scenario scenario = Scenario(setup, end, ready, tun_read, tun_write, udp_send, udp_receive, NULL)
     cdef Options options = Options(stale, races, preemptions, spurious, states_max)
     global plan
     plan = wanted
     memset(&reached, 0, sizeof(reached))
-    memset(&backend, 0, sizeof(backend))
-    backend.name = b"none"
-    backend.seal = seal_none
-    backend.open = open_none
-    with nogil:
-        model_explore(&scenario, &options, &found)
-    return {"states": found.states, "transitions": found.transitions, "ends": found.ends, "depth": found.depth,
-            "complete": found.complete, "fault": found.fault.decode(), "trail": found.trail.decode(),
-            "reached": [name for name, above in (<dict>reached).items() if above]}
+    no_cipher(&backend)
+    return {**explored(&scenario, &options), "reached": [name for name, above in (<dict>reached).items() if above]}
