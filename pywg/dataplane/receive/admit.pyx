@@ -61,9 +61,9 @@ cdef void admission_stray(Dataplane *dp, const Endpoint *source, const uint8_t *
     If it may be worth that: else any datagram would take the way, and the room, of those that are.
     """
     cdef Dataplane *first = dp.shared.shards[0]
-    cdef bint keyed = kind == MESSAGE_INITIATION and len == INITIATION_LEN
+    cdef bint keyed = (kind == MESSAGE_INITIATION and len == INITIATION_LEN
+                       or kind == MESSAGE_RESPONSE and len == RESPONSE_LEN)
     c_assert(gate_is_mine(&dp.receive_gate))    # so the control plane changes no key of MACs meanwhile
-    keyed = keyed or kind == MESSAGE_RESPONSE and len == RESPONSE_LEN
     if not keyed and (kind != MESSAGE_COOKIE_REPLY or len != COOKIE_REPLY_LEN):
         count(&dp.counters.rx_malformed)
     elif keyed and not mac1_holds(&first.macs, datagram, len):
