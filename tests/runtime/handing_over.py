@@ -77,16 +77,30 @@ class Goer:
     said: socket.socket
     parcel: int
     own: list[int] = field(default_factory=list)
+    port: int = 0
+    """of the UDP sockets that are together; 0: there is none yet"""
 
     def any_file(self) -> int:
         """A descriptor that is nothing in particular."""
         self.own.append(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC))
         return self.own[-1]
 
-    def udp(self, family: socket.AddressFamily = socket.AF_INET) -> int:
-        """A bound UDP socket that does not block."""
+    def udp(self, family: socket.AddressFamily = socket.AF_INET, *, together: bool = False) -> int:
+        """A bound UDP socket that does not block.
+
+        `together`: at one port, as all pairs of an interface; of a port that another program has in this family, at
+        any other.
+        """
+        address = "::1" if family == socket.AF_INET6 else "127.0.0.1"
         with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
-            sock.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
+            if together:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            try:
+                sock.bind((address, self.port if together else 0))
+            except OSError:
+                sock.bind((address, 0))
+            if together:
+                self.port = self.port or sock.getsockname()[1]
             self.own.append(sock.detach())
         return self.own[-1]
 

@@ -6,6 +6,7 @@ one was not found in time.
 
 import argparse
 import contextlib
+import itertools
 import subprocess
 import sys
 import tempfile
@@ -210,16 +211,15 @@ def further_pair_left_behind() -> contextlib.AbstractContextManager[None]:
     """Of the sockets that were taken over, those of the first shard alone are closed."""
     from pywg.runtime.net.sockets import Sockets
 
-    def close(self: Sockets) -> None:
-        for sock in (self.udp4, self.udp6):
-            if sock is not None:
-                sock.close()
-        for pair in self.more:
-            for sock in pair:
-                if sock is not None:
-                    sock.detach()
+    close = Sockets.close
 
-    return replaced(Sockets, close=close)
+    def first_alone(self: Sockets) -> None:
+        for sock in itertools.chain(*self.more):
+            if sock is not None:
+                sock.detach()
+        close(self)
+
+    return replaced(Sockets, close=first_alone)
 
 
 def state_unchecked() -> contextlib.AbstractContextManager[None]:

@@ -60,26 +60,6 @@ VALID = contents(
 PARCELS = (VALID, contents(EMPTY), contents(EMPTY, EMPTY), b"")
 
 
-class Group:
-    """UDP sockets at one port, as those of an interface's shards are: else none of several pairs would be taken."""
-
-    def __init__(self, old: Goer) -> None:
-        self._old = old
-        self._port = 0
-
-    def member(self, family: socket.AddressFamily) -> int:
-        """Another one. Of a port that a foreign socket has in this family, it is at another."""
-        address = "::1" if family == socket.AF_INET6 else "127.0.0.1"
-        with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            try:
-                sock.bind((address, self._port))
-            except OSError:
-                sock.bind((address, 0))
-            self._port = self._port or sock.getsockname()[1]
-            return _kept(self._old, sock.detach())
-
-
 def run(data: bytes) -> None:
     choices = Choices(data)
     before = descriptors()
@@ -91,12 +71,11 @@ def run(data: bytes) -> None:
 
 
 def _say(old: Goer, choices: Choices) -> None:
-    group = Group(old)
     kinds: tuple[Callable[[], int], ...] = (
         lambda: old.parcel,
         old.any_file,
-        lambda: group.member(socket.AF_INET),
-        lambda: group.member(socket.AF_INET6),
+        lambda: old.udp(together=True),
+        lambda: old.udp(socket.AF_INET6, together=True),
         lambda: _kept(old, os.memfd_create("sealed")),
         lambda: _kept(old, socket.socket(socket.AF_UNIX).detach()),
         lambda: _kept(old, socket.socket(type=socket.SOCK_DGRAM).detach()),
