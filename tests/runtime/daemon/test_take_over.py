@@ -1,6 +1,7 @@
 """The daemon that comes believes nothing of what it is told, and keeps no descriptor of what it refuses."""
 
 import errno
+import gc
 import mmap
 import os
 import socket
@@ -25,6 +26,12 @@ from pywg.runtime.net.tun import adopt_tun
 from pywg.runtime.uapi import socket as uapi_socket
 from pywg.runtime.uapi.socket import from_other
 from tests.runtime.handing_over import EMPTY, Goer, contents, descriptors, goer, hello
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_of_before() -> None:
+    """What other tests have left to the collector would else be closed while one of these counts descriptors."""
+    gc.collect()
 
 
 @pytest.fixture
