@@ -21,7 +21,7 @@ from .command import CommandError
 from .implementations import Implementation, build, version
 from .lab import Lab
 from .measure import FAILURES, FULL, MEASURES, QUICK, Effort, Figures, measure
-from .results import CIPHER, FORWARDER, NO_CIPHER, OURS, VETH, Record, Sample
+from .results import CIPHER, FORWARDER, FORWARDER_CUTS, NO_CIPHER, OURS, VETH, Record, Sample
 from .signals import Stopped
 
 IN_A_LAB_OF_THEIR_OWN = {
@@ -36,15 +36,18 @@ _LABS: dict[str, dict[str, Any]] = {"jumbo": inside.JUMBO}  # other than the usu
 ALL_MEASURES = (*MEASURES, *IN_A_LAB_OF_THEIR_OWN)
 QUICK_MEASURES = ("start", "idle", "stream", "streams", "load", "udp", "memory")
 WIREGUARD = ("wireguard-go-new", "tailscale", "wireguard-go", "boringtun", "gotatun")
-CONTENDERS = (VETH, OURS, NO_CIPHER, FORWARDER, CIPHER, *WIREGUARD, "openvpn")
+CONTENDERS = (VETH, OURS, NO_CIPHER, FORWARDER, FORWARDER_CUTS, CIPHER, *WIREGUARD, "openvpn")
 QUICK_CONTENDERS = (VETH, OURS, CIPHER, "wireguard-go-new", "tailscale")
 # What these can't be asked for, or need not be.
 _APPLIES = {
     VETH: {"idle", "stream", "streams", "plain", "udp"},
-    NO_CIPHER: {"stream", "streams", "vxlan"},
-    FORWARDER: {"idle", "stream", "streams", "load"},  # not those that need messages cut on the wire, or peers
+    NO_CIPHER: {"idle", "stream", "streams", "load", "jumbo", "vxlan"},
+    # Not those that need messages cut on the wire, another MTU, or peers.
+    FORWARDER: {"idle", "stream", "streams", "load"},
+    FORWARDER_CUTS: {"idle", "stream", "streams", "load"},
     CIPHER: set[str](),
 }
+_NOT_DRAWN = (VETH, NO_CIPHER, FORWARDER, FORWARDER_CUTS, CIPHER)
 _ONE_PEER = ("openvpn", "openvpn-tuned", "openvpn-chacha")  # one peer on a point-to-point link
 RESULTS = ROOT / "bench" / "results"
 
@@ -201,9 +204,7 @@ def _finish(record: Record, contenders: dict[str, Implementation | None]) -> int
     print(results.versions_text(record.versions))
     for line in (*record.missing, *record.failures()):
         print(f"not measured: {line}")
-    drawn = plots.draw(
-        summary, [name for name in contenders if name not in (VETH, NO_CIPHER, FORWARDER, CIPHER)], record.path.parent
-    )
+    drawn = plots.draw(summary, [name for name in contenders if name not in _NOT_DRAWN], record.path.parent)
     print(f"written: {record.path}" + (f" and {len(drawn)} plots beside it" if drawn else ""))
     ours = [one for one in record.samples if one.name == OURS]
     return 0 if not ours or any(not one.failed for one in ours) else 1

@@ -57,7 +57,7 @@ def forwarder() -> None:
         return
     cc = _compiler("cc", "/usr/bin", "the bare forwarder", "apt-get install gcc")
     FORWARDER.parent.mkdir(parents=True, exist_ok=True)
-    _build("the bare forwarder", [cc, "-O2", "-pthread", str(source), "-o", str(FORWARDER)])
+    _build("the bare forwarder", [cc, "-O3", "-march=native", "-pthread", str(source), "-o", str(FORWARDER)])
 
 
 def crate(name: str, program: str) -> None:
@@ -150,6 +150,7 @@ BUILDERS: dict[str, Callable[[], None]] = {
     "wireguard-go-new": partial(go_module, "the newest wireguard-go", NEWEST_GO_MODULE, "wireguard"),
     "tailscale": partial(go_module, "tailscale's wireguard-go", TAILSCALE_MODULE, "wireguard-go"),
     "forwarder": forwarder,
+    "forwarder-cuts": forwarder,
     "boringtun": partial(crate, "boringtun-cli", "boringtun-cli"),
     "gotatun": partial(crate, "gotatun-cli", "gotatun"),
 }

@@ -62,6 +62,8 @@ FIGURES: Sequence[Figure] = (
     Figure("change_stall_ms", "longest RTT meanwhile, under TCP", "ms", 1, 1),
     Figure("efficiency", "efficiency", "of 1", 1, 2, more_is_better=True),
     Figure("efficiency_bare", "efficiency by the bare forwarder", "of 1", 1, 2, more_is_better=True),
+    Figure("efficiency_cuts", "efficiency by the forwarder that cuts", "of 1", 1, 2, more_is_better=True),
+    Figure("cpu_over_bound", "CPU / (forwarder that cuts + AEAD alone)", "x", 1, 2),
     Figure("aead_in_place", "AEAD's CPU in place / alone", "x", 1, 2),
     Figure("aead_s_per_gb", "AEAD alone, CPU s/GB, both ends", "s/GB", 1, 2),
     _rate("aead_bits", "AEAD alone, all processors"),

@@ -1,17 +1,23 @@
 /* Carries what a TUN has over UDP to another TUN, with neither a protocol nor a cipher: what the kernel's path allows.
 
-   forwarder ADDRESS PEER PORT INTERFACE
+   forwarder [--cut] ADDRESS PEER PORT INTERFACE
 
    The path is a tunnel's: a TUN with the virtio header and all offloads, UDP_SEGMENT, UDP_GRO, a thread for each
    direction that sleeps in poll() and takes what is there. A superframe is neither cut nor merged nor looked at: it goes
    as one message, which the kernel cuts into datagrams of WireGuard's length, and comes as one. So the link between the
-   two must keep messages whole, as a veth does. Peer and port are never verified, which no real tunnel could do. */
+   two must keep messages whole, as a veth does. Peer and port are never verified, which no real tunnel could do.
+
+   --cut does what no WireGuard can leave out: each packet travels in a datagram of its own, with its headers and 32 bytes
+   more. So a superframe is copied and summed on its way out, makes more bytes than one message holds, is summed on its
+   way in, and is written from as many pieces as it has packets. The headers' numbers are not made, which is less
+   than a WireGuard has to do. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
+#include <linux/virtio_net.h>
 #include <netinet/udp.h>
 #include <poll.h>
 #include <pthread.h>
@@ -21,11 +27,15 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #ifndef TUN_F_USO4
 #define TUN_F_USO4 0x20
 #define TUN_F_USO6 0x40
+#endif
+#ifndef VIRTIO_NET_HDR_GSO_UDP_L4
+#define VIRTIO_NET_HDR_GSO_UDP_L4 5
 #endif
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
@@ -34,13 +44,17 @@
 
 enum {
     VNET_HDR_LEN = 10,
-    DATAGRAM_LEN = 1420 + 32,   /* a full packet of the tunnel's MTU, with what WireGuard adds */
+    FRONT_LEN = 16,             /* of a transport message; as much again is behind the packet */
+    PACKET_LEN = 1420,
+    DATAGRAM_LEN = FRONT_LEN + PACKET_LEN + 16, /* a full packet of the tunnel's MTU, with what WireGuard adds */
+    DATAGRAMS = 44,             /* of one message, as with pywg */
+    PIECES = 2 * DATAGRAMS,     /* of one superframe */
     MESSAGE_LEN = 65536,
     MESSAGES = 8,               /* of a receive, and reads between two sends */
     BUFFER_LEN = 7 << 20
 };
 
-static int tun, udp;
+static int tun, udp, cuts;
 static struct sockaddr_in peer;
 
 static void die(const char *what)
@@ -56,44 +70,162 @@ static void await(int fd)
         die("poll");
 }
 
+/* In front of each packet that was cut out of a superframe; its payload's sum stands behind it. */
+struct front {
+    uint8_t vnet[VNET_HDR_LEN];
+    uint16_t len, index, count;
+};
+_Static_assert(sizeof(struct front) == FRONT_LEN, "as long as a transport message's header");
+
+/* The sum of n bytes as the Internet checksum has it, not yet folded, with a copy of them to `to` unless it is NULL. */
+static uint64_t sum(uint8_t *to, const uint8_t *from, size_t n)
+{
+    uint64_t total = 0;
+    uint32_t word, last = 0;
+    size_t i = 0;
+    if (to)
+        memcpy(to, from, n);
+    for (; i + sizeof word <= n; i += sizeof word) {
+        memcpy(&word, from + i, sizeof word);
+        total += word;
+    }
+    memcpy(&last, from + i, n - i);
+    return total + last;
+}
+
+/* A superframe of n bytes, cut into datagrams of DATAGRAM_LEN bytes each but the last: their bytes, 0: it can't be. */
+static size_t cut(uint8_t *out, const uint8_t *frame, size_t n)
+{
+    struct virtio_net_hdr vnet;
+    const uint8_t *packet = frame + VNET_HDR_LEN;
+    size_t len = n - VNET_HDR_LEN, headers = 0, step = len, done = 0, count;
+    memcpy(&vnet, frame, sizeof vnet);
+    if (vnet.gso_type != VIRTIO_NET_HDR_GSO_NONE) {
+        const int datagrams = vnet.gso_type == VIRTIO_NET_HDR_GSO_UDP_L4;
+        if (vnet.csum_start + 20u > len)
+            return 0;
+        headers = vnet.csum_start + (datagrams ? 8u : 4u * (packet[vnet.csum_start + 12] >> 4));
+        step = vnet.gso_size;
+        vnet.hdr_len = (uint16_t)headers; /* the kernel's may be more or less */
+    }
+    if (headers >= len || step == 0 || headers + step > PACKET_LEN || (len - headers - 1) / step >= PIECES)
+        return 0;
+    count = (len - headers - 1) / step + 1;
+    for (size_t i = 0; i < count; i++, done += step) {
+        const size_t left = len - headers - done, payload = left < step ? left : step;
+        uint8_t *here = out + i * DATAGRAM_LEN;
+        struct front front = {.len = (uint16_t)(headers + payload), .index = (uint16_t)i, .count = (uint16_t)count};
+        uint64_t total;
+        memcpy(front.vnet, &vnet, VNET_HDR_LEN);
+        memcpy(here, &front, sizeof front);
+        memcpy(here + FRONT_LEN, packet, headers);
+        total = sum(here + FRONT_LEN + headers, packet + headers + done, payload);
+        memcpy(here + FRONT_LEN + front.len, &total, sizeof total);
+        if (i + 1 == count)
+            return i * DATAGRAM_LEN + FRONT_LEN + front.len + 16;
+    }
+    return 0;
+}
+
+static void send_all(struct mmsghdr *batch, int count)
+{
+    for (int sent = 0; sent < count;) {
+        int n = sendmmsg(udp, batch + sent, (unsigned int)(count - sent), MSG_DONTWAIT);
+        if (n < 0 && errno == EAGAIN) {
+            struct pollfd full = {.fd = udp, .events = POLLOUT};
+            poll(&full, 1, -1);
+        } else
+            sent += n < 0 ? 1 : n; /* what is refused is lost, as on a wire */
+    }
+}
+
 static void *carry_out(void *unused)
 {
-    static uint8_t room[MESSAGES][MESSAGE_LEN];
-    struct mmsghdr batch[MESSAGES];
-    struct iovec parts[MESSAGES];
-    memset(batch, 0, sizeof batch);
+    static uint8_t room[MESSAGES][MESSAGE_LEN], datagrams[MESSAGES][PIECES * DATAGRAM_LEN];
+    static struct mmsghdr batch[2 * MESSAGES];
+    static struct iovec parts[2 * MESSAGES];
     for (;;) {
         size_t bytes = 0;
-        int count = 0, sent = 0;
-        while (count < MESSAGES && bytes < MESSAGE_LEN) {
-            ssize_t n = read(tun, room[count], MESSAGE_LEN);
-            if (n <= 0)
+        int frames = 0, count = 0;
+        while (frames < MESSAGES && bytes < MESSAGE_LEN) {
+            ssize_t n = read(tun, room[frames], MESSAGE_LEN);
+            uint8_t *from = room[frames];
+            size_t len = (size_t)n;
+            if (n <= VNET_HDR_LEN)
                 break;
-            parts[count] = (struct iovec){room[count], (size_t)n};
-            batch[count].msg_hdr = (struct msghdr){
-                .msg_name = &peer, .msg_namelen = sizeof peer, .msg_iov = &parts[count], .msg_iovlen = 1};
+            if (cuts) {
+                from = datagrams[frames];
+                len = cut(from, room[frames], (size_t)n);
+            }
+            for (size_t done = 0; done < len; count++) {
+                const size_t left = len - done, most = cuts ? DATAGRAMS * DATAGRAM_LEN : len;
+                parts[count] = (struct iovec){from + done, left < most ? left : most};
+                batch[count].msg_hdr = (struct msghdr){
+                    .msg_name = &peer, .msg_namelen = sizeof peer, .msg_iov = &parts[count], .msg_iovlen = 1};
+                done += parts[count].iov_len;
+            }
             bytes += (size_t)n;
-            count++;
+            frames++;
         }
-        if (count == 0)
+        if (frames == 0)
             await(tun);
-        while (sent < count) {
-            int n = sendmmsg(udp, batch + sent, (unsigned int)(count - sent), MSG_DONTWAIT);
-            if (n < 0 && errno == EAGAIN) {
-                struct pollfd full = {.fd = udp, .events = POLLOUT};
-                poll(&full, 1, -1);
-            } else
-                sent += n < 0 ? 1 : n; /* what is refused is lost, as on a wire */
-        }
+        send_all(batch, count);
     }
     return unused;
 }
 
-static void *carry_in(void *unused)
+static void put(const struct iovec *pieces, int count)
 {
-    static uint8_t room[MESSAGES][MESSAGE_LEN];
+    if (writev(tun, pieces, count) < 0 && errno == EBADFD)
+        die("tun");
+}
+
+/* The superframe that is being put together: its first piece is the virtio header. */
+static struct iovec pieces[1 + PIECES];
+static uint16_t have, whole;
+
+/* Takes the datagrams of one message; the bytes must stay until the superframe is written, or given up. */
+static void gather(uint8_t *message, size_t n)
+{
+    for (size_t at = 0; at + FRONT_LEN + 16 < n; at += DATAGRAM_LEN) {
+        uint8_t *packet = message + at + FRONT_LEN;
+        struct front front;
+        struct virtio_net_hdr vnet;
+        size_t headers;
+        uint64_t total;
+        memcpy(&front, message + at, sizeof front);
+        if (front.len > n - at - FRONT_LEN - 16 || front.count > PIECES || front.index != (front.index ? have : 0)
+            || (front.index && front.count != whole)) {
+            have = whole = 0;
+            continue;
+        }
+        memcpy(&vnet, front.vnet, sizeof vnet);
+        headers = front.count > 1 ? vnet.hdr_len : 0;
+        memcpy(&total, packet + front.len, sizeof total);
+        if (headers >= front.len || total != sum(NULL, packet + headers, front.len - headers)) {
+            have = whole = 0;
+            continue;
+        }
+        if (front.index == 0) {
+            pieces[0] = (struct iovec){message + at, VNET_HDR_LEN};
+            pieces[1] = (struct iovec){packet, front.len};
+            whole = front.count;
+            have = 1;
+        } else
+            pieces[1 + have++] = (struct iovec){packet + headers, front.len - headers};
+        if (have == whole) {
+            put(pieces, 1 + whole);
+            have = whole = 0;
+        }
+    }
+}
+
+static void carry_in(void)
+{
+    static uint8_t room[MESSAGES + 1][MESSAGE_LEN];
     static struct iovec parts[MESSAGES];
     static struct mmsghdr batch[MESSAGES];
+    uint8_t *spare = room[MESSAGES];
     for (int i = 0; i < MESSAGES; i++) {
         parts[i] = (struct iovec){room[i], MESSAGE_LEN};
         batch[i].msg_hdr = (struct msghdr){.msg_iov = &parts[i], .msg_iovlen = 1};
@@ -102,11 +234,23 @@ static void *carry_in(void *unused)
         int n;
         await(udp);
         n = recvmmsg(udp, batch, MESSAGES, MSG_DONTWAIT, NULL);
-        for (int i = 0; i < n; i++)
-            if (batch[i].msg_len > VNET_HDR_LEN && write(tun, room[i], batch[i].msg_len) < 0 && errno == EBADFD)
-                die("tun");
+        for (int i = 0; i < n; i++) {
+            struct iovec one = {parts[i].iov_base, batch[i].msg_len};
+            if (cuts)
+                gather(one.iov_base, one.iov_len);
+            else if (one.iov_len > VNET_HDR_LEN)
+                put(&one, 1);
+        }
+        if (n > 0 && have) { /* the rest is still to come: the next message goes elsewhere */
+            uint8_t *held = parts[n - 1].iov_base;
+            if ((uint8_t *)pieces[0].iov_base < held || (uint8_t *)pieces[0].iov_base >= held + MESSAGE_LEN)
+                have = whole = 0; /* more than two messages: none was cut so */
+            else {
+                parts[n - 1].iov_base = spare;
+                spare = held;
+            }
+        }
     }
-    return unused;
 }
 
 static void open_tun(const char *name)
@@ -139,11 +283,15 @@ int main(int argc, char **argv)
 {
     struct sockaddr_in here = {.sin_family = AF_INET};
     pthread_t out;
+    if (argc > 1 && strcmp(argv[1], "--cut") == 0) {
+        cuts = 1;
+        argc--, argv++;
+    }
     if (argc == 2 && strcmp(argv[1], "--version") == 0)
-        return puts("forwarder: neither protocol nor cipher") < 0;
+        return puts(cuts ? "forwarder: no cipher, but packets" : "forwarder: neither protocol nor cipher") < 0;
     peer.sin_family = AF_INET;
     if (argc != 5 || inet_pton(AF_INET, argv[1], &here.sin_addr) != 1 || inet_pton(AF_INET, argv[2], &peer.sin_addr) != 1) {
-        fputs("forwarder ADDRESS PEER PORT INTERFACE\n", stderr);
+        fputs("forwarder [--cut] ADDRESS PEER PORT INTERFACE\n", stderr);
         return 2;
     }
     here.sin_port = peer.sin_port = htons((uint16_t)atoi(argv[3]));
@@ -151,6 +299,6 @@ int main(int argc, char **argv)
     open_tun(argv[4]);
     if (pthread_create(&out, NULL, carry_out, NULL) != 0)
         die("pthread_create");
-    carry_in(NULL);
+    carry_in();
     return 0;
 }

@@ -147,7 +147,7 @@ def _openvpn(name: str) -> Implementation:
 def _forwarder(name: str) -> Implementation:
     if not builds.FORWARDER.exists():
         raise NotInstalledError("the bare forwarder is not there: make bench builds it")
-    return Implementation(name, (str(builds.FORWARDER),), bare=True)
+    return Implementation(name, (str(builds.FORWARDER), *(["--cut"] if name == "forwarder-cuts" else [])), bare=True)
 
 
 def _installed(program: str, package: str) -> str:
@@ -170,5 +170,6 @@ _FINDERS: dict[str, Callable[[str], Implementation]] = {
     "openvpn-tuned": _openvpn,
     "openvpn-chacha": _openvpn,
     "forwarder": _forwarder,
+    "forwarder-cuts": _forwarder,
 }
 NAMES = tuple(_FINDERS)

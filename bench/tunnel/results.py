@@ -22,6 +22,7 @@ OURS = "pywg"
 NO_CIPHER = "no-cipher"
 CIPHER = "cipher"
 FORWARDER = "forwarder"
+FORWARDER_CUTS = "forwarder-cuts"
 
 
 class Spread(NamedTuple):
@@ -59,8 +60,9 @@ def spread(values: Iterable[float]) -> Spread:
 def by_round(samples: Iterable[Sample]) -> dict[int, dict[str, dict[str, float]]]:
     """round -> contender -> figures, with those that follow from others of the same round.
 
-    Of one contender: crowd_growth, jumbo_gain and vxlan_share. Of ours beside others: efficiency, the same by the bare
-    forwarder, and aead_in_place, which is what the cipher adds to the processor time, by what it takes alone.
+    Of one contender: crowd_growth, jumbo_gain and vxlan_share. Of ours beside others: efficiency, the same by either
+    forwarder; aead_in_place, which is what the cipher adds to the processor time, by what it takes alone; and
+    cpu_over_bound, the processor time by what the forwarder that cuts and the cipher alone take together.
     """
     rounds: dict[int, dict[str, dict[str, float]]] = {}
     for sample in samples:
@@ -70,12 +72,15 @@ def by_round(samples: Iterable[Sample]) -> dict[int, dict[str, dict[str, float]]
             for key, above, below in _RATIOS:
                 if figures.get(below) and above in figures:
                     figures[key] = figures[above] / figures[below]
-        for key, path in (("efficiency", NO_CIPHER), ("efficiency_bare", FORWARDER)):
+        for key, path in _EFFICIENCIES:
             if values := _all(done, (OURS, "tcp_1"), (path, "tcp_1"), (CIPHER, "aead_bits")):
                 done[OURS][key] = efficiency(*values)
         if values := _all(done, (OURS, "cpu_s_per_gb"), (NO_CIPHER, "cpu_s_per_gb"), (CIPHER, "aead_s_per_gb")):
             whole, without, alone = values
             done[OURS]["aead_in_place"] = (whole - without) / alone
+        if values := _all(done, (OURS, "cpu_s_per_gb"), (FORWARDER_CUTS, "cpu_s_per_gb"), (CIPHER, "aead_s_per_gb")):
+            whole, cutting, alone = values
+            done[OURS]["cpu_over_bound"] = whole / (cutting + alone)
     return rounds
 
 
@@ -84,6 +89,9 @@ _RATIOS = (
     ("jumbo_gain", "tcp_jumbo", "tcp_1"),
     ("vxlan_share", "tcp_vxlan", "tcp_1"),
 )
+
+
+_EFFICIENCIES = (("efficiency", NO_CIPHER), ("efficiency_bare", FORWARDER), ("efficiency_cuts", FORWARDER_CUTS))
 
 
 def _all(done: dict[str, dict[str, float]], *parts: tuple[str, str]) -> list[float]:
