@@ -9,10 +9,11 @@ from tests.requirements import require_root, require_tool
 
 
 @pytest.mark.netns
-def test_bytes_arrive_as_they_were_sent_both_ways() -> None:
+@pytest.mark.parametrize("name", ["forwarder", "forwarder-cuts"])
+def test_bytes_arrive_as_they_were_sent_both_ways(name: str) -> None:
     require_root()
     require_tool("cc")
-    forwarder = build("forwarder")
+    forwarder = build(name)
     with Lab(forwarder, forwarder) as lab:
         lab.establish()
         before = lab.far.transferred()

@@ -7,7 +7,19 @@ import pytest
 
 from bench.tunnel import results
 from bench.tunnel.cipher import efficiency
-from bench.tunnel.results import CIPHER, FORWARDER, NO_CIPHER, OURS, Record, Sample, Spread, by_round, spread, summarize
+from bench.tunnel.results import (
+    CIPHER,
+    FORWARDER,
+    FORWARDER_CUTS,
+    NO_CIPHER,
+    OURS,
+    Record,
+    Sample,
+    Spread,
+    by_round,
+    spread,
+    summarize,
+)
 
 MACHINE: dict[str, str | int] = {"cpu": "a processor", "cpus": 2, "aead": "evp"}
 SETTINGS = {"quick": False, "measures": ["stream"]}
@@ -66,6 +78,19 @@ def test_efficiency_by_the_bare_forwarder() -> None:
     figures = by_round(samples)[1][OURS]
     assert figures["efficiency_bare"] == pytest.approx(0.75)
     assert "efficiency" not in figures
+
+
+def test_what_is_taken_beyond_cutting_and_the_cipher() -> None:
+    samples = [
+        Sample(1, OURS, {"tcp_1": 4e9, "cpu_s_per_gb": 1.8}),
+        Sample(1, FORWARDER_CUTS, {"tcp_1": 12e9, "cpu_s_per_gb": 1.0}),
+        Sample(1, CIPHER, {"aead_bits": 6e9, "aead_s_per_gb": 0.6}),
+        Sample(2, OURS, {"tcp_1": 4e9, "cpu_s_per_gb": 1.8}),
+    ]
+    rounds = by_round(samples)
+    assert rounds[1][OURS]["efficiency_cuts"] == pytest.approx(1.0)
+    assert rounds[1][OURS]["cpu_over_bound"] == pytest.approx(1.125)
+    assert not rounds[2][OURS].keys() & {"efficiency_cuts", "cpu_over_bound"}
 
 
 def test_what_the_cipher_adds_by_what_it_takes_alone() -> None:
