@@ -1,10 +1,12 @@
-"""What two data planes cost each other: two on two processors at once, against each of them alone. Needs root.
+"""What two data planes, or two shards of one, cost each other on two processors, against each alone. Needs root.
 
     python -m bench.stages.contention [--rounds N]
 
-Both carry a stream of their own, each in one thread on its own processor (tests/native/stages.pyx), and share nothing
-but the machine, its kernel and this process. The ratio of their processor time together to that alone, 1 where neither
-notices the other, is what this machine can say of scaling: caches and memory that are shared, locks and lines that are.
+Both carry a stream of their own, each in one thread on its own processor (tests/native/stages.pyx), with a TUN and
+sockets of its own. Two planes share nothing but the machine, its kernel and this process; two shards share peers, keys
+and tables, and take the peers' locks. The ratio of their processor time together to that alone, 1 where neither notices
+the other, is what this machine can say of scaling: caches and memory that are shared, locks and lines that are. What
+the locks cost where nobody waits is the other ratio: a shard alone to a plane alone.
 Lock-prefixed instructions a packet are counted by single-stepping the stages. (`perf c2c` would name the lines; it
 needs the processor's memory events, which virtual machines seldom have.)
 """
@@ -43,9 +45,11 @@ def main() -> int:
         return 2
     try:
         with prioritised(NICE), contextlib.ExitStack() as stack:
-            streams = [stack.enter_context(place.place()).stream for _ in processors]
-            rounds = [ratios(streams, processors) for _ in range(given.rounds)]
-            locked = locked_a_packet(streams[0])
+            planes = [stack.enter_context(place.place()).stream for _ in processors]
+            shards = [stack.enter_context(place.place()).stream]
+            shards.append(stack.enter_context(place.place(beside=shards[0])).stream)
+            rounds = [both_ratios(planes, shards, processors) for _ in range(given.rounds)]
+            locked = [locked_a_packet(one[0]) for one in (planes, shards)]
     except (CommandError, NotInstalledError, OSError) as error:
         print(f"bench.stages.contention: {error}", file=sys.stderr)
         return 1
@@ -53,16 +57,26 @@ def main() -> int:
         [name, *(f"{value:.2f}" for value in statistics.quantiles([one[name] for one in rounds], n=4))]
         for name in rounds[0]
     ]
-    print(report.table(["together / alone", "quarter", "median", "three quarters"], rows))
-    print(
-        "\nlock-prefixed instructions a packet: "
-        + (", ".join(f"{k} {v:.2f}" for k, v in locked.items()) or "not told here")
-    )
+    print(report.table(["processor time", "quarter", "median", "three quarters"], rows))
+    for what, found in zip(("a plane", "a shard"), locked, strict=True):
+        told = ", ".join(f"{way} {count:.2f}" for way, count in found.items()) or "not told here"
+        print(f"\nlock-prefixed instructions a packet, {what}: {told}")
     return 0
 
 
-def ratios(streams: Sequence[Stream], processors: Sequence[int]) -> dict[str, float]:
-    """The processor time of each way's stages with both streams at once, by that with one after the other."""
+def both_ratios(planes: Sequence[Stream], shards: Sequence[Stream], processors: Sequence[int]) -> dict[str, float]:
+    """Two planes together by each alone, two shards likewise, and shards alone by planes alone; of each way."""
+    of_planes, planes_alone = ratios(planes, processors)
+    of_shards, shards_alone = ratios(shards, processors)
+    return (
+        {f"{way}, two planes together / alone": of_planes[way] for way in WAYS}
+        | {f"{way}, two shards together / alone": of_shards[way] for way in WAYS}
+        | {f"{way}, a shard / a plane, alone": shards_alone[way] / planes_alone[way] for way in WAYS}
+    )
+
+
+def ratios(streams: Sequence[Stream], processors: Sequence[int]) -> tuple[dict[str, float], dict[str, float]]:
+    """The processor time of each way's stages with both streams at once, by that with one after the other; and that."""
     alone = [spent(stream, cpu) for stream, cpu in zip(streams, processors, strict=True)]
     together: list[dict[str, float]] = [{}, {}]
 
@@ -74,7 +88,8 @@ def ratios(streams: Sequence[Stream], processors: Sequence[int]) -> dict[str, fl
         thread.start()
     for thread in threads:
         thread.join()
-    return {way: sum(one[way] for one in together) / sum(one[way] for one in alone) for way in WAYS}
+    apart = {way: sum(one[way] for one in alone) for way in WAYS}
+    return {way: sum(one[way] for one in together) / apart[way] for way in WAYS}, apart
 
 
 def spent(stream: Stream, cpu: int) -> dict[str, float]:

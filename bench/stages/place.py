@@ -18,6 +18,8 @@ PORT = 7000
 TURNS = 1000
 """Of carrying, within which the connection has to be there."""
 BUFFER_LEN = 8 << 20
+BESIDE = "10.81.0."
+"""The network of a stream beside another, whose TUNs are of namespaces of their own."""
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 
 
@@ -34,8 +36,11 @@ class Place(NamedTuple):
 
 
 @contextlib.contextmanager
-def place(aead: str = "auto") -> Iterator[Place]:
-    """One in a lab of its own. Raises CommandError or OSError where that can't be had; needs root."""
+def place(aead: str = "auto", *, beside: Stream | None = None) -> Iterator[Place]:
+    """One in a lab of its own; with `beside` it is a shard of that stream's planes.
+
+    Raises CommandError or OSError where that can't be had; needs root.
+    """
     with Lab(None, None) as lab, contextlib.ExitStack() as stack:
         described = []
         for site, other in (lab.sites, lab.sites[::-1]):
@@ -51,8 +56,13 @@ def place(aead: str = "auto") -> Iterator[Place]:
             (tun.fd, tun.vnet_hdr_len, udp.fd4, _endpoint(site, other, ports[other.number]))
             for site, other, tun, udp in described
         )
-        one = Stream(aead, near, far)
-        stack.enter_context(_connected(one, lab.near, lab.far))
+        if beside is None:
+            one, target = Stream(aead, near, far), lab.far.inner(4)
+        else:
+            one, target = Stream(aead, near, far, beside, socket.inet_aton(f"{BESIDE}0")), f"{BESIDE}{lab.far.number}"
+            for site in lab.sites:
+                site.ip("address", "add", f"{BESIDE}{site.number}/24", "dev", site.interface)
+        stack.enter_context(_connected(one, lab.near, lab.far, target))
         yield Place(one, lab.far)
 
 
@@ -63,8 +73,8 @@ def _endpoint(site: Site, other: Site, port: int) -> tuple[bytes, int, int, byte
 
 
 @contextlib.contextmanager
-def _connected(one: Stream, near: Site, far: Site) -> Iterator[None]:
-    """The near site's socket connected to the far one's, through the stages."""
+def _connected(one: Stream, near: Site, far: Site, target: str) -> Iterator[None]:
+    """The near site's socket connected to the far one's at this address, through the stages."""
     with (
         far.namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as listener,
         near.namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as client,
@@ -73,9 +83,9 @@ def _connected(one: Stream, near: Site, far: Site) -> Iterator[None]:
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_LEN)
             sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_LEN)
-        listener.bind((far.inner(4), PORT))
+        listener.bind((target, PORT))
         listener.listen(1)
-        client.connect_ex((far.inner(4), PORT))
+        client.connect_ex((target, PORT))
         for _ in range(TURNS):
             one.carry(1, turns=1)
             with contextlib.suppress(BlockingIOError):
