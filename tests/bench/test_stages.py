@@ -1,11 +1,15 @@
 """The costs of the stages: their arithmetic, and that all of them are measured."""
 
+import os
+
 import pytest
 
-from bench.stages import costs, measured
+from bench.stages import contention, costs, measured, place
 from bench.stages.costs import FRAME_LEN, Cost
-from tests.native.stages import TIMED
+from tests.native.stages import TIMED, Stream
 from tests.requirements import require_root, require_tool
+
+SITE = (-1, 0, -1, (bytes(4), 0, 0, bytes(4), 0))
 
 
 def test_microseconds_a_superframe() -> None:
@@ -53,3 +57,18 @@ def test_every_stage_is_measured() -> None:
     assert all(text["us"]["here"][name]["median"] > 0 for name in costs.STAGES if name != "tun_write"), text["us"]
     assert all(cap > 1e9 for cap in text["caps"]["here"].values()), text["caps"]
     assert text["machine"]["aead"] in measured.told(text, before=text)
+
+
+@pytest.mark.netns
+def test_two_shards_of_one_plane_carry_a_stream_each() -> None:
+    require_root()
+    cpu = min(os.sched_getaffinity(0))
+    with place.place() as first, place.place(beside=first.stream) as second:
+        with pytest.raises(ValueError, match="4 bytes, this one 3"):
+            Stream("auto", SITE, SITE, first.stream, b"abc")
+        for stream in (first.stream, second.stream):
+            carried, times = stream.carry(8 * FRAME_LEN)
+            assert carried >= 8 * FRAME_LEN
+            assert all(times[name][1] > 0 for name in TIMED), times
+        both, apart = contention.ratios([first.stream, second.stream], [cpu, cpu])
+        assert both.keys() == apart.keys() == measured.WAYS.keys()

@@ -30,7 +30,9 @@ from pywg.dataplane.send.seal cimport send_batch_seal, send_batch_send
 from pywg.dataplane.send.segment cimport finish_checksum, segment_plan
 from pywg.dataplane.send.send cimport RUNS_FOR_A_FRAME
 from pywg.dataplane.state.allowedips cimport allowedips_insert, allowedips_lookup
-from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane_new, gates_enter, gates_leave
+from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_add_shard, dataplane_free, dataplane_new
+from pywg.dataplane.state.dataplane cimport gates_enter, gates_leave
+from pywg.dataplane.state.gate cimport gate_enter, gate_leave
 from pywg.dataplane.state.index_table cimport IndexEntry, index_table_find
 from pywg.dataplane.state.peer cimport Keypair, Peer
 from pywg.dataplane.state.peers cimport keypair_free, keypair_new, keypair_publish, peer_free, peer_new
@@ -85,7 +87,7 @@ cdef enum:
     HEADERS_LEN = WG_HEADER_LEN + TAG_LEN + 20 + 32     # IPv4, TCP with timestamps
     CHUNK = 1 << 18         # what the application writes at once
     CALIBRATIONS = 256
-    OURS = 7                # the receiver index
+    OURS = 7                # the receiver index, of the first shard
 
 
 cdef struct Site:
@@ -292,6 +294,17 @@ cdef int carry_in(Site *s, const int *cpus, IpView *views, Coalescer *scratch, b
 
 # ---- the stream
 
+cdef void enter(Site *s) noexcept nogil:
+    """Both gates of this shard, as its threads hold them."""
+    gate_enter(&s.dp.send_gate)
+    gate_enter(&s.dp.receive_gate)
+
+
+cdef void leave(Site *s) noexcept nogil:
+    gate_leave(&s.dp.receive_gate)
+    gate_leave(&s.dp.send_gate)
+
+
 cdef void hand_back(const Site *from_, const Site *to, uint8_t *room) noexcept nogil:
     """Acknowledgements, past the data plane."""
     cdef ssize_t n = read(from_.dp.tun_fd, room, READ_MAX)
@@ -305,6 +318,10 @@ cdef class Stream:
 
     Each site is (TUN, length of its virtio header, IPv4 UDP socket, endpoint of the other site): descriptors that stay
     the caller's, and are not blocking. `aead`: a backend by name, or "auto". One thread at a time may call.
+
+    `beside`: another stream, at whose two sites this one is one more shard with a peer of its own. That peer has the
+    IPv4 `network` of 24 bits, in both sites; without, it has all. Two threads may call, one each. ValueError: a
+    network that isn't four bytes long.
     """
     cdef Site near
     cdef Site far
@@ -312,15 +329,19 @@ cdef class Stream:
     cdef IpView *views
     cdef Coalescer *scratch
     cdef uint64_t turns
+    cdef Stream beside          # whose planes this one's shards are in, so they live longer
 
-    def __cinit__(self, str aead, tuple near, tuple far):
+    def __cinit__(self, str aead, tuple near, tuple far, Stream beside=None, bytes network=b""):
+        if beside is not None and len(network) != 4:
+            raise ValueError(f"a network has 4 bytes, this one {len(network)}")
+        self.beside = beside
         self.room = <uint8_t *>calloc(1, READ_MAX + CHUNK)
         self.views = <IpView *>calloc(DATAGRAMS_MAX, sizeof(IpView))
         self.scratch = coalesce_new(COALESCE_PACKETS, near[1])
         if self.room == NULL or self.views == NULL or self.scratch == NULL:
             raise MemoryError
-        self.begin(&self.near, aead, near, b"\1" * 32, b"\2" * 32)
-        self.begin(&self.far, aead, far, b"\2" * 32, b"\1" * 32)
+        self.begin(&self.near, NULL if beside is None else beside.near.dp, aead, near, network, b"\1" * 32, b"\2" * 32)
+        self.begin(&self.far, NULL if beside is None else beside.far.dp, aead, far, network, b"\2" * 32, b"\1" * 32)
 
     def __dealloc__(self):
         self.end(&self.near)
@@ -330,11 +351,13 @@ cdef class Stream:
         if self.scratch != NULL:
             coalesce_free(self.scratch)
 
-    cdef int begin(self, Site *s, str aead, tuple given, bytes seals, bytes opens) except -1:
-        cdef uint8_t anywhere[4]
+    cdef int begin(self, Site *s, Dataplane *first, str aead, tuple given, bytes network, bytes seals,
+                   bytes opens) except -1:
+        cdef uint8_t prefix[4]
+        cdef int i
         tun, vnet_hdr_len, udp, endpoint = given
         s.application = -1
-        s.dp = dataplane_new(aead_choose(aead))
+        s.dp = dataplane_new(aead_choose(aead)) if first == NULL else dataplane_add_shard(first)
         s.received = <ReceiveBatch *>calloc(1, sizeof(ReceiveBatch))
         if s.dp == NULL or s.received == NULL:
             raise MemoryError
@@ -342,7 +365,7 @@ cdef class Stream:
         s.dp.tun_fd, s.dp.vnet_hdr_len, s.dp.fd4 = tun, vnet_hdr_len, udp
         s.dp.gso4 = s.dp.gso_equal_tail = True
         s.dp.coalesce = COALESCE_TCP | COALESCE_UDP
-        s.peer = peer_new(1)
+        s.peer = peer_new(1 + s.dp.number)
         if s.peer == NULL:
             raise MemoryError
         to_endpoint(endpoint, &s.peer.endpoint)
@@ -350,13 +373,15 @@ cdef class Stream:
                                 <const uint8_t *>PyBytes_AS_STRING(opens))
         if s.keypair == NULL:
             raise MemoryError
-        s.keypair.local_index = s.keypair.remote_index = OURS
+        s.keypair.local_index = s.keypair.remote_index = OURS + s.dp.number
         s.keypair.birth_ns = now_ns()
-        memset(anywhere, 0, sizeof(anywhere))
+        memset(prefix, 0, sizeof(prefix))
+        for i in range(<int>len(network)):
+            prefix[i] = network[i]
         gates_enter(s.dp)
         failed = (send_batch_init(&s.to_send) < 0 or receive_batch_init(s.received) < 0
                   or delivery_init(&s.delivery, s.dp, 1) < 0 or delivery_prepare(&s.delivery, vnet_hdr_len) < 0
-                  or allowedips_insert(s.dp.shared.allowed, anywhere, 4, 0, &s.peer.allowed) < 0)
+                  or allowedips_insert(s.dp.shared.allowed, prefix, 4, 24 if network else 0, &s.peer.allowed) < 0)
         if keypair_publish(s.dp, s.keypair, True) < 0:
             keypair_free(s.keypair)
             failed = True
@@ -382,7 +407,8 @@ cdef class Stream:
         if s.received != NULL:
             receive_batch_free(s.received)
             free(s.received)
-        dataplane_free(s.dp)
+        if s.dp.number == 0:
+            dataplane_free(s.dp)
 
     @property
     def aead(self) -> str:
@@ -407,9 +433,9 @@ cdef class Stream:
         memset(&costs, 0, sizeof(costs))
         for i in range(STAGES_COUNT):
             cpus[i] = apart if i in (SEAL, RECEIVE, SORT, ORDERED, MERGE, PASS) else cpu
-        gates_enter(self.near.dp)
-        gates_enter(self.far.dp)
         with nogil:
+            enter(&self.near)
+            enter(&self.far)
             while carried < payload and turns > 0:
                 turns -= 1
                 self.turns += 1
@@ -425,8 +451,8 @@ cdef class Stream:
                     while recv(self.far.application, NULL, 1 << 30, MSG_DONTWAIT | MSG_TRUNC) > 0:
                         pass
             clock = clock_cost()
-        gates_leave(self.far.dp)
-        gates_leave(self.near.dp)
+            leave(&self.far)
+            leave(&self.near)
         return carried, self.told(&costs, clock)
 
     cdef dict told(self, const Costs *costs, uint64_t clock):
