@@ -85,6 +85,7 @@ RUN_BY: dict[str, dict[str, str]] = {
         "[Match]": _SYSTEMD,
         "echo 'INTERFACES": _SYSTEMD,
         "useradd": _UNITS,
+        "install -D -m 644 $units/pywg@.service.d-shards": _SYSTEMD,
         "sandbox_no_new_privs": "tests/netns/test_sandbox.py",
     },
 }

@@ -1,6 +1,7 @@
 """Three ways to run under a real systemd: `pywg up`, the native unit, and wg-quick@ with the drop-in. dropin: 21."""
 
 import pwd
+import re
 import shutil
 import signal
 import time
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.dropin("21")
 
 SHIPPED = ROOT / "docs" / "systemd"
 WATCHDOG_S = 2
+CAP_NET_ADMIN, CAP_BPF = 12, 39
 PATIENCE_S = 30.0
 
 
@@ -150,6 +152,46 @@ def test_native_unit_with_a_user_of_its_own(site: Site) -> None:
     assert site.left(site.native) == []
     assert machine.property(site.native, "Result") == "success"
     assert "internal error" not in machine.journal(site.native)
+
+
+def test_native_unit_with_shards(site: Site) -> None:
+    """As the README has it; CAP_BPF is gone once it is ready. Without what the drop-in allows beside the variable, the
+    kernel takes no program: the control. A restart keeps the interface, and the number of its queues."""
+    machine, unit = site.machine, site.native
+    page = (SHIPPED / "README.md").read_text()
+    (block,) = (text for text in blocks_in(page) if "d-shards.conf" in text)
+    install, *then = block.replace("pywg@wg0", unit.removesuffix(".service")).strip().splitlines()
+    drop_in = (SHIPPED / "pywg@.service.d-shards.conf").read_text()
+    (variable,) = re.findall(r"^Environment=.*$", drop_in, re.M)
+
+    def shards() -> tuple[str, str]:
+        stats = dict(line.split("=", 1) for line in machine.run("pywg", "stats", site.interface).splitlines())
+        assert (stats["sandbox_capabilities"], stats["sandbox_seccomp"], stats["sandbox_refused"]) == ("1", "1", "0")
+        status = machine.run("cat", f"/proc/{machine.property(unit, 'MainPID')}/status")
+        sets = {name: int(bits, 16) for name, bits in re.findall(r"^(Cap\w+):\t(\w+)$", status, re.M)}
+        assert sets["CapEff"] >> CAP_NET_ADMIN & 1
+        assert not any(bits >> CAP_BPF & 1 for bits in sets.values())
+        return stats["shards"], stats["tun_steering"]
+
+    site.start_native()
+    machine.write(install.split()[-1], f"[Service]\n{variable}\n")
+    machine.run("systemctl", "daemon-reload")
+    site.systemctl("restart", unit)
+    site.passes_traffic()
+    assert shards() == ("1", "0"), "the interface was made with one queue"
+    site.systemctl("stop", unit)
+    site.start_native()
+    assert shards() == ("2", "0")
+    machine.write(install.split()[-1], drop_in)
+    assert then.pop() == f"systemctl start {unit.removesuffix('.service')}"
+    for command in then:
+        machine.run("sh", "-ec", command)
+    site.start_native()
+    assert shards() == ("2", "1")
+    before = site.link()
+    site.systemctl("restart", unit)
+    site.passes_traffic()
+    assert (site.link(), shards()) == (before, ("2", "1"))
 
 
 def test_a_reload_of_the_native_unit_replaces_its_daemon(site: Site) -> None:

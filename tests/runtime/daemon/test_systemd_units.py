@@ -92,20 +92,22 @@ def test_drop_in(tmp_path: Path) -> None:
     assert verify(tmp_path, "wg-quick@wg0.service") == ""
 
 
-def test_drop_in_for_a_user(tmp_path: Path) -> None:
+def test_drop_ins_of_the_native_unit(tmp_path: Path) -> None:
+    """For a user, and for shards: what each does is for tests/netns/test_systemd.py."""
     installed = tmp_path / "pywg"
     shutil.copy("/bin/true", installed)
     text = (UNITS / "pywg@.service").read_text()
     (tmp_path / "pywg@.service").write_text(text.replace("/usr/local/bin/pywg", str(installed)))
     (tmp_path / "pywg@.service.d").mkdir()
-    shutil.copy(UNITS / "pywg@.service.d-user.conf", tmp_path / "pywg@.service.d" / "user.conf")
+    for name in ("user", "shards"):
+        shutil.copy(UNITS / f"pywg@.service.d-{name}.conf", tmp_path / "pywg@.service.d" / f"{name}.conf")
     assert verify(tmp_path, "pywg@wg0.service") == ""
 
 
 def install_lines() -> list[str]:
     """The commands of the units' README that copy drop-ins: `pywg systemd install` writes the units."""
     lines = re.findall(r"^ +(install .*)$", (UNITS / "README.md").read_text(), re.M)
-    assert len(lines) == 2
+    assert len(lines) == 3
     return lines
 
 
@@ -122,7 +124,8 @@ def test_the_documented_commands_install_them(tmp_path: Path, units: str) -> Non
         )
         subprocess.run(["sh", "-ec", script], cwd=UNITS.parents[1], check=True)
     assert (tmp_path / "system/wg-quick@.service.d/pywg.conf").exists()
-    assert (tmp_path / "system/pywg@.service.d/user.conf").exists()
+    for name in ("user", "shards"):
+        assert (tmp_path / f"system/pywg@.service.d/{name}.conf").exists()
 
 
 def test_the_unit_finds_what_the_readme_installs() -> None:
