@@ -7,6 +7,7 @@ command whose status or words are not what they should be ends it, and the docum
 import os
 import re
 import textwrap
+from datetime import UTC, datetime
 
 from bench.tunnel.command import run
 from tests import packages
@@ -29,12 +30,12 @@ Endpoint = {endpoint}:51820
 AllowedIPs = 10.99.0.{others}/32, 192.168.{others}.0/24
 """
 HEADER = """\
-Written by `python -m tests.first_minutes`, which plays it: an empty Debian 13 root (`debootstrap --variant=minbase
-trixie`), and in it the commands of a user, typed at a terminal of 100 columns. After each command stands its time, by
-the clock, on two processors that were shared with other work ({load}); a machine of one's own is faster. Berlin and
-Paris are two machines that share that root as it is after the installation: namespaces of every kind, joined by a
-veth. The root has no systemd, so what starts at boot is not shown here; [systemd/README.md](systemd/README.md) has
-it. The keys were for this alone.
+Written by `python -m tests.first_minutes`, which played it on {day}: an empty Debian 13 root (`debootstrap
+--variant=minbase trixie`), and in it the commands of a user, typed at a terminal of 100 columns. Beside each command
+is its time by the clock, on two processors that were shared with other work ({load}); a machine of your own is faster.
+Berlin and Paris are two machines that share that root as it is after the installation: namespaces of every kind,
+joined by a veth. The root has no systemd, so what starts at boot is not shown here;
+[systemd/README.md](systemd/README.md) has it. The keys were for this alone.
 
 """
 ABOUT = {
@@ -105,7 +106,8 @@ def _save(shell: Shell, text: str) -> None:
 
 def page(stories: dict[str, Story], load: str) -> str:
     """The document."""
-    about = textwrap.fill(HEADER.format(load=load), 120, break_on_hyphens=False, break_long_words=False)
+    header = HEADER.format(day=f"{datetime.now(UTC):%d %B %Y}", load=load)
+    about = textwrap.fill(header, 120, break_on_hyphens=False, break_long_words=False)
     parts = [f"# The first ten minutes\n\n{about}\n\n"]
     for title, story in stories.items():
         played = [one for _, commands in story.parts for one in commands]

@@ -25,13 +25,17 @@ set -e
 mount --make-rprivate /
 mount -t overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" overlay "$2/root"
 cd "$2/root"
-{FILE_SYSTEMS}mount -t tmpfs -o mode=755 tmpfs run
+{FILE_SYSTEMS}umount dev/net/tun
+rm dev/net/tun
+mknod -m 666 dev/net/tun c 10 200
+mount -t tmpfs -o mode=755 tmpfs run
 hostname "$3"
 echo "$3" > etc/hostname
 printf '127.0.0.1 localhost\\n127.0.1.1 %s\\n' "$3" > etc/hosts
 setsid --ctty --wait chroot . sh -c 'cd && exec bash --norc --noprofile --noediting -i'
 """
-"""In new namespaces: an overlay of the root in $1, its own in $2, the host's name in $3; then a shell."""
+"""In new namespaces: an overlay of the root in $1, its own in $2, the host's name in $3; then a shell. /dev/net/tun has
+the mode that Debian's udev gives it, and not that of the machine below."""
 
 
 class Debian:
