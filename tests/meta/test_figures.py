@@ -70,9 +70,7 @@ def test_readme_shows_what_was_measured() -> None:
 
 
 def test_readme_says_which_version_was_measured() -> None:
-    """Of all three files: else each of their figures would have to say its own."""
-    for name in (*TABLES, "vxlan"):
-        assert f"measured with {results(name, 'versions')['pywg']}. " in README
+    assert f"measured with {results('tunnel', 'versions')['pywg']}. " in README
 
 
 def test_a_wrong_figure_is_found() -> None:
