@@ -31,7 +31,7 @@ class Tun(Protocol):
     tunnels: bool
     """it takes and gives superframes in UDP tunnels (VXLAN, Geneve)"""
     trouble: str
-    """Why it has fewer queues than were asked for; empty where it has them."""
+    """Why it has fewer queues than were asked for, or who else may have one at any time; empty where neither is so."""
 
     @property
     def fds(self) -> list[int]:

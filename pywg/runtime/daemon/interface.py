@@ -261,7 +261,7 @@ class Interface:
             self.stopped.set()
 
     def _look_at_shards(self) -> None:
-        """Warns of fewer than were asked for, and of more than are of use."""
+        """Warns of fewer than were asked for, of more than are of use, and of others who may read a queue."""
         if self.shards > 1 and self.shards > (processors := usable_processors()):
             text = f"more shards ({self.shards}) than processors ({processors}): their threads wait for one another"
             self.log.warning(text)

@@ -31,7 +31,7 @@ from pywg.runtime.net.tun_device import (
     identity,
     open_node,
 )
-from pywg.runtime.net.tun_queues import OneQueueError
+from pywg.runtime.net.tun_queues import Further, OneQueueError
 
 DEFAULT_MTU = 1420
 """The MTU of wireguard-go and of the kernel: 1500 less the headers of IPv6, UDP and WireGuard."""
@@ -88,31 +88,28 @@ def open_tun(name: str, *, offload: bool = True, tunnels: bool = True, queues: i
         except (OneQueueError, TunError) as error:  # with one, what can't be had is had, or is the right error
             why = str(error.strerror if isinstance(error, TunError) else error)
     tun = _open(name, offload, tunnels, 1)
-    tun.trouble = _fewer(tun, queues, why)
+    _add(tun, queues, Further([], why, ""))
     return tun
 
 
 def _open(name: str, offload: bool, tunnels: bool, queues: int) -> Tun:
     """Raises TunError, and OneQueueError where more are wanted; then nothing is open."""
     fd = open_node()
-    more: list[int] = []
+    further = Further([], "", "")
     try:
         flags = _multiple(name) if queues > 1 else 0
         _attach(fd, name, offload, flags)
-        if flags & IFF_TUN_EXCL:
-            tun_queues.close_to_others(fd)
+        owner = tun_queues.close_to_others(fd) if flags & IFF_TUN_EXCL else None
         if queues > 1:
-            more, why = tun_queues.open_further(fd, queues, here=True)
+            further = tun_queues.open_further(fd, queues, here=True, owner=owner)
         with needing(f"the kernel's word on what {name} is"):
             tun = _describe(fd, offload, tunnels)
         _set_mtu(tun.name, DEFAULT_MTU)
     except BaseException:
-        for one in (*more, fd):
+        for one in (*further.fds, fd):
             os.close(one)
         raise
-    if queues > 1:
-        tun.more, tun.trouble = more, ""
-        tun.trouble = _fewer(tun, queues, why)
+    _add(tun, queues, further)
     return tun
 
 
@@ -128,10 +125,11 @@ def _multiple(name: str) -> int:
     return IFF_MULTI_QUEUE
 
 
-def _fewer(tun: Tun, queues: int, why: str) -> str:
-    """Why a TUN has fewer queues than that; empty when it has not."""
+def _add(tun: Tun, queues: int, further: Further) -> None:
+    """Gives it these queues, and says what is not as it was asked for, or is to be known: `queues` were wanted."""
+    tun.more = further.fds
     number = len(tun.fds)
-    return f"{tun.name} has {number} of {queues} queues: {why}" if number < queues else ""
+    tun.trouble = f"{tun.name} has {number} of {queues} queues: {further.fewer}" if number < queues else further.others
 
 
 def take_tun(fd: int, *, offload: bool = True, tunnels: bool = True, queues: int = 1) -> Tun:
@@ -150,10 +148,10 @@ def take_tun(fd: int, *, offload: bool = True, tunnels: bool = True, queues: int
         raise TunError(error.errno or errno.EIO, f"WG_TUN_FD={fd} {what}: {error.strerror}") from error
     if queues > 1:
         try:
-            tun.more, why = tun_queues.open_further(fd, queues, here=False)
+            further = tun_queues.open_further(fd, queues, here=False)
         except OneQueueError as reason:
-            why = str(reason)
-        tun.trouble = _fewer(tun, queues, why)
+            further = Further([], str(reason), "")
+        _add(tun, queues, further)
     return tun
 
 

@@ -2,8 +2,11 @@
 
 Any process that may open /dev/net/tun, which on most machines is every process, may attach itself to an interface with
 this flag, unless the interface has an owner: it would then read packets before they are encrypted, and write others as
-if a peer had sent them. So the owner is set to root before anything else, and afterwards the kernel is asked how many
-queues there are. Root with CAP_NET_ADMIN may still attach one; it may do anything else with the interface, too.
+if a peer had sent them. So the owner is set to root before anything else. A process that was faster still needs no
+privilege to set another owner, such as its own user, and may then leave, and come back whenever it likes. So afterwards
+the kernel is asked, in one question, how many queues there are and who is the owner: where both are as they should be,
+no other user can change either any more. Root with CAP_NET_ADMIN may still attach a queue; it may do anything else with
+the interface, too.
 
 Nothing here is needed once the queues are open: all else that is set of them is set of the interface.
 """
@@ -54,8 +57,26 @@ class State(NamedTuple):
     """with those that are switched off; 0 also where it can have but one"""
     multiple: bool
     """it has IFF_MULTI_QUEUE"""
-    owned: bool
-    """it has an owner, or a group"""
+    owner: int | None
+    """the user who may attach to it"""
+    group: int | None
+    """the group of which one has to be to attach to it"""
+
+    @property
+    def owned(self) -> bool:
+        """Whether not everyone may attach to it."""
+        return (self.owner, self.group) != (None, None)
+
+
+class Further(NamedTuple):
+    """Further queues that were opened."""
+
+    fds: list[int]
+    """non-blocking"""
+    fewer: str
+    """why there are not more; empty where there are all"""
+    others: str
+    """who else may attach to the interface at any time; empty where nobody may but root and this user"""
 
 
 def state(name: str) -> State:
@@ -72,12 +93,12 @@ def state(name: str) -> State:
     except (struct.error, ValueError) as error:
         raise OSError(errno.EPROTO, f"what rtnetlink says of {name} can't be read: {error}") from error
     number, disabled = said.get(_IFLA_TUN_NUM_QUEUES), said.get(_IFLA_TUN_NUM_DISABLED_QUEUES, 0)
-    owned = _IFLA_TUN_OWNER in said or _IFLA_TUN_GROUP in said
-    return State((number or 0) + disabled, number is not None, owned)
+    return State((number or 0) + disabled, number is not None, said.get(_IFLA_TUN_OWNER), said.get(_IFLA_TUN_GROUP))
 
 
-def close_to_others(fd: int) -> None:
-    """Has root own the interface behind `fd`, so that no other user may attach to it. Raises OneQueueError."""
+def close_to_others(fd: int) -> int:
+    """Has root own the interface behind `fd`, so that no other user may attach to it; where there is no root, this
+    process' user. Returns that user. Raises OneQueueError."""
     for owner in (_ROOT, os.geteuid()):
         try:
             fcntl.ioctl(fd, _TUNSETOWNER, owner)
@@ -86,7 +107,7 @@ def close_to_others(fd: int) -> None:
             if error.errno != errno.EINVAL:  # a user namespace without root
                 break
         else:
-            return
+            return owner
     raise OneQueueError(f"it can't have an owner: {why.strerror}{advice(why.errno or 0)}") from why
 
 
@@ -99,11 +120,11 @@ def is_unused(name: str) -> bool:
     return found.multiple and not found.queues
 
 
-def open_further(first: int, queues: int, *, here: bool) -> tuple[list[int], str]:
-    """Non-blocking descriptors of further queues, so that there are `queues` with `first`; or fewer, and why.
+def open_further(first: int, queues: int, *, here: bool, owner: int | None = None) -> Further:
+    """Further queues, so that there are `queues` with `first`; or fewer.
 
-    `here`: the interface is known to be in this thread's network namespace. Raises OneQueueError where there can be
-    none, and nothing is open then.
+    `here`: the interface is known to be in this thread's network namespace. `owner`: the one that `close_to_others` has
+    given it. Raises OneQueueError where there can be none, and nothing is open then.
     """
     try:
         name, flags = identity(first)
@@ -111,33 +132,49 @@ def open_further(first: int, queues: int, *, here: bool) -> tuple[list[int], str
             raise OneQueueError("it was made without IFF_MULTI_QUEUE")
         if not here and namespace_of(first) != namespaces.of_this_thread():
             raise OneQueueError("it is in another network namespace")
-        if not state(name).owned:
-            close_to_others(first)
-        return _opened(first, name, flags, queues)
+        if owner is None:
+            found = state(name)
+            owner = found.owner if found.owned else close_to_others(first)
+        return _opened(first, name, flags, queues, owner)
     except OSError as error:
         raise OneQueueError(f"{error.strerror}{advice(error.errno or 0)}") from error
 
 
-def _opened(first: int, name: str, flags: int, queues: int) -> tuple[list[int], str]:
+def _opened(first: int, name: str, flags: int, queues: int, owner: int | None) -> Further:
     more: list[int] = []
-    trouble = ""
+    fewer = ""
     try:
         try:
             while len(more) + 1 < queues:
                 more.append(_open_queue(name, flags))
         except OSError as error:
-            trouble = f"{error.strerror}{advice(error.errno or 0)}"
+            fewer = f"{error.strerror}{advice(error.errno or 0)}"
         while len(more) + 1 not in SHARDS:
             os.close(more.pop())
         if any(identity(fd) != (name, flags) for fd in (*more, first)):
             raise OneQueueError("it has another name meanwhile")
-        if state(name).queues != len(more) + 1:
+        found = state(name)
+        if found.queues != len(more) + 1:
             raise OneQueueError("another process has a queue of it")
+        if found.owner != owner:
+            raise OneQueueError("another process has given it another owner")
     except BaseException:
         for fd in more:
             os.close(fd)
         raise
-    return more, trouble
+    return Further(more, fewer, _others(name, found))
+
+
+def _others(name: str, found: State) -> str:
+    """One line for an owner that somebody else has chosen. Who did is not to be known: until there is one, the kernel
+    lets anyone be the owner."""
+    if found.owner is not None:
+        whose = "" if found.owner in (_ROOT, os.geteuid()) else f"user {found.owner}, who"
+    else:
+        whose = f"group {found.group}, of which anyone"
+    if not whose:
+        return ""
+    return f"{name} belongs to {whose} may read and write packets of it: let pywg make the interface"
 
 
 def _open_queue(name: str, flags: int) -> int:

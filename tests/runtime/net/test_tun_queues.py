@@ -205,6 +205,11 @@ def test_an_owner_that_there_is_stays() -> None:
             assert len(made.fds) == 2
             assert f"{' '.join(arguments)} " in shown("wg0")
             assert "user root" not in shown("wg0")
+            told = f"wg0 belongs to {' '.join(arguments)}, "
+            assert made.trouble.startswith(told), "the operator is to know: who has set it may be anyone"
+            again = take_tun(os.dup(made.fd), queues=1)
+            assert again.trouble == ""
+            again.close()
             made.close()
             ip("link", "del", "wg0")
 
@@ -218,9 +223,9 @@ def test_a_stranger_who_was_faster_than_the_owner_ends_the_start(monkeypatch: py
         strangers = []
         close_to_others = tun_queues.close_to_others
 
-        def too_late(fd: int) -> None:
+        def too_late(fd: int) -> int:
             strangers.append(joined("wg0"))
-            close_to_others(fd)
+            return close_to_others(fd)
 
         monkeypatch.setattr(tun_queues, "close_to_others", too_late)
         with pytest.raises(TunError, match="the name wg0 is taken"):
@@ -229,6 +234,34 @@ def test_a_stranger_who_was_faster_than_the_owner_ends_the_start(monkeypatch: py
         for fd in strangers:
             os.close(fd)
         assert links() == 1
+
+    inside(test)
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["made", "given"])
+def test_a_stranger_who_was_faster_and_is_the_owner_now_does_not_come_back(
+    monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    """Any process with a queue may set the owner. This one has left when queues are counted."""
+
+    def test() -> None:
+        close_to_others, faster = tun_queues.close_to_others, []
+
+        def overtaken(fd: int) -> int:
+            stranger = joined("wg0")
+            owner = close_to_others(fd)
+            as_user(NOBODY, lambda: fcntl.ioctl(stranger, TUNSETOWNER, NOBODY) == 0)
+            os.close(stranger)
+            faster.append(attaches("wg0"))
+            return owner
+
+        monkeypatch.setattr(tun_queues, "close_to_others", overtaken)
+        made = take_tun(joined("wg0"), queues=2) if given else open_tun("wg0", queues=2)
+        assert faster == [True]
+        assert made.trouble == "wg0 has 1 of 2 queues: another process has given it another owner"
+        assert len(made.fds) == 1
+        assert attaches("wg0") is given, "what another program made, it may make anyone's"
+        made.close()
 
     inside(test)
 
