@@ -2,58 +2,53 @@
 # cython: language_level=3, cdivision=True, wraparound=False, boundscheck=False
 """Fuzz target: planes and their threads from the making to the end, while memory, descriptors and threads run out.
 
-The input says which call fails (faults.h). What has failed says so, and has changed nothing; what was taken is given
-back. One thread plays those that are started: each runs where another waits, with frames and errors that the input
-chooses (kernel.h), until it is told to stop.
+The input says which call fails (faults.h), and whether there are two shards. What has failed says so, and has changed
+nothing; what was taken is given back, and no key is left. One thread plays those that are started (life_players.pyx):
+each packet that they get leaves once, by whichever shard, or is counted.
 """
-from libc.errno cimport EAGAIN, EBADFD, ECONNREFUSED, EINTR, EIO, ENODEV, ENOMEM, EPERM
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from pywg.dataplane.crypto.aead cimport AeadBackend
 from pywg.dataplane.crypto.cookie_mac cimport COOKIE_LEN, macs_identify, macs_init, make_cookie
-from pywg.dataplane.receive.receive cimport receive_path_hold, receive_path_release
-from pywg.dataplane.reorder.pool cimport Pool
-from pywg.dataplane.reorder.reorder cimport reorder_work
-from pywg.dataplane.send.send cimport send_path_hold, send_path_release, send_staged, send_step
+from pywg.dataplane.crypto.secret cimport SECRET_SLOT_LEN
+from pywg.dataplane.reorder.reorder cimport reorder_is_empty, reorder_work
+from pywg.dataplane.send.send cimport send_staged, send_step
 from pywg.dataplane.state.allowedips cimport allowedips_insert, allowedips_reserve
-from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_free, dataplane_new, gates_enter, gates_leave
+from pywg.dataplane.state.counters cimport Counters
+from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_add_shard, dataplane_free, dataplane_new
 from pywg.dataplane.state.events cimport events_confirmed, events_rearm, events_take
 from pywg.dataplane.state.gate cimport gate_enter, gate_leave
 from pywg.dataplane.state.peer cimport Keypair, Peer
 from pywg.dataplane.state.peers cimport handshake_open, keypair_free, keypair_new, keypair_publish, keypair_retire
 from pywg.dataplane.state.peers cimport keypairs_expire, peer_free, peer_new
 from pywg.dataplane.state.staged cimport stage_packet
-from pywg.dataplane.sys.atomic cimport load8, store8
 from pywg.dataplane.sys.clock cimport SECOND_NS
-from pywg.dataplane.sys.linux cimport EFD_CLOEXEC, close, eventfd, iovec, mmsghdr, pollfd
-from pywg.dataplane.sys.linux cimport pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock
+from pywg.dataplane.sys.linux cimport EFD_CLOEXEC, close, eventfd
 from pywg.dataplane.threads.loops cimport FILTER_HELPER, Threads
-from pywg.dataplane.threads.threads cimport threads_count, threads_filter, threads_filtered
-from pywg.dataplane.threads.threads cimport threads_free, threads_kick, threads_new, threads_renew, threads_settle
-from pywg.dataplane.threads.threads cimport threads_start, threads_stop
+from pywg.dataplane.threads.threads cimport threads_add, threads_confined, threads_count, threads_filter
+from pywg.dataplane.threads.threads cimport threads_filtered, threads_free, threads_hold, threads_kick, threads_lanes
+from pywg.dataplane.threads.threads cimport threads_new, threads_release, threads_renew, threads_slots, threads_start
+from pywg.dataplane.threads.threads cimport threads_stop
 from pywg.dataplane.wire.endpoint cimport Endpoint
 
 from tests.fuzz.native.ciphers cimport choose, is_cheap
 from tests.fuzz.native.common cimport need, need_equal
 from tests.fuzz.native.faults cimport faults
-from tests.fuzz.native.harness cimport KERNEL_TUN, KERNEL_UDP4, KERNEL_UDP6, TRAFFIC_RAW, finish_packet, kernel
-from tests.fuzz.native.harness cimport make_packet, number_address, peer_address
-from tests.fuzz.native.input cimport Input, input8, input16, input_bytes, input_left, input_start
+from tests.fuzz.native.harness cimport KERNEL_TUN, KERNEL_UDP4, KERNEL_UDP6, kernel, peer_address
+from tests.fuzz.native.input cimport input8, input16, input_bytes, input_left, input_start
+from tests.fuzz.native.life_players cimport FIRST_INDEX, give, given, players_begin, players_end, players_forget
+from tests.fuzz.native.life_players cimport players_made, players_of, steps
 
 cdef enum:
     PEERS = 4
     KEYPAIRS = 160              # more than an index table has room for at first
-    PLAYERS = 12
+    SHARDS = 2
     FEW = 1                     # helpers
     MANY = 5
+    SHORTEST = 20               # of a staged packet
     LONGEST = 512
-
-
-cdef struct Player:             # a thread that was started
-    void *(*start)(void *) noexcept nogil
-    void *arg
-    bint runs                   # or has run
+    ROUNDS = 10                 # in which all leaves that waits
 
 
 cdef struct Before:             # what a failure leaves as it was
@@ -61,17 +56,23 @@ cdef struct Before:             # what a failure leaves as it was
     uint64_t staged
 
 
+cdef struct Frozen:             # a plane that seals nothing more
+    bint now
+    uint32_t sending[PEERS]     # its number; KEYPAIRS: none
+    uint64_t counters[KEYPAIRS]
+
+
 cdef const AeadBackend *backend = NULL
 cdef bint exact                 # no library allocates for itself
-cdef Input steps
-cdef Dataplane *dp
+cdef Dataplane *dp              # of the first shard
 cdef Threads *threads
 cdef Peer *peers[PEERS]
 cdef Keypair *keypairs[KEYPAIRS]
 cdef uint32_t keypair_count
-cdef Player players[PLAYERS]
-cdef uint32_t player_count
-cdef int depth                  # plays within plays
+cdef const uint8_t *slots[KEYPAIRS + 1]     # of keys, and of the secrets of cookies
+cdef uint32_t slot_count
+cdef Frozen frozen
+cdef bint lost                  # a message went without a socket, and counts as one, whatever it held
 
 
 # ---- failures
@@ -101,148 +102,21 @@ cdef void is_as(const Before *was) noexcept nogil:
     need_equal(now.staged, was.staged, b"staged bytes, when there is no memory")
 
 
-# ---- threads, played
-
-cdef int create(void *driver, void *(*start)(void *) noexcept nogil, void *arg) noexcept nogil:
-    need(player_count < PLAYERS, b"so many threads")
-    players[player_count] = Player(start, arg, False)
-    return add_player()
-
-
-cdef int add_player() noexcept nogil:
-    global player_count
-    player_count += 1
-    return 0
-
-
-cdef void join(void *driver, uint32_t number) noexcept nogil:
-    need(number < player_count, b"a thread that was never made")
-    play(number)
-
-
-cdef void play(uint32_t number) noexcept nogil:
-    """From its start to its end. It ends as the input says, unless all are told to; the others are not told by that."""
-    global depth
-    cdef Player *player = &players[number]
-    cdef Pool *pool = threads.pool
-    cdef int kick = kernel.kick
-    cdef uint8_t stops = load8(&dp.stop), pool_stops = load8(&pool.stop) if pool != NULL else 0
-    if player.runs:
-        return
-    player.runs = True
-    if player.arg == threads and number:        # the first one starts the others
-        kernel.kick = dp.receive_kick if is_second_reader(number) else dp.send_kick
-        depth += 1
-    player.start(player.arg)
-    if player.arg == threads and number:
-        depth -= 1
-        kernel.kick = kick
-        dp.stop = stops
-    if pool != NULL:
-        pool.stop = pool_stops
-        pool.looking = 0
-        pool.sleeping = pool.woken = 0
-
-
-cdef bint is_second_reader(uint32_t number) noexcept nogil:
-    return players[number - 1].arg == threads and number > 1
-
-
-cdef void doze(void *driver) noexcept nogil:
-    """Another thread runs; if none is left, those that wait in poll() go round."""
-    cdef uint32_t i
-    if depth:
-        return
-    for i in range(player_count):
-        if not players[i].runs:
-            play(i)
-            return
-    if dp.send_waits & 1 and not input8(&steps) & 3:
-        dp.send_waits += 1
-
-
-cdef void await_(void *driver, pthread_mutex_t *mutex) noexcept nogil:
-    """A helper sleeps: the reader sends meanwhile, or all stop."""
-    cdef Pool *pool = threads.pool
-    pthread_mutex_unlock(mutex)
-    if input_left(&steps) and input8(&steps) & 3:
-        gate_enter(&dp.send_gate)
-        send_step(threads.send_path)
-        gate_leave(&dp.send_gate)
-    else:
-        store8(&pool.stop, 1)
-    pthread_mutex_lock(mutex)
-
-
-cdef int wait(void *driver, pollfd *fds, unsigned long count) noexcept nogil:
-    """A reading thread is in poll(), outside its gate."""
-    cdef uint32_t what = input8(&steps)
-    cdef unsigned long i
-    cdef int n = 0
-    if not input_left(&steps) or what & 7 == 7:
-        store8(&dp.stop, 1)
-        return 0
-    if what & 7 == 6:
-        return -EINTR if what & 8 else -ENOMEM
-    if what & 7 == 5:
-        kernel.now_ns += <uint64_t>(what >> 3) * 5000000
-    elif what & 7 == 4:
-        dp.receive_pressure_ns = kernel.now_ns if what & 8 else 0
-    elif what & 7 == 3 and what & 8 and count == 2:
-        threads_settle_played()
-    for i in range(count):
-        fds[i].revents = <short>(fds[i].events if fds[i].fd >= 0 and what >> (4 + i) & 1 else 0)
-        n += fds[i].revents != 0
-    return n
-
-
-cdef void threads_settle_played() noexcept nogil:
-    """The control plane waits for this thread, which is in poll(), and goes round as often as that takes."""
-    global depth
-    cdef int was = depth
-    depth = 0
-    threads_settle(threads)
-    depth = was
-    dp.send_waits |= 1
-
-
-# ---- the kernel
-
-cdef ssize_t tun_read(void *driver, uint8_t *to, size_t room) noexcept nogil:
-    cdef uint32_t what = input8(&steps), len = 20 + what % 64
-    if what & 1 == 0:
-        return -EAGAIN
-    if what >= 0xF0:
-        return -(EIO if what & 2 else EINTR if what & 4 else ENODEV if what & 8 else EBADFD)
-    make_packet(to, 4, TRAFFIC_RAW, len, what, 0)
-    number_address(to + 12, 4, what)
-    peer_address(to + 16, 4, what >> 1 & 3, 7)
-    finish_packet(to, 4, TRAFFIC_RAW, len)
-    return <ssize_t>len
-
-
-cdef ssize_t tun_write(void *driver, const iovec *iov, int count) noexcept nogil:
-    return <ssize_t>iov[0].iov_len
-
-
-cdef int send(void *driver, int fd, mmsghdr *messages, unsigned int count) noexcept nogil:
-    cdef uint32_t what = input8(&steps)
-    if what & 3 == 3:
-        return -(EAGAIN if what & 4 else EPERM)
-    return <int>count
-
-
-cdef int receive(void *driver, int fd, mmsghdr *messages, unsigned int count) noexcept nogil:
-    return -(ECONNREFUSED if input8(&steps) & 1 else EAGAIN)
-
-
 # ---- what the control plane does
 
+cdef Threads *one_of(uint32_t what) noexcept nogil:
+    """A shard: the first, or the second if there is one."""
+    return threads.next if what & 1 and threads.next != NULL else threads
+
+
 cdef void settle() noexcept nogil:
-    while reorder_work(&threads.send_path.reorder, &threads.send_path.contexts):
-        pass
-    while reorder_work(&threads.receive_path.reorder, &threads.receive_path.contexts):
-        pass
+    cdef Threads *shard = threads
+    while shard != NULL:
+        while reorder_work(&shard.send_path.reorder, &shard.send_path.contexts):
+            pass
+        while reorder_work(&shard.receive_path.reorder, &shard.receive_path.contexts):
+            pass
+        shard = shard.next
 
 
 cdef void add_or_end_peer(uint32_t i, uint32_t nth) noexcept nogil:
@@ -329,8 +203,9 @@ cdef void begin_session(Peer *peer, uint32_t what, uint32_t nth) noexcept nogil:
         need((keypair == NULL) == disarm(), b"a keypair without memory")
         if keypair == NULL:
             return
+        note_slot(keypair.keys)
         keypair.birth_ns = kernel.now_ns
-        keypair.local_index = keypair.remote_index = 0x10000 + keypair_count
+        keypair.local_index = keypair.remote_index = FIRST_INDEX + keypair_count
         if what & 2 and peer.has_handshake:
             keypair.local_index = peer.handshake_index
         was = before()
@@ -341,7 +216,7 @@ cdef void begin_session(Peer *peer, uint32_t what, uint32_t nth) noexcept nogil:
             keypair_free(keypair)
             is_as(&was)
             return
-        if confirmed:
+        if confirmed and not frozen.now:
             peer.sending = keypair
         keypairs[keypair_count] = keypair
         keypair_count += 1
@@ -356,13 +231,15 @@ cdef void end_session(uint32_t number) noexcept nogil:
 
 cdef void stage(Peer *peer, uint32_t nth) noexcept nogil:
     cdef uint8_t packet[LONGEST]
-    cdef uint32_t len = input16(&steps) % LONGEST
-    cdef uint64_t staged = dp.shared.staged_bytes, dropped = dp.counters.tx_staged_dropped
+    cdef uint32_t what = input16(&steps)
+    cdef Dataplane *its = one_of(what >> 15).dp
+    cdef uint64_t staged = dp.shared.staged_bytes, dropped = its.counters.tx_staged_dropped
     memset(packet, 0x45, LONGEST)
     arm(nth)
-    stage_packet(dp, peer, packet, len)
+    stage_packet(its, peer, packet, SHORTEST + what % (LONGEST - SHORTEST))
+    give(1)
     if disarm():
-        need(dp.shared.staged_bytes <= staged and dp.counters.tx_staged_dropped > dropped, b"a packet without memory")
+        need(dp.shared.staged_bytes <= staged and its.counters.tx_staged_dropped > dropped, b"a packet without memory")
 
 
 cdef void make_a_cookie(uint32_t nth) noexcept nogil:
@@ -391,44 +268,114 @@ cdef void tell(Peer *peer, uint32_t what, uint32_t nth) noexcept nogil:
     need(disarm() == fails and dp.shared.events.signalled == 1, b"an event that is told at the second try")
 
 
-cdef void start_and_stop(uint32_t nth) noexcept nogil:
-    global player_count
+cdef void renew(uint32_t nth) noexcept nogil:
+    """Of all shards, or of none."""
+    cdef const void *old[SHARDS]
+    cdef Threads *shard = threads
     cdef bint failed
-    player_count = faults.made = 0
-    dp.stop = threads.send_ended = threads.receive_ended = 0
-    dp.handed_off = 0
-    if threads.pool != NULL:
-        threads.pool.stop = 0
-        threads.pool.running = 0
-    dp.send_waits = dp.receive_waits = 0
+    while shard != NULL:
+        old[shard.dp.number] = shard.receive_path.delivery.writers[0].coalescer
+        shard = shard.next
+    arm(nth)
+    failed = threads_renew(threads, 10) != 0
+    need(disarm() == failed, b"a coalescer without memory")
+    shard = threads
+    while shard != NULL:
+        need((shard.receive_path.delivery.writers[0].coalescer == old[shard.dp.number]) == failed
+             and shard.receive_path.delivery.prepared[0] == NULL, b"another coalescer")
+        shard = shard.next
+
+
+cdef void freeze_or_thaw() noexcept nogil:
+    """Without TUN and sockets no keypair is the one to seal with; or as before (Plane.freeze, Plane.thaw)."""
+    global lost
+    cdef Threads *shard = threads
+    cdef uint32_t i, k
+    while shard != NULL:
+        if not frozen.now and waits(shard):
+            lost = True
+        attach(shard.dp, frozen.now)
+        shard = shard.next
+    for i in range(<uint32_t>PEERS):
+        if peers[i] != NULL and frozen.now:
+            k = frozen.sending[i]
+            if k < KEYPAIRS and keypairs[k] != NULL and keypairs[k].peer == peers[i]:
+                peers[i].sending = keypairs[k]
+        elif not frozen.now:
+            frozen.sending[i] = KEYPAIRS
+            for k in range(keypair_count):
+                if peers[i] != NULL and keypairs[k] != NULL and keypairs[k] == peers[i].sending:
+                    frozen.sending[i] = k
+            if peers[i] != NULL:
+                peers[i].sending = NULL
+    for k in range(keypair_count):
+        if frozen.now and keypairs[k] != NULL:
+            need_equal(keypairs[k].next_counter, frozen.counters[k], b"the counter of a frozen session")
+        frozen.counters[k] = keypairs[k].next_counter if keypairs[k] != NULL else 0
+    frozen.now = not frozen.now
+
+
+cdef bint waits(const Threads *shard) noexcept nogil:
+    """Whether anything waits for a full socket."""
+    return shard.send_path.backlog or not reorder_is_empty(&shard.send_path.reorder)
+
+
+cdef void attach(Dataplane *its, bint there) noexcept nogil:
+    its.tun_fd = KERNEL_TUN if there else -1
+    its.fd4 = KERNEL_UDP4 if there else -1
+    its.fd6 = KERNEL_UDP6 if there else -1
+
+
+cdef void start_and_stop(uint32_t nth) noexcept nogil:
+    cdef Threads *shard = threads
+    cdef bint failed
+    players_forget()
+    while shard != NULL:
+        shard.dp.stop = shard.send_ended = shard.receive_ended = 0
+        shard.dp.handed_off = 0
+        shard.dp.send_waits = shard.dp.receive_waits = 0
+        if shard.pool != NULL:
+            shard.pool.stop = 0
+            shard.pool.running = 0
+        shard = shard.next
     threads_filter(threads, FILTER_HELPER, NULL, 0)
     faults.threads_left = nth
     failed = threads_start(threads, -1) != 0
     faults.threads_left = 0
-    need(failed == (threads.error != 0) and failed != threads.running, b"threads that run or not")
+    need(failed == (threads.error != 0), b"threads that run or not")
     need_equal(<uint64_t>threads_filtered(threads), 0, b"threads under a filter")
+    need(not threads_confined(threads), b"threads under no ruleset")
     if not failed:
-        need_equal(<uint64_t>threads_count(threads) + 1, player_count, b"threads")
+        need_equal(<uint64_t>threads_count(threads) + 1, <uint64_t>players_made(), b"threads")
+    need_running(not failed)
     threads_kick(threads)
     threads_stop(threads)
     threads_stop(threads)
-    need(not threads.running, b"threads that were stopped")
-    threads.error = 0
-    store8(&dp.handed_off, 0)
-    kernel.kick = 0
+    need_running(False)
+    players_forget()
+    shard = threads
+    while shard != NULL:
+        shard.error = 0
+        shard.dp.handed_off = 0
+        shard = shard.next
+
+
+cdef void need_running(bint run) noexcept nogil:
+    cdef const Threads *shard = threads
+    while shard != NULL:
+        need(shard.running == run, b"threads of a shard that run or not")
+        shard = shard.next
 
 
 cdef void step() noexcept nogil:
-    """With both gates, but for threads' start."""
+    """With all gates, but for threads' start."""
     cdef uint32_t what = input8(&steps), nth = what >> 4 & 3, i = what >> 6
     cdef Peer *peer = peers[i]
     if what & 15 == 10:
-        start_and_stop(nth + (4 if what & 0x80 else 0))
+        start_and_stop(nth + 4 * i)
         return
     settle()
-    gates_enter(dp)
-    send_path_hold(threads.send_path)
-    receive_path_hold(threads.receive_path)
+    threads_hold(threads)
     if what & 15 == 0 or peer == NULL:
         add_or_end_peer(i, nth)
     elif what & 15 == 1:
@@ -446,28 +393,21 @@ cdef void step() noexcept nogil:
     elif what & 15 == 8:
         stage(peer, nth)
     elif what & 15 == 9:
-        renew(nth)
+        renew(input8(&steps) & 31)
     elif what & 15 == 11:
         make_a_cookie(nth)
     elif what & 15 == 12:
         tell(peer, what, nth)
     elif what & 15 == 13:
-        send_staged(threads.send_path, peer, nth & 1, kernel.now_ns)
-    else:
+        send_staged(one_of(nth >> 1).send_path, peer, nth & 1, kernel.now_ns)
+    elif what & 15 == 14:
         kernel.now_ns += <uint64_t>input8(&steps) << (26 + nth)
-    receive_path_release(threads.receive_path)
-    send_path_release(threads.send_path)
-    gates_leave(dp)
+    else:
+        freeze_or_thaw()
+    threads_release(threads)
 
 
-cdef void renew(uint32_t nth) noexcept nogil:
-    cdef bint failed
-    cdef const void *old = threads.receive_path.delivery.writers[0].coalescer
-    arm(nth)
-    failed = threads_renew(threads, 10) != 0
-    need(disarm() == failed, b"a coalescer without memory")
-    need(not failed or threads.receive_path.delivery.writers[0].coalescer == old, b"another coalescer")
-
+# ---- from the making to the end
 
 cdef int lowest_descriptor() noexcept nogil:
     cdef int fd = eventfd(0, EFD_CLOEXEC)
@@ -475,80 +415,146 @@ cdef int lowest_descriptor() noexcept nogil:
     return fd
 
 
-cdef bint begin(uint32_t what) noexcept nogil:
-    """False: it is not made."""
+cdef void note_slot(const uint8_t *slot) noexcept nogil:
+    """No key may be left there in the end."""
+    global slot_count
+    if slot_count < KEYPAIRS + 1:
+        slots[slot_count] = slot
+        slot_count += 1
+
+
+cdef bint make(int helpers, int shards, bint keyed) noexcept nogil:
+    """False: a call has failed. As a Plane does."""
     global dp, threads
-    cdef uint32_t nth = input8(&steps)
+    cdef Dataplane *shard
     cdef uint8_t key[32]
-    cdef int helpers = 0 if what & 7 < 6 else FEW if what & 7 == 6 or what & 0x78 else MANY
-    arm(nth)
+    cdef int _
+    threads = NULL
     dp = dataplane_new(backend)
-    threads = threads_new(dp, helpers, 0) if dp != NULL else NULL
-    if dp != NULL and what & 0x80 == 0 and macs_init(&dp.macs) == 0:
+    if dp == NULL:
+        return False
+    if keyed:
+        if macs_init(&dp.macs) != 0:
+            return False
+        note_slot(dp.macs.secrets)
         memset(key, 7, 32)
         macs_identify(&dp.macs, key, key)
-    need(disarm() == (threads == NULL), b"threads that were made or not")
+    threads = threads_new(dp, helpers, 0)
     if threads == NULL:
-        if dp != NULL:
-            dataplane_free(dp)
         return False
-    dp.tun_fd = KERNEL_TUN
-    dp.fd4 = KERNEL_UDP4
-    dp.fd6 = KERNEL_UDP6
+    for _ in range(1, shards):
+        shard = dataplane_add_shard(dp)
+        if shard == NULL or not threads_add(threads, shard, helpers, 0):
+            return False
+    return True
+
+
+cdef bint begin(uint32_t what) noexcept nogil:
+    """False: it is not made."""
+    cdef uint32_t nth = input8(&steps)
+    cdef int helpers = 0 if what & 7 < 6 else FEW if what & 7 == 6 or what & 0x70 else MANY
+    cdef int shards = SHARDS if what & 8 else 1, i
+    cdef bint made
+    arm(nth)
+    made = make(helpers, shards, what & 0x80 == 0)
+    need(disarm() != made, b"a plane that was made or not")
+    if not made:
+        return False
+    need_equal(<uint64_t>dp.shared.shard_count, <uint64_t>shards, b"shards")
+    need_equal(<uint64_t>threads_slots(threads), <uint64_t>(shards * threads.send_path.batch_count), b"slots")
+    need_equal(<uint64_t>threads_lanes(threads),
+               <uint64_t>(shards * max(1, threads.receive_path.delivery.lanes)), b"lanes")
+    for i in range(shards):
+        attach(dp.shared.shards[i], True)
+        dp.shared.shards[i].receives = i == 0 or what & 16 == 0
     dp.shared.staged_max = 1 << 20
+    players_of(threads)
     return True
 
 
 cdef void live() noexcept nogil:
-    cdef uint32_t i
     while input_left(&steps):
         step()
-    settle()
-    gates_enter(dp)
-    send_path_hold(threads.send_path)
-    receive_path_hold(threads.receive_path)
-    for i in range(PEERS):
-        if peers[i] != NULL:
-            add_or_end_peer(i, 0)
-    receive_path_release(threads.receive_path)
-    send_path_release(threads.send_path)
-    gates_leave(dp)
+    if frozen.now:
+        hold_and(freeze_or_thaw)
+    flush()
+    hold_and(end_peers)
     need_equal(dp.shared.staged_bytes, 0, b"staged bytes of no peer")
     need_equal(dp.shared.allowed.nodes, 0, b"prefixes of no peer")
     need(dp.shared.indices.used == 0 and dp.shared.remote_indices.used == 0, b"an index of nothing")
-    threads_free(threads)
-    dataplane_free(dp)
+    if not lost:
+        need_equal(counted(), given, b"packets that left, or are in a counter")
+
+
+cdef void hold_and(void (*act)() noexcept nogil) noexcept nogil:
+    settle()
+    threads_hold(threads)
+    act()
+    threads_release(threads)
+
+
+cdef void end_peers() noexcept nogil:
+    cdef uint32_t i
+    for i in range(<uint32_t>PEERS):
+        if peers[i] != NULL:
+            add_or_end_peer(i, 0)
+
+
+cdef void flush() noexcept nogil:
+    """What waits for a socket leaves: it has room, now that the input is over."""
+    cdef Threads *shard
+    cdef int _
+    for _ in range(ROUNDS):
+        shard = threads
+        while shard != NULL:
+            gate_enter(&shard.dp.send_gate)
+            send_step(shard.send_path)
+            gate_leave(&shard.dp.send_gate)
+            settle()
+            shard = shard.next
+    shard = threads
+    while shard != NULL:
+        need(not waits(shard), b"what was queued never went")
+        shard = shard.next
+
+
+cdef uint64_t counted() noexcept nogil:
+    """What has become of all packets, by the counters of all shards."""
+    cdef const Counters *its
+    cdef uint64_t packets = 0
+    cdef int i
+    for i in range(dp.shared.shard_count):
+        its = &dp.shared.shards[i].counters
+        packets += its.tx_no_peer + its.tx_no_endpoint + its.tx_malformed + its.tx_no_room + its.tx_routing_loop
+        packets += its.tx_staged_dropped + its.tx_datagrams + its.tx_send_error
+    return packets
 
 
 cdef int one(const uint8_t *data, size_t size) noexcept nogil:
     """A byte for what is made, one for the call that fails then; steps."""
-    global keypair_count
+    global keypair_count, slot_count, lost
     cdef int descriptor = lowest_descriptor()
+    cdef uint32_t i, k
     input_start(&steps, data, size)
     memset(peers, 0, sizeof(peers))
-    keypair_count = 0
+    memset(&frozen, 0, sizeof(frozen))
+    keypair_count = slot_count = 0
+    lost = False
     kernel.now_ns = 1000 * SECOND_NS
-    kernel.tun_read = tun_read
-    kernel.tun_write = tun_write
-    kernel.send = send
-    kernel.receive = receive
-    kernel.wait = wait
-    faults.create = create
-    faults.join = join
-    faults.doze = doze
-    faults.await_ = await_
+    players_begin()
     faults.held = 0
     faults.counts = True
     if begin(input8(&steps)):
         live()
+    threads_free(threads)
+    dataplane_free(dp)
     faults.counts = False
-    faults.create = NULL
-    faults.join = NULL
-    faults.doze = NULL
-    faults.await_ = NULL
-    kernel.wait = NULL
+    players_end()
     need(not exact or faults.held == 0, b"memory that was not given back")
     need_equal(<uint64_t>lowest_descriptor(), <uint64_t>descriptor, b"descriptors that were not given back")
+    for i in range(slot_count):
+        for k in range(<uint32_t>SECRET_SLOT_LEN):
+            need(slots[i][k] == 0, b"a key that is left")
     return 0
 
 
