@@ -6,8 +6,9 @@ The input's bytes choose what happens, with `receive_thread` as it is shipped. T
 the control plane while that thread waits, and its helper. It seals with the sessions' keys before it damages some:
 an input gets behind the tags. Each datagram is opened by libcrypto before the thread has it, and judged by the rules of
 the paper: what is authentic, new and allowed has to arrive at the TUN, unchanged but for its ECN field, once, in the
-order of its flow, and nothing else; each datagram that is refused is in one counter, the right one. The target ends the
-process at what is wrong.
+order of its flow, and nothing else; each datagram that is refused is in one counter, the right one. With two shards, as
+the input chooses, either receives any datagram, one batch after the other. The target ends the process at what is
+wrong.
 """
 from libc.errno cimport EINTR, ENOMEM
 from libc.stdint cimport uint32_t, uint8_t
@@ -18,9 +19,11 @@ from pywg.dataplane.crypto.aead cimport AeadBackend
 from pywg.dataplane.crypto.blake2s cimport blake2s_key
 from pywg.dataplane.crypto.cookie_mac cimport macs_identify, macs_init
 from pywg.dataplane.receive.receive cimport ReceivePath, receive_path_hold, receive_path_new, receive_path_release
+from pywg.dataplane.receive.receive cimport receive_step
 from pywg.dataplane.reorder.reorder cimport reorder_is_empty
 from pywg.dataplane.state.counters cimport Counters, count as due
-from pywg.dataplane.state.dataplane cimport gates_enter, gates_leave
+from pywg.dataplane.state.dataplane cimport dataplane_add_shard, gates_enter, gates_leave
+from pywg.dataplane.state.gate cimport gate_enter, gate_leave
 from pywg.dataplane.state.tunnel_ends cimport KnownEnds
 from pywg.dataplane.sys.clock cimport SECOND_NS
 from pywg.dataplane.sys.linux cimport POLLIN, pollfd
@@ -74,11 +77,27 @@ cdef int wait(void *driver, pollfd *fds, unsigned long count) noexcept nogil:
     fds[1].revents = POLLIN if what & 3 != 2 else 0
     fds[2].revents = POLLIN if what & 3 != 1 else 0
     fds[3].revents = 0
+    if b.two and what & 3 == 3:
+        fds[1].revents = fds[2].revents = 0
+        receive_by_second(b, what & 4 != 0)
     for i in range(4):
         if fds[i].fd < 0:
             fds[i].revents = 0
         n += fds[i].revents != 0
     return n
+
+
+cdef void receive_by_second(Harness *b, bint six) noexcept nogil:
+    """A batch of the second shard's, behind all that the first has: what arrives is judged in this order."""
+    cdef ReceivePath *first = b.receive_path
+    settle(&first.reorder, &b.world.helper)
+    b.receive_path = b.second_path
+    b.second_path.ready4 = not six
+    b.second_path.ready6 = six
+    gate_enter(&b.second.receive_gate)
+    receive_step(b.second_path)
+    gate_leave(&b.second.receive_gate)
+    b.receive_path = first
 
 
 cdef void operate(Harness *b) noexcept nogil:
@@ -117,6 +136,9 @@ cdef void operate(Harness *b) noexcept nogil:
         b.world.dp.fd4 = KERNEL_UDP4 if i & 1 == 0 else -1
         b.world.dp.fd6 = KERNEL_UDP6 if i & 2 == 0 else -1
         b.world.dp.tun_fd = KERNEL_TUN if i & 4 == 0 else -1
+        b.second.fd4 = b.world.dp.fd4
+        b.second.fd6 = b.world.dp.fd6
+        b.second.tun_fd = b.world.dp.tun_fd
     else:
         renew_flow(b, &b.flows[chance_below(c, FLOWS)])
     receive_path_release(b.receive_path)
@@ -140,6 +162,7 @@ cdef void make(Harness *b, const AeadBackend *aead) noexcept nogil:
     need(macs_init(&b.world.dp.macs) == 0, b"no memory")
     macs_identify(&b.world.dp.macs, key, key)
     blake2s_key(b.mac1_state, key, 32)
+    make_second(b)
     world_ready(&b.world)
     for i in range(<uint32_t>LAYOUTS):
         b.paths[i] = receive_path_new(b.world.dp, layout_slots(<int>i), 2 * <int>i)
@@ -150,6 +173,21 @@ cdef void make(Harness *b, const AeadBackend *aead) noexcept nogil:
         b.paths[i].admission.sources.key[0] = 1      # which sources share a bucket
         b.paths[i].admission.sources.key[1] = 2
         b.paths_before[i][0] = b.paths[i][0]
+
+
+cdef void make_second(Harness *b) noexcept nogil:
+    """The second shard, of which the first knows only where an input has two."""
+    b.second = dataplane_add_shard(b.world.dp)
+    need(b.second != NULL, b"no memory")
+    b.second.tun_fd = KERNEL_TUN
+    b.second.fd4 = KERNEL_UDP4
+    b.second.fd6 = KERNEL_UDP6
+    b.second_before = b.second[0]
+    b.second_path = receive_path_new(b.second, 1, 0)
+    b.second_path_before = <ReceivePath *>malloc(sizeof(ReceivePath))
+    need(b.second_path != NULL and b.second_path_before != NULL, b"no memory")
+    b.second_path_before[0] = b.second_path[0]
+    b.world.dp.shared.shard_count = 1
 
 
 cdef void doze(void *driver) noexcept nogil:
@@ -181,8 +219,10 @@ cdef void begin(Harness *b, const uint8_t *data, size_t len) noexcept nogil:
     b.failing = b.flood = b.clean = b.filtered = False
     memset(&b.expected, 0, sizeof(Counters))
     memset(b.askers, 0, sizeof(b.askers))
-    sessions = chance_below(c, 64)
-    b.loaded = sessions >= 48
+    sessions = chance_below(c, 128)
+    b.loaded = sessions & 48 == 48
+    b.two = sessions & 64 != 0
+    b.world.dp.shared.shard_count = 2 if b.two else 1
     for i in range(<uint32_t>FLOWS):
         first_flow(&b.flows[i], i)
     gates_enter(b.world.dp)
@@ -202,16 +242,16 @@ cdef void end(Harness *b) noexcept nogil:
     settle(&path.reorder, &b.world.helper)
     check(b)
     hear(b)
+    need(b.world.dp.shared.strays.count == 0, b"a stray that nobody took")
     world_restore(&b.world)
+    b.second[0] = b.second_before
     kernel.wait = NULL
     kernel.kick = 0
     faults.doze = NULL
-    need(reorder_is_empty(&path.reorder), b"what was received was never delivered")
-    for i in range(path.batch_count):
-        need(path.batches[i].group_count == 0 and path.batches[i].datagram_count == 0, b"a batch that is not empty")
     for i in range(LAYOUTS):
         if path == b.paths[i]:
             restore_path(path, b.paths_before[i], limited)
+    restore_path(b.second_path, b.second_path_before, False)
 
 
 cdef void restore_path(ReceivePath *path, const ReceivePath *before, bint limited) noexcept nogil:
@@ -220,6 +260,9 @@ cdef void restore_path(ReceivePath *path, const ReceivePath *before, bint limite
     `limited`: sources have perhaps been counted.
     """
     cdef int i
+    need(reorder_is_empty(&path.reorder), b"what was received was never delivered")
+    for i in range(path.batch_count):
+        need(path.batches[i].group_count == 0 and path.batches[i].datagram_count == 0, b"a batch that is not empty")
     memcpy(path, before, <size_t>(<const char *>&before.delivery - <const char *>before))
     path.reorder = before.reorder
     path.admission.calm = before.admission.calm

@@ -45,7 +45,7 @@ cdef int receive(void *driver, int fd, mmsghdr *messages, unsigned int count) no
         n = min(count, <unsigned int>3)
     b.batch += 1
     b.added = 0
-    b.filtered = b.receive_path.pool == NULL or reorder_is_empty(&b.receive_path.reorder)
+    b.filtered = not b.two and (b.receive_path.pool == NULL or reorder_is_empty(&b.receive_path.reorder))
     due(&b.expected.rx_receives)
     for i in range(n):
         arrive_at_socket(b, fd, &messages[i])

@@ -7,7 +7,7 @@ from libc.string cimport memcmp, memcpy, memset
 from pywg.dataplane.crypto.blake2s cimport blake2s_mac
 from pywg.dataplane.receive.admit cimport note_sent
 from pywg.dataplane.receive.coalesce cimport COALESCE_TUNNELS
-from pywg.dataplane.receive.deliver cimport delivery_prepare, delivery_renew
+from pywg.dataplane.receive.deliver cimport Delivery, delivery_prepare, delivery_renew
 from pywg.dataplane.state.events cimport Message, events_drop_message, events_next_message, events_rearm, events_take
 from pywg.dataplane.state.peers cimport handshake_open, keypair_publish
 from pywg.dataplane.state.tunnel_ends cimport tunnel_ends_forget, tunnel_ends_note
@@ -105,9 +105,17 @@ cdef void choose_offloads(Harness *b, uint32_t what) noexcept nogil:
     tunnel_ends_forget(&b.world.dp.shared.tunnel_ends)
     store8(&b.world.dp.tunnels_refused, 0)
     memset(b.noted, 0, sizeof(b.noted))
-    if b.receive_path.delivery.writers[0].coalescer.vnet_hdr_len != b.world.dp.vnet_hdr_len:
-        need(delivery_prepare(&b.receive_path.delivery, b.world.dp.vnet_hdr_len) == 0, b"no memory")
-        delivery_renew(&b.receive_path.delivery)
+    b.second.vnet_hdr_len = b.world.dp.vnet_hdr_len
+    b.second.coalesce = b.world.dp.coalesce
+    store8(&b.second.tunnels_refused, 0)
+    renew(&b.receive_path.delivery)
+    renew(&b.second_path.delivery)
+
+
+cdef void renew(Delivery *d) noexcept nogil:
+    if d.writers[0].coalescer.vnet_hdr_len != d.dp.vnet_hdr_len:
+        need(delivery_prepare(d, d.dp.vnet_hdr_len) == 0, b"no memory")
+        delivery_renew(d)
 
 
 cdef void note_ends(Harness *b) noexcept nogil:

@@ -4,6 +4,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from pywg.dataplane.crypto.blake2s cimport BLAKE2S_STATE_LEN
 from pywg.dataplane.receive.receive cimport ReceivePath
 from pywg.dataplane.state.counters cimport Counters
+from pywg.dataplane.state.dataplane cimport Dataplane
 from pywg.dataplane.threads.loops cimport Threads
 from pywg.dataplane.wire.endpoint cimport Endpoint
 from pywg.dataplane.wire.wireguard cimport MAC_LEN
@@ -63,7 +64,12 @@ cdef struct Harness:
     Threads threads                 # of the receiving thread alone
     ReceivePath *paths[LAYOUTS]
     ReceivePath *paths_before[LAYOUTS]
-    ReceivePath *receive_path       # one of them
+    ReceivePath *receive_path       # one of them, or the second shard's while that receives
+    bint two                        # shards; the second has no helpers
+    Dataplane *second
+    Dataplane second_before
+    ReceivePath *second_path
+    ReceivePath *second_path_before
     uint64_t input                  # its number
     bint heavy                      # it may have many datagrams
     uint32_t bytes_left

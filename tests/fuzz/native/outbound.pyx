@@ -5,7 +5,8 @@
 The input's bytes choose what happens. The target is the kernel (kernel.h), the control plane between two steps, RX
 where it confirms a keypair in the middle of one, and the peers: every datagram of theirs is opened by libcrypto, and
 has to hold what was read, undamaged and in order. It ends the process at what is wrong. A burst may be planned: it
-comes to the limits of a batch (plans.h).
+comes to the limits of a batch (plans.h). With two shards either sends, one batch after the other, and what waits for a
+socket in one is overtaken by the other's: then no counter comes twice, in any order.
 """
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, malloc
@@ -14,7 +15,8 @@ from pywg.dataplane.crypto.aead cimport AeadBackend
 from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
 from pywg.dataplane.reorder.reorder cimport reorder_is_empty
 from pywg.dataplane.send.seal cimport BATCH_BYTES, MAX_RUNS
-from pywg.dataplane.send.send cimport RUNS_FOR_A_FRAME, send_path_new, send_staged, send_step
+from pywg.dataplane.send.send cimport RUNS_FOR_A_FRAME, SendPath, send_path_new, send_staged, send_step
+from pywg.dataplane.state.dataplane cimport dataplane_add_shard
 from pywg.dataplane.state.gate cimport gate_enter, gate_leave
 from pywg.dataplane.state.staged cimport staged_drop_all
 from pywg.dataplane.sys.clock cimport SECOND_NS
@@ -34,9 +36,10 @@ from tests.fuzz.native.outbound_state cimport PlanTerms, plan_add, plan_end, pla
 
 
 cdef bint step(Harness *b) noexcept nogil:
-    gate_enter(&b.world.dp.send_gate)
-    cdef bint more = send_step(b.path)
-    gate_leave(&b.world.dp.send_gate)
+    cdef bint more
+    gate_enter(&b.path.dp.send_gate)
+    more = send_step(b.path)
+    gate_leave(&b.path.dp.send_gate)
     return more
 
 
@@ -52,13 +55,17 @@ cdef void burst(Harness *b, uint32_t what) noexcept nogil:
     """Some frames, that for one peer perhaps, which perhaps has no session yet, and gets it in the middle."""
     cdef Chance *c = &b.chance
     cdef uint32_t how = chance_below(c, 256)
+    cdef SendPath *first = b.path
     b.frames_left = 1 + how % 16
     b.burst_peer = what % PEERS
     if how >= 128 and b.burst_peer:
         begin_anew(b, b.burst_peer, False)
         b.until_confirmed = 1 + <int>chance_below(c, 160)
         b.frames_left += <uint32_t>b.until_confirmed
+    if b.two and how & 64:
+        b.path = b.second_path
     work(b, 64 if how & 16 == 0 else 1, how & 32 == 0)
+    b.path = first
     b.until_confirmed = 0
     b.repeated = 0
 
@@ -146,7 +153,8 @@ cdef void control(Harness *b, uint32_t what, uint32_t i) noexcept nogil:
     elif what == 51:
         end_session(&b.world, chance_below(c, max(b.world.session_count, <uint32_t>1)))
     elif what < 54 and b.world.peers[i] != NULL:
-        send_staged(b.path, b.world.peers[i], what == 52, kernel.now_ns)
+        send_staged(b.second_path if b.two and chance_below(c, 2) else b.path, b.world.peers[i], what == 52,
+                    kernel.now_ns)
     elif what == 54 and b.world.peers[i] != NULL:
         set_endpoint(b, b.world.peers[i], chance_below(c, 8))
     elif what < 57:
@@ -165,9 +173,14 @@ cdef void control(Harness *b, uint32_t what, uint32_t i) noexcept nogil:
         b.world.dp.tun_fd = KERNEL_TUN
         b.world.dp.fd4 = KERNEL_UDP4 if b.world.dp.fd4 < 0 or i else -1
         b.world.dp.fd6 = KERNEL_UDP6 if b.world.dp.fd6 < 0 or i != 1 else -1
+        b.second.tun_fd = KERNEL_TUN
+        b.second.fd4 = b.world.dp.fd4
+        b.second.fd6 = b.world.dp.fd6
     elif what == 61:
         b.world.dp.icmp4_fd = KERNEL_ICMP4 if i & 1 == 0 else -1
         b.world.dp.icmp6_fd = KERNEL_ICMP6 if i & 2 == 0 else -1
+        b.second.icmp4_fd = b.world.dp.icmp4_fd
+        b.second.icmp6_fd = b.world.dp.icmp6_fd
 
 
 cdef void make(Harness *b, const AeadBackend *aead) noexcept nogil:
@@ -176,6 +189,16 @@ cdef void make(Harness *b, const AeadBackend *aead) noexcept nogil:
     b.world.cheap = is_cheap(aead)
     for i in range(<uint32_t>PEERS):
         set_endpoint(b, b.world.peers[i], 1 + i)
+    b.second = dataplane_add_shard(b.world.dp)
+    need(b.second != NULL, b"no memory")
+    b.second.tun_fd = KERNEL_TUN
+    b.second.fd4 = KERNEL_UDP4
+    b.second.fd6 = KERNEL_UDP6
+    b.second_before = b.second[0]
+    b.second_path = send_path_new(b.second, layout_slots(0))
+    need(b.second_path != NULL, b"no memory")
+    b.second_path_before = b.second_path[0]
+    b.world.dp.shared.shard_count = 1
     world_ready(&b.world)
     for i in range(<uint32_t>LAYOUTS):
         b.paths[i] = send_path_new(b.world.dp, layout_slots(<int>i))
@@ -199,8 +222,12 @@ cdef void begin(Harness *b, const uint8_t *data, size_t len) noexcept nogil:
     kernel.now_ns = 1000 * SECOND_NS
     layout = chance_below(c, 48)
     b.path = b.paths[0 if layout % 6 < 4 else layout % 6 - 3]
+    b.heavy = layout >= 42 and not b.world.cheap
     choose_offloads(b)
-    staged = chance_below(c, 8)
+    staged = chance_below(c, 16)
+    b.two = staged >= 8 and not b.heavy
+    b.world.dp.shared.shard_count = 2 if b.two else 1
+    staged %= 8
     b.world.dp.shared.staged_max = (
         <uint64_t>1 << 24 if staged < 4 else 65536 + chance_below(c, 65536) if staged < 7 else 5000)
     sessions = chance_below(c, 64)
@@ -209,7 +236,6 @@ cdef void begin(Harness *b, const uint8_t *data, size_t len) noexcept nogil:
     b.until_confirmed = 0
     b.burst_peer = 0
     b.frames = b.datagrams = 0
-    b.heavy = layout >= 42 and not b.world.cheap
     b.bytes_left = MANY_BYTES if b.heavy else FEW_BYTES
     b.frames_max = MANY_FRAMES if b.heavy else FEW_FRAMES
     b.plan.count = b.plan.at = 0
@@ -223,28 +249,43 @@ cdef void begin(Harness *b, const uint8_t *data, size_t len) noexcept nogil:
 
 cdef void end(Harness *b) noexcept nogil:
     """All that was queued goes; then nothing is left."""
-    cdef AeadContexts contexts
-    cdef int rounds = 0, i
+    cdef SendPath *first = b.path
+    cdef int i
     b.mood = HEALTHY
     b.frames_left = 0
+    b.path = b.second_path
+    flush(b)
+    b.path = first
+    flush(b)
+    need_equal(b.world.dp.counters.tx_packets + b.second.counters.tx_packets, b.frames, b"frames")
+    need_equal(b.world.dp.counters.tx_datagrams + b.second.counters.tx_datagrams, b.datagrams, b"datagrams")
+    need_equal(b.world.dp.counters.tx_seal_failed + b.second.counters.tx_seal_failed, 0, b"runs that were not sealed")
+    hold(b)
+    release(b)
+    world_restore(&b.world)
+    b.second[0] = b.second_before
+    restore_path(b.second_path, &b.second_path_before)
+    for i in range(LAYOUTS):
+        if b.path == b.paths[i]:
+            restore_path(b.path, &b.paths_before[i])
+
+
+cdef void flush(Harness *b) noexcept nogil:
+    cdef int rounds = 0
     while rounds < 100 and (step(b) or b.path.backlog or not reorder_is_empty(&b.path.reorder)):
         settle(&b.path.reorder, &b.world.helper)
         rounds += 1
     need(not b.path.backlog and reorder_is_empty(&b.path.reorder), b"what was queued never went")
-    need_equal(b.world.dp.counters.tx_packets, b.frames, b"frames")
-    need_equal(b.world.dp.counters.tx_datagrams, b.datagrams, b"datagrams")
-    need_equal(b.world.dp.counters.tx_seal_failed, 0, b"runs that were not sealed")
-    hold(b)
-    release(b)
-    world_restore(&b.world)
-    contexts = b.path.contexts      # with the memory of a library's
-    for i in range(LAYOUTS):
-        if b.path == b.paths[i]:
-            b.path[0] = b.paths_before[i]
-    b.path.contexts = contexts
-    for i in range(b.path.batch_count):
-        need(b.path.batches[i].run_count == 0 and b.path.batches[i].ring_used == 0, b"a batch that is not empty")
-        b.path.batches[i].sender.failed = 0
+
+
+cdef void restore_path(SendPath *path, const SendPath *before) noexcept nogil:
+    cdef AeadContexts contexts = path.contexts      # with the memory of a library's
+    cdef int i
+    path[0] = before[0]
+    path.contexts = contexts
+    for i in range(path.batch_count):
+        need(path.batches[i].run_count == 0 and path.batches[i].ring_used == 0, b"a batch that is not empty")
+        path.batches[i].sender.failed = 0
 
 
 cdef const AeadBackend *backend = NULL

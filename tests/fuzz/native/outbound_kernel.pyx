@@ -2,7 +2,7 @@
 # cython: language_level=3, cdivision=True, wraparound=False, boundscheck=False
 """The kernel's side of what is sent, and the peers: each datagram has to hold what was read, undamaged, in order."""
 from libc.errno cimport EAGAIN, EBADFD, EINTR, EINVAL, EIO, EMSGSIZE, ENETUNREACH, ENOBUFS, ENODEV, EPERM
-from libc.stdint cimport uint16_t, uint32_t, uint8_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcmp, memcpy, memset
 
 from pywg.dataplane.send.seal cimport READ_MAX
@@ -18,7 +18,7 @@ from tests.fuzz.native.harness cimport KERNEL_ICMP4, KERNEL_UDP4, chance_below, 
 from tests.fuzz.native.harness cimport marked_len, sum16, tunnelled_len
 from tests.fuzz.native.outbound_frames cimport marked_frame, planned_frame, wild_frame
 from tests.fuzz.native.outbound_peers cimport confirm
-from tests.fuzz.native.outbound_state cimport FULL, HEALTHY, SEQ_STEP, UDP_MAX, Harness, Planned
+from tests.fuzz.native.outbound_state cimport FULL, HEALTHY, SEEN, SEQ_STEP, UDP_MAX, Harness, Planned
 
 
 cdef ssize_t tun_read(void *driver, uint8_t *to, size_t room) noexcept nogil:
@@ -171,6 +171,21 @@ cdef void arrive(Harness *b, const uint8_t *data, uint32_t len, uint32_t stride)
         at += stride
 
 
+cdef bint is_new(Harness *b, uint32_t index, uint64_t counter) noexcept nogil:
+    """Whether a session's counter has not arrived before; with one shard, nor a later one."""
+    cdef Session *session = &b.world.sessions[index]
+    cdef uint64_t behind = counter - b.first_counters[index]
+    if not b.two:
+        if counter < session.next_counter:
+            return False
+        session.next_counter = counter + 1
+        return True
+    if behind >= SEEN or b.seen[index][behind >> 3] >> (behind & 7) & 1:
+        return False
+    b.seen[index][behind >> 3] |= <uint8_t>(1 << (behind & 7))
+    return True
+
+
 cdef void open_datagram(Harness *b, uint8_t *datagram, uint32_t len) noexcept nogil:
     cdef TransportHeader *header = <TransportHeader *>datagram
     cdef uint8_t *text = datagram + WG_HEADER_LEN
@@ -180,9 +195,8 @@ cdef void open_datagram(Harness *b, uint8_t *datagram, uint32_t len) noexcept no
     index = header.receiver_index - FIRST_INDEX
     need(index < b.world.session_count, b"an index of no session")
     session = &b.world.sessions[index]
-    need(header.counter >= session.next_counter, b"a counter again")
+    need(is_new(b, index, header.counter), b"a counter again")
     need(header.counter < REJECT_AFTER_MESSAGES, b"a counter past the limit")
-    session.next_counter = header.counter + 1
     text_len = len - WG_HEADER_LEN - TAG_LEN
     need(session_open(session, b.world.cheap, header.counter, text, text_len), b"not authentic")
     if session.peer == 0 or text_len == 0:
@@ -197,5 +211,5 @@ cdef void open_datagram(Harness *b, uint8_t *datagram, uint32_t len) noexcept no
         need(text[i] == 0, b"padding that is not zero")
     need(text[17] == session.peer if text[0] >> 4 == 4 else text[24 + 7] == session.peer, b"another peer's packet")
     need(is_in_place(text + front, inner_len - front, number, number * SEQ_STEP), b"a segment from another place")
-    need(number >= b.arrived[session.peer], b"overtaken by a later packet")
+    need(b.two or number >= b.arrived[session.peer], b"overtaken by a later packet")
     b.arrived[session.peer] = number

@@ -15,7 +15,7 @@ from pywg.dataplane.wire.limits cimport REJECT_AFTER_MESSAGES
 
 from tests.fuzz.native.common cimport Session, make_session, need, settle
 from tests.fuzz.native.harness cimport chance_below, chance_next, kernel
-from tests.fuzz.native.outbound_state cimport Harness
+from tests.fuzz.native.outbound_state cimport SEEN_BYTES, Harness
 
 
 cdef void hold(Harness *b) noexcept nogil:
@@ -23,9 +23,11 @@ cdef void hold(Harness *b) noexcept nogil:
     settle(&b.path.reorder, &b.world.helper)
     gates_enter(b.world.dp)
     send_path_hold(b.path)
+    send_path_hold(b.second_path)
 
 
 cdef void release(Harness *b) noexcept nogil:
+    send_path_release(b.second_path)
     send_path_release(b.path)
     gates_leave(b.world.dp)
 
@@ -61,6 +63,8 @@ cdef void begin_session(Harness *b, uint32_t i, bint confirmed, bint odd) noexce
         if what & 4:
             session.keypair.next_counter = REJECT_AFTER_MESSAGES - COUNTERS_TO_SPARE - chance_below(&b.chance, 100)
     session.next_counter = session.keypair.next_counter
+    b.first_counters[b.world.session_count - 1] = session.next_counter
+    memset(b.seen[b.world.session_count - 1], 0, SEEN_BYTES if b.two else 0)
     need(keypair_publish(b.world.dp, session.keypair, confirmed) == 0, b"no memory")
     if confirmed:
         b.world.peers[i].sending = session.keypair
@@ -86,3 +90,9 @@ cdef void choose_offloads(Harness *b) noexcept nogil:
     b.world.dp.gso4 = what & 4 == 0
     b.world.dp.gso6 = what & 8 == 0
     b.world.dp.gso_equal_tail = what & 16 == 0
+    b.second.mtu = b.world.dp.mtu
+    b.second.vnet_hdr_len = b.world.dp.vnet_hdr_len
+    b.second.tunnels = b.world.dp.tunnels
+    b.second.gso4 = b.world.dp.gso4
+    b.second.gso6 = b.world.dp.gso6
+    b.second.gso_equal_tail = b.world.dp.gso_equal_tail

@@ -2,8 +2,9 @@
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 
 from pywg.dataplane.send.send cimport SendPath
+from pywg.dataplane.state.dataplane cimport Dataplane
 
-from tests.fuzz.native.common cimport LAYOUTS, PEERS, World
+from tests.fuzz.native.common cimport LAYOUTS, PEERS, SESSIONS, World
 from tests.fuzz.native.harness cimport Chance
 
 cdef extern from "plans.h" nogil:
@@ -29,6 +30,8 @@ cdef enum:
     MANY_FRAMES = 800
     UDP_MAX = 65507
     SEQ_STEP = 0x01000193       # of TCP's numbers, from frame to frame
+    SEEN = 1 << 14              # counters of a session: no input with few bytes has more
+    SEEN_BYTES = 1 << 11
     HEALTHY = 0                 # moods of the sockets
     FULL = 1
     FLAKY = 2
@@ -51,7 +54,14 @@ cdef struct Harness:
     World world
     SendPath *paths[LAYOUTS]
     SendPath paths_before[LAYOUTS]
-    SendPath *path                  # one of them
+    SendPath *path                  # one of them, or the second shard's while that sends
+    bint two                        # shards; the second has no helpers
+    Dataplane *second
+    Dataplane second_before
+    SendPath *second_path
+    SendPath second_path_before
+    uint64_t first_counters[SESSIONS]   # with two shards: the first, and
+    uint8_t seen[SESSIONS][SEEN_BYTES]  # those behind it that have arrived, a bit each
     uint32_t number                 # of the last frame
     uint32_t arrived[PEERS]         # the number of the last packet that arrived
     uint32_t frames_left            # in the TUN
