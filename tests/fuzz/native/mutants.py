@@ -259,6 +259,39 @@ MUTANTS = (
         "< <uint64_t>p.slots // 2",
     ),
     Mutant("cut: one byte of room", "segment", "send/segment.pyx", "last_wire > out_room", "last_wire > out_room + 1"),
+    # What two shards alone show.
+    Mutant(
+        "shards: one that is never freed",
+        "life",
+        "threads/threads.pyx",
+        "        free(threads)\n        threads = next",
+        "        free(threads)\n        threads = NULL",
+    ),
+    Mutant(
+        "shards: the first alone is held",
+        "life",
+        "threads/threads.pyx",
+        "        receive_path_hold(threads.receive_path)\n        threads = threads.next",
+        "        receive_path_hold(threads.receive_path)\n        threads = NULL",
+    ),
+    Mutant(
+        "shards: half a renewal",
+        "life",
+        "threads/threads.pyx",
+        "                delivery_forget_prepared(&threads.receive_path.delivery)\n",
+        "",
+    ),
+    Mutant(
+        "shards: a counter twice",
+        "outbound",
+        "send/seal.pyx",
+        "store64(&keypair.next_counter, counter)",
+        "store64(&keypair.next_counter, counter - <uint64_t>dp.number)",
+    ),
+    Mutant(
+        "strays: admitted where they come", "inbound", "receive/receive.pyx", "elif e.dp.number != 0:", "elif False:"
+    ),
+    Mutant("strays: taken twice", "inbound", "state/strays.pyx", "    strays.count = 0\n    store8", "    store8"),
     Mutant("parse: an extension's end", "ip", "wire/ip.pxd", "+ EXTENSION_LEN > ip", "+ EXTENSION_LEN > 1 + ip"),
 )
 
