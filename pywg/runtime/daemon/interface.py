@@ -60,6 +60,7 @@ class Interface:
         self._options = options
         self._system = system
         self._said: set[str] = set()
+        self._sockets_trouble = ""
         self._taken = taken
         self._frozen = False
         self._late: LinkState | None = None
@@ -261,11 +262,12 @@ class Interface:
             self.stopped.set()
 
     def _look_at_shards(self) -> None:
-        """Warns of fewer than were asked for, of more than are of use, and of others who may read a queue."""
+        """Tells of fewer than were asked for and of others who may read a queue, and warns of more than are of use."""
         if self.shards > 1 and self.shards > (processors := usable_processors()):
             text = f"more shards ({self.shards}) than processors ({processors}): their threads wait for one another"
             self.log.warning(text)
-        self._warn_once(self.tun.trouble)
+        if self.tun.trouble:
+            self.log.error(self.tun.trouble)
 
     def _warn_once(self, text: str) -> None:
         if text and text not in self._said:
@@ -306,7 +308,9 @@ class Interface:
         sockets = self._system.open_sockets(
             port, fwmark, udp_gro=options.udp_gro, binding=options.binding, shards=self.shards
         )
-        self._warn_once(sockets.trouble)
+        if sockets.trouble and sockets.trouble != self._sockets_trouble:
+            self.log.error(sockets.trouble)
+        self._sockets_trouble = sockets.trouble
         have = sockets.receive_buffer
         if have < SOCKET_BUFFER_LEN:
             self._warn_once(

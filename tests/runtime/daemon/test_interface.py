@@ -260,7 +260,7 @@ def test_plane_tun_and_sockets_have_as_many_shards_as_are_asked_for(shards: int,
     assert life.system.opened == [("wg0", shards)]
     parts = "" if shards == 1 else f" in {shards} shards"
     assert f"{shards * (2 + helpers)} threads{parts} move packets" in life.lines(Level.INFO)
-    assert life.lines(Level.WARNING) == []
+    assert life.lines(Level.WARNING) + life.lines(Level.ERROR) == []
 
 
 def test_where_there_are_fewer_queues_the_threads_are_theirs() -> None:
@@ -269,7 +269,7 @@ def test_where_there_are_fewer_queues_the_threads_are_theirs() -> None:
         assert plane.more_queues == []
 
     life = lived(FakeSystem(most=1), look, threads="13", shards="4")
-    assert life.lines(Level.WARNING) == ["wg0 has 1 queues, and not 4"]
+    assert life.lines(Level.ERROR) == ["wg0 has 1 queues, and not 4"]
 
 
 def test_a_tun_of_another_program_is_asked_for_queues() -> None:
@@ -285,16 +285,21 @@ def test_a_tun_of_another_program_is_asked_for_queues() -> None:
     assert look["shards"] == 2
 
 
-def test_fewer_sockets_are_told_of_once() -> None:
+def test_fewer_sockets_are_told_of_once_and_once_more_when_they_were_whole_meanwhile() -> None:
     def look(life: Life, plane: MadePlane) -> None:
         life.interface.device.up()
         assert life.interface.device.rebind()
         assert len(life.system.sockets) == 2
         assert plane.sockets == life.system.sockets[1].pairs[0]
         assert plane.more_pairs == []
+        assert life.lines(Level.ERROR) == ["one thread receives"]
+        for most in (2, 1):
+            life.system.most_sockets = most
+            assert life.interface.device.rebind()
+        assert plane.more_pairs == []
 
     life = lived(FakeSystem(most_sockets=1), look, shards="2")
-    assert life.lines(Level.WARNING) == ["one thread receives"]
+    assert life.lines(Level.ERROR) == ["one thread receives"] * 2
 
 
 def test_more_shards_than_processors_are_had_and_told_of() -> None:
