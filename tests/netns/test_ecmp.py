@@ -26,8 +26,8 @@ NEAR6, FAR6 = "fd00:9:100::1", "fd00:9:200::1"
 PORT = 7100
 
 
-@pytest.fixture
-def gateways(tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
+@pytest.fixture(params=["1", "2"], ids=["one shard each", "two shards each"])
+def gateways(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
     """Two machines of two tunnels each, by what the page says; what is behind either is reached over both."""
     page = (ROOT / "docs/performance.md").read_text()
     (block,) = (block for block in blocks_in(page) if "nexthop" in block)
@@ -35,7 +35,8 @@ def gateways(tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
     assert start == "pywg run wg0 wg1", "what `start` does"
     with two_machines(tmp_path, 2) as (near, far):
         for machine in (near, far):
-            machine.start()
+            machine.start("--shards", request.param)
+            assert {machine.stats(name)["shards"] for name in machine.names} == {request.param}
             machine.namespace.run(*policy.split())
         for number in range(2):
             join(near, far, number, behind=(f"{NEAR4}/32,{NEAR6}/128", f"{FAR4}/32,{FAR6}/128"))
