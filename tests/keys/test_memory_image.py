@@ -2,7 +2,7 @@
 
 In use, a secret is in an arena and nowhere else. Once it is of no use, it is nowhere. Both are asked about pieces of
 eight bytes, raw, in hexadecimal of both cases and in base64 (tests/process_memory.py). Whatever else an arena holds is
-looked for too.
+looked for too. With two shards each receives for a peer, and the first takes all handshakes.
 """
 
 import os
@@ -33,14 +33,15 @@ FLOOD = 300
 KEPT_OF_A_FLOOD = 50
 LONG = 700
 """Seconds: more than KEY_ZEROING_TIME, and more than COOKIE_SECRET_MAX_AGE twice."""
+SHARDS = 2
 
 
-def echo_request() -> bytes:
-    """A ping to the daemon's end of the tunnel, which its kernel answers."""
+def echo_request(host: int = 2) -> bytes:
+    """A ping from 10.0.0.`host` to the daemon's end of the tunnel, which its kernel answers."""
     body = struct.pack("!BBHHH", 8, 0, 0, 7, 1) + bytes(800)
     body = body[:2] + struct.pack("!H", checksum(body)) + body[4:]
     head = struct.pack(
-        "!BBHHHBBH4s4s", 0x45, 0, 20 + len(body), 7, 0, 64, 1, 0, bytes((10, 0, 0, 2)), bytes((10, 0, 0, 1))
+        "!BBHHHBBH4s4s", 0x45, 0, 20 + len(body), 7, 0, 64, 1, 0, bytes((10, 0, 0, host)), bytes((10, 0, 0, 1))
     )
     return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + body
 
@@ -152,7 +153,7 @@ def live(daemon: RealDaemon) -> Life:
     until(lambda: bool(daemon.of_kinds("c")))
     life.look("a cookie received", done)
     far.tunnel.receive_datagram(initiation, far.far, far.now)
-    far.session()
+    far.exchange(far.session(), echo_request(3), 70)
     daemon.set(f"public_key={far.public_key.hex()}", "persistent_keepalive_interval=0")
     until(lambda: "last_handshake_time_sec=0\n" not in daemon.ask("get=1\n\n"))
     life.look("an initiator's session", life.handshakes())
@@ -210,23 +211,25 @@ MOMENTS = (
 )
 
 
-def lived(directory: Path, *, wiping: bool) -> Life:
+def lived(directory: Path, *, wiping: bool, shards: int) -> Life:
     """The life of a daemon in a namespace of its own."""
     require_root()
     require_tool("ip")
     lives: list[Life] = []
 
     def test() -> None:
-        with real_daemon(unique("pywgk"), build_shim(directory), wiping=wiping) as daemon:
+        environ = {"PYWG_SHARDS": str(shards)}
+        with real_daemon(unique("pywgk"), build_shim(directory), wiping=wiping, environ=environ) as daemon:
+            assert daemon.stats()["shards"] == str(shards)
             lives.append(live(daemon))
 
     run_inside(test, timeout=180)
     return lives[0]
 
 
-@pytest.fixture(scope="module")
-def life(tmp_path_factory: pytest.TempPathFactory) -> Life:
-    return lived(tmp_path_factory.mktemp("image"), wiping=True)
+@pytest.fixture(scope="module", params=[1, SHARDS], ids=["one shard", "two shards"])
+def life(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Life:
+    return lived(tmp_path_factory.mktemp("image"), wiping=True, shards=request.param)
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -247,7 +250,7 @@ def test_the_arenas_had_what_they_are_for(life: Life) -> None:
 
 
 def test_the_search_finds_each_kind_in_a_daemon_that_does_not_wipe(tmp_path: Path) -> None:
-    life = lived(tmp_path, wiping=False)
+    life = lived(tmp_path, wiping=False, shards=SHARDS)
     found = {name for moment in MOMENTS for name in life.not_gone[moment]}
     outside = {name for moment in MOMENTS for name in life.outside[moment]}
 
