@@ -304,9 +304,12 @@ class _Opening:
         sock = self.open_one(first.family, port, shared=True)
         if sock is None:
             raise BindError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
-        if _place(sock) != _place(first):
+        try:
+            if _place(sock) != _place(first):
+                raise BindError(errno.ENODEV, f"device {self.binding.device} has been replaced meanwhile")
+        except BindError:
             sock.close()
-            raise BindError(errno.ENODEV, f"device {self.binding.device} has been replaced meanwhile")
+            raise
         return sock
 
 

@@ -174,7 +174,7 @@ def test_no_other_user_joins(opened: Callable[..., Sockets], family: int) -> Non
 
 
 class Refusing(socket.socket):
-    """Refuses an option, or bind, the nth time that it is called."""
+    """Refuses an option, bind or getsockname the nth time that it is called."""
 
     at: tuple[int, int] | str = "bind"
     nth = 1
@@ -190,6 +190,11 @@ class Refusing(socket.socket):
         if type(self).at == "bind":
             self.count()
         super().bind(address)  # type: ignore[arg-type]
+
+    def getsockname(self) -> object:
+        if type(self).at == "getsockname":
+            self.count()
+        return super().getsockname()
 
     def count(self) -> None:
         mine = type(self)
@@ -215,14 +220,22 @@ def refusing(refused: tuple[int, int] | str, which: int, why: int) -> Callable[[
         (SO_ATTACH_REUSEPORT_CBPF, 2, errno.ENOMEM),
         ("bind", 4, errno.EADDRINUSE),
         ("bind", 8, errno.EADDRNOTAVAIL),
+        ("getsockname", 3, errno.ENOBUFS),  # of one that has joined
+        ("getsockname", 4, errno.ENOBUFS),  # of the first, when one joins
     ],
 )
 def test_where_a_group_is_refused_there_is_one_pair_and_a_reason(
     opened: Callable[..., Sockets], at: tuple[int, int] | str, nth: int, code: int
 ) -> None:
-    before = len(os.listdir("/proc/self/fd"))
-    sockets = opened(shards=4, factory=refusing(at, nth, code))
-    assert len(os.listdir("/proc/self/fd")) == before + 2
+    made: list[socket.socket] = []
+    new = refusing(at, nth, code)
+
+    def factory(family: socket.AddressFamily) -> socket.socket:
+        made.append(new(family))
+        return made[-1]
+
+    sockets = opened(shards=4, factory=factory)
+    assert [sock for sock in made if sock.fileno() >= 0] == [sockets.udp4, sockets.udp6]
     assert sockets.pairs == [(sockets.fd4, sockets.fd6)]
     assert f"UDP port {sockets.port} " in sockets.trouble
     assert "\n" not in sockets.trouble
