@@ -20,6 +20,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pywg.errors import TunError
 from pywg.runtime.base import namespaces
 from pywg.runtime.base.failures import advice
 from pywg.runtime.base.processors import SHARDS
@@ -137,7 +138,7 @@ def open_further(first: int, queues: int, *, here: bool, owner: int | None = Non
             owner = found.owner if found.owned else close_to_others(first)
         return _opened(first, name, flags, queues, owner)
     except OSError as error:
-        raise OneQueueError(f"{error.strerror}{advice(error.errno or 0)}") from error
+        raise OneQueueError(_why(error)) from error
 
 
 def _opened(first: int, name: str, flags: int, queues: int, owner: int | None) -> Further:
@@ -148,7 +149,7 @@ def _opened(first: int, name: str, flags: int, queues: int, owner: int | None) -
             while len(more) + 1 < queues:
                 more.append(_open_queue(name, flags))
         except OSError as error:
-            fewer = f"{error.strerror}{advice(error.errno or 0)}"
+            fewer = _why(error)
         while len(more) + 1 not in SHARDS:
             os.close(more.pop())
         if any(identity(fd) != (name, flags) for fd in (*more, first)):
@@ -175,6 +176,11 @@ def _others(name: str, found: State) -> str:
     if not whose:
         return ""
     return f"{name} belongs to {whose} may read and write packets of it: let pywg make the interface"
+
+
+def _why(error: OSError) -> str:
+    """The words of an error, with advice; those of a TunError have some."""
+    return str(error.strerror) if isinstance(error, TunError) else f"{error.strerror}{advice(error.errno or 0)}"
 
 
 def _open_queue(name: str, flags: int) -> int:

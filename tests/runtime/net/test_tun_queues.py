@@ -352,6 +352,27 @@ def test_where_queues_are_refused_there_are_fewer_and_a_reason(
     inside(test)
 
 
+def test_what_keeps_a_queue_from_being_opened_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its advice, which the error of the node brings along."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    def open_node() -> int:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", refuse)
+            return tun_device.open_node()
+
+    def test() -> None:
+        monkeypatch.setattr(tun_queues, "open_node", open_node)
+        made = open_tun("wg0", queues=2)
+        assert made.trouble.startswith("wg0 has 1 of 2 queues: /dev/net/tun can't be opened: ")
+        assert made.trouble.count("ulimit -n") == 1
+        made.close()
+
+    inside(test)
+
+
 def test_a_kernel_that_does_not_tell_how_many_queues_there_are_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before Linux 4.17: nobody knows then who else reads."""
 
