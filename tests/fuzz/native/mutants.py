@@ -259,6 +259,20 @@ MUTANTS = (
         "< <uint64_t>p.slots // 2",
     ),
     Mutant("cut: one byte of room", "segment", "send/segment.pyx", "last_wire > out_room", "last_wire > out_room + 1"),
+    Mutant(
+        "keys: one that is left",
+        "life",
+        "crypto/secret.pyx",
+        "    OPENSSL_cleanse(slot, SECRET_SLOT_LEN)\n    lock_arenas()",
+        "    lock_arenas()",
+    ),
+    Mutant(
+        "send: the last one again",
+        "life",
+        "udp/send.pyx",
+        "            sender.sent += done\n        elif linux.errno == EAGAIN:\n            return False",
+        "            sender.sent += done - (done > 1)\n        elif linux.errno == EAGAIN:\n            return False",
+    ),
     # What two shards alone show.
     Mutant(
         "shards: one that is never freed",
