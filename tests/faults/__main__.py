@@ -1,9 +1,9 @@
 """Tries every fault of tests/faults/calls.py and writes docs/faults.md: what becomes of the daemon, row by row.
 
-    python -m tests.faults [--takeovers] [CALL ...]    root
+    python -m tests.faults [--takeovers] [--shards] [CALL ...]    root
 
-All calls, or these alone, whose rows are replaced where they stand; `--takeovers`: in the second table alone. Half an
-hour. The exit status is 1 when a daemon did what it should not have done.
+All calls, or these alone, whose rows are replaced where they stand; `--takeovers`, `--shards`: in that table alone.
+Three quarters of an hour. The exit status is 1 when a daemon did what it should not have done.
 """
 
 import sys
@@ -13,7 +13,8 @@ from pathlib import Path
 
 from tests.faults.calls import CASES, LIBUV, Case, number_of
 from tests.faults.running import Outcome, Running
-from tests.faults.starts import BACKGROUND, FOREGROUND, MOST, Start, Starter
+from tests.faults.sharded import SHARDS, Sharded
+from tests.faults.starts import BACKGROUND, FOREGROUND, MOST, SHARDED, Start, Starter
 from tests.faults.takeovers import Takeover, Takeovers
 from tests.runtime.namespace import run_inside
 
@@ -61,6 +62,22 @@ whatever it returns.
 
 """.replace("{SOME}", str(SOME))
 TAKEOVER_TABLE = ["| call | errno | a takeover | what tells |", "|---|---|---|---|"]
+SHARDS_HEADER = f"""
+## With shards
+
+The same of a daemon with `--shards {SHARDS}`, in the foreground: under traffic, at its start, and where another one
+takes over from it. In these two, errors after a call's first are tried for the calls by which shards are made alone,
+and a takeover at {SOME} of the calls. When a fault under traffic is over, packets have to come by each shard, and go by
+each queue. "starts with one shard": without a further queue of the TUN, and a line says why. "starts, flows may move":
+without the program that keeps a flow in its queue, which `tun_steering` in `pywg stats` tells. Where the port can't be
+shared, one thread receives until the sockets are opened anew, and a line says so. The rows at the end single out the
+calls by which shards are made.
+
+"""
+SHARDS_TABLE = [
+    f"| call | errno | with shards: 1 in {ONE_IN} | persistent | at start | a takeover | what tells |",
+    "|---|---|---|---|---|---|---|",
+]
 LIBUV_HEADER = """
 ## What libuv does not survive
 
@@ -83,7 +100,13 @@ def _while_running(running: Running, case: Case, error: str, found: list[str]) -
             columns.append("-")
             continue
         outcome = running.fault(
-            case.call, number_of(error), every=every, kind=case.kind, doing=case.doing, fresh=case.fresh
+            case.call,
+            number_of(error),
+            every=every,
+            kind=case.kind,
+            arguments=case.arguments,
+            doing=case.doing,
+            fresh=case.fresh,
         )
         columns.append(_failed(found, f"{case.name} {error} {every}", outcome))
         tells += [tell for tell in outcome.tells if tell not in tells]
@@ -95,63 +118,107 @@ def _starts(
 ) -> tuple[str, list[str]]:
     became: Counter[str] = Counter()
     tells: list[str] = []
-    first = error == case.errors[0]
-    if case.takeover:
+    code, most = number_of(error), _most(case, error, options)
+    if not most:
         return "", []
-    if case.background if options == FOREGROUND else not (first or case.background):
-        return "", []
-    most = MOST if first and (options == FOREGROUND or case.background) else SOME
-    for number, start in starter.nth(case.call, number_of(error), kind=case.kind, most=most, options=options):
+    for number, start in starter.nth(
+        case.call, code, kind=case.kind, arguments=case.arguments, most=most, options=options
+    ):
         place = " ".join((*options, f"call {number}"))
         found += [f"{case.name} {error} at start, {place}: {fault}; {start.text}" for fault in start.faults]
         became[_became(start)] += 1
         tells += [line for line in start.lines(starter.name) if line not in tells]
-    return ", ".join(f"{count} {what}" for what, count in sorted(became.items())) or "not called", tells
+    return _counts(became), tells
+
+
+def _most(case: Case, error: str, options: tuple[str, ...]) -> int:
+    """How many of a start's calls are refused with this error, one a start."""
+    first = error == case.errors[0]
+    if case.takeover:
+        return 0
+    if options == BACKGROUND:
+        return MOST if first and case.background else SOME if first or case.background else 0
+    if case.background:
+        return 0
+    if options == SHARDED:
+        return MOST if first or case.shards else 0
+    return MOST if first else SOME
 
 
 def _became(start: Start) -> str:
     if start.faults:
         return f"**{'; '.join(start.faults)}**"
-    return "libuv" if start.ended_by_libuv else "starts" if start.outcome == "starts" else "refuses"
+    if start.outcome != "starts":
+        return "libuv" if start.ended_by_libuv else "refuses"
+    return start.lacks or "starts"
+
+
+def _takeovers(takeovers: Takeovers, case: Case, error: str, found: list[str], most: int) -> tuple[str, list[str]]:
+    became: Counter[str] = Counter()
+    tells: list[str] = []
+    if case.call == "close":
+        return "", []  # the kernel closes whatever it returns; here the command would wait for its own end of a pipe
+    for number, one in takeovers.nth(case.call, number_of(error), kind=case.kind, arguments=case.arguments, most=most):
+        place = f"takeover, {takeovers.shards} shards, call {number}"
+        found += [f"{case.name} {error}, {place}: {fault}; {one.text}" for fault in one.faults]
+        became[f"**{'; '.join(one.faults)}**" if one.faults else _outcome(one)] += 1
+        tells += [line for line in one.tells if line not in tells]
+    return _counts(became), tells
+
+
+def _outcome(one: Takeover) -> str:
+    return "serves on (libuv)" if one.ended_by_libuv else one.outcome
+
+
+def _counts(became: Counter[str]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in sorted(became.items()))
+
+
+def _row(*cells: str, tells: list[str]) -> str:
+    told = "<br>".join([f"`{tell}`" if tell.isidentifier() else tell for tell in dict.fromkeys(tells)])
+    return f"| {' | '.join((*cells, told.replace('|', chr(92) + '|')))} |"
 
 
 def rows(cases: list[Case], found: list[str]) -> Iterator[str]:
     """The lines of the table. What was wrong is put into `found`."""
     with Running() as running, Starter() as starter:
         for case in cases:
-            for error in case.errors:
+            for error in () if case.shards else case.errors:
                 some, persistent, tells = _while_running(running, case, error, found)
                 started, lines = _starts(starter, case, error, found, FOREGROUND)
                 background, more = _starts(starter, case, error, found, BACKGROUND)
-                tells += lines + [line for line in more if line not in lines]
-                told = "<br>".join([f"`{tell}`" if tell.isidentifier() else tell for tell in tells])
-                cells = (case.name, error, some, persistent, started, background, told.replace("|", "\\|"))
-                yield "| " + " | ".join(cells) + " |"
+                columns = (some, persistent, *_called(case, error, (started, FOREGROUND), (background, BACKGROUND)))
+                yield _row(case.name, error, *columns, tells=tells + lines + more)
+
+
+def _called(case: Case, error: str, *starts: tuple[str, tuple[str, ...]]) -> list[str]:
+    """The columns of starts, of which none was tried, or none makes the call."""
+    return [text or ("not called" if _most(case, error, options) else "") for text, options in starts]
 
 
 def takeover_rows(cases: list[Case], found: list[str]) -> Iterator[str]:
     """The lines of the second table."""
     with Takeovers() as takeovers:
         for case in cases:
-            if case.call == "close":
-                continue  # the kernel closes whatever it returns; here the command would wait for its own end of a pipe
-            for error in case.errors:
-                became: Counter[str] = Counter()
-                tells: list[str] = []
+            for error in () if case.shards else case.errors:
                 most = MOST if error == case.errors[0] else SOME
-                for number, one in takeovers.nth(case.call, number_of(error), kind=case.kind, most=most):
-                    found += [
-                        f"{case.name} {error}, takeover, call {number}: {fault}; {one.text}" for fault in one.faults
-                    ]
-                    became[f"**{'; '.join(one.faults)}**" if one.faults else _outcome(one)] += 1
-                    tells += [line for line in one.tells if line not in tells]
-                if became:
-                    counts = ", ".join(f"{count} {what}" for what, count in sorted(became.items()))
-                    yield f"| {case.name} | {error} | {counts} | {'<br>'.join(tells).replace('|', chr(92) + '|')} |"
+                counts, tells = _takeovers(takeovers, case, error, found, most)
+                if counts:
+                    yield _row(case.name, error, counts, tells=tells)
 
 
-def _outcome(one: Takeover) -> str:
-    return "serves on (libuv)" if one.ended_by_libuv else one.outcome
+def shards_rows(cases: list[Case], found: list[str]) -> Iterator[str]:
+    """The lines of the third table."""
+    with Sharded() as running, Starter() as starter, Takeovers(SHARDS) as takeovers:
+        for case in cases:
+            for error in case.errors:
+                some, persistent, tells = _while_running(running, case, error, found)
+                started, lines = _starts(starter, case, error, found, SHARDED)
+                begun = _called(case, error, (started, SHARDED))
+                tried = case.shards or error == case.errors[0]
+                counts, more = _takeovers(takeovers, case, error, found, SOME) if tried else ("", [])
+                if any((some, persistent, *begun, counts)):
+                    yield _row(case.name, error, some, persistent, *begun, counts, tells=tells + lines + more)
 
 
 def replaced(document: str, header: list[str], lines: list[str]) -> str:
@@ -166,30 +233,37 @@ def replaced(document: str, header: list[str], lines: list[str]) -> str:
     return "".join(f"{line}\n" for line in found)
 
 
+TABLES = (
+    ("", HEADER, TABLE, rows),
+    ("--takeovers", TAKEOVER_HEADER, TAKEOVER_TABLE, takeover_rows),
+    ("--shards", SHARDS_HEADER, SHARDS_TABLE, shards_rows),
+)
+"""By the option that asks for one alone."""
+
+
 def main(argv: list[str]) -> int:
-    calls = [call for call in argv if call != "--takeovers"]
+    wanted = {option for option, *_ in TABLES} & {*argv} or {option for option, *_ in TABLES}
+    calls = [call for call in argv if not call.startswith("-")]
     cases = [case for case in CASES if not calls or case.call in calls]
     found: list[str] = []
-    lines: list[str] = []
-    more: list[str] = []
+    made: dict[str, list[str]] = {option: [] for option, *_ in TABLES}
 
     def test() -> None:
-        if "--takeovers" not in argv:
-            for line in rows(cases, found):
+        for option, _, _, lines in TABLES:
+            for line in lines(cases, found) if option in wanted else ():
                 print(line, flush=True)
-                lines.append(line)
-        for line in takeover_rows(cases, found):
-            print(line, flush=True)
-            more.append(line)
+                made[option].append(line)
 
     run_inside(test, timeout=7200)
     if argv:
-        document = replaced(DOCUMENT.read_text(), TABLE, lines)
-        DOCUMENT.write_text(replaced(document, TAKEOVER_TABLE, more))
+        document = DOCUMENT.read_text()
+        for option, _, table, _ in TABLES:
+            document = replaced(document, table, made[option])
     else:
         excuses = [f"- {call}: {why}.\n" for call, why in LIBUV.items()]
-        tables = "\n".join([*TABLE, *lines]) + "\n" + TAKEOVER_HEADER + "\n".join([*TAKEOVER_TABLE, *more]) + "\n"
-        DOCUMENT.write_text(HEADER + tables + LIBUV_HEADER + "".join(excuses))
+        pages = (header + "\n".join([*table, *made[option]]) + "\n" for option, header, table, _ in TABLES)
+        document = "".join([*pages, LIBUV_HEADER, *excuses])
+    DOCUMENT.write_text(document)
     print(*found, sep="\n", file=sys.stderr)
     return int(bool(found))
 

@@ -1,16 +1,29 @@
 """System calls of the daemon, the errors that each can give, and one that it can't: rows of docs/faults.md."""
 
 import errno
+import socket
 from typing import NamedTuple
 
 from tests.faults import injector
-from tests.faults.injector import ANY, EPOLL, EVENT, NETLINK, OTHER, PARCEL, TIMER, TUN, UDP, UNIX
+from tests.faults.injector import ANY, EPOLL, EVENT, NETLINK, OTHER, PARCEL, TIMER, TUN, UDP, UNIX, Arguments
 from tests.faults.running import Doing, Running
 
 _CHANGES: Doing = (Running.get, Running.port, Running.mark, Running.link, Running.peers, Running.handshakes)
 _MEMORY: Doing = (Running.many_peers, Running.handshakes)
 _CLIENTS: Doing = (Running.get, Running.port)
 _HANDOVER: Doing = (Running.handover,)
+_SOCKETS: Doing = (Running.port, Running.link)
+
+
+def _request(number: int) -> Arguments:
+    """ioctl(2) with that request."""
+    return ((1, number),)
+
+
+def _option(number: int) -> Arguments:
+    """setsockopt(2) of that option of SOL_SOCKET."""
+    return ((1, socket.SOL_SOCKET), (2, number))
+
 
 KINDS = {
     ANY: "", TUN: "TUN", UDP: "UDP", NETLINK: "rtnetlink", UNIX: "clients", EVENT: "eventfd", EPOLL: "epoll",
@@ -39,10 +52,17 @@ class Case(NamedTuple):
     """a start in the foreground makes no such call"""
     takeover: bool = False
     """no start makes such a call"""
+    arguments: Arguments = ()
+    """(index, low 32 bits) of those that single the call out"""
+    of: str = ""
+    """their name, as the kernel's headers have it"""
+    shards: bool = False
+    """a call by which shards are made: tried with several alone, each error at all of its calls"""
 
     @property
     def name(self) -> str:
-        return f"{self.call} ({KINDS[self.kind]})" if self.kind else self.call
+        what = self.of or KINDS[self.kind]
+        return f"{self.call} ({what})" if what else self.call
 
 
 CASES = (
@@ -141,6 +161,20 @@ CASES = (
     Case("getdents64", ("EIO",), running=False, takeover=True),
     Case("lseek", ("EIO",), running=False),
     Case("wait4", ("ECHILD", "EINTR"), running=False, takeover=True),
+    # Shards
+    Case("ioctl", ("EINVAL", "EBUSY", "E2BIG", "EPERM", "ENOMEM", "EIO"), running=False, shards=True,
+         arguments=_request(0x400454CA), of="TUNSETIFF"),
+    Case("ioctl", ("EINVAL", "EPERM", "EIO"), running=False, shards=True, arguments=_request(0x400454CC),
+         of="TUNSETOWNER"),
+    Case("ioctl", ("EINVAL", "EPERM", "EIO"), running=False, shards=True, arguments=_request(0x400454DA),
+         of="TUNSETIFINDEX"),
+    Case("ioctl", ("EINVAL", "ENOMEM", "EPERM", "EIO"), running=False, shards=True, arguments=_request(0x800454E0),
+         of="TUNSETSTEERINGEBPF"),
+    Case("bpf", ("EPERM", "EINVAL", "ENOMEM", "ENOSYS", "EIO"), running=False, shards=True),
+    Case("setsockopt", ("ENOPROTOOPT", "ENOMEM", "EPERM", "EIO"), _SOCKETS, shards=True, arguments=_option(15),
+         of="SO_REUSEPORT"),
+    Case("setsockopt", ("ENOPROTOOPT", "EINVAL", "ENOMEM", "EPERM", "EIO"), _SOCKETS, shards=True,
+         arguments=_option(51), of="SO_ATTACH_REUSEPORT_CBPF"),
 )  # fmt: skip
 """Left out: rt_sigaction, rt_sigprocmask, gettid, umask, exit, which can't fail but for a wrong argument; futex(2), for
 whose odd errors libc ends the process; setns(2), which takes back what an earlier refusal has left; and of a running

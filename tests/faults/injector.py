@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 SUPPORTED = platform.machine() == "x86_64"
 SOURCE = Path(__file__).with_name("inject.c")
@@ -36,13 +36,15 @@ NUMBERS = {
     "inotify_add_watch": 254, "openat": 257, "newfstatat": 262, "unlinkat": 263, "ppoll": 271, "unshare": 272,
     "epoll_pwait": 281, "timerfd_create": 283, "timerfd_settime": 286, "accept4": 288, "eventfd2": 290,
     "epoll_create1": 291, "dup3": 292, "pipe2": 293, "inotify_init1": 294, "recvmmsg": 299, "prlimit64": 302,
-    "sendmmsg": 307, "seccomp": 317, "getrandom": 318, "memfd_create": 319, "io_uring_setup": 425, "clone3": 435,
-    "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
+    "sendmmsg": 307, "seccomp": 317, "getrandom": 318, "memfd_create": 319, "bpf": 321, "io_uring_setup": 425,
+    "clone3": 435, "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
 }  # fmt: skip
 """System calls by name. Without exit, execve and those of signal frames: there is nobody to tell of their failure."""
 
 ANY, TUN, UDP, NETLINK, UNIX, EVENT, EPOLL, TIMER, OTHER, PARCEL = range(10)
 """What a descriptor is."""
+Arguments: TypeAlias = tuple[tuple[int, int], ...]
+"""(index, low 32 bits) of at most two arguments that a call has."""
 
 
 class _Argument(ctypes.Structure):

@@ -24,7 +24,7 @@ from bench.tunnel.lab import Lab
 from bench.tunnel.site import LISTEN_PORT, Site, poll
 from pywg.runtime.daemon.handover import FACTS, HEAD, HELLO, LOCKED
 from pywg.runtime.uapi.server import HANDOVER
-from tests.faults.injector import ANY, Injector
+from tests.faults.injector import ANY, Arguments, Injector
 from tests.netns.dropin import hexkey, public_keys
 
 RECOVERS_WITHIN_S = 20.0
@@ -36,7 +36,7 @@ CALLS_PER_S = 3_000
 TIMES_AS_MANY = 4
 """A daemon that doesn't spin makes fewer calls than these, and so many times those of the same without a fault. One
 that does makes ten or twenty thousand a second more: the injector takes that long for each."""
-_PORT = 9
+PORT = 9
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _CLIENT_S = 0.25
 """Seconds that a request may take while calls fail: it is made again."""
@@ -66,12 +66,14 @@ class Outcome:
 class Running:
     """An established tunnel. `fault` may be called any number of times; after a daemon's death it starts another."""
 
-    def __init__(self, subject: str = "pywg") -> None:
+    def __init__(self, subject: str = "pywg", *options: str) -> None:
+        """`options`: of the near daemon."""
         self.injector = Injector()
         plain = find(subject)
         name = _DAEMON if plain.has_stats else subject
         log_level = {"LOG_LEVEL": "error"}
-        near = replace(plain, name=name, command=(*self.injector.command, *plain.command), env=log_level)
+        command = (*self.injector.command, *plain.command, *options)
+        near = replace(plain, name=name, command=command, env=log_level)
         self._lab = Lab(near, _far())
         self._log_read = 0
         self._replies: set[str] = set()
@@ -105,7 +107,7 @@ class Running:
         for site in (near, far):
             sock = site.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
             sock.setblocking(False)
-            sock.bind((site.inner(4), _PORT))
+            sock.bind((site.inner(4), PORT))
             self._sockets.append(sock)
         self._control = near.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._far_peer(near)
@@ -118,11 +120,11 @@ class Running:
         """Both ways, and also one that no peer takes, whose sender is told."""
         near, far = self._lab.sites
         with contextlib.suppress(OSError):
-            self._sockets[0].sendto(bytes(4), (_NOBODY, _PORT))
+            self._sockets[0].sendto(bytes(4), (_NOBODY, PORT))
         for sock, target in zip(self._sockets, (far, near), strict=True):
             for number in range(count):
                 with contextlib.suppress(OSError):
-                    sock.sendto(bytes([number]) * (number * 100 + 4), (target.inner(4), _PORT))
+                    sock.sendto(bytes([number]) * (number * 100 + 4), (target.inner(4), PORT))
 
     def get(self) -> None:
         self._ask("get=1")
@@ -200,6 +202,7 @@ class Running:
         *,
         every: int = 1,
         kind: int = ANY,
+        arguments: Arguments = (),
         doing: Doing = (),
         fresh: bool = False,
         more_s: float = 0.1,
@@ -219,7 +222,7 @@ class Running:
         self._replies.clear()
         calls, turns = self._calls(), 0
         began = time.monotonic()
-        with self.injector.failing(call, code, every=every, kind=kind) as rule:
+        with self.injector.failing(call, code, every=every, kind=kind, arguments=arguments) as rule:
             while (rule.failed < ENOUGH and time.monotonic() - began < WINDOW_S) or turns == 0:
                 self._turn(doing)
                 turns += 1
@@ -329,7 +332,7 @@ class Running:
         near, far = self._lab.sites
         sock, target = (self._sockets[0], far) if site is near else (self._sockets[1], near)
         with contextlib.suppress(OSError):
-            sock.sendto(data, (target.inner(4), _PORT))
+            sock.sendto(data, (target.inner(4), PORT))
 
     def _ask(self, request: str) -> None:
         """Asks the near daemon; that it doesn't answer while its calls fail is no fault."""

@@ -20,7 +20,8 @@ import pywg.runtime.daemon.background
 import pywg.runtime.daemon.linux
 import pywg.runtime.daemon.service
 import pywg.runtime.daemon.take_over
-import pywg.runtime.daemon.witness  # noqa: F401
+import pywg.runtime.daemon.witness
+import pywg.runtime.net.tun_steering  # noqa: F401
 from pywg.cli.main import main
 
 

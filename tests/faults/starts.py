@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.faults.calls import LIBUV, ROOT, SANDBOX
-from tests.faults.injector import ANY, Injector
+from tests.faults.injector import ANY, Arguments, Injector
 from tests.runtime.daemon.test_service import DIRECTORY, answers, ask, environment
 from tests.runtime.namespace import unique
 
@@ -32,6 +32,10 @@ MOST = 2000
 FOREGROUND: tuple[str, ...] = ("-f",)
 BACKGROUND: tuple[str, ...] = ("--user", "nobody")
 """Also as another user, so that all is done that a start can do."""
+SHARDED: tuple[str, ...] = ("-f", "--shards", "2")
+ONE_SHARD, FLOWS_MOVE = "starts with one shard", "starts, flows may move"
+"""What a start with SHARDED went on without: a further queue of the TUN, or the program that keeps flows in theirs."""
+_ITS_LINE = re.compile(r"has 1 of 2 queues: \S")
 _NAME = "pywg"
 """How the names of the daemon's threads begin, and those of what starts it: no call of any other fails."""
 _DIED_OF_ABORT = "died of SIGABRT"
@@ -50,6 +54,8 @@ class Start:
     faults: tuple[str, ...]
     """what it should not have done, in words"""
     ended_by_libuv: bool = False
+    lacks: str = ""
+    """with SHARDED: ONE_SHARD, FLOWS_MOVE, or nothing"""
 
     def lines(self, name: str) -> list[str]:
         """What it said, without what differs from run to run."""
@@ -83,22 +89,31 @@ class Starter:
         self._log.close()
 
     def nth(
-        self, call: str, code: int, *, kind: int = ANY, most: int = MOST, options: tuple[str, ...] = FOREGROUND
+        self,
+        call: str,
+        code: int,
+        *,
+        kind: int = ANY,
+        arguments: Arguments = (),
+        most: int = MOST,
+        options: tuple[str, ...] = FOREGROUND,
     ) -> Iterator[tuple[int, Start]]:
         """(n, the start whose nth call fails), from 1 until a start makes no nth call.
 
         At most `most` of them, spread over all: the first, the last, and some between.
         """
-        usual = self.calls(call, code, kind, options)
+        usual = self.calls(call, code, kind, options, arguments)
         for number in numbers_of(usual, most):
-            start = self.start(call, code, skip=number - 1, most=1, kind=kind, options=options)
+            start = self.start(call, code, skip=number - 1, most=1, kind=kind, arguments=arguments, options=options)
             if not start.refused:
                 return
             yield number, start
 
-    def calls(self, call: str, code: int, kind: int, options: tuple[str, ...] = FOREGROUND) -> int:
+    def calls(
+        self, call: str, code: int, kind: int, options: tuple[str, ...] = FOREGROUND, arguments: Arguments = ()
+    ) -> int:
         """How many such calls a start makes of which none fails."""
-        return self.start(call, code, skip=1 << 40, kind=kind, options=options).matched
+        return self.start(call, code, skip=1 << 40, kind=kind, arguments=arguments, options=options).matched
 
     def start(
         self,
@@ -108,12 +123,15 @@ class Starter:
         skip: int = 0,
         most: int = 0,
         kind: int = ANY,
+        arguments: Arguments = (),
         options: tuple[str, ...] = FOREGROUND,
     ) -> Start:
         """One start, from pywg's first line until it answers its configuration socket or ends."""
         assert self._server.stdin is not None
         assert self._server.stdout is not None
-        with self.injector.failing(call, code, skip=skip, most=most, kind=kind, thread=_NAME) as rule:
+        with self.injector.failing(
+            call, code, skip=skip, most=most, kind=kind, thread=_NAME, arguments=arguments
+        ) as rule:
             self._server.stdin.write(json.dumps([[*options, self.name], self._log.name]) + "\n")
             self._server.stdin.flush()
             pid = int(self._server.stdout.readline())
@@ -122,6 +140,7 @@ class Starter:
         faults = []
         if outcome == "starts" and call not in SANDBOX and not self._is_confined(rooted=call not in ROOT):
             faults.append("the sandbox is open")
+        lacks = self._lacks() if outcome == "starts" and options == SHARDED else ""
         if outcome == "starts":
             os.kill(daemon, signal.SIGTERM)
         if outcome != "hangs" and not _ends(daemon):
@@ -140,8 +159,10 @@ class Starter:
         if not faults and status != (0 if outcome == "starts" else 1):
             faults.append(f"exit status {status}")
         faults += faults_of_text(text, outcome)
+        if lacks == ONE_SHARD and not _ITS_LINE.search(text):
+            faults.append("has one shard without a word")
         faults += self._left_behind()
-        return Start(outcome, text, refused, matched, tuple(faults))
+        return Start(outcome, text, refused, matched, tuple(faults), lacks=lacks)
 
     def _await(self, pid: int, *, foreground: bool) -> tuple[str, int]:
         """What becomes of a start, and the process that serves. What has begun in the background may outlive `pid`."""
@@ -178,6 +199,15 @@ class Starter:
                     return True
             time.sleep(0.005)
         return False
+
+    def _lacks(self) -> str:
+        """What of `--shards` a daemon went on without."""
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            with contextlib.suppress(AssertionError, OSError):  # of this client, too, a call may be refused
+                said = set(ask(self.name, b"stats=1\n\n").splitlines())
+                return ONE_SHARD if b"shards=2" not in said else "" if b"tun_steering=1" in said else FLOWS_MOVE
+            assert time.monotonic() < until
 
     def _left_behind(self) -> list[str]:
         left = []

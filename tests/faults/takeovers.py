@@ -27,7 +27,7 @@ from bench.tunnel.implementations import find
 from bench.tunnel.lab import Lab
 from bench.tunnel.site import Site
 from tests.faults.calls import LIBUV, ROOT, SANDBOX
-from tests.faults.injector import ANY, Injector
+from tests.faults.injector import ANY, Arguments, Injector
 from tests.faults.starts import MOST, faults_of_text, numbers_of
 from tests.runtime.daemon.test_service import environment
 
@@ -69,13 +69,15 @@ class _Before:
 class Takeovers:
     """A tunnel whose near daemon is replaced again and again; after a fault by another one that was started anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, shards: int = 1) -> None:
         self.injector = Injector()
+        self.shards = shards
         self._directory = tempfile.TemporaryDirectory(prefix="pywg-takeovers-")
         self._log = Path(self._directory.name, "log")
         self._said = Path(self._directory.name, "stderr")
         plain = find("pywg")
-        near = replace(plain, command=(*plain.command, "--log-file", str(self._log)))
+        options = ("--log-file", str(self._log), "--shards", str(shards))
+        near = replace(plain, command=(*plain.command, *options))
         self._lab = Lab(near, plain)
         self._most_descriptors = 0
         """that a new daemon has where nothing fails"""
@@ -108,23 +110,36 @@ class Takeovers:
         self._server.stdin.close()
         self._server.wait(PATIENCE_S)
 
-    def nth(self, call: str, code: int, *, kind: int = ANY, most: int = MOST) -> Iterator[tuple[int, Takeover]]:
+    def nth(
+        self, call: str, code: int, *, kind: int = ANY, arguments: Arguments = (), most: int = MOST
+    ) -> Iterator[tuple[int, Takeover]]:
         """(n, the takeover whose nth call fails): as Starter.nth."""
-        usual = self.one(call, code, skip=1 << 40, kind=kind).matched
+        usual = self.one(call, code, skip=1 << 40, kind=kind, arguments=arguments).matched
         for number in numbers_of(usual, most):
-            found = self.one(call, code, skip=number - 1, most=1, kind=kind)
+            found = self.one(call, code, skip=number - 1, most=1, kind=kind, arguments=arguments)
             if not found.refused:
                 return
             yield number, found
 
-    def one(self, call: str, code: int, *, skip: int = 0, most: int = 0, kind: int = ANY) -> Takeover:
+    def one(
+        self,
+        call: str,
+        code: int,
+        *,
+        skip: int = 0,
+        most: int = 0,
+        kind: int = ANY,
+        arguments: Arguments = (),
+    ) -> Takeover:
         """One takeover."""
         assert self._server.stdin is not None
         assert self._server.stdout is not None
         near, faults = self._lab.near, []
         before = self._before()
         self.injector.spare(before.pid)
-        with self.injector.failing(call, code, skip=skip, most=most, kind=kind, thread=_NAME) as rule:
+        with self.injector.failing(
+            call, code, skip=skip, most=most, kind=kind, thread=_NAME, arguments=arguments
+        ) as rule:
             self._server.stdin.write(json.dumps([["upgrade", near.interface], str(self._said)]) + "\n")
             self._server.stdin.flush()
             command = int(self._server.stdout.readline())
@@ -175,6 +190,8 @@ class Takeovers:
             faults.append(f"{_descriptors(pid)} descriptors, and not {most}")
         if unmapped and "memfd:pywg" in Path(f"/proc/{pid}/maps").read_text():
             faults.append("a parcel is left")
+        if (has := self._lab.near.stats()["shards"]) != str(self.shards):
+            faults.append(f"{has} shards, and not {self.shards}")
         return faults
 
     def _before(self) -> _Before:

@@ -4,6 +4,7 @@
 each kind of call.
 """
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,7 @@ from tests.faults import injector
 from tests.faults.calls import CASES, Case, number_of
 from tests.faults.injector import SUPPORTED
 from tests.faults.running import Outcome, Running
+from tests.faults.sharded import SHARDS, Sharded
 from tests.requirements import require_root
 
 pytestmark = [
@@ -56,12 +58,30 @@ COUNTED = {
 }
 """What has to count a refused call on a packet's way."""
 ROWS = [(case, error) for case in CASES for error in CHOSEN.get(case.name, ())]
+OF_SHARDS = {
+    "recvmmsg": "ENOMEM",
+    "read (TUN)": "EIO",
+    "poll": "ENOMEM",
+    "socket": "EMFILE",
+    "setsockopt (SO_REUSEPORT)": "ENOMEM",
+    "setsockopt (SO_ATTACH_REUSEPORT_CBPF)": "ENOMEM",
+}
+"""The same of a daemon with shards."""
+ONE_RECEIVES = {"setsockopt (SO_REUSEPORT)", "setsockopt (SO_ATTACH_REUSEPORT_CBPF)"}
+"""Without these calls one thread receives, and a line says so."""
 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Running]:
     require_root()
     with Running() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def sharded() -> Iterator[Sharded]:
+    require_root()
+    with Sharded() as running:
         yield running
 
 
@@ -77,8 +97,36 @@ def test_a_fault_ends_nothing(running: Running, case: Case, error: str, every: i
         assert counters & set(outcome.tells)
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case.name in OF_SHARDS], ids=lambda case: case.name)
+def test_a_fault_ends_no_shard(sharded: Sharded, case: Case) -> None:
+    outcome = sharded.fault(
+        case.call, number_of(OF_SHARDS[case.name]), kind=case.kind, arguments=case.arguments, doing=case.doing
+    )
+    assert outcome.failed
+    assert outcome.faults == ()
+    if counters := COUNTED.get(case.name):
+        assert counters & set(outcome.tells)
+    assert any("so one thread receives" in tell for tell in outcome.tells) or case.name not in ONE_RECEIVES
+
+
 def test_every_chosen_row_is_one() -> None:
-    assert set(CHOSEN) <= {case.name for case in CASES}
+    assert set(CHOSEN) | set(OF_SHARDS) | ONE_RECEIVES <= {case.name for case in CASES}
+
+
+def test_each_shard_sends_and_receives(sharded: Sharded) -> None:
+    """What `Sharded` sends comes by each queue and by a socket of each shard."""
+    queues, sockets = sharded.descriptors()
+    assert (len(queues), len(sockets)) == (SHARDS, 2 * SHARDS)
+    by = dict.fromkeys(queues, "read") | dict.fromkeys(sockets, "recvmmsg")
+    with contextlib.ExitStack() as rules:
+        counted = {
+            fd: rules.enter_context(sharded.injector.failing(call, 0, every=1 << 30, arguments=((0, fd),)))
+            for fd, call in by.items()
+        }
+        sharded.until_all_carry()
+        seen = {fd for fd, rule in counted.items() if rule.matched}
+    assert seen >= set(queues)
+    assert len(seen & set(sockets)) == SHARDS, "those of IPv4"
 
 
 def test_a_daemon_that_spins_or_dies_is_found(running: Running) -> None:

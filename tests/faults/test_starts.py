@@ -7,7 +7,7 @@ import pytest
 
 from tests.faults.calls import CASES, SANDBOX, Case, number_of
 from tests.faults.injector import SUPPORTED
-from tests.faults.starts import BACKGROUND, FOREGROUND, Starter
+from tests.faults.starts import BACKGROUND, FLOWS_MOVE, FOREGROUND, ONE_SHARD, SHARDED, Starter
 from tests.requirements import require_root
 from tests.runtime.namespace import run_inside
 
@@ -21,7 +21,9 @@ PARTS = 4
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_the_nth_call_of_each_kind_is_refused(part: int) -> None:
-    cases = [case for case in CASES if case.call not in SANDBOX and not (case.background or case.takeover)]
+    cases = [
+        case for case in CASES if case.call not in SANDBOX and not (case.background or case.takeover or case.shards)
+    ]
     _try(cases[part::PARTS], FOREGROUND)
 
 
@@ -30,17 +32,32 @@ def test_the_nth_call_of_a_start_in_the_background_is_refused() -> None:
     _try([case for case in CASES if case.background], BACKGROUND)
 
 
-def _try(cases: list[Case], options: tuple[str, ...]) -> None:
+def test_the_nth_call_by_which_shards_are_made_is_refused() -> None:
+    """There is one, which a line says, or no program keeps flows in their queues; it serves."""
+    lacks = _try([case for case in CASES if case.shards], SHARDED)
+    assert {ONE_SHARD, FLOWS_MOVE} <= lacks
+
+
+def _try(cases: list[Case], options: tuple[str, ...]) -> set[str]:
+    """What daemons went on without, of what shards are for."""
     require_root()
+    lacks: set[str] = set()
 
     def test() -> None:
         found = []
         with Starter() as starter:
             for case in cases:
                 tried = 0
-                error = number_of(case.errors[0])
-                for number, start in starter.nth(case.call, error, kind=case.kind, most=MOST, options=options):
+                for number, start in starter.nth(
+                    case.call,
+                    number_of(case.errors[0]),
+                    kind=case.kind,
+                    arguments=case.arguments,
+                    most=MOST,
+                    options=options,
+                ):
                     tried += 1
+                    lacks.add(start.lacks)
                     found += [
                         f"{case.name}, call {number}, {case.errors[0]}: {fault}: {start.text}" for fault in start.faults
                     ]
@@ -48,3 +65,4 @@ def _try(cases: list[Case], options: tuple[str, ...]) -> None:
         assert found == []
 
     run_inside(test, timeout=170)
+    return lacks
