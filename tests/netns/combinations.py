@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+from tests.netns.with_shards import MAY_NEED_ONE_SHARD, NEEDS_ONE_SHARD
 from tests.netns.without_net_admin import NEEDS_NET_ADMIN
 from tests.netns.without_sandbox import NEEDS_SANDBOX
 
@@ -43,6 +44,11 @@ COMBINATIONS = {
     "sockets": Combination({"PYWG_SOCKET_OWNER": f"{USER}:{GROUP}", "PYWG_MONITOR_SOCKET": GROUP}, "nothing"),
     "no-sandbox": Combination(
         {"PYWG_SANDBOX": "0"}, f"nothing but the sandbox: {len(NEEDS_SANDBOX)} tests look for it"
+    ),
+    "shards": Combination(
+        {"PYWG_SHARDS": "2"},
+        f"nothing: {len(NEEDS_ONE_SHARD) + len(MAY_NEED_ONE_SHARD)} tests count on one shard, "
+        f"of which {len(MAY_NEED_ONE_SHARD)} may pass",
     ),
 }
 

@@ -18,6 +18,7 @@ from pywg.manage.tunnel import daemon as daemons
 from tests.requirements import require_root, require_tool
 
 from .machine import Machine, machine
+from .with_shards import MAY_NEED_ONE_SHARD, NEEDS_ONE_SHARD
 from .without_net_admin import NEEDS_NET_ADMIN
 from .without_sandbox import NEEDS_SANDBOX, SANDBOXED
 
@@ -28,11 +29,16 @@ OpenLab = Callable[..., Lab]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     needs = NEEDS_NET_ADMIN if os.environ.get("PYWG_DROP_NET_ADMIN") == "1" else {}
     needs = needs | ({} if SANDBOXED else NEEDS_SANDBOX)
+    sharded = os.environ.get("PYWG_SHARDS", "1") != "1"
+    needs = needs | (NEEDS_ONE_SHARD if sharded else {})
+    may_need = MAY_NEED_ONE_SHARD if sharded else {}
     for item in items:
         if "tests/netns" in item.path.as_posix():
             item.add_marker(pytest.mark.netns)
             if why := needs.get(item.name) or needs.get(getattr(item, "originalname", "")):
                 item.add_marker(pytest.mark.xfail(reason=why, strict=True))
+            if why := may_need.get(item.name) or may_need.get(getattr(item, "originalname", "")):
+                item.add_marker(pytest.mark.xfail(reason=why, strict=False))
             if _is_control(item):
                 item.add_marker(pytest.mark.flaky(reruns=1))
 
