@@ -79,9 +79,12 @@ def install(wanted: list[Unit]) -> list[Path]:
     changed = [unit for unit in wanted if not unit.path.exists() or unit.path.read_text() != unit.text]
     for unit in changed:
         new = unit.path.with_name(f".{unit.path.name}.new")
-        new.write_text(unit.text)
-        new.chmod(0o644)
-        new.replace(unit.path)
+        try:
+            new.write_text(unit.text)
+            new.chmod(0o644)
+            new.replace(unit.path)
+        finally:
+            new.unlink(missing_ok=True)
     return [unit.path for unit in changed]
 
 

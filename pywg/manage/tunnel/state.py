@@ -100,17 +100,19 @@ def rewrite(state: State) -> None:
     keyed, plain = map(Path, state_files(state.interface, state.namespace, states=DIRECTORY))
     temporary = keyed.with_suffix(".new")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with open(fd, "w") as file:
-        json.dump(given, file)
-    path = _file_of(state.interface, state.namespace)
-    if path is None:
-        try:
-            os.link(temporary, plain)  # of two namespaces that come at a time, one has it
-            os.unlink(temporary)
-            return
-        except FileExistsError:
-            path = plain if _read(plain) is None else keyed
-    os.rename(temporary, path)
+    try:
+        with open(fd, "w") as file:
+            json.dump(given, file)
+        path = _file_of(state.interface, state.namespace)
+        if path is None:
+            try:
+                os.link(temporary, plain)  # of two namespaces that come at a time, one has it
+            except FileExistsError:
+                path = plain if _read(plain) is None else keyed
+        if path is not None:
+            os.rename(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def forget(interface: str) -> None:

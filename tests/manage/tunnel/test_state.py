@@ -1,5 +1,6 @@
 """What is remembered of a tunnel, in files that another version has written, or that nobody can read."""
 
+import errno
 import json
 import os
 import stat
@@ -81,3 +82,18 @@ def test_another_namespaces_is_not_ours(folder: Path) -> None:
     assert states.read("wg0") is None
     assert list(states.others("wg0")) == [one]
     assert len(list(folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize("call", ["dump", "rename"])
+def test_a_file_that_can_not_be_written_is_as_before_and_nothing_lies_beside_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = remember("wg0")
+    monkeypatch.setattr(json if call == "dump" else os, call, refuse)
+    with pytest.raises(OSError, match="No space left"):
+        states.rewrite(State("wg0", "/etc/wireguard/other.conf"))
+    assert [path.name for path in folder.iterdir()] == ["wg0.json"]
+    assert states.read("wg0") == before
