@@ -32,6 +32,8 @@ class Tun(Protocol):
     """it takes and gives superframes in UDP tunnels (VXLAN, Geneve)"""
     trouble: str
     """Why it has fewer queues than were asked for, or who else may have one at any time; empty where neither is so."""
+    persistent: bool
+    """Another program has made it, and it stays when it is closed. Told where it was opened or taken."""
 
     @property
     def fds(self) -> list[int]:

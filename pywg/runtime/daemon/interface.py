@@ -286,7 +286,7 @@ class Interface:
         """Whether a program of ours keeps each flow in one queue; else the kernel may move one."""
         if self.shards == 1:
             return False
-        if self._options.tun_fd is not None and not self._options.tun_is_ours:
+        if self.tun.persistent or (self._options.tun_fd is not None and not self._options.tun_is_ours):
             self.log.info(f"which queue of {self.name} a flow has is left to the program that made it")
             return False
         try:

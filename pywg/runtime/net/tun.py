@@ -22,6 +22,7 @@ from pywg.runtime.net import tun_queues
 from pywg.runtime.net.tun_device import (
     IFF_MULTI_QUEUE,
     IFF_NO_PI,
+    IFF_PERSIST,
     IFF_TUN,
     IFF_TUN_EXCL,
     IFF_VNET_HDR,
@@ -62,6 +63,7 @@ class Tun:
     more: list[int] = field(default_factory=list)
     """of further queues"""
     trouble: str = ""
+    persistent: bool = False
 
     @property
     def fds(self) -> list[int]:
@@ -217,17 +219,18 @@ def _attach(fd: int, name: str, offload: bool, flags: int) -> None:
 def _describe(fd: int, offload: bool, tunnels: bool) -> Tun:
     """An attached TUN as the kernel describes it. Switches its offloads on."""
     name, flags = identity(fd)
+    persistent = bool(flags & IFF_PERSIST)
     if not flags & IFF_TUN:  # IFF_NO_PI can't be checked: TUNGETIFF has another meaning for that bit
         raise TunError(
             errno.EINVAL, f"{name} is a TAP interface: it must be TUN, without packet information (IFF_NO_PI)"
         )
     if not flags & IFF_VNET_HDR:
-        return Tun(fd, name, 0, uso=False, tunnels=False)
+        return Tun(fd, name, 0, uso=False, tunnels=False, persistent=persistent)
     if offload and tunnels and _set_tunnels(fd):
-        return Tun(fd, name, VNET_TUNNEL_HDR_LEN, uso=True, tunnels=True)
+        return Tun(fd, name, VNET_TUNNEL_HDR_LEN, uso=True, tunnels=True, persistent=persistent)
     vnet_hdr_len = _set_header_len(fd, VNET_HDR_LEN)
     accepted = next((wanted for wanted in _wishes(offload) if _set_offload(fd, wanted)), 0)
-    return Tun(fd, name, vnet_hdr_len, uso=bool(accepted & _UDP_OFFLOADS), tunnels=False)
+    return Tun(fd, name, vnet_hdr_len, uso=bool(accepted & _UDP_OFFLOADS), tunnels=False, persistent=persistent)
 
 
 def _wishes(offload: bool) -> tuple[int, ...]:

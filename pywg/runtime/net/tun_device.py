@@ -17,6 +17,8 @@ from pywg.runtime.base.libc import CAP_NET_ADMIN, permitted_capabilities
 
 IFF_TUN = 0x0001
 IFF_MULTI_QUEUE = 0x0100
+IFF_PERSIST = 0x0800
+"""The interface stays when nobody has it open; of one that is there, and no flag to ask for."""
 IFF_NO_PI = 0x1000
 IFF_VNET_HDR = 0x4000
 IFF_TUN_EXCL = 0x8000

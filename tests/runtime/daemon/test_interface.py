@@ -41,6 +41,7 @@ class FakeTun:
 
     fds: list[int]
     trouble: str = ""
+    persistent: bool = False
     name: str = "wg0"
     vnet_hdr_len: int = 10
     uso: bool = True
@@ -92,6 +93,8 @@ class FakeSystem:
 
     most: int = 8
     most_sockets: int = 8
+    persistent: bool = False
+    """its TUN is one of `ip tuntap add`"""
     unsteered: int = 0
     """the errno of a system whose kernel moves flows between queues"""
     opened: list[tuple[str, object]] = field(default_factory=list)
@@ -110,7 +113,7 @@ class FakeSystem:
     def _tun(self, queues: int, *first: int) -> FakeTun:
         have = min(queues, self.most)
         trouble = f"wg0 has {have} queues, and not {queues}" if have < queues else ""
-        return FakeTun([*first, *(any_fd() for _ in range(have - len(first)))], trouble)
+        return FakeTun([*first, *(any_fd() for _ in range(have - len(first)))], trouble, self.persistent)
 
     def adopt_tun(self, fds: Sequence[int], **_: object) -> FakeTun:
         return FakeTun(list(fds))
@@ -360,6 +363,9 @@ def test_a_program_that_another_gave_its_tun_is_not_replaced() -> None:
     seen: dict[str, Any] = {}
     life = lived(FakeSystem(), steering(seen), {"WG_TUN_FD": str(any_fd()), "PYWG_SHARDS": "2"})
     assert (seen["keeps"], seen["asked"]) == (False, [])
+    assert "which queue of wg0 a flow has is left to the program that made it" in life.lines(Level.INFO)
+    life = lived(FakeSystem(persistent=True), steering(seen), shards="2")
+    assert (seen["keeps"], seen["asked"]) == (False, []), "it would keep ours when this daemon has gone"
     assert "which queue of wg0 a flow has is left to the program that made it" in life.lines(Level.INFO)
     kept = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDNAMES": "tun"}
     assert read_options("wg0", kept, foreground=True).tun_is_ours

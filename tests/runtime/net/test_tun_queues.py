@@ -291,6 +291,12 @@ def test_an_interface_of_another_daemon_is_left_alone(
     inside(test)
 
 
+def open_and_closed(name: str) -> Tun:
+    made = open_tun(name, queues=2)
+    made.close()
+    return made
+
+
 @pytest.mark.parametrize(("several", "queues", "expected"), [("", 4, 1), ("multi_queue", 4, 4), ("", 1, 1)])
 def test_a_persistent_interface_has_the_queues_that_it_was_made_for(several: str, queues: int, expected: int) -> None:
     def test() -> None:
@@ -298,6 +304,8 @@ def test_a_persistent_interface_has_the_queues_that_it_was_made_for(several: str
         made = open_tun("wg0", queues=queues)
         assert len(made.fds) == expected
         assert (made.trouble == "") == (expected == queues)
+        assert made.persistent
+        assert not open_and_closed("wg1").persistent
         if made.trouble:
             assert made.trouble == f"wg0 has 1 of {queues} queues: it was there before, and not made for several"
         made.close()
