@@ -4,6 +4,8 @@ No start of a daemon loads this: its arguments are read in pywg.cli.main.
 """
 
 import argparse
+import contextlib
+import resource
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
@@ -121,7 +123,21 @@ def execute(command: str, arguments: Sequence[str]) -> int:
     except SystemExit:  # after --help
         return 0
     run: Execute = given.execute
+    if COMMANDS[command].has_keys:
+        _forbid_cores()
     return run(given)
+
+
+def _forbid_cores() -> None:
+    """No core of this process is written, nor given to a program that takes cores (a core_pattern with |): at a limit
+    of 0 the kernel would still give it one, at 1 it does not.
+
+    PR_SET_DUMPABLE would close /proc/self and /dev/stdin to the commands of a user who is not root.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    limit = 0 if hard == 0 else 1
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
 
 
 def interface_name(text: str) -> str:

@@ -1,12 +1,14 @@
 """genkey, genpsk and pubkey: what they write, and that wg agrees."""
 
 import base64
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from pywg.cli.commands import COMMANDS
 from tests.requirements import require_tool
 
 ROOT = Path(__file__).parents[2]
@@ -100,3 +102,37 @@ def test_a_closed_standard_output_is_an_error() -> None:
     command = ["sh", "-c", 'exec "$0" -m pywg genkey >&-', sys.executable]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert (result.returncode, result.stderr) == (1, "pywg: standard output is closed\n")
+
+
+CORES = """
+import resource, sys
+from pywg.cli.parser import execute
+execute(sys.argv[1], sys.argv[2:])
+print(resource.getrlimit(resource.RLIMIT_CORE))
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "limits", "left"),
+    [
+        (["genpsk"], "unlimited:unlimited", 1),
+        (["genkey"], "4096:unlimited", 1),
+        (["show", "interfaces"], "unlimited:unlimited", 1),
+        (["check", "/dev/null"], "0:unlimited", 1),
+        (["check", "/dev/null"], "0:0", 0),
+        (["version"], "4096:4096", 4096),
+    ],
+)
+def test_a_command_that_has_keys_leaves_no_core(tmp_path: Path, command: list[str], limits: str, left: int) -> None:
+    """At a limit of 1 the kernel writes none, and starts no program that takes cores, as it does at 0."""
+    limited = [require_tool("prlimit"), f"--core={limits}", sys.executable, "-c", CORES, *command]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(limited, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment)
+    assert ended.stdout.splitlines()[-1] == str((left, left))
+
+
+def test_commands_that_have_keys_are_those_that_do_not_start_others() -> None:
+    """`up`, `exec` and the like start programs, which would inherit the limit: they close themselves in another way."""
+    having = {name for name, row in COMMANDS.items() if row.has_keys}
+    assert {"show", "status", "save", "strip", "qr", "genkey"} <= having
+    assert not having & {"up", "down", "reload", "exec", "run", "upgrade", "companion"}
