@@ -258,6 +258,12 @@ class System(Protocol):
         Raises OSError where that can't be had.
         """
 
+    def spread_already(self, interface: str) -> int:
+        """On how many processors the kernel receives what is written to a TUN; 0: where it is written.
+
+        Raises OSError where that can't be seen.
+        """
+
     def keep_flows(self, fd: int) -> None:
         """Has each flow of a TUN of ours keep its queue, by whichever queue its answers come. `fd`: one of its queues.
 

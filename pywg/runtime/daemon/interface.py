@@ -93,7 +93,7 @@ class Interface:
             self.shards = len(self.tun.fds)
             self._helpers = options.helpers(self.shards)
             self._look_at_shards()
-            self._rps = self._spread() if options.tun_rps and options.tun_fd is None and taken is None else 0
+            self._rps = self._spread() if options.tun_rps and options.tun_fd is None else 0
             self.keeps_flows = self._keep_flows() if taken is None else taken.keeps_flows
             self._opened = stack.pop_all()
         self._running = contextlib.AsyncExitStack()
@@ -275,9 +275,10 @@ class Interface:
             self.log.warning(text)
 
     def _spread(self) -> int:
-        """On how many processors the kernel receives what is written to the TUN; 0: where it is written."""
+        """On how many processors the kernel receives what is written to the TUN; 0: where it is written. Of one that is
+        taken over that is only asked: the daemon before may yet go on with it."""
         try:
-            return self._system.spread(self.name)
+            return (self._system.spread if self._taken is None else self._system.spread_already)(self.name)
         except OSError as error:
             self.log.info(f"without receive packet steering of {self.name}: {error.strerror}")
             return 0

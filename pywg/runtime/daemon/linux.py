@@ -10,7 +10,7 @@ from pywg.runtime.net.link import LinkWatcher
 from pywg.runtime.net.refusal import Refusals
 from pywg.runtime.net.routes import RouteWatcher
 from pywg.runtime.net.sockets import adopt_sockets, open_sockets
-from pywg.runtime.net.steering import spread
+from pywg.runtime.net.steering import spread, spread_already
 from pywg.runtime.net.tun import adopt_tun, open_tun, take_tun
 from pywg.runtime.net.unreachable import Unreachables
 
@@ -22,6 +22,7 @@ class Linux:
     take_tun = staticmethod(take_tun)
     adopt_tun = staticmethod(adopt_tun)
     spread = staticmethod(spread)
+    spread_already = staticmethod(spread_already)
     open_sockets = staticmethod(open_sockets)
     adopt_sockets = staticmethod(adopt_sockets)
     link_watcher = LinkWatcher

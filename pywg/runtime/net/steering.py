@@ -42,6 +42,20 @@ def spread(interface: str, processors: Collection[int] = ()) -> int:
     return len(processors)
 
 
+def spread_already(interface: str) -> int:
+    """On how many processors the kernel receives what is written to `interface`; 0: where it is written.
+
+    Raises OSError where that can't be seen.
+    """
+    with contextlib.ExitStack() as opened:
+        folder = _own_sysfs()
+        opened.callback(os.close, folder)
+        path = f"class/net/{interface}/queues/rx-0/rps_cpus"
+        setting = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+        opened.callback(os.close, setting)
+        return int(os.read(setting, 4096).replace(b",", b""), 16).bit_count()
+
+
 def _set(path: str, folder: int, text: str) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=folder)
     try:

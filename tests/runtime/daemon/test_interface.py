@@ -99,6 +99,8 @@ class FakeSystem:
     """the errno of a system whose kernel moves flows between queues"""
     opened: list[tuple[str, object]] = field(default_factory=list)
     sockets: list[RealSockets] = field(default_factory=list)
+    spreads: list[str] = field(default_factory=list)
+    """what was asked for, and what it was asked about"""
     kept: list[int] = field(default_factory=list)
     """a queue of each TUN whose flows were to stay"""
 
@@ -127,6 +129,14 @@ class FakeSystem:
     def adopt_sockets(self, pairs: Sequence[tuple[int, int]]) -> RealSockets:
         self.sockets.append(RealSockets(40000, 0, shards=len(pairs), fds=[fd for pair in pairs for fd in pair]))
         return self.sockets[-1]
+
+    def spread(self, name: str) -> int:
+        self.spreads.append(f"set {name}")
+        return 3
+
+    def spread_already(self, name: str) -> int:
+        self.spreads.append(f"look at {name}")
+        return 2
 
     def keep_flows(self, fd: int) -> None:
         self.kept.append(fd)
@@ -371,6 +381,26 @@ def test_a_program_that_another_gave_its_tun_is_not_replaced() -> None:
     assert read_options("wg0", kept, foreground=True).tun_is_ours
     assert not read_options("wg0", {**kept, "WG_TUN_FD": "9"}, foreground=True).tun_is_ours
     assert not read_options("wg0", {}, foreground=True).tun_is_ours
+
+
+@pytest.mark.parametrize(("taken", "spread"), [(False, (3, "set wg0")), (True, (2, "look at wg0"))])
+@pytest.mark.parametrize("asked", [True, False])
+def test_how_the_kernel_receives_is_told_after_a_takeover_too(
+    taken: bool, spread: tuple[int, str], asked: bool
+) -> None:
+    async def run() -> None:
+        there = None
+        if taken:
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind("")
+            listener.listen()
+            there = TakenInterface("wg0", (any_fd(),), 10, True, False, listener.detach(), -1)
+        system = FakeSystem()
+        life = Life(system, {"PYWG_TUN_RPS": str(int(asked))}, there)
+        assert (life.interface._rps, system.spreads) == ((spread[0], [spread[1]]) if asked else (0, []))
+        life.interface.close()
+
+    asyncio.run(run())
 
 
 class StoreNotifier(Notifier):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pywg.runtime.net import steering
-from pywg.runtime.net.steering import mask, spread
+from pywg.runtime.net.steering import mask, spread, spread_already
 from pywg.runtime.net.tun import open_tun
 from tests.requirements import require_root, require_tool
 from tests.runtime.namespace import run_inside, unique
@@ -56,7 +56,8 @@ def test_it_is_set_and_no_descriptor_is_left(name: str) -> None:
         before = os.listdir("/proc/self/fd")
         mounts = Path("/proc/self/mountinfo").read_text()
         assert _setting(name) == 0
-        assert spread(name) == len(os.sched_getaffinity(0))
+        assert spread_already(name) == 0
+        assert spread(name) == spread_already(name) == len(os.sched_getaffinity(0))
         assert _setting(name) == sum(1 << number for number in os.sched_getaffinity(0))
         assert os.listdir("/proc/self/fd") == before
         assert Path("/proc/self/mountinfo").read_text() == mounts
@@ -102,6 +103,8 @@ def test_an_interface_that_is_not_there(name: str) -> None:
     def inside() -> None:
         with pytest.raises(FileNotFoundError):
             spread(name)
+        with pytest.raises(FileNotFoundError):
+            spread_already(name)
 
     run_inside(inside)
 
