@@ -122,4 +122,4 @@ def unsaid(text: str) -> list[str]:
 def test_pages_say_what_the_soak_found(page: str) -> None:
     text = (ROOT / page).read_text()
     assert unsaid(text) == []
-    assert unsaid(text.replace("136.9 GB", "136.8 GB")) == ["no byte was damaged"]
+    assert unsaid(text.replace("136.4 GB", "136.3 GB")) == ["no byte was damaged"]
