@@ -42,12 +42,17 @@ The circle takes processor time, and next to no memory, until the routes are rig
 
 @dataclass
 class Found:
-    """What became of one test, all its parameters together: its marks, and outcomes and reasons by daemon."""
+    """What became of one test, all its parameters together: its marks, and by daemon the outcome of each parameter, why
+    it failed or "", and of one that was tried a second time the last outcome."""
 
     points: set[str] = field(default_factory=set)
     bugs: set[str] = field(default_factory=set)
-    held: dict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
-    reasons: dict[str, str] = field(default_factory=dict)
+    outcomes: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why, by each daemon that does not hold it."""
+        return {daemon: max(of.values()) for daemon, of in self.outcomes.items() if any(of.values())}
 
 
 class Recorder:
@@ -71,9 +76,8 @@ class Recorder:
             found = self.found[item.nodeid.partition("[")[0]]
             found.points |= {point for mark in item.iter_markers("dropin") for point in mark.args}
             found.bugs |= {words for mark in item.iter_markers("known_bug") for words in mark.args}
-            found.held[daemon].append(report.passed)
-            if not report.passed:
-                found.reasons[daemon] = getattr(report, "wasxfail", "") or "fails"
+            reason = "" if report.passed else getattr(report, "wasxfail", "") or "fails"
+            found.outcomes[daemon][item.nodeid] = reason
         return report
 
 
@@ -96,7 +100,7 @@ def _tests(row: Row, found: dict[str, Found]) -> dict[str, Found]:
 
 
 def _verdict(tests: Iterable[Found], daemon: str) -> str:
-    outcomes = [all(one.held[daemon]) for one in tests if daemon in one.held]
+    outcomes = [daemon not in one.reasons for one in tests if daemon in one.outcomes]
     if not outcomes:
         return "-"
     return "yes" if all(outcomes) else f"{sum(outcomes)} of {len(outcomes)}"
