@@ -88,11 +88,13 @@ def stop(interface: str) -> bool:
     try:
         there = False
         until = time.monotonic() + 2 * _END_S
-        while not _has_ended(fd) and time.monotonic() < until:
+        while not _has_ended(fd):
             there = True
+            if time.monotonic() >= until:  # its lock file stays, or a second one could start
+                raise DeviceError(errno.ETIMEDOUT, f"the companion of {interface} does not end")
             pid = _signed(fd)
-            if pid and not _end(pid, fd):
-                time.sleep(0.01)  # it was killed, and its successor has not yet signed
+            if not pid or not _end(pid, fd):
+                time.sleep(0.01)  # it was killed, or has just begun: who has the lock has not yet signed
         path.unlink(missing_ok=True)
         return there
     finally:

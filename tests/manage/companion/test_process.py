@@ -59,3 +59,16 @@ def test_a_process_is_ended_only_while_it_is_the_companion(
                 assert (other.poll() is None) is gone
             finally:
                 other.kill()
+
+
+def test_one_that_does_not_end_keeps_its_lock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it a second companion could start beside it."""
+    monkeypatch.setattr(process, "DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(process, "_END_S", 0.05)
+    with open(process.lock_file("wg0"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(DeviceError, match="the companion of wg0 does not end"):
+            process.stop("wg0")
+        assert process.lock_file("wg0").exists()
+    assert not process.stop("wg0")
+    assert not process.lock_file("wg0").exists()
