@@ -425,3 +425,28 @@ def test_all_or_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(OSError):  # noqa: PT011
         folder.write_all(str(tmp_path), {"a/1": "x", "a/b/2": "x", "c/3": "y"}, force=False)
     assert [path.name for path in tmp_path.rglob("*")] == ["c"]
+
+
+def test_a_folder_where_a_file_has_to_be_is_told_before_anything_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("as it was")
+    (tmp_path / "b").mkdir()
+    with pytest.raises(ConfigError, match="b is a folder, and no file: nothing was written"):
+        folder.write_all(str(tmp_path), {"a": "x", "b": "y"}, force=True)
+    assert (tmp_path / "a").read_text() == "as it was"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_signal_leaves_no_key_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    names = ["a", "b"]
+    write_text = folder._write_new
+
+    def interrupted(path: str, text: str) -> None:
+        if path.endswith(f"{names[at]}.new"):
+            raise KeyboardInterrupt
+        write_text(path, text)
+
+    monkeypatch.setattr(folder, "_write_new", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        folder.write_all(str(tmp_path), dict.fromkeys(names, "a key"), force=False)
+    assert list(tmp_path.iterdir()) == []

@@ -12,10 +12,12 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 def write_all(folder: str, files: Mapping[str, str], *, force: bool) -> None:
     """Writes files by their path below `folder`, making folders of mode 0700 and files of mode 0600.
 
-    Raises ConfigError when one is there already and not `force`; OSError. Then nothing was written.
+    Raises ConfigError when one is there already and not `force`, or is a folder; OSError. Then nothing was written.
     """
     if not force and (there := next((name for name in files if os.path.lexists(os.path.join(folder, name))), "")):
         raise ConfigError(f"{os.path.join(folder, there)} is there already: nothing was written (--force overwrites)")
+    if folders := [name for name in files if os.path.isdir(os.path.join(folder, name))]:
+        raise ConfigError(f"{os.path.join(folder, folders[0])} is a folder, and no file: nothing was written")
     made: list[str] = []
     written: list[str] = []
     try:
@@ -25,15 +27,16 @@ def write_all(folder: str, files: Mapping[str, str], *, force: bool) -> None:
             path = os.path.join(folder, name)
             _write_new(f"{path}.new", text)
             written.append(path)
-    except OSError:
         for path in written:
-            os.unlink(f"{path}.new")
+            os.rename(f"{path}.new", path)
+    except BaseException:  # a signal too: keys are in them
+        for path in written:
+            with contextlib.suppress(FileNotFoundError):  # it has its name already
+                os.unlink(f"{path}.new")
         for path in reversed(made):
             with contextlib.suppress(OSError):
                 os.rmdir(path)
         raise
-    for path in written:
-        os.rename(f"{path}.new", path)
 
 
 def _make_folders(path: str, made: list[str]) -> None:
@@ -50,6 +53,6 @@ def _write_new(path: str, text: str) -> None:
     try:
         with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
-    except OSError:
+    except BaseException:
         os.unlink(path)
         raise
