@@ -123,6 +123,7 @@ class SentParcel:
 
     def __init__(self) -> None:
         self.fd = os.memfd_create("pywg", MEMFD_FLAGS)
+        self._written = 0
 
     def write(self, parts: Sequence[Part]) -> None:
         """Writes all parts, each from where it lies."""
@@ -130,17 +131,21 @@ class SentParcel:
             left = [memoryview(part) for part in parts[first : first + _PARTS_A_CALL]]
             while left:
                 written = os.writev(self.fd, left)
+                self._written += written
                 while left and written >= len(left[0]):
                     written -= len(left.pop(0))
                 if written:
                     left[0] = left[0][written:]
 
     def wipe(self) -> None:
-        """Overwrites it with zeros, and lets go of it. Idempotent."""
+        """Overwrites what was written with zeros, and lets go of it. Idempotent.
+
+        Who has received it may have made it shorter, or so long that zeros for all of it would never end.
+        """
         if self.fd < 0:
             return
         try:
-            length = os.fstat(self.fd).st_size
+            length = min(self._written, os.fstat(self.fd).st_size)
             for at in range(0, length, len(_CHUNK)):
                 os.pwrite(self.fd, _CHUNK[: length - at], at)
         finally:
