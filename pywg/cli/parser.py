@@ -132,12 +132,12 @@ def _forbid_cores() -> None:
     """No core of this process is written, nor given to a program that takes cores (a core_pattern with |): at a limit
     of 0 the kernel would still give it one, at 1 it does not.
 
-    PR_SET_DUMPABLE would close /proc/self and /dev/stdin to the commands of a user who is not root.
+    PR_SET_DUMPABLE would close /proc/self and /dev/stdin to the commands of a user who is not root. The hard limit
+    stays, which a caller in the same process could not raise again.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    limit = 0 if hard == 0 else 1
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_CORE, (0 if hard == 0 else 1, hard))
 
 
 def interface_name(text: str) -> str:
