@@ -64,6 +64,7 @@ cdef inline void need_equal(uint64_t is_, uint64_t should, const char *what) noe
 
 
 cdef void world_make(World *w, const AeadBackend *aead) noexcept nogil
+cdef Dataplane *world_second(World *w) noexcept nogil
 cdef void world_ready(World *w) noexcept nogil
 cdef void world_restore(World *w) noexcept nogil
 cdef int layout_slots(int layout) noexcept nogil

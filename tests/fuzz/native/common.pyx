@@ -9,7 +9,7 @@ from pywg.dataplane.crypto.aead_contexts cimport AeadContexts, aead_contexts_ini
 from pywg.dataplane.reorder.pool cimport Pool, pool_new
 from pywg.dataplane.reorder.reorder cimport SLOTS_MAX, Reorder, reorder_work
 from pywg.dataplane.state.allowedips cimport allowedips_insert
-from pywg.dataplane.state.dataplane cimport dataplane_new, gates_enter, gates_leave
+from pywg.dataplane.state.dataplane cimport Dataplane, dataplane_add_shard, dataplane_new, gates_enter, gates_leave
 from pywg.dataplane.state.events cimport events_forget
 from pywg.dataplane.state.index_table cimport IndexTable, index_table_free, index_table_init
 from pywg.dataplane.state.peer cimport Peer
@@ -45,6 +45,17 @@ cdef void world_make(World *w, const AeadBackend *aead) noexcept nogil:
     for i in range(<uint32_t>PEERS):
         make_peer(w, i)
     gates_leave(w.dp)
+
+
+cdef Dataplane *world_second(World *w) noexcept nogil:
+    """Once, before `world_ready`: a second shard, of which the first knows only where an input has two."""
+    cdef Dataplane *second = dataplane_add_shard(w.dp)
+    need(second != NULL, b"no memory")
+    second.tun_fd = KERNEL_TUN
+    second.fd4 = KERNEL_UDP4
+    second.fd6 = KERNEL_UDP6
+    w.dp.shared.shard_count = 1
+    return second
 
 
 cdef void world_ready(World *w) noexcept nogil:

@@ -22,7 +22,7 @@ from pywg.dataplane.receive.receive cimport ReceivePath, receive_path_hold, rece
 from pywg.dataplane.receive.receive cimport receive_step
 from pywg.dataplane.reorder.reorder cimport reorder_is_empty
 from pywg.dataplane.state.counters cimport Counters, count as due
-from pywg.dataplane.state.dataplane cimport dataplane_add_shard, gates_enter, gates_leave
+from pywg.dataplane.state.dataplane cimport gates_enter, gates_leave
 from pywg.dataplane.state.gate cimport gate_enter, gate_leave
 from pywg.dataplane.state.tunnel_ends cimport KnownEnds
 from pywg.dataplane.sys.clock cimport SECOND_NS
@@ -33,7 +33,7 @@ from pywg.dataplane.wire.virtio cimport VNET_HDR_MAX
 
 from tests.fuzz.native.ciphers cimport choose, is_cheap
 from tests.fuzz.native.common cimport LAYOUTS, PEERS, end_peer, end_session, idle_helper, layout_slots, need, settle
-from tests.fuzz.native.common cimport world_make, world_ready, world_restore
+from tests.fuzz.native.common cimport world_make, world_ready, world_restore, world_second
 from tests.fuzz.native.faults cimport faults
 from tests.fuzz.native.harness cimport KERNEL_TUN, KERNEL_UDP4, KERNEL_UDP6, Chance, chance_begin, chance_below
 from tests.fuzz.native.harness cimport chance_is_over, chance_next, kernel
@@ -176,18 +176,12 @@ cdef void make(Harness *b, const AeadBackend *aead) noexcept nogil:
 
 
 cdef void make_second(Harness *b) noexcept nogil:
-    """The second shard, of which the first knows only where an input has two."""
-    b.second = dataplane_add_shard(b.world.dp)
-    need(b.second != NULL, b"no memory")
-    b.second.tun_fd = KERNEL_TUN
-    b.second.fd4 = KERNEL_UDP4
-    b.second.fd6 = KERNEL_UDP6
+    b.second = world_second(&b.world)
     b.second_before = b.second[0]
     b.second_path = receive_path_new(b.second, 1, 0)
     b.second_path_before = <ReceivePath *>malloc(sizeof(ReceivePath))
     need(b.second_path != NULL and b.second_path_before != NULL, b"no memory")
     b.second_path_before[0] = b.second_path[0]
-    b.world.dp.shared.shard_count = 1
 
 
 cdef void doze(void *driver) noexcept nogil:

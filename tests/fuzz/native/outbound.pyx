@@ -16,7 +16,6 @@ from pywg.dataplane.crypto.aead_contexts cimport AeadContexts
 from pywg.dataplane.reorder.reorder cimport reorder_is_empty
 from pywg.dataplane.send.seal cimport BATCH_BYTES, MAX_RUNS
 from pywg.dataplane.send.send cimport RUNS_FOR_A_FRAME, SendPath, send_path_new, send_staged, send_step
-from pywg.dataplane.state.dataplane cimport dataplane_add_shard
 from pywg.dataplane.state.gate cimport gate_enter, gate_leave
 from pywg.dataplane.state.staged cimport staged_drop_all
 from pywg.dataplane.sys.clock cimport SECOND_NS
@@ -24,7 +23,7 @@ from pywg.dataplane.wire.run cimport RUN_MAX_DATAGRAMS
 
 from tests.fuzz.native.ciphers cimport choose, is_cheap
 from tests.fuzz.native.common cimport LAYOUTS, PEERS, end_peer, end_session, idle_helper, layout_slots, make_peer, need
-from tests.fuzz.native.common cimport need_equal, settle, world_make, world_ready, world_restore
+from tests.fuzz.native.common cimport need_equal, settle, world_make, world_ready, world_restore, world_second
 from tests.fuzz.native.harness cimport KERNEL_ICMP4, KERNEL_ICMP6, KERNEL_TUN, KERNEL_UDP4, KERNEL_UDP6, TRAFFIC_TCP
 from tests.fuzz.native.harness cimport TRAFFIC_UDP, Chance
 from tests.fuzz.native.harness cimport chance_begin, chance_below, chance_is_over, chance_next
@@ -189,16 +188,11 @@ cdef void make(Harness *b, const AeadBackend *aead) noexcept nogil:
     b.world.cheap = is_cheap(aead)
     for i in range(<uint32_t>PEERS):
         set_endpoint(b, b.world.peers[i], 1 + i)
-    b.second = dataplane_add_shard(b.world.dp)
-    need(b.second != NULL, b"no memory")
-    b.second.tun_fd = KERNEL_TUN
-    b.second.fd4 = KERNEL_UDP4
-    b.second.fd6 = KERNEL_UDP6
+    b.second = world_second(&b.world)
     b.second_before = b.second[0]
     b.second_path = send_path_new(b.second, layout_slots(0))
     need(b.second_path != NULL, b"no memory")
     b.second_path_before = b.second_path[0]
-    b.world.dp.shared.shard_count = 1
     world_ready(&b.world)
     for i in range(<uint32_t>LAYOUTS):
         b.paths[i] = send_path_new(b.world.dp, layout_slots(<int>i))
