@@ -15,11 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
 from tests.faults.calls import LIBUV, ROOT, SANDBOX
 from tests.faults.injector import ANY, Arguments, Injector
@@ -64,6 +65,21 @@ class Start:
         return [] if self.ended_by_libuv else plain.splitlines()
 
 
+class Tried(Protocol):
+    """What is tried with one call refused: a start, a takeover."""
+
+    @property
+    def refused(self) -> int:
+        """Calls that the injector refused."""
+
+    @property
+    def matched(self) -> int:
+        """Such calls in all."""
+
+
+_Tried = TypeVar("_Tried", bound=Tried)
+
+
 class Starter:
     """Starts daemons in the network namespace of the calling thread."""
 
@@ -98,22 +114,8 @@ class Starter:
         most: int = MOST,
         options: tuple[str, ...] = FOREGROUND,
     ) -> Iterator[tuple[int, Start]]:
-        """(n, the start whose nth call fails), from 1 until a start makes no nth call.
-
-        At most `most` of them, spread over all: the first, the last, and some between.
-        """
-        usual = self.calls(call, code, kind, options, arguments)
-        for number in numbers_of(usual, most):
-            start = self.start(call, code, skip=number - 1, most=1, kind=kind, arguments=arguments, options=options)
-            if not start.refused:
-                return
-            yield number, start
-
-    def calls(
-        self, call: str, code: int, kind: int, options: tuple[str, ...] = FOREGROUND, arguments: Arguments = ()
-    ) -> int:
-        """How many such calls a start makes of which none fails."""
-        return self.start(call, code, skip=1 << 40, kind=kind, arguments=arguments, options=options).matched
+        """(n, the start whose nth call fails): see each_nth."""
+        return each_nth(partial(self.start, call, code, kind=kind, arguments=arguments, options=options), most)
 
     def start(
         self,
@@ -224,6 +226,20 @@ class Starter:
 
 _ROOT = Path(__file__).resolve().parents[2]
 _UNWANTED = re.compile(r"Traceback|internal error|\[Errno|\bNone\b|^\s", re.MULTILINE)
+
+
+def each_nth(one: Callable[..., _Tried], most: int) -> Iterator[tuple[int, _Tried]]:
+    """(n, what became of one whose nth call fails), from 1 until one makes no nth call.
+
+    At most `most` of them, spread over all: the first, the last, and some between. `one` takes `skip` and `most`, as
+    Injector.failing does.
+    """
+    usual = one(skip=1 << 40).matched
+    for number in numbers_of(usual, most):
+        tried = one(skip=number - 1, most=1)
+        if not tried.refused:
+            return
+        yield number, tried
 
 
 def numbers_of(usual: int, most: int) -> list[int]:

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,7 +29,7 @@ from bench.tunnel.lab import Lab
 from bench.tunnel.site import Site
 from tests.faults.calls import LIBUV, ROOT, SANDBOX
 from tests.faults.injector import ANY, Arguments, Injector
-from tests.faults.starts import MOST, faults_of_text, numbers_of
+from tests.faults.starts import MOST, each_nth, faults_of_text
 from tests.runtime.daemon.test_service import environment
 
 PATIENCE_S = 20.0
@@ -113,13 +114,8 @@ class Takeovers:
     def nth(
         self, call: str, code: int, *, kind: int = ANY, arguments: Arguments = (), most: int = MOST
     ) -> Iterator[tuple[int, Takeover]]:
-        """(n, the takeover whose nth call fails): as Starter.nth."""
-        usual = self.one(call, code, skip=1 << 40, kind=kind, arguments=arguments).matched
-        for number in numbers_of(usual, most):
-            found = self.one(call, code, skip=number - 1, most=1, kind=kind, arguments=arguments)
-            if not found.refused:
-                return
-            yield number, found
+        """(n, the takeover whose nth call fails): see each_nth."""
+        return each_nth(partial(self.one, call, code, kind=kind, arguments=arguments), most)
 
     def one(
         self,
