@@ -194,8 +194,8 @@ static void gather(uint8_t *message, size_t n)
         size_t headers;
         uint64_t total;
         memcpy(&front, message + at, sizeof front);
-        if (front.len > n - at - FRONT_LEN - 16 || front.count > PIECES || front.index != (front.index ? have : 0)
-            || (front.index && front.count != whole)) {
+        if (front.len > n - at - FRONT_LEN - 16 || front.count > PIECES || front.index >= front.count
+            || front.index != (front.index ? have : 0) || (front.index && front.count != whole)) {
             have = whole = 0;
             continue;
         }
