@@ -92,6 +92,10 @@ class Machine:
         self.log.unlink(missing_ok=True)
         return lines
 
+    def hook_runs(self) -> None:
+        """Wait until a hook has written a whole line: its shell makes the file a moment before it writes to it."""
+        poll(lambda: self.log.exists() and self.log.read_text().endswith("\n"), "the hook runs")
+
     def nothing_is_remembered(self) -> None:
         """No state file, and no lock."""
         assert list(Path(state.DIRECTORY).glob("*")) == []

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from bench.tunnel.command import CommandError
-from bench.tunnel.site import poll
 
 from .dropin import daemon_pids
 from .machine import Machine
@@ -127,7 +126,7 @@ def test_a_signal_while_a_hook_runs(ours: Ours, number: signal.Signals) -> None:
     here.write(f"{HEAD}{DUAL}\nPostUp = echo $$ >> LOG; exec sleep 1000\n" + peer(ONE, BOTH, NEAR))
     before = here.shown()
     process = ours.start("up", str(here.path))
-    poll(here.log.exists, "the hook runs")
+    here.hook_runs()
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 128 + number
