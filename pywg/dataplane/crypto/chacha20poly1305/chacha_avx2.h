@@ -34,8 +34,8 @@
     STEP256(SHUFFLE8, 8, a0, b0, d0, a1, b1, d1) \
     STEP256(SHL_OR_SHR256, 7, c0, d0, b0, c1, d1, b1)
 
-/* The rounds behind the first column round, and the sum with what the state began as. `low` and `high` are the halves of
- * each lane's packet counter. */
+/* The rounds behind the first column round, and the sum with what the state began as. `low` and `high` are the halves
+ * of each lane's packet counter. */
 CHAPOLY_AVX2 CHAPOLY_INLINE void chacha256_other_rounds(const uint32_t key[8], __m256i block, __m256i low, __m256i high,
                                                         __m256i x[16])
 {
@@ -142,19 +142,20 @@ CHAPOLY_AVX2 CHAPOLY_KERNEL void chacha256_keys(const uint32_t key[8], const str
 }
 
 /* Eight whole blocks of one packet. */
-CHAPOLY_AVX2 CHAPOLY_INLINE void chacha256_xor_run(const uint32_t key[8], const uint32_t columns[16],
-                                                   uint64_t counter, uint32_t block, uint8_t *text)
+CHAPOLY_AVX2 CHAPOLY_INLINE void chacha256_xor_runs(const uint32_t key[8], const struct chacha_run *run, int n)
 {
     const __m256i lanes = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
     __m256i x[16];
     int i;
-    chacha256_blocks_of_one(key, columns, counter, _mm256_add_epi32(_mm256_set1_epi32((int)block), lanes), x);
+    assert(n == 1);
+    chacha256_blocks_of_one(key, run->columns, run->counter,
+                            _mm256_add_epi32(_mm256_set1_epi32((int)run->block), lanes), x);
     transpose256(x);
     transpose256(x + 8);
 #pragma GCC unroll 16
     for (i = 0; i < 8; i++) {
-        xor256(text + 64 * i, x[i]);
-        xor256(text + 64 * i + 32, x[8 + i]);
+        xor256(run->text + 64 * i, x[i]);
+        xor256(run->text + 64 * i + 32, x[8 + i]);
     }
 }
 
@@ -189,9 +190,11 @@ CHAPOLY_AVX2 CHAPOLY_INLINE void chacha256_xor_queued(const uint32_t key[8], con
 #define CHACHA(name) chacha256_##name
 #define CHACHA_TARGET CHAPOLY_AVX2
 #define CHACHA_PASS 8
+#define CHACHA_PASSES 1
 #include "chacha20poly1305/chacha_texts.inc"
 #undef CHACHA
 #undef CHACHA_TARGET
 #undef CHACHA_PASS
+#undef CHACHA_PASSES
 
 #endif

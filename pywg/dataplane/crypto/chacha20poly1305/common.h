@@ -60,13 +60,23 @@ struct poly_tags {
     uint64_t high[CHAPOLY_GROUP] __attribute__((aligned(64)));
 };
 
-/* Blocks that wait for a pass. Room for two of the widest passes: up to one is queued behind most of another. */
+/* As many whole blocks of one packet as a pass computes. */
+struct chacha_run {
+    const uint32_t *columns; /* the packet's chacha_first_columns */
+    uint64_t counter;        /* the packet's */
+    uint32_t block;          /* the first one's number */
+    uint8_t *text;
+};
+
+/* Blocks that wait for their pass. Room for two of the widest passes, which are computed at once, and for one more: up
+ * to one is queued behind most of two. */
+enum { CHACHA_QUEUE = 3 * CHAPOLY_GROUP };
 struct chacha_queue {
-    uint32_t block[2 * CHAPOLY_GROUP] __attribute__((aligned(64)));
-    uint32_t low[2 * CHAPOLY_GROUP] __attribute__((aligned(64))); /* halves of the packet's counter */
-    uint32_t high[2 * CHAPOLY_GROUP] __attribute__((aligned(64)));
-    int32_t room[2 * CHAPOLY_GROUP] __attribute__((aligned(64))); /* bytes of the block that are text: 1..64 */
-    uintptr_t text[2 * CHAPOLY_GROUP] __attribute__((aligned(64)));
+    uint32_t block[CHACHA_QUEUE] __attribute__((aligned(64)));
+    uint32_t low[CHACHA_QUEUE] __attribute__((aligned(64))); /* halves of the packet's counter */
+    uint32_t high[CHACHA_QUEUE] __attribute__((aligned(64)));
+    int32_t room[CHACHA_QUEUE] __attribute__((aligned(64))); /* bytes of the block that are text: 1..64 */
+    uintptr_t text[CHACHA_QUEUE] __attribute__((aligned(64)));
     int count;
 };
 
