@@ -26,7 +26,8 @@
 enum {
     CHAPOLY_GROUP = 16,
     CHAPOLY_BLOCK = 64,
-    CHAPOLY_STACK = 8192 /* more than a kernel spills */
+    CHAPOLY_STACK = 8192,      /* more than a kernel spills, */
+    CHAPOLY_DEEP_STACK = 12288 /* but for Poly1305 with AVX-512 without IFMA */
 };
 
 /* Some packets under one key. The nonce is 4 zero bytes and the little-endian counter. */

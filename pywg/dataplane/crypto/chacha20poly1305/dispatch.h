@@ -88,17 +88,26 @@ CHAPOLY_AVX512 CHAPOLY_KERNEL void forget_registers512(void)
                          : "memory", "cc", CALL_REGISTERS, LOW_VECTORS, HIGH_VECTORS);
 }
 
-/* Wipes what the kernels spilled: that lies below their caller's frame, as does this function's own frame. */
+/* These wipe what the kernels spilled: that lies below their caller's frame, as does these functions' own frame. */
 CHAPOLY_KERNEL void forget_stack(void)
 {
     uint8_t below[CHAPOLY_STACK];
     wipe(below, sizeof(below));
 }
 
+CHAPOLY_KERNEL void forget_deep_stack(void)
+{
+    uint8_t below[CHAPOLY_DEEP_STACK];
+    wipe(below, sizeof(below));
+}
+
 /* libc's copies of texts take the widest registers of the processor, whatever the level. */
 static inline void forget_kernels(int level)
 {
-    forget_stack();
+    if (level == CHAPOLY_LEVEL_AVX512)
+        forget_deep_stack();
+    else
+        forget_stack();
     if (level == CHAPOLY_LEVEL_AVX2 && !__builtin_cpu_supports("avx512vl"))
         forget_registers256();
     else

@@ -2,8 +2,10 @@
  *
  * vpmadd52 multiplies 52-bit numbers and adds the product's low or high 52 bits. Bounds: r0, r1 < 2^44 and r2 < 2^36
  * (r is clamped), so 20 r1 < 2^49 and 20 r2 < 2^41; after a multiplication h0 < 2^51, h1 < 2^44 and h2 < 2^42, and a
- * message limb adds less than 2^44. Powers of r have r2 < 2^42: what is multiplied with them is settled before
- * (h0 < 2^44, h1 < 2^44 + 2^7), and the bounds hold again.
+ * message limb adds less than 2^44. Powers of r have r1 < 2^44 + 2^7 and r2 < 2^42, so 20 r1 < 2^49, 20 r2 < 2^47: what
+ * is multiplied with them is settled before (h0 < 2^44, h1 < 2^44 + 2^7), and the bounds hold again. They also hold for
+ * the sum of such a product and a message times r: its low sums are below 2^55, its high ones below 2^41, 2^40 and
+ * 2^38 + 2^30, so the last carry is below 2^48 + 2^41, and h0 below 2^51.
  */
 #ifndef PYWG_CHAPOLY_POLY_IFMA_H
 #define PYWG_CHAPOLY_POLY_IFMA_H
@@ -23,44 +25,53 @@ struct poly44_state {
     struct poly44_factor r;
 };
 
-CHAPOLY_IFMA CHAPOLY_INLINE void poly44_set_factor(struct poly44_factor *f, __m512i r0, __m512i r1, __m512i r2)
+/* Sums of products: of low[i] + 2^52 high[i], times 2^(44 i). */
+struct poly44_sums {
+    __m512i low[3], high[3];
+};
+
+CHAPOLY_IFMA CHAPOLY_INLINE void poly44_set_factor(struct poly44_factor *f, const __m512i r[3])
 {
-    f->r[0] = r0;
-    f->r[1] = r1;
-    f->r[2] = r2;
-    f->r1_20 = _mm512_add_epi64(_mm512_slli_epi64(r1, 4), _mm512_slli_epi64(r1, 2));
-    f->r2_20 = _mm512_add_epi64(_mm512_slli_epi64(r2, 4), _mm512_slli_epi64(r2, 2));
+    f->r[0] = r[0];
+    f->r[1] = r[1];
+    f->r[2] = r[2];
+    f->r1_20 = _mm512_add_epi64(_mm512_slli_epi64(r[1], 4), _mm512_slli_epi64(r[1], 2));
+    f->r2_20 = _mm512_add_epi64(_mm512_slli_epi64(r[2], 4), _mm512_slli_epi64(r[2], 2));
 }
 
-/* h = h r, partly reduced. */
-CHAPOLY_IFMA CHAPOLY_INLINE void poly44_multiply(__m512i h[3], const struct poly44_factor *f)
+CHAPOLY_IFMA CHAPOLY_INLINE void poly44_add_product(struct poly44_sums *s, const __m512i h[3],
+                                                    const struct poly44_factor *f)
 {
-    const __m512i zero = _mm512_setzero_si512(), mask44 = _mm512_set1_epi64(MASK44), mask42 = _mm512_set1_epi64(MASK42);
-    const __m512i h0 = h[0], h1 = h[1], h2 = h[2];
-    __m512i low0, low1, low2, high0, high1, high2, carry;
-    low0 = _mm512_madd52lo_epu64(zero, h2, f->r1_20);
-    high0 = _mm512_madd52hi_epu64(zero, h2, f->r1_20);
-    low1 = _mm512_madd52lo_epu64(zero, h2, f->r2_20);
-    high1 = _mm512_madd52hi_epu64(zero, h2, f->r2_20);
-    low2 = _mm512_madd52lo_epu64(zero, h2, f->r[0]);
-    high2 = _mm512_madd52hi_epu64(zero, h2, f->r[0]);
-    low0 = _mm512_madd52lo_epu64(low0, h1, f->r2_20);
-    high0 = _mm512_madd52hi_epu64(high0, h1, f->r2_20);
-    low1 = _mm512_madd52lo_epu64(low1, h1, f->r[0]);
-    high1 = _mm512_madd52hi_epu64(high1, h1, f->r[0]);
-    low2 = _mm512_madd52lo_epu64(low2, h1, f->r[1]);
-    high2 = _mm512_madd52hi_epu64(high2, h1, f->r[1]);
-    low0 = _mm512_madd52lo_epu64(low0, h0, f->r[0]);
-    high0 = _mm512_madd52hi_epu64(high0, h0, f->r[0]);
-    low1 = _mm512_madd52lo_epu64(low1, h0, f->r[1]);
-    high1 = _mm512_madd52hi_epu64(high1, h0, f->r[1]);
-    low2 = _mm512_madd52lo_epu64(low2, h0, f->r[2]);
-    high2 = _mm512_madd52hi_epu64(high2, h0, f->r[2]);
-    carry = _mm512_add_epi64(_mm512_srli_epi64(low0, 44), _mm512_slli_epi64(high0, 8));
+    s->low[0] = _mm512_madd52lo_epu64(s->low[0], h[2], f->r1_20);
+    s->high[0] = _mm512_madd52hi_epu64(s->high[0], h[2], f->r1_20);
+    s->low[1] = _mm512_madd52lo_epu64(s->low[1], h[2], f->r2_20);
+    s->high[1] = _mm512_madd52hi_epu64(s->high[1], h[2], f->r2_20);
+    s->low[2] = _mm512_madd52lo_epu64(s->low[2], h[2], f->r[0]);
+    s->high[2] = _mm512_madd52hi_epu64(s->high[2], h[2], f->r[0]);
+    s->low[0] = _mm512_madd52lo_epu64(s->low[0], h[1], f->r2_20);
+    s->high[0] = _mm512_madd52hi_epu64(s->high[0], h[1], f->r2_20);
+    s->low[1] = _mm512_madd52lo_epu64(s->low[1], h[1], f->r[0]);
+    s->high[1] = _mm512_madd52hi_epu64(s->high[1], h[1], f->r[0]);
+    s->low[2] = _mm512_madd52lo_epu64(s->low[2], h[1], f->r[1]);
+    s->high[2] = _mm512_madd52hi_epu64(s->high[2], h[1], f->r[1]);
+    s->low[0] = _mm512_madd52lo_epu64(s->low[0], h[0], f->r[0]);
+    s->high[0] = _mm512_madd52hi_epu64(s->high[0], h[0], f->r[0]);
+    s->low[1] = _mm512_madd52lo_epu64(s->low[1], h[0], f->r[1]);
+    s->high[1] = _mm512_madd52hi_epu64(s->high[1], h[0], f->r[1]);
+    s->low[2] = _mm512_madd52lo_epu64(s->low[2], h[0], f->r[2]);
+    s->high[2] = _mm512_madd52hi_epu64(s->high[2], h[0], f->r[2]);
+}
+
+/* h = the sums, partly reduced. */
+CHAPOLY_IFMA CHAPOLY_INLINE void poly44_reduce(__m512i h[3], const struct poly44_sums *s)
+{
+    const __m512i mask44 = _mm512_set1_epi64(MASK44), mask42 = _mm512_set1_epi64(MASK42);
+    __m512i low0 = s->low[0], low1 = s->low[1], low2 = s->low[2], carry;
+    carry = _mm512_add_epi64(_mm512_srli_epi64(low0, 44), _mm512_slli_epi64(s->high[0], 8));
     low1 = _mm512_add_epi64(low1, carry);
-    carry = _mm512_add_epi64(_mm512_srli_epi64(low1, 44), _mm512_slli_epi64(high1, 8));
+    carry = _mm512_add_epi64(_mm512_srli_epi64(low1, 44), _mm512_slli_epi64(s->high[1], 8));
     low2 = _mm512_add_epi64(low2, carry);
-    carry = _mm512_add_epi64(_mm512_srli_epi64(low2, 42), _mm512_slli_epi64(high2, 10));
+    carry = _mm512_add_epi64(_mm512_srli_epi64(low2, 42), _mm512_slli_epi64(s->high[2], 10));
     low0 = _mm512_add_epi64(_mm512_and_si512(low0, mask44), carry);
     h[0] = _mm512_add_epi64(low0, _mm512_slli_epi64(carry, 2));
     h[1] = _mm512_and_si512(low1, mask44);
@@ -73,33 +84,25 @@ CHAPOLY_IFMA CHAPOLY_INLINE void poly44_settle(__m512i h[3])
     h[0] = _mm512_and_si512(h[0], _mm512_set1_epi64(MASK44));
 }
 
-CHAPOLY_IFMA CHAPOLY_INLINE void poly44_square(struct poly44_factor *f)
-{
-    __m512i h[3] = {f->r[0], f->r[1], f->r[2]};
-    poly44_multiply(h, f);
-    poly44_settle(h);
-    poly44_set_factor(f, h[0], h[1], h[2]);
-}
-
-/* One block a lane: h = (h + low + 2^64 high + 2^88 pad) r. */
-CHAPOLY_IFMA CHAPOLY_INLINE void poly44_block(struct poly44_state *p, __m512i low, __m512i high, __m512i pad)
+/* One block a lane: low + 2^64 high + 2^88 pad. */
+CHAPOLY_IFMA CHAPOLY_INLINE void poly44_limbs(__m512i m[3], __m512i low, __m512i high, __m512i pad)
 {
     const __m512i mask44 = _mm512_set1_epi64(MASK44);
     const __m512i middle = _mm512_or_si512(_mm512_srli_epi64(low, 44), _mm512_slli_epi64(high, 20));
-    p->h[0] = _mm512_add_epi64(p->h[0], _mm512_and_si512(low, mask44));
-    p->h[1] = _mm512_add_epi64(p->h[1], _mm512_and_si512(middle, mask44));
-    p->h[2] = _mm512_add_epi64(p->h[2], _mm512_or_si512(_mm512_srli_epi64(high, 24), pad));
-    poly44_multiply(p->h, &p->r);
+    m[0] = _mm512_and_si512(low, mask44);
+    m[1] = _mm512_and_si512(middle, mask44);
+    m[2] = _mm512_or_si512(_mm512_srli_epi64(high, 24), pad);
 }
 
 /* The r of the lanes first..first+7, clamped. */
 CHAPOLY_IFMA CHAPOLY_INLINE void poly44_start(struct poly44_state *p, const struct poly_keys *keys, int first)
 {
+    const __m512i mask44 = _mm512_set1_epi64(MASK44);
     const __m512i low = _mm512_and_si512(join_words512(keys, 0, first), _mm512_set1_epi64(POLY_CLAMP_LOW));
     const __m512i high = _mm512_and_si512(join_words512(keys, 2, first), _mm512_set1_epi64(POLY_CLAMP_HIGH));
     const __m512i middle = _mm512_or_si512(_mm512_srli_epi64(low, 44), _mm512_slli_epi64(high, 20));
-    poly44_set_factor(&p->r, _mm512_and_si512(low, _mm512_set1_epi64(MASK44)),
-                      _mm512_and_si512(middle, _mm512_set1_epi64(MASK44)), _mm512_srli_epi64(high, 24));
+    const __m512i r[3] = {_mm512_and_si512(low, mask44), _mm512_and_si512(middle, mask44), _mm512_srli_epi64(high, 24)};
+    poly44_set_factor(&p->r, r);
     p->h[0] = p->h[1] = p->h[2] = _mm512_setzero_si512();
 }
 
