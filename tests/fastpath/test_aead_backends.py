@@ -142,6 +142,12 @@ def test_what_is_wrong_or_not_here_is_not_the_fastest() -> None:
         assert said(code) in rest
 
 
+@every_backend
+def test_other_work_for_a_while_chooses_no_slower_one(aead: str) -> None:
+    """Though it lasts as long as one is measured."""
+    assert said(f"aead_inside.disturb({aead!r})\nprint(choose_aead('auto'))") == aead
+
+
 def test_what_this_machine_lacks_is_named() -> None:
     code = "aead_inside.damage('avx2', 'nowhere')\ntry: choose_aead('avx2')\nexcept ValueError as error: print(error)"
     assert said(code).startswith("the AEAD backend 'avx2' needs x86-64 with AVX2 and BMI2: choose one of auto")
