@@ -51,8 +51,8 @@ else ifeq ($(TESTS),tests)
 # Two sessions at a time, for two processors: these wait more than they compute. Theirs is shown when both have ended.
 # Lint runs beside them, before the other session. If it finds something, they are interrupted, and clean up.
 # A shell has SIGINT ignored in what it runs beside itself, and the tests of interrupted commands need it.
-BESIDE := $(addprefix tests/,api cli manage keys faults runtime model meta netns/doctor) \
-	$(addprefix tests/netns/test_,$(addsuffix .py,companion dropin_peers endless exec guides handover handshake_causes init \
+BESIDE := $(addprefix tests/,api cli manage keys faults runtime model meta netns/doctor netns/exec) \
+	$(addprefix tests/netns/test_,$(addsuffix .py,companion dropin_peers endless guides handover handshake_causes init \
 	interop metrics monitor ping python python_guide reload save seeing systemd two_gateways up up_command up_whole))
 test: venv
 	@beside=$$(mktemp); trap 'rm -f '$$beside EXIT; \

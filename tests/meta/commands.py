@@ -20,7 +20,7 @@ PLAYED = {
 """Pages that are written by what runs their commands, or all of whose blocks one file runs."""
 _README, _GUIDES, _INIT = "tests/netns/test_readme.py", "tests/netns/test_guides.py", "tests/netns/test_init.py"
 _SYSTEMD, _UNITS = "tests/netns/test_systemd.py", "tests/runtime/daemon/test_systemd_units.py"
-_EXEC = "tests/netns/test_exec.py"
+_EXEC = "tests/netns/exec/test_command.py"
 _GATEWAYS = "tests/netns/test_two_gateways.py"
 _FIRST = "tests/first_minutes/__main__.py"
 BY_HAND = ("tests/first_minutes/", "tests/installs/", "bench/", "ship/")

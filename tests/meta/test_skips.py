@@ -1,6 +1,7 @@
 """A test that did not run is seen: with --no-skips, which CI and `make test TESTS=fast` have, its skip is a failure."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,3 +49,13 @@ def test_the_fast_ones_allow_no_skip() -> None:
     ).stdout
     assert "--no-skips" in would
     assert "mypy" in would
+
+
+def test_what_runs_in_a_session_of_its_own_is_there() -> None:
+    """Of a path that is not, pytest runs nothing at all."""
+    would = subprocess.run(
+        ["make", "--dry-run", "test", "TESTS=tests"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    named = set(re.findall(r"tests/\S+", would))
+    assert "tests/meta" in named
+    assert {path for path in named if not (ROOT / path).exists()} == set()

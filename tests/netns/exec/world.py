@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -155,3 +156,24 @@ def world(pywg: str) -> Iterator[World]:
         shutil.rmtree(folder, ignore_errors=True)
         for path in UAPI_DIR.glob(f"{made.gateway}.*"):
             path.unlink(missing_ok=True)
+
+
+def python(code: str, *arguments: str) -> tuple[str, ...]:
+    """A command."""
+    return sys.executable, "-I", "-c", code, *arguments
+
+
+def daemon_of(world: World, root: int) -> int:
+    """The process of the daemon: the child of `root` in a session of its own."""
+    children = Path(f"/proc/{root}/task/{root}/children").read_text().split()
+    (found,) = [int(pid) for pid in children if os.getsid(int(pid)) == int(pid)]
+    return found
+
+
+def begun(world: World, *command: str, uid: int = USER) -> "subprocess.Popen[str]":
+    """`pywg exec` with a command that has said a line."""
+    process = world.begin(*command, uid=uid)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line == "begun\n", (line, process.stderr.read() if process.stderr else "")
+    return process
