@@ -20,6 +20,7 @@ from pywg.manage.tunnel.names import Target
 from pywg.runtime.base import namespaces
 from pywg.runtime.base.accounts import Account, read_account
 from pywg.runtime.base.libc import forbid_dumps
+from pywg.runtime.base.lock_file import locked
 from pywg.runtime.base.log import Log
 
 DIRECTORY = "/run/pywg"
@@ -170,24 +171,13 @@ def _tell_ready() -> None:
 def _locked(interface: str) -> Iterator[int]:
     """The descriptor of the lock file. Every process of the companion has it: it is locked until all have ended."""
     os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
-    path = lock_file(interface)
-    while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fd = stack.enter_context(locked(lock_file(interface)))
         except BlockingIOError:
-            os.close(fd)
             raise DeviceError(errno.EBUSY, f"{interface} has a companion already") from None
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(fd), os.stat(path)):
-                break
-        os.close(fd)
-    try:
         _sign(fd)
         yield fd
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(fd)
 
 
 def _sign(fd: int) -> None:

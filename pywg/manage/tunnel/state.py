@@ -8,7 +8,6 @@ lock beside it keeps two commands from changing the same interface at a time.
 import base64
 import contextlib
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from typing import Any
 from pywg.errors import DeviceError
 from pywg.manage.names import state_files
 from pywg.manage.tunnel.steps import Step
-from pywg.runtime.base import namespaces
+from pywg.runtime.base import lock_file, namespaces
 
 DIRECTORY = "/run/pywg"
 _VERSION = 1
@@ -136,30 +135,22 @@ def locked(interface: str) -> Iterator[None]:
     """No other command changes the interface during the body. Raises DeviceError EBUSY when one does already."""
     os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
     path = Path(DIRECTORY, f"{interface}@{namespaces.of_this_thread()}.lock")
-    fd = _lock(path, interface)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(fd)
-
-
-def _lock(path: Path, interface: str) -> int:
-    while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fd = stack.enter_context(lock_file.locked(path))
         except BlockingIOError:
-            pid = os.read(fd, 20).decode(errors="replace").strip()
-            os.close(fd)
-            text = f"another command changes {interface} at the moment (PID {pid}): try again when it has ended"
+            text = f"another command changes {interface} at the moment{_signed(path)}: try again when it has ended"
             raise DeviceError(errno.EBUSY, text) from None
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(fd), os.stat(path)):
-                os.truncate(fd, 0)
-                os.write(fd, f"{os.getpid()}\n".encode())
-                return fd
-        os.close(fd)  # its last holder has removed the file
+        os.truncate(fd, 0)
+        os.write(fd, f"{os.getpid()}\n".encode())
+        yield
+
+
+def _signed(path: Path) -> str:
+    """The process that has signed a lock file, in brackets after a space; empty where it is not known."""
+    with contextlib.suppress(OSError, ValueError):
+        return f" (PID {int(path.read_text())})"
+    return ""
 
 
 def _file_of(interface: str, of: int) -> Path | None:

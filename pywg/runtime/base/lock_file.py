@@ -1,0 +1,42 @@
+"""Lock files: the process that has one locked (flock(2)) is alone with what it stands for, and removes it in the end.
+
+Who may open such a file may lock it, and keep others waiting. So it is its owner's alone.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def lock(path: str | os.PathLike[str], *, wait: bool = False) -> int:
+    """The descriptor, the caller's, of the file, which it has made or found, and locked.
+
+    Raises OSError: BlockingIOError where another has it locked, unless this is to `wait`.
+    """
+    while True:
+        fd = os.open(path, _FLAGS, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(fd), os.stat(path)):
+                    return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # its last holder has removed the file
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike[str], *, wait: bool = False) -> Iterator[int]:
+    """As `lock`, for the body: then the file is gone, and the descriptor is closed."""
+    fd = lock(path, wait=wait)
+    try:
+        yield fd
+    finally:
+        with contextlib.suppress(OSError):  # while it is locked, or another would lock what is to go
+            os.unlink(path)
+        with contextlib.suppress(OSError):
+            os.close(fd)
