@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from pywg.errors import ConfigError
 from pywg.manage.installed import CHECKOUT, of_installation
+from pywg.manage.whole_file import replacing
 
 UNITS = ("pywg-quick@.service", "pywg@.service", "pywg-companion@.service", "pywg-metrics.service", "pywg.service")
 MONITORS = "pywg-monitor"
@@ -78,13 +79,9 @@ def install(wanted: list[Unit]) -> list[Path]:
             raise ConfigError(f"{unit.path} was not written by pywg systemd install: move it away first")
     changed = [unit for unit in wanted if not unit.path.exists() or unit.path.read_text() != unit.text]
     for unit in changed:
-        new = unit.path.with_name(f".{unit.path.name}.new")
-        try:
-            new.write_text(unit.text)
-            new.chmod(0o644)
-            new.replace(unit.path)
-        finally:
-            new.unlink(missing_ok=True)
+        with replacing(unit.path) as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(unit.text.encode())
     return [unit.path for unit in changed]
 
 

@@ -14,6 +14,7 @@ from pywg.errors import ConfigError
 from pywg.manage import names
 from pywg.manage.companion.apart import apart
 from pywg.manage.units import printable
+from pywg.manage.whole_file import replacing
 
 MOST_NAMES = 1 << 25
 """Bytes of a file of names: a quarter of a million peers take half of it. More is an error."""
@@ -34,15 +35,9 @@ def write(path: Path, interfaces: list[str]) -> int:
     Its folder may be another user's: what is in the way there, a link for instance, is replaced and never followed.
     """
     told = apart(lambda: _configured(interfaces))
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        new.unlink()
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    with open(fd, "w") as file:
-        os.fchmod(fd, 0o644)
-        json.dump(told, file, indent=1)
-        file.write("\n")
-    new.replace(path)
+    with replacing(path) as file:
+        os.fchmod(file.fileno(), 0o644)
+        file.write(f"{json.dumps(told, indent=1)}\n".encode())
     return sum(map(len, told.values()))
 
 

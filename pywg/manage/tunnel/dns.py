@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import socket
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from pywg.manage.tunnel.machine import Machine, program, run
 from pywg.manage.tunnel.state import others, rewrite
 from pywg.manage.tunnel.steps import Step
+from pywg.manage.whole_file import replacing
 
 RESOLV_CONF = "/etc/resolv.conf"
 RESOLVED = "/run/systemd/resolve"
@@ -209,27 +209,18 @@ def _read(path: str) -> str | None:
 
 
 def _replace(path: str, text: str) -> None:
-    """Writes a file so that each reader finds all of the old or all of the new text, but where it can't be renamed over
-    because it is a mount, as in a container. Owner, mode and label stay. Raises OSError."""
+    """Replaces a file as a whole, but where it can't be renamed over because it is a mount, as in a container. Owner,
+    mode and label stay. Raises OSError."""
     data = text.encode("utf-8", "surrogateescape")
-    fd, temporary = tempfile.mkstemp(prefix=".resolv.conf.", dir=os.path.dirname(path))
     try:
-        with open(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(fd)
-            os.fchmod(fd, 0o644)
-        with contextlib.suppress(FileNotFoundError):
-            found = os.stat(path)
-            shutil.copystat(path, temporary)
-            os.chown(temporary, found.st_uid, found.st_gid)
-        os.rename(temporary, path)
+        with replacing(path) as file:
+            os.fchmod(file.fileno(), 0o644)
+            with contextlib.suppress(FileNotFoundError):
+                found = os.stat(path)
+                shutil.copystat(path, file.name)
+                os.fchown(file.fileno(), found.st_uid, found.st_gid)
+            file.write(data)  # last: its time is not that of the old one
     except OSError as error:
-        os.unlink(temporary)
         if error.errno not in (errno.EBUSY, errno.EXDEV):
             raise
         Path(path).write_bytes(data)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise

@@ -1,9 +1,7 @@
 """`pywg save` and SaveConfig: what runs goes into the interface's file, which keeps its comments, names and hooks."""
 
-import contextlib
 import errno
 import os
-import tempfile
 
 from pywg.config import wg_quick
 from pywg.config.addresses import format_sock_addr, parse_ip, split_host_port
@@ -16,6 +14,7 @@ from pywg.manage import client
 from pywg.manage.network import Network
 from pywg.manage.tunnel import names
 from pywg.manage.tunnel.names import QuickFile, Target
+from pywg.manage.whole_file import replacing
 
 _LINK_LOCAL = b"\xfe\x80"
 
@@ -73,30 +72,21 @@ def save(target: Target) -> list[str]:
 
 
 def write(file: QuickFile, config: WgQuickConfig) -> None:
-    """Replaces the file, by way of another one: a reader finds all of the old or all of the new.
+    """Replaces the file as a whole.
 
     Owner and mode stay, but others may do nothing. Raises DeviceError, also when the file was edited since it was read.
     """
     path = os.path.realpath(file.target.path)
     text = edited(file.text, config)
     try:
-        fd, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))  # mode 0600
-        try:
-            with open(fd, "wb") as new, open(path, "rb") as old:
-                new.write(text.encode("utf-8", "surrogateescape"))
-                new.flush()
-                status = os.fstat(old.fileno())
-                if wg_quick.as_text(old.read()) != file.text:
-                    raise OSError(errno.EBUSY, "it was edited meanwhile")
-                if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(fd, status.st_uid, status.st_gid)
-                os.fchmod(fd, status.st_mode & 0o770)
-                os.fsync(fd)
-            os.rename(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+        with replacing(path) as new, open(path, "rb") as old:
+            new.write(text.encode("utf-8", "surrogateescape"))
+            status = os.fstat(old.fileno())
+            if wg_quick.as_text(old.read()) != file.text:
+                raise OSError(errno.EBUSY, "it was edited meanwhile")
+            if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(new.fileno(), status.st_uid, status.st_gid)
+            os.fchmod(new.fileno(), status.st_mode & 0o770)
     except OSError as error:
         raise DeviceError(error.errno or 5, f"{path} can't be saved: {error.strerror}") from error
 

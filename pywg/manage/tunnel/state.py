@@ -18,6 +18,7 @@ from typing import Any
 from pywg.errors import DeviceError
 from pywg.manage.names import state_files
 from pywg.manage.tunnel.steps import Step
+from pywg.manage.whole_file import replacing
 from pywg.runtime.base import lock_file, namespaces
 
 DIRECTORY = "/run/pywg"
@@ -96,22 +97,19 @@ def rewrite(state: State) -> None:
         "steps": [{"step": type(step).__name__, **vars(step)} for step in state.steps if step.remembered],
         "was_up": state.was_up,
     }
+    text = json.dumps(given).encode()
     keyed, plain = map(Path, state_files(state.interface, state.namespace, states=DIRECTORY))
-    temporary = keyed.with_suffix(".new")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    try:
-        with open(fd, "w") as file:
-            json.dump(given, file)
-        path = _file_of(state.interface, state.namespace)
-        if path is None:
-            try:
-                os.link(temporary, plain)  # of two namespaces that come at a time, one has it
-            except FileExistsError:
-                path = plain if _read(plain) is None else keyed
-        if path is not None:
-            os.rename(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    path = _file_of(state.interface, state.namespace)
+    if path is None:
+        try:
+            with replacing(plain, first=True) as file:  # of two namespaces that come at a time, one has it
+                file.write(text)
+        except FileExistsError:
+            path = plain if _read(plain) is None else keyed
+        else:
+            return
+    with replacing(path) as file:
+        file.write(text)
 
 
 def forget(interface: str) -> None:

@@ -49,11 +49,18 @@ def test_a_link_in_the_way_is_replaced(tmp_path: Path) -> None:
     victim.write_text("mine")
     file = tmp_path / "names"
     file.symlink_to(victim)
-    (tmp_path / f".names.{os.getpid()}").symlink_to(victim)
     write(file, [])
     assert victim.read_text() == "mine"
     assert not file.is_symlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["names", "victim", "wireguard"]
+
+
+def test_one_that_can_not_be_written_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "names"
+    file.mkdir()
+    with pytest.raises(IsADirectoryError):
+        write(file, [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["names", "wireguard"]
 
 
 def test_a_change_is_seen(tmp_path: Path, configurations: Path) -> None:

@@ -4,7 +4,7 @@ import errno
 import io
 import os
 import stat
-import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, NoReturn
@@ -13,6 +13,7 @@ import pytest
 
 from pywg.config.wg_quick import WgQuickConfig
 from pywg.errors import DeviceError
+from pywg.manage import whole_file
 from pywg.manage.tunnel import names, save
 from pywg.manage.tunnel.names import QuickFile
 
@@ -46,8 +47,8 @@ class Full(io.FileIO):
         refuse()
 
 
-def on_a_full_disk(file: int | str, mode: str) -> IO[bytes]:
-    return io.BufferedWriter(Full(file, "wb")) if mode == "wb" else io.BufferedReader(io.FileIO(file, mode))
+def on_a_full_disk(path: str, mode: str, opener: Callable[[str, int], int]) -> IO[bytes]:
+    return io.BufferedWriter(Full(path, mode, opener=opener))
 
 
 def is_as_it_was(file: QuickFile) -> bool:
@@ -58,8 +59,8 @@ def is_as_it_was(file: QuickFile) -> bool:
 @pytest.mark.parametrize(
     ("module", "call", "instead"),
     [
-        (tempfile, "mkstemp", refuse),
-        (save, "open", on_a_full_disk),
+        (os, "open", refuse),
+        (whole_file, "open", on_a_full_disk),
         (os, "fchmod", refuse),
         (os, "fsync", refuse),
         (os, "rename", refuse),
