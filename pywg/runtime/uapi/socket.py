@@ -4,10 +4,15 @@ NAME.monitor, which `wg` takes for no interface's.
 A socket file on which no daemon answers is left over from a crash, and the new daemon takes it over. One that answers
 belongs to a live daemon. wg-quick and `rm` end a daemon by deleting the file of its configuration socket, so the daemon
 watches it. Root alone may connect, and the user or group that the operator names.
+
+Daemons of two network namespaces may start under one name at the same time. Each finds the other's socket as one that
+does not listen yet, which is one that is left over. So pywg's are alone with a name while they make its file; and what
+another program has put in its place by then is none of theirs.
 """
 
 import contextlib
 import errno
+import fcntl
 import os
 import socket
 from collections.abc import Container
@@ -18,6 +23,7 @@ from pywg.runtime.base.accounts import Owner
 from pywg.runtime.base.failures import advice
 from pywg.runtime.base.in_use import DIRECTORY, SOCKET, daemon_of, folder_of, is_kernels, own_folder, served_already
 from pywg.runtime.base.libc import watch_file
+from pywg.runtime.base.lock_file import locked
 from pywg.runtime.base.system import Remover, SocketFile
 
 ROOTS_ALONE = Owner()
@@ -26,6 +32,7 @@ MONITOR = "monitor"
 _BACKLOG = 128
 _ATTEMPTS = 100
 """To make a file that stays. One fails when a client asks in the microseconds between two system calls."""
+_SIOCUNIXFILE = 0x89E0
 
 
 @dataclass(slots=True)
@@ -132,13 +139,14 @@ def open_uapi(
     path = f"{directory}/{interface}.{suffix}"
     try:
         _make_folder(directory)
-        made = _make(path, owner)
-        if made is None:
-            if daemon := daemon_of(interface, directory=directory, suffix=suffix):
-                raise DeviceError(errno.EADDRINUSE, served_already(interface, daemon))
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+        with locked(f"{path}.lock", wait=True):
             made = _make(path, owner)
+            if made is None:
+                if daemon := daemon_of(interface, directory=directory, suffix=suffix):
+                    raise DeviceError(errno.EADDRINUSE, served_already(interface, daemon))
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+                made = _make(path, owner)
     except DeviceError:
         raise
     except OSError as error:
@@ -201,10 +209,11 @@ def connect(interface: str, *, directory: str | None = None, suffix: str = SOCKE
 def _make(path: str, owner: Owner) -> UapiSocket | None:
     """As `_bind`, with the file that it has once it listens.
 
-    `wg` removes a socket's file where nobody listens: any `wg show`, of any interface. So does a daemon that starts
+    `wg` removes a socket's file where nobody listens: any `wg show`, of any interface. So does wireguard-go that starts
     under the same name. To both, a socket that is bound and does not listen yet is left over from a crash. Without its
-    file a daemon would serve on, and nobody could reach it, or end it by removing the file. So it is made once more. (A
-    `wg` that has tried to connect before, and removes the file after this, ends the daemon like `rm`.)
+    file a daemon would serve on, and nobody could reach it, or end it by removing the file. So it is made once more,
+    unless another program's has its path. (One that has tried to connect before, and removes the file after this, ends
+    the daemon like `rm`.)
     """
     for _ in range(_ATTEMPTS):
         listener = _bind(path, owner)
@@ -212,14 +221,16 @@ def _make(path: str, owner: Owner) -> UapiSocket | None:
             return None
         try:
             made = _of(listener, path)
-        except OSError:
+        except BaseException:
             listener.close()
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
             raise
-        if made.file is not None:
+        if made.file is not None and made.present():
             return made
         made.close()
+        if os.path.lexists(path):
+            return None
     raise DeviceError(errno.EAGAIN, f"{path} was removed {_ATTEMPTS} times before it could be used: by which program?")
 
 
@@ -234,12 +245,12 @@ def _bind(path: str, owner: Owner) -> socket.socket | None:
         bound = True
         _give(path, owner)
         listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
+    except BaseException as error:
         if bound:
             with contextlib.suppress(OSError):
-                os.unlink(path)
-        if error.errno == errno.EADDRINUSE:
+                _of(listener, path).close()
+        listener.close()
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             return None
         raise
     finally:
@@ -261,10 +272,28 @@ def _give(path: str, owner: Owner) -> None:
 
 
 def _of(listener: socket.socket, path: str | None) -> UapiSocket:
+    """With the file that it is bound to, unless that is gone. Raises OSError."""
+    if path is None:
+        return UapiSocket(listener, None, None)
     fd = -1
     with contextlib.suppress(OSError):
-        fd = -1 if path is None else os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    return UapiSocket(listener, path, None if path is None else _file_at(path), fd)
+        fd = _open_file(listener, path)
+    if fd < 0:
+        return UapiSocket(listener, path, _file_at(path))
+    try:
+        its = os.fstat(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    return UapiSocket(listener, path, SocketFile(path, its.st_dev, its.st_ino) if its.st_nlink else None, fd)
+
+
+def _open_file(listener: socket.socket, path: str) -> int:
+    """A descriptor, the caller's, of the file that `listener` is bound to, with O_PATH; where the kernel does not say
+    which that is (before Linux 4.11, or without CAP_NET_ADMIN), of what lies at `path`. Raises OSError."""
+    with contextlib.suppress(OSError):
+        return fcntl.ioctl(listener, _SIOCUNIXFILE)
+    return os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def _file_at(path: str) -> SocketFile | None:

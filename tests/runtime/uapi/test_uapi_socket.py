@@ -1,12 +1,14 @@
 """Where the configuration socket lives, and whose it is. dropin: 3, 5, 6."""
 
 import errno
+import fcntl
 import os
 import secrets
 import select
 import socket
 import stat
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ from typing import Any
 import pytest
 
 from pywg.errors import DeviceError
+from pywg.runtime.base import lock_file
 from pywg.runtime.base.accounts import Owner
-from pywg.runtime.base.in_use import DIRECTORY
-from pywg.runtime.uapi.socket import connect, from_fd, open_uapi
+from pywg.runtime.base.in_use import DIRECTORY, Daemon, daemon_of
+from pywg.runtime.uapi import socket as uapi_socket
+from pywg.runtime.uapi.socket import UapiSocket, connect, from_fd, open_uapi
 from tests.requirements import require_root, require_tool
 
 
@@ -175,6 +179,96 @@ def test_wg_takes_a_socket_that_does_not_listen_yet_for_stale(monkeypatch: pytes
         uapi.close()
 
 
+def test_of_two_daemons_that_start_at_a_time_one_has_the_name(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two network namespaces, which share the folder. The second takes the first for one that has crashed, because
+    that does not listen yet, and removes its file when it does."""
+    made: list[UapiSocket] = []
+    errors: list[DeviceError] = []
+    waits, first_has_begun = threading.Event(), threading.Event()
+
+    def start() -> None:
+        try:
+            made.append(open_uapi("wg0", directory=directory))
+        except DeviceError as error:
+            errors.append(error)
+        finally:
+            waits.set()
+
+    def lock(path: str, *, wait: bool) -> int:
+        if threading.current_thread() is second:
+            waits.set()
+        return as_it_is(path, wait=wait)
+
+    def look(*arguments: Any, **options: Any) -> Daemon | None:
+        found = daemon_of(*arguments, **options)
+        waits.set()
+        first_has_begun.wait(30)
+        return found
+
+    def begin() -> None:
+        second.start()
+        assert waits.wait(30)
+
+    second, as_it_is = threading.Thread(target=start), lock_file.lock
+    monkeypatch.setattr(lock_file, "lock", lock)
+    monkeypatch.setattr(uapi_socket, "daemon_of", look)
+    _before_listen(monkeypatch, begin, times=1)
+    start()
+    first_has_begun.set()
+    second.join()
+    try:
+        (first,) = made
+        connect("wg0", directory=directory).close()
+        first.listener.accept()[0].close()
+        assert first.present()
+    finally:
+        for one in made:
+            one.close()
+    assert [error.errno for error in errors] == [errno.EADDRINUSE]
+    assert "wg0 is in use" in str(errors[0])
+    assert os.listdir(directory) == []
+
+
+def test_what_another_program_has_put_in_its_place_is_left_to_that(
+    directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As wireguard-go does that finds a socket which does not listen yet."""
+    require_root()  # else the kernel does not tell which file is whose
+    path = f"{directory}/wg0.sock"
+
+    def replace() -> None:
+        os.unlink(path)
+        other.bind(path)
+        other.listen(1)
+
+    _before_listen(monkeypatch, replace, times=1)
+    with socket.socket(socket.AF_UNIX) as other:
+        with pytest.raises(DeviceError, match="wg0 is in use") as caught:
+            open_uapi("wg0", directory=directory)
+        assert caught.value.errno == errno.EADDRINUSE
+        assert os.listdir(directory) == ["wg0.sock"]
+        connect("wg0", directory=directory).close()
+
+
+def test_a_file_is_its_own_where_the_kernel_does_not_tell(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ioctl(*_arguments: object) -> int:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(fcntl, "ioctl", ioctl)
+    uapi = open_uapi("wg0", directory=directory)
+    assert uapi.present()
+    uapi.close()
+    assert os.listdir(directory) == []
+
+
+def test_the_lock_of_a_daemon_that_was_killed_is_no_obstacle(directory: str) -> None:
+    os.mkdir(directory)
+    Path(directory, "wg0.sock.lock").touch()
+    uapi = open_uapi("wg0", directory=directory)
+    assert os.listdir(directory) == ["wg0.sock"]
+    uapi.close()
+
+
 def test_close_leaves_a_successors_file_alone(directory: str) -> None:
     first = open_uapi("wg0", directory=directory)
     os.unlink(f"{directory}/wg0.sock")
@@ -219,6 +313,20 @@ def test_an_inherited_socket_is_taken_over_with_its_file(directory: str) -> None
     connect("wg0", directory=directory).close()
     uapi.close()
     assert os.listdir(directory) == []
+
+
+def test_a_successors_file_is_not_that_of_an_inherited_socket(directory: str) -> None:
+    require_root()
+    given = open_uapi("wg0", directory=directory)
+    os.unlink(f"{directory}/wg0.sock")
+    second = open_uapi("wg0", directory=directory)
+    uapi = from_fd(os.dup(given.listener.fileno()))
+    assert uapi.path == f"{directory}/wg0.sock"
+    assert not uapi.present()
+    uapi.close()
+    assert second.present()
+    second.close()
+    given.close()
 
 
 @pytest.mark.parametrize("is_there", [True, False])
