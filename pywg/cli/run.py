@@ -59,8 +59,8 @@ def _tell_operator(several: Sequence[Options], pid: int) -> None:
 def take_over(interface: str) -> int:
     """Runs, in the background, a daemon that takes over all that the one of `interface` serves, with its options.
 
-    Returns its PID, or 0 where it could not: then the child has said why, and the other daemon serves on. Raises
-    DeviceError.
+    Returns its PID, or 0 where it could not: then the child has said why, and that the other daemon serves on, or has
+    ended. Raises DeviceError.
     """
     open_standard_descriptors()
     options: list[Options] = []

@@ -129,6 +129,7 @@ def goer() -> Iterator[Goer]:
         with said, asked, pytest.MonkeyPatch.context() as patch:
             asked.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             patch.setattr(take_over, "connect", lambda _interface: asked)
+            patch.setattr(take_over, "_ENDS_WITHIN_MS", 0)  # it is this process, which does not end
             yield one
     finally:
         for fd in (one.parcel, *one.own):

@@ -14,7 +14,8 @@ On a connection to the configuration socket, after `handover=1`; >: the new daem
 So at any moment at most one of both may send, and no counter is ever used twice: this one sends until it has stopped,
 and again after it has gone on; the new one after Y alone. Whatever fails before Y, or takes longer than it may, lets
 this one go on where it was. `errno=N` in place of a letter says so. Afterwards it is the new one's affair: where that
-one dies, the tunnel is down as after a crash.
+one dies, the tunnel is down as after a crash. It is too where this one dies before Y: the new one can't tell whether it
+had gone on meanwhile, so it says what has happened, and ends.
 
 Only root, or the user who started this daemon, is answered: what a client of the socket may have besides is the static
 key, and this gives the sessions' keys.

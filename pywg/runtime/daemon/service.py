@@ -249,7 +249,8 @@ class _Service:
             await asyncio.gather(*map(self._until_end, self._interfaces))
 
     def _take_over(self, taking: "Taking") -> None:
-        """Goes on where the other daemon stops. Raises DeviceError, and then that one serves on."""
+        """Goes on where the other daemon stops. Raises DeviceError, and then that one serves on, or has ended, as the
+        error says."""
         try:
             states = taking.states()
             for interface, (state, udp) in zip(self._interfaces, states, strict=True):

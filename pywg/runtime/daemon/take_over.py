@@ -5,8 +5,10 @@ believed: descriptors are asked what they are, and the parcel is read by a Reade
 has told it is the kernel's word (witness.py). Before `finish` has returned, this process sends nothing.
 """
 
+import contextlib
 import errno
 import os
+import select
 import socket
 import struct
 import time
@@ -53,6 +55,8 @@ KiB there and 5.2 in the parcel, which has room for its three keypairs; the daem
 _ANSWERS_WITHIN_S = 10.0
 _TRIES = 4
 """Calls to hear the other daemon's last word."""
+_ENDS_WITHIN_MS = 1000
+"""A dying process' descriptors are closed before it has ended."""
 _CONTROL_GROUPS = "/sys/fs/cgroup"
 
 
@@ -73,7 +77,8 @@ class TakenInterface(NamedTuple):
 
 
 class Taking:
-    """A handover from the daemon of `interface`, begun: it serves on. Raises DeviceError, and then it still does."""
+    """A handover from the daemon of `interface`, begun: it serves on. Raises DeviceError that says whether it still
+    does."""
 
     def __init__(self, interface: str) -> None:
         self.waited_s = 0.0
@@ -84,6 +89,8 @@ class Taking:
         self._parcel: ReceivedParcel | None = None
         self.pid = 0
         """of the other one, as the kernel says"""
+        self._process = -1
+        """a descriptor of its process; -1: this kernel has none"""
         self._sock = connect(interface)
         try:
             self._sock.settimeout(_ANSWERS_WITHIN_S)
@@ -91,6 +98,8 @@ class Taking:
             self._sock.sendall(HANDOVER + b"\n\n")
             self._interface_asked = interface
             self._hear(HELLO)
+            with contextlib.suppress(OSError):  # before Linux 5.3
+                self._process = os.pidfd_open(self.pid)
             self._hello()
         except BaseException as error:
             self.close()
@@ -185,6 +194,8 @@ class Taking:
             said = self._last_word()
         except ConnectionError:
             said = b""
+        if not said:
+            raise self._gone("has gone on by itself")
         if said != YOURS:
             raise DeviceError(errno.ECONNRESET, "the other daemon has gone on by itself: it serves on")
 
@@ -207,6 +218,9 @@ class Taking:
     def close(self) -> None:
         """Hangs up, wipes the parcel, and closes descriptors that were not taken. Idempotent."""
         self._sock.close()
+        if self._process >= 0:
+            os.close(self._process)
+            self._process = -1
         if self._parcel is not None:
             self._parcel.close()
         for fd in self._fds:
@@ -221,7 +235,7 @@ class Taking:
             self._sock.sendall(letter)
             self._hear(answer)
         except ConnectionError as error:
-            raise DeviceError(errno.EPIPE, "the other daemon hangs up; it serves on") from error
+            raise self._gone("hangs up") from error
 
     def _hear(self, letter: bytes) -> None:
         """Waits for a letter, and takes the descriptors that come with it. Raises DeviceError where another comes."""
@@ -238,9 +252,25 @@ class Taking:
             return
         if said == b"e":
             raise self._refusal()
-        name = self._interface_asked
-        text = "hangs up" if letter != HELLO else "can't hand over: it is not pywg, or an older one"
-        raise DeviceError(errno.EOPNOTSUPP, f"the daemon of {name} {text}; it serves on")
+        if not said and letter != HELLO:
+            raise self._gone("hangs up")
+        text = "says what makes no sense" if letter != HELLO else "can't hand over: it is not pywg, or an older one"
+        raise DeviceError(errno.EOPNOTSUPP, f"the daemon of {self._interface_asked} {text}; it serves on")
+
+    def _gone(self, does: str) -> DeviceError:
+        """The error where the other one says nothing any more, with what has become of it.
+
+        If it has ended, this one does not serve in its place: what it sent after it had stopped, and gone on, is not
+        known here, and no counter may be used twice.
+        """
+        if self._process < 0:
+            return DeviceError(errno.EPIPE, f"the other daemon {does}: see with `pywg status` that it serves on")
+        process = select.poll()
+        process.register(self._process, select.POLLIN)
+        if process.poll(_ENDS_WITHIN_MS):
+            text = f"the daemon, PID {self.pid}, has ended in the middle of the handover"
+            return DeviceError(errno.ECONNRESET, f"{text}: nobody serves {self._interface_asked} now; start it anew")
+        return DeviceError(errno.EPIPE, f"the other daemon {does}; it serves on")
 
     def _refusal(self) -> DeviceError:
         rest = b""
@@ -261,7 +291,7 @@ class Taking:
         while len(data) < length:
             more = self._sock.recv(length - len(data))
             if not more:
-                raise DeviceError(errno.EPIPE, "the other daemon hangs up; it serves on")
+                raise self._gone("hangs up")
             data += more
         return data
 

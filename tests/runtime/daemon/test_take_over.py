@@ -4,6 +4,7 @@ import errno
 import gc
 import mmap
 import os
+import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -226,6 +227,58 @@ def test_an_end_that_makes_no_sense_is_refused(one: Goer, what: str) -> None:
     with pytest.raises(DeviceError):
         taking.states()
     close(taking)
+
+
+def hangs_up(one: Goer, *, goes_on: bool) -> str:
+    """What is said of one that hangs up between W and Y, because it has died or because it `goes_on`."""
+    files = [one.any_file(), one.any_file()]
+    one.fill(contents(EMPTY))
+    child = os.fork()
+    if not child:
+        try:
+            one.say(hello(), [one.parcel, *files])
+            one.say(b"W\0")
+            if goes_on:
+                while b"R" not in one.said.recv(64):
+                    pass
+                one.said.close()
+                one.asked.close()
+            signal.pause()
+        finally:
+            os._exit(0)
+    one.said.close()
+    taking = Taking("wg0")
+    try:
+        assert taking.pid == child
+        taking.states()
+        if not goes_on:
+            os.kill(child, signal.SIGKILL)
+        with pytest.raises(DeviceError) as said:
+            taking.finish()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        close(taking)
+    return str(said.value.strerror)
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_one_that_dies_before_its_last_word_is_not_said_to_serve_on(
+    one: Goer, monkeypatch: pytest.MonkeyPatch, *, goes_on: bool
+) -> None:
+    if not goes_on:
+        monkeypatch.setattr(take_over, "_ENDS_WITHIN_MS", 20_000)
+    said = hangs_up(one, goes_on=goes_on)
+    assert ("serves on" in said) == goes_on
+    assert ("has ended in the middle of the handover: nobody serves wg0 now" in said) == (not goes_on)
+
+
+def test_nothing_is_said_of_one_whose_process_can_not_be_followed(one: Goer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pidfd_open(_pid: int) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "pidfd_open", pidfd_open)
+    assert "see with `pywg status`" in hangs_up(one, goes_on=False)
 
 
 def maps() -> str:
