@@ -111,7 +111,7 @@ def watch_file(path: str) -> int:
     fd = _checked(_libc.inotify_init1(_IN_NONBLOCK | _IN_CLOEXEC))
     try:
         _checked(_libc.inotify_add_watch(fd, os.fsencode(path), _IN_ATTRIB | _IN_MOVE_SELF | _IN_DELETE_SELF))
-    except OSError:
+    except BaseException:
         os.close(fd)
         raise
     return fd

@@ -154,7 +154,7 @@ def _open(groups: int) -> socket.socket:
     sock = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
     try:
         sock.bind((0, groups))
-    except OSError:
+    except BaseException:
         sock.close()
         raise
     return sock

@@ -61,7 +61,7 @@ class Refusals:
             ip = format_ip(endpoint.ip)
             sock.connect((ip, endpoint.port) if four else (ip, endpoint.port, 0, endpoint.scope_id))
             sock.send(b"")
-        except OSError:
+        except BaseException:
             sock.close()
             raise
         return sock

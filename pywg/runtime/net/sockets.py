@@ -149,18 +149,18 @@ def open_sockets(
             sockets.port = _port_of(sockets.udp4, port)
             sockets.udp6 = opening.open_one(socket.AF_INET6, sockets.port)
             sockets.port = _port_of(sockets.udp6, sockets.port)
-        except BindError as error:
+            if sockets.udp4 is None and sockets.udp6 is None:
+                text = "this host has neither IPv4 nor IPv6 that UDP sockets could be opened for"
+                raise BindError(errno.EAFNOSUPPORT, text)
+            sockets.ifindex = opening.ifindex
+            if shards > 1:
+                _add_shards(sockets, opening, shards)
+        except BaseException as error:  # for a lack of memory too: the port is free again at once
             sockets.close()
-            if sockets.port and error.errno == errno.EADDRINUSE:
+            if sockets.port and isinstance(error, BindError) and error.errno == errno.EADDRINUSE:
                 refused = error
                 continue
             raise
-        if sockets.udp4 is None and sockets.udp6 is None:
-            text = "this host has neither IPv4 nor IPv6 that UDP sockets could be opened for"
-            raise BindError(errno.EAFNOSUPPORT, text)
-        sockets.ifindex = opening.ifindex
-        if shards > 1:
-            _add_shards(sockets, opening, shards)
         return sockets
     raise refused
 
@@ -173,9 +173,11 @@ def _add_shards(sockets: Sockets, opening: "_Opening", shards: int) -> None:
             if first is not None:
                 another = functools.partial(opening.open_another, first, sockets.port)
                 formed.append((first, socket_group.form(first, shards, another)))
-    except OSError as error:
+    except BaseException as error:
         for first, joined in formed:
             socket_group.dissolve(first, joined)
+        if not isinstance(error, OSError):
+            raise
         why = error.strerror if isinstance(error, BindError) else f"{error.strerror}{failures.advice(error.errno or 0)}"
         sockets.trouble = f"UDP port {sockets.port} can't be shared by {shards} sockets, so one thread receives: {why}"
         return
@@ -289,11 +291,10 @@ class _Opening:
             if shared:
                 sock.setsockopt(socket.SOL_SOCKET, socket_group.SO_REUSEPORT, 1)
             sock.bind(target(self.binding, family, port, self.ifindex))
-        except BindError:
+        except BaseException as error:
             sock.close()
-            raise
-        except OSError as error:
-            sock.close()
+            if isinstance(error, BindError) or not isinstance(error, OSError):
+                raise
             if error.errno in _NO_FAMILY and not self.binding.address(family):
                 return None
             raise _bind_error(error, family, port, self.binding) from error
@@ -307,7 +308,7 @@ class _Opening:
         try:
             if _place(sock) != _place(first):
                 raise BindError(errno.ENODEV, f"device {self.binding.device} has been replaced meanwhile")
-        except BindError:
+        except BaseException:
             sock.close()
             raise
         return sock

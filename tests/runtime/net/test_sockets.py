@@ -1,9 +1,11 @@
 """The UDP sockets: one port for both families, whatever the host has of them. dropin: 13, 14."""
 
 import errno
+import itertools
 import os
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -150,6 +152,57 @@ def test_a_taken_port_is_named_and_nothing_stays_open(family: socket.AddressFami
             open_sockets(port, 0)
         assert caught.value.errno == errno.EADDRINUSE
         assert set(os.listdir("/proc/self/fd")) == before
+
+
+class Poor(socket.socket):
+    """One of several that lack memory at one call of them all."""
+
+    until = 0
+
+    def setsockopt(self, *arguments: Any) -> None:
+        self._count()
+        super().setsockopt(*arguments)
+
+    def bind(self, address: Any) -> None:
+        self._count()
+        super().bind(address)
+
+    def getsockname(self) -> Any:
+        self._count()
+        return super().getsockname()
+
+    def _count(self) -> None:
+        type(self).until -= 1
+        if type(self).until == 0:
+            raise MemoryError
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_lack_of_memory_closes_at_once_what_was_opened(shards: int) -> None:
+    """While the error is at hand, whose traceback has all of it: else the port would be taken for as long."""
+
+    def fails(nth: int) -> bool:
+        class Mine(Poor):
+            until = nth
+
+        def factory(family: socket.AddressFamily) -> socket.socket:
+            opened.append(Mine(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
+            return opened[-1]
+
+        opened: list[socket.socket] = []
+        left: list[socket.socket] = []
+        try:
+            sockets = open_sockets(0, 0, shards=shards, factory=factory)
+        except MemoryError:
+            left += [sock for sock in opened if sock.fileno() >= 0]
+        else:
+            assert (len(sockets.pairs), sockets.trouble) == (shards, "")
+            sockets.close()
+            return False
+        assert left == [], nth
+        return True
+
+    assert next(nth for nth in itertools.count(1) if not fails(nth)) > 20
 
 
 @pytest.mark.dropin("13")
