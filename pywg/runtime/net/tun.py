@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pywg.config.interface import INTERFACE_NAME_MAX, interface_name_fault
 from pywg.errors import TunError
 from pywg.runtime.base.failures import advice, needing
+from pywg.runtime.base.in_use import name_taken
 from pywg.runtime.base.processors import SHARDS
 from pywg.runtime.net import tun_queues
 from pywg.runtime.net.tun_device import (
@@ -89,9 +90,29 @@ def open_tun(name: str, *, offload: bool = True, tunnels: bool = True, queues: i
             return _open(name, offload, tunnels, queues)
         except (OneQueueError, TunError) as error:  # with one, what can't be had is had, or is the right error
             why = str(error.strerror if isinstance(error, TunError) else error)
-    tun = _open(name, offload, tunnels, 1)
+    try:
+        tun = _open(name, offload, tunnels, 1)
+    except TunError as error:
+        raise _one_queue_error(error, name, queues, why) from error
     _add(tun, queues, Further([], why, ""))
     return tun
+
+
+def _one_queue_error(error: TunError, name: str, queues: int, why: str) -> TunError:
+    """The error where an interface can't be had with one queue either, and not with more because of `why`, if those
+    were wanted. Of one that was made for several the kernel says but that something is wrong."""
+    if error.errno != errno.EINVAL or error.strerror == why:
+        return error
+    try:
+        found = tun_queues.state(name)
+    except OSError:  # what is wrong with one that is there is not to be known, nor whether that is it
+        return TunError(errno.EINVAL, f"{error.strerror}; with {queues} queues: {why}") if why else error
+    if not found.multiple or (found.queues and not why):
+        return error
+    if why:
+        return TunError(errno.EINVAL, f"{name} was made for several queues, and can't be had with {queues}: {why}")
+    text = f"{name} was made for several queues (multi_queue), and is to have one: make it anew without multi_queue"
+    return TunError(errno.EINVAL, f"{text}, or start with --shards")
 
 
 def _open(name: str, offload: bool, tunnels: bool, queues: int) -> Tun:
@@ -118,12 +139,13 @@ def _open(name: str, offload: bool, tunnels: bool, queues: int) -> Tun:
 def _multiple(name: str) -> int:
     """The flags that have TUNSETIFF make a new interface of several queues, or take a persistent one that is unused.
 
-    Raises OneQueueError: there is one already, and not so. Others' queues of it would else lose to ours what they read.
+    Raises OneQueueError, TunError: there is one already, and not so. Others' queues of it would else lose to ours what
+    they read.
     """
     if not exists(name):
         return IFF_MULTI_QUEUE | IFF_TUN_EXCL
-    if not tun_queues.is_unused(name):
-        raise OneQueueError("it was there before, and not made for several")
+    if tun_queues.is_used(name):
+        raise TunError(errno.EBUSY, name_taken(name))
     return IFF_MULTI_QUEUE
 
 

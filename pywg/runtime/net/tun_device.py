@@ -89,7 +89,7 @@ def attach_error(error: OSError, name: str) -> TunError:
     code = error.errno or errno.EIO
     if code in (errno.EPERM, errno.EACCES):
         text = f"interface {name} can't be made ({error.strerror}): {_what_is_missing()}"
-    elif code == errno.EBUSY or exists(name):
+    elif code == errno.EBUSY or (code == errno.EINVAL and exists(name)):
         text = name_taken(name)
     else:
         text = f"interface {name} can't be made: {error.strerror}{advice(code)}"

@@ -112,13 +112,15 @@ def close_to_others(fd: int) -> int:
     raise OneQueueError(f"it can't have an owner: {why.strerror}{advice(why.errno or 0)}") from why
 
 
-def is_unused(name: str) -> bool:
-    """Whether interface `name` is a TUN for several queues, and has none. Raises OneQueueError."""
+def is_used(name: str) -> bool:
+    """Whether interface `name`, a TUN for several queues, has one. Raises OneQueueError: it is nothing of the kind."""
     try:
         found = state(name)
     except OSError as error:
         raise OneQueueError(f"{error.strerror}{advice(error.errno or 0)}") from error
-    return found.multiple and not found.queues
+    if not found.multiple:
+        raise OneQueueError("it was there before, and not made for several")
+    return found.queues > 0
 
 
 def open_further(first: int, queues: int, *, here: bool, owner: int | None = None) -> Further:

@@ -8,7 +8,7 @@ import socket
 import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -228,7 +228,7 @@ def test_a_stranger_who_was_faster_than_the_owner_ends_the_start(monkeypatch: py
             return close_to_others(fd)
 
         monkeypatch.setattr(tun_queues, "close_to_others", too_late)
-        with pytest.raises(TunError, match="the name wg0 is taken"):
+        with pytest.raises(TunError, match="another process has a queue of it"):
             open_tun("wg0", queues=2)
         assert "numqueues 1 " in shown("wg0"), "the stranger's"
         for fd in strangers:
@@ -310,6 +310,36 @@ def test_a_persistent_interface_has_the_queues_that_it_was_made_for(several: str
             assert made.trouble == f"wg0 has 1 of {queues} queues: it was there before, and not made for several"
         made.close()
         assert "wg0" in ip("link")
+
+    inside(test)
+
+
+def test_a_persistent_interface_for_several_that_can_not_be_had_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one queue, the kernel says EINVAL of it."""
+
+    def test() -> None:
+        ip("tuntap", "add", "dev", "wg0", "mode", "tun", "multi_queue")
+        was = shown("wg0")
+        with pytest.raises(TunError, match=r"wg0 was made for several queues .*: make it anew .* --shards") as one:
+            open_tun("wg0")
+        assert "taken" not in str(one.value)
+        for code in (errno.EPERM, errno.ENOMEM):
+            with monkeypatch.context() as patch:
+                refusing(
+                    patch, lambda request, given: request == TUNSETIFF and flags_of(given) & IFF_MULTI_QUEUE != 0, code
+                )
+                with pytest.raises(TunError, match="wg0 was made for several queues, and can't be had with 4") as all_4:
+                    open_tun("wg0", queues=4)
+            assert os.strerror(code) in str(all_4.value)
+        with monkeypatch.context() as patch:  # before Linux 4.17
+            patch.setattr(tun_queues, "state", unknown)
+            with pytest.raises(TunError, match=f"the name wg0 is taken .*; with 4 queues: {os.strerror(errno.EPROTO)}"):
+                open_tun("wg0", queues=4)
+        assert shown("wg0") == was
+        open_tun("wg0", queues=2).close()
+
+    def unknown(_name: str) -> NoReturn:
+        raise OSError(errno.EPROTO, os.strerror(errno.EPROTO))
 
     inside(test)
 
