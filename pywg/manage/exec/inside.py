@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from pywg.errors import DeviceError
+from pywg.errors import DeviceError, TunError
 from pywg.manage.exec.child import FAILED, say, status_of
 from pywg.manage.exec.mounts import see_own_network
 from pywg.manage.exec.plan import Plan
@@ -29,7 +29,7 @@ from pywg.runtime.base.libc import forbid_dumps, prctl, read_signals, set_capabi
 from pywg.runtime.base.log import Level, Log
 from pywg.runtime.base.log_output import StandardError
 from pywg.runtime.confine import capabilities
-from pywg.runtime.net.tun import open_tun
+from pywg.runtime.net.tun import Tun, open_tun
 from pywg.runtime.net.unreachable import Unreachables
 
 READY, GO = b"r", b"g"
@@ -100,7 +100,7 @@ def _make_network(plan: Plan, daemon: socket.socket, *, tun_offload: bool, vxlan
     with Network() as network, contextlib.ExitStack() as stack:
         if (loopback := network.link("lo")) is not None:
             network.set_up(loopback.index, mtu=loopback.mtu)
-        tun = open_tun(plan.interface, offload=tun_offload, tunnels=vxlan_offload)
+        tun = _open_tun(plan.interface, offload=tun_offload, tunnels=vxlan_offload)
         stack.callback(tun.close)
         machine = Machine(plan.interface, network, Interrupts())
         for step in plan.steps():
@@ -113,6 +113,19 @@ def _make_network(plan: Plan, daemon: socket.socket, *, tun_offload: bool, vxlan
         stack.callback(raw.close)
         fds = (tun.fd, raw.fd4, raw.fd6)
         socket.send_fds(daemon, [_FDS.pack(plan.mtu, *(fd >= 0 for fd in fds))], [fd for fd in fds if fd >= 0])
+
+
+def _open_tun(interface: str, *, offload: bool, tunnels: bool) -> Tun:
+    """Raises DeviceError. To be root, which a daemon needs, is not what helps where only the device is closed."""
+    try:
+        return open_tun(interface, offload=offload, tunnels=tunnels)
+    except TunError as error:
+        if error.errno != errno.EACCES:
+            raise
+        text = (
+            "this user may not open /dev/net/tun: `chmod 666 /dev/net/tun`, as root, lets all users, as most systems do"
+        )
+        raise DeviceError(errno.EACCES, text) from error
 
 
 def _resolv_conf(plan: Plan) -> str:
