@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from ship.root import KEPT
+from ship.root import KEPT, found, needs_debootstrap
 
 PROCESSORS = {"aarch64": "arm64"}
 """Debian's name of each."""
@@ -46,7 +46,7 @@ class Cross(NamedTuple):
     def link_tools(self, directory: Path) -> None:
         """Makes a folder of programs that read its files, under the names that auditwheel calls."""
         directory.mkdir()
-        (directory / "strip").symlink_to(found(f"{self.triplet}-strip"))
+        (directory / "strip").symlink_to(found(f"{self.triplet}-strip", f"gcc-{self.triplet}"))
 
     def package_of(self, name: str) -> tuple[Path, bytes]:
         """Debian's package that has this library, as a file, and its text about copyright. SystemExit: none has."""
@@ -58,14 +58,6 @@ class Cross(NamedTuple):
         raise SystemExit(f"ship: no package in {self.root} has {name}")
 
 
-def found(program: str) -> str:
-    """Its path. SystemExit: it is missing."""
-    path = shutil.which(program)
-    if path is None:
-        raise SystemExit(f"ship: {program} is missing: apt-get install gcc-aarch64-linux-gnu")
-    return path
-
-
 def python_of(root: Path) -> str:
     """The version of its Python, 3.11."""
     (folder,) = (root / "usr" / "include").glob("python3.*")
@@ -74,10 +66,11 @@ def python_of(root: Path) -> str:
 
 def cross(processor: str) -> Cross:
     """The tools, made where they are not there yet. Needs root and debootstrap. SystemExit."""
-    found(f"{processor}-linux-gnu-gcc")
+    found(f"{processor}-linux-gnu-gcc", f"gcc-{processor}-linux-gnu")
     suite = platform.freedesktop_os_release()["VERSION_CODENAME"]
     made = KEPT / f"{suite}-{processor}"
     if not made.exists():
+        needs_debootstrap()
         new = made.with_suffix(".new")
         shutil.rmtree(new, ignore_errors=True)
         new.parent.mkdir(parents=True, exist_ok=True)

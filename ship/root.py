@@ -72,10 +72,26 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
     return {**_ENVIRONMENT, **more}
 
 
+def found(program: str, package: str = "") -> str:
+    """Its path. SystemExit, with one line: it is missing, and is in that package, or in one of its name."""
+    path = shutil.which(program)
+    if path is None:
+        raise SystemExit(f"{program} is missing: apt-get install {package or program}")
+    return path
+
+
+def needs_debootstrap() -> None:
+    """SystemExit, with one line: no root can be made here."""
+    if os.geteuid():
+        raise SystemExit("a Debian root is made by root alone: run this as root")
+    found("debootstrap")
+
+
 def bootstrapped(suite: str) -> Root:
-    """The root of that suite as debootstrap made it. It is kept, and not to be changed: copy_of(it) is."""
+    """The root of that suite as debootstrap made it. It is kept, and not to be changed: copy_of(it) is. SystemExit."""
     made = KEPT / f"{suite}-minimal"
     if not made.exists():
+        needs_debootstrap()
         new = made.with_suffix(".new")
         shutil.rmtree(new, ignore_errors=True)
         new.parent.mkdir(parents=True, exist_ok=True)

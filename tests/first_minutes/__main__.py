@@ -10,6 +10,7 @@ import textwrap
 from datetime import UTC, datetime
 
 from bench.tunnel.command import run
+from ship.root import needs_debootstrap
 from tests import packages
 from tests.first_minutes import debian, passes
 from tests.first_minutes.passes import Story
@@ -129,7 +130,8 @@ def _block(played: Played) -> str:
 
 
 def main() -> None:
-    """Plays, and writes."""
+    """Plays, and writes. SystemExit, with one line, where it can't."""
+    needs_debootstrap()
     before = os.getloadavg()[0]
     stories = play()
     text = page(stories, f"a load of {before:.0f} at the beginning and {os.getloadavg()[0]:.0f} at the end")

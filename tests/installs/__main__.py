@@ -13,13 +13,12 @@ has them. A command whose status or words are not what they should be ends it.
 
 import argparse
 import re
-import subprocess
 import tempfile
 from pathlib import Path
 
 from bench.tunnel.command import run
 from ship.deb import SUITE
-from ship.root import bootstrapped
+from ship.root import bootstrapped, needs_debootstrap
 from ship.run import ROOT
 from tests.first_minutes import debian
 from tests.first_minutes.terminal import Shell
@@ -161,7 +160,7 @@ def main() -> None:
     )
     parser.add_argument("suites", metavar="SUITE", nargs="*", default=["bookworm", "trixie"])
     given = parser.parse_args()
-    subprocess.run(["debootstrap", "--version"], check=True, capture_output=True)
+    needs_debootstrap()
     if given.what == "deb":
         try_package(Told())
     elif given.what == "container":

@@ -6,10 +6,12 @@
 import base64
 import csv
 import hashlib
+import importlib
 import io
 import json
 import os
 import re
+import sys
 import tarfile
 import tomllib
 import zipfile
@@ -179,3 +181,17 @@ def test_an_image_is_made_of_sources_alone() -> None:
     folders = {line.strip("/") for line in kept_out if line.endswith("/")}
     ignored = {line.removeprefix("**/") for line in (ROOT / ".dockerignore").read_text().splitlines()}
     assert folders | {".git", "*.so"} <= ignored
+
+
+@pytest.mark.parametrize("module", ["tests.first_minutes.__main__", "tests.installs.__main__"])
+def test_what_makes_a_debian_root_says_in_a_line_that_it_can_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(sys, "argv", [module, "deb"])
+    with pytest.raises(SystemExit, match=r"^debootstrap is missing: apt-get install debootstrap$"):
+        importlib.import_module(module).main()
+    monkeypatch.setattr(os, "geteuid", lambda: 1)
+    with pytest.raises(SystemExit, match=r"as root$"):
+        importlib.import_module(module).main()
