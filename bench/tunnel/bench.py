@@ -1,11 +1,12 @@
 """`make bench`, second part: pywg beside the bare veth and its peers, in interleaved rounds.
 
     python -m bench.tunnel.bench [--quick] [--rounds N] [--only NAME,...] [--measures NAME,...] [--budget MINUTES]
-                                 [--resume] [--out FILE]
+                                 [--resume [--retry-failed]] [--out FILE]
 
 Every round opens a fresh lab for every contender in turn, so that what else the machine does hits all alike. Whatever
 fails is reported and left out, and the run goes on; the file is written after each contender, and --resume goes on with
-it. The budget is looked at between contenders: what is begun is finished.
+it. What failed stays so: the machine may do other things now than when its rivals were measured. --retry-failed has it
+measured again. The budget is looked at between contenders: what is begun is finished.
 """
 
 import argparse
@@ -77,6 +78,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--measures", metavar="NAMES", help=f"of {','.join(ALL_MEASURES)}")
     parser.add_argument("--budget", type=float, metavar="MINUTES", help="start nothing that would not end by then")
     parser.add_argument("--resume", action="store_true", help="keep what the file has, and do the rest")
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="with --resume: what failed too, under another load"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: bench/results/tunnel.json")
     given = parser.parse_args()
     given.rounds = given.rounds or (1 if given.quick else 5)
@@ -87,6 +91,8 @@ def _arguments() -> argparse.Namespace:
     )
     if unknown := set(given.measures) - set(ALL_MEASURES):
         parser.error(f"no such measure: {', '.join(sorted(unknown))}")
+    if given.retry_failed and not given.resume:
+        parser.error("--retry-failed is of use with --resume alone")
     return given
 
 
@@ -96,7 +102,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     settings = {"quick": arguments.quick, "measures": chosen, "effort": str(effort)}
     record = Record(arguments.out, settings, results.machine())
     if arguments.resume:
-        record.resume()
+        record.resume(retry_failed=arguments.retry_failed)
     contenders = _find(arguments.only, record)
     _say_what_is_left_out(arguments.only, chosen)
     clock = _Clock(arguments.budget)

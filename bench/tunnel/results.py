@@ -135,8 +135,9 @@ class Record:
     missing: list[str] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
 
-    def resume(self) -> None:
-        """Takes the samples that an earlier run left in the file. ValueError when they can't be added to."""
+    def resume(self, *, retry_failed: bool = False) -> None:
+        """Takes the samples that an earlier run left in the file; those with a failure unless they are to be measured
+        again. ValueError when they can't be added to."""
         if not self.path.exists():
             return
         text = json.loads(self.path.read_text())
@@ -145,15 +146,14 @@ class Record:
                 # The AEAD is chosen anew by every process, by a short calibration.
                 if key != "aead" and text[what].get(key) != value:
                     raise ValueError(f"{self.path.name} is of other {what}: {key} was {text[what].get(key)}")
-        self.samples = [Sample(**one) for one in text["samples"]]
+        self.samples = [Sample(**one) for one in text["samples"] if not (retry_failed and one["failed"])]
 
     def has(self, number: int, name: str) -> bool:
-        """Whether this contender went through this round, whole."""
-        return any(one.round == number and one.name == name and not one.failed for one in self.samples)
+        """Whether this contender went through this round, whole or not."""
+        return any((one.round, one.name) == (number, name) for one in self.samples)
 
     def add(self, sample: Sample) -> None:
-        """Adds a sample, in the place of an earlier one of the same round, and writes the file."""
-        self.samples = [one for one in self.samples if (one.round, one.name) != (sample.round, sample.name)]
+        """Adds a sample, and writes the file."""
         self.samples.append(sample)
         self.write()
 

@@ -117,12 +117,25 @@ def test_a_run_is_taken_up_where_it_ended(tmp_path: Path) -> None:
     again = _record(path)
     again.resume()
     assert again.has(1, OURS)
-    assert not again.has(1, "other"), "what failed is tried again"
+    assert again.has(1, "other"), "under another load it would be another measure"
     assert not again.has(2, OURS)
+    again.add(Sample(2, OURS, {"tcp_1": 2.0}))
+    assert json.loads(path.read_text())["failures"] == ["other, round 1: stream: no"]
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_failed_is_measured_again_when_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    first = _record(path)
+    first.add(Sample(1, OURS, {"tcp_1": 1.0}))
+    first.add(Sample(1, "other", {}, ["stream: no"]))
+    again = _record(path)
+    again.resume(retry_failed=True)
+    assert again.has(1, OURS)
+    assert not again.has(1, "other")
     again.add(Sample(1, "other", {"tcp_1": 2.0}))
     assert [one.name for one in again.samples] == [OURS, "other"]
     assert json.loads(path.read_text())["failures"] == []
-    assert list(path.parent.iterdir()) == [path]
 
 
 def test_other_settings_or_machines_are_not_mixed_in(tmp_path: Path) -> None:
