@@ -16,7 +16,6 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Self, TypeAlias
 
 from bench.tunnel.implementations import Implementation, find
@@ -25,6 +24,7 @@ from bench.tunnel.site import LISTEN_PORT, Site, poll
 from pywg.runtime.daemon.handover import FACTS, HEAD, HELLO, LOCKED
 from pywg.runtime.uapi.server import HANDOVER
 from tests.faults.injector import ANY, Arguments, Injector
+from tests.faults.opened import Opened
 from tests.netns.dropin import hexkey, public_keys
 
 RECOVERS_WITHIN_S = 20.0
@@ -63,7 +63,7 @@ class Outcome:
     faults: tuple[str, ...]
 
 
-class Running:
+class Running(Opened):
     """An established tunnel. `fault` may be called any number of times; after a daemon's death it starts another."""
 
     def __init__(self, subject: str = "pywg", *options: str) -> None:
@@ -86,11 +86,6 @@ class Running:
             self._join()
             self._stack = stack.pop_all()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, traceback)
 
     @property
     def near(self) -> Site:

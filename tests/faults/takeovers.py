@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from bench.tunnel.implementations import find
@@ -29,6 +28,7 @@ from bench.tunnel.lab import Lab
 from bench.tunnel.site import Site
 from tests.faults.calls import LIBUV, ROOT, SANDBOX
 from tests.faults.injector import ANY, Arguments, Injector
+from tests.faults.opened import Opened
 from tests.faults.starts import MOST, each_nth, faults_of_text
 from tests.runtime.daemon.test_service import environment
 
@@ -67,7 +67,7 @@ class _Before:
     logged: int
 
 
-class Takeovers:
+class Takeovers(Opened):
     """A tunnel whose near daemon is replaced again and again; after a fault by another one that was started anew."""
 
     def __init__(self, shards: int = 1) -> None:
@@ -100,11 +100,6 @@ class Takeovers:
             self._most_descriptors = _descriptors(self._pid())
             self._stack = stack.pop_all()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, traceback)
 
     def _end_server(self) -> None:
         assert self._server.stdin is not None
