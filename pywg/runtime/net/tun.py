@@ -17,9 +17,7 @@ from dataclasses import dataclass, field
 from pywg.config.interface import INTERFACE_NAME_MAX, interface_name_fault
 from pywg.errors import TunError
 from pywg.runtime.base.failures import advice, needing
-from pywg.runtime.base.in_use import name_taken
 from pywg.runtime.base.processors import SHARDS
-from pywg.runtime.net import tun_queues
 from pywg.runtime.net.tun_device import (
     IFF_MULTI_QUEUE,
     IFF_NO_PI,
@@ -27,13 +25,13 @@ from pywg.runtime.net.tun_device import (
     IFF_TUN,
     IFF_TUN_EXCL,
     IFF_VNET_HDR,
+    OneQueueError,
     attach,
     attach_error,
     exists,
     identity,
     open_node,
 )
-from pywg.runtime.net.tun_queues import Further, OneQueueError
 
 DEFAULT_MTU = 1420
 """The MTU of wireguard-go and of the kernel: 1500 less the headers of IPv6, UDP and WireGuard."""
@@ -93,67 +91,46 @@ def open_tun(name: str, *, offload: bool = True, tunnels: bool = True, queues: i
     try:
         tun = _open(name, offload, tunnels, 1)
     except TunError as error:
-        raise _one_queue_error(error, name, queues, why) from error
-    _add(tun, queues, Further([], why, ""))
+        if error.errno != errno.EINVAL:
+            raise
+        from pywg.runtime.net import tun_queues  # noqa: PLC0415 - few daemons have shards
+
+        raise tun_queues.one_queue_error(error, name, queues, why) from error
+    _add(tun, queues, [], why)
     return tun
-
-
-def _one_queue_error(error: TunError, name: str, queues: int, why: str) -> TunError:
-    """The error where an interface can't be had with one queue either, and not with more because of `why`, if those
-    were wanted. Of one that was made for several the kernel says but that something is wrong."""
-    if error.errno != errno.EINVAL or error.strerror == why:
-        return error
-    try:
-        found = tun_queues.state(name)
-    except OSError:  # what is wrong with one that is there is not to be known, nor whether that is it
-        return TunError(errno.EINVAL, f"{error.strerror}; with {queues} queues: {why}") if why else error
-    if not found.multiple or (found.queues and not why):
-        return error
-    if why:
-        return TunError(errno.EINVAL, f"{name} was made for several queues, and can't be had with {queues}: {why}")
-    text = f"{name} was made for several queues (multi_queue), and is to have one: make it anew without multi_queue"
-    return TunError(errno.EINVAL, f"{text}, or start with --shards")
 
 
 def _open(name: str, offload: bool, tunnels: bool, queues: int) -> Tun:
     """Raises TunError, and OneQueueError where more are wanted; then nothing is open."""
     fd = open_node()
-    further = Further([], "", "")
+    more: list[int] = []
+    fewer = others = ""
     try:
-        flags = _multiple(name) if queues > 1 else 0
-        _attach(fd, name, offload, flags)
-        owner = tun_queues.close_to_others(fd) if flags & IFF_TUN_EXCL else None
         if queues > 1:
-            further = tun_queues.open_further(fd, queues, here=True, owner=owner)
+            from pywg.runtime.net import tun_queues  # noqa: PLC0415 - few daemons have shards
+
+            flags = tun_queues.flags_for(name)
+            _attach(fd, name, offload, flags)
+            owner = tun_queues.close_to_others(fd) if flags & IFF_TUN_EXCL else None
+            more, fewer, others = tun_queues.open_further(fd, queues, here=True, owner=owner)
+        else:
+            _attach(fd, name, offload, 0)
         with needing(f"the kernel's word on what {name} is"):
             tun = _describe(fd, offload, tunnels)
         _set_mtu(tun.name, DEFAULT_MTU)
     except BaseException:
-        for one in (*further.fds, fd):
+        for one in (*more, fd):
             os.close(one)
         raise
-    _add(tun, queues, further)
+    _add(tun, queues, more, fewer, others)
     return tun
 
 
-def _multiple(name: str) -> int:
-    """The flags that have TUNSETIFF make a new interface of several queues, or take a persistent one that is unused.
-
-    Raises OneQueueError, TunError: there is one already, and not so. Others' queues of it would else lose to ours what
-    they read.
-    """
-    if not exists(name):
-        return IFF_MULTI_QUEUE | IFF_TUN_EXCL
-    if tun_queues.is_used(name):
-        raise TunError(errno.EBUSY, name_taken(name))
-    return IFF_MULTI_QUEUE
-
-
-def _add(tun: Tun, queues: int, further: Further) -> None:
+def _add(tun: Tun, queues: int, more: list[int], fewer: str, others: str = "") -> None:
     """Gives it these queues, and says what is not as it was asked for, or is to be known: `queues` were wanted."""
-    tun.more = further.fds
+    tun.more = more
     number = len(tun.fds)
-    tun.trouble = f"{tun.name} has {number} of {queues} queues: {further.fewer}" if number < queues else further.others
+    tun.trouble = f"{tun.name} has {number} of {queues} queues: {fewer}" if number < queues else others
 
 
 def take_tun(fd: int, *, offload: bool = True, tunnels: bool = True, queues: int = 1) -> Tun:
@@ -171,11 +148,12 @@ def take_tun(fd: int, *, offload: bool = True, tunnels: bool = True, queues: int
         what = "is not open" if error.errno == errno.EBADF else "is not a TUN interface"
         raise TunError(error.errno or errno.EIO, f"WG_TUN_FD={fd} {what}: {error.strerror}") from error
     if queues > 1:
+        from pywg.runtime.net import tun_queues  # noqa: PLC0415 - few daemons have shards
+
         try:
-            further = tun_queues.open_further(fd, queues, here=False)
+            _add(tun, queues, *tun_queues.open_further(fd, queues, here=False))
         except OneQueueError as reason:
-            further = Further([], str(reason), "")
-        _add(tun, queues, further)
+            _add(tun, queues, [], str(reason))
     return tun
 
 
@@ -187,9 +165,15 @@ def adopt_tun(fds: Sequence[int], *, vnet_hdr_len: int, uso: bool, tunnels: bool
     if len(fds) not in SHARDS:
         raise TunError(errno.EINVAL, f"{len(fds)} queues of a TUN were handed over")
     names = [_checked(fd, vnet_hdr_len, tunnels, several=len(fds) > 1) for fd in fds]
-    if names != names[:1] * len(fds) or not tun_queues.together(fds):
+    if names != names[:1] * len(fds) or (len(fds) > 1 and not _together(fds)):
         raise TunError(errno.EINVAL, f"queues of {names[0]} were handed over with those of another TUN")
     return Tun(fds[0], names[0], vnet_hdr_len, uso=uso, tunnels=tunnels, more=list(fds[1:]))
+
+
+def _together(fds: Sequence[int]) -> bool:
+    from pywg.runtime.net import tun_queues  # noqa: PLC0415 - few daemons have shards
+
+    return tun_queues.together(fds)
 
 
 def _checked(fd: int, vnet_hdr_len: int, tunnels: bool, *, several: bool) -> str:

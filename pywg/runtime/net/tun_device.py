@@ -30,6 +30,10 @@ _IFREQ = struct.Struct("16sH22x")
 _DEVICE = "/dev/net/tun"
 
 
+class OneQueueError(Exception):
+    """Why an interface has to do with one queue."""
+
+
 def open_node() -> int:
     """A descriptor that is attached to nothing yet, and non-blocking. Raises TunError that says what to do."""
     try:

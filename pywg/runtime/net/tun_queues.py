@@ -23,6 +23,7 @@ from typing import NamedTuple
 from pywg.errors import TunError
 from pywg.runtime.base import namespaces
 from pywg.runtime.base.failures import advice
+from pywg.runtime.base.in_use import name_taken
 from pywg.runtime.base.processors import SHARDS
 from pywg.runtime.net import rtmessages
 from pywg.runtime.net.netlink import Questions
@@ -30,9 +31,12 @@ from pywg.runtime.net.tun_device import (
     IFF_MULTI_QUEUE,
     IFF_NO_PI,
     IFF_TUN,
+    IFF_TUN_EXCL,
     IFF_VNET_HDR,
     TUNGETDEVNETNS,
+    OneQueueError,
     attach,
+    exists,
     identity,
     open_node,
 )
@@ -45,10 +49,6 @@ _ROOT = 0
 _RTM_GETLINK = 18
 _IFLA_INFO_DATA = 2
 _IFLA_TUN_OWNER, _IFLA_TUN_GROUP, _IFLA_TUN_NUM_QUEUES, _IFLA_TUN_NUM_DISABLED_QUEUES = 1, 2, 8, 9
-
-
-class OneQueueError(Exception):
-    """Why an interface has to do with one queue."""
 
 
 class State(NamedTuple):
@@ -112,7 +112,7 @@ def close_to_others(fd: int) -> int:
     raise OneQueueError(f"it can't have an owner: {why.strerror}{advice(why.errno or 0)}") from why
 
 
-def is_used(name: str) -> bool:
+def _is_used(name: str) -> bool:
     """Whether interface `name`, a TUN for several queues, has one. Raises OneQueueError: it is nothing of the kind."""
     try:
         found = state(name)
@@ -121,6 +121,36 @@ def is_used(name: str) -> bool:
     if not found.multiple:
         raise OneQueueError("it was there before, and not made for several")
     return found.queues > 0
+
+
+def flags_for(name: str) -> int:
+    """The flags that have TUNSETIFF make a new interface of several queues, or take a persistent one that is unused.
+
+    Raises OneQueueError, TunError: there is one already, and not so. Others' queues of it would else lose to ours what
+    they read.
+    """
+    if not exists(name):
+        return IFF_MULTI_QUEUE | IFF_TUN_EXCL
+    if _is_used(name):
+        raise TunError(errno.EBUSY, name_taken(name))
+    return IFF_MULTI_QUEUE
+
+
+def one_queue_error(error: TunError, name: str, queues: int, why: str) -> TunError:
+    """The EINVAL where an interface can't be had with one queue either, and not with more because of `why`, if those
+    were wanted. Of one that was made for several the kernel says but that something is wrong."""
+    if error.strerror == why:
+        return error
+    try:
+        found = state(name)
+    except OSError:  # what is wrong with one that is there is not to be known, nor whether that is it
+        return TunError(errno.EINVAL, f"{error.strerror}; with {queues} queues: {why}") if why else error
+    if not found.multiple or (found.queues and not why):
+        return error
+    if why:
+        return TunError(errno.EINVAL, f"{name} was made for several queues, and can't be had with {queues}: {why}")
+    text = f"{name} was made for several queues (multi_queue), and is to have one: make it anew without multi_queue"
+    return TunError(errno.EINVAL, f"{text}, or start with --shards")
 
 
 def open_further(first: int, queues: int, *, here: bool, owner: int | None = None) -> Further:
