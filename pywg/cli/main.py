@@ -21,6 +21,7 @@ from pywg.cli.usage import (
 from pywg.errors import DeviceError, NoDaemonError, PywgError, WgQuickError
 from pywg.runtime.base.failures import advice
 from pywg.runtime.base.loading import uncollected
+from pywg.runtime.base.stand_ins import without_unused
 
 if TYPE_CHECKING:
     from pywg.runtime.daemon.options import Given
@@ -168,7 +169,7 @@ def _run(arguments: list[str], *, any_name: bool = False, page: str = "") -> int
     if not names and arguments in (["-v"], ["--verbose"]):
         raise UsageError(f"which interface? {arguments[0]} makes its log verbose; the version: pywg --version")
     interfaces = several_interfaces(names) if page else [only_interface(names)]
-    with uncollected():
+    with uncollected(), without_unused():
         from pywg.cli.run import run
 
     try:

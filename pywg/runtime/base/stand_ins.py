@@ -1,7 +1,8 @@
-"""Modules that no part of a daemon uses, and that asyncio and uvloop import: a daemon loads something empty instead.
+"""Modules that no part of a daemon uses, and that others of the library import: a daemon loads something empty instead.
 
 They would be a good part of a small daemon's memory and of its start. It speaks no TLS and starts no program: its
-filters of system calls refuse that, too.
+filters of system calls refuse that, too. And it asks no function of C for its signature, for which alone inspect reads
+Python's syntax.
 """
 
 import contextlib
@@ -9,9 +10,9 @@ import sys
 import types
 from collections.abc import Iterator
 
-UNUSED = ("ssl", "asyncio.sslproto", "subprocess")
+UNUSED = ("ssl", "asyncio.sslproto", "subprocess", *(("ast",) if sys.version_info < (3, 14) else ()))
 """TLS: OpenSSL's, its tables, the names of the system's certificates, asyncio's protocol. Programs: with a table of all
-locales."""
+locales. Syntax trees: of inspect, which dataclasses and asyncio import; from Python 3.14 on annotations need them."""
 
 
 class _StandIn(types.ModuleType):
