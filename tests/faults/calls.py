@@ -100,6 +100,7 @@ CASES = (
     Case("recvfrom", ("ENOMEM", "ENOBUFS", "EAGAIN", "EIO"), _CHANGES, NETLINK, once=(*AGAIN, "ENOBUFS")),
     # The configuration socket
     Case("listen", ("EADDRINUSE", "EIO"), running=False),
+    Case("flock", ("ENOLCK", "EIO"), running=False),
     Case("accept4", ("EMFILE", "ENFILE", "ENOMEM", "ENOBUFS", "ECONNABORTED", "EPERM", "EAGAIN", "EINTR", "EIO"),
          _CLIENTS),
     Case("recvfrom", ("ENOMEM", "ECONNRESET", "EAGAIN", "EINTR", "EIO"), _CLIENTS, UNIX),
