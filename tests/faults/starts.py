@@ -24,6 +24,7 @@ from typing import Protocol, Self, TypeVar
 
 from tests.faults.calls import LIBUV, ROOT, SANDBOX
 from tests.faults.injector import ANY, Arguments, Injector
+from tests.processes import has_ended
 from tests.runtime.daemon.test_service import DIRECTORY, answers, ask, environment
 from tests.runtime.namespace import unique
 
@@ -170,7 +171,7 @@ class Starter:
         """What becomes of a start, and the process that serves. What has begun in the background may outlive `pid`."""
         until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until:
-            ended = _has_ended(pid)
+            ended = has_ended(pid)
             if (foreground or ended) and os.path.exists(f"{DIRECTORY}/{self.name}.sock") and self._answers():
                 return "starts", pid if foreground else self._serving()
             if ended and (foreground or self.name not in {name for _, name in socket.if_nameindex()}):
@@ -258,18 +259,10 @@ def faults_of_text(text: str, outcome: str) -> list[str]:
     return faults
 
 
-def _has_ended(pid: int) -> bool:
-    """Also a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except OSError:
-        return True
-
-
 def _ends(pid: int) -> bool:
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
-        if _has_ended(pid):
+        if has_ended(pid):
             return True
         time.sleep(0.002)
     return False

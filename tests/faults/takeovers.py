@@ -30,6 +30,7 @@ from tests.faults.calls import LIBUV, ROOT, SANDBOX
 from tests.faults.injector import ANY, Arguments, Injector
 from tests.faults.opened import Opened
 from tests.faults.starts import MOST, each_nth, faults_of_text
+from tests.processes import has_ended, read
 from tests.runtime.daemon.test_service import environment
 
 PATIENCE_S = 20.0
@@ -140,7 +141,8 @@ class Takeovers(Opened):
             status = int(self._server.stdout.readline())
             if not self._until(lambda: self._is_quiet(before)):
                 new = self._processes() - before.processes
-                faults.append(f"{len(new)} new processes: {sorted(map(_name, new))}")
+                names = sorted(read(one, "comm").decode().strip() for one in new)
+                faults.append(f"{len(new)} new processes: {names}")
             pid = self._served_by(before)
             outcome = "serves on" if pid == before.pid else "takes over"
             if (
@@ -205,12 +207,12 @@ class Takeovers(Opened):
 
     def _has_ended(self, pid: int) -> bool:
         self._send()
-        return not _runs(pid)
+        return has_ended(pid)
 
     def _served_by(self, before: _Before) -> int:
         """The socket keeps the number of the process that has called listen(2) last."""
         new = self._processes() - before.processes
-        return new.pop() if len(new) == 1 and not _runs(before.pid) else self._pid()
+        return new.pop() if len(new) == 1 and has_ended(before.pid) else self._pid()
 
     def _processes(self) -> set[int]:
         """Of the near namespace."""
@@ -284,7 +286,7 @@ class Takeovers(Opened):
         """Another daemon, under no injector and with no past."""
         near: Site = self._lab.near
         for pid in self._processes():
-            if _name(pid).startswith(_NAME):
+            if read(pid, "comm").startswith(_NAME.encode()):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         if near.daemon is not None:
@@ -301,20 +303,6 @@ class Takeovers(Opened):
         line = re.sub(r"^(\w+): \(\S+\) \S+ \S+ ", r"", line.replace(self._lab.near.interface, "wg0"))
         line = re.sub(r"[\d.]+ ms", "N ms", re.sub(r"/\S*/", "", line))
         return re.sub(r"peer\(\S+\)", "peer(...)", re.sub(r"\b\d{3,}\b", "N", line))
-
-
-def _runs(pid: int) -> bool:
-    """Whether it has not ended, also not as a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def _name(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    return ""
 
 
 def _descriptors(pid: int) -> int:

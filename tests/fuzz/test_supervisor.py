@@ -11,6 +11,7 @@ import pytest
 from tests.fuzz.fuzzer import FOUND, ROOT, Fuzzer, executions
 from tests.fuzz.registry import fuzzers
 from tests.fuzz.supervisor import Result, read_result, supervise, write_result
+from tests.processes import has_ended
 
 LOOKS = """
 import os, signal, sys
@@ -121,7 +122,7 @@ def test_nothing_runs_on_when_the_supervisor_is_killed() -> None:
 
 def until_gone(pid: int) -> None:
     end = time.monotonic() + 60
-    while Path(f"/proc/{pid}/status").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+    while not has_ended(pid):
         assert time.monotonic() < end
         time.sleep(0.01)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import waits_in
 from tests.requirements import require_root, require_tool
 from tests.runtime.daemon.test_service import Foreground, answers, ask, until
 from tests.runtime.namespace import run_inside, unique
@@ -75,7 +76,7 @@ def test_another_process_would_leave_one(here: Path) -> None:
         pytest.skip(f"cores go to {pattern!a}: none would lie here")
     with subprocess.Popen([*WITH_CORES, "sleep", "100"]) as process:
         until(lambda: resource.prlimit(process.pid, resource.RLIMIT_CORE) == UNLIMITED)
-        until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n")
+        until(lambda: waits_in(process.pid, "sleep"))
         process.send_signal(signal.SIGSEGV)
         assert process.wait(20) == -signal.SIGSEGV
     assert list(here.iterdir()) != []
@@ -95,7 +96,7 @@ def test_its_own_user_can_not_read_it(here: Path) -> None:
 
     def test() -> None:
         with subprocess.Popen([*WITHOUT_PTRACE, "sleep", "100"]) as other:  # a process of more capabilities is refused
-            until(lambda: Path(f"/proc/{other.pid}/comm").read_text() == "sleep\n")
+            until(lambda: waits_in(other.pid, "sleep"))
             read = what_is_read(other.pid)
             other.kill()
         assert read == ["done"] * 3

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.tunnel.site import poll
 from pywg.config.quick_extensions import HookSetting
 from pywg.config.uapi_event_reader import Event
 from pywg.config.uapi_events import FACTS
-from pywg.manage.companion import hooks as hooks_module
-from pywg.manage.companion.hooks import AT_ONCE, BURST, WAITING, Hooks, environment
+from pywg.manage.companion.hooks import AT_ONCE, BURST, TIMEOUT_S, WAITING, Hooks, environment
 from pywg.manage.reasons import REASONS
+from tests.processes import has_ended
 
 HOSTILE = "$(id) `id` ; & | > < ' \" \\ %s \u202e"
 
@@ -105,18 +106,20 @@ def test_few_run_at_once_and_a_burst_is_cut(tmp_path: Path) -> None:
         hooks.close()
 
 
-def test_one_that_does_not_end_is_killed_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hooks_module, "TIMEOUT_S", 0.2)
+def test_one_that_does_not_end_is_killed_with_its_children(tmp_path: Path) -> None:
     program = script(tmp_path / "hook", 'sleep 1000 & echo $! > "$0.pid"; wait')
+    now = [0.0]
     said: list[str] = []
-    hooks = Hooks("wg0", [HookSetting(("all",), program)], account=None, say=said.append)
+    hooks = Hooks("wg0", [HookSetting(("all",), program)], account=None, say=said.append, now=lambda: now[0])
     hooks.on(event(), None)
+    file = tmp_path / "hook.pid"
+    poll(lambda: file.exists() and file.read_text().endswith("\n"), "its child runs")
+    hooks.work()
+    assert said == []
+    now[0] = TIMEOUT_S
     run_all(hooks)
     assert "was killed" in said[0]
-    child = int((tmp_path / "hook.pid").read_text())
-    until = time.monotonic() + 10
-    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split(")")[1]:
-        assert time.monotonic() < until
+    poll(lambda: has_ended(int(file.read_text())), "its child has ended")
 
 
 @pytest.mark.parametrize("what", ["missing", "not executable", "no program"])

@@ -20,6 +20,7 @@ from bench.tunnel.site import LISTEN_PORT, poll
 from pywg.manage.companion import process as process_of_companion
 from pywg.manage.doctor.finding import Severity
 from pywg.runtime.base.in_use import Daemon, daemon_of, forget_own_folder, is_beside
+from tests.processes import read
 from tests.runtime.syscall_injection import inside
 
 from .. import dropin
@@ -203,7 +204,7 @@ def test_a_companion_that_was_killed(pywg: str, healthy: Lab, tmp_path: Path) ->
     null = subprocess.DEVNULL
     with near.namespace.start([pywg, "companion", str(path)], stdout=null, stderr=null) as process:
         poll(lambda: found() == {Severity.OK}, "it runs")
-        pids = [pid for pid in near.namespace.pids() if str(path).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        pids = [pid for pid in near.namespace.pids() if str(path).encode() in read(pid, "cmdline")]
         assert len(pids) > 1
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for pid in pids:
