@@ -1,13 +1,17 @@
 """Which peer is meant, which of its addresses, and the search for the largest packet."""
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
 from pywg.config.addresses import format_ip, parse_ip, parse_prefix
 from pywg.config.model import DeviceStatus, PeerStatus
 from pywg.errors import DeviceError
 from pywg.manage import client
-from pywg.manage.ping import peers
-from pywg.manage.ping.fit import largest
+from pywg.manage.ping import peers, rounds
+from pywg.manage.ping.echo import Echo, Reply
+from pywg.manage.ping.fit import TRIES, largest
 from pywg.manage.ping.rounds import Trips
 
 BERLIN, PARIS, ROME = (bytes([number]) * 32 for number in (1, 2, 3))
@@ -102,3 +106,46 @@ def test_figures() -> None:
     trips = Trips(sent=4, seconds=[0.001, 0.003, 0.002])
     assert trips.figures() == {"min": 1.0, "avg": 2.0, "p50": 2.0, "max": 3.0}
     assert trips.lost == 0.25
+
+
+@pytest.mark.parametrize("begins", range(1, 40))
+def test_a_pause_is_not_taken_for_a_limit(begins: int) -> None:
+    """All tries of one size are lost in it, whichever that is."""
+    tried: list[int] = []
+
+    def passes(size: int) -> bool:
+        tried.append(size)
+        return size <= 1400 and not begins <= len(tried) - 1 < begins + TRIES
+
+    assert largest(passes, 68, 1500) == 1400
+
+
+class Late:
+    """In place of an Echo: each answer comes when two more were sent, and none to a packet of more than 1400 bytes."""
+
+    overhead = 28
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, int]] = []
+
+    def send(self, sequence: int, data_len: int) -> str:
+        self.sent.append((sequence, data_len + self.overhead))
+        return ""
+
+    def receive(self, _within_s: float) -> Reply | None:
+        if len(self.sent) > 2 and self.sent[0][1] <= 1400:
+            return Reply(self.sent.pop(0)[0], 0.0)
+        self.sent = self.sent[1:] if len(self.sent) > 2 else self.sent
+        return None
+
+
+def test_a_late_answer_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+
+    def later() -> float:
+        now[0] += 0.06
+        return now[0]
+
+    monkeypatch.setattr(rounds, "time", SimpleNamespace(monotonic=later))
+    assert rounds.largest_packet(cast(Echo, Late()), 68, 1400, 0.001) == 1400
+    assert rounds.largest_packet(cast(Echo, Late()), 68, 1500, 0.001) == 1400

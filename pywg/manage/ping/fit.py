@@ -1,7 +1,8 @@
 """The largest packet that comes back: a search by halves, where a size has failed only after several tries.
 
 A lost packet and one that is too large look the same, so a size that fails is tried again, and a size that passes once
-has passed. The ends of the search hold: the smallest size is tried first, and without it nothing is known.
+has passed. The ends of the search hold: the smallest size is tried first, and without it nothing is known. The smallest
+size that failed is tried once more in the end: where either host paused for a moment, all tries of one size are late.
 """
 
 from collections.abc import Callable
@@ -23,10 +24,15 @@ def largest(passes: Callable[[int], bool], low: int, high: int, *, tries: int = 
         return 0
     if fits(high):
         return high
-    while high - low > 1:
-        middle = (low + high) // 2
-        if fits(middle):
-            low = middle
-        else:
-            high = middle
+    failed = [high]
+    while failed:
+        while failed[-1] - low > 1:
+            middle = (low + failed[-1]) // 2
+            if fits(middle):
+                low = middle
+            else:
+                failed.append(middle)
+        if not fits(failed[-1]):
+            break
+        low = failed.pop()
     return low

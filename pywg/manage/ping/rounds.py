@@ -81,18 +81,17 @@ def _take(
 def largest_packet(echo: Echo, low: int, high: int, rtt_s: float) -> int:
     """The largest packet, in bytes with its IP header, that is answered; 0 when not even `low` is."""
     patience = min(max(5 * rtt_s, 0.1), _MOST_PATIENCE_S)
-    sequence = 0
+    sent: list[int] = []
 
     def passes(size: int) -> bool:
-        nonlocal sequence
-        sequence += 1
-        if echo.send(sequence, size - echo.overhead):
+        sent.append(size)
+        if echo.send(len(sent), size - echo.overhead):
             return False
         until = time.monotonic() + patience
         while (left := until - time.monotonic()) > 0:
             reply = echo.receive(left)
-            if reply is not None and reply.sequence == sequence:
-                return True
+            if reply is not None and reply.sequence > 0 and sent[reply.sequence - 1] >= size:
+                return True  # if late
             if reply is not None and reply.fault:
                 return False
         return False
