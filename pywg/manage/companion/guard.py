@@ -17,6 +17,7 @@ _ENDS = (signal.SIGTERM, signal.SIGINT)
 _ORPHANED = signal.SIGUSR1
 """What the kernel sends a keeper whose guardian has ended."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+_LOOK_S = 0.05
 _LIVED_S = 60.0
 """Seconds after which one that is killed is no sign of what kills the next one at once."""
 
@@ -60,10 +61,23 @@ def guard(work: Work, ready: Callable[[], None], say: Callable[[str], None], suc
             first = False
             pause = _FIRST_PAUSE_S if time.monotonic() - began > _LIVED_S else min(2 * pause, _LONGEST_PAUSE_S)
             say(f"the companion {how}; another starts in {pause:.1f} s")
-            if signal.sigtimedwait(_ENDS, pause) is not None:
+            if _is_asked_to_end(pause):
                 return
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _is_asked_to_end(within_s: float) -> bool:
+    """Whether a signal comes in this time, for which it waits. Not by sigtimedwait(3): of a process that was stopped,
+    or frozen with its machine, until the time was over, Python returns a signal that nobody has sent."""
+    until = time.monotonic() + within_s
+    while not signal.sigpending() & {*_ENDS}:
+        left = until - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(left, _LOOK_S))
+    signal.sigwait(_ENDS)
+    return True
 
 
 def _begin(work: Work, ready: Callable[[], None], mask: "set[signal.Signals | int]") -> int:

@@ -1,6 +1,7 @@
 """The first process of a companion: which ends of the second bring another."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.tunnel.site import poll
+from tests.processes import status
 
 PROGRAM = """
 import os, signal, sys, time
@@ -100,3 +102,27 @@ def test_where_the_first_is_killed_the_second_takes_its_place(tmp_path: Path) ->
     assert (out.count("the next\n"), errors) == (2, "")
     assert out.endswith("over\n")
     poll(lambda: not any(map(is_there, begun(tmp_path))), "all have ended, and those whose parent had are waited for")
+
+
+WAITS = """
+import signal
+from pywg.manage.companion import guard
+signal.pthread_sigmask(signal.SIG_BLOCK, guard._ENDS)
+print("waits", flush=True)
+print(guard._is_asked_to_end(float(__import__("sys").argv[1])))
+"""
+
+
+@pytest.mark.parametrize(("within_s", "number"), [("0.3", signal.SIGCONT), ("60", signal.SIGTERM)])
+def test_a_process_that_was_stopped_is_not_asked_to_end(within_s: str, number: signal.Signals) -> None:
+    """Until the time was over, for which it had to wait; the control is asked."""
+    argv = [sys.executable, "-c", WAITS, within_s]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waits\n"
+        poll(lambda: status(process.pid)["State"][0] == "S", "it waits")
+        process.send_signal(signal.SIGSTOP)
+        assert not select.select([process.stdout], [], [], 0.4)[0]
+        for one in (number, signal.SIGCONT):
+            process.send_signal(one)
+        assert process.stdout.read() == f"{number == signal.SIGTERM}\n"
