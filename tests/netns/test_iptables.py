@@ -3,12 +3,16 @@
 The control is wg-quick, on the same machine: the same file gives the same rules.
 """
 
+import fcntl
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from bench.tunnel.command import CommandError
+from bench.tunnel.site import poll
 from pywg.manage.tunnel import firewall
 from tests.requirements import require_tool
 
@@ -34,6 +38,7 @@ def variant(request: pytest.FixtureRequest, here: Machine, monkeypatch: pytest.M
         (folder / name).symlink_to(require_tool(f"{first}-{kind}{dash}{rest}"))
     monkeypatch.setenv("PATH", str(folder))
     monkeypatch.setattr("pywg.manage.tunnel.machine._SYSTEM_PATH", "")
+    monkeypatch.setenv("XTABLES_LOCKFILE", str(here.folder / "lock"))  # the machine's is for all namespaces
     try:
         here.namespace.run("iptables-save")
         here.namespace.run("iptables", "-t", "raw", "-S")
@@ -74,5 +79,26 @@ def test_rules_are_those_of_wg_quick(here: Machine) -> None:
     here.reload()
     moved = [line.replace("10.78.0.1/", "10.78.0.9/") for line in only_rules(wanted)]
     assert sorted(only_rules(rules(here))) == sorted(moved)
+    here.down()
+    assert only_rules(rules(here)) == []
+
+
+@pytest.mark.parametrize("variant", ["legacy"], indirect=True)
+@pytest.mark.usefixtures("variant", "quick_daemon")
+def test_another_program_that_changes_rules_is_waited_for(here: Machine) -> None:
+    """The older iptables knows one lock for all programs, and most versions fail at once where another has it."""
+    here.write(FILES["default routes"])
+
+    def waits() -> bool:
+        waiting = (line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" in line)
+        return done.done() or any(int(words[6].split(":")[2]) == os.fstat(lock.fileno()).st_ino for words in waiting)
+
+    with ThreadPoolExecutor(1) as thread, (here.folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = thread.submit(here.up)
+        poll(waits, "iptables waits")
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        done.result()
+    assert sum("-j DROP" in line for line in rules(here)) >= 2
     here.down()
     assert only_rules(rules(here)) == []

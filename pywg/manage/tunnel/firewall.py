@@ -8,6 +8,10 @@ from socket import AF_INET6
 from pywg.manage.tunnel.machine import Machine, program, run
 from pywg.manage.tunnel.steps import Step
 
+_WAIT_S = 10
+"""Seconds that the older iptables waits for another program that changes rules. Without, most versions of it fail where
+there is one, and 1.8.9 waits without end."""
+
 
 @dataclass(frozen=True)
 class Firewall(Step):
@@ -27,14 +31,14 @@ class Firewall(Step):
 
     def command(self, interface: str) -> str:
         if self.tool == "iptables":
-            return f"{self._iptables}-restore -n    # {self._marker(interface)}"
+            return f"{' '.join(self._restore_command)}    # {self._marker(interface)}"
         if not self.tool:
             return "# nft or iptables is not installed: no rules against spoofed packets"
         return "\n".join(f"nft '{line}'" for line in self._nft(interface))
 
     def undo_command(self, interface: str) -> str:
         if self.tool == "iptables":
-            return f"{self._iptables}-restore -n    # deletes {self._marker(interface)}"
+            return f"{' '.join(self._restore_command)}    # deletes {self._marker(interface)}"
         return f"nft delete table {self._table(interface)}" if self.tool else ""
 
     def name(self, interface: str) -> str:
@@ -46,7 +50,7 @@ class Firewall(Step):
             lines = [f"add table {table}", f"delete table {table}", *self._nft(machine.interface)]  # one transaction
             run(("nft", "-f", "-"), text="\n".join(lines) + "\n")
         elif self.tool:
-            run((f"{self._iptables}-restore", "-n"), text=self._restore(machine.interface, "I"))
+            run(self._restore_command, text=self._restore(machine.interface, "I"))
         else:
             machine.warn(
                 f"neither nft nor iptables is installed: other interfaces may bring packets for {machine.interface}'s "
@@ -58,15 +62,15 @@ class Firewall(Step):
             table = self._table(machine.interface)
             run(("nft", "-f", "-"), text=f"add table {table}\ndelete table {table}\n")
         elif self.tool:
-            run((f"{self._iptables}-restore", "-n"), text=self._restore(machine.interface, "D"))
+            run(self._restore_command, text=self._restore(machine.interface, "D"))
 
     @property
     def _ip(self) -> str:
         return "ip6" if self.family == AF_INET6 else "ip"
 
     @property
-    def _iptables(self) -> str:
-        return f"{self._ip}tables"
+    def _restore_command(self) -> tuple[str, ...]:
+        return f"{self._ip}tables-restore", "-n", "-w", str(_WAIT_S)
 
     def _table(self, interface: str) -> str:
         return f"{self._ip} wg-quick-{interface}"

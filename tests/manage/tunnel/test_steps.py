@@ -118,7 +118,7 @@ def test_iptables_where_there_is_no_nft(monkeypatch: pytest.MonkeyPatch) -> None
         step.do(machine)
         step.undo(machine)
         (done, added), (undone, deleted) = ran[-2:]
-        assert done == undone == (program, "-n")
+        assert done == undone == (program, "-n", "-w", "10")
         assert deleted == added.replace("\n-I ", "\n-D ")
         marker = '-m comment --comment "wg-quick(8) rule for wg0"'
         assert added == (

@@ -122,12 +122,12 @@ def test_rules_of_the_older_iptables(healthy: Lab) -> None:
     near = healthy.near
     program = require_tool("iptables-legacy")
     assert [one for one in findings(near) if one.check == "unseen"] == []
-    near.namespace.run(program, "-A", "INPUT", "-p", "udp", "-j", "DROP")
+    near.namespace.run(program, "-w", "-A", "INPUT", "-p", "udp", "-j", "DROP")
     try:
         (unseen,) = [one for one in findings(near) if one.check == "unseen"]
         assert "filter" in unseen.text
     finally:
-        near.namespace.run(program, "-D", "INPUT", "-p", "udp", "-j", "DROP")
+        near.namespace.run(program, "-w", "-D", "INPUT", "-p", "udp", "-j", "DROP")
 
 
 def test_rules_for_others_are_no_finding(healthy: Lab) -> None:
