@@ -80,7 +80,7 @@ def test_port_and_mark_change_on_the_bound_device(lab: Lab, family: int, second:
     for words in (("listen-port", "51999"), ("fwmark", "0x77"), ("listen-port", str(LISTEN_PORT)), ("fwmark", "off")):
         lab.near.wg("set", lab.near.interface, *words)
         second.new()
-        assert dropin.answers(lab.near, lab.far.inner(4)), words
+        assert dropin.answers_one(lab.near, lab.far.inner(4)), words
         assert second.new() <= _from_second(family)
     assert lab.near.wg("show", lab.near.interface, "latest-handshakes") == handshakes
 
@@ -125,7 +125,7 @@ def test_bound_address_is_the_source(lab: Lab, family: int) -> None:
         assert arrivals.new() == {(LINK, source)}
     listening = lab.near.namespace.run("cat", f"/proc/net/udp{'' if family == 6 else '6'}")
     assert f":{LISTEN_PORT:04X} " not in listening
-    assert dropin.answers(lab.far, lab.near.inner(4))
+    assert dropin.answers_one(lab.far, lab.near.inner(4))
 
 
 def test_bound_address_that_goes(lab: Lab, family: int) -> None:

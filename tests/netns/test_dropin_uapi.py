@@ -15,6 +15,7 @@ from bench.tunnel.site import Site, poll
 from . import dropin
 from .conftest import OpenLab
 from .dropin import Client, ask, get, set_
+from .pings import told
 
 pytest_generate_tests = dropin.parametrize_subject
 
@@ -287,7 +288,7 @@ def test_half_written_requests_change_nothing(subject: str, open_lab: OpenLab) -
                 client.socket.settimeout(QUICK_S)
                 with contextlib.suppress(OSError):
                     client.reply()
-    poll(lambda: get(site) == before, "nothing has changed", 2)
+    poll(lambda: get(site) == before, "nothing has changed", 5)
 
 
 @pytest.mark.dropin("UAPI clients")
@@ -347,16 +348,15 @@ def test_10000_peers_and_131072_allowed_ips_under_load(subject: str, open_lab: O
     lab = dropin.tunnel(open_lab, subject)
     near, far = lab.near, lab.far
     with traffic.background(near, far, far.inner(4)):
-        command = ["ping", "-n", "-q", "-i", "0.02", "-c", "100", "-W", "2", far.inner(4)]
+        command = ["ping", "-n", "-i", "0.02", "-c", "100", "-w", "30", far.inner(4)]
         ping = near.namespace.start(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert ask(near, largest_request() + "\n\n") == "errno=0\n\n"
         shown = get(near)
-        summary, _ = ping.communicate(timeout=30)
+        said, _ = ping.communicate(timeout=60)
     assert shown.count("\npublic_key=") == PEERS + 1
     assert shown.count("\nallowed_ip=") == PREFIXES + 2
-    found = re.search(rb"(\d+) packets transmitted, (\d+) received", summary)
-    assert found is not None
-    sent, received = (int(number) for number in found.groups())
-    assert received >= 0.9 * sent, "under full load a queue may overflow now and then"
+    found = told(said.decode())
+    assert found.answered == 100
+    assert found.lost <= 10, "under full load a queue may overflow now and then"
     assert set_(near, "replace_peers=true") == 0
     assert "public_key" not in get(near)

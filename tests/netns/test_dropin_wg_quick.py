@@ -197,7 +197,7 @@ def test_strip_syncconf_addconf_setconf(quick: Quick) -> None:
     added.write_text(f"[Peer]\nPublicKey = {other}\nAllowedIPs = 10.97.0.0/16\n")
     site.wg("addconf", site.interface, str(added))
     assert set(site.wg("show", site.interface, "peers").split()) == {quick.lab.far.keys.public, other}
-    assert dropin.answers(site, BEYOND4)
+    assert dropin.answers_one(site, BEYOND4)
     added.write_text(f"[Interface]\nPrivateKey = {site.keys.private}\n[Peer]\nPublicKey = {other}\n")
     site.wg("setconf", site.interface, str(added))
     assert site.wg("show", site.interface, "peers").split() == [other]

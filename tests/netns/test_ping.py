@@ -1,6 +1,7 @@
 """`pywg ping` through real tunnels: answers, losses, users, Ctrl-C, and the MTU that fits."""
 
 import json
+import re
 import signal
 import subprocess
 
@@ -55,7 +56,8 @@ def test_round_trips(pywg: str, open_lab: OpenLab) -> None:
     endless.send_signal(signal.SIGINT)
     rest = endless.communicate(timeout=20)[0]
     assert endless.returncode == 0
-    assert "0 % lost" in rest
+    (answered,) = re.findall(r"\d+ sent, (\d+) answered, ", rest)
+    assert int(answered) >= 2  # and what was under way is none of them
     assert "Traceback" not in rest
 
 
@@ -96,4 +98,4 @@ def test_the_mtu_that_fits(pywg: str, open_lab: OpenLab) -> None:
     # 1300 of UDP: 8 of its header, 32 of WireGuard's, and packets are padded to 16 bytes.
     assert _mtu(pywg, lab, far.inner(4))["largest"] == 1248
     near.wg("set", near.interface, "peer", far.keys.public, "allowed-ips", f"{far.inner(4)}/32")
-    assert dropin.answers(near, far.inner(4))
+    assert dropin.answers_one(near, far.inner(4))

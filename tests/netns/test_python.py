@@ -84,7 +84,7 @@ def test_peers_come_change_and_go_with_their_routes(there: World, apart: bool, m
             old, new = found[_bytes(there.public[1])], found[_bytes(other)]
             assert set(old.allowed_ips) == {prefix("10.9.0.2/32"), prefix("10.9.0.3/32"), prefix("10.7.0.0/16")}
             assert (new.allowed_ips, new.persistent_keepalive) == ([prefix("10.6.1.0/24")], 25)
-            assert there.answers("10.9.0.3")
+            assert there.answers_one("10.9.0.3")
             handshake = old.last_handshake_ns
             await tunnel.remove_peer(other)
             await tunnel.remove_peer(other)
@@ -115,7 +115,7 @@ def test_what_another_program_sets_stays_when_a_peer_is_set(there: World) -> Non
             changed = await tunnel.apply(config)
             assert [line for line in changed if ours in line]
             assert there.near.run("wg", "show", there.name, "peers").split() == [there.public[1]]
-            assert there.answers()
+            assert there.answers_one()
 
     there.play(program)
 
@@ -140,7 +140,7 @@ def test_preshared_keys_change_without_a_session_being_dropped(there: World, apa
             assert set(asked) == {there.public[1]}
             assert not any(given)
             assert there.near.run("wg", "show", there.name, "preshared-keys").split() == [there.public[1], psk]
-            assert there.answers()
+            assert there.answers_one()
             (after,) = (await tunnel.status()).status.peers
             assert after.last_handshake_ns == before.last_handshake_ns  # the session of before carries it
             there.far_preshared_key(psk)
@@ -301,7 +301,7 @@ def test_two_tunnels_in_one_process_end_apart(there: World) -> None:
                 assert (await one.status()).interface != (await other.status()).interface
                 assert len((await one.status()).status.peers) == 1
             assert second not in there.near.run("ip", "-o", "link")
-            assert there.answers()
+            assert there.answers_one()
             await one.status()
 
     there.play(program)
@@ -360,7 +360,7 @@ def test_attached_to_pywg_it_changes_peers_and_leaves_all(there: World, pywg: st
             assert peer.allowed_ips == [prefix("10.9.0.0/24")]
             with pytest.raises(api.ConfigError, match="another program's"):
                 await tunnel.apply(there.text())
-        assert there.answers()
+        assert there.answers_one()
 
     there.play(program)
     there.near.run(pywg, "down", str(path))
@@ -525,7 +525,7 @@ def test_one_name_in_two_network_namespaces(there: World) -> None:
         async with served(there, daemon=False) as tunnel:
             assert "10.33.0.1/32" in await asyncio.to_thread(elsewhere)
             assert "10.9.0.1/24" in (await tunnel.status()).addresses
-            assert there.answers()
+            assert there.answers_one()
 
     there.play(program)
 

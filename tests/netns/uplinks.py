@@ -1,7 +1,6 @@
 """Two namespaces that several links join, for a peer with several endpoints, and a name server whose answers change."""
 
 import contextlib
-import re
 import secrets
 import shutil
 import signal
@@ -13,7 +12,10 @@ from bench.tunnel.command import CommandError, run
 from bench.tunnel.namespace import Namespace
 from bench.tunnel.site import UAPI_DIR, poll
 from pywg.manage import client
+from tests.processes import read, status
 from tests.requirements import require_tool
+
+from . import pings
 
 LINKS = {"la": "192.0.2", "lb": "198.51.100", "lc": "203.0.113", "ld": "203.0.114"}
 
@@ -92,17 +94,18 @@ class World:
 
     @contextlib.contextmanager
     def pings(self, number: int) -> Iterator[Callable[[], int]]:
-        """In the body, a hundred pings a second go to a peer; afterwards, how many have no answer."""
-        argv = ["ping", "-n", "-q", "-i", "0.01", f"10.9.{number}.2"]
-        process = self.near.start(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        """In the body, a hundred pings a second go to a peer; afterwards, how many were lost."""
+        path = self.folder / "pings"
+        with path.open("wb") as said:
+            argv = ["ping", "-n", "-i", "0.01", f"10.9.{number}.2"]
+            process = self.near.start(argv, stdout=said, stderr=subprocess.DEVNULL)
         try:
-            yield lambda: sent - received
+            yield lambda: found.lost
         finally:
             process.send_signal(signal.SIGINT)
-            said = process.communicate()[0].decode()
-        found = re.search(r"(\d+) packets transmitted, (\d+) received", said)
-        assert found, said
-        sent, received = map(int, found.groups())
+            process.wait()
+        found = pings.told(path.read_text())
+        assert found.answered > 100, "the control"
 
     def cut(self, *links: str) -> None:
         """These links of the far end are down, and the others up."""
@@ -128,21 +131,10 @@ class World:
         return found
 
 
-def read(pid: int, name: str) -> bytes:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/{name}").read_bytes()
-    return b""
-
-
-def status(pid: int) -> dict[str, str]:
-    lines = read(pid, "status").decode().splitlines()
-    return {"PPid": "", **{key: value.strip() for key, value in (line.split(":", 1) for line in lines)}}
-
-
 @contextlib.contextmanager
 def worlds(folder: Path, pywg: str) -> Iterator[World]:
     """One, and its end."""
-    tag = secrets.token_hex(2)
+    tag = secrets.token_hex(3)
     etc = Path("/etc/netns", f"comp-{tag}-near")
     spaces = [Namespace(f"comp-{tag}-{side}") for side in ("near", "far")]
     made: World | None = None
@@ -163,5 +155,5 @@ def worlds(folder: Path, pywg: str) -> Iterator[World]:
             space.remove()
         for place in (Path("/run/pywg"), UAPI_DIR):  # of a run that failed, and of a daemon that was killed
             for left in place.glob(f"{made.interface}*") if made is not None else ():
-                left.unlink()
+                left.unlink(missing_ok=True)
         shutil.rmtree(etc, ignore_errors=True)
