@@ -118,8 +118,8 @@ class Machine:
         group = self.property(unit, "ControlGroup")
         if not group:
             return []
-        script = 'for p in $(cat "/sys/fs/cgroup$1/cgroup.procs" 2>/dev/null); do cat "/proc/$p/comm"; done'
-        return self.run("sh", "-c", script, "sh", group).split()
+        script = 'cd "/sys/fs/cgroup$1" && for p in $(cat cgroup.procs); do cat "/proc/$p/comm"; done'
+        return self.run("sh", "-c", f"{{ {script}; }} 2>/dev/null; true", "sh", group).split()  # one may end meanwhile
 
     def signal(self, unit: str, number: signal.Signals) -> None:
         """Sends a signal to a unit's main process."""
