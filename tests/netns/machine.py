@@ -31,6 +31,7 @@ SHOWN = (
     'for w in peers endpoints preshared-keys persistent-keepalive; do wg show {0} $w | sed "s/^/$w /" | sort; done; '
     "wg show {0} allowed-ips | tr '\\t ' '\\n' | sort"
 )
+LINKS = ("near", "far", "slow", "slower")
 _OWN = re.compile(r"(fe80::\S+)/64 scope link stable-privacy")
 """The address that an interface gives itself, which is random."""
 
@@ -74,10 +75,20 @@ class Machine:
         implementation = "WG_QUICK_USERSPACE_IMPLEMENTATION=wireguard-go"
         self.namespace.run("env", implementation, "wg-quick", verb, str(self.path))
 
+    def settle(self) -> None:
+        """Until each IPv6 address of an interface that is up has its local route, which the kernel makes later."""
+
+        def settled() -> bool:
+            shown = self.namespace.run("ip", "-6", "-o", "address", "show", "up")
+            routes = self.namespace.run("ip", "-6", "route", "show", "table", "local")
+            return all(f"local {address} dev " in routes for address in re.findall(r" inet6 ([\da-f:]+)", shown))
+
+        poll(settled, "each address has its route")
+
     def shown(self) -> str:
         """Addresses, routes, rules, filters, name servers and the device, without what is random."""
+        self.settle()
         text = self.namespace.run("sh", "-c", SHOWN.format(self.interface, self.folder) + "; true")
-        text = text.replace(" tentative", "")  # while the kernel asks whether another host has the address
         for own in _OWN.findall(text):
             text = text.replace(own, "OWN")
         # wireguard-go keeps the longer form, and forgets the zone.
@@ -134,11 +145,18 @@ def machine(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
             "sh",
             "-ec",
             "ip link add near type veth peer far; ip link add slow type veth peer slower; ip link set slow mtu 1400;"
-            "for l in near far slow slower; do ip link set $l addrgenmode none up; done;"
+            f"for l in {' '.join(LINKS)}; do ip link set $l addrgenmode none up; done;"
             "ip address add 10.77.0.1/24 dev near; ip address add fd00:77::1/64 dev near nodad;"
             "ip address add 10.76.0.1/24 dev slow; ip route add default via 10.77.0.2;"
             "ip route add default via fd00:77::2",
         )
+        poll(lambda: _carries(namespace), "the links carry packets")
         yield Machine(namespace, f"q{name[-12:]}", folder)
     finally:
         namespace.remove()
+
+
+def _carries(namespace: Namespace) -> bool:
+    """Whether the kernel has heard that all links have a carrier, which changes what it says of routes."""
+    routes = namespace.run("sh", "-c", "for f in -4 -6; do ip $f route show table all; done")
+    return "linkdown" not in routes and all(f"ff00::/8 dev {link} " in routes for link in LINKS)

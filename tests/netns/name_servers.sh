@@ -16,6 +16,7 @@ mount -t tmpfs -o mode=755 tmpfs /run
 export PATH=/mnt/bin:$package/sbin:$package/usr/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin WG_QUICK_USERSPACE_IMPLEMENTATION=wireguard-go
 pywg() { PYTHONPATH=$source "$python" -m pywg "$@"; }
 shown() { cat /etc/resolv.conf; }
+forgotten() { :; }
 ip link set lo up
 rm -f /etc/resolv.conf
 printf 'nameserver 192.168.1.1\nsearch lan\n' >/etc/resolv.conf
@@ -42,6 +43,7 @@ systemd-resolved)
     /lib/systemd/systemd-resolved >/mnt/log 2>&1 &
     until resolvectl dns >/dev/null 2>&1; do kill -0 $! || { cat /mnt/log; exit 1; }; done
     shown() { resolvectl dns | grep -v '^Global'; resolvectl domain | grep -v '^Global'; } 2>/dev/null
+    forgotten() { while resolvectl dns 2>/dev/null | grep -q wgdns; do sleep 0.05; done; }  # it hears of the link's end
     ;;
 esac
 
@@ -57,4 +59,5 @@ echo "== up"
 shown
 echo "== down"
 "$command" down wgdns >/mnt/said 2>&1 || { cat /mnt/said; exit 1; }
+forgotten
 shown || true

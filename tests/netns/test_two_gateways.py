@@ -44,9 +44,10 @@ def _goes_on(pywg: str, up: str) -> None:
     with Sites(pywg, up) as sites:
         sites.wait_for_ways(2)
         at_router, at_gateway = sites.guide.take("birdc show ospf"), sites.guide.take("birdc show ospf")
-        assert sites.machines["berlin"].type(at_router).count("nexthop") == 2
+        shown = sites.machines["berlin"].type
+        poll(lambda: shown(at_router).count("nexthop") == 2, "the router shows both ways")
         if not up:
-            assert "Full/PtP" in sites.machines["berlin1"].type(at_gateway)
+            poll(lambda: "Full/PtP" in sites.machines["berlin1"].type(at_gateway), "the gateway shows its neighbour")
         assert sites.guide.left == []
 
         # On a machine that is too busy for BFD, a way may be gone for a moment: another burst finds both.

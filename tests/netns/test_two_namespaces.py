@@ -57,6 +57,7 @@ def _seen(one: Machine) -> str:
 
 def _network(one: Machine) -> str:
     shown = "ip -o -4 address; for f in -4 -6; do ip $f route show table all; ip $f rule; done; nft list ruleset"
+    one.settle()
     return one.namespace.run("sh", "-c", shown)
 
 
