@@ -4,6 +4,9 @@ The sources are copied first: what a checkout has besides, an older list of file
 compiled is kept in .cache, and used again as long as the source distribution has files of the same names.
 """
 
+import atexit
+import contextlib
+import fcntl
 import functools
 import importlib.metadata
 import os
@@ -12,8 +15,9 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import venv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -33,17 +37,34 @@ def sources() -> list[str]:
 
 
 @functools.cache
+def _own() -> Path:
+    """What this session has made: another one that runs beside it makes its own."""
+    made = tempfile.mkdtemp(prefix="packages-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return Path(made)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """In the body, no other session uses what is kept."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    with (KEPT / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@functools.cache
 def sdist() -> Path:
     """The archive, made of nothing but the sources."""
-    clean, made = KEPT / "sources", KEPT / "sdist"
-    for directory in (clean, made):
-        shutil.rmtree(directory, ignore_errors=True)
-    for name in sources():
-        target = clean / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, target)
-    made.mkdir(parents=True)
-    _backend("build_sdist", clean, made)
+    clean, made = KEPT / "sources", _own() / "sdist"
+    with _alone():
+        shutil.rmtree(clean, ignore_errors=True)
+        for name in sources():
+            target = clean / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target)
+        made.mkdir()
+        _backend("build_sdist", clean, made)
     (archive,) = made.iterdir()
     return archive
 
@@ -58,11 +79,12 @@ def sdist_names() -> set[str]:
 def wheel() -> Path:
     """The wheel, built of the archive and with the build requirements of this environment."""
     require_tool("cc")
-    tree, made = KEPT / "tree", KEPT / "wheel"
-    _unpack(sdist(), tree)
-    shutil.rmtree(made, ignore_errors=True)
+    tree, made = KEPT / "tree", _own() / "wheel"
     made.mkdir()
-    _backend("build_wheel", tree, made)
+    archive = sdist()
+    with _alone():
+        _unpack(archive, tree)
+        _backend("build_wheel", tree, made)
     (archive,) = made.iterdir()
     return archive
 

@@ -149,7 +149,7 @@ class Sites:
 
     def __init__(self, pywg: str, up: str) -> None:
         """`up` is the command that sets a tunnel up; "": the guide's."""
-        tag = secrets.token_hex(2)
+        tag = secrets.token_hex(3)
         self.guide = Guide()
         self.machines = {name: Machine(name, tag, pywg) for name in (*PAIRS, *ROUTERS)}
         self._up = up

@@ -59,7 +59,7 @@ class Machine:
 @contextlib.contextmanager
 def two_machines(folder: Path, interfaces: int) -> Iterator[tuple[Machine, Machine]]:
     """With so many interfaces each. Their logs are in `folder`."""
-    tag = secrets.token_hex(2)
+    tag = secrets.token_hex(3)
     names = [[f"s{tag}{side}{number}" for number in range(interfaces)] for side in "ab"]
     made = []
     try:

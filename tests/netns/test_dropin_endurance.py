@@ -10,6 +10,7 @@ import pytest
 from bench.tunnel import traffic
 from bench.tunnel.site import LINK, LISTEN_PORT, Site, poll
 from bench.tunnel.transfer import TransferError, exchange
+from tests import stale
 
 from . import dropin
 from .conftest import OpenLab
@@ -121,7 +122,7 @@ def test_killed_and_restarted_under_load(subject: str, open_lab: OpenLab) -> Non
             assert near.daemon is not None
             near.daemon.kill()
             near.daemon.wait()
-            assert near.uapi_socket.exists()
+            stale.lies_at(near.uapi_socket)
             near.start()
             near.configure(lab.mtu)
             near.add_peer(far, preshared_key=lab.preshared_key, endpoint=4)

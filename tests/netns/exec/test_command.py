@@ -97,7 +97,7 @@ def test_a_command_has_the_tunnel_and_no_other_network(alone: World) -> None:
 
 @pytest.mark.usefixtures("services")
 def test_ping_curl_and_iperf3(alone: World) -> None:
-    tried = f"ping -qc1 -W5 {GATEWAY} && ping -qc1 -W5 {GATEWAY6} && curl -sS http://inside.test/page && "
+    tried = f"ping -qc1 -W20 {GATEWAY} && ping -qc1 -W20 {GATEWAY6} && curl -sS http://inside.test/page && "
     done = alone.run("sh", "-c", tried + f"iperf3 -c {GATEWAY6} --bidir -n 4M -J")
     assert done.status == 0, done
     assert done.out.count(" 0% packet loss") == 2
@@ -138,7 +138,7 @@ def test_what_the_file_says_and_is_not_done_is_told(alone: World) -> None:
 
 def test_a_file_of_ipv6_alone_over_ipv6(alone: World) -> None:
     alone.write(address=f"{INNER6}/64", allowed="::/0", endpoint=THERE6, more="MTU = 1380")
-    done = alone.run("sh", "-c", f"ping -qc1 -W5 {GATEWAY6} && cat /sys/class/net/*/mtu; ip -4 route; ip -o link")
+    done = alone.run("sh", "-c", f"ping -qc1 -W20 {GATEWAY6} && cat /sys/class/net/*/mtu; ip -4 route; ip -o link")
     assert " 0% packet loss" in done.out, done
     assert "mtu 1380" in done.out
     assert "default dev" not in done.out
@@ -193,7 +193,7 @@ def test_root_is_a_root_without_privileges(alone: World) -> None:
     done = alone.run(
         "sh",
         "-c",
-        f"id -u; grep -E 'CapEff|SigIgn' /proc/self/status; ping -qc1 -W5 {GATEWAY}; mount -t tmpfs x /mnt",
+        f"id -u; grep -E 'CapEff|SigIgn' /proc/self/status; ping -qc1 -W20 {GATEWAY}; mount -t tmpfs x /mnt",
         uid=0,
     )
     assert done.out.startswith(f"0\nSigIgn:\t{ignored:016x}\nCapEff:\t{0:016}\n"), done

@@ -39,7 +39,7 @@ def test_signals_reach_the_command(alone: World) -> None:
     for number, line in ((signal.SIGUSR1, "usr1\n"), (signal.SIGTERM, "term\n")):
         process.send_signal(number)
         assert process.stdout.readline() == line
-    assert process.wait(10) == 3
+    assert process.wait(30) == 3
 
 
 @pytest.mark.parametrize("of", ["outside", "inside", "command"])
@@ -52,7 +52,7 @@ def test_a_kill_leaves_nothing(alone: World, of: str) -> None:
     command = int(Path(f"/proc/{inner}/task/{inner}/children").read_text().split()[0])
     assert len(alone.processes()) >= 5
     os.kill({"outside": process.pid, "inside": inner, "command": command}[of], signal.SIGKILL)
-    assert process.wait(10) == (-signal.SIGKILL if of == "outside" else 128 + signal.SIGKILL)
+    assert process.wait(30) == (-signal.SIGKILL if of == "outside" else 128 + signal.SIGKILL)
     alone.nothing_is_left()
 
 
@@ -65,7 +65,7 @@ def test_the_end_of_the_daemon_is_the_end_of_the_network(alone: World) -> None:
     assert process.stderr.readline() == "pywg: the daemon has ended (SIGKILL): sh has no network any more\n"
     assert process.stdout.readline() == "gone\n"
     process.terminate()
-    process.communicate(timeout=20)
+    process.communicate(timeout=30)
     assert process.returncode == 9
 
 

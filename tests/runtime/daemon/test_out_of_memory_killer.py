@@ -1,11 +1,11 @@
 """A daemon whose control group has no memory left: the kernel kills it whole, and a restart is all that it takes."""
 
 import contextlib
-import os
 import signal
 
 import pytest
 
+from tests import stale
 from tests.memory_group import kills, limited
 from tests.requirements import require_root
 from tests.runtime.daemon.test_service import DIRECTORY, Foreground, answers, ask, until
@@ -46,7 +46,7 @@ def test_the_kernel_kills_it_whole_and_it_starts_again() -> None:
                 assert daemon.process.wait(60) == -signal.SIGKILL
                 assert kills(group) == 1
             until(lambda: name not in ip("link"))
-            assert os.path.exists(f"{DIRECTORY}/{name}.sock"), "nobody was left to remove it"
+            stale.lies_at(f"{DIRECTORY}/{name}.sock")
             with Foreground(name) as daemon:
                 until(lambda: answers(name))
                 assert patient(name, request(range(3))) == b"errno=0\n\n"

@@ -18,6 +18,7 @@ import pytest
 
 from pywg.runtime.base.libc import CAP_NET_ADMIN, CAP_NET_BIND_SERVICE
 from pywg.runtime.net.tun import open_tun
+from tests import stale
 from tests.requirements import require_root, require_tool
 from tests.runtime.daemon.test_service import DIRECTORY, Foreground, answers, ask, environment, gone, pywg, until
 from tests.runtime.namespace import ip, run_inside, unique
@@ -170,7 +171,8 @@ def test_what_a_killed_one_leaves_is_taken_over(name: str) -> None:
             first.process.kill()
             first.exit_status()
             until(lambda: not os.path.exists(f"/proc/{remover}"))
-        assert os.path.exists(f"{DIRECTORY}/{name}.sock")
+        assert os.path.exists(f"{DIRECTORY}/{name}.monitor")
+        stale.lies_at(f"{DIRECTORY}/{name}.sock")
         with Foreground(name, PYWG_USER="nobody", PYWG_MONITOR_SOCKET=GROUP) as second:
             until(lambda: answers(name))
             second.process.terminate()
@@ -183,9 +185,9 @@ def test_what_a_killed_one_leaves_is_taken_over(name: str) -> None:
 def test_the_remover_can_do_nothing_else(name: str) -> None:
     def test(daemon: Foreground) -> None:
         remover = remover_of(daemon.process.pid)
+        until(lambda: status(remover)[0]["Seccomp"] == "2")
         assert Path(f"/proc/{remover}/comm").read_text() == "pywg-remover\n"
         assert name.encode() not in Path(f"/proc/{remover}/cmdline").read_bytes()
-        until(lambda: status(remover)[0]["Seccomp"] == "2")
         (thread,) = status(remover)
         assert int(thread["CapPrm"], 16) == int(thread["CapBnd"], 16) == 0
         assert thread["NoNewPrivs"] == "1"
@@ -209,6 +211,7 @@ def test_a_successors_socket_is_left_alone(name: str) -> None:
             os.kill(daemon.process.pid, signal.SIGSTOP)
             os.unlink(path)
             successor.bind(path)
+            successor.listen()  # or `wg show interfaces` of another test would remove it
             os.kill(daemon.process.pid, signal.SIGCONT)
             assert daemon.exit_status() == 0
             assert os.path.exists(path)
