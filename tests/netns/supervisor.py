@@ -10,7 +10,7 @@ from bench.tunnel.implementations import find
 from bench.tunnel.lab import Lab
 from bench.tunnel.site import Site, poll
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 class Supervisor:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -99,31 +100,40 @@ def test_the_next_daemon_takes_the_tun(supervisor: Supervisor, end: signal.Signa
 
 
 class _Manager:
-    """The service manager's side of sd_notify(3): collects messages, keeps the descriptors it is given."""
+    """The service manager's side of sd_notify(3): collects messages, keeps the descriptors it is given.
+
+    It takes each at once: the daemon waits for no manager, and a socket holds as few as ten.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.address = str(directory / "notify")
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.address)
-        self.socket.setblocking(False)
         self.messages: list[str] = []
         self.kept: list[int] = []
+        self._thread = threading.Thread(target=self._take)
+        self._thread.start()
+
+    def _take(self) -> None:
+        while True:
+            data, fds, _, _ = socket.recv_fds(self.socket, 4096, 4)
+            if not data:
+                return
+            self.kept += fds
+            self.messages += data.decode().splitlines()
 
     def heard(self, message: str) -> bool:
         """Whether it came; what came before it is taken off the list."""
-        while True:
-            try:
-                data, fds, _, _ = socket.recv_fds(self.socket, 4096, 4)
-            except BlockingIOError:
-                break
-            self.messages += data.decode().splitlines()
-            self.kept += fds
-        if message not in self.messages:
+        seen = list(self.messages)
+        if message not in seen:
             return False
-        del self.messages[: self.messages.index(message) + 1]
+        del self.messages[: seen.index(message) + 1]
         return True
 
     def close(self) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+            end.sendto(b"", self.address)
+        self._thread.join()
         self.socket.close()
         for fd in self.kept:
             os.close(fd)
@@ -184,7 +194,7 @@ def test_under_a_service_manager(supervisor: Supervisor, manager: _Manager) -> N
     unit = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "200000", "PYWG_STORE_TUN": "1"}
     supervisor.start(unit)
     poll(lambda: manager.heard("READY=1"), "READY=1")
-    assert len(manager.kept) == 1
+    poll(lambda: len(manager.kept) == 1, "the TUN is kept")
     before = _first_connection(supervisor)
     poll(lambda: manager.heard(f"STATUS={lab.near.interface} is up, MTU {lab.mtu}"), "the status says up")
     for _ in range(5):
@@ -206,4 +216,4 @@ def test_under_a_service_manager(supervisor: Supervisor, manager: _Manager) -> N
     poll(lambda: _ping(lab), "traffic goes on", PATIENCE_S)
     assert supervisor.link() == before
     supervisor.stop(signal.SIGTERM)
-    assert manager.heard("STOPPING=1")
+    poll(lambda: manager.heard("STOPPING=1"), "STOPPING=1")
