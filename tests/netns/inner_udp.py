@@ -10,7 +10,7 @@ from bench.tunnel.site import Site
 
 SO_RCVBUFFORCE = 33  # socket(7); not in the socket module
 MAX_PAYLOAD_LEN = 65_507
-ARRIVES_WITHIN_S = 5.0
+ARRIVES_WITHIN_S = 10.0
 PORT = 9000
 _WINDOW = 8  # what fits into a daemon's default socket buffer even at 9000 bytes each
 _NOISE = random.Random(9000).randbytes(4 * MAX_PAYLOAD_LEN)
@@ -83,13 +83,24 @@ class Wire:
         """Asserts that a datagram arrives, and that it is the next one: nothing sent before it is still to come.
 
         It is sent up to three times: after a flood of other datagrams the kernel may have had no room for the first.
+        One that was late is none of the next test's.
         """
         for attempt in range(3):
             self.send(tag)
             if received := self.receive(1, within_s=ARRIVES_WITHIN_S if attempt == 2 else 1.0):
-                assert_same(received, [tag])
+                received += self.receive(attempt, within_s=1.0)
+                assert_same(received, [tag] * len(received))
                 return
         raise AssertionError("three datagrams were sent, and none arrived")
+
+    def settle(self) -> None:
+        """Takes all that was sent before and is still to come, which may be late, and none of which is looked at."""
+        end = b"the end of all before"
+        self.send(end)
+        while received := self.receive(1):
+            if received == [end]:
+                return
+        raise AssertionError("the last datagram has not arrived")
 
 
 def assert_same(received: Sequence[bytes], sent: Sequence[bytes]) -> None:

@@ -132,8 +132,7 @@ def _follows(lab: Lab, arrivals: Arrivals, link: str, source: str) -> None:
             return arrivals.new() == {(link, source)}
 
         poll(moved, f"far sends from {source} on {link}", FOLLOWS_WITHIN_S)
-        while back.receive(1, within_s=0.1):
-            pass
+        back.settle()
         back.check_alive()
         assert _endpoint(lab) == ipaddress.ip_address(source)
         there.check_alive()
