@@ -7,13 +7,14 @@ import random
 import secrets
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from bench.tunnel.site import LINK, LISTEN_PORT, Site, poll
-from tests.paper import LABEL_MAC1
+from tests.paper import LABEL_MAC1, REKEY_TIMEOUT
 
 UDP_HEADER_LEN = 8
 INITIATION, RESPONSE, COOKIE_REPLY, TRANSPORT = 1, 2, 3, 4
@@ -194,3 +195,17 @@ def junk(kind: int, length: int) -> bytes:
     """A datagram of `length` bytes that starts like a message of type `kind` and goes on with noise."""
     noise = random.Random(kind << 20 | length).randbytes(length)
     return (bytes([kind, 0, 0, 0]) + noise[4:])[:length]
+
+
+def two_initiations(site: Site, link: Link, send: Callable[[], object]) -> list[bytes]:
+    """The first two that leave the site, whose `link` this is, for what `send` asks for again and again: no sooner one
+    after the other than the paper says."""
+    before, began = len(link.sent(INITIATION)), time.monotonic()
+
+    def tried_again() -> bool:
+        send()
+        return len(link.sent(INITIATION)) >= before + 2
+
+    poll(tried_again, f"{site.name} tries a second time", every_s=0.1)
+    assert time.monotonic() - began >= REKEY_TIMEOUT
+    return [one.message for one in link.sent(INITIATION)[before:]]
