@@ -106,7 +106,8 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[socket.socket, i
     threading.Thread(target=flows.stream_to, args=(port,), daemon=True).start()
     while True:
         try:
-            connection = socket.create_connection(("127.0.0.1", port))
+            # From another address: at the same one, a socket that tries again and again meets itself in the end.
+            connection = socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.2", 0))
             break
         except ConnectionRefusedError:
             continue

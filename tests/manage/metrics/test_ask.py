@@ -67,11 +67,11 @@ def test_one_that_hangs_holds_up_no_other(tmp_path: Path, daemons: dict[str, Dae
         while True:  # until its queue is full
             queue.append(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
             queue[-1].connect(str(tmp_path / "full.monitor"))
-    found = asked(tmp_path, patience_s=0.5)
+    found = asked(tmp_path, patience_s=1.5)
     assert found["good"].sight is not None
     assert found["good"].sight.status.peers[0].rx_bytes == 5
     assert found["hangs"].sight is found["full"].sight is None
-    assert "has not answered within 0.5 s" in found["hangs"].why
+    assert "has not answered within 1.5 s" in found["hangs"].why
     assert "temporarily unavailable" in found["full"].why
     for one in queue:
         one.close()
