@@ -130,7 +130,7 @@ class Lab:
             site.ip("address", "add", f"{site.outer(6)}/64", "dev", LINK, "nodad")
             site.ip("link", "set", LINK, "up")
 
-    def establish(self, within_s: float = 10.0) -> None:
+    def establish(self, within_s: float = 20.0) -> None:
         """Pings through the tunnel until it answers, and makes sure that both ends report the handshake."""
 
         def answers() -> bool:

@@ -15,7 +15,7 @@ from bench.tunnel.site import UAPI_DIR, Site, poll
 
 from .conftest import OpenLab
 
-ENDS_WITHIN_S = 10.0
+ENDS_WITHIN_S = 30.0
 BOTH_WAYS = pytest.mark.parametrize("options", [["-f"], []], ids=["foreground", "background"])
 
 

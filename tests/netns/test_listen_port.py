@@ -155,7 +155,7 @@ class World:
     def check(self) -> None:
         shown = _shown(self.site)
         if self.up and not _stat(self.site, "sockets_open") and not self.others.has(shown):
-            poll(lambda: _stat(self.site, "sockets_open") == 1, "it is had once it is free", 5)
+            poll(lambda: _stat(self.site, "sockets_open") == 1, "it is had once it is free")
             self.seen["had later"] += 1
         is_open = _stat(self.site, "sockets_open") == 1
         assert self.others.not_theirs() == (({shown}, {shown}) if is_open else (set(), set()))

@@ -193,7 +193,8 @@ def objects(site: Site, pywg: str, *words: str) -> dict[str, Any]:
     return found[0]
 
 
-def test_status(shown: Site, pywg: str) -> None:
+def test_status(lab: Lab, shown: Site, pywg: str) -> None:
+    lab.establish()  # lately, however long the tests before have taken
     text = status(shown, pywg, "--interval", "0.1")
     assert "\x1b" not in text
     assert f"PID {shown.pid}" in text
@@ -210,6 +211,7 @@ def test_status(shown: Site, pywg: str) -> None:
 
 
 def test_another_daemon_is_shown_as_far_as_it_tells(lab: Lab, pywg: str) -> None:
+    lab.establish()
     alike(
         lambda: ended(lab.far, ["wg", "show", lab.far.interface, "dump"]),
         lambda: ended(lab.far, [pywg, "show", lab.far.interface, "dump"]),
@@ -279,8 +281,9 @@ def test_status_of_a_peer_without_an_answer_as_root_and_as_a_monitor(open_lab: O
         state.unlink(missing_ok=True)
 
 
-def test_top_of_a_real_daemon(shown: Site, pywg: str) -> None:
+def test_top_of_a_real_daemon(lab: Lab, shown: Site, pywg: str) -> None:
     """On a terminal of its own, from which Ctrl-C comes when the first screen is there."""
+    lab.establish()
     near, far = pty.openpty()
     argv = ["ip", "netns", "exec", shown.namespace.name, "setsid", "--ctty", pywg, "top", shown.interface]
     with subprocess.Popen(argv, stdin=far, stdout=far, stderr=far, env={**os.environ, "TERM": "xterm"}) as process:

@@ -37,7 +37,7 @@ def start(kind: str, report: str = "", keep: str = "drop") -> subprocess.Complet
 
 
 def read_when_whole(path: Path) -> str:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not (path.exists() and path.read_text().endswith("\n")):
         assert time.monotonic() < end
         select.select([], [], [], 0.005)

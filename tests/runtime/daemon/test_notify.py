@@ -22,7 +22,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[so
         else:
             sock.bind("")  # the kernel chooses an abstract name
             address = "@" + sock.getsockname()[1:].decode()
-        sock.settimeout(5)
+        sock.settimeout(30)
         yield sock, address
 
 

@@ -157,7 +157,7 @@ def test_from_inside_each_kind_of_thread_without_landlock_and_seccomp(name: str,
             assert b"sandbox_landlock=0\nsandbox_landlock_threads=0\nsandbox_seccomp=0\n" in ask(name, b"stats=1\n\n")
             found = attempts(daemon_of(name))
             ended(name)
-            assert process.wait(10) == 0
+            assert process.wait(30) == 0
         assert len(found) == 4
         for opened in found.values():
             assert len(opened) == 1 + len(THREADS)
@@ -183,7 +183,7 @@ def test_a_system_log_that_is_started_again_is_found_in_the_empty_root(
     def listen() -> socket.socket:
         log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         log.bind(str(path))
-        log.settimeout(10)
+        log.settimeout(30)
         path.chmod(0o666)
         return log
 

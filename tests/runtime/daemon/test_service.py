@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -148,8 +149,11 @@ def test_at_a_terminal_a_start_says_what_runs(name: str, tmp_path: Path, options
         far, near = pty.openpty()
         command = [sys.executable, "-m", "pywg", *more, name]
         assert subprocess.run(command, env=environment(), stderr=near, timeout=30, check=False).returncode == 0
-        os.set_blocking(far, False)
-        lines = [line for line in os.read(far, 1 << 16).decode().splitlines() if line.startswith("pywg: ")]
+        said = ""
+        while f"pywg down {name}" not in said:  # the kernel may hand it on line by line
+            assert select.select([far], [], [], PATIENCE)[0], said
+            said += os.read(far, 1 << 16).decode()
+        lines = [line for line in said.splitlines() if line.startswith("pywg: ")]
         match = re.fullmatch(rf"pywg: {name} is served in the background by PID (\d+), which logs to (.*)", lines[0])
         assert match is not None
         assert name in Path(f"/proc/{match[1]}/cmdline").read_text().split("\0")

@@ -290,7 +290,7 @@ def test_each_system_call_of_a_start_in_the_background(refusal: Refusal) -> None
         )
         assert (ended.returncode, ended.stdout) == (1, ""), ended.stderr
         one_line(ended.stderr, refusal.says)
-        assert nothing_left(name)
+        until(lambda: nothing_left(name))
 
     run_inside(test)
 
@@ -330,7 +330,7 @@ def test_what_a_machine_lacks_is_named_with_what_to_do(lack: str, way: list[str]
         )  # fmt: skip
         assert (ended.returncode, ended.stdout) == (1, ""), ended.stderr
         one_line(ended.stderr, says)
-        assert nothing_left(name)
+        until(lambda: nothing_left(name))
 
     run_inside(test)
 
@@ -367,7 +367,7 @@ def test_what_is_really_missing_without_the_privilege(unshare: list[str], says: 
         )  # fmt: skip
         assert ended.returncode == 1
         one_line(ended.stderr, says)
-        assert nothing_left(name)
+        until(lambda: nothing_left(name))
 
     run_inside(test)
 
@@ -383,6 +383,6 @@ def test_root_without_the_capability_is_told_so() -> None:
         )  # fmt: skip
         assert ended.returncode == 1
         one_line(ended.stderr, "this root has no CAP_NET_ADMIN")
-        assert nothing_left(name)
+        until(lambda: nothing_left(name))
 
     run_inside(test)

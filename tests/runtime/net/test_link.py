@@ -15,7 +15,7 @@ from tests.runtime.namespace import ip, run_inside, unique
 
 LOG = Log("wg0", Level.SILENT, output=StreamOutput())
 pytestmark = pytest.mark.netns
-PATIENCE = 5.0
+PATIENCE = 30.0
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from tests.runtime.route_harness import FakeDevice
 
 pytestmark = pytest.mark.dropin("15")
 
-PATIENCE = 5.0
+PATIENCE = 30.0
 LOCAL = {4: "10.9.0.1", 6: "fd00:9::1"}
 OTHER = {4: "10.9.0.9", 6: "fd00:9::9"}
 PEER = {4: "10.9.0.2", 6: "fd00:9::2"}

@@ -15,7 +15,7 @@ from pywg.runtime.uapi.server import UapiServer
 from tests.lines import StreamOutput
 
 KEY = bytes(range(1, 33))
-PATIENCE = 10.0
+PATIENCE = 30.0
 MANY = 5_000
 """Peers: a change of so many takes several turns of the loop."""
 
