@@ -149,3 +149,26 @@ def test_a_late_answer_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rounds, "time", SimpleNamespace(monotonic=later))
     assert rounds.largest_packet(cast(Echo, Late()), 68, 1400, 0.001) == 1400
     assert rounds.largest_packet(cast(Echo, Late()), 68, 1500, 0.001) == 1400
+
+
+class OfEarlierPings:
+    """In place of an Echo: only answers to pings of before come, which were more."""
+
+    overhead = 28
+
+    def send(self, _sequence: int, _data_len: int) -> str:
+        return ""
+
+    def receive(self, _within_s: float) -> Reply | None:
+        return Reply(500, 1.0)
+
+
+def test_an_answer_to_a_ping_of_before_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+
+    def later() -> float:
+        now[0] += 0.06
+        return now[0]
+
+    monkeypatch.setattr(rounds, "time", SimpleNamespace(monotonic=later))
+    assert rounds.largest_packet(cast(Echo, OfEarlierPings()), 68, 1400, 0.001) == 0

@@ -90,7 +90,7 @@ def largest_packet(echo: Echo, low: int, high: int, rtt_s: float) -> int:
         until = time.monotonic() + patience
         while (left := until - time.monotonic()) > 0:
             reply = echo.receive(left)
-            if reply is not None and reply.sequence > 0 and sent[reply.sequence - 1] >= size:
+            if reply is not None and 0 < reply.sequence <= len(sent) and sent[reply.sequence - 1] >= size:
                 return True  # if late
             if reply is not None and reply.fault:
                 return False
