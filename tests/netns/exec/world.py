@@ -18,8 +18,8 @@ from bench.tunnel.namespace import Namespace
 from bench.tunnel.site import UAPI_DIR, poll
 from tests.requirements import require_tool
 
-USER = 14243
-"""Of no account."""
+USER = 20_000 + os.getpid() % 40_000
+"""Of no account, and of this session of the tests alone."""
 HERE, THERE = "198.51.100.1", "198.51.100.2"
 HERE6, THERE6 = "2001:db8:5::1", "2001:db8:5::2"
 INNER, GATEWAY = "10.9.7.1", "10.9.7.2"
