@@ -32,6 +32,9 @@ OURS = "pywg"
 LONG = os.environ.get("PYWG_LONG") == "1"
 ANSWERS_WITHIN_S = 20.0
 RESUMES_WITHIN_S = 15.0
+INITIATIONS_APART_S = 0.1
+"""Seconds after which a peer's next initiation is taken: of more than 20 a second one is not, and none of the same 17
+ms as the last, for their timestamps are no more exact. Then it is sent again after 5 s."""
 UNKNOWN_KEY = "9CFtwQAAgC2/Vg8kr1ZUWWwFe0Vps9r0H5jYkXmJPwE="
 
 

@@ -13,6 +13,7 @@ import signal
 import socket
 import struct
 import sysconfig
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -153,6 +154,7 @@ def test_no_memory_under_traffic(pywg: str, open_lab: OpenLab) -> None:
         for _ in range(scaled(3, 30)):
             assert dropin.set_(near, *many) == -errno.ENOMEM
             assert len(peers(near)) == 1
+            time.sleep(dropin.INITIATIONS_APART_S)
             far.ip("link", "set", far.interface, "down")  # its session goes
             far.ip("link", "set", far.interface, "up")
             dropin.resumes(far, near.inner(4), RESUMES_WITHIN_S)
@@ -237,6 +239,7 @@ def test_handshakes_go_on_while_the_wall_clock_jumps(pywg: str, open_lab: OpenLa
     with control.open("r+b") as file, mmap.mmap(file.fileno(), 8) as offset:
         for seconds in (0, 3600, -3600, 10 * YEAR_S, -10 * YEAR_S, 0)[: scaled(5, 6)]:
             offset[:] = struct.pack("=q", seconds)
+            time.sleep(dropin.INITIATIONS_APART_S)
             with Link(near, unsegmented=False) as link:
                 near.ip("link", "set", near.interface, "down")  # sessions go; both ends remember the last timestamp
                 poll(lambda: near.stats()["up"] == "0", "the daemon has seen it; else sessions stay")
