@@ -139,7 +139,9 @@ class Late:
         return None
 
 
-def test_a_late_answer_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def _time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.06 s at each look."""
     now = [0.0]
 
     def later() -> float:
@@ -147,6 +149,10 @@ def test_a_late_answer_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
         return now[0]
 
     monkeypatch.setattr(rounds, "time", SimpleNamespace(monotonic=later))
+
+
+@pytest.mark.usefixtures("_time_passes")
+def test_a_late_answer_is_one() -> None:
     assert rounds.largest_packet(cast(Echo, Late()), 68, 1400, 0.001) == 1400
     assert rounds.largest_packet(cast(Echo, Late()), 68, 1500, 0.001) == 1400
 
@@ -163,12 +169,6 @@ class OfEarlierPings:
         return Reply(500, 1.0)
 
 
-def test_an_answer_to_a_ping_of_before_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-
-    def later() -> float:
-        now[0] += 0.06
-        return now[0]
-
-    monkeypatch.setattr(rounds, "time", SimpleNamespace(monotonic=later))
+@pytest.mark.usefixtures("_time_passes")
+def test_an_answer_to_a_ping_of_before_is_none() -> None:
     assert rounds.largest_packet(cast(Echo, OfEarlierPings()), 68, 1400, 0.001) == 0
