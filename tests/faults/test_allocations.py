@@ -114,5 +114,7 @@ def test_each_allocation_of_a_daemon_that_is_configured_may_fail() -> None:
             assert set(replies) == {DONE, NO_MEMORY}
             assert daemon.process.poll() is None
             assert b"sandbox_refused=0\n" in ask(name, b"stats=1\n\n")
+            daemon.process.terminate()
+            assert daemon.exit_status() == 0
 
     run_inside(test, timeout=600)
