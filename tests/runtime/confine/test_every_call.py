@@ -12,7 +12,7 @@ from pywg.runtime.confine import bpf, calls, seccomp
 from pywg.runtime.confine.seccomp import Thread
 from tests.requirements import require_root
 from tests.runtime.daemon.test_service import DIRECTORY, Foreground, answers, ask, gone, until
-from tests.runtime.daemon.test_users import remover_of
+from tests.runtime.daemon.test_users import confined_remover_of
 from tests.runtime.namespace import ip, run_inside, unique
 from tests.runtime.syscall_injection import Inside, inside, thread_of
 
@@ -156,8 +156,7 @@ def test_from_inside_the_process_that_removes_the_sockets() -> None:
     def test() -> None:
         with Foreground(name, PYWG_USER="nobody") as daemon:
             until(lambda: answers(name))
-            remover = remover_of(daemon.process.pid)
-            until(lambda: "Seccomp:\t2" in Path(f"/proc/{remover}/status").read_text())
+            remover = confined_remover_of(daemon.process.pid)
             assert os.path.samefile(f"/proc/{remover}/root", DIRECTORY)
             waits = int(Path(f"/proc/{remover}/syscall").read_text().split()[1], 16)
             tried = [number for number in [*range(LAST + 1), *X32] if number != NUMBERS["exit_group"]]
