@@ -99,6 +99,13 @@ class OtherEnd:
         self.tunnel.handshake_wanted(self.peer, self.now)
         return self.session()
 
+    def accept(self, initiation: bytes) -> KeypairDerived:
+        """Answers an initiation, and waits for the first packet: before, the daemon may not have the session."""
+        self.tunnel.receive_datagram(initiation, self.far, self.now)
+        session = self.session()
+        self.receive(TRANSPORT)
+        return session
+
     def receive(self, kind: int) -> bytes:
         """The next datagram of this type."""
         while (datagram := self.sock.recv(2048))[0] != kind:
