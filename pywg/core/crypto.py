@@ -101,6 +101,9 @@ def public_key_of(private_key: PrivateKey) -> bytes:
     return private_key.public_key()
 
 
-def private_key_from(secret: Secret) -> PrivateKey:
-    """A private key the library can use, from 32 bytes. It holds a copy: let go of it as soon as it was used."""
-    return PrivateKey(secret)
+def private_key_from(secret: Secret, public_key: bytes | None = None) -> PrivateKey:
+    """A private key the library can use, from 32 bytes. It holds a copy: let go of it as soon as it was used.
+
+    Where its public key is known, it need not be computed, which takes as long as dh().
+    """
+    return PrivateKey(secret, public_key)

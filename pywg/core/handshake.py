@@ -43,8 +43,8 @@ class State(Enum):
 class Identity:
     """Our static key, whose Secret this takes over.
 
-    The library's object for it holds a copy, which OpenSSL cleanses when it goes. Making one costs as much as an
-    operation with it, so it is made when it is needed and kept until `rest`: a burst of messages shares it.
+    The library's object for it holds a copy, which OpenSSL cleanses when it goes. It is made when it is needed and kept
+    until `rest`: a burst of messages shares it.
     """
 
     __slots__ = ("_library_key", "initial_hash", "private_key", "public_key")
@@ -58,7 +58,7 @@ class Identity:
     def dh(self, public_key: bytes) -> bytes | None:
         """As crypto.dh() with our static key."""
         if self._library_key is None:
-            self._library_key = crypto.private_key_from(self.private_key)
+            self._library_key = crypto.private_key_from(self.private_key, self.public_key)
         return crypto.dh(self._library_key, public_key)
 
     def rest(self) -> None:
@@ -153,6 +153,7 @@ class Handshake:
         "_static_shared",
         "chaining_key",
         "ephemeral_private",
+        "ephemeral_public",
         "hash",
         "last_consumption",
         "last_sent_ns",
@@ -188,6 +189,7 @@ class Handshake:
                 secret.wipe()
         self.chaining_key = None
         self.ephemeral_private = None
+        self.ephemeral_public = b""
         self.hash = b""
         self.remote_ephemeral = b""
         self.remote_index = 0
@@ -228,6 +230,7 @@ def create_initiation(
     static_shared = handshake.static_shared(identity)
     handshake.clear()
     handshake.ephemeral_private, ephemeral_key, ephemeral = _new_ephemeral(random)
+    handshake.ephemeral_public = ephemeral
     symmetric = Symmetric(handshake.remote_initial_hash)
     try:
         symmetric.mix_ephemeral(ephemeral)
@@ -307,7 +310,7 @@ def consume_response(message: messages.Response, handshake: Handshake, identity:
         raise RemoteProtocolError(events.UNKNOWN_INDEX)
     assert handshake.chaining_key is not None
     assert handshake.ephemeral_private is not None
-    ephemeral_key = crypto.private_key_from(handshake.ephemeral_private)
+    ephemeral_key = crypto.private_key_from(handshake.ephemeral_private, handshake.ephemeral_public)
     symmetric = Symmetric(handshake.hash, handshake.chaining_key)
     try:
         symmetric.mix_ephemeral(message.ephemeral)

@@ -68,6 +68,17 @@ def test_rfc7748_section_6_1() -> None:
     assert crypto.dh(alice, bob_public) == crypto.dh(bob, alice_public) == bytes.fromhex(shared)
 
 
+def test_a_private_key_whose_public_one_is_known_is_the_same_key() -> None:
+    public = crypto.public_key_of(crypto.private_key_from(Secret(KEY)))
+    known = crypto.private_key_from(Secret(KEY), public)
+    assert crypto.public_key_of(known) == public
+    point = b"\x09" + bytes(31)
+    assert crypto.dh(known, point) == x25519(KEY, point) == public
+    for length in (0, 31, 33):
+        with pytest.raises(ValueError, match=f"a public key has 32 bytes, and not {length}"):
+            crypto.private_key_from(Secret(KEY), bytes(length))
+
+
 @pytest.mark.parametrize("point", [bytes(32), b"\x01" + bytes(31), b"\xec" + b"\xff" * 30 + b"\x7f"])
 def test_points_of_low_order_give_no_secret(point: bytes) -> None:
     assert x25519(b"\x42" * 32, point) is None

@@ -177,7 +177,7 @@ def test_no_branch_or_address_of_a_handshake_depends_on_a_key() -> None:
     assert counts.pop("open") == 1, "whether the tag holds"
     assert counts.pop("handshake with a preshared key") == 2, "whether there is one, at either end"
     assert counts == dict.fromkeys(counts, 0)
-    assert len(counts) == 7
+    assert len(counts) == 8
 
 
 def test_a_comparison_that_ends_early_is_found() -> None:

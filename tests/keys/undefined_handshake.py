@@ -113,6 +113,7 @@ def counts() -> dict[str, int]:
     sealed = crypto.seal(sealing, TEXT, b"")
     primitives: dict[str, Callable[[], object]] = {
         "private key": lambda: PrivateKey(undefined()),
+        "private key with its public one": lambda: PrivateKey(undefined(), point),
         "public key": private_key.public_key,
         "exchange": lambda: crypto.dh(private_key, point),
         "HKDF": lambda: crypto.hkdf(undefined(), undefined(), 3),

@@ -16,9 +16,11 @@ from pywg.dataplane.crypto.xchacha20poly1305 cimport XNONCE_LEN, xchacha_open
 from pywg.dataplane.sys.libcrypto cimport (
     ERR_clear_error, EVP_CIPHER_CTX, EVP_CIPHER_CTX_ctrl, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CipherInit_ex,
     EVP_CipherUpdate, EVP_CTRL_AEAD_GET_TAG, EVP_CTRL_AEAD_SET_TAG, EVP_DecryptFinal_ex, EVP_EncryptFinal_ex, EVP_PKEY,
-    EVP_PKEY_CTX, EVP_PKEY_CTX_free, EVP_PKEY_CTX_new, EVP_PKEY_derive, EVP_PKEY_derive_init, EVP_PKEY_derive_set_peer,
-    EVP_PKEY_free, EVP_PKEY_get_raw_public_key, EVP_PKEY_new_raw_private_key, EVP_PKEY_new_raw_public_key,
-    EVP_PKEY_X25519, EVP_chacha20_poly1305, OPENSSL_cleanse,
+    EVP_PKEY_CTX, EVP_PKEY_CTX_free, EVP_PKEY_CTX_new, EVP_PKEY_CTX_new_id, EVP_PKEY_derive, EVP_PKEY_derive_init,
+    EVP_PKEY_derive_set_peer, EVP_PKEY_free, EVP_PKEY_fromdata, EVP_PKEY_fromdata_init, EVP_PKEY_get_raw_public_key,
+    EVP_PKEY_KEYPAIR, EVP_PKEY_new_raw_private_key, EVP_PKEY_new_raw_public_key, EVP_PKEY_X25519,
+    EVP_chacha20_poly1305, OPENSSL_cleanse, OSSL_PARAM, OSSL_PARAM_construct_end, OSSL_PARAM_construct_octet_string,
+    OSSL_PKEY_PARAM_PRIV_KEY, OSSL_PKEY_PARAM_PUB_KEY,
 )
 from pywg.dataplane.wire.wireguard cimport KEY_LEN, TAG_LEN
 
@@ -33,16 +35,21 @@ cdef enum:
 cdef class PrivateKey:
     """Of X25519, from a buffer of 32 bytes. Holds libcrypto's copy of it, which goes, cleansed, with this object.
 
+    `public` is its public key, which nothing checks. Without it libcrypto computes one, for as long as an exchange.
     ValueError for another length, MemoryError where libcrypto makes none.
     """
     cdef EVP_PKEY *key
 
-    def __cinit__(self, source):
+    def __cinit__(self, source, bytes public=None):
         cdef Py_buffer view
         PyObject_GetBuffer(source, &view, PyBUF_SIMPLE)
         try:
             check_length("a private key", view.len, KEY_LEN)
-            self.key = EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, <const uint8_t *>view.buf, KEY_LEN)
+            if public is None:
+                self.key = EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, <const uint8_t *>view.buf, KEY_LEN)
+            else:
+                check_length("a public key", PyBytes_Size(public), KEY_LEN)
+                self.key = key_pair(<uint8_t *>view.buf, <uint8_t *>PyBytes_AsString(public))
         finally:
             PyBuffer_Release(&view)
         if self.key == NULL:
@@ -163,6 +170,20 @@ def hmac_blocks(bytes key not None) -> tuple[bytes, bytes]:
         to_inner[i] ^= from_key[i]
         to_outer[i] ^= from_key[i]
     return inner, outer
+
+
+cdef EVP_PKEY *key_pair(uint8_t *private, uint8_t *public) noexcept:
+    """Of X25519; NULL where libcrypto makes none."""
+    cdef EVP_PKEY *key = NULL
+    cdef EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_id(EVP_PKEY_X25519, NULL)
+    cdef OSSL_PARAM parts[3]
+    parts[0] = OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PRIV_KEY, private, KEY_LEN)
+    parts[1] = OSSL_PARAM_construct_octet_string(OSSL_PKEY_PARAM_PUB_KEY, public, KEY_LEN)
+    parts[2] = OSSL_PARAM_construct_end()
+    if ctx != NULL and EVP_PKEY_fromdata_init(ctx) == 1:
+        EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_KEYPAIR, parts)
+    EVP_PKEY_CTX_free(ctx)
+    return key
 
 
 cdef EVP_CIPHER_CTX *begin(bytes key, bytes nonce, bytes additional_data, Py_ssize_t length, bint seals) except NULL:

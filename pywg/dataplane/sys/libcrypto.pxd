@@ -37,6 +37,8 @@ cdef extern from "openssl/provider.h" nogil:
 
 cdef extern from "openssl/core_names.h" nogil:
     const char *OSSL_CIPHER_PARAM_AEAD_TAG
+    const char *OSSL_PKEY_PARAM_PRIV_KEY
+    const char *OSSL_PKEY_PARAM_PUB_KEY
 
 cdef extern from "openssl/core_dispatch.h" nogil:
     enum:
@@ -75,12 +77,16 @@ cdef extern from "openssl/evp.h" nogil:
     ctypedef struct EVP_PKEY_CTX
     enum:
         EVP_PKEY_X25519
+        EVP_PKEY_KEYPAIR
     EVP_PKEY *EVP_PKEY_new_raw_private_key(int type, void *engine, const unsigned char *key, size_t keylen)
     EVP_PKEY *EVP_PKEY_new_raw_public_key(int type, void *engine, const unsigned char *key, size_t keylen)
     int EVP_PKEY_get_raw_public_key(const EVP_PKEY *pkey, unsigned char *pub, size_t *len)
     void EVP_PKEY_free(EVP_PKEY *pkey)
     EVP_PKEY_CTX *EVP_PKEY_CTX_new(EVP_PKEY *pkey, void *engine)
+    EVP_PKEY_CTX *EVP_PKEY_CTX_new_id(int id, void *engine)
     void EVP_PKEY_CTX_free(EVP_PKEY_CTX *ctx)
+    int EVP_PKEY_fromdata_init(EVP_PKEY_CTX *ctx)
+    int EVP_PKEY_fromdata(EVP_PKEY_CTX *ctx, EVP_PKEY **pkey, int selection, OSSL_PARAM *params)
     int EVP_PKEY_derive_init(EVP_PKEY_CTX *ctx)
     int EVP_PKEY_derive_set_peer(EVP_PKEY_CTX *ctx, EVP_PKEY *peer)
     int EVP_PKEY_derive(EVP_PKEY_CTX *ctx, unsigned char *key, size_t *keylen)

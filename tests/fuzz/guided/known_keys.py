@@ -34,6 +34,6 @@ class KnownKey:
 _known = lru_cache(MOST_KEYS)(KnownKey)
 
 
-def private_key_from(secret: "bytes | bytearray | memoryview") -> KnownKey:
-    """In the place of pywg.core.crypto's."""
+def private_key_from(secret: "bytes | bytearray | memoryview", _public_key: bytes | None = None) -> KnownKey:
+    """In the place of pywg.core.crypto's; what a key's public one is, it knows."""
     return _known(bytes(memoryview(secret)))
