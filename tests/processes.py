@@ -1,6 +1,7 @@
 """What /proc says of another process, which may end at any moment."""
 
 import contextlib
+import os
 from pathlib import Path
 
 
@@ -26,3 +27,12 @@ def waits_in(pid: int, program: str) -> bool:
     """Whether the process is this program, and sleeps: execve(2) sets the name before all of the program is there."""
     its = status(pid)
     return its.get("Name") == program and its["State"][0] == "S"
+
+
+def descriptors(pid: int) -> dict[int, str]:
+    """Where each of the process's descriptors leads, but of those that it closes meanwhile, such as a client's."""
+    found = {}
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found[int(fd.name)] = os.readlink(fd)
+    return found

@@ -16,6 +16,7 @@ from typing import Any
 from bench.tunnel.site import LISTEN_PORT, poll
 from tests.faults.running import PORT, RECOVERS_WITHIN_S, Outcome, Running
 from tests.netns.dropin import hexkey
+from tests.processes import descriptors
 
 SHARDS = 2
 _FLOWS = 8
@@ -39,10 +40,12 @@ class Sharded(Running):
         return outcome
 
     def descriptors(self) -> tuple[list[int], list[int]]:
-        """Of the daemon's queues of the TUN, and of its UDP sockets."""
-        here = Path(f"/proc/{self.near.pid}")
-        udp = {line.split()[9] for name in ("udp", "udp6") for line in _lines(here / "net" / name)}
-        targets = {int(fd.name): str(fd.readlink()) for fd in (here / "fd").iterdir()}
+        """Of the daemon's queues of the TUN, and of the UDP sockets that have its port.
+
+        For a second it may have another one, by which it asks why a peer doesn't answer (runtime/net/refusal.py).
+        """
+        udp = {line.split()[9] for line in self._udp_sockets()}
+        targets = descriptors(self.near.pid)
         queues = [fd for fd, target in targets.items() if target == "/dev/net/tun"]
         return queues, [fd for fd, target in targets.items() if target.removeprefix("socket:").strip("[]") in udp]
 

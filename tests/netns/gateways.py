@@ -14,13 +14,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from bench.tunnel.builds import ROOT
 from bench.tunnel.command import CommandError, run
 from bench.tunnel.namespace import Namespace
 from bench.tunnel.site import poll
 from tests.pages import blocks_in
+from tests.processes import descriptors
 
 from .typed import Typed
 
@@ -93,7 +93,7 @@ class Machine(Typed):
         """The process that has the TUN open."""
         for pid in self.namespace.pids():
             with contextlib.suppress(OSError):
-                if any(os.readlink(fd) == "/dev/net/tun" for fd in Path(f"/proc/{pid}/fd").iterdir()):
+                if "/dev/net/tun" in descriptors(pid).values():
                     return pid
         raise LookupError(self.name)
 

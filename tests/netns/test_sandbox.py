@@ -1,6 +1,5 @@
 """The daemon in its sandbox: what it has given up, and that all it has to do still works. dropin: 5, 12, 14, 21."""
 
-import contextlib
 import os
 import re
 import signal
@@ -14,6 +13,7 @@ from bench.tunnel.implementations import Implementation, find
 from bench.tunnel.lab import Lab
 from bench.tunnel.site import Site, poll
 from pywg.runtime.confine import landlock
+from tests.processes import descriptors
 
 from .conftest import OpenLab
 from .inner_udp import Wire, payload
@@ -81,10 +81,7 @@ def test_every_thread_has_given_up_all_but_net_admin(open_lab: OpenLab) -> None:
 def test_no_io_uring_is_open(open_lab: OpenLab) -> None:
     """What is done through one passes no filter."""
     site = open_lab("pywg", None, connect=False).near
-    links = []
-    for fd in Path(f"/proc/{site.pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            links.append(os.readlink(fd))
+    links = descriptors(site.pid).values()
     assert any("eventfd" in link for link in links)
     assert not [link for link in links if "io_uring" in link]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pywg.runtime.confine import landlock
+from tests.processes import descriptors
 from tests.requirements import require_root
 from tests.runtime.daemon.test_service import Foreground, answers, ask, until
 from tests.runtime.namespace import ip, run_inside, unique
@@ -55,7 +56,7 @@ def _udp_descriptor(pid: int) -> int:
     """Of an IPv4 socket: the kernel says so of no descriptor but by its inode."""
     rows = [line.split() for line in Path(f"/proc/{pid}/net/udp").read_text().splitlines()[1:]]
     inodes = {f"socket:[{row[9]}]" for row in rows}
-    return next(int(fd.name) for fd in Path(f"/proc/{pid}/fd").iterdir() if os.readlink(fd) in inodes)
+    return next(fd for fd, link in descriptors(pid).items() if link in inodes)
 
 
 def _attempts(thread: Inside, fd: int, victim: Path, other: subprocess.Popen[bytes]) -> dict[str, str]:
@@ -173,7 +174,7 @@ def _netlink_descriptor(pid: int) -> int:
     """Of the event loop, to the route family."""
     rows = [line.split() for line in Path(f"/proc/{pid}/net/netlink").read_text().splitlines()[1:]]
     inodes = {f"socket:[{row[9]}]" for row in rows if row[1] == "0"}
-    return next(int(fd.name) for fd in Path(f"/proc/{pid}/fd").iterdir() if os.readlink(fd) in inodes)
+    return next(fd for fd, link in descriptors(pid).items() if link in inodes)
 
 
 @pytest.mark.parametrize("thread", ["pywg-rx", "pywg-tx", "the loop"])

@@ -1,6 +1,7 @@
 """The root directory of a daemon: nothing can be found there but sockets, whatever seccomp and Landlock would say.
 dropin: 4, 5, 21."""
 
+import contextlib
 import os
 import re
 import signal
@@ -84,7 +85,10 @@ def ended(name: str) -> None:
 
 def holds_no_directory(pid: int) -> None:
     """Which would be a way out."""
-    open_files = [os.stat(fd).st_mode for fd in Path(f"/proc/{pid}/fd").iterdir()]
+    open_files = []
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            open_files.append(os.stat(fd).st_mode)
     assert any(map(stat.S_ISCHR, open_files))
     assert not any(map(stat.S_ISDIR, open_files))
 

@@ -19,6 +19,7 @@ import pytest
 from pywg.runtime.base.libc import CAP_NET_ADMIN, CAP_NET_BIND_SERVICE
 from pywg.runtime.net.tun import open_tun
 from tests import stale
+from tests.processes import descriptors
 from tests.requirements import require_root, require_tool
 from tests.runtime.daemon.test_service import DIRECTORY, Foreground, answers, ask, environment, gone, pywg, until
 from tests.runtime.namespace import ip, run_inside, unique
@@ -200,7 +201,7 @@ def test_the_remover_can_do_nothing_else(name: str) -> None:
         (thread,) = status(remover)
         assert int(thread["CapPrm"], 16) == int(thread["CapBnd"], 16) == 0
         assert (thread["NoNewPrivs"], thread["Seccomp_filters"]) == ("1", "2")
-        links = [os.readlink(fd) for fd in Path(f"/proc/{remover}/fd").iterdir()]
+        links = descriptors(remover).values()
         assert sorted(re.sub(r"\d+", "N", link) for link in links) == ["/dev/null"] * 3 + ["pipe:[N]"] * 2
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             os.kill(remover, number)
