@@ -6,6 +6,7 @@ import errno
 import platform
 import signal
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ _ARGUMENTS = (_RDI, _RSI, _RDX, _R10, _R8, _R9)
 _SYSCALL = b"\x0f\x05"
 _BELOW_THE_STACK = 4096
 _MOST_STEPS = 1000
+_PATIENCE_S, _PAUSE_S = 20.0, 0.001
 
 
 def thread_of(pid: int, name: str) -> int:
@@ -41,12 +43,14 @@ class Inside:
         self._tid = tid
         self.refused = False
         self._registers = self._read()
-        rip = self._registers[_RIP]
         self.room = (self._registers[_RSP] - _BELOW_THE_STACK) & ~0xF
         """Where `put` writes: memory of the thread that it doesn't use now."""
-        with open(f"/proc/{tid}/mem", "rb") as memory:
-            memory.seek(rip - len(_SYSCALL))
-            assert memory.read(len(_SYSCALL)) == _SYSCALL
+
+    def is_in_a_call(self) -> bool:
+        """Whether it was stopped in a system call, and not in its program."""
+        with open(f"/proc/{self._tid}/mem", "rb") as memory:
+            memory.seek(self._registers[_RIP] - len(_SYSCALL))
+            return memory.read(len(_SYSCALL)) == _SYSCALL
 
     def put(self, data: bytes) -> int:
         """Writes up to 1 KiB into the thread's memory and returns the address, which is always the same."""
@@ -125,11 +129,20 @@ class Inside:
 
 @contextlib.contextmanager
 def inside(tid: int) -> Iterator[Inside]:
-    """Stops a thread that waits in a system call; afterwards it waits on."""
+    """Stops a thread that waits in a system call; afterwards it waits on.
+
+    One that has answered goes on for a moment before it waits again, and is stopped once more then.
+    """
     if platform.machine() != "x86_64":
         pytest.skip("registers are known for x86-64 alone")
+    end = time.monotonic() + _PATIENCE_S
     ptrace.stop(tid)
     try:
-        yield Inside(tid)
+        while not (thread := Inside(tid)).is_in_a_call():
+            assert time.monotonic() < end, "it waits in no system call"
+            ptrace.let_go(tid)
+            time.sleep(_PAUSE_S)
+            ptrace.stop(tid)
+        yield thread
     finally:
         ptrace.let_go(tid)
