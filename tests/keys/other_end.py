@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import select
 import socket
 import struct
 import time
@@ -107,9 +108,16 @@ class OtherEnd:
         return session
 
     def receive(self, kind: int) -> bytes:
-        """The next datagram of this type."""
-        while (datagram := self.sock.recv(2048))[0] != kind:
+        """The next datagram of this type. An empty one, by which the daemon asks why nobody answers, has none."""
+        while (datagram := self.sock.recv(2048))[:1] != bytes((kind,)):
             pass
+        return datagram
+
+    def newest(self, datagram: bytes) -> bytes:
+        """The last of its type that has come since, or itself: what is answered late has been sent again by then."""
+        while select.select([self.sock], [], [], 0)[0]:
+            later = self.sock.recv(2048)
+            datagram = later if later[:1] == datagram[:1] else datagram
         return datagram
 
     def send(self, session: KeypairDerived, inner: bytes, count: int = 1) -> None:

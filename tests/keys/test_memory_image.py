@@ -55,6 +55,12 @@ def all_wait(pid: int) -> bool:
     return all(stat.rpartition(")")[2].split()[0] == "S" for stat in stats)
 
 
+def unread(pid: int, port: int) -> bool:
+    """Whether a socket of the daemon's at this port has a message that no thread has taken."""
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/udp").read_text().splitlines()[1:]]
+    return any(row[1].endswith(f":{port:04X}") and not row[4].endswith(":00000000") for row in rows)
+
+
 @dataclass
 class Life:
     """A daemon's life, and what was found at its moments: of secrets outside of arenas, and of those that should be
@@ -120,7 +126,8 @@ class Life:
                 for number in range(FLOOD):
                     body = struct.pack("<II", INITIATION, number) + secrets.token_bytes(108)
                     sock.sendto(jar.add_macs(body, 1.0), ("127.0.0.1", far.port))
-        until(lambda: waiting() <= calm)
+        pid = self.daemon.pid
+        until(lambda: waiting() <= calm and not unread(pid, far.port) and all_wait(pid))
         self.daemon.hear()
         for name in list(self.daemon.told)[others:-KEPT_OF_A_FLOOD]:
             if not name.startswith(KINDS["C"]):
@@ -148,11 +155,12 @@ def live(daemon: RealDaemon) -> Life:
     far = life.new_peer(2, first, "persistent_keepalive_interval=1000")
     initiation = far.receive(INITIATION)
     life.look("an initiation in flight", done)
+    initiation = far.newest(initiation)
     reply = cookies.Responder(far.public_key, os.urandom).make_reply(initiation, far.far)
     far.sock.sendto(reply, ("127.0.0.1", far.far.port))
     until(lambda: bool(daemon.of_kinds("c")))
     life.look("a cookie received", done)
-    far.exchange(far.accept(initiation), echo_request(3), 70)
+    far.exchange(far.accept(far.newest(initiation)), echo_request(3), 70)
     daemon.set(f"public_key={far.public_key.hex()}", "persistent_keepalive_interval=0")
     until(lambda: "last_handshake_time_sec=0\n" not in daemon.ask("get=1\n\n"))
     life.look("an initiator's session", life.handshakes())
