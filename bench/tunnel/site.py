@@ -162,11 +162,20 @@ class Site:
         self.bring_up(mtu)
 
     def bring_up(self, mtu: int) -> None:
-        """Gives the interface its addresses and MTU, and takes it up."""
+        """Gives the interface its addresses and MTU, and takes it up; the daemon knows of it then."""
         self.ip("link", "set", self.interface, "mtu", str(mtu))
         for address in (f"{self.inner(4)}/24", f"{self.inner(6)}/64"):
             self.ip("address", "add", address, "dev", self.interface, *(["nodad"] if ":" in address else []))
         self.ip("link", "set", self.interface, "up")
+        self.await_link(up=True)
+
+    def await_link(self, *, up: bool) -> None:
+        """Returns when the daemon knows that its interface is up, or down; one without statistics is not asked.
+
+        It looks a moment after each change at what is so by then. Until it knows of an up it hears no datagram, and a
+        state that has passed when it looks it never sees.
+        """
+        poll(lambda: self.stats().get("up", str(int(up))) == str(int(up)), f"{self.name} knows that it is up: {up}")
 
     def add_peer(self, peer: "Site", *, preshared_key: str | None = None, endpoint: int | None = None) -> None:
         """Makes `peer` a peer with its inner addresses. `endpoint` 4 or 6: also says where it is, over IPv4 or IPv6."""

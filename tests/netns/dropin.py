@@ -156,14 +156,6 @@ def resumes(site: Site, address: str, within_s: float = RESUMES_WITHIN_S) -> Non
     poll(lambda: answers(site, address), f"{address} answers {site.name}", within_s)
 
 
-def knows(site: Site, *, up: bool) -> None:
-    """Polls until the daemon has seen that its interface is up, or down; one without statistics is not asked.
-
-    It looks at what is so, a moment after each change: it never sees a state that has passed by then.
-    """
-    poll(lambda: site.stats().get("up", str(int(up))) == str(int(up)), f"{site.name} knows that it is up: {up}")
-
-
 def kick(site: Site, address: str, size: int = 4) -> None:
     """Sends one UDP datagram of `size` bytes into the tunnel, and doesn't wait for anything."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

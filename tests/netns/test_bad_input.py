@@ -13,7 +13,6 @@ from bench.tunnel.lab import Lab
 from bench.tunnel.namespace import Namespace
 from bench.tunnel.site import UAPI_DIR, Site, poll
 
-from . import dropin
 from .conftest import OpenLab
 
 ENDS_WITHIN_S = 30.0
@@ -174,7 +173,7 @@ def test_port_taken_at_link_up_is_said_and_tried_again(pywg: str, open_lab: Open
     site = open_lab(pywg, pywg, connect=False).near
     site.wg("set", site.interface, "listen-port", "4001")
     site.ip("link", "set", site.interface, "up")
-    dropin.knows(site, up=True)  # a port is bound before, when it is set
+    site.await_link(up=True)  # a port is bound before, when it is set
     poll(lambda: 4001 in _udp_ports(site), "the port is bound")
     site.ip("link", "set", site.interface, "down")
     poll(lambda: 4001 not in _udp_ports(site), "the port is free again")

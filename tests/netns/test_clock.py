@@ -32,7 +32,7 @@ def test_machine_that_has_been_up_for_30_years(pywg: str, open_lab: OpenLab) -> 
         poll(lambda: len(link.sent(TRANSPORT)) >= 3, "keepalives")
         near.wg("set", near.interface, "peer", far.keys.public, "persistent-keepalive", "off")
         near.ip("link", "set", near.interface, "down")
-        dropin.knows(near, up=False)  # or the session of before stays
+        near.await_link(up=False)  # or the session of before stays
         nft(far, "table inet f {", "chain in { type filter hook input priority 0; meta l4proto udp drop;", "}", "}")
         near.ip("link", "set", near.interface, "up")
         two_initiations(near, link, lambda: dropin.kick(near, far.inner(4)))

@@ -90,7 +90,6 @@ def test_port_that_is_taken_at_up_is_had_once_it_is_free(subject: str, open_lab:
     lab = open_lab(subject, subject, connect=False)
     site = lab.near
     site.configure(lab.mtu)
-    dropin.knows(site, up=True)  # a port is bound before, when it is set
     poll(lambda: LISTEN_PORT in dropin.udp_ports(site), "the port is bound")
     site.ip("link", "set", site.interface, "down")
     poll(lambda: LISTEN_PORT not in dropin.udp_ports(site), "the port is free", 5)

@@ -32,7 +32,6 @@ def _filtered(lab: Lab) -> None:
 
 
 def _refused(lab: Lab) -> None:
-    dropin.knows(lab.far, up=True)  # or it keeps the port, as one that was never up
     lab.far.ip("link", "set", lab.far.interface, "down")
     poll(lambda: dropin.udp_ports(lab.far) == [], "nobody listens there")
 

@@ -111,7 +111,7 @@ def test_link_down_and_up_under_load(pair: tuple[str, str], open_lab: OpenLab) -
     with traffic.background(lab.near, lab.far, lab.far.inner(4)):
         for site in lab.sites:
             site.ip("link", "set", site.interface, "down")
-            dropin.knows(site, up=False)  # until then the session of before may carry a packet, once it is up
+            site.await_link(up=False)  # until then the session of before may carry a packet, once it is up
             site.ip("link", "set", site.interface, "up")
             assert site.alive(), site.log_tail()
     for site in lab.sites:  # going down took the IPv6 addresses along

@@ -15,7 +15,6 @@ from bench.tunnel.site import Site, poll
 from pywg.runtime.confine import landlock
 from tests.processes import descriptors
 
-from . import dropin
 from .conftest import OpenLab
 from .inner_udp import Wire, payload
 from .without_sandbox import SANDBOXED
@@ -126,7 +125,7 @@ def test_everything_still_works(loop: str, open_lab: OpenLab) -> None:
 
 def _restart_link(lab: Lab, site: Site) -> None:
     site.ip("link", "set", site.interface, "down")
-    dropin.knows(site, up=False)  # until then the session of before may carry a packet, once it is up
+    site.await_link(up=False)  # until then the session of before may carry a packet, once it is up
     site.ip("link", "set", site.interface, "up")
     site.ip("address", "replace", f"{site.inner(6)}/64", "dev", site.interface, "nodad")
 

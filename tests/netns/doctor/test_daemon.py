@@ -104,10 +104,10 @@ def test_a_port_that_is_taken_while_the_interface_is_down(pywg: str, open_lab: O
     near = lab.near
     near.ip("link", "set", near.interface, "down")
     with near.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        poll(lambda: near.stats()["up"] == "0", "the daemon knows")
+        near.await_link(up=False)
         taken.bind(("0.0.0.0", LISTEN_PORT))
         near.ip("link", "set", near.interface, "up")
-        poll(lambda: near.stats()["up"] == "1", "the daemon knows")
+        near.await_link(up=True)
         port = one_of(findings(near), "port")
         assert f"UDP port {LISTEN_PORT} can't be had: " in port.text
         assert f"(PID {os.getpid()}) has it" in port.text

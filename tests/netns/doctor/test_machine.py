@@ -126,7 +126,7 @@ def test_small_socket_buffers(pywg: str, open_lab: OpenLab) -> None:
     near = lab.near
     poll(lambda: near.stats()["sandbox_net_admin_dropped"] == "1", "the sandbox is closed")
     near.ip("link", "set", near.interface, "down")
-    poll(lambda: near.stats()["up"] == "0", "the daemon knows")
+    near.await_link(up=False)
     near.ip("link", "set", near.interface, "up")
     poll(lambda: near.stats()["sockets_open"] == "1", "it is up")
     found = [one for one in findings(near) if one.check == "buffers"]
