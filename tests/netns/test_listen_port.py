@@ -91,6 +91,7 @@ def test_two_files_with_one_listen_port(subject: str, open_lab: OpenLab, tmp_pat
     poll(lambda: len(dropin.daemon_pids(site.namespace)) == 1, "the second daemon has ended")
     assert dropin.udp_ports(site) == [4001]
     site.namespace.run(*quick, "down", str(paths[0]))
+    poll(lambda: dropin.daemon_pids(site.namespace) == [], "the first daemon has ended")  # wg-quick waits for no daemon
     site.namespace.run(*quick, "up", str(paths[1]))
     assert dropin.udp_ports(site) == [4001]
     site.namespace.run(*quick, "down", str(paths[1]))
