@@ -6,20 +6,23 @@ Who may open such a file may lock it, and keep others waiting. So it is its owne
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_PAUSE_S = 0.005
 
 
-def lock(path: str | os.PathLike[str], *, wait: bool = False) -> int:
+def lock(path: str | os.PathLike[str], *, wait_s: float = 0.0) -> int:
     """The descriptor, the caller's, of the file, which it has made or found, and locked.
 
-    Raises OSError: BlockingIOError where another has it locked, unless this is to `wait`.
+    Raises OSError: BlockingIOError where another has it locked, and still has after `wait_s`.
     """
+    end = time.monotonic() + wait_s
     while True:
         fd = os.open(path, _FLAGS, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            _lock(fd, end)
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(fd), os.stat(path)):
                     return fd
@@ -30,9 +33,9 @@ def lock(path: str | os.PathLike[str], *, wait: bool = False) -> int:
 
 
 @contextlib.contextmanager
-def locked(path: str | os.PathLike[str], *, wait: bool = False) -> Iterator[int]:
+def locked(path: str | os.PathLike[str], *, wait_s: float = 0.0) -> Iterator[int]:
     """As `lock`, for the body: then the file is gone, and the descriptor is closed."""
-    fd = lock(path, wait=wait)
+    fd = lock(path, wait_s=wait_s)
     try:
         yield fd
     finally:
@@ -40,3 +43,15 @@ def locked(path: str | os.PathLike[str], *, wait: bool = False) -> Iterator[int]
             os.unlink(path)
         with contextlib.suppress(OSError):
             os.close(fd)
+
+
+def _lock(fd: int, end: float) -> None:
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return

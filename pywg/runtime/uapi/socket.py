@@ -33,6 +33,8 @@ _BACKLOG = 128
 _ATTEMPTS = 100
 """To make a file that stays. One fails when a client asks in the microseconds between two system calls."""
 _SIOCUNIXFILE = 0x89E0
+START_S = 10.0
+"""Seconds that another start under this name may take for its file, which is some milliseconds' work."""
 
 
 @dataclass(slots=True)
@@ -134,12 +136,13 @@ def open_uapi(
 ) -> UapiSocket:
     """A listening socket for `interface`, to which root and `owner` may connect.
 
-    Raises DeviceError: EADDRINUSE when a live daemon answers there, otherwise the system's errno.
+    Raises DeviceError: EADDRINUSE when a live daemon answers there, or another start under this name does not end;
+    otherwise the system's errno.
     """
     path = f"{directory}/{interface}.{suffix}"
     try:
         _make_folder(directory)
-        with locked(f"{path}.lock", wait=True):
+        with locked(f"{path}.lock", wait_s=START_S):
             made = _make(path, owner)
             if made is None:
                 if daemon := daemon_of(interface, directory=directory, suffix=suffix):
@@ -149,6 +152,9 @@ def open_uapi(
                 made = _make(path, owner)
     except DeviceError:
         raise
+    except BlockingIOError:
+        text = f"{interface} is in use: a daemon that has been starting for {START_S:.0f} s has {path}.lock locked"
+        raise DeviceError(errno.EADDRINUSE, f"{text}; `fuser {path}.lock` shows its PID") from None
     except OSError as error:
         raise _socket_error(error, path) from error
     if made is None:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -46,10 +47,23 @@ def test_a_file_that_its_last_holder_removed_is_no_lock(path: Path, monkeypatch:
         flock(fd, operation)
 
     monkeypatch.setattr(fcntl, "flock", late)
-    with locked(path, wait=True) as fd:
+    with locked(path, wait_s=30) as fd:
         assert os.path.samestat(os.fstat(fd), path.stat())
         assert tries == 3
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_it_is_waited_for(path: Path) -> None:
+    with ThreadPoolExecutor(1) as others:
+        fd = lock(path)
+        waits = others.submit(lock, path, wait_s=30)
+        with pytest.raises(BlockingIOError):
+            lock(path, wait_s=0.02)
+        assert not waits.done()
+        os.unlink(path)
+        os.close(fd)
+        os.close(waits.result())
+    assert path.exists()
 
 
 def test_no_link_is_followed(path: Path, tmp_path: Path) -> None:

@@ -194,10 +194,10 @@ def test_of_two_daemons_that_start_at_a_time_one_has_the_name(directory: str, mo
         finally:
             waits.set()
 
-    def lock(path: str, *, wait: bool) -> int:
+    def lock(path: str, *, wait_s: float) -> int:
         if threading.current_thread() is second:
             waits.set()
-        return as_it_is(path, wait=wait)
+        return as_it_is(path, wait_s=wait_s)
 
     def look(*arguments: Any, **options: Any) -> Daemon | None:
         found = daemon_of(*arguments, **options)
@@ -259,6 +259,19 @@ def test_a_file_is_its_own_where_the_kernel_does_not_tell(directory: str, monkey
     assert uapi.present()
     uapi.close()
     assert os.listdir(directory) == []
+
+
+def test_a_start_that_does_not_end_does_not_hold_up_another(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a daemon that was stopped in it."""
+    monkeypatch.setattr(uapi_socket, "START_S", 0.02)
+    path = f"{directory}/wg0.sock.lock"
+    os.mkdir(directory)
+    with lock_file.locked(path):
+        with pytest.raises(DeviceError, match=f"wg0 is in use: .* has {path} locked; `fuser {path}` shows") as caught:
+            open_uapi("wg0", directory=directory)
+        assert caught.value.errno == errno.EADDRINUSE
+        assert os.listdir(directory) == ["wg0.sock.lock"]
+    open_uapi("wg0", directory=directory).close()
 
 
 def test_the_lock_of_a_daemon_that_was_killed_is_no_obstacle(directory: str) -> None:
