@@ -341,8 +341,9 @@ pthread_create pthread_join pthread_mutex_destroy pthread_mutex_init pthread_mut
 pthread_sigmask sigaction sigaddset sigdelset sigemptyset sigfillset snprintf syscall
 """
 """Functions that a thread calls before it enters its filter, or that the event loop's thread alone calls."""
-_X25519 = """ERR_clear_error EVP_PKEY_CTX_free EVP_PKEY_CTX_new EVP_PKEY_derive EVP_PKEY_derive_init EVP_PKEY_free
-EVP_PKEY_derive_set_peer EVP_PKEY_get_raw_public_key EVP_PKEY_new_raw_private_key EVP_PKEY_new_raw_public_key"""
+_X25519 = """ERR_clear_error EVP_PKEY_CTX_free EVP_PKEY_CTX_new EVP_PKEY_CTX_new_id EVP_PKEY_derive EVP_PKEY_derive_init
+EVP_PKEY_derive_set_peer EVP_PKEY_free EVP_PKEY_fromdata EVP_PKEY_fromdata_init EVP_PKEY_get_raw_public_key
+EVP_PKEY_new_raw_private_key EVP_PKEY_new_raw_public_key"""
 _ARENAS = {"mlock", "mmap64", "mprotect", "munmap", "madvise", "sysconf"}
 BY_THE_LOOP_ALONE = {*_ARENAS, *_X25519.split(), "pthread_getaffinity_np", "getpid"}
 """An arena of secrets is added where the control plane makes a key; handshakes compute, and ask the system for nothing
