@@ -6,12 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _TASKS = Path("/proc/self/task")
+_FLAGS, _PF_EXITING = 6, 0x4
+"""The field of stat, among those behind the name, and the bit that a thread has once it has begun to end."""
 
 
 def thread_names() -> list[str]:
-    """The planes' threads."""
-    names = sorted(text.strip() for text in _texts("comm"))
-    return [name for name in names if name.startswith("pywg")]
+    """The planes' threads. One that has been joined is there for a moment longer, and is none of them."""
+    names = []
+    for text in _texts("stat"):
+        before, _, fields = text.rpartition(")")
+        if not int(fields.split()[_FLAGS]) & _PF_EXITING:
+            names.append(before.partition("(")[2])
+    return sorted(name for name in names if name.startswith("pywg"))
 
 
 def thread_status() -> dict[str, dict[str, str]]:
