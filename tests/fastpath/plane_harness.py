@@ -255,7 +255,12 @@ class PlaneHarness:
     def counted(self, **counters: int) -> None:
         """Until each of the counters named is at least what is given (and then: exactly that)."""
         self.until(lambda: all(self.counter(name) >= n for name, n in counters.items()), repr(counters))
+        self.settle()
         assert {name: self.counter(name) for name in counters} == counters
+
+    def settle(self) -> None:
+        """Until the threads are done with what they have begun: they count a message before what follows from it."""
+        self.plane.set_mtu(self.mtu)  # as any change, between two batches
 
     def counter(self, name: str) -> int:
         return self.plane.counters()[name]
@@ -275,6 +280,7 @@ class PlaneHarness:
     def dropped(self, count: int) -> None:
         """Until so many datagrams were refused, each counted once."""
         self.until(lambda: self.drops() >= count, f"{count} datagrams refused")
+        self.settle()
         assert self.drops() == count
 
     # ---- what the control plane hears

@@ -84,6 +84,7 @@ class Table:
             self.sent += 1
             self.far.send_datagram(seal(KEY, index, self.sent, b""))
         self.harness.until(lambda: self.judged() == judged, "each keepalive is opened, or of no session")
+        self.harness.settle()
         after = [self.harness.plane.peer_stats(peer)[1] for peer in range(self.peers)]
         return Counter({peer: (after[peer] - before[peer]) // KEEPALIVE_LEN for peer in range(self.peers)})
 

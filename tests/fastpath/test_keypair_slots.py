@@ -147,6 +147,7 @@ class Ours:
             ),
             "the message is counted",
         )
+        self.harness.settle()
         return self.harness.counter("rx_keepalives") > keepalives
 
     def hear(self) -> None:
