@@ -222,6 +222,7 @@ def test_replayed_handshake_messages(pair: tuple[str, str], open_lab: OpenLab) -
         as_near.send(initiation)
         poll(lab.near.has_handshake, "the stranger's copy, which is the first, is answered")
         (response,) = _messages(to_near, RESPONSE)
+        poll(lab.far.has_handshake, "near's first packet, by which far knows that its answer came")
         handshakes = lab.far.wg("show", lab.far.interface, "latest-handshakes")
         for _ in range(3):
             as_near.send(initiation)
