@@ -72,8 +72,16 @@ def _answers(monkeypatch: pytest.MonkeyPatch, *pids: int) -> None:
 def test_a_daemon_that_goes_on_without_its_interface_is_ended(
     machine: Machine, network: FakeNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    send = signal.pidfd_send_signal
+
+    def asked(process: int, number: int) -> None:
+        """It has all the time it needs, once it is asked."""
+        monkeypatch.setattr(daemon, "_END_S", 60)
+        send(process, number)
+
     with sleeping() as process:
         _answers(monkeypatch, process.pid, process.pid)
+        monkeypatch.setattr(signal, "pidfd_send_signal", asked)
         network.deleted = lambda: _lives(process)
         remove(machine)
         assert process.wait() == -signal.SIGTERM

@@ -16,7 +16,21 @@ from pywg.runtime.base.poller import Poller
 from pywg.runtime.uapi import server as uapi_server
 from pywg.runtime.uapi.server import UapiServer
 from tests.lines import StreamOutput
-from tests.runtime.uapi.conversation import MANY, Client, Connect, FakeDevice, Talk
+from tests.runtime.uapi.conversation import MANY, PATIENCE, Client, Connect, FakeDevice, Talk
+
+
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
+    """Whether a connection is being answered."""
+    servers: list[UapiServer] = []
+    start = UapiServer.start
+
+    def started(self: UapiServer, poller: Poller) -> None:
+        servers.append(self)
+        start(self, poller)
+
+    monkeypatch.setattr(UapiServer, "start", started)
+    return lambda: any(one for server in servers for one in server._connections.values())
 
 
 @pytest.mark.dropin("UAPI clients")
@@ -37,7 +51,7 @@ def test_a_silent_or_vanishing_client_blocks_nobody(talk: Talk) -> None:
 
 @pytest.mark.dropin("UAPI clients")
 def test_a_client_that_doesnt_read_its_reply_blocks_nobody_and_is_disconnected(
-    talk: Talk, monkeypatch: pytest.MonkeyPatch
+    talk: Talk, busy: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uapi_server, "SEND_TIMEOUT_S", 0.2)
     device = FakeDevice()
@@ -47,8 +61,12 @@ def test_a_client_that_doesnt_read_its_reply_blocks_nobody_and_is_disconnected(
         deaf = await connect()
         deaf.listen(on=False)
         deaf.send(b"get=1\n\n")
+        while not busy():
+            await asyncio.sleep(0)
         assert await (await connect()).ask(b"set=1\n\n") == b"errno=0\n\n"
-        await asyncio.sleep(0.5)  # past SEND_TIMEOUT_S: the server has hung up by then
+        async with asyncio.timeout(PATIENCE):
+            while busy():  # until the server has hung up
+                await asyncio.sleep(0.01)
         deaf.listen(on=True)
         assert not (await deaf.rest()).endswith(b"errno=0\n\n")
 
@@ -106,33 +124,24 @@ def test_the_end_of_an_idle_connection_is_told(talk: Talk, monkeypatch: pytest.M
     talk(test, log=Log("wg0", Level.DEBUG, output=StreamOutput(text)))
 
 
-def test_a_connection_that_is_being_answered_is_not_idle(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_is_being_answered_is_not_idle(
+    talk: Talk, busy: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(uapi_server, "MAX_CONNECTIONS", 2)
     lines = "".join(f"public_key={number:064x}\n" for number in range(MANY))
 
     async def test(device: FakeDevice, connect: Connect) -> None:
-        busy, idle = await connect(), await connect()
-        assert await busy.ask(b"set=1\n\n") == b"errno=0\n\n"
+        answered, idle = await connect(), await connect()
+        assert await answered.ask(b"set=1\n\n") == b"errno=0\n\n"
         assert await idle.ask(b"set=1\n\n") == b"errno=0\n\n"
-        busy.send(f"set=1\n{lines}\n".encode())
-        while not any(server_side_busy()):
+        answered.send(f"set=1\n{lines}\n".encode())
+        while not busy():
             await asyncio.sleep(0)
         newest = await connect()
         assert await idle.rest() == b""
-        assert await busy.reply() == b"errno=0\n\n"
+        assert await answered.reply() == b"errno=0\n\n"
         assert await newest.ask(b"set=1\n\n") == b"errno=0\n\n"
 
-    def server_side_busy() -> list[bool]:
-        return [busy for server in servers for busy in server._connections.values()]
-
-    servers: list[UapiServer] = []
-    start = UapiServer.start
-
-    def started(self: UapiServer, poller: Poller) -> None:
-        servers.append(self)
-        start(self, poller)
-
-    monkeypatch.setattr(UapiServer, "start", started)
     talk(test)
 
 
