@@ -63,7 +63,7 @@ def test_ctrl_c_at_a_question(tmp_path: Path) -> None:
     shown = b""
     while chunk := _read(terminal):
         shown += chunk
-        if chunk.endswith(b"]: "):
+        if shown.endswith(b"]: "):
             os.write(terminal, b"\x03")
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130

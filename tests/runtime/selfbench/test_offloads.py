@@ -1,5 +1,6 @@
 """What the kernel gives: that it is really tried, what is said when it isn't there, and that nothing is left."""
 
+import contextlib
 import errno
 import functools
 import os
@@ -67,7 +68,11 @@ def test_a_tun_without_offloads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def children() -> set[str]:
     """Of this process, by their process ids: those of the test session, too."""
-    return {pid for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split()}
+    found: set[str] = set()
+    for task in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has been joined ends meanwhile
+            found.update(task.read_text().split())
+    return found
 
 
 @pytest.mark.netns
