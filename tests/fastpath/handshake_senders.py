@@ -32,6 +32,8 @@ class Sender:
         self.harness = harness
         self.sock = sock
         self.jar = CookieJar(IDENTITY)
+        self.sent: list[bytes] = []
+        """all of it, in order"""
         self.at = ("127.0.0.1" if sock.family == socket.AF_INET else "::1", harness.sockets.port)
         self._numbers = count(first)
 
@@ -52,6 +54,7 @@ class Sender:
             wanted = outcomes(self.harness) + len(portion)
             for message in portion:
                 self.sock.sendto(message, self.at)
+            self.sent += portion
             self._until(wanted)
 
     def _until(self, wanted: int) -> None:
@@ -110,7 +113,6 @@ def fill_queue(harness: PlaneHarness) -> Iterator[bytes]:
         with udp_socket(socket.AF_INET, socket.inet_ntoa(address.to_bytes(4, "big"))) as sock:
             source = Sender(harness, sock, first=address << 3 & 0xFFFFFFF)
             source.ask()
-            messages = [source.initiation() for _ in range(SOURCE_HANDSHAKES_BURST)]
-            source.send(*messages)
-        yield from messages
+            source.send(*(source.initiation() for _ in range(SOURCE_HANDSHAKES_BURST)))
+        yield from source.sent  # what asks for a cookie too: after a second without a message there is no load
         address += 1
