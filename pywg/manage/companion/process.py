@@ -171,11 +171,8 @@ def _tell_ready() -> None:
 def _locked(interface: str) -> Iterator[int]:
     """The descriptor of the lock file. Every process of the companion has it: it is locked until all have ended."""
     os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        try:
-            fd = stack.enter_context(locked(lock_file(interface)))
-        except BlockingIOError:
-            raise DeviceError(errno.EBUSY, f"{interface} has a companion already") from None
+    has_one = DeviceError(errno.EBUSY, f"{interface} has a companion already")
+    with locked(lock_file(interface), taken=lambda: has_one) as fd:
         _sign(fd)
         yield fd
 

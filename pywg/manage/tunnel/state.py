@@ -133,12 +133,12 @@ def locked(interface: str) -> Iterator[None]:
     """No other command changes the interface during the body. Raises DeviceError EBUSY when one does already."""
     os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
     path = Path(DIRECTORY, f"{interface}@{namespaces.of_this_thread()}.lock")
-    with contextlib.ExitStack() as stack:
-        try:
-            fd = stack.enter_context(lock_file.locked(path))
-        except BlockingIOError:
-            text = f"another command changes {interface} at the moment{_signed(path)}: try again when it has ended"
-            raise DeviceError(errno.EBUSY, text) from None
+
+    def taken() -> DeviceError:
+        text = f"another command changes {interface} at the moment{_signed(path)}: try again when it has ended"
+        return DeviceError(errno.EBUSY, text)
+
+    with lock_file.locked(path, taken=taken) as fd:
         os.truncate(fd, 0)
         os.write(fd, f"{os.getpid()}\n".encode())
         yield

@@ -7,7 +7,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _PAUSE_S = 0.005
@@ -33,9 +33,19 @@ def lock(path: str | os.PathLike[str], *, wait_s: float = 0.0) -> int:
 
 
 @contextlib.contextmanager
-def locked(path: str | os.PathLike[str], *, wait_s: float = 0.0) -> Iterator[int]:
-    """As `lock`, for the body: then the file is gone, and the descriptor is closed."""
-    fd = lock(path, wait_s=wait_s)
+def locked(
+    path: str | os.PathLike[str], *, wait_s: float = 0.0, taken: Callable[[], Exception] | None = None
+) -> Iterator[int]:
+    """As `lock`, for the body: then the file is gone, and the descriptor is closed.
+
+    Raises what `taken` makes, where that is given, in place of BlockingIOError.
+    """
+    try:
+        fd = lock(path, wait_s=wait_s)
+    except BlockingIOError:
+        if taken is None:
+            raise
+        raise taken() from None
     try:
         yield fd
     finally:

@@ -15,7 +15,7 @@ import errno
 import fcntl
 import os
 import socket
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from dataclasses import dataclass
 
 from pywg.errors import DeviceError, NoDaemonError
@@ -142,7 +142,7 @@ def open_uapi(
     path = f"{directory}/{interface}.{suffix}"
     try:
         _make_folder(directory)
-        with _alone(interface, path):
+        with locked(f"{path}.lock", wait_s=START_S, taken=lambda: _starts_already(interface, path)):
             made = _make(path, owner)
             if made is None:
                 if daemon := daemon_of(interface, directory=directory, suffix=suffix):
@@ -159,16 +159,9 @@ def open_uapi(
     return made
 
 
-@contextlib.contextmanager
-def _alone(interface: str, path: str) -> Iterator[None]:
-    """For the body, no other start of pywg's makes the file at `path`."""
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(locked(f"{path}.lock", wait_s=START_S))
-        except BlockingIOError:
-            text = f"{interface} is in use: a daemon that has been starting for {START_S:.0f} s has {path}.lock locked"
-            raise DeviceError(errno.EADDRINUSE, f"{text}; `fuser {path}.lock` shows its PID") from None
-        yield
+def _starts_already(interface: str, path: str) -> DeviceError:
+    text = f"{interface} is in use: a daemon that has been starting for {START_S:.0f} s has {path}.lock locked"
+    return DeviceError(errno.EADDRINUSE, f"{text}; `fuser {path}.lock` shows its PID")
 
 
 def from_fd(fd: int, what: str = "", *, only: Container[str] | None = None) -> UapiSocket:
