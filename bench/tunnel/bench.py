@@ -22,7 +22,7 @@ from .command import CommandError
 from .implementations import Implementation, build, version
 from .lab import Lab
 from .measure import FAILURES, FULL, MEASURES, QUICK, Effort, Figures, measure
-from .results import CIPHER, FORWARDER, FORWARDER_CUTS, NO_CIPHER, OURS, VETH, Record, Sample
+from .results import CIPHER, FORWARDERS, NO_CIPHER, OURS, VETH, Record, Sample
 from .signals import Stopped
 
 IN_A_LAB_OF_THEIR_OWN = {
@@ -37,18 +37,17 @@ _LABS: dict[str, dict[str, Any]] = {"jumbo": inside.JUMBO}  # other than the usu
 ALL_MEASURES = (*MEASURES, *IN_A_LAB_OF_THEIR_OWN)
 QUICK_MEASURES = ("start", "idle", "stream", "streams", "load", "udp", "memory")
 WIREGUARD = ("wireguard-go-new", "tailscale", "wireguard-go", "boringtun", "gotatun")
-CONTENDERS = (VETH, OURS, NO_CIPHER, FORWARDER, FORWARDER_CUTS, CIPHER, *WIREGUARD, "openvpn")
+CONTENDERS = (VETH, OURS, NO_CIPHER, *FORWARDERS, CIPHER, *WIREGUARD, "openvpn")
 QUICK_CONTENDERS = (VETH, OURS, CIPHER, "wireguard-go-new", "tailscale")
 # What these can't be asked for, or need not be.
 _APPLIES = {
     VETH: {"idle", "stream", "streams", "plain", "udp"},
     NO_CIPHER: {"idle", "stream", "streams", "load", "jumbo", "vxlan"},
-    # Not those that need messages cut on the wire, another MTU, or peers.
-    FORWARDER: {"idle", "stream", "streams", "load"},
-    FORWARDER_CUTS: {"idle", "stream", "streams", "load"},
+    # Not those that need messages cut on the wire, peers, or superframes in UDP tunnels.
+    **{name: {"idle", "stream", "streams", "load", "jumbo"} for name in FORWARDERS},
     CIPHER: set[str](),
 }
-_NOT_DRAWN = (VETH, NO_CIPHER, FORWARDER, FORWARDER_CUTS, CIPHER)
+_NOT_DRAWN = (VETH, NO_CIPHER, *FORWARDERS, CIPHER)
 _ONE_PEER = ("openvpn", "openvpn-tuned", "openvpn-chacha")  # one peer on a point-to-point link
 RESULTS = ROOT / "bench" / "results"
 

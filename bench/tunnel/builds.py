@@ -20,6 +20,7 @@ NEWEST_GO_MODULE = "golang.zx2c4.com/wireguard@latest"
 TAILSCALE_MODULE = "github.com/tailscale/wireguard-go@v0.0.0-20260928213032-417aef361226"
 """What tailscale.com v1.104.5 is made of; the fork has no releases, and its branches can't be asked for."""
 FORWARDER = CACHE / "forwarder"
+_KERNELS = ROOT / "pywg" / "dataplane" / "crypto"
 BUILD_WITHIN_S = 1800.0
 GO_BESIDES = "/usr/local/go/bin"  # where Go is installed beside the distribution's
 
@@ -51,13 +52,15 @@ def go_module(what: str, module: str, program: str) -> None:
 
 
 def forwarder() -> None:
-    """The bare forwarder, from its one file. NotInstalledError without a C compiler."""
+    """The bare forwarder, from its one file and the cipher's. NotInstalledError without a C compiler."""
     source = Path(__file__).with_name("forwarder.c")
-    if FORWARDER.exists() and FORWARDER.stat().st_mtime >= source.stat().st_mtime:
+    of = [source, *(_KERNELS / "chacha20poly1305").iterdir()]
+    if FORWARDER.exists() and FORWARDER.stat().st_mtime >= max(one.stat().st_mtime for one in of):
         return
     cc = _compiler("cc", "/usr/bin", "the bare forwarder", "apt-get install gcc")
     FORWARDER.parent.mkdir(parents=True, exist_ok=True)
-    _build("the bare forwarder", [cc, "-O3", "-march=native", "-pthread", str(source), "-o", str(FORWARDER)])
+    flags = ["-O3", "-march=native", "-DNDEBUG", "-pthread", f"-I{_KERNELS}"]
+    _build("the bare forwarder", [cc, *flags, str(source), "-o", str(FORWARDER)])
 
 
 def crate(name: str, program: str) -> None:
@@ -151,6 +154,7 @@ BUILDERS: dict[str, Callable[[], None]] = {
     "tailscale": partial(go_module, "tailscale's wireguard-go", TAILSCALE_MODULE, "wireguard-go"),
     "forwarder": forwarder,
     "forwarder-cuts": forwarder,
+    "forwarder-seals": forwarder,
     "boringtun": partial(crate, "boringtun-cli", "boringtun-cli"),
     "gotatun": partial(crate, "gotatun-cli", "gotatun"),
 }

@@ -1,6 +1,6 @@
 /* Carries what a TUN has over UDP to another TUN, with neither a protocol nor a cipher: what the kernel's path allows.
 
-   forwarder [--cut] ADDRESS PEER PORT INTERFACE
+   forwarder [--cut | --seal] ADDRESS PEER PORT INTERFACE
 
    The path is a tunnel's: a TUN with the virtio header and all offloads, UDP_SEGMENT, UDP_GRO, a thread for each
    direction that sleeps in poll() and takes what is there. A superframe is neither cut nor merged nor looked at: it goes
@@ -10,7 +10,11 @@
    --cut does what no WireGuard can leave out: each packet travels in a datagram of its own, with its headers and 32 bytes
    more. So a superframe is copied and summed on its way out, makes more bytes than one message holds, is summed on its
    way in, and is written from as many pieces as it has packets. The headers' numbers are not made, which is less
-   than a WireGuard has to do. */
+   than a WireGuard has to do.
+
+   --seal encrypts these packets as well, by pywg's own kernels: a WireGuard that has no peers, handshakes, counters,
+   replay window and allowed IPs, and no flows to find. Its key is zero, and the nonce a packet's place in its
+   superframe: this hides nothing. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -30,6 +34,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "chacha20poly1305/chapoly.h"
+
 #ifndef TUN_F_USO4
 #define TUN_F_USO4 0x20
 #define TUN_F_USO6 0x40
@@ -44,17 +50,20 @@
 
 enum {
     VNET_HDR_LEN = 10,
-    FRONT_LEN = 16,             /* of a transport message; as much again is behind the packet */
-    PACKET_LEN = 1420,
-    DATAGRAM_LEN = FRONT_LEN + PACKET_LEN + 16, /* a full packet of the tunnel's MTU, with what WireGuard adds */
-    DATAGRAMS = 44,             /* of one message, as with pywg */
+    FRONT_LEN = 16,             /* of a transport message */
+    TAG_LEN = 16,
+    OUTER_LEN = 80,             /* of a way's MTU, which wg-quick leaves to IPv6, UDP and WireGuard */
+    DATAGRAMS = 44,             /* of one message at most, as with pywg */
     PIECES = 2 * DATAGRAMS,     /* of one superframe */
     MESSAGE_LEN = 65536,
+    ROOM_LEN = 2 * MESSAGE_LEN, /* for a superframe that was cut */
     MESSAGES = 8,               /* of a receive, and reads between two sends */
     BUFFER_LEN = 7 << 20
 };
 
-static int tun, udp, cuts;
+static int tun, udp, cuts, level; /* of the cipher; CHAPOLY_NONE: it is left out */
+static const uint8_t key[32];
+static size_t packet_len, datagram_len; /* of the tunnel's MTU; with what WireGuard adds */
 static struct sockaddr_in peer;
 
 static void die(const char *what)
@@ -70,15 +79,16 @@ static void await(int fd)
         die("poll");
 }
 
-/* In front of each packet that was cut out of a superframe; its payload's sum stands behind it. */
+/* In front of each packet that was cut out of a superframe. */
 struct front {
     uint8_t vnet[VNET_HDR_LEN];
-    uint16_t len, index, count;
+    uint16_t len, sum; /* of the packet; of its payload */
+    uint8_t index, count;
 };
 _Static_assert(sizeof(struct front) == FRONT_LEN, "as long as a transport message's header");
 
-/* The sum of n bytes as the Internet checksum has it, not yet folded, with a copy of them to `to` unless it is NULL. */
-static uint64_t sum(uint8_t *to, const uint8_t *from, size_t n)
+/* The sum of n bytes as the Internet checksum has it, with a copy of them to `to` unless it is NULL. */
+static uint16_t sum(uint8_t *to, const uint8_t *from, size_t n)
 {
     uint64_t total = 0;
     uint32_t word, last = 0;
@@ -90,15 +100,20 @@ static uint64_t sum(uint8_t *to, const uint8_t *from, size_t n)
         total += word;
     }
     memcpy(&last, from + i, n - i);
-    return total + last;
+    total += last;
+    while (total >> 16)
+        total = (total & 0xffff) + (total >> 16);
+    return (uint16_t)total;
 }
 
-/* A superframe of n bytes, cut into datagrams of DATAGRAM_LEN bytes each but the last: their bytes, 0: it can't be. */
+/* A superframe of n bytes, cut into datagrams of datagram_len bytes each but the last: their bytes, 0: it can't be. */
 static size_t cut(uint8_t *out, const uint8_t *frame, size_t n)
 {
     struct virtio_net_hdr vnet;
     const uint8_t *packet = frame + VNET_HDR_LEN;
     size_t len = n - VNET_HDR_LEN, headers = 0, step = len, done = 0, count;
+    uint8_t *texts[PIECES];
+    uint32_t lens[PIECES];
     memcpy(&vnet, frame, sizeof vnet);
     if (vnet.gso_type != VIRTIO_NET_HDR_GSO_NONE) {
         const int datagrams = vnet.gso_type == VIRTIO_NET_HDR_GSO_UDP_L4;
@@ -108,23 +123,25 @@ static size_t cut(uint8_t *out, const uint8_t *frame, size_t n)
         step = vnet.gso_size;
         vnet.hdr_len = (uint16_t)headers; /* the kernel's may be more or less */
     }
-    if (headers >= len || step == 0 || headers + step > PACKET_LEN || (len - headers - 1) / step >= PIECES)
+    if (headers >= len || step == 0 || headers + step > packet_len || (len - headers - 1) / step >= PIECES)
         return 0;
     count = (len - headers - 1) / step + 1;
+    if (count * datagram_len > ROOM_LEN)
+        return 0;
     for (size_t i = 0; i < count; i++, done += step) {
         const size_t left = len - headers - done, payload = left < step ? left : step;
-        uint8_t *here = out + i * DATAGRAM_LEN;
-        struct front front = {.len = (uint16_t)(headers + payload), .index = (uint16_t)i, .count = (uint16_t)count};
-        uint64_t total;
+        uint8_t *here = out + i * datagram_len;
+        struct front front = {.len = (uint16_t)(headers + payload), .index = (uint8_t)i, .count = (uint8_t)count};
         memcpy(front.vnet, &vnet, VNET_HDR_LEN);
-        memcpy(here, &front, sizeof front);
         memcpy(here + FRONT_LEN, packet, headers);
-        total = sum(here + FRONT_LEN + headers, packet + headers + done, payload);
-        memcpy(here + FRONT_LEN + front.len, &total, sizeof total);
-        if (i + 1 == count)
-            return i * DATAGRAM_LEN + FRONT_LEN + front.len + 16;
+        front.sum = sum(here + FRONT_LEN + headers, packet + headers + done, payload);
+        memcpy(here, &front, sizeof front);
+        texts[i] = here + FRONT_LEN;
+        lens[i] = front.len;
     }
-    return 0;
+    if (level != CHAPOLY_NONE)
+        chapoly_seal(level, key, 0, texts, lens, (int)count);
+    return (count - 1) * datagram_len + FRONT_LEN + lens[count - 1] + TAG_LEN;
 }
 
 static void send_all(struct mmsghdr *batch, int count)
@@ -141,9 +158,10 @@ static void send_all(struct mmsghdr *batch, int count)
 
 static void *carry_out(void *unused)
 {
-    static uint8_t room[MESSAGES][MESSAGE_LEN], datagrams[MESSAGES][PIECES * DATAGRAM_LEN];
+    static uint8_t room[MESSAGES][MESSAGE_LEN], datagrams[MESSAGES][ROOM_LEN];
     static struct mmsghdr batch[2 * MESSAGES];
     static struct iovec parts[2 * MESSAGES];
+    const size_t fit = MESSAGE_LEN / datagram_len, full = (fit < DATAGRAMS ? fit : DATAGRAMS) * datagram_len;
     for (;;) {
         size_t bytes = 0;
         int frames = 0, count = 0;
@@ -158,7 +176,7 @@ static void *carry_out(void *unused)
                 len = cut(from, room[frames], (size_t)n);
             }
             for (size_t done = 0; done < len; count++) {
-                const size_t left = len - done, most = cuts ? DATAGRAMS * DATAGRAM_LEN : len;
+                const size_t left = len - done, most = cuts ? full : len;
                 parts[count] = (struct iovec){from + done, left < most ? left : most};
                 batch[count].msg_hdr = (struct msghdr){
                     .msg_name = &peer, .msg_namelen = sizeof peer, .msg_iov = &parts[count], .msg_iovlen = 1};
@@ -184,25 +202,43 @@ static void put(const struct iovec *pieces, int count)
 static struct iovec pieces[1 + PIECES];
 static uint16_t have, whole;
 
+/* Decrypts the datagrams of one message where they are. Bit i: the i-th is whole, and authentic. */
+static uint64_t open_all(uint8_t *message, size_t n)
+{
+    uint8_t *texts[DATAGRAMS];
+    uint32_t lens[DATAGRAMS];
+    uint64_t counters[DATAGRAMS];
+    int count = 0;
+    for (size_t at = 0; count < DATAGRAMS && at + FRONT_LEN + TAG_LEN < n; at += datagram_len, count++) {
+        struct front front;
+        memcpy(&front, message + at, sizeof front);
+        if (front.len > n - at - FRONT_LEN - TAG_LEN)
+            break;
+        texts[count] = message + at + FRONT_LEN;
+        lens[count] = front.len;
+        counters[count] = front.index;
+    }
+    return level == CHAPOLY_NONE ? (1ull << count) - 1 : chapoly_open(level, key, counters, texts, lens, count);
+}
+
 /* Takes the datagrams of one message; the bytes must stay until the superframe is written, or given up. */
 static void gather(uint8_t *message, size_t n)
 {
-    for (size_t at = 0; at + FRONT_LEN + 16 < n; at += DATAGRAM_LEN) {
+    uint64_t authentic = open_all(message, n);
+    for (size_t at = 0; at + FRONT_LEN + TAG_LEN < n; at += datagram_len, authentic >>= 1) {
         uint8_t *packet = message + at + FRONT_LEN;
         struct front front;
         struct virtio_net_hdr vnet;
         size_t headers;
-        uint64_t total;
         memcpy(&front, message + at, sizeof front);
-        if (front.len > n - at - FRONT_LEN - 16 || front.count > PIECES || front.index >= front.count
+        if (!(authentic & 1) || front.count > PIECES || front.index >= front.count
             || front.index != (front.index ? have : 0) || (front.index && front.count != whole)) {
             have = whole = 0;
             continue;
         }
         memcpy(&vnet, front.vnet, sizeof vnet);
         headers = front.count > 1 ? vnet.hdr_len : 0;
-        memcpy(&total, packet + front.len, sizeof total);
-        if (headers >= front.len || total != sum(NULL, packet + headers, front.len - headers)) {
+        if (headers >= front.len || front.sum != sum(NULL, packet + headers, front.len - headers)) {
             have = whole = 0;
             continue;
         }
@@ -266,9 +302,22 @@ static void open_tun(const char *name)
         die("TUNSETOFFLOAD");
 }
 
+/* Sets packet_len to what wg-quick would make the interface's MTU. */
+static void look_at_way(void)
+{
+    int probe = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), mtu = 0;
+    socklen_t len = sizeof mtu;
+    if (probe < 0 || connect(probe, (struct sockaddr *)&peer, sizeof peer) < 0
+        || getsockopt(probe, IPPROTO_IP, IP_MTU, &mtu, &len) < 0)
+        die("the way's MTU");
+    close(probe);
+    packet_len = (size_t)mtu - OUTER_LEN;
+    datagram_len = FRONT_LEN + packet_len + TAG_LEN;
+}
+
 static void open_udp(struct sockaddr_in here)
 {
-    int on = 1, segment = DATAGRAM_LEN, buffer = BUFFER_LEN;
+    int on = 1, segment = (int)datagram_len, buffer = BUFFER_LEN;
     udp = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (udp < 0 || bind(udp, (struct sockaddr *)&here, sizeof here) < 0)
         die("bind");
@@ -283,18 +332,25 @@ int main(int argc, char **argv)
 {
     struct sockaddr_in here = {.sin_family = AF_INET};
     pthread_t out;
-    if (argc > 1 && strcmp(argv[1], "--cut") == 0) {
+    if (argc > 1 && (strcmp(argv[1], "--cut") == 0 || strcmp(argv[1], "--seal") == 0)) {
         cuts = 1;
+        level = argv[1][2] == 's' ? chapoly_best() : CHAPOLY_NONE;
+        if (argv[1][2] == 's' && level == CHAPOLY_NONE) {
+            fputs("forwarder: no kernel of the cipher for this processor\n", stderr);
+            return 1;
+        }
         argc--, argv++;
     }
     if (argc == 2 && strcmp(argv[1], "--version") == 0)
-        return puts(cuts ? "forwarder: no cipher, but packets" : "forwarder: neither protocol nor cipher") < 0;
+        return puts(level != CHAPOLY_NONE ? "forwarder: packets and a cipher, no protocol"
+                    : cuts ? "forwarder: no cipher, but packets" : "forwarder: neither protocol nor cipher") < 0;
     peer.sin_family = AF_INET;
     if (argc != 5 || inet_pton(AF_INET, argv[1], &here.sin_addr) != 1 || inet_pton(AF_INET, argv[2], &peer.sin_addr) != 1) {
-        fputs("forwarder [--cut] ADDRESS PEER PORT INTERFACE\n", stderr);
+        fputs("forwarder [--cut | --seal] ADDRESS PEER PORT INTERFACE\n", stderr);
         return 2;
     }
     here.sin_port = peer.sin_port = htons((uint16_t)atoi(argv[3]));
+    look_at_way();
     open_udp(here);
     open_tun(argv[4]);
     if (pthread_create(&out, NULL, carry_out, NULL) != 0)

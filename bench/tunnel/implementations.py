@@ -144,10 +144,13 @@ def _openvpn(name: str) -> Implementation:
     )
 
 
+_FORWARDERS: dict[str, list[str]] = {"forwarder": [], "forwarder-cuts": ["--cut"], "forwarder-seals": ["--seal"]}
+
+
 def _forwarder(name: str) -> Implementation:
     if not builds.FORWARDER.exists():
         raise NotInstalledError("the bare forwarder is not there: make bench builds it")
-    return Implementation(name, (str(builds.FORWARDER), *(["--cut"] if name == "forwarder-cuts" else [])), bare=True)
+    return Implementation(name, (str(builds.FORWARDER), *_FORWARDERS[name]), bare=True)
 
 
 def _installed(program: str, package: str) -> str:
@@ -169,7 +172,6 @@ _FINDERS: dict[str, Callable[[str], Implementation]] = {
     "openvpn": _openvpn,
     "openvpn-tuned": _openvpn,
     "openvpn-chacha": _openvpn,
-    "forwarder": _forwarder,
-    "forwarder-cuts": _forwarder,
+    **dict.fromkeys(_FORWARDERS, _forwarder),
 }
 NAMES = tuple(_FINDERS)

@@ -23,6 +23,8 @@ NO_CIPHER = "no-cipher"
 CIPHER = "cipher"
 FORWARDER = "forwarder"
 FORWARDER_CUTS = "forwarder-cuts"
+FORWARDER_SEALS = "forwarder-seals"
+FORWARDERS = (FORWARDER, FORWARDER_CUTS, FORWARDER_SEALS)
 
 
 class Spread(NamedTuple):

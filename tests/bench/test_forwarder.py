@@ -9,7 +9,7 @@ from tests.requirements import require_root, require_tool
 
 
 @pytest.mark.netns
-@pytest.mark.parametrize("name", ["forwarder", "forwarder-cuts"])
+@pytest.mark.parametrize("name", ["forwarder", "forwarder-cuts", "forwarder-seals"])
 def test_bytes_arrive_as_they_were_sent_both_ways(name: str) -> None:
     require_root()
     require_tool("cc")
