@@ -11,8 +11,10 @@ measured again. The budget is looked at between contenders: what is begun is fin
 
 import argparse
 import os
+import random
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -106,20 +108,21 @@ def _bench(arguments: argparse.Namespace) -> int:
     _say_what_is_left_out(arguments.only, chosen)
     clock = _Clock(arguments.budget)
     for number in range(1, arguments.rounds + 1):
-        for name, end in contenders.items():
+        order = _order(contenders, number)
+        for place, name in enumerate(order, 1):
             if record.has(number, name):
                 continue
             if not clock.allows(name):
                 print(f"bench: the budget of {arguments.budget:g} minutes ends the run in round {number}", flush=True)
                 return _finish(record, contenders)
             began = time.monotonic()
-            figures, failed = _one(name, end, chosen, effort)
+            figures, failed = _one(name, contenders[name], chosen, effort)
             took_s = time.monotonic() - began
             clock.took(name, took_s)
             record.add(Sample(number, name, figures, failed, round(took_s, 1)))
             for line in failed:
                 print(f"bench: FAILED: {name}: {line}", file=sys.stderr, flush=True)
-            left = clock.left(contenders, arguments.rounds, number, name)
+            left = clock.left(order[place:], order, arguments.rounds - number)
             print(f"round {number}/{arguments.rounds}: {name} done in {took_s:.0f} s{left}", flush=True)
     return _finish(record, contenders)
 
@@ -138,13 +141,18 @@ class _Clock:
         """Whether there is time for what `name` took at most; the unknown is tried."""
         return self._until is None or time.monotonic() + self._longest.get(name, 0.0) <= self._until
 
-    def left(self, names: dict[str, Implementation | None], rounds: int, number: int, name: str) -> str:
-        """In words, once every contender was seen."""
-        if not names.keys() <= self._longest.keys():
+    def left(self, rest: list[str], names: list[str], rounds: int) -> str:
+        """In words, for the rest of a round and more rounds of all names, once each of them was seen."""
+        if not self._longest.keys() >= set(names):
             return ""
-        rest = list(names)[list(names).index(name) + 1 :]
-        seconds = sum(self._longest[one] for one in rest) + (rounds - number) * sum(self._longest.values())
+        seconds = sum(self._longest[one] for one in rest) + rounds * sum(self._longest[one] for one in names)
         return f", about {seconds / 60:.0f} min left"
+
+
+def _order(names: Iterable[str], number: int) -> list[str]:
+    """The contenders in this round's own order: what slows the machine now and then does not always meet the same."""
+    names = list(names)
+    return random.Random(number).sample(names, len(names))
 
 
 def _one(name: str, end: Implementation | None, chosen: list[str], effort: Effort) -> tuple[Figures, list[str]]:
