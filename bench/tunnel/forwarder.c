@@ -63,7 +63,8 @@ enum {
 
 static int tun, udp, cuts, level; /* of the cipher; CHAPOLY_NONE: it is left out */
 static const uint8_t key[32];
-static size_t packet_len, datagram_len; /* of the tunnel's MTU; with what WireGuard adds */
+/* Of the tunnel's MTU; with what WireGuard adds; and whole datagrams of one message. */
+static size_t packet_len, datagram_len, message_len;
 static struct sockaddr_in peer;
 
 static void die(const char *what)
@@ -126,7 +127,7 @@ static size_t cut(uint8_t *out, const uint8_t *frame, size_t n)
     if (headers >= len || step == 0 || headers + step > packet_len || (len - headers - 1) / step >= PIECES)
         return 0;
     count = (len - headers - 1) / step + 1;
-    if (count * datagram_len > ROOM_LEN)
+    if (count * datagram_len > 2 * message_len)
         return 0;
     for (size_t i = 0; i < count; i++, done += step) {
         const size_t left = len - headers - done, payload = left < step ? left : step;
@@ -161,7 +162,6 @@ static void *carry_out(void *unused)
     static uint8_t room[MESSAGES][MESSAGE_LEN], datagrams[MESSAGES][ROOM_LEN];
     static struct mmsghdr batch[2 * MESSAGES];
     static struct iovec parts[2 * MESSAGES];
-    const size_t fit = MESSAGE_LEN / datagram_len, full = (fit < DATAGRAMS ? fit : DATAGRAMS) * datagram_len;
     for (;;) {
         size_t bytes = 0;
         int frames = 0, count = 0;
@@ -176,7 +176,7 @@ static void *carry_out(void *unused)
                 len = cut(from, room[frames], (size_t)n);
             }
             for (size_t done = 0; done < len; count++) {
-                const size_t left = len - done, most = cuts ? full : len;
+                const size_t left = len - done, most = cuts ? message_len : len;
                 parts[count] = (struct iovec){from + done, left < most ? left : most};
                 batch[count].msg_hdr = (struct msghdr){
                     .msg_name = &peer, .msg_namelen = sizeof peer, .msg_iov = &parts[count], .msg_iovlen = 1};
@@ -302,17 +302,20 @@ static void open_tun(const char *name)
         die("TUNSETOFFLOAD");
 }
 
-/* Sets packet_len to what wg-quick would make the interface's MTU. */
+/* Sets the lengths by what wg-quick would make the interface's MTU. */
 static void look_at_way(void)
 {
     int probe = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), mtu = 0;
     socklen_t len = sizeof mtu;
+    size_t fit;
     if (probe < 0 || connect(probe, (struct sockaddr *)&peer, sizeof peer) < 0
         || getsockopt(probe, IPPROTO_IP, IP_MTU, &mtu, &len) < 0)
         die("the way's MTU");
     close(probe);
     packet_len = (size_t)mtu - OUTER_LEN;
     datagram_len = FRONT_LEN + packet_len + TAG_LEN;
+    fit = MESSAGE_LEN / datagram_len;
+    message_len = (fit < DATAGRAMS ? fit : DATAGRAMS) * datagram_len;
 }
 
 static void open_udp(struct sockaddr_in here)
