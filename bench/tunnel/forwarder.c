@@ -335,18 +335,18 @@ int main(int argc, char **argv)
 {
     struct sockaddr_in here = {.sin_family = AF_INET};
     pthread_t out;
-    if (argc > 1 && (strcmp(argv[1], "--cut") == 0 || strcmp(argv[1], "--seal") == 0)) {
-        cuts = 1;
-        level = argv[1][2] == 's' ? chapoly_best() : CHAPOLY_NONE;
-        if (argv[1][2] == 's' && level == CHAPOLY_NONE) {
-            fputs("forwarder: no kernel of the cipher for this processor\n", stderr);
-            return 1;
-        }
-        argc--, argv++;
+    int seals;
+    seals = argc > 1 && strcmp(argv[1], "--seal") == 0;
+    cuts = seals || (argc > 1 && strcmp(argv[1], "--cut") == 0);
+    argc -= cuts, argv += cuts;
+    if (seals && (level = chapoly_best()) == CHAPOLY_NONE) {
+        fputs("forwarder: pywg has no kernel of the cipher for this processor\n", stderr);
+        return 1;
     }
     if (argc == 2 && strcmp(argv[1], "--version") == 0)
-        return puts(level != CHAPOLY_NONE ? "forwarder: packets and a cipher, no protocol"
-                    : cuts ? "forwarder: no cipher, but packets" : "forwarder: neither protocol nor cipher") < 0;
+        return puts(seals  ? "forwarder: packets and a cipher, no protocol"
+                    : cuts ? "forwarder: no cipher, but packets"
+                           : "forwarder: neither protocol nor cipher") < 0;
     peer.sin_family = AF_INET;
     if (argc != 5 || inet_pton(AF_INET, argv[1], &here.sin_addr) != 1 || inet_pton(AF_INET, argv[2], &peer.sin_addr) != 1) {
         fputs("forwarder [--cut | --seal] ADDRESS PEER PORT INTERFACE\n", stderr);

@@ -150,7 +150,12 @@ _FORWARDERS: dict[str, list[str]] = {"forwarder": [], "forwarder-cuts": ["--cut"
 def _forwarder(name: str) -> Implementation:
     if not builds.FORWARDER.exists():
         raise NotInstalledError("the bare forwarder is not there: make bench builds it")
-    return Implementation(name, (str(builds.FORWARDER), *_FORWARDERS[name]), bare=True)
+    command = (str(builds.FORWARDER), *_FORWARDERS[name])
+    try:
+        run(*command, "--version")
+    except CommandError as error:
+        raise NotInstalledError(f"{name} is missing from this run: {error}") from error
+    return Implementation(name, command, bare=True)
 
 
 def _installed(program: str, package: str) -> str:

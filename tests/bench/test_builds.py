@@ -77,6 +77,16 @@ def test_an_edit_makes_the_null_cipher_stale(monkeypatch: pytest.MonkeyPatch, tm
     assert builds._sources() != before
 
 
+def test_a_forwarder_that_this_processor_can_not_run_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    forwarder = tmp_path / "forwarder"
+    forwarder.write_text('#!/bin/sh\n[ "$1" != --seal ] || { echo "forwarder: no kernel" >&2; exit 1; }\n')
+    forwarder.chmod(0o755)
+    monkeypatch.setattr(builds, "FORWARDER", forwarder)
+    assert find("forwarder-cuts").command == (str(forwarder), "--cut")
+    with pytest.raises(NotInstalledError, match=r"(?s)forwarder-seals is missing from this run: .*no kernel"):
+        find("forwarder-seals")
+
+
 def test_an_unknown_name_lists_the_known() -> None:
     with pytest.raises(NotInstalledError, match=", ".join(NAMES)):
         find("nosuch")

@@ -8,11 +8,12 @@ from bench.tunnel import transfer
 from bench.tunnel.implementations import build
 from bench.tunnel.inside import JUMBO
 from bench.tunnel.lab import Lab
+from tests.aead import HERE
 from tests.requirements import require_root, require_tool
 
 
 @pytest.mark.netns
-@pytest.mark.parametrize("name", ["forwarder", "forwarder-cuts", "forwarder-seals"])
+@pytest.mark.parametrize("name", ["forwarder", "forwarder-cuts", *(["forwarder-seals"] if "avx2" in HERE else [])])
 @pytest.mark.parametrize(
     "mtus", [{}, JUMBO, {"mtu": 3000, "link_mtu": 3080}], ids=lambda mtus: str(mtus.get("mtu", ""))
 )
