@@ -151,8 +151,9 @@ class _Clock:
 
 def _order(names: Iterable[str], number: int) -> list[str]:
     """The contenders in this round's own order: what slows the machine now and then does not always meet the same."""
-    names = list(names)
-    return random.Random(number).sample(names, len(names))
+    order = list(names)
+    random.Random(number).shuffle(order)
+    return order
 
 
 def _one(name: str, end: Implementation | None, chosen: list[str], effort: Effort) -> tuple[Figures, list[str]]:
