@@ -1,7 +1,6 @@
 """Sockets on one address or one device: what may be asked for, and what the kernel makes of it. dropin: 13."""
 
 import errno
-import os
 import socket
 
 import pytest
@@ -11,6 +10,7 @@ from pywg.errors import BindError, ConfigError
 from pywg.runtime.base.binding import EVERYWHERE, Binding, read_binding
 from pywg.runtime.daemon.options import read_options
 from pywg.runtime.net.sockets import open_sockets
+from tests.descriptors import own_descriptors
 from tests.requirements import require_root, require_tool
 from tests.runtime.namespace import ip, run_inside
 from tests.runtime.net.test_sockets import both
@@ -103,19 +103,19 @@ def test_an_address_of_each_family() -> None:
 @pytest.mark.parametrize("address", ["192.0.2.7", "2001:db8::7"])
 def test_an_address_that_is_not_there(address: str) -> None:
     """Not taken for a family that isn't there, which would be no error."""
-    before = set(os.listdir("/proc/self/fd"))
+    before = own_descriptors(settled=True)
     with pytest.raises(BindError, match=address) as caught:
         open_sockets(0, 0, binding=read_binding([address], ""))
     assert caught.value.errno == errno.EADDRNOTAVAIL
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert own_descriptors() == before
 
 
 def test_a_device_that_is_not_there() -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = own_descriptors(settled=True)
     with pytest.raises(BindError, match="no-such-device") as caught:
         open_sockets(0, 0, binding=read_binding([], "no-such-device"))
     assert caught.value.errno == errno.ENODEV
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert own_descriptors() == before
 
 
 @pytest.mark.netns

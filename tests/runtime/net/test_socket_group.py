@@ -14,6 +14,7 @@ import pytest
 from pywg.errors import BindError
 from pywg.runtime.base.binding import Binding, read_binding
 from pywg.runtime.net.sockets import Sockets, adopt_sockets, new_socket, open_sockets
+from tests.descriptors import own_descriptors
 from tests.requirements import require_root, require_tool
 from tests.runtime.namespace import as_user, enter_namespace, ip, run_inside
 from tests.runtime.net.test_sockets import without
@@ -86,7 +87,7 @@ def joins(sock: socket.socket, family: int, port: int) -> bool:
 def opened() -> Iterator[Callable[..., Sockets]]:
     """open_sockets, and all is closed afterwards. Checks that nothing stays open."""
     found: list[Sockets] = []
-    before = set(os.listdir("/proc/self/fd"))
+    before = own_descriptors(settled=True)
 
     def open_them(port: int = 0, fwmark: int = 0, **options: object) -> Sockets:
         found.append(open_sockets(port, fwmark, **options))  # type: ignore[arg-type]
@@ -95,7 +96,7 @@ def opened() -> Iterator[Callable[..., Sockets]]:
     yield open_them
     for sockets in found:
         sockets.close()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert own_descriptors() == before
 
 
 @pytest.mark.parametrize("shards", [2, 4, 8])

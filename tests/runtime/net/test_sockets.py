@@ -11,6 +11,7 @@ import pytest
 
 from pywg.errors import BindError
 from pywg.runtime.net.sockets import PORT_TRIES, Sockets, new_socket, open_sockets
+from tests.descriptors import own_descriptors
 from tests.requirements import require_root
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
@@ -147,11 +148,11 @@ def test_a_taken_port_is_named_and_nothing_stays_open(family: socket.AddressFami
             other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         other.bind(("::" if family == V6 else "", 0))
         port = other.getsockname()[1]
-        before = set(os.listdir("/proc/self/fd"))
+        before = own_descriptors(settled=True)
         with pytest.raises(BindError, match=f"UDP port {port} ") as caught:
             open_sockets(port, 0)
         assert caught.value.errno == errno.EADDRINUSE
-        assert set(os.listdir("/proc/self/fd")) == before
+        assert own_descriptors() == before
 
 
 class Poor(socket.socket):
@@ -310,12 +311,12 @@ def test_a_mark_that_is_refused_gets_the_advice_for_its_errno(code: int, advice:
 def test_an_option_that_is_needed_and_refused_is_named(
     option: tuple[int, int], name: str, code: int, advice: str
 ) -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = own_descriptors(settled=True)
     with pytest.raises(BindError, match=f"can't have {name}: {os.strerror(code)}; .*{advice}") as caught:
         open_sockets(0, 0, factory=refusing("setsockopt", code, option))
     assert caught.value.errno == code
     assert CAP_NET_ADMIN not in str(caught.value)
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert own_descriptors() == before
 
 
 def test_options_that_only_make_it_faster_may_be_refused() -> None:
@@ -332,11 +333,11 @@ def test_options_that_only_make_it_faster_may_be_refused() -> None:
 
 
 def test_what_can_not_be_asked_of_a_socket_is_one_error_or_none() -> None:
-    before = set(os.listdir("/proc/self/fd"))
+    before = own_descriptors(settled=True)
     with pytest.raises(BindError, match=r"the number of a UDP port can't be had: .*; free some memory") as caught:
         open_sockets(0, 0, factory=refusing("getsockname", errno.ENOBUFS))
     assert caught.value.errno == errno.ENOBUFS
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert own_descriptors() == before
     sockets = open_sockets(0, 0, factory=refusing("getsockopt", errno.ENOMEM))
     try:
         assert sockets.receive_buffer > 0

@@ -9,6 +9,7 @@ import pytest
 from pywg.runtime.net import steering
 from pywg.runtime.net.steering import mask, spread, spread_already
 from pywg.runtime.net.tun import open_tun
+from tests.descriptors import own_descriptors
 from tests.requirements import require_root, require_tool
 from tests.runtime.namespace import run_inside, unique
 
@@ -53,13 +54,13 @@ def _setting(interface: str, queue: int = 0) -> int:
 def test_it_is_set_and_no_descriptor_is_left(name: str) -> None:
     def inside() -> None:
         tun = open_tun(name)
-        before = os.listdir("/proc/self/fd")
+        before = own_descriptors(settled=True)
         mounts = Path("/proc/self/mountinfo").read_text()
         assert _setting(name) == 0
         assert spread_already(name) == 0
         assert spread(name) == spread_already(name) == len(os.sched_getaffinity(0))
         assert _setting(name) == sum(1 << number for number in os.sched_getaffinity(0))
-        assert os.listdir("/proc/self/fd") == before
+        assert own_descriptors() == before
         assert Path("/proc/self/mountinfo").read_text() == mounts
         tun.close()
 

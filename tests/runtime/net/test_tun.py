@@ -13,6 +13,7 @@ import pytest
 from pywg.errors import TunError
 from pywg.runtime.net import tun_device
 from pywg.runtime.net.tun import DEFAULT_MTU, open_tun, take_tun
+from tests.descriptors import own_descriptors
 from tests.requirements import require_root, require_tool
 from tests.runtime.namespace import ip, run_inside
 
@@ -23,10 +24,6 @@ IFF_TUN, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 1, 2, 0x1000, 0x4000
 RELEASE = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
 
 in_namespace = pytest.mark.netns
-
-
-def open_files() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
 
 
 def raw_tun(name: str, flags: int) -> int:
@@ -68,11 +65,11 @@ def test_no_privilege(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tun_device, "_DEVICE", "/dev/null")
     monkeypatch.setattr(fcntl, "ioctl", refuse)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    before = open_files()
+    before = own_descriptors(settled=True)
     with pytest.raises(TunError, match="run as root, or with CAP_NET_ADMIN") as caught:
         open_tun("wg0")
     assert caught.value.errno == errno.EPERM
-    assert open_files() == before
+    assert own_descriptors() == before
 
 
 @pytest.mark.dropin("3")
@@ -183,12 +180,12 @@ def test_a_name_that_is_taken() -> None:
     def test() -> None:
         made = open_tun("wg0")
         ip("link", "add", "other0", "type", "veth")
-        before = open_files()
+        before = own_descriptors(settled=True)
         for name in ("wg0", "other0"):
             with pytest.raises(TunError, match=f"the name {name} is taken") as caught:
                 open_tun(name)
             assert "ip link del" not in str(caught.value)
-        assert open_files() == before
+        assert own_descriptors() == before
         made.close()
 
     run_inside(test)

@@ -15,9 +15,10 @@ import pytest
 from pywg.errors import TunError
 from pywg.runtime.net import rtmessages, tun, tun_device, tun_queues
 from pywg.runtime.net.tun import Tun, adopt_tun, open_tun, take_tun
+from tests.descriptors import own_descriptors
 from tests.requirements import require_root, require_tool
 from tests.runtime.namespace import as_user, enter_namespace, ip, run_inside
-from tests.runtime.net.test_tun import TUNGETVNETHDRSZ, TUNSETIFF, open_files, raw_tun
+from tests.runtime.net.test_tun import TUNGETVNETHDRSZ, TUNSETIFF, raw_tun
 
 IFF_TUN, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_VNET_HDR, IFF_TUN_EXCL = 1, 0x100, 0x1000, 0x4000, 0x8000
 SEVERAL = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE
@@ -33,9 +34,9 @@ pytestmark = pytest.mark.netns
 def inside(test: Callable[[], None]) -> None:
     require_root()
     require_tool("ip")
-    before = open_files()
+    before = own_descriptors(settled=True)
     run_inside(test)
-    assert open_files() == before
+    assert own_descriptors() == before
 
 
 def shown(name: str) -> str:

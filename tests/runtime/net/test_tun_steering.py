@@ -18,9 +18,9 @@ from pywg.runtime.confine import calls
 from pywg.runtime.net import tun_steering
 from pywg.runtime.net.tun import Tun, open_tun
 from pywg.runtime.net.tun_steering import keep_flows
+from tests.descriptors import own_descriptors
 from tests.requirements import require_root, require_tool
 from tests.runtime.namespace import as_user, ip, run_inside
-from tests.runtime.net.test_tun import open_files
 
 GOLDEN = 11400714819323198485
 WITH_PORTS = {6, 17, 33, 132, 136}
@@ -169,7 +169,7 @@ def inside(test: Callable[[Tun], None], queues: int) -> None:
     require_tool("ip")
 
     def run() -> None:
-        before = open_files()
+        before = own_descriptors(settled=True)
         made = open_tun("wg0", queues=queues)
         ip("address", "add", "10.9.0.1/24", "dev", "wg0")
         ip("link", "set", "wg0", "up")
@@ -177,7 +177,7 @@ def inside(test: Callable[[Tun], None], queues: int) -> None:
             test(made)
         finally:
             made.close()
-        assert open_files() == before
+        assert own_descriptors() == before
 
     run_inside(run)
 
@@ -262,18 +262,18 @@ def test_without_the_right(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(ebpf, "syscall", refuse)
-    before = open_files()
+    before = own_descriptors(settled=True)
     with pytest.raises(PermissionError):
         keep_flows(0)
-    assert open_files() == before
+    assert own_descriptors() == before
 
 
 def test_what_is_no_tun_has_no_program_and_none_is_left() -> None:
     require_root()
-    before = open_files()
+    before = own_descriptors(settled=True)
     with open(os.devnull) as null, pytest.raises(OSError, match="Inappropriate ioctl"):
         keep_flows(null.fileno())
-    assert open_files() == before
+    assert own_descriptors() == before
 
 
 def test_a_user_without_capabilities_is_told_so_unless_the_machine_lets() -> None:

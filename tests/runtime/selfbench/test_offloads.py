@@ -26,6 +26,7 @@ from pywg.runtime.selfbench.offloads import (
     udp_offloads,
 )
 from tests.aead import HERE
+from tests.descriptors import own_descriptors
 from tests.requirements import require_root, require_tool
 from tests.runtime.namespace import ip, run_inside
 
@@ -79,10 +80,10 @@ def children() -> set[str]:
 def test_nothing_is_left() -> None:
     require_root()
     require_tool("ip")
-    before, files, mine = ip("-brief", "link"), os.listdir("/proc/self/fd"), children()
+    before, files, mine = ip("-brief", "link"), own_descriptors(settled=True), children()
     tun_offloads()
     udp_offloads()
-    assert (ip("-brief", "link"), os.listdir("/proc/self/fd"), children()) == (before, files, mine)
+    assert (ip("-brief", "link"), own_descriptors(), children()) == (before, files, mine)
     child = subprocess.Popen(["sleep", "60"])
     assert children() == {*mine, str(child.pid)}
     child.kill()

@@ -21,6 +21,7 @@ from pywg.runtime.base.accounts import Owner
 from pywg.runtime.base.in_use import DIRECTORY, Daemon, daemon_of
 from pywg.runtime.uapi import socket as uapi_socket
 from pywg.runtime.uapi.socket import UapiSocket, connect, from_fd, open_uapi
+from tests.descriptors import own_descriptors
 from tests.requirements import require_root, require_tool
 
 
@@ -148,13 +149,13 @@ def test_a_socket_that_is_removed_before_it_has_its_owner_is_made_once_more(
 
 def test_a_socket_that_is_always_removed_ends_the_start(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = f"{directory}/wg0.sock"
-    before = os.listdir("/proc/self/fd")
+    before = own_descriptors(settled=True)
     _before_listen(monkeypatch, lambda: os.unlink(path), times=1 << 30)
     with pytest.raises(DeviceError, match=f"{path} was removed 100 times") as caught:
         open_uapi("wg0", directory=directory)
     assert caught.value.errno == errno.EAGAIN
     assert os.listdir(directory) == []
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert len(own_descriptors()) == len(before)
 
 
 def test_wg_takes_a_socket_that_does_not_listen_yet_for_stale(monkeypatch: pytest.MonkeyPatch) -> None:
